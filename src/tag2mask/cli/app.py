@@ -1,0 +1,60 @@
+"""``tag2mask``: the verbs, and how their errors reach the user."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+
+from tag2mask.cli import cp, demo, doctor, evaluate, ls, prototypes, run, show
+from tag2mask.core.errors import Tag2MaskError
+from tag2mask.core.ranks import rank
+
+app = typer.Typer(
+    name="tag2mask",
+    help="Pixel masks from image tags. Begin with: tag2mask demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for name, module in {
+    "run": run, "demo": demo, "doctor": doctor, "eval": evaluate, "prototypes": prototypes,
+    "ls": ls, "show": show, "cp": cp,
+}.items():  # fmt: skip
+    app.command(name)(module.command)
+
+
+class _Lines(logging.Formatter):
+    """Messages as they are; warnings and errors say that they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
+
+
+def _listen() -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines("%(message)s"))
+    logger = logging.getLogger("tag2mask")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO if rank() == 0 else logging.ERROR)
+    logger.propagate = False
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with its text and exit code 2, never with a traceback."""
+    _listen()
+    try:
+        app()
+    except Tag2MaskError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; what was made is kept, the same command goes on from here\n")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

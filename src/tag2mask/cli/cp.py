@@ -1,0 +1,31 @@
+"""``tag2mask cp``: a recipe to edit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tag2mask.cli.tables import say
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
+    target: Annotated[Path, typer.Argument(help="new file, ending in .yaml")],
+) -> None:
+    """Copy a recipe, comments included, into a file of your own.
+
+    Example: tag2mask cp own-data mine.yaml
+    """
+    from tag2mask.config.recipe import recipe_path
+    from tag2mask.core.errors import ConfigError
+    from tag2mask.core.files import write_text
+
+    source = recipe_path(recipe)
+    if target.suffix not in {".yaml", ".yml"}:
+        raise ConfigError(f"target '{target}' must end in .yaml, so that run takes it for a file")
+    if target.exists():
+        raise ConfigError(f"target '{target}' exists; remove it or name another file")
+    write_text(target, source.read_text(encoding="utf-8"))
+    say(f"{target}: edit it, then: tag2mask run {target} --out runs/{target.stem}")

@@ -1,0 +1,23 @@
+"""``tag2mask demo``: the whole way on generated scenes, in a few minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tag2mask.cli.tables import print_summary
+
+
+def command(
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as data.difficulty=hard")] = None,
+    out: Annotated[Path, typer.Option(help="run folder")] = Path("runs/demo"),
+) -> None:
+    """Draw scenes, train a classifier on their tags, compare CAM, LPCAM-F and LPCAM; ends with a page to open.
+
+    Example: tag2mask demo --out runs/demo
+    """
+    from tag2mask.pipeline.api import run
+
+    print_summary(run("demo", *(overrides or []), out=out, command=f"tag2mask demo --out {out}"))

@@ -1,0 +1,30 @@
+"""``tag2mask eval``: seeds of a run at other thresholds, or on another split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tag2mask.cli.tables import print_seeds
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="run folder")],
+    stage: Annotated[list[str] | None, typer.Option(help="stage of maps; all where left out")] = None,
+    threshold: Annotated[list[float] | None, typer.Option(help="fixed threshold, 0..1; may be given again")] = None,
+    split: Annotated[str | None, typer.Option(help="split with a truth; default: the one whose maps were made")] = None,
+    csv: Annotated[Path | None, typer.Option(help="also write every metric as CSV")] = None,
+) -> None:
+    """Evaluate the seeds of a run: at the thresholds given and at the oracle, which looks at the truth.
+
+    Example: tag2mask eval runs/own-data --stage lpcam --threshold 0.4 --threshold 0.5
+    """
+    from tag2mask.evaluation.rows import write_results
+    from tag2mask.pipeline.evaluate import evaluate_run
+
+    rows = evaluate_run(run, stages=stage or [], thresholds=threshold or [], split=split)
+    print_seeds(rows)
+    if csv is not None:
+        write_results(csv, [row.result(f"tag2mask eval {run}") for row in rows])

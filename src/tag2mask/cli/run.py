@@ -1,0 +1,24 @@
+"""``tag2mask run``: a recipe from tags to whatever its last stage makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tag2mask.cli.tables import print_summary
+
+
+def command(
+    recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as data.root=photos")] = None,
+    out: Annotated[Path | None, typer.Option(help="run folder; default: runs/<name of the recipe>")] = None,
+) -> None:
+    """Run a recipe; the same command again goes on where it was interrupted.
+
+    Example: tag2mask run own-data data.root=photos data.tags=tags.csv --out runs/photos
+    """
+    from tag2mask.pipeline.api import run
+
+    print_summary(run(recipe, *(overrides or []), out=out))

@@ -1,0 +1,72 @@
+"""What the verbs print: results on standard output, everything else is logging."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tag2mask.evaluation.rows import MetricRow
+    from tag2mask.pipeline.api import RunResult
+
+MEANS = ("miou", "fp", "fn", "precision", "recall")
+
+
+def say(text: str = "") -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{text}\n")
+
+
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Columns aligned for a terminal, in plain text: words to the left, numbers to the right."""
+    rows = [list(header), *(list(line) for line in lines)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    right = [all(_is_number(line[i]) for line in lines) and bool(lines) for i in range(len(header))]
+
+    def cells(row: Sequence[str]) -> str:
+        return "  ".join(
+            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
+        ).rstrip()
+
+    return "\n".join([cells(rows[0]), "  ".join("-" * w for w in widths), *(cells(row) for row in rows[1:])])
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text in {"", "-"}
+    return True
+
+
+def print_summary(result: RunResult) -> None:
+    """The numbers of a run, and where to look."""
+    from tag2mask.core.ranks import rank
+
+    if rank():
+        return
+    print_seeds(result.metrics)
+    for row in result.metrics:
+        if row.metric == "map":
+            say(f"\n{row.stage}: mean average precision {_percent(row)} on {row.split} ({row.n_images} images)")
+    say(f"\nrun folder: {result.path}\nreport:     {result.report}")
+
+
+def print_seeds(metrics: Sequence[MetricRow]) -> None:
+    """mIoU and its company, percent, one line for each method and threshold."""
+    keys = [(r.stage, r.split, r.n_images, r.threshold_kind, r.threshold) for r in metrics if r.metric == "miou"]
+    if not keys:
+        say("no masks were measured: the data has no truth")
+        return
+    values = {(r.stage, r.split, r.n_images, r.threshold_kind, r.threshold, r.metric): r for r in metrics}
+    lines = [
+        [k[0], k[1], str(k[2]), k[3], f"{k[4]:.2f}" if k[4] is not None else "-"]
+        + [_percent(values.get((*k, m))) for m in MEANS]
+        for k in keys
+    ]
+    say(table(["stage", "split", "images", "threshold", "at", *MEANS], lines))
+
+
+def _percent(row: MetricRow | None) -> str:
+    return "-" if row is None or row.value is None else f"{row.value:.1f}"

@@ -1,0 +1,1 @@
+"""Settings schemas, recipes, overrides and their error texts; no torch."""

@@ -1,0 +1,55 @@
+"""Overrides on the command line: ``key.key=value``, the value in YAML."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from tag2mask.core.errors import ConfigError, unknown
+
+
+def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of a recipe with overrides applied in order.
+
+    ``data=voc`` replaces the whole data section by a reader's defaults; ``cam.scales=[1.0]`` and
+    ``stages.cam.scales=[1.0]`` both set a setting of the stage instance ``cam``.
+
+    Raises:
+        ConfigError: an override is not ``key=value``, its value is not YAML, or its first key is unknown.
+    """
+    result: dict[str, Any] = copy.deepcopy(dict(recipe))
+    # The kind of data comes first, so that the order of words on the command line does not matter.
+    for text in sorted(overrides, key=lambda o: not o.startswith("data=")):
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"override '{text}' is not key=value, such as data.root=photos or cam.scales=[1.0]")
+        _set(result, key.split("."), _parse(text, value))
+    return result
+
+
+def _parse(text: str, value: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override '{text}': the value is not YAML ({error})") from error
+
+
+def _set(recipe: dict[str, Any], path: list[str], value: Any) -> None:
+    if path == ["data"] and isinstance(value, str):
+        recipe["data"] = {"kind": value}
+        return
+    stages = recipe.get("stages") or {}
+    if path[0] in stages:
+        path = ["stages", *path]
+    elif path[0] not in {"name", "description", "data", "seeds", "allow_supervision", "engine", "stages"}:
+        raise ConfigError(unknown("setting", ".".join(path), ["data", "seeds", "engine", "allow_supervision", *stages]))
+    node = recipe
+    for part in path[:-1]:
+        child = node.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"override '{'.'.join(path)}': '{part}' is a value, it has no settings of its own")
+        node = child
+    node[path[-1]] = value

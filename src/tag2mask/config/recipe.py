@@ -1,0 +1,77 @@
+"""A recipe: one complete YAML file with data, stages and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from tag2mask.config.engine import Engine
+from tag2mask.config.overrides import apply_overrides
+from tag2mask.config.settings import Settings, validate
+from tag2mask.core.errors import ConfigError, unknown
+
+
+class Recipe(Settings):
+    """A recipe as read; kinds and settings of its data and stages are checked when a run is planned.
+
+    Attributes:
+        data: ``kind`` and the settings of that reader.
+        stages: instance name -> ``kind``, ``reads`` (role -> instance name) and the settings of that kind.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    data: dict[str, Any]
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    allow_supervision: tuple[str, ...] = ("tags",)
+    engine: Engine = Engine()
+    stages: dict[str, dict[str, Any]] = Field(min_length=1)
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = Path(str(resources.files("tag2mask.recipes")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def recipe_path(name: str) -> Path:
+    """The file of a recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise ConfigError(f"recipe file '{name}' does not exist; copy one with: tag2mask cp own-data {path.name}")
+        return path
+    if name not in shipped():
+        raise ConfigError(unknown("recipe", name, shipped()) + ". A file of your own must end in .yaml")
+    return shipped()[name]
+
+
+def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or path and apply overrides.
+
+    Raises:
+        ConfigError: no such recipe, bad YAML, or a problem with a key or value, one line each.
+    """
+    path = recipe_path(name)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} is not YAML: {error}") from error
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"recipe {path} is not a mapping with name, data and stages")
+    return validate(Recipe, apply_overrides(values, overrides), "")
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """A recipe as YAML, in the order of its schema."""
+    text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return text

@@ -1,0 +1,68 @@
+"""The base of every settings schema: frozen, complete, strict about unknown keys, errors one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tag2mask.core.errors import ConfigError, nearest
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseModel):
+    """Settings of a stage, data set or recipe; subclasses list fields with types, ranges and descriptions."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
+    """Build ``schema`` from plain values.
+
+    Args:
+        schema: the settings class.
+        values: as read from YAML.
+        where: dotted prefix for the error text, such as ``stages.cam`` (may be empty).
+
+    Raises:
+        ConfigError: one line for each problem, with the dotted key, the value, what was expected and,
+            for an unknown key, the nearest valid one.
+    """
+    try:
+        return schema.model_validate(dict(values))
+    except ValidationError as error:
+        raise ConfigError("\n".join(describe(error, schema, where))) from error
+
+
+def describe(error: ValidationError, schema: type[BaseModel], where: str = "") -> list[str]:
+    """One line for each problem that pydantic found, in the words of the recipe."""
+    return [_line(dict(e), schema, where) for e in error.errors()]
+
+
+def _line(problem: dict[str, Any], schema: type[BaseModel], where: str) -> str:
+    path = [str(p) for p in problem["loc"]]
+    key = ".".join([where, *path] if where else path)
+    if problem["type"] == "extra_forbidden":
+        valid = _fields_at(schema, path[:-1])
+        near = nearest(path[-1], valid)
+        hint = f"did you mean '{near}'?" if near else f"known: {', '.join(sorted(valid))}"
+        return f"unknown setting '{key}': {hint}"
+    if problem["type"] == "missing":
+        return f"missing setting '{key}'"
+    message = str(problem["msg"])
+    message = message[0].lower() + message[1:].removeprefix("alue error, ")
+    return f"setting '{key}' = {problem.get('input')!r}: {message.removeprefix('value error, ')}"
+
+
+def _fields_at(schema: type[BaseModel], path: list[str]) -> list[str]:
+    """Field names of the (sub-)schema that ``path`` leads to."""
+    current: Any = schema
+    for part in path:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            break
+        options = [field.annotation, *get_args(field.annotation)]
+        current = next((o for o in options if hasattr(o, "model_fields")), current)
+    return list(current.model_fields)

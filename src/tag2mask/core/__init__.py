@@ -1,0 +1,1 @@
+"""Words of the domain: samples, maps, prototypes, ledger, palette, errors. Imports nothing of ours."""

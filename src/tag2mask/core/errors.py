@@ -1,0 +1,62 @@
+"""The exceptions of tag2mask: one small tree, each with a message a user can act on.
+
+A message names the argument, the value, what was expected, and, where there is one, the command that mends it.
+The command line prints it without a traceback and exits with ``Tag2MaskError.exit_code``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class Tag2MaskError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+    exit_code = 2
+
+
+class DataError(Tag2MaskError):
+    """Images, tags, masks or splits that cannot be read as the data set says."""
+
+
+class ConfigError(Tag2MaskError):
+    """A recipe, setting or override that does not fit its schema."""
+
+
+class WeightsError(Tag2MaskError):
+    """Weights that do not belong to the network that should load them."""
+
+
+class LedgerError(Tag2MaskError):
+    """Supervision that the recipe's ``allow_supervision`` does not list."""
+
+
+class StageError(Tag2MaskError):
+    """A stage, store or run folder that is not what a run needs."""
+
+
+class TrainingError(Tag2MaskError):
+    """A training that cannot go on, such as one with a NaN loss."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name closest in spelling to ``name``, or None where nothing is close."""
+    found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def unknown(what: str, name: str, valid: Iterable[str]) -> str:
+    """Error text for an unknown name: the nearest valid one first, then all of them.
+
+    Args:
+        what: what the name stands for, such as ``"setting"`` or ``"recipe"``.
+        name: the name that was given.
+        valid: the names that would have been understood.
+    """
+    names = sorted(valid)
+    near = nearest(name, names)
+    hint = f"; did you mean '{near}'?" if near else ""
+    return f"unknown {what} '{name}'{hint} Known: {', '.join(names)}" if near else (
+        f"unknown {what} '{name}'. Known: {', '.join(names)}"
+    )

@@ -1,0 +1,92 @@
+"""The values that travel between the parts of tag2mask: small, frozen, documented."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch is slow to import and needed only once a method runs
+    from torch import Tensor
+
+IGNORE = 255
+"""Label of pixels that take no part: void in the truth, unsure in refined seeds, padding in training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One image and its tags.
+
+    Attributes:
+        id: unique in its data set, a safe file name without extension.
+        tags: 0-based columns of the classes present, ascending; empty for a verified negative.
+        image: the image file, or None where the data set draws or decodes it itself.
+        truth: the mask file, or None where there is none or the data set makes it from annotations.
+    """
+
+    id: str
+    tags: tuple[int, ...]
+    image: Path | None = None
+    truth: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationMaps:
+    """Activation maps of the classes present in one image.
+
+    Attributes:
+        classes: 0-based columns of the tags, ascending, one for each map.
+        maps: (K, h, w) in [0, 1]; each map's maximum is exactly 1, or the map is all zero.
+    """
+
+    classes: tuple[int, ...]
+    maps: Tensor
+
+    def resize(self, height: int, width: int) -> ActivationMaps:
+        """The same maps, bilinearly resized (corners not aligned) to ``(K, height, width)``."""
+        from tag2mask.core.resize import bilinear
+
+        return ActivationMaps(self.classes, bilinear(self.maps, height, width))
+
+
+@dataclass(frozen=True, slots=True)
+class PrototypeSet:
+    """All cluster centres of one class on one side (foreground or context), kept or dropped.
+
+    Attributes:
+        centres: (K, D) raw (not normalised) mean feature of each cluster, F_i or B_i of LPCAM.
+        scores: (K,) in [0, 1], the classifier's probability z_i of the class (LPCAM eqs. 3, 4).
+        sizes: (K,) int64, feature vectors in each cluster.
+        kept: (K,) bool, which centres serve as prototypes.
+        reasons: why each was kept or dropped, in words.
+    """
+
+    centres: Tensor
+    scores: Tensor
+    sizes: Tensor
+    kept: Tensor
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prototypes:
+    """Class and context prototypes of every class (LPCAM section 3.1).
+
+    Attributes:
+        all_foreground: every foreground centre by class column, dropped ones included.
+        all_context: every context centre by class column, dropped ones included.
+    """
+
+    all_foreground: Mapping[int, PrototypeSet]
+    all_context: Mapping[int, PrototypeSet]
+
+    @property
+    def foreground(self) -> dict[int, Tensor]:
+        """Kept foreground prototypes by class column: (K', D)."""
+        return {c: p.centres[p.kept] for c, p in self.all_foreground.items()}
+
+    @property
+    def context(self) -> dict[int, Tensor]:
+        """Kept context prototypes by class column: (K', D)."""
+        return {c: p.centres[p.kept] for c, p in self.all_context.items()}

@@ -1,0 +1,1 @@
+"""Stages, store, keys, manifests and runs that can be interrupted."""

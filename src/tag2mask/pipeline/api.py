@@ -1,0 +1,92 @@
+"""Running a recipe: what the command line and ``tag2mask.run`` both call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tag2mask.config.recipe import Recipe, load_recipe
+from tag2mask.core.ranks import rank
+from tag2mask.evaluation.rows import MetricRow, read_metrics, write_metrics
+from tag2mask.pipeline.measures import METRICS
+from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run import Done, run_plan
+from tag2mask.pipeline.runfolder import RunFolder
+
+REPORT = "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run has made.
+
+    Attributes:
+        path: the run folder.
+        metrics: every number measured.
+        stages: the finished stages in order.
+    """
+
+    path: Path
+    metrics: tuple[MetricRow, ...]
+    stages: tuple[Done, ...]
+
+    @property
+    def report(self) -> Path:
+        """The page to open."""
+        return self.path / REPORT
+
+
+def run(recipe: str, *overrides: str, out: str | Path | None = None, command: str | None = None) -> RunResult:
+    """Run a recipe; what an earlier run made already is used.
+
+    Args:
+        recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
+        *overrides: ``key.key=value``, such as ``data.root=photos`` or ``cam.scales=[1.0]``.
+        out: the run folder; ``runs/<name of the recipe>`` where left out. The store lies beside it.
+        command: how the report says this run is made again.
+
+    Raises:
+        Tag2MaskError: anything a user can mend; what was made so far stays.
+
+    Example:
+        >>> import tag2mask
+        >>> result = tag2mask.run("demo", "data.images=24", out="runs/small")  # doctest: +SKIP
+    """
+    loaded = load_recipe(recipe, overrides)
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / loaded.name)
+    words = command or " ".join(["tag2mask run", recipe, *overrides, f"--out {folder.path}"])
+    return run_loaded(loaded, folder, words)
+
+
+def run_loaded(recipe: Recipe, folder: RunFolder, command: str) -> RunResult:
+    """Run a recipe that is in memory; see `run`."""
+    plan = make_plan(_absolute(recipe))
+    done = run_plan(plan, folder)
+    result = RunResult(folder.path, tuple(collect_metrics(done)), tuple(done))
+    if rank() == 0:
+        write_metrics(folder.path / METRICS, result.metrics)
+        from tag2mask.pipeline.page import write_page
+
+        write_page(plan, result, command)
+    return result
+
+
+def _absolute(recipe: Recipe) -> Recipe:
+    """The recipe with an absolute data root, so that later commands find the data from any folder."""
+    root = recipe.data.get("root")
+    if not isinstance(root, str):
+        return recipe
+    return recipe.model_copy(update={"data": {**recipe.data, "root": str(Path(root).expanduser().absolute())}})
+
+
+def collect_metrics(done: Sequence[Done]) -> list[MetricRow]:
+    """The rows of every measuring stage, under the names and seeds of this run."""
+    rows: list[MetricRow] = []
+    for finished in done:
+        if finished.stage.kind.makes != "metrics":
+            continue
+        measured = next(iter(finished.stage.reads.values()))
+        names = {"stage": measured, "method": measured.partition("@")[0], "seed": finished.stage.seed}
+        rows.extend(replace(row, **names) for row in read_metrics(finished.artefact.path / METRICS))
+    return rows

@@ -1,0 +1,104 @@
+"""Keys: what an artefact depends on, as a hash. A change redoes exactly what depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tag2mask.core.errors import StageError
+from tag2mask.core.files import file_hash, read_json, value_hash, write_json
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+
+
+class ContentHashes:
+    """Hashes of image and mask contents, remembered by path, size and time of change.
+
+    Args:
+        path: JSON file of the memory; a damaged one is begun anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._changed = False
+        try:
+            self._known: dict[str, list[Any]] = read_json(path) if path.exists() else {}
+        except StageError:
+            self._known = {}
+
+    def file(self, path: Path) -> str:
+        """SHA-256 of a file."""
+        stat = path.stat()
+        name, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+        known = self._known.get(name)
+        if known is None or known[:2] != stamp:
+            self._known[name] = known = [*stamp, file_hash(path)]
+            self._changed = True
+        return str(known[2])
+
+    def image(self, dataset: Dataset, sample: Sample) -> str:
+        """SHA-256 of what a sample's image is made of."""
+        return dataset.content_hash(sample) if sample.image is None else self.file(sample.image)
+
+    def truth(self, dataset: Dataset, sample: Sample) -> str:
+        """Hash of a sample's truth; of the decoded labels where it has no file of its own."""
+        if sample.truth is not None:
+            return self.file(sample.truth)
+        labels = dataset.truth(sample)
+        return "none" if labels is None else value_hash([list(labels.shape), labels.tobytes().hex()])
+
+    def save(self) -> None:
+        """Write the memory where something is new."""
+        if self._changed:
+            write_json(self._path, self._known)
+            self._changed = False
+
+
+class SampleKeys:
+    """Sample keys of one run: stage key + id + content of the image + names of its tags."""
+
+    def __init__(self, hashes: ContentHashes) -> None:
+        self.hashes = hashes
+        self._contents: dict[tuple[int, str], str] = {}
+
+    def of(self, stage_key: str, dataset: Dataset, sample: Sample) -> str:
+        """The key that the file of one sample carries."""
+        return value_hash([stage_key, self.content(dataset, sample)])
+
+    def content(self, dataset: Dataset, sample: Sample) -> str:
+        """What a sample is, whatever is done with it."""
+        known = self._contents.get((id(dataset), sample.id))
+        if known is None:
+            tags = [dataset.classes[c] for c in sample.tags]
+            known = value_hash([sample.id, self.hashes.image(dataset, sample), tags])
+            self._contents[id(dataset), sample.id] = known
+        return known
+
+    def all(self, dataset: Dataset, samples: Iterable[Sample] | None = None) -> str:
+        """What a training stage hashes: the sorted contents of the samples it sees."""
+        return value_hash(sorted(self.content(dataset, s) for s in (samples or dataset.samples)))
+
+
+def stage_key(
+    *,
+    kind: str,
+    version: int,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    seed: int | None = None,
+    fingerprint: str = "",
+    data: str = "",
+) -> str:
+    """The key of a stage, 64 hex digits.
+
+    Args:
+        kind: name of the stage kind.
+        version: of the kind's output.
+        settings: those that change the output; device and workers are not among them.
+        inputs: role -> hash of the trained file, or key of the maps, that it reads.
+        seed: where the stage is random.
+        fingerprint: hash of weight files.
+        data: hash of the samples, for a stage that is trained or measured on all of them.
+    """
+    return value_hash([kind, version, dict(settings), dict(inputs), seed, fingerprint, data])

@@ -1,0 +1,137 @@
+"""From a recipe to the ordered list of stages that a run goes through, everything checked beforehand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tag2mask.config.recipe import Recipe
+from tag2mask.config.settings import Settings, validate
+from tag2mask.core import ledger
+from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.data.base import DataSettings
+from tag2mask.data.registry import data_settings
+from tag2mask.methods.registry import StageKind, register_method, stage_kind
+
+register_method("tag2mask.pipeline.measures")
+_NAME = re.compile(r"[a-z][a-z0-9_+-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """One stage instance, checked.
+
+    Attributes:
+        name: as in the recipe, with the suffix ``@seed`` where there are several seeds.
+        kind: what runs.
+        reads: role -> name of the instance read.
+        settings: of the kind's schema.
+        seed: of everything random in it.
+    """
+
+    name: str
+    kind: StageKind
+    reads: Mapping[str, str]
+    settings: Settings
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked recipe.
+
+    Attributes:
+        recipe: with every default filled in.
+        data_kind: name of the reader.
+        data: the reader's settings.
+        stages: in an order in which each finds what it reads.
+    """
+
+    recipe: Recipe
+    data_kind: str
+    data: DataSettings
+    stages: tuple[PlannedStage, ...]
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Check a recipe and order its stages.
+
+    Raises:
+        ConfigError: an unknown kind, setting, role or instance; a circle; each with what would be valid.
+    """
+    ledger.parse(recipe.allow_supervision)
+    values = dict(recipe.data)
+    kind = values.pop("kind", None)
+    if not isinstance(kind, str):
+        raise ConfigError("missing setting 'data.kind': the reader, such as voc, coco, folder or parts")
+    data = data_settings(kind, values)
+    once = {name: _stage(name, spec, recipe) for name, spec in recipe.stages.items()}
+    ordered = [once[name] for name in _order(once)]
+    resolved = recipe.model_copy(
+        update={
+            "data": {"kind": kind, **data.model_dump(mode="json")},
+            "stages": {s.name: _dump(s) for s in ordered},
+        }
+    )
+    return Plan(resolved, kind, data, tuple(_seeded(ordered, recipe.seeds)))
+
+
+def _stage(name: str, spec: Mapping[str, Any], recipe: Recipe) -> PlannedStage:
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"stage name '{name}' must begin with a-z and hold only a-z, 0-9, '-', '_' and '+'")
+    values = dict(spec)
+    kind_name = values.pop("kind", None)
+    if not isinstance(kind_name, str):
+        raise ConfigError(f"missing setting 'stages.{name}.kind'")
+    kind = stage_kind(kind_name)
+    reads = values.pop("reads", {}) or {}
+    _check_reads(name, kind, reads, recipe)
+    return PlannedStage(name, kind, dict(reads), validate(kind.settings, values, name), recipe.seeds[0])
+
+
+def _check_reads(name: str, kind: StageKind, reads: Mapping[str, Any], recipe: Recipe) -> None:
+    for role in reads:
+        if role not in kind.reads:
+            raise ConfigError(unknown("role", f"{name}.reads.{role}", [f"{name}.reads.{r}" for r in kind.reads]))
+    for role, makes in kind.reads.items():
+        if role not in reads:
+            raise ConfigError(f"missing setting '{name}.reads.{role}': the stage that makes the {makes}")
+        source = reads[role]
+        if source not in recipe.stages:
+            raise ConfigError(f"{name}.reads.{role}: " + unknown("stage", str(source), recipe.stages))
+        made = stage_kind(str(recipe.stages[source].get("kind"))).makes
+        if made != makes:
+            raise ConfigError(f"{name}.reads.{role} = '{source}' makes {made}, but {makes} are needed")
+
+
+def _order(stages: Mapping[str, PlannedStage]) -> Iterator[str]:
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> Iterator[str]:
+        if name in path:
+            raise ConfigError(f"stages read each other in a circle: {' -> '.join([*path, name])}")
+        if name not in done:
+            for source in stages[name].reads.values():
+                yield from visit(source, (*path, name))
+            done.add(name)
+            yield name
+
+    for name in stages:
+        yield from visit(name, ())
+
+
+def _dump(stage: PlannedStage) -> dict[str, Any]:
+    reads = {"reads": dict(stage.reads)} if stage.reads else {}
+    return {"kind": stage.kind.name, **reads, **stage.settings.model_dump(mode="json")}
+
+
+def _seeded(stages: list[PlannedStage], seeds: tuple[int, ...]) -> Iterator[PlannedStage]:
+    if len(seeds) == 1:
+        yield from stages
+        return
+    for seed in seeds:
+        for s in stages:
+            reads = {role: f"{source}@{seed}" for role, source in s.reads.items()}
+            yield PlannedStage(f"{s.name}@{seed}", s.kind, reads, s.settings, seed)

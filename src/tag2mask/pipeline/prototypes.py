@@ -1,0 +1,155 @@
+"""The prototypes of a run: their gallery, and dropping one by hand, which the recipe then records."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tag2mask.core.errors import ConfigError, StageError, unknown
+from tag2mask.core.files import read_json
+from tag2mask.data.base import Dataset
+from tag2mask.pipeline.evaluate import finished, open_split
+from tag2mask.pipeline.keys import ContentHashes, SampleKeys
+from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
+from tag2mask.pipeline.runfolder import RunFolder
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from tag2mask.pipeline.api import RunResult
+
+PAGE = "prototypes.html"
+_PATCH = 0.3
+"""Side of a gallery patch as a share of the image's longer side: wide enough to see what a cell lies on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What `show_prototypes` found.
+
+    Attributes:
+        lines: class name -> (prototype, score, size, why) of each centre.
+        page: the gallery.
+    """
+
+    lines: Mapping[str, Sequence[Sequence[str]]]
+    page: Path
+
+
+def show_prototypes(run: Path, stage: str | None = None) -> Shown:
+    """Write the gallery of a run's prototypes and return them as lines.
+
+    Args:
+        run: the run folder.
+        stage: name of the prototypes stage; needed where the run has several.
+
+    Raises:
+        StageError: no run, or its prototypes are not made yet.
+    """
+    from tag2mask.methods.lpcam.stage import GALLERY, PROTOTYPES
+    from tag2mask.methods.lpcam.store import load_prototypes
+    from tag2mask.report.gallery import GalleryClass, GalleryPrototype, render_gallery
+
+    folder = RunFolder.existing(run)
+    plan = make_plan(folder.recipe())
+    planned = _stage(plan, stage, run)
+    artefact = finished(folder, planned, SampleKeys(ContentHashes(folder.store.root / "hashes-0.json")))
+    dataset = open_split(plan, getattr(planned.settings, "split", None) or plan.data.infer)
+    found = load_prototypes(artefact.path / PROTOTYPES)
+    patches = {(e["class"], e["name"]): e["patches"] for e in read_json(artefact.path / GALLERY)}
+    dropped = {text for s in _readers(plan, planned) for text in getattr(s.settings, "drop", ())}
+    cutter = _Cutter(dataset)
+    lines: dict[str, list[list[str]]] = defaultdict(list)
+    classes = []
+    for column in sorted(found.all_foreground):
+        shown = []
+        for side, sets in (("foreground", found.all_foreground), ("context", found.all_context)):
+            centres = sets[column]
+            for number, reason in enumerate(centres.reasons):
+                name, label = dataset.classes[column], f"{side}:{number}"
+                by_hand = f"{name} {label}" in dropped
+                why = "dropped by hand" if by_hand else reason
+                score, size = float(centres.scores[number]), int(centres.sizes[number])
+                images = tuple(cutter.patch(p) for p in patches.get((name, label), ()))
+                kept = bool(centres.kept[number]) and not by_hand
+                shown.append(GalleryPrototype(label, score, size, kept, why, images))
+                lines[name].append([label, f"{score:.3f}", str(size), why])
+        classes.append(GalleryClass(dataset.classes[column], tuple(shown)))
+    page = folder.path / PAGE
+    render_gallery(classes, f"Prototypes of {folder.path.name}", page, str(run))
+    return Shown(lines, page)
+
+
+def drop_prototype(run: Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:
+    """Drop a prototype by hand: record it in the run's recipe and make again what depends on it.
+
+    Args:
+        run: the run folder.
+        cls: name of the class.
+        prototype: side and number, such as ``foreground:3``.
+        stage: name of the prototypes stage; needed where the run has several.
+
+    Raises:
+        ConfigError: there is no such class or prototype; nothing is changed.
+    """
+    from tag2mask.methods.lpcam.kinds import parse_drop
+    from tag2mask.methods.lpcam.select import drop_by_hand
+    from tag2mask.methods.lpcam.stage import PROTOTYPES
+    from tag2mask.methods.lpcam.store import load_prototypes
+    from tag2mask.pipeline.api import run_loaded
+
+    folder = RunFolder.existing(run)
+    recipe = folder.recipe()
+    plan = make_plan(recipe)
+    planned = _stage(plan, stage, run)
+    classes = open_split(plan, plan.data.infer).classes
+    if cls not in classes:
+        raise ConfigError(unknown("class", cls, classes))
+    try:
+        _, side, number = parse_drop(f"{cls} {prototype}")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    artefact = finished(folder, planned, SampleKeys(ContentHashes(folder.store.root / "hashes-0.json")))
+    drop_by_hand(load_prototypes(artefact.path / PROTOTYPES), classes.index(cls), side, number)
+    stages: dict[str, dict[str, Any]] = {name: dict(spec) for name, spec in recipe.stages.items()}
+    for reader_stage in _readers(plan, planned):
+        name = reader_stage.name.partition("@")[0]
+        stages[name]["drop"] = [*dict.fromkeys([*stages[name].get("drop", []), f"{cls} {prototype}"])]
+    changed = recipe.model_copy(update={"stages": stages})
+    return run_loaded(changed, folder, f"tag2mask run {folder.path / 'recipe.yaml'} --out {folder.path}")
+
+
+def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
+    having = {s.name: s for s in plan.stages if s.kind.makes == "prototypes"}
+    if not having:
+        raise StageError(f"the recipe of {run} has no stage that makes prototypes; use one of lpcam: tag2mask ls")
+    if name is None and len(having) > 1:
+        raise ConfigError(f"{run} has several stages of prototypes; add --stage with one of {', '.join(having)}")
+    if name is not None and name not in having:
+        raise ConfigError(unknown("stage of prototypes", name, having))
+    return having[name] if name is not None else next(iter(having.values()))
+
+
+def _readers(plan: Plan, planned: PlannedStage) -> list[PlannedStage]:
+    return [s for s in plan.stages if planned.name in s.reads.values() and s.kind.makes == "maps"]
+
+
+class _Cutter:
+    """Cuts patches out of images around feature cells, each image opened once in a row."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._samples = {s.id: s for s in dataset.samples}
+
+    def patch(self, place: Mapping[str, Any]) -> Image.Image:
+        """The square around the place ``u``, ``v`` (shares of width and height) of image ``id``."""
+        image = self._dataset.image(self._samples[place["id"]])
+        side = max(16, round(max(image.size) * _PATCH))
+        left = round(place["u"] * image.width - side / 2)
+        top = round(place["v"] * image.height - side / 2)
+        left = min(max(left, 0), max(image.width - side, 0))
+        top = min(max(top, 0), max(image.height - side, 0))
+        return image.crop((left, top, min(left + side, image.width), min(top + side, image.height)))

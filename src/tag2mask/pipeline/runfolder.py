@@ -1,0 +1,108 @@
+"""The folder of one run: links by instance name, the resolved recipe, the environment, the metrics, a lock."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
+from tag2mask.core.errors import StageError
+from tag2mask.core.files import write_json, write_text
+from tag2mask.pipeline.store import Store
+
+RECIPE = "recipe.yaml"
+_LIBRARIES = ("tag2mask", "torch", "torchvision", "timm", "lightning", "numpy", "Pillow")
+
+
+class RunFolder:
+    """A run on disk.
+
+    Args:
+        path: its folder; the store lies beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = Store(path.parent / ".store")
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """A run that was begun before.
+
+        Raises:
+            StageError: the folder holds no run.
+        """
+        if not (path / RECIPE).is_file():
+            known = sorted(p.parent.name for p in path.parent.glob(f"*/{RECIPE}")) if path.parent.is_dir() else []
+            hint = f" Runs beside it: {', '.join(known)}." if known else ""
+            raise StageError(f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: tag2mask run demo --out {path}")
+        return cls(path)
+
+    def prepare(self) -> None:
+        """Make the folder, or accept the run that is in it.
+
+        Raises:
+            StageError: it holds something else, or is a file.
+        """
+        if self.path.is_file():
+            raise StageError(f"--out {self.path} is a file; name a new folder or the folder of a run")
+        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / RECIPE).is_file():
+            if any(p.name != "lock" for p in self.path.iterdir()):
+                raise StageError(
+                    f"--out {self.path} is not empty and is not a run (it has no {RECIPE}); nothing was changed. "
+                    f"Name a new folder, or the folder of a run to go on with it"
+                )
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StageError(f"cannot make the folder {self.path}: {error.strerror}; choose another with --out") from error
+
+    def begin(self, recipe: Recipe) -> None:
+        """Write the resolved recipe and the environment."""
+        write_text(self.path / RECIPE, dump_recipe(recipe))
+        write_json(self.path / "environment.json", environment())
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe of the run."""
+        return load_recipe(str(self.path / RECIPE))
+
+    def link(self, name: str, artefact: Path) -> None:
+        """Point ``name`` at an artefact of the store."""
+        link = self.path / name
+        target = os.path.relpath(artefact, self.path)
+        if link.is_symlink() and os.readlink(link) == target:
+            return
+        if link.exists() and not link.is_symlink():
+            raise StageError(f"{link} stands where the link to stage '{name}' belongs; move it away")
+        temporary = self.path / f".{name}.tmp"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
+
+    def unlink_others(self, names: set[str]) -> None:
+        """Remove links to instances that the recipe has no longer."""
+        for path in self.path.iterdir():
+            if path.is_symlink() and path.name not in names:
+                path.unlink()
+
+
+def environment() -> dict[str, str]:
+    """Versions that a number may depend on."""
+    found = {"python": sys.version.split()[0], "platform": platform.platform(), "processor": _processor()}
+    for library in _LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
