@@ -1,0 +1,168 @@
+"""Writes the tables of the pages from the CSVs in ``results/``, so that no number in them is typed by hand.
+
+A page holds, on lines of their own, a marker and its end; what stands between is replaced::
+
+    <!-- table: results/voc-animals/seeds.csv columns=method,n_images metrics=miou,fp where=threshold_kind:oracle -->
+    <!-- /table -->
+
+``columns`` are shown as they are. With ``metrics``, rows that agree in ``columns`` become one line with a cell for each
+metric: the value, or mean ± standard deviation (number of seeds) where several seeds give one. ``where`` keeps the rows
+whose column has that value (several: ``where=split:train,threshold_kind:oracle``). ``digits`` sets the decimals of
+metrics (1).
+
+Run ``python docs/make_tables.py`` from the repository's root.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tag2mask.core.errors import ConfigError, unknown
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ("README.md", "docs/results.md")
+_BLOCK = re.compile(
+    r"^<!-- table: (?P<spec>[^\n]*?) -->\n(?P<body>.*?)(?P<end>^<!-- /table -->$)", re.DOTALL | re.MULTILINE
+)
+_MARKER = re.compile(r"^<!-- /?table\b", re.MULTILINE)
+_KEYS = ("columns", "metrics", "where", "digits")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What a marker asks for.
+
+    Attributes:
+        path: the CSV, from the repository's root.
+        columns: columns shown as they are.
+        metrics: values of the CSV's column ``metric`` that get a column each; empty for a plain table.
+        where: column and the value it must have.
+        digits: decimals of the metrics.
+    """
+
+    path: str
+    columns: tuple[str, ...]
+    metrics: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    digits: int = 1
+
+
+def parse(spec: str) -> Table:
+    """Read a marker's text.
+
+    Raises:
+        ConfigError: a key that is not known, or no columns.
+    """
+    path, *options = spec.split()
+    values = dict(option.partition("=")[::2] for option in options)
+    for key in values:
+        if key not in _KEYS:
+            raise ConfigError(unknown(f"key in the marker of {path}:", key, _KEYS))
+    if not values.get("columns"):
+        raise ConfigError(f"the marker of {path} has no columns=...")
+    where = [pair.partition(":")[::2] for pair in values.get("where", "").split(",") if pair]
+    metrics = [name for name in values.get("metrics", "").split(",") if name]
+    columns = tuple(values["columns"].split(","))
+    return Table(path, columns, tuple(metrics), tuple(where), int(values.get("digits", "1")))
+
+
+def render(table: Table, root: Path) -> str:
+    """The Markdown of one table, with the commands that made it below.
+
+    Raises:
+        ConfigError: the CSV or a column is absent, no row is left, or thresholds of several kinds would be mixed.
+    """
+    rows = _selected(table, root)
+    kinds = sorted({row["threshold_kind"] for row in rows if "threshold_kind" in row})
+    if len(kinds) > 1:
+        raise ConfigError(
+            f"the table of {table.path} mixes thresholds of the kinds {', '.join(kinds)}, which cannot be compared; "
+            f"choose one: where=threshold_kind:{kinds[0]}"
+        )
+    lines = _pivoted(table, rows) if table.metrics else [[row[c] for c in table.columns] for row in rows]
+    head = [*table.columns, *table.metrics]
+    text = [_line(head), _line(["---"] * len(head)), *map(_line, lines)]
+    commands = dict.fromkeys(row["command"] for row in rows if row.get("command"))
+    return "\n".join([*text, *(f"\nMade by `{command}`." for command in commands)]) + "\n"
+
+
+def fill(page: str, root: Path) -> str:
+    """A page's text with every table written anew.
+
+    Raises:
+        ConfigError: a marker without its end, or what `parse` and `render` raise.
+    """
+    if len(_MARKER.findall(page)) != 2 * len(_BLOCK.findall(page)):
+        raise ConfigError(
+            "a '<!-- table: ... -->' has no '<!-- /table -->' of its own on a line after it, or the reverse"
+        )
+    return _BLOCK.sub(
+        lambda m: f"<!-- table: {m['spec']} -->\n\n{render(parse(m['spec']), root)}\n{m['end']}",
+        page,
+    )
+
+
+def main() -> None:
+    """Write the tables of every page."""
+    for name in PAGES:
+        page = ROOT / name
+        page.write_text(fill(page.read_text(encoding="utf-8"), ROOT), encoding="utf-8")
+
+
+def _selected(table: Table, root: Path) -> list[dict[str, str]]:
+    path = root / table.path
+    if not path.is_file():
+        raise ConfigError(f"{table.path} is absent: run what measures it, or take its marker out of the page")
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        names = reader.fieldnames or []
+        needed = [*table.columns, *(name for name, _ in table.where), *(("metric", "value") if table.metrics else ())]
+        for name in needed:
+            if name not in names:
+                raise ConfigError(unknown(f"column of {table.path}", name, names))
+        rows = [row for row in reader if all(row[name] == value for name, value in table.where)]
+    if not rows:
+        raise ConfigError(f"no row of {table.path} has {', '.join(f'{n} {v}' for n, v in table.where) or 'a value'}")
+    return rows
+
+
+def _pivoted(table: Table, rows: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    lines: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        if row["metric"] in table.metrics:
+            key = tuple(row[c] for c in table.columns)
+            by_seed = lines.setdefault(key, {}).setdefault(row["metric"], {})
+            if row.get("seed", "") in by_seed:
+                raise ConfigError(
+                    f"{table.path} has two values of {row['metric']} with one seed for {', '.join(key)}; "
+                    "name the column that tells them apart in columns=... or where=..."
+                )
+            by_seed[row.get("seed", "")] = row["value"]
+    for metric in table.metrics:
+        if not any(metric in line for line in lines.values()):
+            raise ConfigError(unknown(f"metric of {table.path}", metric, {row["metric"] for row in rows}))
+    return [
+        [*key, *(_cell(list(line.get(m, {}).values()), table.digits) for m in table.metrics)]
+        for key, line in lines.items()
+    ]
+
+
+def _cell(texts: Sequence[str], digits: int) -> str:
+    values = [float(text) for text in texts if text]
+    if not values:
+        return "–"
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{digits}f} ({len(values)})"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""tag2mask: from image tags to pixel masks.
+
+The public names below load what they need when they are first used, so ``import tag2mask`` is quick.
+
+Example:
+    >>> from tag2mask import load_dataset
+    >>> load_dataset("parts", split="val", images=4).classes[0]
+    'train'
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tag2mask.core.types import ActivationMaps, Prototypes
+    from tag2mask.data.registry import load_dataset
+    from tag2mask.evaluation.metrics import SegmentationMetrics
+    from tag2mask.methods.cam.api import CAM
+    from tag2mask.methods.lpcam.api import LPCAM
+    from tag2mask.pipeline.api import run
+
+__version__ = "0.1.0"
+__all__ = ["CAM", "LPCAM", "ActivationMaps", "Prototypes", "SegmentationMetrics", "load_dataset", "run"]
+
+_HOMES = {
+    "CAM": "tag2mask.methods.cam.api",
+    "LPCAM": "tag2mask.methods.lpcam.api",
+    "ActivationMaps": "tag2mask.core.types",
+    "Prototypes": "tag2mask.core.types",
+    "SegmentationMetrics": "tag2mask.evaluation.metrics",
+    "load_dataset": "tag2mask.data.registry",
+    "run": "tag2mask.pipeline.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used (PEP 562).
+
+    Raises:
+        AttributeError: there is no such name; the nearest one is given.
+    """
+    if name not in _HOMES:
+        from tag2mask.core.errors import unknown
+
+        raise AttributeError(unknown("name in tag2mask", name, __all__))
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,16 @@
+"""What holds for every test: no network, one thread, no download; in this process and in those it starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_TESTS = Path(__file__).resolve().parent
+_PATHS = [str(_TESTS / "offline"), str(_TESTS.parent / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, _PATHS)))
+os.environ["HF_HUB_OFFLINE"] = "1"
+# One thread, set before torch is loaded: sums are then added in one order, so that results are equal bit for bit,
+# and test processes beside each other do not fight for the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+from tests.offline import sitecustomize  # noqa: E402, F401  importing it forbids the network here

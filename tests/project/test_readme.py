@@ -1,0 +1,86 @@
+"""What the pages tell people to type exists and works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tag2mask.data.registry import READERS
+from tag2mask.methods.registry import METHODS
+from tests.project.source import PACKAGE, ROOT
+
+PAGES = {
+    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "docs/results.md")
+}
+TEXT = "\n".join(PAGES.values())
+TARGETS = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced code blocks of that language in every page."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    first = re.search(r"```sh\n(.*?)```", PAGES["README.md"], re.DOTALL)
+    assert first is not None
+    assert [line.split("#")[0].strip() for line in first.group(1).splitlines()] == ["make demo", "make test"]
+    assert PAGES["README.md"].index("```sh") < 30
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.MULTILINE))))
+def test_make_targets_exist(target: str) -> None:
+    assert target in TARGETS
+
+
+def test_every_make_target_is_phony_and_explained() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    phony = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert phony is not None
+    assert set(phony.group(1).split()) == TARGETS == set(re.findall(r"^# make ([\w-]+)  ", makefile, re.MULTILINE))
+
+
+TYPED = [*re.findall(r"`([^`\n]+)`", TEXT), *(line for block in blocks("sh") for line in block.splitlines())]
+"""Inline code and lines of shell blocks."""
+
+
+@pytest.mark.parametrize("verb", sorted({line.split()[1] for line in TYPED if re.match(r"tag2mask [a-z]", line)}))
+def test_verbs_exist(verb: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tag2mask", verb, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+
+
+@pytest.mark.parametrize("recipe", sorted(set(re.findall(r"tag2mask (?:run|show|cp) ([\w-]+)", TEXT))))
+def test_recipes_exist(recipe: str) -> None:
+    assert (PACKAGE / "recipes" / f"{recipe}.yaml").is_file()
+
+
+@pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (benchmarks\.\w+)", TEXT)) - {"benchmarks.NAME"}))
+def test_benchmarks_exist(module: str) -> None:
+    assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", TEXT))))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_snippets_run(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_registries_are_where_contributing_says() -> None:
+    page = PAGES["CONTRIBUTING.md"]
+    assert "`READERS` of `src/tag2mask/data/registry.py`" in page
+    assert "`METHODS` of `src/tag2mask/methods/registry.py`" in page
+    assert READERS["voc"] == "tag2mask.data.voc"
+    assert "tag2mask.methods.lpcam.kinds" in METHODS

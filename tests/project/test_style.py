@@ -1,0 +1,129 @@
+"""The style bar, measured on the package's source."""
+
+from __future__ import annotations
+
+import ast
+import math
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.project.source import Function, Module, modules, read
+
+
+def public(module: Module) -> Iterator[tuple[str, bool]]:
+    """Public modules, classes, functions and methods, and whether each has a docstring."""
+    yield module.name, ast.get_docstring(module.tree) is not None
+    yield from _public_in(module.tree, module.name)
+
+
+def _public_in(parent: ast.Module | ast.ClassDef, prefix: str) -> Iterator[tuple[str, bool]]:
+    for node in parent.body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
+            yield f"{prefix}.{node.name}", ast.get_docstring(node) is not None
+            if isinstance(node, ast.ClassDef):
+                yield from _public_in(node, f"{prefix}.{node.name}")
+
+
+def functions(module: Module) -> Iterator[Function]:
+    """Every function and method, nested and private ones included."""
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def untyped(module: Module) -> list[str]:
+    """Functions with an argument or a return value that has no annotation."""
+    methods = {id(child) for node in ast.walk(module.tree) if isinstance(node, ast.ClassDef) for child in node.body}
+    found = []
+    for function in functions(module):
+        given = function.args
+        arguments = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+        static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in function.decorator_list)
+        if id(function) in methods and not static:
+            arguments = arguments[1:]  # self or cls
+        if function.returns is None or any(a is not None and a.annotation is None for a in arguments):
+            found.append(f"{module.name}:{function.lineno} {function.name}")
+    return found
+
+
+def length(function: Function) -> int:
+    """Lines of a function from its ``def`` to its end, docstring included."""
+    return (function.end_lineno or function.lineno) - function.lineno + 1
+
+
+def percentile(values: list[int], share: float) -> int:
+    """The smallest value that at least ``share`` of the values do not exceed."""
+    return sorted(values)[math.ceil(share * len(values)) - 1]
+
+
+def test_public_names_have_docstrings() -> None:
+    names = [entry for module in modules() for entry in public(module)]
+    missing = [name for name, documented in names if not documented]
+    assert 1 - len(missing) / len(names) >= 0.95, missing
+
+
+def test_arguments_and_returns_are_typed() -> None:
+    assert [line for module in modules() for line in untyped(module)] == []
+
+
+def test_files_are_short() -> None:
+    lines = [module.lines for module in modules()]
+    assert statistics.median(lines) <= 200
+    assert percentile(lines, 0.9) <= 450
+
+
+def test_functions_are_short() -> None:
+    assert percentile([length(f) for module in modules() for f in functions(module)], 0.9) <= 50
+
+
+def test_the_library_does_not_print() -> None:
+    calls = [
+        f"{module.name}:{node.lineno}"
+        for module in modules()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert calls == []
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Module:
+    path = tmp_path / "toy.py"
+    path.write_text(
+        '"""Documented."""\n'
+        "class Bare:\n"
+        "    def __init__(self, x: int) -> None: ...\n"
+        "    def method(self, x, *rest: int) -> None: ...\n"
+        "    @staticmethod\n"
+        "    def free(y) -> None: ...\n"
+        "def spoken(*, x: int):\n"
+        '    """Documented."""\n'
+        "    def inner(z: int) -> int:\n"
+        "        return z\n"
+        "def _private() -> None: ...\n"
+    )
+    return read(path, tmp_path)
+
+
+def test_docstrings_are_counted_as_said(toy: Module) -> None:
+    assert list(public(toy)) == [
+        ("toy", True),
+        ("toy.Bare", False),
+        ("toy.Bare.method", False),
+        ("toy.Bare.free", False),
+        ("toy.spoken", True),
+    ]
+
+
+def test_missing_types_are_found(toy: Module) -> None:
+    assert [line.split()[-1] for line in untyped(toy)] == ["spoken", "method", "free"]
+
+
+def test_lengths_are_counted_as_said(toy: Module) -> None:
+    assert {f.name: length(f) for f in functions(toy)} == {
+        "__init__": 1, "method": 1, "free": 1, "spoken": 4, "inner": 2, "_private": 1,
+    }  # fmt: skip
+    assert percentile([5, 1, 2, 3, 4, 6, 7, 8, 9, 100], 0.9) == 9

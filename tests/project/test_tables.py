@@ -1,0 +1,89 @@
+"""Tables in the pages come from the CSVs in ``results/``: writing them again changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from docs.make_tables import PAGES, fill, parse, render
+from tag2mask.core.errors import ConfigError
+from tests.project.source import ROOT
+
+SEEDS = """method,split,n_images,threshold_kind,threshold,metric,value,seed,command
+cam,train,9,oracle,0.35,miou,50.0,0,tag2mask run x
+cam,train,9,oracle,0.35,miou,54.0,1,tag2mask run x
+cam,train,9,oracle,0.35,fp,20.26,0,tag2mask run x
+lpcam,train,9,oracle,0.5,miou,58.94,0,tag2mask run x
+lpcam,train,9,oracle,0.5,fp,,0,tag2mask run x
+cam,train,9,fixed,0.3,miou,49.0,0,tag2mask run x
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "seeds.csv").write_text(SEEDS)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_are_up_to_date(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert fill(text, ROOT) == text, "run make tables"
+
+
+def test_metrics_become_columns_and_seeds_a_mean_with_its_deviation(root: Path) -> None:
+    table = parse("seeds.csv columns=method,n_images metrics=miou,fp where=threshold_kind:oracle")
+    assert render(table, root) == (
+        "| method | n_images | miou | fp |\n"
+        "| --- | --- | --- | --- |\n"
+        "| cam | 9 | 52.0 ± 2.8 (2) | 20.3 |\n"
+        "| lpcam | 9 | 58.9 | – |\n"
+        "\nMade by `tag2mask run x`.\n"
+    )
+
+
+def test_plain_columns_are_shown_as_they_are(root: Path) -> None:
+    table = parse("seeds.csv columns=method,value where=threshold_kind:oracle,metric:fp,method:cam")
+    assert render(table, root).splitlines()[2:3] == ["| cam | 20.26 |"]
+
+
+def test_filling_replaces_what_was_there_and_is_stable(root: Path) -> None:
+    marker = "<!-- table: seeds.csv columns=method,value where=threshold_kind:fixed -->"
+    page = f"before\n{marker}\n| old |\n<!-- /table -->\nafter\n"
+    filled = fill(page, root)
+    assert filled == (
+        f"before\n{marker}\n\n| method | value |\n| --- | --- |\n| cam | 49.0 |\n\nMade by `tag2mask run x`.\n\n"
+        "<!-- /table -->\nafter\n"
+    )
+    assert fill(filled, root) == filled
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            "seeds.csv columns=method,threshold",
+            "mixes thresholds of the kinds fixed, oracle.*where=threshold_kind:fixed",
+        ),
+        ("none.csv columns=method", "none.csv is absent: run what measures it"),
+        ("seeds.csv columns=metod", "unknown column of seeds.csv 'metod'; did you mean 'method'"),
+        ("seeds.csv column=method", "unknown key in the marker of seeds.csv: 'column'; did you mean 'columns'"),
+        ("seeds.csv metrics=miou", "the marker of seeds.csv has no columns="),
+        ("seeds.csv columns=method where=split:val", "no row of seeds.csv has split val"),
+        ("seeds.csv columns=method metrics=iou where=threshold_kind:fixed", "unknown metric of seeds.csv 'iou'"),
+        (
+            "seeds.csv columns=split metrics=miou where=threshold_kind:oracle",
+            "two values of miou with one seed for train; name the column that tells them apart",
+        ),
+    ],
+)
+def test_a_wrong_marker_says_what_to_mend(root: Path, spec: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        render(parse(spec), root)
+
+
+@pytest.mark.parametrize("page", ["<!-- table: seeds.csv columns=method -->\n", "text\n<!-- /table -->\n"])
+def test_a_marker_without_its_other_half_is_found(root: Path, page: str) -> None:
+    with pytest.raises(ConfigError, match="or the reverse"):
+        fill(page, root)
