@@ -1,0 +1,1 @@
+"""Readers of data sets, drawn scenes, transforms and the doctor."""

@@ -1,0 +1,73 @@
+"""What every data set gives: samples, images, truth, and a content hash for the store."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from tag2mask.config.settings import Settings
+from tag2mask.core.files import file_hash
+from tag2mask.core.types import Sample
+
+Labels = NDArray[np.uint8]
+MAX_CLASSES = 254
+
+
+class DataSettings(Settings):
+    """Settings that every reader shares; a reader adds its own and sets the defaults of the splits."""
+
+    root: Path | None = Field(None, description="folder of the data set")
+    classes: tuple[str, ...] | None = Field(
+        None, description="subset of the classes, in this order; pixels of others count as 255 in the truth"
+    )
+    train: str = Field("train", description="split that trains")
+    val: str | None = Field("val", description="held-out split for the classifier's average precision, or null")
+    infer: str = Field("train", description="split whose images get maps and masks")
+
+
+class Dataset(ABC):
+    """One split of a data set.
+
+    Attributes:
+        name: the reader's name, such as ``voc``.
+        split: the split's name.
+        classes: class names; column ``c`` of the tags is index ``c + 1`` in label images, 0 is background.
+        samples: sorted by id.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    samples: Sequence[Sample]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.samples)
+
+    @abstractmethod
+    def image(self, sample: Sample) -> Image.Image:
+        """The image in RGB, upright (EXIF rotation applied).
+
+        Raises:
+            DataError: the file is missing, truncated or no image.
+        """
+
+    @abstractmethod
+    def truth(self, sample: Sample) -> Labels | None:
+        """The truth as (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 void; None without one."""
+
+    @property
+    @abstractmethod
+    def has_truth(self) -> bool:
+        """Whether any sample has a truth."""
+
+    def content_hash(self, sample: Sample) -> str:
+        """SHA-256 of what the image is made of; a data set without image files overrides this."""
+        assert sample.image is not None
+        return file_hash(sample.image)

@@ -1,0 +1,186 @@
+"""Looks a data set over before hours are spent on it: every problem at once, none of them fatal here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tag2mask.core.errors import DataError
+from tag2mask.core.types import IGNORE, Sample
+from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.doctor_files import broken, each, image_files, plain, siblings, twin_stems
+from tag2mask.data.doctor_tables import ClassCount, Finding, SplitCount, count_classes, tag_findings, together
+from tag2mask.data.registry import reader
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the doctor found.
+
+    Attributes:
+        kind: the reader's name.
+        splits: one row for each split that could be opened.
+        classes: one row for each class, in the order of the columns.
+        together: (C, C) images that carry both tags; the diagonal counts the images of each class.
+        findings: errors first, then warnings, then notes.
+    """
+
+    kind: str
+    splits: tuple[SplitCount, ...]
+    classes: tuple[ClassCount, ...]
+    together: tuple[tuple[int, ...], ...]
+    findings: tuple[Finding, ...]
+
+    def count(self, severity: Literal["error", "warning", "note"]) -> int:
+        """Findings of that severity."""
+        return sum(f.severity == severity for f in self.findings)
+
+    def exit_code(self, strict: bool = False) -> int:
+        """0 where a run may start; 1 after errors, and with ``strict`` after warnings too."""
+        return int(bool(self.count("error") or (strict and self.count("warning"))))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One image looked at; ``shown`` are the class columns in its truth, None without a truth that can be read."""
+
+    sample: Sample
+    readable: bool
+    shown: frozenset[int] | None
+    findings: tuple[Finding, ...]
+
+
+def examine(
+    kind: str, settings: DataSettings, splits: Sequence[str] | None = None, *, workers: int = 4, quiet: bool = False
+) -> Report:
+    """Examine a data set: opens each split, reads every image and mask, and compares the tags.
+
+    Args:
+        kind: a registered reader's name.
+        settings: the reader's settings.
+        splits: the splits to look at; None takes those of ``settings``.
+        workers: threads that read files.
+        quiet: show no progress.
+
+    Raises:
+        ConfigError: there is no such reader.
+    """
+    names = tuple(dict.fromkeys(splits or [s for s in (settings.train, settings.val, settings.infer) if s]))
+    by_name, findings = _open(kind, settings, names)
+    opened = list(by_name.values())
+    looks = _look_at_all(opened, workers, quiet)
+    findings += [f for look in looks.values() for f in look.findings]
+    if len(opened) < len(names) and settings.root is not None:
+        seen = {look.sample.image for look in looks.values()}
+        rest = sorted(set(image_files(settings.root.expanduser())) - seen)
+        findings += [f for f in each(broken, rest, "doctor: other files", workers, quiet) if f]
+        findings += twin_stems(rest)
+    findings += twin_stems(siblings(look.sample.image for look in looks.values()))
+    findings += _disagreements(opened, looks)
+    findings += tag_findings(by_name, settings)
+    order = {"error": 0, "warning": 1, "note": 2}
+    return Report(
+        kind,
+        tuple(_split_count(d, looks) for d in opened),
+        count_classes(opened),
+        together(opened),
+        tuple(sorted(dict.fromkeys(findings), key=lambda f: order[f.severity])),
+    )
+
+
+def _open(kind: str, settings: DataSettings, names: Iterable[str]) -> tuple[dict[str, Dataset], list[Finding]]:
+    """The splits that open and agree on the classes, by the name asked for, and an error for each that does not."""
+    module = reader(kind)
+    opened: dict[str, Dataset] = {}
+    findings: list[Finding] = []
+    failed: dict[str, list[str]] = {}
+    for name in names:
+        try:
+            dataset = module.open_split(settings, name)
+        except (DataError, OSError) as error:
+            for line in str(error).splitlines():
+                failed.setdefault(line, []).append(name)
+            continue
+        first = next(iter(opened.values()), dataset)
+        if dataset.classes != first.classes:
+            text = f"split '{name}' has classes {list(dataset.classes)}, '{first.split}' {list(first.classes)}"
+            findings.append(Finding("class", "error", (name,), text, "Set data.classes so that all splits agree"))
+            continue
+        opened[name] = dataset
+    remedy = "Mend this first; what lies behind it cannot be seen before"
+    return opened, [Finding("open", "error", tuple(n), text, remedy) for text, n in failed.items()] + findings
+
+
+def _look_at_all(opened: Sequence[Dataset], workers: int, quiet: bool) -> dict[tuple[str, Path | None], _Look]:
+    """Every image once, even where it is in several splits."""
+    wanted = {(s.id, s.image): (d, s) for d in opened for s in d.samples}
+    looks = each(lambda pair: _look_at(*pair), list(wanted.values()), "doctor", workers, quiet)
+    return dict(zip(wanted, looks, strict=True))
+
+
+def _look_at(dataset: Dataset, sample: Sample) -> _Look:
+    """Read one image and its truth; whatever goes wrong is a finding."""
+    findings, size, shown = [], None, None
+    try:
+        size = dataset.image(sample).size
+    except Exception as error:  # the doctor lives through anything a file can do to a reader
+        findings.append(Finding("image", "error", (sample.id,), plain(error), "Replace or remove the file"))
+    try:
+        labels = dataset.truth(sample)
+    except Exception as error:
+        if plain(error) not in {f.text for f in findings}:
+            findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
+    else:
+        if labels is not None:
+            values = {int(v) for v in np.unique(labels)} - {0, IGNORE}
+            shown = frozenset(v - 1 for v in values)
+            findings += _mask_findings(sample, labels.shape, size, values, len(dataset.classes))
+    return _Look(sample, size is not None, shown, tuple(findings))
+
+
+def _mask_findings(
+    sample: Sample, shape: tuple[int, ...], size: tuple[int, int] | None, values: set[int], n_classes: int
+) -> list[Finding]:
+    """What a reader may have let through: a mask of another size, an index without a class."""
+    findings = []
+    if size is not None and shape != size[::-1]:
+        text = f"the mask of '{sample.id}' is {shape[1]} x {shape[0]} pixels, its image {size[0]} x {size[1]}"
+        findings.append(Finding("mask", "error", (sample.id,), text, "A mask must have the size of its image"))
+    strange = sorted(v for v in values if v > n_classes)
+    if strange:
+        text = f"the mask of '{sample.id}' holds {', '.join(map(str, strange))}: expected 0..{n_classes} or 255"
+        findings.append(Finding("mask", "error", (sample.id,), text, "Check the order of the classes and the masks"))
+    return findings
+
+
+def _disagreements(opened: Sequence[Dataset], looks: dict[tuple[str, Path | None], _Look]) -> list[Finding]:
+    """Per class: images that show it without the tag, and images with the tag that do not show it."""
+    findings = []
+    seen = [(look.sample, look.shown) for look in looks.values() if look.shown is not None]
+    for column, name in enumerate(opened[0].classes if opened else ()):
+        untagged = [s.id for s, shown in seen if column in shown and column not in s.tags]
+        unseen = [s.id for s, shown in seen if column in s.tags and column not in shown]
+        for ids, text in (
+            (untagged, f"show '{name}' in the mask but lack the tag"),
+            (unseen, f"are tagged '{name}' but their masks show none"),
+        ):
+            if ids:
+                text = f"{len(ids)} of {len(seen)} images with masks {text}"
+                remedy = "Tags decide what is trained, masks what is measured: correct the one that is wrong"
+                findings.append(Finding("tags", "warning", tuple(sorted(ids)), text, remedy))
+    return findings
+
+
+def _split_count(dataset: Dataset, looks: dict[tuple[str, Path | None], _Look]) -> SplitCount:
+    own = [looks[s.id, s.image] for s in dataset.samples]
+    return SplitCount(
+        dataset.split,
+        len(own),
+        sum(not look.readable for look in own),
+        sum(look.shown is not None for look in own),
+        sum(not look.sample.tags for look in own),
+    )

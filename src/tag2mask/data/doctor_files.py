@@ -1,0 +1,80 @@
+"""What the doctor does with files that no sample may stand for: finds them, reads them, compares their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from tag2mask.core.progress import progress
+from tag2mask.data.doctor_tables import Finding
+from tag2mask.data.images import read_image
+from tag2mask.data.layout import IMAGE_SUFFIXES
+
+DEPTH = 3
+"""Levels of folders searched below a root: root/images/class/x.jpg has two."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def each(do: Callable[[T], R], items: Sequence[T], what: str, workers: int, quiet: bool) -> list[R]:
+    """``do`` for every item in threads, in order, with progress."""
+    results = []
+    with progress(what, len(items), quiet) as counter, ThreadPoolExecutor(max(1, workers)) as pool:
+        for result in pool.map(do, items):
+            results.append(result)
+            counter.advance()
+    return results
+
+
+def image_files(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """Image files in ``folder`` and the folders below it, hidden ones left out."""
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError:
+        yield folder  # so that reading it says why
+        return
+    for path in paths:
+        if path.name.startswith("."):
+            continue
+        if path.is_dir() and depth:
+            yield from image_files(path, depth - 1)
+        elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+            yield path
+
+
+def plain(error: Exception) -> str:
+    """The error's text without the advice to call the doctor, who is here."""
+    return str(error).split("`tag2mask doctor`")[0].rstrip(" ;.")
+
+
+def siblings(images: Iterable[Path | None]) -> list[Path]:
+    """The image files in the folders where the samples lie."""
+    folders = sorted({image.parent for image in images if image is not None})
+    return [path for folder in folders for path in image_files(folder, 0)]
+
+
+def broken(path: Path) -> Finding | None:
+    """The finding for an image file that cannot be read, or None."""
+    try:
+        read_image(path)
+    except Exception as error:  # the doctor lives through anything a file can do to a reader
+        return Finding("image", "error", (path.stem,), plain(error), "Replace or remove the file")
+    return None
+
+
+def twin_stems(paths: Iterable[Path]) -> list[Finding]:
+    """Files of one folder that agree in all but their ending, or in all but upper and lower case."""
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    for path in sorted(paths):
+        groups.setdefault((path.parent, path.stem.casefold()), []).append(path)
+    return [
+        Finding(
+            "stem", "warning", tuple(sorted({p.stem for p in twins})),
+            f"{folder} holds {', '.join(p.name for p in twins)}: one name before the ending",
+            "An id is a name without its ending: rename or remove all but one",
+        )
+        for (folder, _), twins in groups.items() if len(twins) > 1
+    ]  # fmt: skip

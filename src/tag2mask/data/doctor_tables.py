@@ -1,0 +1,157 @@
+"""What the doctor reads from the tags alone: counts, splits that overlap, classes that always come together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset, DataSettings
+
+TOGETHER_SHARE = 0.9
+"""A class that is in this share of another's images or more cannot be told from it by tags."""
+TOGETHER_IMAGES = 10
+"""Fewer images of a class say nothing about what comes with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem.
+
+    Attributes:
+        kind: ``open`` (a split that does not open), ``image``, ``mask``, ``stem`` (two files with one name), ``split``
+            (ids in two splits), ``class`` (without images, or in all), ``tags`` (mask and tags disagree), ``together``
+            (one class always comes with another) or ``truth`` (missing masks).
+        severity: an error stops a run or spoils it, a warning may, a note is for information.
+        ids: what it is about: image ids, split names or class names.
+        text: what was found.
+        remedy: what to do.
+    """
+
+    kind: str
+    severity: Literal["error", "warning", "note"]
+    ids: tuple[str, ...]
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitCount:
+    """Images of one split: all, those that cannot be read, those with a readable truth, and those without any tag."""
+
+    split: str
+    images: int
+    unreadable: int
+    with_truth: int
+    untagged: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    """Images of one class in each split, in the order of the report's splits."""
+
+    name: str
+    images: tuple[int, ...]
+
+
+def count_classes(opened: Sequence[Dataset]) -> tuple[ClassCount, ...]:
+    """One row for each class."""
+    names = opened[0].classes if opened else ()
+    return tuple(
+        ClassCount(name, tuple(sum(column in s.tags for s in d.samples) for d in opened))
+        for column, name in enumerate(names)
+    )
+
+
+def together(opened: Sequence[Dataset]) -> tuple[tuple[int, ...], ...]:
+    """(C, C) images with both tags; an image in several splits counts once."""
+    if not opened:
+        return ()
+    samples = _distinct(opened)
+    tags = np.zeros((len(samples), len(opened[0].classes)), np.int64)
+    for row, sample in enumerate(samples):
+        tags[row, list(sample.tags)] = 1
+    return tuple(tuple(int(v) for v in row) for row in tags.T @ tags)
+
+
+def tag_findings(by_name: Mapping[str, Dataset], settings: DataSettings) -> list[Finding]:
+    """Everything that splits and tags alone say.
+
+    Args:
+        by_name: the splits by the name that was asked for (a reader may open ``train`` as ``train2017``).
+        settings: say which split trains and which one gets masks.
+    """
+    if not by_name:
+        return []
+    opened = list(by_name.values())
+    return [
+        *_overlaps(by_name, settings),
+        *(f for name, dataset in by_name.items() for f in _empty_classes(dataset, trains=name == settings.train)),
+        *_inseparable(opened),
+        *_missing_truth(opened),
+    ]
+
+
+def _distinct(opened: Sequence[Dataset]) -> list[Sample]:
+    return list({(s.id, s.image): s for d in opened for s in d.samples}.values())
+
+
+def _overlaps(by_name: Mapping[str, Dataset], settings: DataSettings) -> list[Finding]:
+    """Ids in two splits; the split that gets masks may hold the others."""
+    findings = []
+    for first, second in combinations(by_name, 2):
+        shared = sorted({s.id for s in by_name[first].samples} & {s.id for s in by_name[second].samples})
+        if shared and (settings.infer not in (first, second) or {first, second} == {settings.train, settings.val}):
+            text = f"{len(shared)} ids are in '{by_name[first].split}' and in '{by_name[second].split}'"
+            remedy = "What is measured on images that were trained on says little: take them out of one split"
+            findings.append(Finding("split", "warning", tuple(shared), text, remedy))
+    return findings
+
+
+def _empty_classes(dataset: Dataset, trains: bool) -> list[Finding]:
+    present = {tag for s in dataset.samples for tag in s.tags}
+    missing = tuple(name for column, name in enumerate(dataset.classes) if column not in present)
+    if not missing:
+        return []
+    text = f"{len(missing)} of {len(dataset.classes)} classes have no image in '{dataset.split}'"
+    if trains:
+        remedy = "They cannot be learnt: add images, or list the others in data.classes"
+        return [Finding("class", "warning", missing, text, remedy)]
+    return [Finding("class", "note", missing, text, "They get no average precision, maps and masks in this split")]
+
+
+def _inseparable(opened: Sequence[Dataset]) -> list[Finding]:
+    """Classes in every image, and pairs where one comes with nearly all images of the other."""
+    names, counts, total = opened[0].classes, np.array(together(opened)), len(_distinct(opened))
+    always = [c for c in range(len(names)) if counts[c, c] == total and total >= TOGETHER_IMAGES]
+    findings = [
+        Finding("class", "warning", (names[c],), f"all {total} images are tagged '{names[c]}'",
+                "Add images without it (an empty tag cell is a verified negative)")
+        for c in always
+    ]  # fmt: skip
+    for b, name in enumerate(names):
+        for a, other in enumerate(names):
+            if a == b or a in always or counts[b, b] < TOGETHER_IMAGES or counts[a, b] < TOGETHER_SHARE * counts[b, b]:
+                continue
+            text = f"'{other}' is in {counts[a, b]} of the {counts[b, b]} images of '{name}'"
+            remedy = f"Tags alone hardly tell the two apart: add images of '{name}' without '{other}'"
+            findings.append(Finding("together", "warning", (other, name), text, remedy))
+    return findings
+
+
+def _missing_truth(opened: Sequence[Dataset]) -> list[Finding]:
+    findings = []
+    for dataset in opened:
+        if not dataset.has_truth:
+            text, remedy = f"split '{dataset.split}' has no masks", "A run works without; nothing can be evaluated"
+            findings.append(Finding("truth", "note", (dataset.split,), text, remedy))
+            continue
+        bare = tuple(s.id for s in dataset.samples if s.image is not None and s.truth is None)
+        if bare and len(bare) < len(dataset):
+            text = f"{len(bare)} of {len(dataset)} images in '{dataset.split}' have no mask, the others have"
+            findings.append(Finding("truth", "warning", bare, text, "Check the names of the mask files"))
+    return findings

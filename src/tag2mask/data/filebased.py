@@ -1,0 +1,94 @@
+"""A data set of image files: subset of the classes, safe ids, truth in the upright frame of its image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from tag2mask.core.errors import DataError
+from tag2mask.core.types import IGNORE, Sample
+from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.images import Palette, align_labels, read_image, read_labels
+from tag2mask.data.layout import check_classes, check_ids, columns
+
+
+class FileDataset(Dataset):
+    """One split whose images are files.
+
+    An image with none of the chosen classes stays, as a verified negative.
+
+    Args:
+        name: the reader's name.
+        split: the split's name.
+        found: the samples in any order, their tags as columns of ``all_classes``.
+        all_classes: every class of the data set; ``all_classes[i]`` is index ``i + 1`` in the mask files.
+        classes: the classes to keep, in the order to keep them; None keeps all.
+        palette: label index of each colour, for masks stored in colour.
+
+    Raises:
+        DataError: no samples, an unsafe or repeated id, or a class in ``classes`` that ``all_classes`` lacks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        found: Iterable[Sample],
+        all_classes: Sequence[str],
+        classes: Sequence[str] | None = None,
+        palette: Palette | None = None,
+    ) -> None:
+        self.name, self.split, self._palette = name, split, palette
+        self._all_classes = check_classes(all_classes, f"the class list of data={name}")
+        self.classes = self._all_classes if classes is None else check_classes(classes, "data.classes")
+        columns(self.classes, self._all_classes, "data.classes")
+        kept = {self._all_classes.index(c): column for column, c in enumerate(self.classes)}
+        self.samples = tuple(sorted((_chosen(s, kept) for s in found), key=lambda s: s.id))
+        if not self.samples:
+            raise DataError(f"split '{split}' of data={name} holds no images")
+        check_ids(s.id for s in self.samples)
+        self._relabel = np.full(256, IGNORE, dtype=np.uint8)
+        self._relabel[0] = 0
+        for old, new in kept.items():
+            self._relabel[old + 1] = new + 1
+
+    def image(self, sample: Sample) -> Image.Image:
+        """The image in RGB, upright; see `read_image`."""
+        assert sample.image is not None
+        return read_image(sample.image)
+
+    def truth(self, sample: Sample) -> Labels | None:
+        """The truth as `Dataset.truth` says; pixels of classes that were not chosen are 255.
+
+        Raises:
+            DataError: the mask is broken, has another size than the image, or holds an index without a class.
+        """
+        labels = self.stored_labels(sample)
+        if labels is None:
+            return None
+        assert sample.image is not None
+        what = f"mask {sample.truth}" if sample.truth else f"the mask of '{sample.id}'"
+        labels = align_labels(labels, sample.image, what)
+        strange = np.unique(labels[(labels > len(self._all_classes)) & (labels != IGNORE)])
+        if strange.size:
+            raise DataError(
+                f"{what} holds {'index' if strange.size == 1 else 'indices'} {', '.join(map(str, strange))}: expected "
+                f"0 (background), 1..{len(self._all_classes)} (classes in their order) or 255 (void)"
+            )
+        return self._relabel[labels]
+
+    def stored_labels(self, sample: Sample) -> Labels | None:
+        """The mask as stored, (H, W) uint8 with indices of the full class list, or None without one."""
+        return None if sample.truth is None else read_labels(sample.truth, self._palette)
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether any sample has a mask file."""
+        return any(s.truth is not None for s in self.samples)
+
+
+def _chosen(sample: Sample, kept: dict[int, int]) -> Sample:
+    return replace(sample, tags=tuple(sorted(kept[t] for t in sample.tags if t in kept)))

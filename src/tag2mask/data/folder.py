@@ -1,0 +1,203 @@
+"""A folder of one's own images: tags from a table, from sub-folders, or from the file names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from tag2mask.core.errors import DataError, nearest, unknown
+from tag2mask.core.progress import LOG
+from tag2mask.core.types import IGNORE, Sample
+from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.filebased import FileDataset
+from tag2mask.data.images import Palette
+from tag2mask.data.layout import (
+    check_classes,
+    check_ids,
+    columns,
+    declared_classes,
+    list_images,
+    need_folder,
+    need_root,
+    no_split,
+    normal,
+    read_lines,
+    without_suffix,
+)
+from tag2mask.data.tag_sources import LAYOUT, Tagged, from_names, from_subfolders, from_table
+
+_BLACK, _CREAM = (0, 0, 0), (224, 224, 192)  # background and void, as VOC colours them
+Colour = tuple[int, int, int]
+
+
+class FolderSettings(DataSettings):
+    """Settings of the reader ``folder``; paths are relative to ``root``."""
+
+    infer: str = Field("all", description="split whose images get maps and masks")
+    layout: Literal["auto", "csv", "subfolders", "pattern"] = Field(
+        "auto",
+        description="where the tags are; auto: csv if tags is set or tags.csv there, pattern if set, else subfolders",
+    )
+    tags: Path | None = Field(None, description="CSV file with the columns image,tags; null: tags.csv")
+    pattern: str | None = Field(
+        None, description="regular expression for whole file names without ending; its group 'tags' holds the tags"
+    )
+    images: str | None = Field(None, description="folder of the images; null: images where there is one, else root")
+    masks: str | None = Field(None, description="folder of the masks; null: masks where there is one")
+    palette: dict[str, Colour] | None = Field(
+        None, description="colour of each class in masks stored in colour, such as {cat: [255, 0, 0]}"
+    )
+    all_classes: tuple[str, ...] | None = Field(
+        None,
+        description="every class in the order of the mask indices; null: classes.txt in root, else the tags sorted",
+    )
+    val_fraction: float = Field(0.1, gt=0, lt=1, description="part of the images in 'val' where root has no splits/")
+
+    @field_validator("pattern")
+    @classmethod
+    def _has_group(cls, value: str | None) -> str | None:
+        try:
+            if value is not None and "tags" not in re.compile(value).groupindex:
+                raise ValueError("expected a group (?P<tags>…)")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return value
+
+
+SETTINGS = FolderSettings
+
+
+def open_split(settings: FolderSettings, split: str) -> Dataset:
+    """Open one split: a list in ``splits/``, or ``all``, ``train``, ``val``.
+
+    Raises:
+        DataError: images, tags, masks or splits that are missing or do not fit together.
+    """
+    root = need_root(settings.root, "folder", LAYOUT)
+    tagged = _tagged(settings, root)
+    check_ids(tagged.images)
+    classes = declared_classes(root, settings.all_classes) or _found_classes(tagged, settings, root)
+    palette = None if settings.palette is None else label_of_colour(settings.palette, classes)
+    masks = _masks(settings, root, tagged.images)
+    chosen = _split(root, split, tagged.images, settings.val_fraction)
+    samples = [
+        Sample(i, columns(tagged.tags[i], classes, f"image {path}"), path, masks.get(i))
+        for i, path in tagged.images.items()
+    ]
+    return FileDataset("folder", split, [s for s in samples if s.id in chosen], classes, settings.classes, palette)
+
+
+def label_of_colour(palette: Mapping[str, Colour], classes: tuple[str, ...]) -> Palette:
+    """The label of each colour; ``background`` is black and ``void`` VOC's cream unless ``palette`` says otherwise.
+
+    Raises:
+        DataError: a name is no class, a number is not in 0..255, or two names share a colour.
+    """
+    labels = {"background": 0, "void": IGNORE, **{c: i + 1 for i, c in enumerate(classes)}}
+    found: dict[Colour, int] = {}
+    colours = {"background": _BLACK, "void": _CREAM, **{normal(n): c for n, c in palette.items()}}
+    for name, colour in colours.items():
+        if name not in labels:
+            raise DataError(f"data.palette: {unknown('class', name, labels)}")
+        if not all(0 <= v <= 255 for v in colour):
+            raise DataError(f"data.palette: '{name}' has {list(colour)}, expected three numbers in 0..255")
+        if found.setdefault(colour, labels[name]) != labels[name]:
+            raise DataError(f"data.palette: '{name}' has colour {list(colour)}, which another name has already")
+    return found
+
+
+def validation_part(ids: Collection[str], fraction: float) -> set[str]:
+    """The ids that make up ``val``: those whose SHA-256, read as a number in [0, 1), is below ``fraction``.
+
+    An id falls on the same side whatever other images there are, except that of two or more images at least one is in
+    each part. A single image is never held out.
+    """
+    place = {i: int(hashlib.sha256(i.encode()).hexdigest(), 16) / 2**256 for i in ids}
+    ordered = sorted(ids, key=lambda i: (place[i], i))
+    below = sum(p < fraction for p in place.values())
+    return set(ordered[: min(max(below, 1), len(ordered) - 1)])
+
+
+def _tagged(settings: FolderSettings, root: Path) -> Tagged:
+    base = need_folder(root, settings.images or ("images" if (root / "images").is_dir() else "."), LAYOUT)
+    layout = _layout(settings, root)
+    if layout == "subfolders":
+        return from_subfolders(base, {root / (settings.masks or "masks"), root / "splits"})
+    if layout == "csv":
+        return from_table(_table(settings, root), base)
+    return from_names(settings.pattern, base)
+
+
+def _layout(settings: FolderSettings, root: Path) -> str:
+    if settings.layout != "auto":
+        return settings.layout
+    if settings.tags is not None and settings.pattern is not None:
+        raise DataError("data.tags and data.pattern are both set: leave one out, or set data.layout to csv or pattern")
+    if settings.pattern is not None:
+        return "pattern"
+    return "csv" if settings.tags is not None or (root / "tags.csv").is_file() else "subfolders"
+
+
+def _table(settings: FolderSettings, root: Path) -> Path:
+    """The tag table: in ``root``, else where the path leads from the working folder."""
+    given = (settings.tags or Path("tags.csv")).expanduser()
+    found = next((p for p in (root / given, given) if p.is_file()), None)
+    if found is None:
+        raise DataError(f"data.tags = {given}: neither {root / given} nor {given.absolute()} exists")
+    return found
+
+
+def _found_classes(tagged: Tagged, settings: FolderSettings, root: Path) -> tuple[str, ...]:
+    """The names that occur, sorted. Says which of them a subset leaves out: one may be a slip of the pen."""
+    if not tagged.names:
+        raise DataError(f"no image in {root} has a tag: there is nothing to learn from")
+    left_out = sorted(tagged.names - {normal(c) for c in settings.classes or tagged.names})
+    if left_out:
+        LOG.warning("data.classes leaves out the tags %s", ", ".join(left_out))
+    return check_classes(sorted(tagged.names), f"the tags in {root}")
+
+
+def _masks(settings: FolderSettings, root: Path, images: Mapping[str, Path]) -> dict[str, Path]:
+    if settings.masks is None and not (root / "masks").is_dir():
+        return {}
+    masks = list_images(need_folder(root, settings.masks or "masks", "the masks that data.masks names"))
+    strange = [p for i, p in masks.items() if i not in images]
+    if strange:
+        raise DataError(
+            f"{len(strange)} of {len(masks)} masks belong to no image, first {strange[0]}: "
+            f"a mask has the name of its image, but for the ending"
+        )
+    return masks
+
+
+def _split(root: Path, split: str, images: Mapping[str, Path], val_fraction: float) -> Collection[str]:
+    lists = {p.stem: p for p in (root / "splits").glob("*.txt")}
+    if split in lists:
+        return _listed(lists[split], images)
+    if split == "all":
+        return images.keys()
+    if lists or split not in ("train", "val"):
+        raise no_split(split, {"all", *(lists or ("train", "val"))}, root / "splits" if lists else root)
+    held_out = validation_part(images.keys(), val_fraction)
+    if split == "val" and not held_out:
+        raise DataError(f"{root} holds a single image, which leaves none for split 'val': set data.val=null")
+    return held_out if split == "val" else images.keys() - held_out
+
+
+def _listed(path: Path, images: Mapping[str, Path]) -> set[str]:
+    chosen: set[str] = set()
+    for number, line in read_lines(path):
+        name = without_suffix(line)
+        if name not in images:
+            near = nearest(name, images)
+            hint = f"; did you mean '{near}'?" if near else ""
+            raise DataError(f"{path}, line {number}: there is no image '{name}'{hint}")
+        if name in chosen:
+            raise DataError(f"{path}, line {number}: image '{name}' is listed twice")
+        chosen.add(name)
+    return chosen

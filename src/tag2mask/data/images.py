@@ -1,0 +1,173 @@
+"""Image and mask files as arrays: upright, 8-bit, and an error with a remedy where a file is broken."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from tag2mask.core.errors import DataError
+from tag2mask.data.base import Labels
+
+Palette = Mapping[tuple[int, int, int], int]
+"""Label index of each colour (r, g, b), for masks stored in colour."""
+
+_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101
+_SIDEWAYS = 5  # EXIF orientations from 5 on swap width and height
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_SHORT_GREY = {"L;2": 85, "L;4": 17}  # Pillow stretches grey of 2 and 4 bits to 0..255: the step between two indices
+_HIGHEST_16 = 65535
+_HIGHEST_8 = 255
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read an image in RGB, 8 bits a channel, upright.
+
+    EXIF rotation is applied; transparency is laid over white; 16-bit grey 0..65535 is scaled to 0..255, never clipped;
+    CMYK is converted without a colour profile; of several frames the first is taken.
+
+    Raises:
+        DataError: the file is missing, empty, truncated, no image, or of a mode without a known range.
+    """
+    with _opened(path) as image:
+        image.load()  # TIFF is turned while it loads, so the orientation is asked for afterwards
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        return _turned(_to_rgb(image, path), orientation)
+
+
+def read_labels(path: Path, palette: Palette | None = None) -> Labels:
+    """Read a mask as (H, W) uint8 label indices.
+
+    Indexed (P), grey (L, 8 or 16 bits) and 1-bit masks hold the indices themselves; masks in colour need ``palette``.
+
+    Raises:
+        DataError: the file is broken, a colour is not in ``palette``, an index is above 255, or the mode has no labels.
+    """
+    with _opened(path) as image:
+        step = _SHORT_GREY.get(_raw_mode(image), 1)
+        image.load()
+        turned = _turned(image, image.getexif().get(_ORIENTATION, 1))
+        if image.mode in ("RGB", "RGBA"):
+            return _from_colours(np.asarray(_opaque(turned, path, "RGB")), path, palette)
+        if image.mode not in ("P", "1", "L", "LA", "I") and not image.mode.startswith("I;16"):
+            raise DataError(f"mask {path} has mode {image.mode}: expected P, L, 1, 16-bit grey, or RGB with a palette")
+        values = np.asarray(_opaque(turned, path, "L") if image.mode == "LA" else turned).astype(np.int64) // step
+    if values.size and not 0 <= values.min() <= values.max() <= _HIGHEST_8:
+        raise DataError(f"mask {path} holds index {values.max()}: expected 0..255 (0 background, 255 void)")
+    return values.astype(np.uint8)
+
+
+def align_labels(labels: Labels, image: Path, what: str) -> Labels:
+    """Bring a mask into the upright frame of its image.
+
+    A mask of the upright size is taken as it is; one of the stored size is turned as the image is. Where both sizes
+    agree (a square image, or one turned by 180 degrees or mirrored) the mask counts as upright.
+
+    Args:
+        labels: (H, W) uint8.
+        image: the image file.
+        what: name of the mask for the error text.
+
+    Raises:
+        DataError: the mask has another size than its image, or the image is broken.
+    """
+    with _opened(image) as opened:
+        tags = opened.getexif()
+        orientation = tags.get(_ORIENTATION, 1)
+        stored = (opened.height, opened.width)
+        if opened.format == "TIFF":  # Pillow gives the upright size
+            stored = (tags[_TIFF_HEIGHT], tags[_TIFF_WIDTH])
+    upright = stored[::-1] if orientation >= _SIDEWAYS else stored
+    if labels.shape == upright:
+        return labels
+    if labels.shape == stored:
+        return np.asarray(_turned(Image.fromarray(labels), orientation))
+    raise DataError(
+        f"{what} is {labels.shape[1]} x {labels.shape[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
+        f"a mask must have the size of its image. `tag2mask doctor` lists every such mask"
+    )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty (0 bytes): copy it again. `tag2mask doctor` lists every broken file")
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist. `tag2mask doctor` lists every missing file") from error
+    except _BROKEN as error:
+        reason = "no image that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise DataError(
+            f"cannot read {path}: {reason}. Copy it again or take it out of the data set; "
+            f"`tag2mask doctor` lists every broken file"
+        ) from error
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    if image.mode.startswith("I"):
+        values: NDArray[np.int64] = np.asarray(image).astype(np.int64)
+        if values.size and (values.min() < 0 or values.max() > _HIGHEST_16):
+            raise DataError(
+                f"{path} has values {values.min()}..{values.max()}: expected 0..65535. Store it with 8 bits"
+            )
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise DataError(f"{path} has floating-point values, whose range is not known: store it with 16 or 8 bits")
+    if image.has_transparency_data:
+        solid = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(solid, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file packs its values, such as ``L;4``; empty where the format does not say."""
+    tile = getattr(image, "tile", None)
+    args = tile[0].args if image.format == "PNG" and tile else None
+    return args if isinstance(args, str) else ""
+
+
+def _opaque(image: Image.Image, path: Path, mode: str) -> Image.Image:
+    if "A" in image.mode and image.getchannel("A").getextrema()[0] != _HIGHEST_8:
+        raise DataError(f"mask {path} is partly transparent, so its labels are not clear: store it without alpha")
+    return image.convert(mode)
+
+
+def _from_colours(rgb: NDArray[np.uint8], path: Path, palette: Palette | None) -> Labels:
+    if palette is None:
+        raise DataError(
+            f"mask {path} is stored in colour: set data.palette to the colour of each class "
+            f"(reader 'folder'), or store class indices (PNG mode P or L)"
+        )
+    colours, which = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True)
+    table = np.zeros(len(colours), dtype=np.uint8)
+    for row, colour in enumerate(colours.tolist()):
+        if tuple(colour) not in palette:
+            pixels = int((which == row).sum())
+            known = ", ".join(str(list(c)) for c in palette)
+            raise DataError(
+                f"mask {path}: {pixels} pixels have colour {colour}, unknown to data.palette. Known: {known}"
+            )
+        table[row] = palette[tuple(colour)]
+    return table[which].reshape(rgb.shape[:2])

@@ -1,0 +1,168 @@
+"""What the readers share in finding things: the root, image files, lists, class names, safe ids."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tag2mask.core.errors import DataError, unknown
+from tag2mask.data.base import MAX_CLASSES
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+"""File endings that count as images, in any case; files with others are not looked at."""
+
+_UNREADABLE_SUFFIXES = (".heic", ".heif")  # photos that Pillow cannot read: an error rather than a photo fewer
+CLASSES_FILE = "classes.txt"
+
+
+def normal(text: str) -> str:
+    """``text`` without outer white space and in Unicode's form NFC, so that equal-looking names are equal."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def need_root(root: Path | None, kind: str, layout: str) -> Path:
+    """The folder of the data set, with ``~`` expanded.
+
+    Args:
+        root: as set by the user.
+        kind: the reader's name.
+        layout: what the folder should hold, for the error text.
+
+    Raises:
+        DataError: ``root`` is not set or no folder.
+    """
+    if root is None:
+        raise DataError(f"data.root is not set: data={kind} needs a folder with {layout}. Type data.root=FOLDER")
+    folder = root.expanduser()
+    if not folder.is_dir():
+        state = "is a file" if folder.exists() else "does not exist"
+        raise DataError(
+            f"data.root = {root} {state}: expected a folder with {layout}. Type data.root=FOLDER"
+            f"{'' if folder.is_absolute() else f' (relative paths start at {Path.cwd()})'}"
+        )
+    return folder
+
+
+def need_folder(root: Path, name: str, layout: str) -> Path:
+    """The folder ``name`` in ``root``.
+
+    Raises:
+        DataError: it is not there, so ``root`` has another layout.
+    """
+    folder = root / name
+    if not folder.is_dir():
+        inner = sorted(p for p in root.iterdir() if (p / name).is_dir())
+        hint = f"Did you mean data.root={inner[0]}?" if inner else "Check data.root"
+        raise DataError(f"folder {folder} does not exist: expected {layout}. {hint}")
+    return folder
+
+
+def list_images(folder: Path) -> dict[str, Path]:
+    """Image files directly in ``folder`` by id (file name without ending), sorted; hidden files are left out.
+
+    Raises:
+        DataError: two files share an id, or a photo is of a format that cannot be read.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = path.suffix.lower()
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if suffix in _UNREADABLE_SUFFIXES:
+            raise DataError(f"{path} is of a format that is not read: convert it to JPEG or PNG")
+        if suffix not in IMAGE_SUFFIXES:
+            continue
+        other = found.setdefault(normal(path.stem), path)
+        if other != path:
+            raise DataError(f"{other} and {path.name} have the same name before the ending: rename or remove one")
+    return found
+
+
+def without_suffix(name: str) -> str:
+    """``name`` without an image ending, if it has one."""
+    path = Path(name)
+    return name[: -len(path.suffix)] if path.suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The non-empty lines of a UTF-8 text file with their numbers, normalised; a byte-order mark is dropped.
+
+    Raises:
+        DataError: the file is missing or not UTF-8.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: save it as UTF-8") from error
+    return [(number, normal(line)) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def no_split(split: str, known: Iterable[str], where: Path) -> DataError:
+    """The error for a split that the data set does not have."""
+    names = sorted(known)
+    if not names:
+        return DataError(f"{where} holds no split list: expected one for split '{split}'")
+    return DataError(f"{unknown('split', split, names)} (in {where}). Set data.train, data.val and data.infer")
+
+
+def check_ids(ids: Iterable[str]) -> None:
+    """Check that ids are safe and distinct file names.
+
+    Raises:
+        DataError: an id is empty, starts with a dot, holds a slash or control character, or two ids agree but for case.
+    """
+    seen: dict[str, str] = {}
+    for name in ids:
+        if not name or name.startswith(".") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):
+            raise DataError(f"image id {name!r} is no safe file name: no '/', '\\', control character or leading '.'")
+        other = seen.get(name.casefold())
+        if other is not None:
+            how = "occurs twice" if other == name else f"and '{other}' differ only in upper and lower case"
+            raise DataError(f"image id '{name}' {how}: rename one, so that every system keeps them apart")
+        seen[name.casefold()] = name
+
+
+def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
+    """Normalise and check a list of class names.
+
+    Args:
+        names: in the order of the label indices 1, 2, …
+        where: where they were written, for the error text.
+
+    Raises:
+        DataError: no name, too many, an empty or repeated one, or one for the background.
+    """
+    classes = tuple(normal(n) for n in names)
+    if not 1 <= len(classes) <= MAX_CLASSES:
+        raise DataError(f"{where} has {len(classes)} classes: expected 1..{MAX_CLASSES}")
+    for index, name in enumerate(classes):
+        if not name or name in classes[:index]:
+            raise DataError(f"{where} has {'an empty class name' if not name else f'class {name!r} twice'}")
+        if name.casefold().strip("_") == "background":
+            raise DataError(f"{where} lists '{name}': background is label 0 and no class; take it out")
+    return classes
+
+
+def declared_classes(root: Path, setting: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The full class list as the user declares it: the setting, else ``classes.txt`` in ``root``, else None."""
+    if setting is not None:
+        return check_classes(setting, "data.all_classes")
+    path = root / CLASSES_FILE
+    return check_classes((name for _, name in read_lines(path)), str(path)) if path.is_file() else None
+
+
+def columns(names: Iterable[str], classes: Sequence[str], where: str) -> tuple[int, ...]:
+    """0-based columns of class ``names``, ascending, each once.
+
+    Raises:
+        DataError: a name is not in ``classes``; the nearest one is given.
+    """
+    found = set()
+    for name in names:
+        if name not in classes:
+            raise DataError(f"{where}: {unknown('class', name, classes)}")
+        found.add(classes.index(name))
+    return tuple(sorted(found))

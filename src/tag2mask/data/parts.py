@@ -1,0 +1,120 @@
+"""Reader ``parts``: drawn scenes made for what the methods are about, with exact truth and no download.
+
+Each scene holds one to three pull-along toys. All toys share their body and wheels; the head alone tells the class
+(the discriminative part, on which a classifier's maps stop short). Trains come with rails and boats with water (the
+context that a classifier takes for the class), which are background in the truth. `tag2mask.data.scenes.layout.RULES`
+says what the three difficulties mean.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+
+from tag2mask.core.errors import DataError, unknown
+from tag2mask.core.files import value_hash
+from tag2mask.core.types import IGNORE, Sample
+from tag2mask.data.base import Dataset, DataSettings, Labels
+from tag2mask.data.scenes import paint
+from tag2mask.data.scenes.layout import CLASSES, RULES, Difficulty, lay_out
+from tag2mask.data.scenes.model import Scene
+
+VERSION = 1
+"""Raise it whenever a pixel changes: it is in the content hash and in the seed."""
+
+Side = Annotated[int, Field(ge=64, le=1024)]
+_SPLIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class PartsSettings(DataSettings):
+    """Settings of the drawn scenes; ``root`` is not used."""
+
+    images: int = Field(300, ge=1, le=100_000, description="scenes in each split")
+    size: Side | tuple[Side, Side] = Field(128, description="long side with varying aspect, or [height, width]; pixels")
+    difficulty: Difficulty = Field("medium", description="easy, medium or hard, as the rule in docs/parts.md says")
+    seed: int = Field(0, ge=0, lt=2**32, description="of the scenes, not of a training")
+
+
+SETTINGS = PartsSettings
+
+
+class PartsDataset(Dataset):
+    """One split of drawn scenes.
+
+    A scene depends on settings (without ``images`` and ``classes``), split and index alone.
+
+    Args:
+        settings: what to draw.
+        split: any name of letters, digits, ``-`` and ``_``; each name has scenes of its own.
+
+    Raises:
+        DataError: the split's name cannot be used, or ``classes`` names a class that is not drawn.
+    """
+
+    name = "parts"
+    has_truth = True
+
+    def __init__(self, settings: PartsSettings, split: str) -> None:
+        if not _SPLIT.fullmatch(split):
+            raise DataError(
+                f"split '{split}' of the drawn scenes: use letters, digits, '-' and '_', such as data.train=train"
+            )
+        self.settings, self.split = settings, split
+        self.classes = settings.classes or CLASSES
+        for name in self.classes:
+            if name not in CLASSES:
+                raise DataError(f"data.classes: {unknown('class', name, CLASSES)}")
+        if len(set(self.classes)) < len(self.classes):
+            raise DataError(f"data.classes names a class twice: {', '.join(self.classes)}")
+        self.samples = tuple(self._sample(index) for index in range(settings.images))
+
+    def image(self, sample: Sample) -> Image.Image:
+        """The picture in RGB."""
+        scene, rng = self._scene(self._index(sample))
+        return Image.fromarray(paint.picture(scene, rng), mode="RGB")
+
+    def truth(self, sample: Sample) -> Labels:
+        """The exact truth, (H, W) uint8."""
+        return self._columns()[paint.truth(self.scene(sample))]
+
+    def scene(self, sample: Sample) -> Scene:
+        """What stands where in a sample, with class columns of `CLASSES`."""
+        return self._scene(self._index(sample))[0]
+
+    def content_hash(self, sample: Sample) -> str:
+        """SHA-256 of all that the picture depends on."""
+        shared = self.settings.model_dump(mode="json", include={"size", "difficulty", "seed"})
+        return value_hash(["parts", VERSION, shared, self.split, self._index(sample)])
+
+    def _sample(self, index: int) -> Sample:
+        scene, _ = self._scene(index)
+        columns = {int(self._columns()[kind + 1]) for kind in scene.tags} - {IGNORE}
+        return Sample(f"{self.split}-{index:05d}", tuple(sorted(c - 1 for c in columns)))
+
+    def _index(self, sample: Sample) -> int:
+        return int(sample.id.rpartition("-")[2])
+
+    def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
+        """The scene and the generator that goes on to draw its pixels."""
+        s = self.settings
+        rng = np.random.Generator(np.random.PCG64([VERSION, s.seed, index, *self.split.encode()]))
+        return lay_out(rng, RULES[s.difficulty], s.size, first=index % len(CLASSES)), rng
+
+    def _columns(self) -> NDArray[np.uint8]:
+        """Label index as drawn -> label index under ``classes``; other classes become 255."""
+        wanted = [self.classes.index(name) + 1 if name in self.classes else IGNORE for name in CLASSES]
+        return np.array([0, *wanted], np.uint8)
+
+
+def open_split(settings: PartsSettings, split: str) -> PartsDataset:
+    """Open one split.
+
+    Raises:
+        DataError: the split's name cannot be used, or ``classes`` names a class that is not drawn.
+    """
+    return PartsDataset(settings, split)

@@ -1,0 +1,82 @@
+"""The readers by name: a data set is one module and one line here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from tag2mask.config.settings import validate
+from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.data.base import Dataset, DataSettings
+
+READERS: dict[str, str] = {
+    "voc": "tag2mask.data.voc",
+    "coco": "tag2mask.data.coco",
+    "folder": "tag2mask.data.folder",
+    "parts": "tag2mask.data.parts",
+}
+"""Reader name -> module with ``SETTINGS`` (a `DataSettings` class) and ``open_split(settings, split)``."""
+
+
+class Reader(Protocol):
+    """What a reader's module offers."""
+
+    SETTINGS: type[DataSettings]
+
+    def open_split(self, settings: Any, split: str) -> Dataset:
+        """Open one split; everything wrong with the data set as a whole is a `DataError` here."""
+        ...
+
+
+def register_reader(name: str, module: str) -> None:
+    """Add a reader: ``module`` offers ``SETTINGS`` and ``open_split`` as `Reader` says.
+
+    Raises:
+        ConfigError: the name is taken by another module.
+    """
+    if READERS.get(name, module) != module:
+        raise ConfigError(f"data reader '{name}' is {READERS[name]} already; choose another name")
+    READERS[name] = module
+
+
+def reader(name: str) -> Reader:
+    """The reader of that name.
+
+    Raises:
+        ConfigError: there is none; the nearest name is given.
+    """
+    if name not in READERS:
+        raise ConfigError(unknown("data kind", name, READERS))
+    return cast(Reader, importlib.import_module(READERS[name]))
+
+
+def data_settings(kind: str, values: Mapping[str, Any]) -> DataSettings:
+    """Check the settings of a data set of that kind.
+
+    Raises:
+        ConfigError: one line for each problem.
+    """
+    return validate(reader(kind).SETTINGS, values, "data")
+
+
+def load_dataset(kind: str, root: str | Path | None = None, split: str | None = None, **settings: Any) -> Dataset:
+    """Open one split of a data set.
+
+    Args:
+        kind: ``voc``, ``coco``, ``folder``, ``parts`` or a registered name.
+        root: folder of the data set (``parts`` needs none).
+        split: the split; the reader's training split where left out.
+        **settings: ``classes`` and the reader's own settings.
+
+    Raises:
+        ConfigError: an unknown kind or setting.
+        DataError: the data set cannot be read.
+
+    Example:
+        >>> load_dataset("parts", split="val", images=4).classes[0]
+        'train'
+    """
+    checked = data_settings(kind, {"root": root, **settings} if root is not None else settings)
+    return reader(kind).open_split(checked, split or checked.train)

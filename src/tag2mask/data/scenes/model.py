@@ -1,0 +1,98 @@
+"""What a drawn scene is made of: rectangles in whole pixels, toys, props."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in whole pixels, ``height`` and ``width`` at least 1."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def area(self) -> int:
+        """Pixels inside."""
+        return self.height * self.width
+
+    def shared(self, other: Box) -> int:
+        """Pixels inside both."""
+        rows = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
+        columns = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
+        return max(rows, 0) * max(columns, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Toy:
+    """One toy; its parts lie inside the image.
+
+    Attributes:
+        kind: 0-based class column.
+        head: the part that tells the class.
+        body: the part all classes share, as are the wheels.
+        wheels: left and right.
+        livery: index of the body's colour, independent of the class.
+        mirrored: whether it looks the other way.
+    """
+
+    kind: int
+    head: Box
+    body: Box
+    wheels: tuple[Box, Box]
+    livery: int
+    mirrored: bool
+
+    @property
+    def base(self) -> int:
+        """The row below the wheels; toys further down stand in front."""
+        return self.wheels[0].top + self.wheels[0].height
+
+    @property
+    def box(self) -> Box:
+        """The rectangle around all parts."""
+        parts = (self.head, self.body, *self.wheels)
+        top, left = min(p.top for p in parts), min(p.left for p in parts)
+        return Box(top, left, self.base - top, max(p.left + p.width for p in parts) - left)
+
+
+@dataclass(frozen=True, slots=True)
+class Prop:
+    """A distractor or a context: background in the truth.
+
+    Attributes:
+        name: ``bush``, ``stone``, ``flower``, ``cloud``, ``rails`` or ``water``.
+        box: where it is; it may reach over the image's border.
+    """
+
+    name: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything in one picture.
+
+    Attributes:
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        horizon: the first row of the ground.
+        noise: standard deviation of the pixel noise in grey levels.
+        props: in order of drawing, all before the toys.
+        toys: in order of drawing, back to front.
+    """
+
+    height: int
+    width: int
+    horizon: int
+    noise: float
+    props: tuple[Prop, ...]
+    toys: tuple[Toy, ...]
+
+    @property
+    def tags(self) -> tuple[int, ...]:
+        """Class columns of the toys, ascending."""
+        return tuple(sorted({toy.kind for toy in self.toys}))

@@ -1,0 +1,258 @@
+"""The reader ``coco``: categories, tags, and the truth it draws against a decoder written for the test."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import DataError
+from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.registry import load_dataset
+from tests.helpers.draw import CLASSES, coco_annotation, draw_coco, run_lengths, save_image, write, write_coco
+
+H, W = 20, 30
+Mask = NDArray[np.bool_]
+
+
+def box(top: int, left: int, bottom: int, right: int) -> Mask:
+    mask = np.zeros((H, W), dtype=np.bool_)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def one_image(root: Path, annotations: list[Any], **other: Any) -> Dataset:
+    """A data set of one 20 x 30 image with these annotations."""
+    save_image(root / "train2017/7.jpg", np.full((H, W, 3), 90, dtype=np.uint8))
+    image = {"id": 7, "file_name": "7.jpg", "height": H, "width": W}
+    write_coco(root / "annotations/instances_train2017.json", [image], annotations)
+    return load_dataset("coco", root, "train2017", **other)
+
+
+def truth_of(dataset: Dataset) -> Labels:
+    truth = dataset.truth(dataset.samples[0])
+    assert truth is not None
+    return truth
+
+
+def decode_runs(counts: list[int], height: int, width: int) -> Mask:
+    """Uncompressed run lengths, run by run."""
+    flat: list[bool] = []
+    for index, count in enumerate(counts):
+        flat += [index % 2 == 1] * count
+    return np.array(flat).reshape(width, height).T
+
+
+def decode_text(text: str) -> list[int]:
+    """COCO's compressed run lengths: six bits a character, differences to the run before the last."""
+    counts: list[int] = []
+    position = 0
+    while position < len(text):
+        value, shift, more = 0, 0, True
+        while more:
+            bits = ord(text[position]) - 48
+            value |= (bits & 31) << (5 * shift)
+            more = bool(bits & 32)
+            position, shift = position + 1, shift + 1
+            if not more and bits & 16:
+                value |= -1 << (5 * shift)
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+    return counts
+
+
+def inside(polygon: list[float], y: float, x: float) -> bool:
+    """Even-odd rule."""
+    points = list(zip(polygon[::2], polygon[1::2], strict=True))
+    crossings = [
+        (x0 + (y - y0) / (y1 - y0) * (x1 - x0)) > x
+        for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True)
+        if (y0 > y) != (y1 > y)
+    ]
+    return sum(crossings) % 2 == 1
+
+
+def test_polygons_match_a_point_in_polygon_test_away_from_the_edge(tmp_path: Path) -> None:
+    polygons = [[2.3, 1.2, 14.8, 3.4, 9.1, 17.6], [20.0, 5.0, 28.5, 6.5, 26.0, 15.0, 19.5, 12.0]]
+    annotation = {"id": 1, "image_id": 7, "category_id": 11, "iscrowd": 0, "segmentation": polygons}
+    truth = truth_of(one_image(tmp_path, [annotation]))
+    corners = [(a, b) for a in (0.0, 0.5, 1.0) for b in (0.0, 0.5, 1.0)]
+    surely = np.zeros((H, W))
+    for y in range(H):
+        for x in range(W):
+            surely[y, x] = np.mean([any(inside(p, y + a, x + b) for p in polygons) for a, b in corners])
+    assert (truth[surely == 1] == 2).all()
+    assert (truth[surely == 0] == 0).all()
+    assert 60 < (surely == 1).sum() < (truth == 2).sum() < (surely > 0).sum()
+
+
+def test_run_lengths_match_a_slow_decoder(tmp_path: Path) -> None:
+    from pycocotools import mask as coco_mask
+
+    blob = np.random.default_rng(3).random((H, W)) < 0.3
+    counts = run_lengths(blob)
+    text = coco_mask.frPyObjects({"size": [H, W], "counts": counts}, H, W)["counts"].decode()
+    assert decode_text(text) == counts
+    for number, code in enumerate((counts, text)):
+        annotation = coco_annotation(1, 7, 1, blob) | {"segmentation": {"size": [H, W], "counts": code}}
+        truth = truth_of(one_image(tmp_path / str(number), [annotation]))
+        assert np.array_equal(truth == 1, decode_runs(counts, H, W))
+        assert np.array_equal(truth == 1, blob)
+
+
+def test_a_later_annotation_lies_over_an_earlier_one(tmp_path: Path) -> None:
+    small, large = box(5, 5, 9, 9), box(2, 2, 15, 20)
+    annotations = [coco_annotation(1, 7, 1, small), coco_annotation(2, 7, 11, large)]
+    assert set(np.unique(truth_of(one_image(tmp_path, annotations)))) == {0, 2}
+    both = truth_of(one_image(tmp_path, annotations, overlap="smaller"))
+    assert np.array_equal(both == 1, small)
+    assert np.array_equal(both == 2, large & ~small)
+    equal = [coco_annotation(1, 7, 1, box(0, 0, 4, 4)), coco_annotation(2, 7, 11, box(2, 2, 6, 6))]
+    assert truth_of(one_image(tmp_path, equal, overlap="smaller"))[3, 3] == 2
+
+
+def test_crowds_give_no_tag_and_are_left_out_or_void(tmp_path: Path) -> None:
+    crowd, thing = box(0, 0, 10, 10), box(5, 5, 15, 15)
+    annotations = [coco_annotation(1, 7, 11, thing), coco_annotation(2, 7, 21, crowd, crowd=1)]
+    dataset = one_image(tmp_path, annotations)
+    assert dataset.samples[0].tags == (1,)
+    assert np.array_equal(truth_of(dataset), thing * np.uint8(2))
+    void = truth_of(one_image(tmp_path, annotations, crowd="ignore"))
+    assert np.array_equal(void, np.where(thing, 2, np.where(crowd, 255, 0)))
+
+
+def test_an_image_without_annotations_is_a_negative_with_background_truth(tmp_path: Path) -> None:
+    draw_coco(tmp_path, n=2, splits=("train",))
+    path = tmp_path / "annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["annotations"] = [a for a in content["annotations"] if a["image_id"] == 1]
+    write(path, json.dumps(content))
+    dataset = load_dataset("coco", tmp_path)
+    assert [s.tags for s in dataset.samples] == [(0,), ()]
+    truth = dataset.truth(dataset.samples[1])
+    assert truth is not None
+    assert truth.shape == (64, 48)
+    assert not truth.any()
+
+
+def test_classes_follow_the_category_ids_and_none_is_dropped(tmp_path: Path) -> None:
+    draw_coco(tmp_path, n=1, splits=("train",))
+    path = tmp_path / "annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["categories"] = [{"id": 90, "name": "Zähne  bürste"}, {"id": 1, "name": "disc"}, {"id": 5, "name": "apple"}]
+    write(path, json.dumps(content))
+    dataset = load_dataset("coco", tmp_path)
+    assert dataset.classes == ("disc", "apple", "Zähne  bürste")
+    assert dataset.samples[0].tags == (0,)
+
+
+def test_outlines_may_be_absent_altogether_but_not_in_part(tmp_path: Path) -> None:
+    bare = coco_annotation(1, 7, 1, box(1, 1, 5, 5)) | {"segmentation": []}
+    dataset = one_image(tmp_path / "none", [bare])
+    assert (dataset.samples[0].tags, dataset.has_truth, dataset.truth(dataset.samples[0])) == ((0,), False, None)
+    mixed = one_image(tmp_path / "mixed", [bare, coco_annotation(2, 7, 11, box(1, 1, 5, 5))])
+    with pytest.raises(DataError, match=r"instances_train2017\.json: annotation 1 has no valid outline for 30 x 20"):
+        truth_of(mixed)
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        [[1.0, 1.0, 5.0, 5.0]],
+        [[1.0, 1.0, 5.0, 5.0, 7.0, 3.0, 2.0]],
+        [["a", "b", "c", "d", "e", "f"]],
+        {"size": [20, 31], "counts": [620]},
+        {"size": [20, 30], "counts": [599]},
+        {"size": [20, 30], "counts": [-1, 601]},
+        {"size": [20, 30]},
+    ],
+)
+def test_a_malformed_outline_names_its_annotation(tmp_path: Path, outline: Any) -> None:
+    dataset = one_image(tmp_path, [coco_annotation(44, 7, 1, box(1, 1, 5, 5)) | {"segmentation": outline}])
+    with pytest.raises(DataError, match="annotation 44 has no valid outline for 30 x 20 pixels: expected polygons"):
+        truth_of(dataset)
+
+
+def test_train_stands_for_the_one_year_that_is_there(tmp_path: Path) -> None:
+    draw_coco(tmp_path, n=1, year=2014)
+    assert load_dataset("coco", tmp_path).split == "train2014"
+    assert load_dataset("coco", tmp_path, "val").split == "val2014"
+    draw_coco(tmp_path, n=1, splits=("train",))
+    with pytest.raises(DataError, match=r"'train' could be train2014 or train2017.*such as data\.train=train2017"):
+        load_dataset("coco", tmp_path)
+    assert load_dataset("coco", tmp_path, "train2014").split == "train2014"
+    with pytest.raises(DataError, match=r"unknown split 'train2015'; did you mean 'train201[47]'\?"):
+        load_dataset("coco", tmp_path, "train2015")
+
+
+def test_images_may_lie_in_a_folder_images(tmp_path: Path) -> None:
+    draw_coco(tmp_path, n=1, splits=("train",))
+    (tmp_path / "images").mkdir()
+    (tmp_path / "train2017").rename(tmp_path / "images/train2017")
+    dataset = load_dataset("coco", tmp_path)
+    assert dataset.samples[0].image == tmp_path / "images/train2017/000000000001.jpg"
+    (tmp_path / "images/train2017").rename(tmp_path / "images/else")
+    with pytest.raises(DataError, match=r"train2017 does not exist: expected annotations/instances_<split>\.json"):
+        load_dataset("coco", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"annotations": None}, r"is not in COCO's instance format: TypeError"),
+        ({"categories": [{"id": 1}]}, r"is not in COCO's instance format: KeyError 'name'"),
+        ({"categories": []}, r"annotation 10 refers to category 1, which the file lacks"),
+        ({"images": []}, r"annotation 10 refers to image 1, which the file lacks"),
+        ({"images": [], "annotations": []}, r"split 'train2017' of data=coco holds no images"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, r"1 images or categories share their id"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, r"has class 'a' twice"),
+    ],
+)
+def test_a_file_that_does_not_fit_the_format_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    draw_coco(tmp_path, n=1, splits=("train",))
+    path = tmp_path / "annotations/instances_train2017.json"
+    write(path, json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DataError, match=message):
+        load_dataset("coco", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../000000000001.jpg", r"'\.\./000000000001\.jpg' leads out of the image folder"),
+        ("/etc/x.jpg", r"'/etc/x\.jpg' leads out of the image folder"),
+        (".jpg", r"image id '\.jpg' is no safe file name"),
+        ("2.jpg", r"names 1 of 1 images that do not exist, first .*train2017/2\.jpg"),
+    ],
+)
+def test_a_bad_file_name_is_named(tmp_path: Path, name: str, message: str) -> None:
+    draw_coco(tmp_path, n=1, splits=("train",))
+    path = tmp_path / "annotations/instances_train2017.json"
+    content = json.loads(path.read_text())
+    content["images"][0]["file_name"] = name
+    write(path, json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        load_dataset("coco", tmp_path)
+
+
+def test_broken_json_names_its_line(tmp_path: Path) -> None:
+    draw_coco(tmp_path, n=1, splits=("train",))
+    write(tmp_path / "annotations/instances_train2017.json", '{"images": [\n{"id": ]}')
+    with pytest.raises(DataError, match=r"instances_train2017\.json, line 2: no valid JSON"):
+        load_dataset("coco", tmp_path)
+
+
+def test_a_size_that_is_not_the_images_is_refused(tmp_path: Path) -> None:
+    dataset = one_image(tmp_path, [coco_annotation(1, 7, 1, box(1, 1, 5, 5))])
+    save_image(tmp_path / "train2017/7.jpg", np.zeros((H + 1, W, 3), dtype=np.uint8))
+    with pytest.raises(DataError, match=r"the mask of '7' is 30 x 20 pixels, its image .* is 30 x 21"):
+        truth_of(dataset)
+
+
+def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    draw_coco(tmp_path)
+    dataset = load_dataset("coco", tmp_path)
+    assert dataset.classes == CLASSES
+    truth_of(dataset)
+    assert capfd.readouterr() == ("", "")

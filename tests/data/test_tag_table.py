@@ -1,0 +1,84 @@
+"""The table of tags: what people's spreadsheets write, and what is wrong with it in words."""
+
+from pathlib import Path
+
+import pytest
+
+from tag2mask.core.errors import DataError
+from tag2mask.data.tag_table import read_table, split_tags
+from tests.helpers.draw import write
+
+IMAGES = {name: Path(f"{name}.jpg") for name in ("one", "two", "three")}
+
+
+def tags(tmp_path: Path, text: str) -> dict[str, tuple[str, ...]]:
+    return {i: row.tags for i, row in read_table(write(tmp_path / "tags.csv", text), IMAGES).items()}
+
+
+EXPECTED = {"one": ("cat", "dog"), "two": (), "three": ("café au lait",)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image,tags\none.jpg,cat;dog\ntwo.jpg,\nthree.jpg,café au lait\n",
+        "\ufeffimage,tags\r\none.jpg,cat;dog\r\ntwo.jpg,\r\nthree.jpg,café au lait\r\n",
+        'image,tags\n\n"one.jpg","cat; dog ;"\ntwo,""\nthree,cafe\u0301 au lait',
+        'image;tags\r\none.jpg;"cat;dog"\r\ntwo.jpg;\r\nthree.jpg;café au lait\r\n',
+        " image , tags \n one.jpg , cat ; dog \ntwo.jpg, \n,\nthree.jpg,café au lait\n",
+    ],
+    ids=["plain", "bom-crlf", "quotes-nfd", "semicolon", "spaces"],
+)
+def test_every_usual_spelling_gives_the_same_tags(tmp_path: Path, text: str) -> None:
+    assert tags(tmp_path, text) == EXPECTED
+
+
+def test_an_empty_cell_is_a_negative_and_a_missing_row_an_error(tmp_path: Path) -> None:
+    assert tags(tmp_path, "image,tags\none,a\ntwo,\nthree,\n")["two"] == ()
+    with pytest.raises(DataError, match=r"tags\.csv has no row for 2 images, first 'two'.*empty tag cell \('two,'\)"):
+        tags(tmp_path, "image,tags\none,a\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,label\none,a\n", r"tags\.csv starts with 'file,label': expected a first line 'image,tags'"),
+        ("one.jpg,cat\n", r"starts with 'one\.jpg,cat': expected a first line 'image,tags'"),
+        ("image\ttags\none\tcat\n", r"starts with 'image\ttags': expected"),
+        ("", r"starts with '': expected a first line 'image,tags'"),
+        ("image,tags\none,cat,dog\n", r"line 2: 'one,cat,dog' has 3 cells.*tags are parted by ';'"),
+        (
+            "image;tags\none;cat;dog\n",
+            r"line 2: 'one;cat;dog' has 3 cells.*several tags need quotes: photo1\.jpg;\"cat;dog\"",
+        ),
+        ("image,tags\none\n", r"line 2: 'one' has 1 cells, expected image and tags"),
+        ("image,tags\n,cat\n", r"line 2: ',cat' has 2 cells"),
+        ("image,tags\none,a\none.jpg,a\n", r"line 3: image 'one' has a row in line 2 already: keep one"),
+        ("image,tags\nthre.jpg,a\n", r"line 2: there is no image 'thre'; did you mean 'three\.jpg'\?"),
+        ("image,tags\nqqqqqq.jpg,a\n", r"line 2: there is no image 'qqqqqq'$"),
+        ("image,tags\nsub/one.jpg,a\n", r"line 2: image 'sub/one\.jpg' names a folder; give the file name alone"),
+        ("image,tags\n..\\one.jpg,a\n", r"line 2: image '\.\.\\one\.jpg' names a folder"),
+        ('image,tags\none,"cat\n', r"tags\.csv, line 2: no valid CSV \(unexpected end of data"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        tags(tmp_path, text)
+
+
+def test_other_encodings_and_missing_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "latin.csv").write_bytes("image,tags\none,Löwe\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.csv is not UTF-8: save it as 'CSV UTF-8'"):
+        read_table(tmp_path / "latin.csv", IMAGES)
+    (tmp_path / "excel.csv").write_bytes("image,tags\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"excel\.csv is not UTF-8"):
+        read_table(tmp_path / "excel.csv", IMAGES)
+    with pytest.raises(DataError, match=r"cannot read the tag table .*gone\.csv: No such file"):
+        read_table(tmp_path / "gone.csv", IMAGES)
+
+
+def test_tags_are_split_at_every_separator_given() -> None:
+    assert split_tags(" cat ;dog;; ") == ("cat", "dog")
+    assert split_tags("cat+dog,bird;cow", ";,+") == ("cat", "dog", "bird", "cow")
+    assert split_tags("cat+dog") == ("cat+dog",)
+    assert split_tags("") == ()
