@@ -1,0 +1,100 @@
+"""From settings to a network with its initial weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tag2mask.backbones import keymaps
+from tag2mask.backbones.resnet_irn import NAME as IRN
+from tag2mask.backbones.resnet_irn import irn_body
+from tag2mask.backbones.settings import BUNDLED, BackboneSettings, bundled_file, local_file
+from tag2mask.backbones.tagnet import TagNet, freeze_statistics
+from tag2mask.backbones.timm_body import TimmBody, timm_body, timm_name, timm_state
+from tag2mask.core.errors import ConfigError, WeightsError
+
+_IRN_BY_TIMM = "resnet50.tv_in1k"
+"""timm's copy of torchvision's first ImageNet weights, from which the papers start."""
+
+
+def build_network(settings: BackboneSettings, n_classes: int) -> TagNet:
+    """Build a network, load its initial weights, freeze its batch-norm statistics, and lay it out channels-last.
+
+    The head, and all else under ``weights: none``, is drawn from torch's global generator.
+
+    Args:
+        settings: network, stride and weights.
+        n_classes: C, at least 1.
+
+    Raises:
+        ConfigError: the network or its stride cannot be had.
+        WeightsError: the weights do not belong to the network, or are for another number of classes.
+    """
+    if n_classes < 1:
+        raise ConfigError(f"a network needs at least one class, got {n_classes}")
+    body = irn_body(settings) if settings.name == IRN else timm_body(settings)
+    net = TagNet(body, settings, n_classes)
+    _load_initial(net, settings)
+    freeze_statistics(net)
+    return net.to(memory_format=torch.channels_last)
+
+
+def _load_initial(net: TagNet, settings: BackboneSettings) -> None:
+    if settings.weights == "none":
+        return
+    if settings.weights == "bundled":
+        _load_bundled(net, settings.name)
+    elif settings.weights == "timm":
+        name = _IRN_BY_TIMM if settings.name == IRN else timm_name(settings.name)
+        keymaps.load_strict(_target(net), timm_state(name), f"timm's {name}", f"'{settings.name}'")
+    else:
+        _load_file(net, settings)
+
+
+def _target(net: TagNet) -> Any:
+    """The module whose parameters have the names of plain weight files."""
+    return net.body.net if isinstance(net.body, TimmBody) else net.body
+
+
+def _load_bundled(net: TagNet, name: str) -> None:
+    if name != BUNDLED:
+        raise WeightsError(
+            f"backbone.weights = 'bundled': there are bundled weights for {BUNDLED} only, not for '{name}'. Give a "
+            f"local file (backbone.weights=FILE.pth), weights=timm (downloads), or weights=none (random)"
+        )
+    target, path = _target(net), bundled_file()
+    state = keymaps.in_order(keymaps.read_state(path), list(target.state_dict()), str(path))
+    keymaps.load_strict(target, state, str(path), f"'{name}'")
+
+
+def _load_file(net: TagNet, settings: BackboneSettings) -> None:
+    path = local_file(settings.weights)
+    state, target, expected = keymaps.read_state(path), _target(net), f"'{settings.name}'"
+    if settings.name == IRN and keymaps.is_official_classifier(state):
+        official = keymaps.official_classifier(state, str(path))
+        check_classes(official.get("head.weight"), net, str(path))
+        keymaps.load_strict(net, official, str(path), f"the classifier of {expected}")
+        return
+    head = "fc" if settings.name == IRN else target.pretrained_cfg.get("classifier") or ()
+    names = (head,) if isinstance(head, str) else tuple(head)
+    keymaps.load_strict(target, keymaps.without(state, [f"{n}." for n in names]), str(path), expected)
+
+
+def check_classes(head: torch.Tensor | None, net: TagNet, source: str) -> None:
+    """Refuse a checkpoint of another number of classes.
+
+    Args:
+        head: the checkpoint's head, (C', D, 1, 1), or None where it has none (which the strict load reports).
+        net: the network with C classes that should load it.
+        source: the file, for the error text.
+
+    Raises:
+        WeightsError: C' is not C.
+    """
+    own = net.head.out_channels
+    if head is not None and head.shape[0] != own:
+        raise WeightsError(
+            f"{source} has {head.shape[0]} classes, the data has {own}. Use a checkpoint trained on these classes, or "
+            f"set data.classes to the checkpoint's"
+        )

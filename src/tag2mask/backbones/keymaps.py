@@ -1,0 +1,124 @@
+"""Strict loading of weight files: every key is accounted for, every shape checked, aliases compared."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tag2mask.core.errors import WeightsError
+
+State = dict[str, Tensor]
+_COUNTERS = "num_batches_tracked"
+"""Batch-norm counters: absent from old files, and without effect while statistics are frozen."""
+_ALIASES = {
+    "stage1.0.": "conv1.", "stage1.1.": "bn1.", "stage1.4.": "layer1.",
+    "stage2.0.": "layer2.", "stage3.0.": "layer3.", "stage4.0.": "layer4.",
+}  # fmt: skip
+"""Second names that IRN's, LPCAM's and AMN's checkpoints give to the tensors of ``resnet50.``"""
+
+
+def read_state(path: Path) -> State:
+    """Read tensors by name from a .safetensors or .pth file, never by running what is in it.
+
+    Raises:
+        WeightsError: the file is damaged, holds Python objects, or holds no tensors.
+    """
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
+        raise WeightsError(f"cannot read weights {path}: {(str(error) or repr(error)).splitlines()[0]}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"cannot read weights {path}: expected a flat state dict, tensors by name")
+    return dict(state)
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, expected: str) -> None:
+    """Load ``state`` into ``module``, whose names and shapes it must have (batch-norm counters may be absent).
+
+    Args:
+        module: takes the weights.
+        state: tensors by name.
+        source: where they come from, for the error text.
+        expected: the network, in words, for the error text.
+
+    Raises:
+        WeightsError: first missing and unexpected names, or the first shape that differs.
+    """
+    own = module.state_dict()
+    missing = [k for k in own if k not in state and not k.endswith(_COUNTERS)]
+    extra = [k for k in state if k not in own]
+    if missing or extra:
+        both = (("missing", missing), ("unexpected", extra))
+        found = "; ".join(f"{len(names)} {what}, first '{names[0]}'" for what, names in both if names)
+        raise WeightsError(f"{source} does not belong to {expected}: of {len(own)} entries expected, {found}")
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise WeightsError(
+                f"{source} does not belong to {expected}: '{name}' is {tuple(value.shape)}, "
+                f"expected {tuple(own[name].shape)}"
+            )
+    module.load_state_dict(dict(state), strict=False)
+
+
+def in_order(state: Mapping[str, Tensor], names: Sequence[str], source: str) -> State:
+    """Give the entries of ``state`` the names ``names``, in order; the two after them (a classifier) are dropped.
+
+    Raises:
+        WeightsError: too few or too many entries, or two names that end differently.
+    """
+    old, dropped = list(state)[: len(names)], list(state)[len(names) :]
+    if len(old) != len(names) or len(dropped) != 2:
+        raise WeightsError(f"{source} is not the file it should be: {len(state)} entries, expected {len(names) + 2}")
+    for found, name in zip(old, names, strict=True):
+        if found.split(".")[-1] != name.split(".")[-1]:
+            raise WeightsError(f"{source} is not the file it should be: '{found}' cannot be '{name}'")
+    return {new: state[name] for name, new in zip(old, names, strict=True)}
+
+
+def without(state: Mapping[str, Tensor], prefixes: Sequence[str]) -> State:
+    """The entries that start with none of ``prefixes`` (the ImageNet classifier of a plain weight file)."""
+    return {k: v for k, v in state.items() if not k.startswith(tuple(prefixes))}
+
+
+def is_official_classifier(state: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of IRN's, LPCAM's or AMN's classifier checkpoint."""
+    return any(k.startswith("resnet50.") for k in state)
+
+
+def official_classifier(state: Mapping[str, Tensor], source: str) -> State:
+    """The entries of an official ``res50_cam.pth`` as ``body.*`` and ``head.weight``.
+
+    The file names each tensor two or three times; a second name is ignored only if its tensor is the same.
+
+    Raises:
+        WeightsError: an alias that differs from its tensor.
+    """
+    result = {_canonical(k): v for k, v in state.items() if k.startswith(("resnet50.", "classifier."))}
+    for name, value in state.items():
+        target = _canonical(name)
+        if target not in result:
+            result[target] = value  # unknown: load_strict names it
+        elif not torch.equal(result[target], value):
+            raise WeightsError(f"{source} contradicts itself: '{name}' and '{target}' are one tensor, but differ")
+    return result
+
+
+def _canonical(name: str) -> str:
+    """Our name of an entry of an official classifier checkpoint; unknown names are returned as they are."""
+    if name in ("classifier.weight", "newly_added.0.weight"):
+        return "head.weight"
+    if name.startswith("resnet50."):
+        return f"body.{name.removeprefix('resnet50.')}"
+    stage = name
+    if name.startswith("backbone.") and name[9:10] in ("0", "1", "2", "3"):
+        stage = f"stage{int(name[9]) + 1}{name[10:]}"
+    for alias, target in _ALIASES.items():
+        if stage.startswith(alias):
+            return f"body.{target}{stage.removeprefix(alias)}"
+    return name

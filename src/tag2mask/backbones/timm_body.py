@@ -1,0 +1,136 @@
+"""Any timm network with a spatial feature map, checked by a dry run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.tagnet import RGB, Body
+from tag2mask.core.errors import ConfigError, WeightsError, nearest
+
+ALIASES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
+"""Our name -> timm's, where they differ."""
+_STRIDES = (4, 8, 16, 32)
+_ODD, _EVEN = (101, 133), (128, 192)
+_REFUSALS = (AssertionError, TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, AttributeError)
+"""What timm raises where a network cannot be built or run in the way asked for."""
+
+
+class TimmBody(nn.Module):
+    """A timm network without head, as images (N, 3, H, W) to features (N, D, h, w)."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) to the last features before pooling, (N, D, h, w)."""
+        features: Tensor = self.net.forward_features(images)  # type: ignore[operator]  # timm's method, unknown to nn.Module
+        return features.permute(0, 3, 1, 2) if self.channels_last else features
+
+
+def timm_name(name: str) -> str:
+    """Name of a network in timm.
+
+    Raises:
+        ConfigError: timm has no such network; the nearest name is given.
+    """
+    known = ALIASES.get(name, name)
+    if not timm.is_model(known):
+        near = nearest(name, [*timm.list_models(), *ALIASES, "resnet50_irn"])
+        hint = f"did you mean '{near}'? " if near else ""
+        raise ConfigError(
+            f"backbone.name = '{name}': unknown network; {hint}"
+            f'Known: efficientnet_lite0, resnet50_irn and timm\'s: python -c "import timm; print(timm.list_models())"'
+        )
+    return known
+
+
+def timm_body(settings: BackboneSettings) -> Body:
+    """Build a timm network without head, with random weights.
+
+    Raises:
+        ConfigError: an unknown name, a network without a spatial feature map or of one fixed image size,
+            a stride it cannot have, or ``detach_after`` (which only ``resnet50_irn`` has).
+    """
+    name = timm_name(settings.name)
+    if settings.detach_after:
+        raise ConfigError(f"backbone.detach_after = {settings.detach_after}: only resnet50_irn has it; leave it out")
+    try:
+        net = _create(name, settings.stride)
+    except _REFUSALS as error:
+        raise ConfigError(_stride_text(settings, name) if settings.stride else f"network '{name}': {error}") from error
+    body = TimmBody(net)
+    channels, stride = _dry_run(body, settings.name)
+    if settings.stride not in (None, stride):
+        raise ConfigError(_stride_text(settings, name))
+    mean, std = (_rgb(net.pretrained_cfg[key]) for key in ("mean", "std"))
+    return Body(body, channels, stride, mean, std)
+
+
+def timm_state(name: str) -> dict[str, Tensor]:
+    """The pretrained weights of timm for a network without its head, downloaded or out of its cache.
+
+    Raises:
+        WeightsError: there are none, or they cannot be downloaded.
+    """
+    try:
+        net = timm.create_model(name, pretrained=True, num_classes=0)
+    except Exception as error:  # each of timm's ways to download has its own exceptions
+        raise WeightsError(
+            f"weights 'timm' for '{name}' cannot be had: {error}. Give a local file "
+            f"(backbone.weights=FILE.safetensors), or weights=none to train from random weights"
+        ) from error
+    return dict(net.state_dict())
+
+
+def _create(name: str, stride: int | None) -> Any:
+    """A timm network with random weights; timm's networks share no static type."""
+    options: dict[str, Any] = {} if stride is None else {"output_stride": stride}
+    return timm.create_model(name, pretrained=False, num_classes=0, global_pool="", **options)
+
+
+@torch.no_grad()
+def _dry_run(body: TimmBody, name: str) -> tuple[int, int]:
+    """Number of channels and stride, from running zeros of two sizes."""
+    body.eval()
+    try:
+        odd, even = (body(torch.zeros(1, 3, *size)) for size in (_ODD, _EVEN))
+    except _REFUSALS as error:
+        raise ConfigError(
+            f"backbone.name = '{name}': it does not take images of any size, which training crops and scales need "
+            f"({error}). Choose a convolutional network, such as efficientnet_lite0 or resnet50"
+        ) from error
+    if odd.ndim != 4 or even.ndim != 4:
+        raise ConfigError(
+            f"backbone.name = '{name}': its features have shape {tuple(even.shape)}, no spatial map (N, D, h, w). "
+            f"Choose a convolutional network, such as efficientnet_lite0 or resnet50"
+        )
+    body.train()
+    return int(even.shape[1]), round(_EVEN[0] / int(even.shape[2]))
+
+
+def _stride_text(settings: BackboneSettings, name: str) -> str:
+    """Error text that names the strides the network can have."""
+    possible = [str(s) for s in _STRIDES if _has_stride(name, s)]
+    if not possible:
+        possible = [f"{_dry_run(TimmBody(_create(name, None)), name)[1]} (its own; leave stride out)"]
+    return f"backbone.stride = {settings.stride}: '{settings.name}' cannot have it; possible: {', '.join(possible)}"
+
+
+def _has_stride(name: str, stride: int) -> bool:
+    try:
+        return _dry_run(TimmBody(_create(name, stride)), name)[1] == stride
+    except (*_REFUSALS, ConfigError):
+        return False
+
+
+def _rgb(values: Any) -> RGB:
+    """Three channel values as plain floats."""
+    red, green, blue = (float(v) for v in values)
+    return red, green, blue

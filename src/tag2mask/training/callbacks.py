@@ -1,0 +1,134 @@
+"""What the training shell hangs into Lightning: checkpoints, randomness, the guard against NaN, progress."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from tag2mask.core.errors import TrainingError
+from tag2mask.core.files import atomic_path
+from tag2mask.core.progress import progress
+from tag2mask.training.order import EpochOrder, derive
+from tag2mask.training.settings import TrainSettings
+
+RECORD = "tag2mask"
+"""Entry of a checkpoint that is ours: ``identity`` and ``rng``."""
+_DROPOUT = 2
+"""Keeps the seeds of steps apart from other seeds."""
+
+
+class EpochCheckpoint(Callback):
+    """Writes one checkpoint at the end of each epoch over the last one, whole or not at all, with torch's RNG state.
+
+    Args:
+        path: the file.
+        identity: what the training is of; a checkpoint of another one is not resumed.
+    """
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self.path, self.identity = path, identity
+        self._state: Tensor | None = None
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the checkpoint; every process takes part in collecting, the first one writes."""
+        if trainer.is_global_zero:
+            with atomic_path(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:
+            trainer.save_checkpoint(self.path)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning leaves out."""
+        checkpoint[RECORD] = {"identity": self.identity, "rng": torch.get_rng_state()}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the RNG state until the training begins."""
+        self._state = checkpoint[RECORD]["rng"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on from the RNG state of the checkpoint."""
+        if self._state is not None:
+            torch.set_rng_state(self._state.cpu())
+
+
+class StepSeed(Callback):
+    """Seeds torch before each part of a batch, so that dropout does not depend on the number of processes.
+
+    Args:
+        order: numbers the parts.
+        seed: of the training.
+    """
+
+    def __init__(self, order: EpochOrder, seed: int) -> None:
+        self.order, self.seed = order, seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        """Derive the seed from (seed, epoch, part)."""
+        torch.manual_seed(derive(_DROPOUT, self.seed, trainer.current_epoch, self.order.part_number(batch_idx)))
+
+
+class StopAtNaN(Callback):
+    """Stops a training whose loss is no number, before it spoils the weights.
+
+    Args:
+        settings: named in the advice.
+    """
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.settings = settings
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        """Check the loss.
+
+        Raises:
+            TrainingError: it is NaN or infinite; says where, and what to change.
+        """
+        if torch.isfinite(loss):
+            return
+        rates = ", ".join(f"{group['lr']:.3g}" for group in trainer.optimizers[0].param_groups)
+        epoch, s = trainer.current_epoch, self.settings
+        wider = "" if s.precision == "float32" else ", or train.precision=float32"
+        kept = f". The checkpoint after epoch {epoch} is kept: the same command goes on from it" if epoch else ""
+        raise TrainingError(
+            f"the loss is {loss.item()} in epoch {epoch + 1} of {s.epochs}, step {trainer.global_step + 1} of "
+            f"{int(trainer.estimated_stepping_batches)} (learning rates {rates}; precision {s.precision}). "
+            f"Lower the rates, such as train.lr={s.lr / 10:g} train.head_lr={s.head_lr / 10:g}{wider}{kept}"
+        )
+
+
+class ShowProgress(Callback):
+    """Counts the steps of this run in the package's own way.
+
+    Args:
+        what: name of the work.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what, self._open = what, ExitStack()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count; epochs of an earlier run are not counted, or the time left would be wrong."""
+        steps = int(trainer.estimated_stepping_batches) - trainer.global_step
+        self._counter = self._open.enter_context(progress(self.what, steps, quiet=not trainer.is_global_zero))
+        self._last = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Count a step, once all parts of its batch are done."""
+        if trainer.global_step > self._last:
+            self._last = trainer.global_step
+            self._counter.advance(note=f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar."""
+        self._open.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar."""
+        self._open.close()

@@ -1,0 +1,70 @@
+"""Where a run computes, and how many processes share it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+import torch
+
+from tag2mask.config.engine import Engine
+from tag2mask.core.errors import ConfigError
+from tag2mask.core.ranks import world_size
+
+
+def resolve_device(engine: Engine) -> torch.device:
+    """The device of this process: ``auto`` takes CUDA, then MPS, then the CPU; of several processes each takes its own.
+
+    Raises:
+        ConfigError: the device asked for is not there, or there are fewer GPUs than processes.
+    """
+    name = engine.device
+    if name == "auto":
+        mps = torch.backends.mps.is_available()
+        name = "cuda" if torch.cuda.is_available() else "mps" if mps and world_size() == 1 else "cpu"
+    kind, _, index = name.partition(":")
+    if kind == "cuda":
+        return torch.device("cuda", _gpu(name, index))
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("engine.device = 'mps': this machine has none. Use engine.device=auto or cpu")
+    return torch.device(kind)
+
+
+def check_processes(engine: Engine) -> None:
+    """Refuse more devices than processes: a plain command is one process.
+
+    Raises:
+        ConfigError: with the command line that starts the processes.
+    """
+    world = world_size()
+    if engine.devices in (1, world):
+        return
+    if world > 1:
+        raise ConfigError(f"engine.devices = {engine.devices}, but {world} processes were started; leave it out")
+    command = shlex.join(sys.argv[1:])
+    raise ConfigError(
+        f"engine.devices = {engine.devices}: a plain command uses one device. Start the processes with:\n"
+        f"  torchrun --nproc-per-node={engine.devices} -m tag2mask {command}".rstrip()
+    )
+
+
+def local_processes() -> int:
+    """Processes of this run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+
+
+def _gpu(name: str, index: str) -> int:
+    """Number of this process's GPU."""
+    if not torch.cuda.is_available():
+        raise ConfigError(f"engine.device = '{name}': CUDA is not available. Use engine.device=auto or cpu")
+    count = torch.cuda.device_count()
+    if world_size() > 1:
+        if index:
+            raise ConfigError(f"engine.device = '{name}': each process takes its own GPU; use engine.device=cuda")
+        if local_processes() > count:
+            raise ConfigError(f"{local_processes()} processes on this machine, but {count} GPUs: start at most {count}")
+        return int(os.environ.get("LOCAL_RANK", "0"))
+    if index and int(index) >= count:
+        raise ConfigError(f"engine.device = '{name}': there are {count} GPUs, numbered from 0")
+    return int(index or 0)

@@ -1,0 +1,157 @@
+"""One way to train: Lightning's Trainer, resumable after each epoch, the same for any number of processes."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+from torch.utils.data import DataLoader, Dataset
+
+from tag2mask.config.engine import Engine
+from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.core.files import value_hash
+from tag2mask.core.progress import LOG
+from tag2mask.core.ranks import rank, world_size
+from tag2mask.training.callbacks import RECORD, EpochCheckpoint, ShowProgress, StepSeed, StopAtNaN
+from tag2mask.training.device import check_processes, local_processes, resolve_device
+from tag2mask.training.order import EpochOrder
+from tag2mask.training.settings import TrainSettings
+
+CHECKPOINT = "checkpoint.ckpt"
+_PRECISION: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+_ADVICE = (
+    ".*does not have many workers.*",  # images are decoded by threads
+    ".*suggested max number of worker.*",
+    ".*GPU available but not used.*",
+    r".*isinstance\(treespec, LeafSpec\).*",  # between torch and Lightning
+)
+"""Warnings of Lightning and torch's loader that a user of ours can do nothing about."""
+
+
+def fit(
+    module: LightningModule,
+    data: Dataset[Any],
+    settings: TrainSettings,
+    *,
+    out: Path,
+    seed: int,
+    engine: Engine,
+    name: str = "training",
+) -> None:
+    """Train ``module`` in place; a training that was interrupted goes on from its last whole epoch.
+
+    The same settings, seed and data give the same weights, interrupted or not, bit for bit on the CPU at the same
+    thread count. Several processes take the same batches, and two processes with two parts give the same weights.
+
+    Args:
+        module: gives loss and optimiser; its network is trained.
+        data: sized; ``data[(epoch, index)]`` is an item that depends on seed, epoch and index alone.
+        settings: of the training.
+        out: folder for the checkpoint, which stays until `discard_checkpoint`.
+        seed: of order and dropout, at least 0.
+        engine: device and workers.
+        name: of the work, for the progress bar.
+
+    Raises:
+        ConfigError: a device, precision or number of processes that cannot be had.
+        DataError: there are no images.
+        StageError: the checkpoint cannot be written, or is damaged.
+        TrainingError: the loss is no number.
+    """
+    n = len(data)  # type: ignore[arg-type]  # torch's Dataset does not say that it is sized
+    if n == 0:
+        raise DataError(f"{name}: there are no images to train on")
+    check_processes(engine)
+    device = resolve_device(engine)
+    if settings.precision == "float16" and device.type == "cpu":
+        raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
+    order = EpochOrder(n, settings, seed, rank(), world_size())
+    path, identity = out / CHECKPOINT, value_hash([settings.model_dump(), seed, n])
+    callbacks = [EpochCheckpoint(path, identity), StepSeed(order, seed), StopAtNaN(settings), ShowProgress(name)]
+    module.train()  # frozen statistics look after themselves
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        trainer = Trainer(
+            **_where(device), max_epochs=settings.epochs, precision=_PRECISION[settings.precision],
+            accumulate_grad_batches=order.own_parts, callbacks=callbacks, default_root_dir=out,
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.fit(module, _loader(data, order, engine), ckpt_path=_resumable(path, identity, name), weights_only=True)
+
+
+def discard_checkpoint(out: Path) -> None:
+    """Remove the checkpoint of a training whose result has been written."""
+    if rank() == 0:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _loader(data: Dataset[Any], order: EpochOrder, engine: Engine) -> DataLoader[Any]:
+    return DataLoader(
+        data,
+        batch_size=order.part,
+        sampler=order,
+        num_workers=engine.workers,
+        persistent_workers=engine.workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own, or each epoch would draw from torch's
+    )
+
+
+def _where(device: torch.device) -> dict[str, Any]:
+    """Trainer's arguments for device and processes."""
+    accelerator = "gpu" if device.type == "cuda" else device.type
+    if world_size() == 1:
+        devices = [device.index] if device.type == "cuda" else 1
+        return {"accelerator": accelerator, "devices": devices, "plugins": [LightningEnvironment()]}
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    return {
+        "accelerator": accelerator,
+        "devices": local_processes(),
+        "num_nodes": world_size() // local_processes(),
+        "plugins": [TorchElasticEnvironment()],
+        "strategy": DDPStrategy(process_group_backend=backend, broadcast_buffers=False),  # statistics are frozen
+    }
+
+
+def _resumable(path: Path, identity: str, name: str) -> Path | None:
+    """The checkpoint to go on from, or None where there is none of this training."""
+    if not path.exists():
+        return None
+    try:
+        record = torch.load(path, "cpu", weights_only=True, mmap=True)[RECORD]
+    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise StageError(
+            f"{path} is damaged ({error}). Remove it and run again; {name} starts from its beginning"
+        ) from error
+    if record["identity"] == identity:
+        LOG.info("%s: goes on from %s", name, path)
+        return path
+    LOG.warning("%s: %s is of other settings, another seed or other data; the training starts anew", name, path)
+    return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's banners, tips and advice; its errors are raised all the same."""
+    loggers = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            for text in _ADVICE:
+                warnings.filterwarnings("ignore", message=text)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,48 @@
+"""Settings of a training; no torch."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tag2mask.config.settings import Settings
+
+
+class TrainSettings(Settings):
+    """How long, in which steps and on which crops a network is trained.
+
+    The published ResNet recipes name a momentum of 0.9 that never reached their optimiser: a weight decay of 1e-4 took
+    its place. Their learning rates are meant for a momentum of about 0, the default here.
+    """
+
+    epochs: int = Field(default=6, ge=1, description="passes over the images")
+    batch_size: int = Field(default=16, ge=1, description="images in a step, over all processes")
+    accumulate: int = Field(
+        default=1, ge=1, description="parts a batch is split into; the number of processes divides it"
+    )
+    drop_last: bool = Field(default=True, description="leave out an epoch's incomplete batch; else it is filled up")
+    optimiser: Literal["sgd", "adamw", "adam"] = Field(default="adamw", description="update rule")
+    lr: float = Field(default=2e-4, gt=0, description="learning rate of the backbone")
+    head_lr: float = Field(default=2e-3, gt=0, description="learning rate of the head")
+    weight_decay: float = Field(default=1e-4, ge=0, description="of every trained parameter")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="of sgd; the published rates are for 0")
+    schedule: Literal["poly", "constant"] = Field(
+        default="poly", description="poly: rate times (1 - step/steps)^poly_power"
+    )
+    poly_power: float = Field(default=0.9, gt=0, description="power of the poly schedule")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of the forward pass")
+    long_side: tuple[int, int] = Field(default=(240, 480), description="range of the random long side in pixels")
+    crop: int = Field(default=288, ge=1, description="side of the square crop in pixels")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batch_size % self.accumulate:
+            raise ValueError(
+                f"batch_size = {self.batch_size} cannot be split into accumulate = {self.accumulate} parts"
+            )
+        if not 1 <= self.long_side[0] <= self.long_side[1]:
+            raise ValueError(f"long_side = {list(self.long_side)}: expected [smallest, largest], both at least 1")
+        if self.momentum and self.optimiser != "sgd":
+            raise ValueError(f"momentum = {self.momentum}: only optimiser = sgd has it, not {self.optimiser}")
+        return self

@@ -1,0 +1,51 @@
+"""Every registered loss on two processes: run by torchrun, writes gradients that a test compares with one process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tag2mask.core.ranks import join, rank, world_size
+from tag2mask.training.losses import LOSSES
+
+Part = Callable[[Tensor, slice], Tensor]
+SHARES = (slice(0, 2), slice(2, 7))
+"""Unequal on purpose: a mean of each process's mean would be wrong."""
+
+
+def _soft_margin(outputs: Tensor, part: slice) -> Tensor:
+    tags = (torch.arange(28).reshape(7, 4) % 3 == 0).float()
+    mask = torch.tensor([True, True, False, True])
+    return LOSSES["multilabel_soft_margin"](outputs[part], tags[part], mask)
+
+
+CASES: dict[str, Part] = {"multilabel_soft_margin": _soft_margin}
+"""For each loss: from outputs (7, 4) of all images and a process's part to its share."""
+
+
+def outputs() -> Tensor:
+    """Seven rows of four logits that carry a gradient."""
+    return torch.linspace(-2, 3, 28).reshape(7, 4).requires_grad_()
+
+
+def main(out: Path) -> None:
+    """Average the gradients of both processes, as training does."""
+    join()
+    gradients = {}
+    for name, share in CASES.items():
+        values = outputs()
+        share(values, SHARES[rank()]).backward()  # type: ignore[no-untyped-call]  # torch's own
+        assert values.grad is not None
+        torch.distributed.all_reduce(values.grad)
+        gradients[name] = values.grad / world_size()
+    if rank() == 0:
+        save_file(gradients, out)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

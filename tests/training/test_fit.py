@@ -1,0 +1,223 @@
+"""A training is the same interrupted or not, stops at NaN, and keeps silent about Lightning."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError
+from tag2mask.training import fit as fit_module
+from tag2mask.training.callbacks import RECORD
+from tag2mask.training.fit import CHECKPOINT, discard_checkpoint, fit
+from tests.training.toy import Toy, engine, images, train_settings, weights
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def trained(out: Path, seed: int = 3, n: int = 13, **values: object) -> Toy:
+    settings = train_settings(**values)
+    module = Toy(settings)
+    fit(module, images(n, seed), settings, out=out, seed=seed, engine=engine())
+    return module
+
+
+def equal(a: Toy, b: Toy) -> bool:
+    return all(torch.equal(v, weights(b)[k]) for k, v in weights(a).items())
+
+
+def interrupted(out: Path, step: int) -> None:
+    """Run until a step of the training and stop there by an error."""
+    settings = train_settings()
+    module = Toy(settings)
+    module.poison_step = step
+    with pytest.raises(TrainingError):
+        fit(module, images(), settings, out=out, seed=3, engine=engine())
+
+
+def test_same_seed_same_weights_other_seed_others(tmp_path: Path) -> None:
+    first, second, other = trained(tmp_path / "a"), trained(tmp_path / "b"), trained(tmp_path / "c", seed=4)
+    assert equal(first, second)
+    assert not equal(first, other)
+
+
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
+    settings = train_settings(epochs=15, optimiser="adam")
+    module = Toy(settings).eval()
+    data = images()
+    batch = torch.utils.data.default_collate([data[(99, i)] for i in range(13)])
+    before = _loss(module, batch)
+    fit(module, data, settings, out=tmp_path, seed=3, engine=engine())
+    assert _loss(module.eval(), batch) < 0.8 * before
+
+
+def _loss(module: Toy, batch: tuple[torch.Tensor, torch.Tensor]) -> float:
+    with torch.no_grad():
+        logits = module.head(module.body(batch[0]).mean((2, 3)))
+    return float(torch.nn.functional.multilabel_soft_margin_loss(logits, batch[1]))
+
+
+@pytest.mark.parametrize("step", [4, 8], ids=["after one epoch", "after two epochs"])
+def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, step: int) -> None:
+    whole = trained(tmp_path / "whole")
+    interrupted(tmp_path / "cut", step)
+    resumed = trained(tmp_path / "cut")
+    assert equal(whole, resumed)
+    # Numbers drawn outside of steps go on as well: the RNG state is in the checkpoint.
+    assert resumed.epoch_draws == whole.epoch_draws[step // 3 :]
+
+
+def test_resuming_a_finished_training_changes_nothing(tmp_path: Path) -> None:
+    first = trained(tmp_path)
+    again = trained(tmp_path)
+    assert equal(first, again)
+    assert again.epoch_draws == []
+
+
+def test_checkpoint_of_other_settings_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trained(tmp_path / "a", lr=0.005)
+    with caplog.at_level("WARNING", "tag2mask"):
+        module = trained(tmp_path / "a")
+    assert "is of other settings, another seed or other data; the training starts anew" in caplog.text
+    assert equal(module, trained(tmp_path / "b"))
+
+
+def test_one_checkpoint_that_needs_no_pickle_and_can_be_discarded(tmp_path: Path) -> None:
+    trained(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
+    checkpoint = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    assert checkpoint["epoch"] == 2
+    assert checkpoint[RECORD]["rng"].dtype == torch.uint8
+    discard_checkpoint(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"no checkpoint")
+    with pytest.raises(StageError, match=r"checkpoint.ckpt is damaged .* Remove it and run again"):
+        trained(tmp_path)
+
+
+def test_the_callers_randomness_is_left_alone(tmp_path: Path) -> None:
+    settings = train_settings(epochs=1)
+    module = Toy(settings)
+    before = torch.get_rng_state()
+    fit(module, images(), settings, out=tmp_path, seed=3, engine=engine())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_fewer_images_than_a_batch_or_workers_train(tmp_path: Path, n: int) -> None:
+    settings = train_settings(batch_size=8, epochs=2)
+    module = Toy(settings)
+    before = weights(module)
+    fit(module, images(n), settings, out=tmp_path, seed=3, engine=engine())
+    assert module.trainer.global_step == 2
+    assert any(not torch.equal(v, before[k]) for k, v in weights(module).items())
+
+
+@pytest.mark.slow
+def test_worker_processes_change_nothing(tmp_path: Path) -> None:
+    settings = train_settings(epochs=2)
+    module = Toy(settings)
+    fit(module, images(5), settings, out=tmp_path / "a", seed=3, engine=engine(workers=3))
+    assert equal(module, trained(tmp_path / "b", n=5, epochs=2))
+
+
+def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
+    """Without dropout, four parts of one image give the gradients of one part of four."""
+    results = []
+    for accumulate in (1, 4):
+        settings = train_settings(accumulate=accumulate, optimiser="sgd", epochs=1)
+        module = Toy(settings)
+        module.body[2] = torch.nn.Identity()
+        fit(module, images(), settings, out=tmp_path / str(accumulate), seed=3, engine=engine())
+        assert module.trainer.global_step == 3
+        results.append(weights(module))
+    for name, value in results[0].items():
+        torch.testing.assert_close(value, results[1][name], rtol=1e-5, atol=1e-7)
+
+
+def test_nan_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
+    settings = train_settings()
+    module = Toy(settings)
+    module.poison_step = 4
+    with pytest.raises(TrainingError) as caught:
+        fit(module, images(), settings, out=tmp_path, seed=3, engine=engine())
+    text = str(caught.value)
+    assert "the loss is nan in epoch 2 of 3, step 5 of 9" in text
+    assert "Lower the rates, such as train.lr=0.001 train.head_lr=0.002" in text
+    assert "The checkpoint after epoch 1 is kept: the same command goes on from it" in text
+    assert all(torch.isfinite(v).all() for v in weights(module).values())
+
+
+def test_nan_in_the_first_epoch_promises_no_checkpoint(tmp_path: Path) -> None:
+    settings = train_settings(precision="bfloat16")
+    module = Toy(settings)
+    module.poison_step = 0
+    with pytest.raises(
+        TrainingError, match=r"epoch 1 of 3, step 1 of 9 .*precision bfloat16.*train.precision=float32$"
+    ):
+        fit(module, images(), settings, out=tmp_path, seed=3, engine=engine())
+
+
+def test_bfloat16_trains(tmp_path: Path) -> None:
+    module = trained(tmp_path, precision="bfloat16")
+    assert all(v.dtype == torch.float32 and torch.isfinite(v).all() for v in weights(module).values())
+
+
+def test_float16_on_the_cpu_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16"
+    ):
+        trained(tmp_path, precision="float16")
+
+
+def test_no_images_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="training: there are no images to train on"):
+        trained(tmp_path, n=0)
+
+
+def test_lightning_says_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    trained(tmp_path)
+    out, err = capfd.readouterr()
+    assert "GPU available" not in out + err
+    assert "Tip" not in out + err
+    assert [str(w.message) for w in recwarn.list if "lightning" in str(w.filename)] == []
+
+
+def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = fit_module.Trainer.save_checkpoint
+
+    def full(self: fit_module.Trainer, filepath: Path, *args: object) -> None:
+        if self.current_epoch == 1:
+            filepath.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        whole(self, filepath)
+
+    monkeypatch.setattr(fit_module.Trainer, "save_checkpoint", full)
+    with pytest.raises(StageError, match="No space left on device"):
+        trained(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
+    assert torch.load(tmp_path / CHECKPOINT, weights_only=True)["epoch"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", ["7", "save"], ids=["in a step", "while a checkpoint is written"])
+def test_killed_and_run_again_equals_uninterrupted(tmp_path: Path, kill: str) -> None:
+    command = [sys.executable, "-m", "tests.training.toy", str(tmp_path / "cut"), "1"]
+    first = subprocess.run([*command, kill], cwd=ROOT, check=False, capture_output=True)
+    assert first.returncode == -signal.SIGKILL
+    second = subprocess.run([*command, "never"], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr
+    whole = weights(trained(tmp_path / "whole"))
+    found = load_file(tmp_path / "cut" / "toy.safetensors")
+    assert found.keys() == whole.keys()
+    assert all(torch.equal(found[k], whole[k]) for k in whole)

@@ -1,0 +1,142 @@
+"""Small things to train on, and a training that another process can run and kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tag2mask.config.engine import Engine
+from tag2mask.config.settings import validate
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.transforms import TrainTransform
+from tag2mask.training.fit import fit
+from tag2mask.training.images import TagImages
+from tag2mask.training.losses import multilabel_soft_margin
+from tag2mask.training.optimisation import optimisation
+from tag2mask.training.settings import TrainSettings
+
+HALF = (0.5, 0.5, 0.5)
+
+
+def engine(**values: Any) -> Engine:
+    """An engine on the CPU."""
+    return validate(Engine, {"device": "cpu", **values}, "engine")
+
+
+class Drawn(Dataset):
+    """Images of noise in which each class brightens a channel (class c channel c modulo 3) of its own quarter."""
+
+    name, split = "drawn", "train"
+
+    def __init__(self, tags: list[tuple[int, ...]], n_classes: int = 3, size: tuple[int, int] = (40, 52)) -> None:
+        self.classes = tuple(f"class {c}" for c in range(n_classes))
+        self.samples = [Sample(f"{i:03d}", t) for i, t in enumerate(tags)]
+        self.size = size
+
+    def image(self, sample: Sample) -> Image.Image:
+        height, width = self.size
+        pixels = np.random.default_rng(int(sample.id)).integers(0, 80, (height, width, 3)).astype(np.uint8)
+        for c in sample.tags:
+            rows, columns = (c // 3 % 2) * height // 2, (c % 2) * width // 2
+            pixels[rows : rows + height // 2, columns : columns + width // 2, c % 3] += 150
+        return Image.fromarray(pixels)
+
+    def truth(self, sample: Sample) -> Labels | None:
+        return None
+
+    @property
+    def has_truth(self) -> bool:
+        return False
+
+    def content_hash(self, sample: Sample) -> str:
+        return sample.id
+
+
+class Toy(LightningModule):
+    """Two convolutions, dropout and a head; ``at_step`` is called before each step with its number."""
+
+    def __init__(self, settings: TrainSettings, n_classes: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(7)
+        self.settings = settings
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(8, 8, 3), nn.ReLU()
+        )
+        self.head = nn.Linear(8, n_classes)
+        self.poison_step = -1
+        self.kill_step = -1
+        self.epoch_draws: list[float] = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        if self.global_step == self.kill_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        images, tags = batch
+        loss = multilabel_soft_margin(self.head(self.body(images).mean((2, 3))), tags)
+        return loss * float("nan") if self.global_step == self.poison_step else loss
+
+    def on_train_epoch_start(self) -> None:
+        self.epoch_draws.append(float(torch.rand(())))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        steps = int(self.trainer.estimated_stepping_batches)
+        return optimisation(list(self.body.parameters()), list(self.head.parameters()), self.settings, steps)
+
+
+def train_settings(**values: Any) -> TrainSettings:
+    """A training of three short epochs."""
+    small = {"epochs": 3, "batch_size": 4, "lr": 0.01, "head_lr": 0.02, "long_side": (30, 44), "crop": 32}
+    return validate(TrainSettings, {**small, **values}, "train")
+
+
+def images(n: int = 13, seed: int = 3) -> TagImages:
+    """Drawn images with one or two classes each."""
+    tags = [(i % 3,) if i % 2 else tuple(sorted({i % 3, (i + 1) % 3})) for i in range(n)]
+    return TagImages(Drawn(tags), Drawn(tags).samples, TrainTransform(32, HALF, HALF, long_side=(30, 44)), seed)
+
+
+def weights(module: LightningModule) -> dict[str, Tensor]:
+    """Copies of all weights."""
+    return {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+
+def _break_the_second_save() -> None:
+    """Kill the process with the checkpoint of the second epoch half-written."""
+    whole = Trainer.save_checkpoint
+
+    def half(self: Trainer, filepath: Any, *args: Any, **options: Any) -> None:
+        whole(self, filepath, *args, **options)
+        if self.current_epoch == 1:
+            Path(filepath).write_bytes(Path(filepath).read_bytes()[:500])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Trainer.save_checkpoint = half  # type: ignore[method-assign]
+
+
+def main(out: Path, accumulate: int, kill: str) -> None:
+    """Train the toy; ``kill`` is a step, ``save`` or ``never``."""
+    torch.set_num_threads(1)
+    settings = train_settings(accumulate=accumulate)
+    module = Toy(settings)
+    if kill == "save":
+        _break_the_second_save()
+    elif kill != "never":
+        module.kill_step = int(kill)
+    fit(module, images(), settings, out=out, seed=3, engine=engine())
+    if os.environ.get("RANK", "0") == "0":
+        save_file({k: v.contiguous() for k, v in module.state_dict().items()}, out / "toy.safetensors")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
