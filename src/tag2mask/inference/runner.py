@@ -1,0 +1,121 @@
+"""Maps of many images: one forward pass an image serves every method that reads the same network.
+
+One image with its mirror is the unit of computing, so a file depends on its image alone: resuming, adding an image
+or sharing the work over processes changes no byte. Decoding and resizing overlap the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tag2mask.core.ahead import ahead
+from tag2mask.core.progress import Counter
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.inference.maps_file import stride4
+from tag2mask.inference.multiscale import MapHead, merge_scales, pair_features
+from tag2mask.inference.settings import MapsSettings
+
+if TYPE_CHECKING:
+    from tag2mask.backbones.network import TagNet
+
+
+@dataclass(frozen=True, slots=True)
+class MapTask:
+    """One method's share of a pass.
+
+    Attributes:
+        head: features of one scale -> maps.
+        wants: whether this sample's file is still to be made.
+        write: takes the sample, its maps at stride 4, and the image's (height, width).
+    """
+
+    head: MapHead
+    wants: Callable[[Sample], bool]
+    write: Callable[[Sample, ActivationMaps, tuple[int, int]], None]
+
+
+def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """Rounded (height, width) of an image at a scale, at least 1 x 1 (facts of the published systems: round(H s))."""
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def image_tensor(image: Image.Image, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """A normalised (3, H, W) tensor of an RGB image, resized (bicubic) to ``size`` = (H, W) before normalising."""
+    height, width = size
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    scale, shift = 1 / (255 * np.asarray(std, np.float32)), np.asarray(mean, np.float32) / np.asarray(std, np.float32)
+    values = np.asarray(image, dtype=np.float32) * scale - shift
+    return torch.from_numpy(values).permute(2, 0, 1)
+
+
+@torch.inference_mode()
+def make_maps(
+    network: TagNet,
+    tasks: Sequence[MapTask],
+    dataset: Dataset,
+    samples: Sequence[Sample],
+    settings: MapsSettings,
+    device: torch.device,
+    counter: Counter,
+) -> None:
+    """Make the maps of ``samples`` that any task wants, and hand them over image by image.
+
+    Args:
+        network: gives features; put in evaluation mode, moved to the device and to channels-last.
+        tasks: one for each method.
+        dataset: opens the images.
+        samples: in the order of work.
+        settings: scales, mirror and precision, the same for all tasks.
+        device: where the network runs.
+        counter: advanced by one for each sample, those already done included.
+
+    Raises:
+        DataError: an image cannot be read; the maps made so far are kept.
+    """
+    network = network.eval().to(device).to(memory_format=torch.channels_last)
+
+    def prepare(sample: Sample) -> tuple[Sample, tuple[int, int], list[Tensor]] | None:
+        if not any(task.wants(sample) for task in tasks):
+            return None
+        if not sample.tags:
+            return sample, dataset.image(sample).size[::-1], []
+        image = dataset.image(sample)
+        size = (image.height, image.width)
+        sizes = [scaled_size(*size, scale) for scale in settings.scales]
+        return sample, size, [image_tensor(image, s, network.mean, network.std) for s in sizes]
+
+    for prepared in ahead(prepare, samples):
+        if prepared is not None:
+            sample, size, inputs = prepared
+            maps = _sample_maps(network, tasks, sample, size, inputs, settings, device)
+            for task, values in zip(tasks, maps, strict=True):
+                if task.wants(sample):
+                    task.write(sample, ActivationMaps(sample.tags, values), size)
+        counter.advance()
+
+
+def _sample_maps(
+    network: TagNet,
+    tasks: Sequence[MapTask],
+    sample: Sample,
+    size: tuple[int, int],
+    inputs: Sequence[Tensor],
+    settings: MapsSettings,
+    device: torch.device,
+) -> list[Tensor]:
+    if not sample.tags:
+        return [torch.zeros(0, *stride4(*size)) for _ in tasks]
+    images = (tensor.to(device, non_blocking=True) for tensor in inputs)
+    bfloat16 = settings.precision == "bfloat16"
+    features = pair_features(network.features, images, mirror=settings.mirror, bfloat16=bfloat16)
+    classes = torch.tensor(sample.tags, device=device)
+    return merge_scales(features, [task.head for task in tasks], classes, stride4(*size))

@@ -1,0 +1,1 @@
+"""The methods: one folder each, with its maths, its settings, its training shell and a card."""

@@ -1,0 +1,1 @@
+"""CAM: class activation maps of a classifier trained on tags."""

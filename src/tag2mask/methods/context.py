@@ -1,0 +1,101 @@
+"""What a stage is given when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tag2mask.config.engine import Engine
+from tag2mask.core.errors import StageError
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.inference.maps_file import read_maps
+
+if TYPE_CHECKING:
+    from tag2mask.backbones.network import TagNet
+    from tag2mask.inference.multiscale import MapHead
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """The finished output of another stage.
+
+    Attributes:
+        name: the instance's name in the recipe.
+        path: its folder in the store.
+        key: its stage key.
+        sample_key: for maps, the key that the file of a sample must carry.
+    """
+
+    name: str
+    path: Path
+    key: str
+    sample_key: Callable[[Dataset, Sample], str]
+
+    def maps(self, dataset: Dataset, sample: Sample) -> ActivationMaps:
+        """The maps of one sample, stride 4, float32.
+
+        Raises:
+            StageError: they are missing, or were made from another image or other tags.
+        """
+        path = self.path / "maps" / f"{sample.id}.npz"
+        if not path.exists():
+            raise StageError(f"stage '{self.name}' has no maps of image '{sample.id}' ({path}); run the recipe again")
+        found = read_maps(path)
+        if found.key != self.sample_key(dataset, sample):
+            raise StageError(
+                f"the maps of image '{sample.id}' in stage '{self.name}' were made from another image, other tags or "
+                f"another classifier; run the recipe again"
+            )
+        return found.maps
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """Everything a stage may use.
+
+    Attributes:
+        name: the instance's name in the recipe.
+        settings: of the kind's schema.
+        reads: finished artefacts by role.
+        open_split: opens a split of the recipe's data (``train``, ``val``, ``infer`` or a name); None for none.
+        out: folder in the store to write into.
+        seed: of everything random.
+        engine: device and workers.
+        rank: 0 in the process that writes.
+    """
+
+    name: str
+    settings: Any
+    reads: Mapping[str, Artefact]
+    open_split: Callable[[str], Dataset | None]
+    out: Path
+    seed: int
+    engine: Engine
+    rank: int = 0
+
+    def split(self, name: str) -> Dataset:
+        """A split that must be there.
+
+        Raises:
+            StageError: the recipe's data names no such split.
+        """
+        dataset = self.open_split(name)
+        if dataset is None:
+            raise StageError(f"stage '{self.name}' needs the split '{name}', but data.{name} is null; name one")
+        return dataset
+
+
+@dataclass(frozen=True, slots=True)
+class MapsProgram:
+    """How one stage makes maps from a network's features.
+
+    Attributes:
+        network: in evaluation mode, on the CPU; the runner moves it.
+        head: features -> maps of one scale.
+    """
+
+    network: TagNet
+    head: MapHead

@@ -1,0 +1,149 @@
+"""Splitting features into foreground and context vectors of one class (LPCAM eq. 2), on disk or as a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.methods.lpcam.vectors import FileSink, SampleSink, Sink, VectorSet, announce, temporary_folder
+
+
+class Collector:
+    """Gathers the vectors of one class, image after image; a context manager whose files go when it closes.
+
+    Args:
+        tau: threshold on CAM: at ``tau`` or above is foreground, the rest is context (eq. 2).
+        folder: where a temporary folder with the vectors is made; None for the system's place.
+        name: what the vectors are of, for the log.
+        images: how many images will come, to announce the size on disk beforehand; None if unknown.
+        max_vectors: keep a uniform sample of so many on each side, in memory and without files.
+        seed: of that sample.
+
+    Raises:
+        ConfigError: ``tau`` is not in [0, 1], or ``max_vectors`` is below 1.
+    """
+
+    def __init__(
+        self,
+        tau: float,
+        folder: Path | None = None,
+        *,
+        name: str = "class",
+        images: int | None = None,
+        max_vectors: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= tau <= 1:
+            raise ConfigError(f"tau = {tau} must lie in [0, 1]")
+        if max_vectors is not None and max_vectors < 1:
+            raise ConfigError(f"max_vectors = {max_vectors} must be 1 or more, or null for all")
+        self._tau, self._parent, self._name, self._images = tau, folder, name, images
+        self._max_vectors, self._seed = max_vectors, seed
+        self._folder: TemporaryDirectory[str] | None = None
+        self._sides: tuple[Sink, Sink] | None = None
+        self._dim = 0
+
+    def __enter__(self) -> Collector:
+        """Ready to `add`."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the files; vectors that `finish` gave must not be used after this."""
+        self.close()
+
+    def add(self, image: int, features: Tensor, cam: Tensor) -> None:
+        """Take in one image of the class.
+
+        Args:
+            image: index of the image, kept as origin.
+            features: (D, h, w) of the single-scale, un-mirrored image.
+            cam: (H, W) CAM of the class in [0, 1], of any size; sub-sampled to (h, w) by index floor(i H / h).
+
+        Raises:
+            StageError: the disk is too small or cannot be written.
+            WeightsError: the features or the CAM are not finite, or beyond float16, or of another depth than before.
+        """
+        dim, height, width = features.shape
+        sides = self._sides or self._open(dim, height * width)
+        if dim != self._dim:
+            raise WeightsError(f"image {image} has features of depth {dim}, those before had {self._dim}")
+        rows = features.permute(1, 2, 0).reshape(-1, dim).to("cpu", torch.float16).numpy()
+        if not (np.isfinite(rows).all() and bool(torch.isfinite(cam).all())):
+            raise WeightsError(
+                f"image {image}: features or CAM are NaN, infinite or above 65504 (the limit of float16); "
+                "the network that made them is not usable"
+            )
+        inside = (subsample(cam, height, width) >= self._tau).reshape(-1).cpu().numpy()
+        grid = np.indices((height, width), dtype=np.int32).reshape(2, -1).T
+        origins = np.concatenate([np.full((len(grid), 1), image, np.int32), grid], axis=1)
+        for sink, mask in zip(sides, (inside, ~inside), strict=True):
+            sink.append(rows[mask], origins[mask])
+
+    def finish(self) -> tuple[VectorSet, VectorSet]:
+        """The foreground and the context vectors; valid until the collector closes."""
+        if self._sides is None:
+            empty = VectorSet(np.zeros((0, self._dim), np.float16), np.zeros((0, 3), np.int32))
+            return empty, empty
+        return self._sides[0].finish(), self._sides[1].finish()
+
+    def close(self) -> None:
+        """Remove the files, if there are any."""
+        for sink in self._sides or ():
+            sink.close()
+        self._sides = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def _open(self, dim: int, positions: int) -> tuple[Sink, Sink]:
+        self._dim = dim
+        if self._max_vectors is not None:
+            self._sides = (
+                SampleSink(dim, self._max_vectors, self._seed),
+                SampleSink(dim, self._max_vectors, self._seed + 1),
+            )
+            return self._sides
+        self._folder = temporary_folder(self._parent)
+        folder = Path(self._folder.name)
+        if self._images is not None:
+            announce(self._name, self._images * positions * dim * 2, folder)
+        self._sides = FileSink(folder / "foreground", dim), FileSink(folder / "context", dim)
+        return self._sides
+
+
+@contextmanager
+def collect(
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    tau: float,
+    folder: Path | None = None,
+    *,
+    name: str = "class",
+    images: int | None = None,
+    max_vectors: int | None = None,
+    seed: int = 0,
+) -> Iterator[tuple[VectorSet, VectorSet]]:
+    """Foreground and context vectors of one class from (features (D, h, w), CAM (H, W)) of its images.
+
+    The other arguments and the errors are those of `Collector`; the files go when the context ends, or on an error.
+    """
+    with Collector(tau, folder, name=name, images=images, max_vectors=max_vectors, seed=seed) as collector:
+        for index, (features, cam) in enumerate(pairs):
+            collector.add(index, features, cam)
+        yield collector.finish()
+
+
+def subsample(maps: Tensor, height: int, width: int) -> Tensor:
+    """Nearest sub-sampling of (H, W) to (height, width): index floor(i H / height), in whole numbers."""
+    rows = torch.arange(height, device=maps.device) * maps.shape[0] // height
+    columns = torch.arange(width, device=maps.device) * maps.shape[1] // width
+    return maps[rows[:, None], columns]

@@ -1,0 +1,72 @@
+"""The stages of LPCAM: clustering prototypes, and the maps made with them."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, field_validator
+
+from tag2mask.config.settings import Settings
+from tag2mask.inference.settings import MapsSettings
+from tag2mask.methods.registry import StageKind
+
+_DROP = re.compile(r"(?P<cls>.+) (?P<side>foreground|context):(?P<number>\d+)")
+
+
+class PrototypeSettings(Settings):
+    """Clustering and choice of prototypes (LPCAM section 3.1, eqs. 2-4)."""
+
+    images_per_class: int | None = Field(60, ge=1, description="seeded sample of each class's images; null: all")
+    split: str | None = Field(None, description="a split of the data; null: the one whose maps were made")
+    n_prototypes: int = Field(12, ge=1, description="K, clusters of foreground and of context each")
+    tau: float = Field(0.1, ge=0, le=1, description="eq. 2: foreground where CAM >= tau")
+    mu_f: float = Field(0.9, ge=0, le=1, description="eq. 3: foreground centres scoring above are kept")
+    mu_b: float = Field(0.9, ge=0, le=1, description="eq. 4: context centres scoring below are kept")
+    mu_b_low: float = Field(0.0, ge=0, le=1, description="context centres scoring at or below it are dropped")
+    max_vectors: int | None = Field(None, ge=1, description="seeded sample of a class's vectors; null: all, on disk")
+    memory_mb: int = Field(512, ge=16, description="memory that clustering may use for vectors")
+    max_iterations: int = Field(100, ge=1, description="cap on k-means iterations")
+
+
+class LpcamSettings(MapsSettings):
+    """Maps from prototypes (LPCAM eqs. 5, 6)."""
+
+    foreground_only: bool = Field(False, description="LPCAM-F: leave the context term BG out")
+    drop: tuple[str, ...] = Field((), description="prototypes left out by hand, such as 'train foreground:3'")
+
+    @field_validator("drop")
+    @classmethod
+    def _form(cls, drops: tuple[str, ...]) -> tuple[str, ...]:
+        for text in drops:
+            parse_drop(text)
+        return drops
+
+
+def parse_drop(text: str) -> tuple[str, str, int]:
+    """Class name, side and number of a prototype written as ``train foreground:3``.
+
+    Raises:
+        ValueError: it is not of that form.
+    """
+    match = _DROP.fullmatch(text)
+    if match is None:
+        raise ValueError(f"'{text}' does not name a prototype; write CLASS foreground:N or CLASS context:N")
+    return match["cls"], match["side"], int(match["number"])
+
+
+KINDS = (
+    StageKind(
+        name="prototypes",
+        makes="prototypes",
+        settings=PrototypeSettings,
+        reads={"classifier": "weights", "maps": "maps"},
+        runner="tag2mask.methods.lpcam.stage:cluster",
+    ),
+    StageKind(
+        name="lpcam",
+        makes="maps",
+        settings=LpcamSettings,
+        reads={"classifier": "weights", "prototypes": "prototypes"},
+        runner="tag2mask.methods.lpcam.stage:program",
+    ),
+)

@@ -1,0 +1,221 @@
+"""Spherical k-means (cosine similarity) for many vectors, in bounded memory, with raw means at the end.
+
+Rows are never normalised: the nearest direction of a row does not depend on its length, and a row enters
+the sum of unit vectors with weight 1 / length. One pass over the data assigns a chunk and adds it to
+the sums while it is in the cache.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from tag2mask.core.errors import ConfigError
+from tag2mask.methods.lpcam.rows import Rows
+
+LOG = logging.getLogger("tag2mask")
+Reduce = Callable[[Tensor], Tensor]
+SAME = 1e-6
+"""Cosine distances up to this are rounding: the two directions count as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """What spherical k-means found.
+
+    Attributes:
+        centres: (K, D) float32 mean of the RAW vectors of each cluster: F_i or B_i of LPCAM's eqs. 3 to 5.
+        directions: (K, D) float32 unit vectors that the rows were assigned to.
+        sizes: (K,) int64, all positive; zero vectors belong to no cluster.
+        labels: (N,) int64 cluster of each row, -1 for a zero vector.
+        costs: sum over rows of 1 - cosine, before each update and at the end; never rises.
+        converged: whether it stopped before the cap on iterations.
+    """
+
+    centres: Tensor
+    directions: Tensor
+    sizes: Tensor
+    labels: Tensor
+    costs: tuple[float, ...]
+    converged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One assignment of all rows: sums of the weighted rows (K, D), sizes (K,), cost; and for each row here."""
+
+    sums: Tensor
+    sizes: Tensor
+    cost: float
+    labels: Tensor
+    served: Tensor
+
+
+def spherical_kmeans(
+    vectors: Tensor | NDArray[Any],
+    k: int,
+    *,
+    seed: int = 0,
+    start: Tensor | None = None,
+    max_iterations: int = 100,
+    tolerance: float = 1e-4,
+    memory_mb: int = 1024,
+    reduce: Reduce | None = None,
+) -> Clusters:
+    """Cluster the directions of ``vectors``; the same input and seed give the same result.
+
+    Args:
+        vectors: (N, D), a floating tensor or a numpy array or memory map; zero vectors take no part.
+        k: number of clusters wanted; fewer are found where there are fewer distinct directions (logged).
+        seed: of k-means++, which draws rows in proportion to 1 - cosine.
+        start: (k, D) centres to start from instead.
+        max_iterations: cap, at least 1.
+        tolerance: stop when the cost falls by no more than this share of itself.
+        memory_mb: most megabytes for a float32 copy of the vectors; above it they are read anew at each pass.
+            Beside it: 4 MB chunks, and 16 bytes a row.
+        reduce: sums a float64 tensor over processes that hold a share of the rows each. It needs ``start``,
+            the same in all processes; clusters that lose all rows then keep their direction.
+
+    Raises:
+        ConfigError: ``k`` or ``max_iterations`` below 1, or ``start`` missing or of another shape.
+        WeightsError: a vector is NaN or infinite.
+    """
+    rows = Rows(vectors, memory_mb)
+    _check(k, start, max_iterations, rows.dim, reduce)
+    inverse = rows.inverse_lengths()
+    if start is not None:
+        directions = F.normalize(start.to(inverse.device, torch.float32), dim=1)
+    else:
+        directions = _plus_plus(rows, inverse, k, seed)
+    costs: list[float] = []
+    converged = not len(directions)
+    for _ in range(0 if converged else max_iterations):
+        step = _assign(rows, inverse, directions, inverse, reduce)
+        costs.append(step.cost)
+        directions, moved = _update(rows, inverse, directions, step, reduce is None)
+        if len(costs) > 1 and not moved and costs[-2] - costs[-1] <= tolerance * costs[-2]:
+            converged = True
+            break
+    return _finish(rows, inverse, directions, k, costs, converged, reduce)
+
+
+def nearest_rows(
+    vectors: Tensor | NDArray[Any], centres: Tensor, top: int = 8, memory_mb: int = 1024
+) -> tuple[Tensor, Tensor]:
+    """The rows most like each centre, for the gallery of prototypes.
+
+    Args:
+        vectors: (N, D) as for `spherical_kmeans`.
+        centres: (K, D).
+        top: rows wanted for each centre; there are fewer if fewer are not zero.
+        memory_mb: as for `spherical_kmeans`.
+
+    Returns:
+        Row indices (K, top) int64, and cosine similarities (K, top) float32, falling.
+    """
+    rows = Rows(vectors, memory_mb)
+    inverse = rows.inverse_lengths()
+    units = F.normalize(centres.to(inverse.device, torch.float32), dim=1)
+    similar = inverse.new_empty(len(units), rows.count)
+    for first, chunk in rows.chunks():
+        last = first + len(chunk)
+        similar[:, first:last] = (chunk @ units.T).T * inverse[first:last]
+    similar[:, inverse == 0] = -torch.inf
+    values, indices = similar.topk(min(top, int((inverse > 0).sum())), dim=1)
+    return indices, values
+
+
+def _check(k: int, start: Tensor | None, max_iterations: int, dim: int, reduce: Reduce | None) -> None:
+    if k < 1 or max_iterations < 1:
+        raise ConfigError(f"k = {k} and max_iterations = {max_iterations} must both be 1 or more")
+    if start is not None and tuple(start.shape) != (k, dim):
+        raise ConfigError(f"start has shape {tuple(start.shape)}, expected (k, D) = ({k}, {dim})")
+    if reduce is not None and start is None:
+        raise ConfigError("k-means over several processes needs start, the same centres in all of them")
+
+
+def _plus_plus(rows: Rows, inverse: Tensor, k: int, seed: int) -> Tensor:
+    """Up to ``k`` unit rows, each drawn in proportion to its distance from those drawn before; none twice."""
+    generator = torch.Generator().manual_seed(seed)
+    distance = (inverse > 0).double()
+    found: list[Tensor] = []
+    while len(found) < k and bool(distance.any()):
+        candidates = distance.nonzero()[:, 0]
+        reach = distance[candidates].cumsum(0)
+        aim = torch.rand((), dtype=torch.float64, generator=generator).to(reach.device) * reach[-1]
+        drawn = int(candidates[int(torch.searchsorted(reach, aim, right=True).clamp(max=len(reach) - 1))])
+        found.append(rows.row(drawn) * inverse[drawn])
+        similar = torch.cat([chunk @ found[-1] for _, chunk in rows.chunks()]) * inverse
+        gap = 1 - similar.double()
+        distance = torch.where(gap > SAME, torch.minimum(gap, distance if len(found) > 1 else gap), 0)
+        distance[inverse == 0] = 0
+    return torch.stack(found) if found else inverse.new_zeros(0, rows.dim)
+
+
+def _assign(rows: Rows, inverse: Tensor, directions: Tensor, weights: Tensor, reduce: Reduce | None) -> _Pass:
+    """Assign every row to its most similar direction and sum the rows times ``weights`` by cluster."""
+    k = len(directions)
+    columns = directions.T.contiguous()
+    totals = directions.new_zeros(k, rows.dim, dtype=torch.float64)
+    labels = torch.empty(rows.count, dtype=torch.int64, device=inverse.device)
+    served = torch.empty_like(inverse)
+    for first, chunk in rows.chunks():
+        part = slice(first, first + len(chunk))
+        served[part], labels[part] = (chunk @ columns).max(1)
+        members = chunk.new_zeros(len(chunk), k).scatter_(1, labels[part, None], weights[part, None])
+        totals += members.T @ chunk
+    served *= inverse
+    alive = inverse > 0
+    sizes = torch.bincount(labels[alive], minlength=k).double()
+    cost = (1 - served[alive].double()).sum()
+    shared = torch.cat([totals.reshape(-1), sizes, cost[None]])
+    if reduce is not None:
+        shared = reduce(shared)
+    sums = shared[: -k - 1].reshape(k, rows.dim)
+    return _Pass(sums, shared[-k - 1 : -1].long(), float(shared[-1].clamp_min(0)), labels, served)
+
+
+def _update(rows: Rows, inverse: Tensor, directions: Tensor, step: _Pass, reseed: bool) -> tuple[Tensor, bool]:
+    """Each direction becomes its cluster's mean; an empty cluster goes to the worst-served row, if any is badly so.
+
+    Returns:
+        The directions, and whether an empty cluster moved. Neither can raise the cost.
+    """
+    lengths = step.sums.norm(dim=1, keepdim=True)
+    updated = torch.where(lengths > 0, step.sums / lengths, directions).float()
+    empty = (step.sizes == 0).nonzero()[:, 0]
+    moved = False
+    if reseed and len(empty):
+        gaps = torch.where(inverse > 0, 1 - step.served, 0)
+        worst = gaps.topk(min(len(empty), rows.count))
+        for cluster, gap, row in zip(empty.tolist(), worst.values.tolist(), worst.indices.tolist(), strict=False):
+            if gap > SAME:
+                updated[cluster] = rows.row(row) * inverse[row]
+                moved = True
+    return updated, moved
+
+
+def _finish(
+    rows: Rows, inverse: Tensor, directions: Tensor, k: int, costs: list[float], converged: bool, reduce: Reduce | None
+) -> Clusters:
+    """One more pass for the raw means; clusters without rows are left out."""
+    if not len(directions):
+        LOG.warning("k-means: no vectors to cluster, so no centres (%d were wanted)", k)
+        sizes, labels = torch.zeros(0, dtype=torch.int64), torch.full((rows.count,), -1)
+        return Clusters(directions, directions, sizes, labels, (), True)
+    final = _assign(rows, inverse, directions, torch.ones_like(inverse), reduce)
+    filled = final.sizes > 0
+    if int(filled.sum()) < k:
+        LOG.warning("k-means: %d distinct directions instead of the %d clusters wanted", int(filled.sum()), k)
+    sizes = final.sizes[filled]
+    centres = (final.sums[filled] / sizes[:, None]).float()
+    renumbered = (filled.cumsum(0) - 1)[final.labels]
+    labels = torch.where(inverse > 0, renumbered, -1)
+    return Clusters(centres, directions[filled], sizes, labels, (*costs, final.cost), converged)

@@ -1,0 +1,162 @@
+"""LPCAM in the pipeline: prototypes are clustered from the classifier's features, and maps made with them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tag2mask.backbones.network import TagNet, load_network
+from tag2mask.core.ahead import ahead
+from tag2mask.core.errors import ConfigError, DataError, unknown
+from tag2mask.core.files import write_json
+from tag2mask.core.progress import Counter, progress
+from tag2mask.core.types import Prototypes, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.inference.multiscale import pair_features
+from tag2mask.inference.runner import image_tensor
+from tag2mask.methods.context import Artefact, MapsProgram, StageContext
+from tag2mask.methods.lpcam.build import ClassPrototypes, Clustering, build_class
+from tag2mask.methods.lpcam.collect import collect
+from tag2mask.methods.lpcam.kinds import PrototypeSettings, parse_drop
+from tag2mask.methods.lpcam.maps import LPCAMHead
+from tag2mask.methods.lpcam.select import Judge, Rules, drop_by_hand
+from tag2mask.methods.lpcam.store import load_prototypes, save_prototypes
+from tag2mask.training.device import resolve_device
+
+LOG = logging.getLogger("tag2mask")
+PROTOTYPES, GALLERY = "prototypes.safetensors", "gallery.json"
+_WEIGHTS = "weights.safetensors"
+
+
+def cluster(context: StageContext) -> None:
+    """Cluster and select the prototypes of every class (section 3.1); writes them and the gallery's patches.
+
+    Class by class, so that only one class's vectors are on disk at a time.
+
+    Raises:
+        DataError: no image carries any tag.
+        WeightsError: the features are not finite.
+    """
+    if context.rank != 0:
+        return
+    settings: PrototypeSettings = context.settings
+    dataset = context.split(settings.split or "infer")
+    network, _ = load_network(context.reads["classifier"].path / _WEIGHTS)
+    device = resolve_device(context.engine)
+    network = network.eval().to(device).to(memory_format=torch.channels_last)
+    judge = Judge(network.class_weights().detach().float().cpu(), torch.tensor(network.trained))
+    chosen = {c: choose(dataset, c, settings.images_per_class, context.seed) for c in range(len(dataset.classes))}
+    if not any(chosen.values()):
+        raise DataError(f"no image of split '{dataset.split}' carries a tag, so there is nothing to cluster")
+    built: dict[int, ClassPrototypes] = {}
+    with progress(context.name, sum(map(len, chosen.values()))) as counter:
+        for column, samples in chosen.items():
+            if samples:
+                built[column] = _one_class(context, dataset, network, column, samples, judge, counter)
+    found = Prototypes({c: b.foreground for c, b in built.items()}, {c: b.context for c, b in built.items()})
+    save_prototypes(context.out / PROTOTYPES, found)
+    write_json(context.out / GALLERY, _gallery(dataset, chosen, built, network.stride))
+
+
+def _one_class(
+    context: StageContext,
+    dataset: Dataset,
+    network: TagNet,
+    column: int,
+    samples: Sequence[Sample],
+    judge: Judge,
+    counter: Counter,
+) -> ClassPrototypes:
+    settings: PrototypeSettings = context.settings
+    name = dataset.classes[column]
+    pairs = _features_and_cams(dataset, network, samples, column, context.reads["maps"], counter)
+    how = Clustering(settings.n_prototypes, context.seed, settings.max_iterations, settings.memory_mb)
+    rules = Rules(settings.mu_f, settings.mu_b, settings.mu_b_low)
+    with collect(
+        pairs,
+        settings.tau,
+        context.out,
+        name=f"class '{name}'",
+        images=len(samples),
+        max_vectors=settings.max_vectors,
+        seed=context.seed,
+    ) as (foreground, outside):
+        found = build_class(foreground, outside, column, judge, rules, how)
+    kept = [f"{int(s.kept.sum())} of {len(s.kept)}" for s in (found.foreground, found.context)]
+    LOG.info("%s: '%s' keeps %s foreground and %s context prototypes", context.name, name, *kept)
+    return found
+
+
+def _features_and_cams(
+    dataset: Dataset,
+    network: TagNet,
+    samples: Sequence[Sample],
+    column: int,
+    maps: Artefact,
+    counter: Counter,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features (D, h, w) of the image as it is, single-scale and un-mirrored, and its stored CAM of the class."""
+    device = next(network.parameters()).device
+
+    def read(sample: Sample) -> tuple[Tensor, Tensor]:
+        image = dataset.image(sample)
+        tensor = image_tensor(image, (image.height, image.width), network.mean, network.std)
+        found = maps.maps(dataset, sample)
+        return tensor, found.maps[found.classes.index(column)]
+
+    for tensor, cam in ahead(read, samples):
+        features = next(pair_features(network.features, [tensor.to(device)], mirror=False))[0].cpu()
+        yield features, cam
+        counter.advance()
+
+
+def choose(dataset: Dataset, column: int, limit: int | None, seed: int) -> list[Sample]:
+    """A seeded sample of the images of a class, at most ``limit``, in the data set's order."""
+    having = [s for s in dataset.samples if column in s.tags]
+    if limit is None or len(having) <= limit:
+        return having
+    picked = np.random.default_rng([seed, column]).choice(len(having), limit, replace=False)
+    return [having[i] for i in sorted(picked)]
+
+
+def _gallery(
+    dataset: Dataset, chosen: Mapping[int, Sequence[Sample]], built: Mapping[int, ClassPrototypes], stride: int
+) -> list[dict[str, object]]:
+    """For each centre of each class the image positions most like it, as shares ``u``, ``v`` of width and height."""
+    entries: list[dict[str, object]] = []
+    for column, found in built.items():
+        for side, patches in (("foreground", found.foreground_patches), ("context", found.context_patches)):
+            for number, origins in enumerate(patches.origins.tolist()):
+                places = [
+                    {"id": chosen[column][image].id, **_place(dataset, chosen[column][image], stride, y, x)}
+                    for image, y, x in origins
+                ]
+                entries.append({"class": dataset.classes[column], "name": f"{side}:{number}", "patches": places})
+    return entries
+
+
+def _place(dataset: Dataset, sample: Sample, stride: int, y: int, x: int) -> dict[str, float]:
+    """Middle of a feature cell, as shares of the image's width and height."""
+    width, height = dataset.image(sample).size
+    u, v = (x + 0.5) * stride / width, (y + 0.5) * stride / height
+    return {"u": round(min(u, 1.0), 4), "v": round(min(v, 1.0), 4)}
+
+
+def program(context: StageContext) -> MapsProgram:
+    """Eqs. 5 and 6 with the kept prototypes, those dropped by hand left out.
+
+    Raises:
+        ConfigError: ``drop`` names a class or prototype that there is not.
+    """
+    network, classes = load_network(context.reads["classifier"].path / _WEIGHTS)
+    prototypes = load_prototypes(context.reads["prototypes"].path / PROTOTYPES)
+    for text in context.settings.drop:
+        name, side, number = parse_drop(text)
+        if name not in classes:
+            raise ConfigError(f"{context.name}.drop: " + unknown("class", name, classes))
+        prototypes = drop_by_hand(prototypes, list(classes).index(name), side, number)
+    return MapsProgram(network, LPCAMHead(prototypes, len(classes), context.settings.foreground_only))

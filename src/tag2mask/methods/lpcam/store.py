@@ -1,0 +1,73 @@
+"""Prototypes as one safetensors file whose bytes depend on the prototypes alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tag2mask.core.errors import WeightsError
+from tag2mask.core.files import atomic_path
+from tag2mask.core.types import Prototypes, PrototypeSet
+
+_FORMAT = "tag2mask prototypes 1"
+_TENSORS = ("centres", "scores", "sizes", "kept")
+
+
+def save_prototypes(path: Path, prototypes: Prototypes) -> None:
+    """Write all centres, kept and dropped, with scores, sizes and reasons; whole or not at all.
+
+    Raises:
+        StageError: the disk is full or the folder cannot be written.
+    """
+    tensors: dict[str, Tensor] = {}
+    reasons: dict[str, list[str]] = {}
+    for side, sets in (("foreground", prototypes.all_foreground), ("context", prototypes.all_context)):
+        for column, one in sets.items():
+            reasons[f"{side}.{column}"] = list(one.reasons)
+            for name in _TENSORS:
+                tensors[f"{side}.{column}.{name}"] = getattr(one, name).contiguous().cpu()
+    # One key only: the order of several would change from process to process.
+    about = json.dumps({"format": _FORMAT, "reasons": reasons}, sort_keys=True, ensure_ascii=False)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(tensors, {"tag2mask": about}))
+
+
+def load_prototypes(path: Path) -> Prototypes:
+    """Read what `save_prototypes` wrote.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds something else.
+    """
+    if not path.is_file():
+        raise WeightsError(f"no prototypes at {path}: the file does not exist. Make them with LPCAM(...).fit(...).save")
+    try:
+        with safe_open(path, "pt") as archive:
+            about = json.loads((archive.metadata() or {}).get("tag2mask", "{}"))
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"cannot read prototypes from {path}: {error}") from error
+    if not isinstance(about, dict) or about.get("format") != _FORMAT:
+        raise WeightsError(f"{path} is a safetensors file, but not of prototypes ('{_FORMAT}')")
+    try:
+        sides = _sets(tensors, about["reasons"])
+    except (KeyError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{path} is damaged: {error} is missing or wrong. Fit the prototypes again") from error
+    return Prototypes(sides["foreground"], sides["context"])
+
+
+def _sets(tensors: Mapping[str, Tensor], reasons: Mapping[str, Any]) -> dict[str, dict[int, PrototypeSet]]:
+    sides: dict[str, dict[int, PrototypeSet]] = {"foreground": {}, "context": {}}
+    for key in sorted(reasons, key=lambda k: (k.split(".")[0], int(k.split(".")[1]))):
+        side, column = key.split(".")
+        centres, scores, sizes, kept = (tensors[f"{key}.{name}"] for name in _TENSORS)
+        if not len(centres) == len(scores) == len(sizes) == len(kept) == len(reasons[key]):
+            raise ValueError(f"a length in '{key}'")
+        sides[side][int(column)] = PrototypeSet(centres, scores, sizes, kept.to(torch.bool), tuple(reasons[key]))
+    return sides

@@ -1,0 +1,90 @@
+"""The kinds of stage: a method is one folder and one line in `METHODS`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal
+
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import ConfigError, unknown
+
+Makes = Literal["weights", "prototypes", "maps", "metrics"]
+
+METHODS: list[str] = [
+    "tag2mask.methods.cam.kinds",
+    "tag2mask.methods.lpcam.kinds",
+]
+"""Modules with a tuple ``KINDS`` of `StageKind`; they import no torch."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageKind:
+    """One kind of stage.
+
+    Attributes:
+        name: as recipes write it, such as ``cam``.
+        makes: what the artefact is. ``weights`` and ``prototypes`` are trained once; ``maps`` are made image by
+            image; ``metrics`` are rows of numbers.
+        settings: schema of its settings.
+        reads: role -> what the artefact in that role must be.
+        runner: ``module:function``. For ``maps`` it takes a `StageContext` and returns a `MapsProgram`; for all
+            others it takes a `StageContext`, writes into ``context.out`` and returns nothing.
+        version: raised whenever the output changes for the same settings; part of the key.
+        split: ``train`` or ``infer``: the split that it works on unless its settings name another.
+        fingerprint: hash of weight files that the settings name, part of the key.
+        supervision: what it adds to the ledger.
+    """
+
+    name: str
+    makes: Makes
+    settings: type[Settings]
+    reads: Mapping[str, Makes]
+    runner: str
+    version: int = 1
+    split: Literal["train", "infer"] = "infer"
+    fingerprint: Callable[[Any], str] | None = None
+    supervision: frozenset[str] = field(default_factory=frozenset)
+
+    def load(self) -> Callable[[Any], Any]:
+        """Import and return the runner."""
+        module, _, name = self.runner.partition(":")
+        runner: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
+        return runner
+
+
+@cache
+def _kinds(modules: tuple[str, ...]) -> dict[str, StageKind]:
+    found: dict[str, StageKind] = {}
+    for module in modules:
+        for kind in importlib.import_module(module).KINDS:
+            if kind.name in found:
+                raise ConfigError(f"stage kind '{kind.name}' of {module} is taken; choose another name")
+            found[kind.name] = kind
+    return found
+
+
+def stage_kinds() -> dict[str, StageKind]:
+    """Every registered kind by name."""
+    return _kinds(tuple(METHODS))
+
+
+def stage_kind(name: str) -> StageKind:
+    """The kind of that name.
+
+    Raises:
+        ConfigError: there is none; the nearest name is given.
+    """
+    kinds = stage_kinds()
+    if name not in kinds:
+        raise ConfigError(unknown("stage kind", name, kinds))
+    return kinds[name]
+
+
+def register_method(module: str) -> None:
+    """Add a method: a module with a tuple ``KINDS`` of `StageKind`."""
+    if module not in METHODS:
+        METHODS.append(module)
+        stage_kinds()
