@@ -1,0 +1,201 @@
+"""mIoU and its company from one confusion matrix over the data set, each average under its own name.
+
+With g_i = pixels of label i in the truth, r_i = pixels predicted as i, t_i = pixels of both, u_i = g_i + r_i - t_i:
+IoU_i = t_i/u_i, FP_i = (r_i - t_i)/u_i, FN_i = (g_i - t_i)/u_i, precision_i = t_i/r_i, recall_i = t_i/g_i. FP and FN
+are shares of the union, not rates of negatives or positives, so IoU_i + FP_i + FN_i = 1. Averaged over the foreground
+classes they reproduce the sums of LPCAM's Table 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tag2mask.core.errors import DataError
+from tag2mask.evaluation.confusion import Matrix, confusion_matrix
+
+BACKGROUND = "background"
+PER_LABEL = ("iou", "fp", "fn", "precision", "recall")
+
+Percent = NDArray[np.float64]
+"""(L,) percent for each label, background first; NaN where the ratio is 0/0."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SegmentationScores:
+    """Everything that one confusion matrix says, in percent.
+
+    Attributes:
+        labels: label names, ``background`` first.
+        matrix: (L, L) pixel counts, row = truth, column = prediction.
+        iou: (L,) t/u.
+        fp: (L,) (r - t)/u, the false share of the union.
+        fn: (L,) (g - t)/u, the missed share of the union.
+        precision: (L,) t/r.
+        recall: (L,) t/g.
+    """
+
+    labels: tuple[str, ...]
+    matrix: Matrix
+    iou: Percent
+    fp: Percent
+    fn: Percent
+    precision: Percent
+    recall: Percent
+
+    @classmethod
+    def from_matrix(cls, matrix: Matrix, classes: Sequence[str]) -> SegmentationScores:
+        """Work the ratios out.
+
+        Args:
+            matrix: (C + 1, C + 1) pixel counts, row = truth, column = prediction, background first.
+            classes: names of the C foreground classes.
+
+        Raises:
+            DataError: no pixel was counted.
+        """
+        if not matrix.sum():
+            raise DataError(
+                "nothing was evaluated: no image with a truth, or every pixel is void (255). Check the split and the "
+                "masks with tag2mask doctor"
+            )
+        both = np.diag(matrix).astype(np.float64)
+        true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+        union = true + predicted - both
+        return cls(
+            (BACKGROUND, *classes),
+            matrix,
+            iou=_percent(both, union),
+            fp=_percent(predicted - both, union),
+            fn=_percent(true - both, union),
+            precision=_percent(both, predicted),
+            recall=_percent(both, true),
+        )
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU over all labels, background included; labels in neither truth nor prediction are dropped."""
+        return self.mean("iou", with_background=True)
+
+    def mean(self, metric: str, *, with_background: bool = False) -> float:
+        """Mean of one of `PER_LABEL` over the labels where it is defined; NaN where it is defined for none."""
+        values: Percent = getattr(self, metric)[0 if with_background else 1 :]
+        defined = values[~np.isnan(values)]
+        return float(defined.mean()) if defined.size else math.nan
+
+    @property
+    def pooled_precision(self) -> float:
+        """Share of the pixels predicted as any foreground class that are foreground in the truth, of any class."""
+        return _ratio(self.matrix[1:, 1:].sum(), self.matrix[:, 1:].sum())
+
+    @property
+    def pooled_recall(self) -> float:
+        """Share of the foreground pixels of the truth that are predicted as foreground, of any class."""
+        return _ratio(self.matrix[1:, 1:].sum(), self.matrix[1:].sum())
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Labels in neither truth nor prediction: they are in no mean."""
+        return self._named(np.isnan(self.iou))
+
+    @property
+    def never_predicted(self) -> tuple[str, ...]:
+        """Labels of the truth that no pixel was given: they count in every mean but precision's."""
+        return self._named(np.isnan(self.precision) & ~np.isnan(self.iou))
+
+    @property
+    def without_truth(self) -> tuple[str, ...]:
+        """Labels that were predicted but are in no truth: they count in every mean but recall's."""
+        return self._named(np.isnan(self.recall) & ~np.isnan(self.iou))
+
+    def values(self) -> tuple[tuple[str, float], ...]:
+        """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
+
+        ``miou`` is over all labels; ``fp``, ``fn``, ``precision``, ``recall`` and ``miou_foreground`` over the
+        foreground classes; ``<metric>_with_background`` over all labels; ``pooled_*`` over pixels, foreground against
+        background; ``<metric>/<label>`` is one label's.
+        """
+        means = [("miou", self.miou), ("miou_foreground", self.mean("iou"))]
+        means += [(m, self.mean(m)) for m in PER_LABEL[1:]]
+        means += [(f"{m}_with_background", self.mean(m, with_background=True)) for m in PER_LABEL[1:]]
+        pooled = [("pooled_precision", self.pooled_precision), ("pooled_recall", self.pooled_recall)]
+        single = [(f"{m}/{n}", float(v)) for m in PER_LABEL for n, v in zip(self.labels, getattr(self, m), strict=True)]
+        return (*means, *pooled, *single)
+
+    def _named(self, which: NDArray[np.bool_]) -> tuple[str, ...]:
+        return tuple(name for name, yes in zip(self.labels, which, strict=True) if yes)
+
+
+class SegmentationMetrics:
+    """Counts label images against their truth, image by image, and scores them all together.
+
+    Args:
+        classes: names of the foreground classes; class ``c`` is label ``c + 1``, 0 is background.
+        unsure: what a prediction of 255 is: an ``error``, or pixels to ``ignore`` (refined seeds).
+
+    Raises:
+        DataError: no class, a class twice, or a class named ``background``.
+
+    Example:
+        >>> metrics = SegmentationMetrics(["cat"])
+        >>> metrics.update([[0, 1], [1, 1]], [[0, 1], [0, 1]])
+        >>> round(metrics.compute().miou, 2)
+        58.33
+    """
+
+    def __init__(self, classes: Sequence[str], *, unsure: Literal["error", "ignore"] = "error") -> None:
+        self.classes, self.unsure = tuple(classes), unsure
+        twice = sorted({c for c in self.classes if self.classes.count(c) > 1})
+        if not self.classes or twice or BACKGROUND in self.classes:
+            wrong = f"'{twice[0]}' twice" if twice else "'background', which is label 0" if self.classes else "none"
+            raise DataError(f"classes names {wrong}; expected the names of the foreground classes, each once")
+        self.matrix: Matrix = np.zeros((len(self.classes) + 1,) * 2, dtype=np.int64)
+        self.n_images = 0
+
+    def update(self, prediction: ArrayLike, truth: ArrayLike, sample_id: str = "") -> None:
+        """Count one image.
+
+        Args:
+            prediction: (H, W) labels 0..C.
+            truth: (H, W) labels 0..C, 255 void.
+            sample_id: id of the image, for the error text.
+
+        Raises:
+            DataError: shapes differ or a label is out of range.
+        """
+        self.matrix += confusion_matrix(prediction, truth, len(self.matrix), sample_id=sample_id, unsure=self.unsure)
+        self.n_images += 1
+
+    def merge(self, other: SegmentationMetrics) -> None:
+        """Add the counts of another part of the same data set, such as another process's.
+
+        Raises:
+            DataError: the classes differ.
+        """
+        if other.classes != self.classes:
+            raise DataError(f"cannot add counts of classes {list(other.classes)} to counts of {list(self.classes)}")
+        self.matrix += other.matrix
+        self.n_images += other.n_images
+
+    def compute(self) -> SegmentationScores:
+        """The scores of all images together.
+
+        Raises:
+            DataError: no pixel was counted.
+        """
+        return SegmentationScores.from_matrix(self.matrix.copy(), self.classes)
+
+
+def _percent(part: Percent | Matrix, whole: Percent | Matrix) -> Percent:
+    result = np.full(len(part), np.nan)
+    np.divide(100.0 * part, whole, out=result, where=whole > 0)
+    return result
+
+
+def _ratio(part: np.int64, whole: np.int64) -> float:
+    return 100.0 * float(part) / float(whole) if whole else math.nan

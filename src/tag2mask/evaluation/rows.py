@@ -1,0 +1,190 @@
+"""Numbers on disk: one JSON object a line in a run's ``metrics.jsonl``, one CSV line in ``results/``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
+from tag2mask.core.files import write_text
+from tag2mask.evaluation.metrics import SegmentationScores
+from tag2mask.evaluation.thresholds import Threshold, check_same_kind
+
+_DIGITS = 4
+_NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One number of a run and all that it needs to be read rightly.
+
+    Attributes:
+        stage: instance name of the stage that was evaluated, such as ``lpcam-f``.
+        method: ``cam``, ``lpcam-f``, ``lpcam``, ``amn``, ...
+        split: the evaluated split.
+        n_images: images with a truth that were counted.
+        metric: name as in `SegmentationScores.values`.
+        value: percent, or None where the metric is undefined (0/0).
+        threshold: 0..1, or None of kind ``none``.
+        threshold_kind: as `Threshold.kind_text`.
+        seed: seed of the run.
+        time: ISO 8601, UTC.
+
+    Raises:
+        ConfigError: threshold and kind do not fit each other.
+    """
+
+    stage: str
+    method: str
+    split: str
+    n_images: int
+    metric: str
+    value: float | None
+    threshold: float | None
+    threshold_kind: str
+    seed: int
+    time: str
+
+    def __post_init__(self) -> None:
+        """Check the threshold and its kind."""
+        Threshold.parse(self.threshold, self.threshold_kind)
+
+    def result(self, command: str) -> ResultRow:
+        """The same number as a line of ``results/``, with the command that made it."""
+        return ResultRow(
+            self.method, self.split, self.n_images, self.threshold_kind, self.threshold, self.metric, self.value,
+            self.seed, command,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One line of a CSV in ``results/``; the columns are these fields, in this order.
+
+    Attributes:
+        method: as in `MetricRow`, like the others.
+        split: the evaluated split.
+        n_images: images with a truth that were counted.
+        threshold_kind: as `Threshold.kind_text`.
+        threshold: 0..1, or None.
+        metric: name of the metric.
+        value: percent, or None where undefined.
+        seed: seed of the run.
+        command: the command that made the number.
+    """
+
+    method: str
+    split: str
+    n_images: int
+    threshold_kind: str
+    threshold: float | None
+    metric: str
+    value: float | None
+    seed: int
+    command: str
+
+
+COLUMNS = tuple(f.name for f in fields(ResultRow))
+
+
+def score_rows(
+    scores: SegmentationScores,
+    threshold: Threshold,
+    *,
+    stage: str,
+    method: str,
+    split: str,
+    n_images: int,
+    seed: int,
+    time: str,
+) -> tuple[MetricRow, ...]:
+    """Every metric of ``scores`` as a row; the other arguments are the row's own."""
+    return tuple(
+        MetricRow(
+            stage, method, split, n_images, metric, None if math.isnan(value) else round(value, _DIGITS),
+            threshold.value, threshold.kind_text, seed, time,
+        )
+        for metric, value in scores.values()
+    )  # fmt: skip
+
+
+def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
+    """Refuse to compare numbers that do not mean the same: metric, split, image count and kind must be one each.
+
+    Raises:
+        ConfigError: they differ, or there are none.
+    """
+    check_same_kind((row.threshold_kind for row in rows), what)
+    for name in ("metric", "split", "n_images"):
+        found = sorted({str(getattr(row, name)) for row in rows})
+        if len(found) > 1:
+            raise ConfigError(f"{what} would compare different values of {name}: {', '.join(found)}; choose one")
+
+
+def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
+    """Write a whole ``metrics.jsonl``, or leave what was there."""
+    lines = (json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) for row in rows)
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_metrics(path: Path) -> list[MetricRow]:
+    """Read a ``metrics.jsonl``.
+
+    Raises:
+        StageError: the file or a line of it cannot be read; the line is named.
+    """
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StageError(f"cannot read {path}: {error}. Make it again with tag2mask eval RUN") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(MetricRow(**json.loads(line)))
+        except (ValueError, TypeError, Tag2MaskError) as error:
+            raise StageError(
+                f"line {number} of {path} is no metric row ({error}). Remove the file and run tag2mask eval RUN"
+            ) from error
+    return found
+
+
+def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
+    """Write a CSV of results with the columns `COLUMNS`, whole or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(["" if v is None else v for v in asdict(row).values()] for row in rows)
+    write_text(path, text.getvalue())
+
+
+def read_results(path: Path) -> list[ResultRow]:
+    """Read a CSV of results.
+
+    Raises:
+        DataError: the file cannot be read, its header is not `COLUMNS`, or a line does not fit; the line is named.
+    """
+    try:
+        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    if not lines or tuple(lines[0]) != COLUMNS:
+        raise DataError(f"{path} starts with {lines[0] if lines else 'nothing'}; expected the columns {list(COLUMNS)}")
+    return [_result(line, f"line {number} of {path}") for number, line in enumerate(lines[1:], start=2)]
+
+
+def _result(line: list[str], where: str) -> ResultRow:
+    if len(line) != len(COLUMNS):
+        raise DataError(f"{where} has {len(line)} cells; expected {len(COLUMNS)}: {', '.join(COLUMNS)}")
+    cells: dict[str, Any] = dict(zip(COLUMNS, line, strict=True))
+    for name, number in _NUMBERS.items():
+        try:
+            cells[name] = number(cells[name]) if cells[name] or number is int else None
+        except ValueError:
+            raise DataError(f"{where}: {name} is '{cells[name]}'; expected a number") from None
+    return ResultRow(**cells)

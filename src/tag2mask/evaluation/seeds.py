@@ -1,0 +1,173 @@
+"""Seeds of a whole split against its truth: the fixed thresholds, the whole curve and the oracle, in one pass."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
+from tag2mask.evaluation.metrics import SegmentationScores
+from tag2mask.evaluation.rows import MetricRow, score_rows
+from tag2mask.evaluation.sweep import GRID, CurvePoint, ThresholdSweep, best
+from tag2mask.evaluation.thresholds import Threshold, cut
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class SeedScores:
+    """The scores of seeds cut at one threshold.
+
+    Attributes:
+        threshold: the threshold and its kind.
+        scores: over the whole split.
+    """
+
+    threshold: Threshold
+    scores: SegmentationScores
+
+
+@dataclass(frozen=True, slots=True)
+class ImageScore:
+    """How well the seeds of one image fit, for choosing examples; the scores of a split are no mean of these.
+
+    Attributes:
+        id: the sample's.
+        miou: percent, over the labels in the image's truth or seeds.
+    """
+
+    id: str
+    miou: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeedEvaluation:
+    """What `evaluate_seeds` found.
+
+    Attributes:
+        split: the evaluated split.
+        n_images: images with a truth, all counted.
+        n_without_truth: images left out because they have none.
+        scores: one for each threshold given, in that order, then the oracle's if asked for.
+        curve: the means at 0.00, 0.01, ..., 1.00.
+        images: scores of each image at the first threshold given; empty where none was.
+    """
+
+    split: str
+    n_images: int
+    n_without_truth: int
+    scores: tuple[SeedScores, ...]
+    curve: tuple[CurvePoint, ...]
+    images: tuple[ImageScore, ...]
+
+    def rows(self, *, stage: str, method: str, seed: int, time: str) -> tuple[MetricRow, ...]:
+        """Every metric at every threshold, as rows of ``metrics.jsonl``."""
+        return tuple(
+            row
+            for at in self.scores
+            for row in score_rows(
+                at.scores, at.threshold, stage=stage, method=method, split=self.split, n_images=self.n_images,
+                seed=seed, time=time,
+            )
+        )  # fmt: skip
+
+
+def evaluate_seeds(
+    dataset: Dataset,
+    read_maps: Callable[[Sample], ActivationMaps],
+    thresholds: Sequence[Threshold] = (),
+    *,
+    oracle: bool = True,
+    threads: int = 2,
+    advance: Callable[[], None] | None = None,
+) -> SeedEvaluation:
+    """Score the seeds of every image of a split that has a truth.
+
+    Maps are resized to the truth, never the truth to the maps.
+
+    Args:
+        dataset: the split.
+        read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
+        thresholds: thresholds of any kind but ``oracle`` and ``none``.
+        oracle: whether to add the threshold of `GRID` with the largest mIoU on this very split.
+        threads: how many images are read and resized beside the counting.
+        advance: called after each image, those without a truth included.
+
+    Raises:
+        ConfigError: a threshold given is of the kind ``oracle`` or ``none``.
+        DataError: no image has a truth, or maps and truth do not fit (the image is named).
+    """
+    values = [_value(t) for t in thresholds]
+    sweep = ThresholdSweep(dataset.classes, {*GRID, *values})
+    images: list[ImageScore] = []
+    n_images = 0
+    for sample, pair in _ahead(lambda s: (s, _read(dataset, read_maps, s)), dataset.samples, threads):
+        if pair is not None:
+            truth, classes, maps = pair
+            sweep.update(maps, classes, truth, sample.id)
+            n_images += 1
+            if values:
+                images.append(_image_score(sample.id, cut(maps, classes, values[0]), truth, dataset))
+        if advance is not None:
+            advance()
+    if not n_images:
+        raise DataError(
+            f"no image of split '{dataset.split}' has a truth, so its seeds cannot be evaluated. Give masks, or "
+            "evaluate a split that has them"
+        )
+    curve = sweep.curve(GRID)
+    scores = [SeedScores(t, sweep.scores(value)) for t, value in zip(thresholds, values, strict=True)]
+    if oracle:
+        value = best(curve).threshold
+        scores.append(SeedScores(Threshold(value, "oracle"), sweep.scores(value)))
+    return SeedEvaluation(dataset.split, n_images, len(dataset) - n_images, tuple(scores), curve, tuple(images))
+
+
+def _read(
+    dataset: Dataset, read_maps: Callable[[Sample], ActivationMaps], sample: Sample
+) -> tuple[LabelImage, tuple[int, ...], NDArray[np.float32]] | None:
+    """Truth, class columns and maps (K, H, W) of one image; None without a truth."""
+    truth = dataset.truth(sample)
+    if truth is None:
+        return None
+    found = read_maps(sample)
+    maps = ActivationMaps(found.classes, found.maps.float()).resize(*truth.shape).maps
+    return truth, found.classes, maps.cpu().numpy()
+
+
+def _image_score(sample_id: str, seeds: LabelImage, truth: LabelImage, dataset: Dataset) -> ImageScore:
+    matrix = confusion_matrix(seeds, truth, len(dataset.classes) + 1, sample_id=sample_id)
+    if not matrix.sum():  # the truth is void everywhere
+        return ImageScore(sample_id, float("nan"))
+    return ImageScore(sample_id, SegmentationScores.from_matrix(matrix, dataset.classes).miou)
+
+
+def _value(threshold: Threshold) -> float:
+    if threshold.value is None or threshold.kind == "oracle":
+        raise ConfigError(
+            f"seeds cannot be cut at a given threshold of kind '{threshold.kind}': the oracle is found by the sweep "
+            "(oracle=True), and 'none' has no value"
+        )
+    return threshold.value
+
+
+def _ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+    """Results of ``work`` in order, computed by threads a few items ahead of the one that is used."""
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

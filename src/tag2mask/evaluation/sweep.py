@@ -1,0 +1,166 @@
+"""The threshold sweep: the scores of every threshold from one pass over the maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
+from tag2mask.evaluation.metrics import SegmentationScores
+
+GRID = tuple(i / 100 for i in range(101))
+"""The thresholds that a sweep tries: 0.00, 0.01, ..., 1.00."""
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The means at one threshold, in percent, as `SegmentationScores.values` defines them.
+
+    Attributes:
+        threshold: 0..1.
+        miou: over all labels.
+        fp: over the foreground classes, as the next three.
+        fn: missed share of the union.
+        precision: NaN where nothing is predicted as foreground.
+        recall: of the foreground classes.
+    """
+
+    threshold: float
+    miou: float
+    fp: float
+    fn: float
+    precision: float
+    recall: float
+
+
+class ThresholdSweep:
+    """Confusion matrices of every threshold, exact, from one pass over the maps.
+
+    A pixel's seed depends on the threshold only through whether its largest map is above it. So pixels are counted by
+    truth, class of the largest map and number of thresholds below its value; sums over the last axis give the matrix
+    of each threshold.
+
+    Args:
+        classes: names of the foreground classes.
+        thresholds: those to score, each in 0..1; sorted, duplicates removed.
+
+    Raises:
+        ConfigError: no threshold, or one outside 0..1.
+    """
+
+    def __init__(self, classes: Sequence[str], thresholds: Iterable[float] = GRID) -> None:
+        self.classes = tuple(classes)
+        self.thresholds = tuple(sorted(set(thresholds)))
+        wrong = [t for t in self.thresholds if not 0 <= t <= 1]
+        if wrong or not self.thresholds:
+            raise ConfigError(f"thresholds: {wrong or 'none given'}; expected numbers from 0 to 1")
+        self._edges = np.asarray(self.thresholds, dtype=np.float32)
+        n_labels = len(self.classes) + 1
+        self._true: NDArray[np.int64] = np.zeros(n_labels, dtype=np.int64)
+        self._counts: NDArray[np.int64] = np.zeros((n_labels, n_labels - 1, len(self._edges) + 1), dtype=np.int64)
+
+    def update(
+        self, maps: NDArray[np.float32], classes: Sequence[int], truth: NDArray[Any], sample_id: str = ""
+    ) -> None:
+        """Count one image at every threshold.
+
+        Args:
+            maps: (K, H, W), one for each present class, K may be 0.
+            classes: K class columns, 0-based, ascending.
+            truth: (H, W) labels 0..C, 255 void.
+            sample_id: id of the image, for the error text.
+
+        Raises:
+            DataError: shapes differ, a value is NaN, or a class or label is out of range.
+        """
+        true = label_image(truth, "truth", sample_id)
+        self._check(maps, classes, true, sample_id)
+        n_labels, n_bins = len(self._true), len(self._edges) + 1
+        pixels = np.bincount(true.ravel(), minlength=256)
+        check_labels(pixels, n_labels, "truth", sample_id)
+        self._true += pixels[:n_labels]
+        if not len(classes):
+            return
+        largest = maps.max(axis=0)
+        if np.isnan(largest).any():  # NaN is above no threshold, but sorts after all of them
+            raise DataError(f"maps of '{sample_id}' hold NaN; remove the file and make the maps again")
+        below = np.searchsorted(self._edges, largest)  # thresholds strictly below the value
+        codes = (true.astype(np.intp) * len(classes) + maps.argmax(axis=0)) * n_bins + below
+        counts = np.bincount(codes.ravel(), minlength=256 * len(classes) * n_bins)
+        self._counts[:, list(classes)] += counts.reshape(256, len(classes), n_bins)[:n_labels]
+
+    def _check(self, maps: NDArray[np.float32], classes: Sequence[int], true: LabelImage, sample_id: str) -> None:
+        if maps.ndim != 3 or len(maps) != len(classes):
+            raise DataError(
+                f"maps of '{sample_id}' have shape {maps.shape} for {len(classes)} classes; expected (K, H, W), one "
+                "map for each present class"
+            )
+        if maps.dtype != np.float32:  # the comparison with a threshold is defined in float32
+            raise DataError(f"maps of '{sample_id}' are {maps.dtype}; expected float32")
+        check_shapes(maps.shape[1:], true.shape, sample_id)
+        if list(classes) != sorted({*classes}) or any(not 0 <= c < len(self.classes) for c in classes):
+            raise DataError(
+                f"maps of '{sample_id}' are of class columns {list(classes)}; expected ascending columns from 0 to "
+                f"{len(self.classes) - 1}"
+            )
+
+    def merge(self, other: ThresholdSweep) -> None:
+        """Add the counts of another part of the same data set.
+
+        Raises:
+            DataError: classes or thresholds differ.
+        """
+        if (other.classes, other.thresholds) != (self.classes, self.thresholds):
+            raise DataError("cannot add a threshold sweep of other classes or thresholds; make both with the same")
+        self._true += other._true
+        self._counts += other._counts
+
+    def matrix(self, threshold: float) -> Matrix:
+        """The confusion matrix of one threshold, (C + 1, C + 1), row = truth.
+
+        Raises:
+            ConfigError: the threshold is not one of the sweep's.
+        """
+        if threshold not in self.thresholds:
+            raise ConfigError(f"threshold {threshold} is not in this sweep; give it to ThresholdSweep(thresholds=...)")
+        above = self._counts[:, :, self.thresholds.index(threshold) + 1 :].sum(axis=2)
+        return np.concatenate([(self._true - above.sum(axis=1))[:, None], above], axis=1)
+
+    def scores(self, threshold: float) -> SegmentationScores:
+        """The scores at one threshold.
+
+        Raises:
+            ConfigError: the threshold is not one of the sweep's.
+            DataError: no pixel was counted.
+        """
+        return SegmentationScores.from_matrix(self.matrix(threshold), self.classes)
+
+    def curve(self, thresholds: Iterable[float] | None = None) -> tuple[CurvePoint, ...]:
+        """The means at the given thresholds, or at all of the sweep's, ascending.
+
+        Raises:
+            DataError: no pixel was counted.
+        """
+        points = []
+        for threshold in self.thresholds if thresholds is None else thresholds:
+            scores = self.scores(threshold)
+            means = [scores.mean(m) for m in ("fp", "fn", "precision", "recall")]
+            points.append(CurvePoint(threshold, scores.miou, *means))
+        return tuple(points)
+
+
+def best(curve: Sequence[CurvePoint]) -> CurvePoint:
+    """The point of largest mIoU over the whole curve; the lowest threshold of several equal ones.
+
+    Raises:
+        ConfigError: the curve is empty.
+    """
+    if not curve:
+        raise ConfigError("an empty curve has no best threshold; sweep at least one")
+    return max(curve, key=lambda point: -math.inf if math.isnan(point.miou) else point.miou)

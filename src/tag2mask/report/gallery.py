@@ -1,0 +1,90 @@
+"""The prototype gallery: what each prototype looks like, its score and size, and why it was kept or dropped."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from tag2mask.core.errors import DataError
+from tag2mask.report.html import render
+
+SIDES = ("foreground", "context")
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryPrototype:
+    """One cluster centre and what it looks like.
+
+    Attributes:
+        name: side and number, such as ``foreground:3``; the name ``tag2mask prototypes RUN drop`` takes.
+        score: probability of the class that the classifier gives it, 0..1 (LPCAM eqs. 3, 4).
+        size: feature vectors in the cluster.
+        kept: whether it serves as a prototype.
+        reason: why it was kept or dropped.
+        patches: image patches nearest to it, nearest first.
+    """
+
+    name: str
+    score: float
+    size: int
+    kept: bool
+    reason: str
+    patches: tuple[Image.Image, ...]
+
+    @property
+    def side(self) -> str:
+        """``foreground`` or ``context``."""
+        return self.name.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryClass:
+    """One class and all its prototypes.
+
+    Attributes:
+        name: of the class.
+        prototypes: foreground first, then context, in the order of their numbers.
+    """
+
+    name: str
+    prototypes: tuple[GalleryPrototype, ...]
+
+    @property
+    def quoted(self) -> str:
+        """The name as one word of a shell command."""
+        return shlex.quote(self.name)
+
+    def of(self, side: str) -> tuple[GalleryPrototype, ...]:
+        """The prototypes of one of `SIDES`."""
+        return tuple(p for p in self.prototypes if p.side == side)
+
+    def n_kept(self, side: str) -> int:
+        """How many of one side serve as prototypes."""
+        return sum(p.kept for p in self.of(side))
+
+
+def render_gallery(classes: Sequence[GalleryClass], title: str, out: Path, run: str = "RUN") -> None:
+    """Write the gallery as one HTML file that needs no other file and no network.
+
+    Args:
+        classes: in the order of the class columns.
+        title: of the page.
+        out: the HTML file.
+        run: the run folder that the shown commands name.
+
+    Raises:
+        DataError: a prototype's name is not ``foreground:<number>`` or ``context:<number>``.
+        StageError: the file cannot be written.
+    """
+    for group in classes:
+        for prototype in group.prototypes:
+            side, _, number = prototype.name.partition(":")
+            if side not in SIDES or not number.isdecimal():
+                raise DataError(
+                    f"prototype '{prototype.name}' of class '{group.name}' is not named like foreground:3 or context:0"
+                )
+    render("gallery.html", out, title=title, classes=classes, sides=SIDES, run=shlex.quote(run))
