@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    data: Annotated[list[str], typer.Argument(help="a kind or a folder, then settings: voc root=VOC2012 classes=[cat]")],
+    data: Annotated[list[str], typer.Argument(help="a kind or a folder, then key=value: voc root=VOC2012")],
     strict: Annotated[bool, typer.Option("--strict", help="warnings count as errors")] = False,
 ) -> None:
     """Look through a data set for everything that would stop or spoil a run.
@@ -48,7 +48,7 @@ def _print(report: Report) -> None:
 def _print_together(report: Report) -> None:
     names = [c.name for c in report.classes]
     if len(names) > 25:
-        say(f"\nco-occurrence of tags: {len(names)} classes are too many for a table; pairs that matter are listed below")
+        say(f"\nco-occurrence of tags: {len(names)} classes are too many for a table; what matters is listed below")
         return
     say("\nimages that carry both tags:")
     rows = [[name, *map(str, row)] for name, row in zip(names, report.together, strict=True)]

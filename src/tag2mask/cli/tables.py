@@ -25,9 +25,7 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     right = [all(_is_number(line[i]) for line in lines) and bool(lines) for i in range(len(header))]
 
     def cells(row: Sequence[str]) -> str:
-        return "  ".join(
-            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
-        ).rstrip()
+        return "  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)).rstrip()
 
     return "\n".join([cells(rows[0]), "  ".join("-" * w for w in widths), *(cells(row) for row in rows[1:])])
 
@@ -54,7 +52,7 @@ def print_summary(result: RunResult) -> None:
 
 
 def print_seeds(metrics: Sequence[MetricRow]) -> None:
-    """mIoU and its company, percent, one line for each method and threshold."""
+    """MIoU and its company, percent, one line for each method and threshold."""
     keys = [(r.stage, r.split, r.n_images, r.threshold_kind, r.threshold) for r in metrics if r.metric == "miou"]
     if not keys:
         say("no masks were measured: the data has no truth")

@@ -13,7 +13,9 @@ class Engine(Settings):
     A plain command uses one device; several processes run under ``torchrun`` or SLURM.
     """
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto: CUDA, then MPS, then CPU")
-    devices: int = Field(1, ge=1, description="processes; more than one needs torchrun or SLURM")
-    workers: int = Field(0, ge=0, le=64, description="processes that decode images; 0 decodes in threads")
-    threads: int | None = Field(None, ge=1, description="CPU threads of torch; null leaves torch's choice")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto: CUDA, then MPS, then CPU"
+    )
+    devices: int = Field(default=1, ge=1, description="processes; more than one needs torchrun or SLURM")
+    workers: int = Field(default=0, ge=0, le=64, description="processes that decode images; 0 decodes in threads")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null leaves torch's choice")

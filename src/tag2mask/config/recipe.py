@@ -29,7 +29,7 @@ class Recipe(Settings):
     data: dict[str, Any]
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     allow_supervision: tuple[str, ...] = ("tags",)
-    engine: Engine = Engine()
+    engine: Engine = Field(default_factory=Engine)
     stages: dict[str, dict[str, Any]] = Field(min_length=1)
 
 

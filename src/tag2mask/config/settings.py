@@ -51,9 +51,8 @@ def _line(problem: dict[str, Any], schema: type[BaseModel], where: str) -> str:
         return f"unknown setting '{key}': {hint}"
     if problem["type"] == "missing":
         return f"missing setting '{key}'"
-    message = str(problem["msg"])
-    message = message[0].lower() + message[1:].removeprefix("alue error, ")
-    return f"setting '{key}' = {problem.get('input')!r}: {message.removeprefix('value error, ')}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"setting '{key}' = {problem.get('input')!r}: {message[0].lower()}{message[1:]}"
 
 
 def _fields_at(schema: type[BaseModel], path: list[str]) -> list[str]:

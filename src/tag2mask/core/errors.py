@@ -57,6 +57,8 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     names = sorted(valid)
     near = nearest(name, names)
     hint = f"; did you mean '{near}'?" if near else ""
-    return f"unknown {what} '{name}'{hint} Known: {', '.join(names)}" if near else (
-        f"unknown {what} '{name}'. Known: {', '.join(names)}"
+    return (
+        f"unknown {what} '{name}'{hint} Known: {', '.join(names)}"
+        if near
+        else (f"unknown {what} '{name}'. Known: {', '.join(names)}")
     )

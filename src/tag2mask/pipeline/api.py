@@ -11,8 +11,9 @@ from tag2mask.core.ranks import rank
 from tag2mask.evaluation.rows import MetricRow, read_metrics, write_metrics
 from tag2mask.pipeline.measures import METRICS
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.run import Done, run_plan
+from tag2mask.pipeline.run import run_plan
 from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.session import Done
 
 REPORT = "report.html"
 
@@ -87,6 +88,7 @@ def collect_metrics(done: Sequence[Done]) -> list[MetricRow]:
         if finished.stage.kind.makes != "metrics":
             continue
         measured = next(iter(finished.stage.reads.values()))
-        names = {"stage": measured, "method": measured.partition("@")[0], "seed": finished.stage.seed}
-        rows.extend(replace(row, **names) for row in read_metrics(finished.artefact.path / METRICS))
+        method, seed = measured.partition("@")[0], finished.stage.seed
+        found = read_metrics(finished.artefact.path / METRICS)
+        rows.extend(replace(row, stage=measured, method=method, seed=seed) for row in found)
     return rows

@@ -14,7 +14,7 @@ from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline.evaluate import open_split
 from tag2mask.pipeline.measures import CURVE, IMAGES, SeedsSettings
 from tag2mask.pipeline.plan import Plan
-from tag2mask.pipeline.run import Done
+from tag2mask.pipeline.session import Done
 from tag2mask.report.page import Example, MethodResult, PageData, Picture, Score, StageTime, pick_examples, render_page
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def _examples(dataset: Dataset, seeds: Sequence[Done], stages: Sequence[Done]) -
     return [_example(dataset, by_id[i], why, makers, settings.threshold) for i, why in chosen]
 
 
-def _example(
-    dataset: Dataset, sample: Sample, reason: str, makers: Sequence[Done], threshold: float
-) -> Example:
+def _example(dataset: Dataset, sample: Sample, reason: str, makers: Sequence[Done], threshold: float) -> Example:
     from tag2mask.report.pictures import heat_overlay, label_overlay
 
     image = dataset.image(sample)
@@ -149,7 +147,8 @@ def _times(stages: Sequence[Done]) -> list[StageTime]:
 
 
 def _notes(rows: Sequence[MetricRow], n_images: int) -> list[str]:
-    notes = [f"Classifier: mean average precision {r.value:.1f} on {r.split}." for r in rows if r.metric == "map" and r.value]
+    measured = [r for r in rows if r.metric == "map" and r.value is not None]
+    notes = [f"Classifier: mean average precision {r.value:.1f} on {r.split} ({r.n_images} images)." for r in measured]
     if not n_images:
         notes.append("This data has no masks, so nothing was measured: look at the pictures.")
     return notes

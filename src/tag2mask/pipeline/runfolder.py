@@ -38,7 +38,9 @@ class RunFolder:
         if not (path / RECIPE).is_file():
             known = sorted(p.parent.name for p in path.parent.glob(f"*/{RECIPE}")) if path.parent.is_dir() else []
             hint = f" Runs beside it: {', '.join(known)}." if known else ""
-            raise StageError(f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: tag2mask run demo --out {path}")
+            raise StageError(
+                f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: tag2mask run demo --out {path}"
+            )
         return cls(path)
 
     def prepare(self) -> None:
@@ -49,16 +51,18 @@ class RunFolder:
         """
         if self.path.is_file():
             raise StageError(f"--out {self.path} is a file; name a new folder or the folder of a run")
-        if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / RECIPE).is_file():
-            if any(p.name != "lock" for p in self.path.iterdir()):
-                raise StageError(
-                    f"--out {self.path} is not empty and is not a run (it has no {RECIPE}); nothing was changed. "
-                    f"Name a new folder, or the folder of a run to go on with it"
-                )
+        names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+        if names - {"lock"} and RECIPE not in names:
+            raise StageError(
+                f"--out {self.path} is not empty and is not a run (it has no {RECIPE}); nothing was changed. "
+                f"Name a new folder, or the folder of a run to go on with it"
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StageError(f"cannot make the folder {self.path}: {error.strerror}; choose another with --out") from error
+            raise StageError(
+                f"cannot make the folder {self.path}: {error.strerror}; choose another with --out"
+            ) from error
 
     def begin(self, recipe: Recipe) -> None:
         """Write the resolved recipe and the environment."""

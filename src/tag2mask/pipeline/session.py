@@ -1,0 +1,133 @@
+"""One run while it goes on: what is done, what each stage is given, and the keys."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+
+from tag2mask.core import ledger
+from tag2mask.core.ranks import rank
+from tag2mask.data.base import Dataset
+from tag2mask.data.registry import reader
+from tag2mask.methods.context import Artefact, StageContext
+from tag2mask.pipeline.keys import ContentHashes, SampleKeys, stage_key
+from tag2mask.pipeline.plan import Plan, PlannedStage
+from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.store import Manifest, exclusive
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A finished stage of this run."""
+
+    stage: PlannedStage
+    artefact: Artefact
+    manifest: Manifest
+
+
+class Session:
+    """State of a run, the same in each of its processes.
+
+    Args:
+        plan: the checked recipe.
+        folder: of the run, prepared.
+
+    Attributes:
+        done: finished stages by instance name.
+        keys: sample keys.
+    """
+
+    def __init__(self, plan: Plan, folder: RunFolder) -> None:
+        self.plan, self.folder, self.store = plan, folder, folder.store
+        self.engine = plan.recipe.engine
+        self.rank = rank()
+        self.keys = SampleKeys(ContentHashes(self.store.root / f"hashes-{self.rank}.json"))
+        self.done: dict[str, Done] = {}
+        self._splits: dict[str, Dataset | None] = {}
+
+    def open_split(self, name: str) -> Dataset | None:
+        """A split by its role (``train``, ``val``, ``infer``) or its own name, opened once; None for a null ``val``."""
+        data = self.plan.data
+        split = {"train": data.train, "val": data.val, "infer": data.infer}.get(name, name)
+        if split is None:
+            return None
+        if split not in self._splits:
+            self._splits[split] = reader(self.plan.data_kind).open_split(data, split)
+        return self._splits[split]
+
+    def dataset(self, stage: PlannedStage) -> Dataset | None:
+        """The split that a stage works on; None only where that is ``val`` and the data has none."""
+        return self.open_split(getattr(stage.settings, "split", None) or stage.kind.split)
+
+    def context(self, stage: PlannedStage, key: str) -> StageContext:
+        """What the stage is given."""
+        return StageContext(
+            name=stage.name,
+            settings=stage.settings,
+            reads={role: self.done[source].artefact for role, source in stage.reads.items()},
+            open_split=self.open_split,
+            out=self.store.folder(stage.kind.name, key),
+            seed=stage.seed,
+            engine=self.engine,
+            rank=self.rank,
+        )
+
+    def key(self, stage: PlannedStage) -> str:
+        """The stage's key; everything it reads must be done."""
+        kind = stage.kind
+        return stage_key(
+            kind=kind.name,
+            version=kind.version,
+            settings=stage.settings.model_dump(mode="json"),
+            inputs=self.inputs(stage),
+            seed=stage.seed if kind.makes in {"weights", "prototypes"} else None,
+            fingerprint=kind.fingerprint(stage.settings) if kind.fingerprint else "",
+            data="" if kind.makes == "maps" else self._data(stage),
+        )
+
+    def _data(self, stage: PlannedStage) -> str:
+        """What a stage made as a whole takes of the data: its samples, the classes, and the truth where it measures."""
+        dataset = self.dataset(stage)
+        if dataset is None:
+            return "none"
+        parts = [self.keys.all(dataset), *dataset.classes]
+        if stage.kind.makes == "metrics":
+            parts += [self.keys.hashes.truth(dataset, s) for s in dataset.samples]
+        return ",".join(parts)
+
+    def inputs(self, stage: PlannedStage) -> dict[str, str]:
+        """Role -> hash of what is read."""
+        return {role: self.done[source].manifest.output_hash() for role, source in stage.reads.items()}
+
+    def ledger(self, stage: PlannedStage) -> tuple[str, ...]:
+        """Supervision that the stage has seen.
+
+        Raises:
+            LedgerError: it trains, and the recipe does not allow some of it.
+        """
+        seen = set(stage.kind.supervision).union(*(self.done[s].manifest.ledger for s in stage.reads.values()))
+        if stage.kind.makes in {"weights", "prototypes"}:
+            ledger.check(seen, self.plan.recipe.allow_supervision, stage.name)
+        return tuple(sorted(seen))
+
+    def lock(self, stage: PlannedStage, key: str) -> AbstractContextManager[None]:
+        """Keeps other runs off one artefact of the store; waits for them."""
+        path = self.store.folder(stage.kind.name, key)
+        return exclusive(path.with_name(f".{path.name}.lock"), f"stage {path.name}", wait=True)
+
+    def finish(self, stage: PlannedStage, manifest: Manifest) -> None:
+        """Note a stage as done and link it in the run folder."""
+        path = self.store.folder(stage.kind.name, manifest.key)
+        artefact = Artefact(stage.name, path, manifest.key, partial(self.keys.of, manifest.key))
+        self.done[stage.name] = Done(stage, artefact, manifest)
+        if self.rank == 0:
+            self.folder.link(stage.name, path)
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

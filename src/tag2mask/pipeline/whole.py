@@ -1,0 +1,61 @@
+"""Stages that are made as a whole: trained weights, prototypes, numbers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+
+from tag2mask.core.ranks import barrier
+from tag2mask.pipeline.plan import PlannedStage
+from tag2mask.pipeline.session import Session, peak_memory
+from tag2mask.pipeline.store import Manifest
+
+LOG = logging.getLogger("tag2mask")
+
+
+def make_whole(session: Session, stage: PlannedStage) -> None:
+    """Make a stage's artefact, or take it from the store.
+
+    Rank 0 holds the lock and writes the manifest; the others wait at the barriers.
+
+    Raises:
+        LedgerError: the recipe does not allow the supervision behind what the stage reads.
+    """
+    seen, key, kind = session.ledger(stage), session.key(stage), stage.kind
+    with ExitStack() as held:
+        if session.rank == 0:
+            held.enter_context(session.lock(stage, key))
+        barrier()
+        manifest = session.store.manifest(kind.name, key)
+        barrier()
+        if manifest is not None:
+            LOG.info("%s: done already (%s)", stage.name, session.store.folder(kind.name, key).name)
+        else:
+            seconds = _run(session, stage, key)
+            dataset = session.dataset(stage)
+            count = len(dataset) if dataset is not None else 0
+            manifest = Manifest(
+                kind=kind.name,
+                key=key,
+                made_from=session.inputs(stage),
+                ledger=seen,
+                n_images=count,
+                seconds=seconds,
+                made=count,
+                peak_memory=peak_memory(),
+                files=session.store.hash_files(kind.name, key),
+            )
+            if session.rank == 0:
+                session.store.finish(manifest)
+            barrier()
+        session.finish(stage, manifest)
+
+
+def _run(session: Session, stage: PlannedStage, key: str) -> float:
+    context = session.context(stage, key)
+    context.out.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    stage.kind.load()(context)
+    barrier()
+    return time.monotonic() - started
