@@ -74,9 +74,9 @@ def examine(
     opened = list(by_name.values())
     looks = _look_at_all(opened, workers, quiet)
     findings += [f for look in looks.values() for f in look.findings]
-    if len(opened) < len(names) and settings.root is not None:
-        seen = {look.sample.image for look in looks.values()}
-        rest = sorted(set(image_files(settings.root.expanduser())) - seen)
+    root = settings.root.expanduser() if settings.root else None
+    if len(opened) < len(names) and root is not None and root.is_dir():
+        rest = sorted(set(image_files(root)) - {look.sample.image for look in looks.values()})
         findings += [f for f in each(broken, rest, "doctor: other files", workers, quiet) if f]
         findings += twin_stems(rest)
     findings += twin_stems(siblings(look.sample.image for look in looks.values()))

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from tag2mask.core.errors import DataError, unknown
+from tag2mask.core.errors import DataError
 from tag2mask.core.files import value_hash
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings, Labels
+from tag2mask.data.layout import check_classes, columns
 from tag2mask.data.scenes import paint
 from tag2mask.data.scenes.layout import CLASSES, RULES, Difficulty, lay_out
 from tag2mask.data.scenes.model import Scene
@@ -65,12 +66,8 @@ class PartsDataset(Dataset):
                 f"split '{split}' of the drawn scenes: use letters, digits, '-' and '_', such as data.train=train"
             )
         self.settings, self.split = settings, split
-        self.classes = settings.classes or CLASSES
-        for name in self.classes:
-            if name not in CLASSES:
-                raise DataError(f"data.classes: {unknown('class', name, CLASSES)}")
-        if len(set(self.classes)) < len(self.classes):
-            raise DataError(f"data.classes names a class twice: {', '.join(self.classes)}")
+        self.classes = CLASSES if settings.classes is None else check_classes(settings.classes, "data.classes")
+        columns(self.classes, CLASSES, "data.classes")
         self.samples = tuple(self._sample(index) for index in range(settings.images))
 
     def image(self, sample: Sample) -> Image.Image:

@@ -46,13 +46,13 @@ def seeded(seed: int, epoch: int, index: int) -> Iterator[None]:
 
 
 class _RandomSize(v2.Transform):  # type: ignore[misc]  # torchvision ships no types
-    """Resizes to a random size: images bicubic, masks nearest at pixel centres as Pillow does."""
+    """Resizes to a random size: images bicubic, masks nearest; both by Pillow, whose nearest is that of pixel centres."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         size = params["size"]
         if isinstance(inpt, tv_tensors.Mask):
-            plain = F.resize(tv_tensors.Image(inpt), size, InterpolationMode.NEAREST_EXACT)
-            return tv_tensors.Mask(plain)
+            labels = F.resize(F.to_pil_image(inpt), size, InterpolationMode.NEAREST)
+            return tv_tensors.Mask(F.pil_to_tensor(labels))
         return F.resize(inpt, size, InterpolationMode.BICUBIC)
 
 

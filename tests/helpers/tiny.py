@@ -1,0 +1,111 @@
+"""Runs small enough for tests: every shipped recipe and every reader, with a toy network and drawn data."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tag2mask.config.recipe import load_recipe
+from tag2mask.pipeline.api import RunResult, run
+from tests.helpers.draw import draw_coco, draw_folder, draw_voc
+
+TINY_NETWORK = [
+    "classifier.backbone.name=test_efficientnet",
+    "classifier.backbone.weights=none",
+    "classifier.backbone.stride=8",
+    "classifier.backbone.detach_after=null",
+    "classifier.train.epochs=2",
+    "classifier.train.batch_size=4",
+    "classifier.train.accumulate=2",
+    "classifier.train.crop=48",
+    "classifier.train.long_side=[40,64]",
+    "engine.device=cpu",
+    "engine.threads=1",
+    "engine.workers=0",
+]
+"""Overrides that every recipe with a classifier takes."""
+
+DRAW: dict[str, Callable[[Path], object] | None] = {
+    "voc": lambda root: draw_voc(root, splits=("train", "val", "train_aug")),
+    "coco": lambda root: draw_coco(root, year=2014),
+    "folder": lambda root: draw_folder(root),
+    "parts": None,
+}
+"""How data for each reader is drawn; None for one that draws its own."""
+
+
+def tiny_overrides(recipe: str, root: Path | None = None) -> list[str]:
+    """Overrides that make a shipped recipe run in seconds on data drawn at ``root``.
+
+    Args:
+        recipe: its name or path.
+        root: where data has been drawn; None for a kind that draws its own.
+    """
+    loaded = load_recipe(recipe)
+    words = list(TINY_NETWORK)
+    for name, spec in loaded.stages.items():
+        if "scales" in spec:
+            words.append(f"{name}.scales=[1.0,0.5]")
+        if spec["kind"] == "prototypes":
+            words += [f"{name}.n_prototypes=3", f"{name}.tau=0.3"]
+    if loaded.data["kind"] == "parts":
+        words += ["data.images=8", "data.size=64"]
+    if loaded.data["kind"] == "folder":
+        words += ["data.tags=tags.csv", "data.images=images"]
+    if root is not None:
+        words.append(f"data.root={root}")
+    return words
+
+
+def tiny_run(tmp: Path, *overrides: str, out: str = "run", recipe: str = "demo") -> RunResult:
+    """Run a recipe on tiny data of its own kind (drawn below ``tmp``) with more overrides."""
+    return run(recipe, *tiny_overrides(recipe, drawn(tmp, recipe)), *overrides, out=tmp / "runs" / out)
+
+
+def drawn(tmp: Path, recipe: str) -> Path | None:
+    """Draw data of the recipe's kind below ``tmp``, once; None for a kind that draws its own."""
+    kind = load_recipe(recipe).data["kind"]
+    draw = DRAW[kind]
+    if draw is None:
+        return None
+    root = tmp / kind
+    if not root.exists():
+        draw(root)
+    return root
+
+
+def files_of(run_folder: Path) -> dict[str, str]:
+    """SHA-256 of every file that a run's stages have made; manifests and times left out."""
+    found = {}
+    for link in sorted(p for p in run_folder.iterdir() if p.is_symlink()):
+        for path in sorted(link.resolve().rglob("*")):
+            if path.is_file() and path.name not in {"manifest.json", "metrics.jsonl"}:
+                name = f"{link.name}/{path.relative_to(link.resolve())}"
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def python(code: str, *words: str, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in another Python, offline and with one thread, as the tests' own process is."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def tag2mask(*words: str, timeout: float = 300, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command line in another process."""
+    return launch([sys.executable, "-m", "tag2mask", *words], timeout, cwd)
+
+
+def launch(words: Sequence[str], timeout: float = 300, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command and catch what it prints."""
+    return subprocess.run(words, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)

@@ -1,0 +1,207 @@
+"""Mistakes around recipes, runs and disks: each with the text that the user reads, and nothing lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from tag2mask.config.recipe import load_recipe
+from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError, WeightsError
+from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.evaluate import evaluate_run
+from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.runfolder import RunFolder
+from tests.helpers.tiny import files_of, tiny_overrides, tiny_run
+
+WRONG = {
+    "unknown setting": (["cam.scale=[1.0]"], "unknown setting 'cam.scale': did you mean 'scales'?"),
+    "unknown nested setting": (
+        ["classifier.train.epoch=3"],
+        "unknown setting 'classifier.train.epoch': did you mean 'epochs'?",
+    ),
+    "unknown data setting": (["data.image=3"], "unknown setting 'data.image': did you mean 'images'?"),
+    "wrong type": (["classifier.train.epochs=many"], "setting 'classifier.train.epochs' = 'many': input should be"),
+    "out of range": (["prototypes.mu_f=2"], "setting 'prototypes.mu_f' = 2: input should be less than or equal to 1"),
+    "unknown stage": (["lpcan.drop=[]"], "unknown setting 'lpcan.drop'; did you mean 'lpcam'?"),
+    "no equals sign": (["cam.scales"], "override 'cam.scales' is not key=value"),
+    "bad YAML": (["cam.scales=[1.0"], "override 'cam.scales=[1.0': the value is not YAML"),
+    "unknown data kind": (["data=vok"], "unknown data kind 'vok'; did you mean 'voc'?"),
+    "unknown supervision": (["allow_supervision=[tag]"], "unknown supervision 'tag'; did you mean 'tags'?"),
+    "drop of bad form": (["lpcam.drop=[train 3]"], "'train 3' does not name a prototype; write CLASS foreground:N"),
+    "unknown role": (["cam.reads={net: classifier}"], "unknown role 'cam.reads.net'"),
+    "missing role": (["cam.reads={}"], "missing setting 'cam.reads.classifier': the stage that makes the weights"),
+    "unknown source": (["cam.reads={classifier: clasifier}"], "unknown stage 'clasifier'; did you mean 'classifier'?"),
+    "wrong source": (
+        ["cam.reads={classifier: lpcam}"],
+        "cam.reads.classifier = 'lpcam' makes maps, but weights are needed",
+    ),
+    "no stages": (["stages={}"], "setting 'stages' = {}"),
+    "value with settings": (["seeds.first=1"], "override 'seeds.first': 'seeds' is a value"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_settings_are_refused_before_anything_runs(case: str) -> None:
+    overrides, text = WRONG[case]
+    with pytest.raises(ConfigError) as caught:
+        make_plan(load_recipe("demo", overrides))
+    assert text in str(caught.value)
+
+
+def test_stages_in_a_circle_are_named(tmp_path: Path) -> None:
+    recipe = yaml.safe_load(Path(load_path("demo")).read_text())
+    recipe["stages"]["cam"] = {"kind": "lpcam", "reads": {"classifier": "classifier", "prototypes": "prototypes"}}
+    path = tmp_path / "circle.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(ConfigError, match=r"circle: (cam -> prototypes -> cam|prototypes -> cam -> prototypes)"):
+        make_plan(load_recipe(str(path)))
+
+
+def load_path(name: str) -> Path:
+    from tag2mask.config.recipe import recipe_path
+
+    return recipe_path(name)
+
+
+def test_recipe_files_that_are_none() -> None:
+    with pytest.raises(ConfigError, match=r"recipe file 'mine.yaml' does not exist; .* tag2mask cp own-data mine.yaml"):
+        load_recipe("mine.yaml")
+    with pytest.raises(ConfigError, match="unknown recipe 'dmo'; did you mean 'demo'"):
+        load_recipe("dmo")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("a: [", "is not YAML"), ("- 1", "is not a mapping"), ("name: x", "missing setting 'data'")]
+)
+def test_recipe_files_with_the_wrong_content(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(str(path))
+
+
+def test_an_output_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "run").mkdir(parents=True)
+    precious = tmp_path / "runs" / "run" / "precious.txt"
+    precious.write_text("mine")
+    with pytest.raises(StageError, match="is not empty and is not a run .* nothing was changed"):
+        tiny_run(tmp_path)
+    assert sorted(p.name for p in precious.parent.iterdir()) == ["precious.txt"]
+
+
+def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "run").write_text("")
+    with pytest.raises(StageError, match="is a file; name a new folder"):
+        tiny_run(tmp_path)
+
+
+def test_eval_of_a_folder_that_is_no_run_names_the_runs_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "recipe.yaml").write_text("")
+    with pytest.raises(StageError, match=r"is not a run .*Runs beside it: photos\. Begin one"):
+        evaluate_run(tmp_path / "photo")
+
+
+def test_no_data_root_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.root"):
+        run("own-data", *tiny_overrides("own-data"), out=tmp_path / "runs" / "run")
+
+
+class _Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(10**9, 10**9, 100))
+    with pytest.raises(StageError, match=r"cam needs about 1 MB in .*, but 1 MB are free; make room"):
+        tiny_run(tmp_path)
+
+
+def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing fails in the middle of the maps; afterwards the run goes on and ends as an undisturbed one."""
+    original, count = os.replace, [0]
+
+    def full(source: Any, target: Any) -> None:
+        count[0] += str(target).endswith(".npz")
+        if count[0] > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(
+        StageError, match=r"cannot write .*\.npz: No space left on device\. Nothing was left half-written"
+    ):
+        tiny_run(tmp_path)
+    assert not list(tmp_path.rglob("*.tmp"))
+    monkeypatch.undo()
+    assert files_of(tiny_run(tmp_path).path) == files_of(tiny_run(tmp_path / "undisturbed").path)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return tiny_run(tmp_path_factory.mktemp("run"))
+
+
+def test_weights_that_were_changed_by_hand_are_made_again(done: RunResult) -> None:
+    before = files_of(done.path)
+    weights = done.path / "classifier" / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    assert files_of(run(str(done.path / "recipe.yaml"), out=done.path).path) == before
+
+
+def test_a_damaged_map_is_made_again_and_eval_refuses_it_before(done: RunResult) -> None:
+    before = files_of(done.path)
+    path = sorted((done.path / "lpcam" / "maps").glob("*.npz"))[2]
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StageError, match=rf"cannot read .*{path.name}.* Remove it and run again"):
+        evaluate_run(done.path, stages=["lpcam"])
+    path.unlink()
+    with pytest.raises(StageError, match=rf"stage 'lpcam' has no maps of image '{path.stem}' .*; run the recipe again"):
+        evaluate_run(done.path, stages=["lpcam"])
+    assert files_of(run(str(done.path / "recipe.yaml"), out=done.path).path) == before
+
+
+def test_eval_names_the_stages_there_are(done: RunResult) -> None:
+    with pytest.raises(ConfigError, match="unknown stage of maps 'lpcan'; did you mean 'lpcam'"):
+        evaluate_run(done.path, stages=["lpcan"])
+    with pytest.raises(ConfigError, match="1.5"):
+        evaluate_run(done.path, thresholds=[1.5])
+
+
+def test_a_stage_that_is_not_finished_names_the_command(done: RunResult, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "begun")
+    folder.prepare()
+    folder.begin(make_plan(load_recipe(str(done.path / "recipe.yaml"))).recipe)
+    with pytest.raises(StageError, match=r"stage 'cam' of .* is not finished; go on: tag2mask run .*recipe.yaml --out"):
+        evaluate_run(tmp_path / "begun")
+
+
+def test_weights_of_another_network_are_refused(done: RunResult, tmp_path: Path) -> None:
+    other = done.path / "classifier" / "weights.safetensors"
+    with pytest.raises(WeightsError, match="weights"):
+        tiny_run(tmp_path, "classifier.backbone.name=resnet10t", f"classifier.backbone.weights={other}")
+
+
+def test_a_manifest_of_another_schema_is_refused(done: RunResult, tmp_path: Path) -> None:
+    store = tmp_path / "runs" / ".store"
+    shutil.copytree(done.path.parent / ".store", store)
+    for path in store.glob("classifier-*/manifest.json"):
+        path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
+    with pytest.raises(StageError, match="has schema 99, expected 1; remove"):
+        run(str(done.path / "recipe.yaml"), out=tmp_path / "runs" / "run")
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="lr"):
+        tiny_run(tmp_path, "classifier.train.lr=1e30", "classifier.train.head_lr=1e30", "classifier.train.epochs=3")
