@@ -46,7 +46,7 @@ def seeded(seed: int, epoch: int, index: int) -> Iterator[None]:
 
 
 class _RandomSize(v2.Transform):  # type: ignore[misc]  # torchvision ships no types
-    """Resizes to a random size: images bicubic, masks nearest; both by Pillow, whose nearest is that of pixel centres."""
+    """Resizes to a random size: images bicubic, masks nearest, both by Pillow (torch rounds ties elsewhere)."""
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         size = params["size"]

@@ -113,7 +113,7 @@ def drop_prototype(run: Path, cls: str, prototype: str, stage: str | None = None
     except ValueError as error:
         raise ConfigError(str(error)) from error
     artefact = finished(folder, planned, SampleKeys(ContentHashes(folder.store.root / "hashes-0.json")))
-    drop_by_hand(load_prototypes(artefact.path / PROTOTYPES), classes.index(cls), side, number)
+    drop_by_hand(load_prototypes(artefact.path / PROTOTYPES), classes.index(cls), side, number, cls)
     stages: dict[str, dict[str, Any]] = {name: dict(spec) for name, spec in recipe.stages.items()}
     for reader_stage in _readers(plan, planned):
         name = reader_stage.name.partition("@")[0]

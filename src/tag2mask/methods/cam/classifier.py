@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional.classification import multilabel_average_precision
+from torchmetrics.functional.classification import binary_average_precision
 
 from tag2mask.backbones.network import TagNet, build_network, load_network, save_network
 from tag2mask.config.engine import Engine
@@ -154,11 +154,17 @@ def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[st
         )
     net, _ = load_network(folder / WEIGHTS)
     logits, tags = _predict(net, dataset, result.long_side, resolve_device(engine))
-    seen = [ok and bool(tags[:, c].any()) for c, ok in enumerate(result.trained)]
-    values = 100 * multilabel_average_precision(logits.double().sigmoid(), tags.long(), len(seen), average=None)
-    found = {name: float(v) if ok else None for name, v, ok in zip(result.classes, values, seen, strict=True)}
+    found = {
+        name: _percent(logits[:, c], tags[:, c]) if trained and tags[:, c].any() else None
+        for c, (name, trained) in enumerate(zip(result.classes, result.trained, strict=True))
+    }
     counted = [v for v in found.values() if v is not None]
     return {**found, "mean": sum(counted) / len(counted) if counted else None}
+
+
+def _percent(logits: Tensor, tags: Tensor) -> float:
+    """Average precision of one class from its logits and tags, both (n,), at least one of them present."""
+    return 100 * float(binary_average_precision(logits.double().sigmoid(), tags.long()))
 
 
 @torch.inference_mode()

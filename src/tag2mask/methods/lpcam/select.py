@@ -47,15 +47,21 @@ class Judge:
         weights: (C, D) of the classifier.
         present: (C,) bool, the classes that have training images; the others are left out of the softmax.
         bias: (C,) to add to the products, or None: the paper's equations have none.
+        names: of the classes, for messages; empty where only columns are known.
     """
 
     weights: Tensor
     present: Tensor
     bias: Tensor | None = None
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if int(self.present.sum()) == 1:
             LOG.info("one class only: prototypes are scored by the sigmoid, since a softmax would always be 1")
+
+    def label(self, column: int) -> str:
+        """The class in words."""
+        return f"class '{self.names[column]}'" if self.names else f"class column {column}"
 
     def scores(self, centres: Tensor, column: int) -> Tensor:
         """z_i of eqs. 3 and 4: the softmax probability of the class for each raw centre.
@@ -92,9 +98,9 @@ def select_foreground(clusters: Clusters, judge: Judge, column: int, rules: Rule
         reasons[best] = (
             f"kept: best of its class, since no score exceeds mu_f {rules.mu_f:g} (its own is {z[best]:.3f})"
         )
-        LOG.warning("class column %d: no foreground centre scores above %g; the best is kept", column, rules.mu_f)
+        LOG.warning("%s: no foreground centre scores above %g; the best is kept", judge.label(column), rules.mu_f)
     if not len(z):
-        LOG.warning("class column %d: no foreground vectors, so no prototypes: its maps will be zero", column)
+        LOG.warning("%s: no foreground vectors, so no prototypes: its maps will be zero", judge.label(column))
     return PrototypeSet(clusters.centres.cpu(), z.cpu(), clusters.sizes.cpu(), kept.cpu(), tuple(reasons))
 
 
@@ -115,7 +121,7 @@ def select_context(clusters: Clusters, judge: Judge, column: int, rules: Rules) 
     return PrototypeSet(clusters.centres.cpu(), z.cpu(), clusters.sizes.cpu(), flags, tuple(reasons))
 
 
-def drop_by_hand(prototypes: Prototypes, column: int, side: str, index: int) -> Prototypes:
+def drop_by_hand(prototypes: Prototypes, column: int, side: str, index: int, name: str | None = None) -> Prototypes:
     """The same prototypes with one dropped, such as the rails of the train.
 
     Args:
@@ -123,6 +129,7 @@ def drop_by_hand(prototypes: Prototypes, column: int, side: str, index: int) -> 
         column: the class.
         side: ``foreground`` or ``context``.
         index: of the centre among all centres of that class and side, dropped ones included.
+        name: of the class, for the error text.
 
     Raises:
         ConfigError: there is no such side, class or centre.
@@ -130,11 +137,12 @@ def drop_by_hand(prototypes: Prototypes, column: int, side: str, index: int) -> 
     if side not in SIDES:
         raise ConfigError(unknown("side of prototypes", side, SIDES))
     sets = dict(prototypes.all_foreground if side == "foreground" else prototypes.all_context)
-    if column not in sets:
-        raise ConfigError(f"class column {column} has no {side} prototypes; columns that have: {sorted(sets)}")
+    label = f"class '{name}'" if name else f"class column {column}"
+    if column not in sets or not len(sets[column].kept):
+        raise ConfigError(f"{label} has no {side} prototypes; see which there are: tag2mask prototypes RUN")
     chosen = sets[column]
     if not 0 <= index < len(chosen.kept):
-        raise ConfigError(f"{side}:{index} does not exist: column {column} has {side}:0 to :{len(chosen.kept) - 1}")
+        raise ConfigError(f"{side}:{index} does not exist: {label} has {side}:0 to {side}:{len(chosen.kept) - 1}")
     kept = chosen.kept.clone()
     kept[index] = False
     reasons = list(chosen.reasons)

@@ -48,7 +48,7 @@ def cluster(context: StageContext) -> None:
     network, _ = load_network(context.reads["classifier"].path / _WEIGHTS)
     device = resolve_device(context.engine)
     network = network.eval().to(device).to(memory_format=torch.channels_last)
-    judge = Judge(network.class_weights().detach().float().cpu(), torch.tensor(network.trained))
+    judge = Judge(network.class_weights().detach().float().cpu(), torch.tensor(network.trained), names=dataset.classes)
     chosen = {c: choose(dataset, c, settings.images_per_class, context.seed) for c in range(len(dataset.classes))}
     if not any(chosen.values()):
         raise DataError(f"no image of split '{dataset.split}' carries a tag, so there is nothing to cluster")
@@ -158,5 +158,5 @@ def program(context: StageContext) -> MapsProgram:
         name, side, number = parse_drop(text)
         if name not in classes:
             raise ConfigError(f"{context.name}.drop: " + unknown("class", name, classes))
-        prototypes = drop_by_hand(prototypes, list(classes).index(name), side, number)
+        prototypes = drop_by_hand(prototypes, list(classes).index(name), side, number, name)
     return MapsProgram(network, LPCAMHead(prototypes, len(classes), context.settings.foreground_only))
