@@ -32,7 +32,7 @@ TINY_NETWORK = [
 DRAW: dict[str, Callable[[Path], object] | None] = {
     "voc": lambda root: draw_voc(root, splits=("train", "val", "train_aug")),
     "coco": lambda root: draw_coco(root, year=2014),
-    "folder": lambda root: draw_folder(root),
+    "folder": draw_folder,
     "parts": None,
 }
 """How data for each reader is drawn; None for one that draws its own."""

@@ -1,4 +1,4 @@
-"""What each kind of stage gives on a tiny run, in a few numbers; ``python -m tests.pipeline.golden`` records them anew."""
+"""What each kind of stage gives on a tiny run, in a few numbers; ``python -m tests.pipeline.golden`` records them."""
 
 from __future__ import annotations
 

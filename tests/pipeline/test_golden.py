@@ -1,4 +1,4 @@
-"""A stage whose output changes for the same settings must get a new version, or old artefacts would pass for new ones."""
+"""A stage whose output changes for the same settings must get a new version: old artefacts would pass for new ones."""
 
 from __future__ import annotations
 

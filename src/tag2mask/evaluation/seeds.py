@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -19,9 +17,6 @@ from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.rows import MetricRow, score_rows
 from tag2mask.evaluation.sweep import GRID, CurvePoint, ThresholdSweep, best
 from tag2mask.evaluation.thresholds import Threshold, cut
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +106,7 @@ def evaluate_seeds(
     sweep = ThresholdSweep(dataset.classes, {*GRID, *values})
     images: list[ImageScore] = []
     n_images = 0
-    for sample, pair in _ahead(lambda s: (s, _read(dataset, read_maps, s)), dataset.samples, threads):
+    for sample, pair in ahead(lambda s: (s, _read(dataset, read_maps, s)), dataset.samples, threads):
         if pair is not None:
             truth, classes, maps = pair
             sweep.update(maps, classes, truth, sample.id)
@@ -159,15 +154,3 @@ def _value(threshold: Threshold) -> float:
             "(oracle=True), and 'none' has no value"
         )
     return threshold.value
-
-
-def _ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Results of ``work`` in order, computed by threads a few items ahead of the one that is used."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > 2 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
