@@ -1,6 +1,6 @@
 """The doctor: each kind of problem is found, all of them at once, and healthy data is left in peace."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +36,7 @@ class Toys(Dataset):
     name = "toys"
 
     def __init__(
-        self, split: str, classes: Sequence[str], tags: dict[str, tuple[int, ...]], truths: Any = None
+        self, split: str, classes: Sequence[str], tags: Mapping[str, tuple[int, ...]], truths: Any = None
     ) -> None:
         self.split, self.classes, self.truths = split, tuple(classes), truths or {}
         self.samples = [Sample(i, t) for i, t in sorted(tags.items())]

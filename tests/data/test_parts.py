@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -151,11 +152,17 @@ def test_a_body_looks_alike_over_classes_and_a_head_does_not() -> None:
             assert np.abs(first - second).mean() > 40
 
 
-def test_noise_has_the_stated_deviation() -> None:
-    """Two pictures of one layout differ by noise alone where nothing is textured; measured on the generator itself."""
-    values = paint._noise(np.random.default_rng(0), (200, 200, 3))
-    assert values.mean() == pytest.approx(0, abs=0.02)
-    assert values.std() == pytest.approx(1, abs=0.02)
+@pytest.mark.parametrize("deviation", [4, 8, 16])
+def test_noise_has_the_stated_deviation(deviation: float) -> None:
+    """One scene painted twice from the same random numbers, once without noise; where nothing is near 0 or 255."""
+    dataset = drawn(size=256)
+    scene = dataset.scene(dataset.samples[0])
+    still = paint.picture(replace(scene, noise=0), np.random.default_rng(0)).astype(float)
+    noisy = paint.picture(replace(scene, noise=deviation), np.random.default_rng(0)).astype(float)
+    difference = (noisy - still)[(still > 70) & (still < 185)]
+    assert difference.size > 10_000
+    assert difference.mean() == pytest.approx(0, abs=0.2)
+    assert difference.std() == pytest.approx(deviation, rel=0.03)
 
 
 def test_a_scene_depends_on_seed_split_and_index_alone() -> None:

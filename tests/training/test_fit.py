@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError
-from tag2mask.training import fit as fit_module
 from tag2mask.training.callbacks import RECORD
 from tag2mask.training.fit import CHECKPOINT, discard_checkpoint, fit
 from tests.training.toy import Toy, engine, images, train_settings, weights
@@ -194,15 +194,15 @@ def test_lightning_says_nothing(
 
 
 def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = fit_module.Trainer.save_checkpoint
+    whole = Trainer.save_checkpoint
 
-    def full(self: fit_module.Trainer, filepath: Path, *args: object) -> None:
+    def full(self: Trainer, filepath: Path, *args: object) -> None:
         if self.current_epoch == 1:
             filepath.write_bytes(b"half")
             raise OSError(28, "No space left on device")
         whole(self, filepath)
 
-    monkeypatch.setattr(fit_module.Trainer, "save_checkpoint", full)
+    monkeypatch.setattr(Trainer, "save_checkpoint", full)
     with pytest.raises(StageError, match="No space left on device"):
         trained(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]

@@ -42,10 +42,3 @@ def test_two_processes_train_to_the_same_weights_bit_for_bit(tmp_path: Path) -> 
     one, two = (load_file(tmp_path / name / "toy.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[k], two[k]) for k in one)
-
-
-@pytest.mark.slow
-def test_parts_that_processes_cannot_share_are_refused(tmp_path: Path) -> None:
-    result = torchrun("tests.training.toy", str(tmp_path), "1", "never")
-    assert result.returncode != 0
-    assert "train.accumulate = 1 cannot be shared by 2 processes" in result.stderr

@@ -71,7 +71,7 @@ def measure_seeds(context: StageContext) -> None:
 
 def measure_tags(context: StageContext) -> None:
     """Average precision of the classifier for each class, on a held-out split."""
-    from tag2mask.methods.cam.classifier import average_precision
+    from tag2mask.methods.cam.classifier import average_precision, mean_precision
 
     settings: PrecisionSettings = context.settings
     dataset = context.open_split(settings.split or "val")
@@ -84,12 +84,12 @@ def measure_tags(context: StageContext) -> None:
     source = context.reads["classifier"]
     found = average_precision(source.path, dataset, context.engine)
     write_json(context.out / "average-precision.json", found)
-    rows = [_precision_row(context, dataset, source.name, name, value) for name, value in found.items()]
+    named = {"map": mean_precision(found), **{f"ap/{name}": value for name, value in found.items()}}
+    rows = [_precision_row(context, dataset, source.name, metric, value) for metric, value in named.items()]
     write_metrics(context.out / METRICS, rows)
 
 
-def _precision_row(context: StageContext, dataset: Dataset, stage: str, name: str, value: float | None) -> MetricRow:
-    metric = "map" if name == "mean" else f"ap/{name}"
+def _precision_row(context: StageContext, dataset: Dataset, stage: str, metric: str, value: float | None) -> MetricRow:
     return MetricRow(
         stage, stage.partition("@")[0], dataset.split, len(dataset), metric, value, None, "none", context.seed, now()
     )

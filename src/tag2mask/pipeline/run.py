@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from tag2mask.core.ranks import barrier, join, rank
+from tag2mask.core.ranks import barrier, join, rank, world_size
 from tag2mask.pipeline.maps import make_pass, pass_of
 from tag2mask.pipeline.plan import Plan
 from tag2mask.pipeline.runfolder import RunFolder
@@ -23,7 +23,10 @@ def run_plan(plan: Plan, folder: RunFolder) -> list[Done]:
         import torch
 
         torch.set_num_threads(plan.recipe.engine.threads)
-    join(plan.recipe.engine.device)
+    if world_size() > 1:
+        from tag2mask.training.device import resolve_device
+
+        join(resolve_device(plan.recipe.engine).type)
     with ExitStack() as held:
         if rank() == 0:
             folder.prepare()

@@ -42,7 +42,7 @@ class ClassifierResult:
         classes: class names.
         trained: for each class, whether an image of it was trained on; the others have random weights in the head.
         long_side: long side in pixels to which an image is resized for average precision.
-        average_precision: percent by class (None where left out) and their ``mean``; None without a held-out split.
+        average_precision: percent by class, None where left out; None without a held-out split.
         left_out: classes without average precision: not trained, or without a held-out image.
     """
 
@@ -139,7 +139,7 @@ def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[st
         engine: device.
 
     Returns:
-        Percent by class, None for a class that was not trained or has no image here, and the ``mean`` of the others.
+        Percent by class, None for a class that was not trained or has no image here.
 
     Raises:
         DataError: the classes differ, or an image cannot be read.
@@ -158,8 +158,13 @@ def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[st
         name: _percent(logits[:, c], tags[:, c]) if trained and tags[:, c].any() else None
         for c, (name, trained) in enumerate(zip(result.classes, result.trained, strict=True))
     }
-    counted = [v for v in found.values() if v is not None]
-    return {**found, "mean": sum(counted) / len(counted) if counted else None}
+    return found
+
+
+def mean_precision(scores: Mapping[str, float | None]) -> float | None:
+    """Mean of the average precisions that there are, in percent; None where there is none."""
+    counted = [v for v in scores.values() if v is not None]
+    return sum(counted) / len(counted) if counted else None
 
 
 def _percent(logits: Tensor, tags: Tensor) -> float:

@@ -1,0 +1,112 @@
+"""A saved network comes back the same, and a file that is not one is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from tag2mask.backbones.network import load_network, save_network
+from tag2mask.core.errors import WeightsError
+from tests.backbones.make import images, inner, network
+
+CLASSES = ("cat", "dog, wild", "Löwe")
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    net = network(stride=16).eval()
+    net.trained = (True, False, True)
+    save_network(net, tmp_path / "w.safetensors", CLASSES)
+    again, classes = load_network(tmp_path / "w.safetensors")
+    assert classes == CLASSES
+    assert again.trained == (True, False, True)
+    assert again.stride == 16
+    assert again.settings == net.settings
+    assert not again.training
+    assert torch.equal(again(images()), net(images()))
+
+
+def test_round_trip_of_the_published_network(tmp_path: Path) -> None:
+    net = network(name="resnet50_irn", detach_after=1).eval()
+    save_network(net, tmp_path / "w.safetensors", CLASSES)
+    again, _ = load_network(tmp_path / "w.safetensors")
+    assert again.settings.detach_after == 1
+    assert torch.equal(again(images()), net(images()))
+
+
+def test_bytes_depend_on_the_content_alone(tmp_path: Path) -> None:
+    save_network(network(), tmp_path / "a.safetensors", CLASSES)
+    save_network(network(), tmp_path / "b.safetensors", CLASSES)
+    again, classes = load_network(tmp_path / "a.safetensors")
+    save_network(again, tmp_path / "c.safetensors", classes)
+    save_network(network(seed=1), tmp_path / "d.safetensors", CLASSES)
+    a, b, c, d = ((tmp_path / f"{n}.safetensors").read_bytes() for n in "abcd")
+    assert a == b == c
+    assert a != d
+
+
+def test_no_path_of_this_machine_is_written(tmp_path: Path) -> None:
+    torch.save(inner(network()).state_dict(), tmp_path / "start.pth")
+    save_network(network(weights=str(tmp_path / "start.pth")), tmp_path / "w.safetensors", CLASSES)
+    assert str(tmp_path).encode() not in (tmp_path / "w.safetensors").read_bytes()
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    with safe_open(path, "pt") as stream:
+        about = json.loads(stream.metadata()["tag2mask"])
+    save_file(load_file(path), path, {"tag2mask": json.dumps({**about, **changes})})
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save_network(network(), tmp_path / "w.safetensors", CLASSES)
+    return tmp_path / "w.safetensors"
+
+
+def test_weights_of_another_network_are_refused(saved: Path) -> None:
+    other = {"name": "test_resnet", "stride": None, "weights": "none", "detach_after": None}
+    rewrite(saved, backbone=other)
+    with pytest.raises(
+        WeightsError, match=r"does not belong to 'test_resnet' with 3 classes: .* missing, first 'body.net"
+    ):
+        load_network(saved)
+
+
+def test_other_number_of_classes_is_refused(saved: Path) -> None:
+    rewrite(saved, classes=["a", "b"], trained=[True, True])
+    with pytest.raises(WeightsError, match=r"'head.weight' is \(3, 256, 1, 1\), expected \(2, 256, 1, 1\)"):
+        load_network(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"format": 99}, "is not a network saved by tag2mask"),
+        ({"backbone": {"name": "gone"}}, "cannot be rebuilt by this version of tag2mask: .*unknown network"),
+        ({"classes": None}, "cannot be rebuilt by this version of tag2mask"),
+    ],
+)
+def test_metadata_that_makes_no_sense(saved: Path, changes: dict[str, object], text: str) -> None:
+    rewrite(saved, **changes)
+    with pytest.raises(WeightsError, match=text):
+        load_network(saved)
+
+
+def test_plain_weights_are_no_network(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
+    with pytest.raises(
+        WeightsError, match=r"lacks 'tag2mask', format 1\)\. For plain weights of a backbone use backbone.weig"
+    ):
+        load_network(tmp_path / "plain.safetensors")
+
+
+def test_missing_and_damaged_files(tmp_path: Path, saved: Path) -> None:
+    with pytest.raises(WeightsError, match="there is no such file; expected a network saved by tag2mask"):
+        load_network(tmp_path / "none.safetensors")
+    saved.write_bytes(saved.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="cannot be read: .* Expected a network saved by tag2mask"):
+        load_network(saved)
