@@ -94,7 +94,7 @@ def measure(network: TagNet, heads: dict[str, MapHead], dataset: Dataset, sample
     rows = []
     for (method, form), sweep in sweeps.items():
         reference = {"full": "full", "stored": "full", "bfloat16": "stored"}[form]
-        top, other = best(sweep.curve(GRID)), best(sweeps[method, reference].curve(GRID))
+        top, against = best(sweep.curve(GRID)), best(sweeps[method, reference].curve(GRID))
         rows.append(
             Deviation(
                 method=method,
@@ -103,7 +103,7 @@ def measure(network: TagNet, heads: dict[str, MapHead], dataset: Dataset, sample
                 threshold=top.threshold,
                 miou=round(top.miou, 3),
                 reference=reference,
-                difference=round(top.miou - other.miou, 3),
+                difference=round(top.miou - against.miou, 3),
                 largest_map_difference=round(largest[method, form], 4),
                 cpu=cpu_name(),
                 torch=torch.__version__,

@@ -68,7 +68,7 @@ def tiny_run(tmp: Path, *overrides: str, out: str = "run", recipe: str = "demo")
 
 def drawn(tmp: Path, recipe: str) -> Path | None:
     """Draw data of the recipe's kind below ``tmp``, once; None for a kind that draws its own."""
-    kind = load_recipe(recipe).data["kind"]
+    kind = str(load_recipe(recipe).data["kind"])
     draw = DRAW[kind]
     if draw is None:
         return None
