@@ -1,8 +1,8 @@
 """Spherical k-means (cosine similarity) for many vectors, in bounded memory, with raw means at the end.
 
 Rows are never normalised: the nearest direction of a row does not depend on its length, and a row enters
-the sum of unit vectors with weight 1 / length. One pass over the data assigns a chunk and adds it to
-the sums while it is in the cache.
+the sum of unit vectors with weight 1 / length. One pass over the data assigns a chunk and corrects the sums by the
+rows that changed cluster, while they are in the cache; after a few passes these are few.
 """
 
 from __future__ import annotations
@@ -49,8 +49,18 @@ class Clusters:
 
 @dataclass(frozen=True, slots=True)
 class _Pass:
-    """One assignment of all rows: sums of the weighted rows (K, D), sizes (K,), cost; and for each row here."""
+    """One assignment of all rows.
 
+    Attributes:
+        own_sums: (K, D) float64 sums of the weighted rows of this process.
+        sums: (K, D) float64, over all processes.
+        sizes: (K,) float64, over all processes.
+        cost: sum of 1 - cosine, over all processes.
+        labels: (N,) int64 for each row of this process.
+        served: (N,) float32 cosine of each row and its direction.
+    """
+
+    own_sums: Tensor
     sums: Tensor
     sizes: Tensor
     cost: float
@@ -96,8 +106,9 @@ def spherical_kmeans(
         directions = _plus_plus(rows, inverse, k, seed)
     costs: list[float] = []
     converged = not len(directions)
+    step = None
     for _ in range(0 if converged else max_iterations):
-        step = _assign(rows, inverse, directions, inverse, reduce)
+        step = _assign(rows, inverse, directions, inverse, reduce, step)
         costs.append(step.cost)
         directions, moved = _update(rows, inverse, directions, step, reduce is None)
         if len(costs) > 1 and not moved and costs[-2] - costs[-1] <= tolerance * costs[-2]:
@@ -159,27 +170,39 @@ def _plus_plus(rows: Rows, inverse: Tensor, k: int, seed: int) -> Tensor:
     return torch.stack(found) if found else inverse.new_zeros(0, rows.dim)
 
 
-def _assign(rows: Rows, inverse: Tensor, directions: Tensor, weights: Tensor, reduce: Reduce | None) -> _Pass:
-    """Assign every row to its most similar direction and sum the rows times ``weights`` by cluster."""
+def _assign(
+    rows: Rows, inverse: Tensor, directions: Tensor, weights: Tensor, reduce: Reduce | None, before: _Pass | None = None
+) -> _Pass:
+    """Assign every row to its most similar direction and sum the rows times ``weights`` by cluster.
+
+    With the pass ``before``, whose weights were the same, only the rows that change cluster are added and taken away.
+    """
     k = len(directions)
     columns = directions.T.contiguous()
-    totals = directions.new_zeros(k, rows.dim, dtype=torch.float64)
-    labels = torch.empty(rows.count, dtype=torch.int64, device=inverse.device)
     served = torch.empty_like(inverse)
+    if before is None:  # label k means that a row is in no cluster's sum yet
+        labels = torch.full((rows.count,), k, device=inverse.device)
+        own = directions.new_zeros(k, rows.dim, dtype=torch.float64)
+    else:
+        labels, own = before.labels.clone(), before.own_sums.clone()
     for first, chunk in rows.chunks():
         part = slice(first, first + len(chunk))
-        served[part], labels[part] = (chunk @ columns).max(1)
-        members = chunk.new_zeros(len(chunk), k).scatter_(1, labels[part, None], weights[part, None])
-        totals += members.T @ chunk
+        served[part], nearest = (chunk @ columns).max(1)
+        moved = (nearest != labels[part]).nonzero()[:, 0]
+        if len(moved):
+            weight = weights[part][moved, None]
+            members = weight.new_zeros(len(moved), k + 1)
+            members.scatter_(1, nearest[moved, None], weight).scatter_(1, labels[part][moved, None], -weight)
+            own += members[:, :k].T @ (chunk if len(moved) == len(chunk) else chunk[moved])
+        labels[part] = nearest
     served *= inverse
     alive = inverse > 0
     sizes = torch.bincount(labels[alive], minlength=k).double()
-    cost = (1 - served[alive].double()).sum()
-    shared = torch.cat([totals.reshape(-1), sizes, cost[None]])
+    shared = torch.cat([own.reshape(-1), sizes, (1 - served[alive].double()).sum()[None]])
     if reduce is not None:
         shared = reduce(shared)
-    sums = shared[: -k - 1].reshape(k, rows.dim)
-    return _Pass(sums, shared[-k - 1 : -1].long(), float(shared[-1].clamp_min(0)), labels, served)
+    sums, sizes = shared[: -k - 1].reshape(k, rows.dim), shared[-k - 1 : -1]
+    return _Pass(own, sums, sizes, float(shared[-1].clamp_min(0)), labels, served)
 
 
 def _update(rows: Rows, inverse: Tensor, directions: Tensor, step: _Pass, reseed: bool) -> tuple[Tensor, bool]:
@@ -189,7 +212,8 @@ def _update(rows: Rows, inverse: Tensor, directions: Tensor, step: _Pass, reseed
         The directions, and whether an empty cluster moved. Neither can raise the cost.
     """
     lengths = step.sums.norm(dim=1, keepdim=True)
-    updated = torch.where(lengths > 0, step.sums / lengths, directions).float()
+    filled = (step.sizes > 0)[:, None] & (lengths > 0)
+    updated = torch.where(filled, step.sums / lengths, directions).float()
     empty = (step.sizes == 0).nonzero()[:, 0]
     moved = False
     if reseed and len(empty):
@@ -214,7 +238,7 @@ def _finish(
     filled = final.sizes > 0
     if int(filled.sum()) < k:
         LOG.warning("k-means: %d distinct directions instead of the %d clusters wanted", int(filled.sum()), k)
-    sizes = final.sizes[filled]
+    sizes = final.sizes[filled].long()
     centres = (final.sums[filled] / sizes[:, None]).float()
     renumbered = (filled.cumsum(0) - 1)[final.labels]
     labels = torch.where(inverse > 0, renumbered, -1)
