@@ -57,14 +57,14 @@ class MemoryRow:
 
 
 def unit_vectors(count: int, seed: int = 0) -> Tensor:
-    """(count, 2048) non-negative unit vectors around 40 directions, as features after a ReLU are."""
+    """(count, 2048) non-negative unit vectors around 40 directions, too close for 20 iterations to settle."""
     generator = torch.Generator().manual_seed(seed)
     middles = torch.randn(40, DIM, generator=generator)
     vectors = torch.empty(count, DIM)
     for start in range(0, count, 10_000):
         part = vectors[start : start + 10_000]
         part.normal_(generator=generator)
-        part += middles[torch.randint(40, (len(part),), generator=generator)]
+        part += 0.1 * middles[torch.randint(40, (len(part),), generator=generator)]
         F.normalize(part.relu_(), dim=1, out=part)
     return vectors
 

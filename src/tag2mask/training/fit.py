@@ -30,7 +30,6 @@ from tag2mask.training.settings import TrainSettings
 CHECKPOINT = "checkpoint.ckpt"
 _PRECISION: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 _ADVICE = (
-    ".*isinstance.treespec, LeafSpec.*",  # Lightning\'s own use of torch, not ours to mend
     ".*does not have many workers.*",  # images are decoded by threads
     ".*suggested max number of worker.*",
     ".*GPU available but not used.*",

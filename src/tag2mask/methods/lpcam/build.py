@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from tag2mask.core.types import PrototypeSet
-from tag2mask.methods.lpcam.kmeans import Clusters, nearest_rows, spherical_kmeans
+from tag2mask.methods.lpcam.kmeans import Clusters, spherical_kmeans
+from tag2mask.methods.lpcam.rows import nearest_rows
 from tag2mask.methods.lpcam.select import Judge, Rules, select_context, select_foreground
 from tag2mask.methods.lpcam.vectors import VectorSet
 

@@ -117,32 +117,6 @@ def spherical_kmeans(
     return _finish(rows, inverse, directions, k, costs, converged, reduce)
 
 
-def nearest_rows(
-    vectors: Tensor | NDArray[Any], centres: Tensor, top: int = 8, memory_mb: int = 1024
-) -> tuple[Tensor, Tensor]:
-    """The rows most like each centre, for the gallery of prototypes.
-
-    Args:
-        vectors: (N, D) as for `spherical_kmeans`.
-        centres: (K, D).
-        top: rows wanted for each centre; there are fewer if fewer are not zero.
-        memory_mb: as for `spherical_kmeans`.
-
-    Returns:
-        Row indices (K, top) int64, and cosine similarities (K, top) float32, falling.
-    """
-    rows = Rows(vectors, memory_mb)
-    inverse = rows.inverse_lengths()
-    units = F.normalize(centres.to(inverse.device, torch.float32), dim=1)
-    similar = inverse.new_empty(len(units), rows.count)
-    for first, chunk in rows.chunks():
-        last = first + len(chunk)
-        similar[:, first:last] = (chunk @ units.T).T * inverse[first:last]
-    similar[:, inverse == 0] = -torch.inf
-    values, indices = similar.topk(min(top, int((inverse > 0).sum())), dim=1)
-    return indices, values
-
-
 def _check(k: int, start: Tensor | None, max_iterations: int, dim: int, reduce: Reduce | None) -> None:
     if k < 1 or max_iterations < 1:
         raise ConfigError(f"k = {k} and max_iterations = {max_iterations} must both be 1 or more")

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, WeightsError
 
@@ -79,3 +80,29 @@ class Rows:
             flat = np.fromfile(vectors.filename, vectors.dtype, (stop - start) * self.dim, offset=offset)
             return torch.from_numpy(flat.reshape(stop - start, self.dim).astype(np.float32, copy=False))
         return torch.from_numpy(np.array(vectors[start:stop], dtype=np.float32))
+
+
+def nearest_rows(
+    vectors: Tensor | NDArray[Any], centres: Tensor, top: int = 8, memory_mb: int = 1024
+) -> tuple[Tensor, Tensor]:
+    """The rows most like each centre, for the gallery of prototypes.
+
+    Args:
+        vectors: (N, D) as for `Rows`.
+        centres: (K, D).
+        top: rows wanted for each centre; there are fewer if fewer are not zero.
+        memory_mb: as for `Rows`.
+
+    Returns:
+        Row indices (K, top) int64, and cosine similarities (K, top) float32, falling.
+    """
+    rows = Rows(vectors, memory_mb)
+    inverse = rows.inverse_lengths()
+    units = F.normalize(centres.to(inverse.device, torch.float32), dim=1)
+    similar = inverse.new_empty(len(units), rows.count)
+    for first, chunk in rows.chunks():
+        last = first + len(chunk)
+        similar[:, first:last] = (chunk @ units.T).T * inverse[first:last]
+    similar[:, inverse == 0] = -torch.inf
+    values, indices = similar.topk(min(top, int((inverse > 0).sum())), dim=1)
+    return indices, values
