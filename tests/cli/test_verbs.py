@@ -69,6 +69,7 @@ def test_run_prints_plain_lines_and_a_table(tmp_path: Path) -> None:
     words = [*TINY_NETWORK, "data.images=4", "data.size=64", "prototypes.n_prototypes=2"]
     done = tag2mask("run", "demo", *words, "--out", str(tmp_path / "runs" / "x"))
     assert done.returncode == 0, done.stderr
+    assert "classifier: 4 images, 2 epochs; at most 3 MB on disk while it trains, 1 MB after" in done.stderr
     assert "cam: 4 images, at most 1 MB on disk" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     lines = done.stdout.splitlines()

@@ -120,9 +120,9 @@ class _Usage(NamedTuple):
     free: int
 
 
-def test_a_disk_that_is_too_small_is_refused_before_the_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_too_small_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(10**9, 10**9, 100))
-    with pytest.raises(StageError, match=r"cam needs about 1 MB in .*, but 1 MB are free; make room"):
+    with pytest.raises(StageError, match=r"classifier needs about 3 MB in .*, but 1 MB are free; make room"):
         tiny_run(tmp_path)
 
 
