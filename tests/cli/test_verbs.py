@@ -12,6 +12,7 @@ from tag2mask.cli.app import app
 from tag2mask.cli.tables import table
 from tag2mask.config.recipe import shipped
 from tag2mask.core.files import read_json
+from tag2mask.core.palette import write_labels
 from tag2mask.evaluation.rows import read_results
 from tag2mask.pipeline.api import RunResult
 from tests.helpers.draw import draw_voc
@@ -152,11 +153,11 @@ def test_doctor_of_nothing_names_the_kinds() -> None:
 
 
 def test_doctor_strict_takes_warnings_for_errors(tmp_path: Path) -> None:
-    root = tmp_path / "photos"
-    for i in range(4):
-        (root / "cat").mkdir(parents=True, exist_ok=True)
-        pixels = np.full((20, 20, 3), 40 * i, np.uint8)
-        Image.fromarray(pixels).save(root / "cat" / f"c{i}.png")
+    root = tmp_path / "voc"
+    draw_voc(root)
+    mask = sorted((root / "SegmentationClass").iterdir())[0]
+    with Image.open(mask) as image:
+        write_labels(mask, np.zeros((image.height, image.width), np.uint8))  # tagged, and nothing of it in the mask
     plain, strict = tag2mask("doctor", str(root)), tag2mask("doctor", str(root), "--strict")
     assert plain.returncode == 0, plain.stdout
     assert "warning [" in plain.stdout
