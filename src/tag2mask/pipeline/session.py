@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import resource
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +17,7 @@ from tag2mask.methods.context import Artefact, StageContext
 from tag2mask.pipeline.keys import ContentHashes, SampleKeys, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.runfolder import RunFolder
-from tag2mask.pipeline.store import Manifest, exclusive
+from tag2mask.pipeline.store import Manifest, exclusive, sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,13 @@ class Session:
             ledger.check(seen, self.plan.recipe.allow_supervision, stage.name)
         return tuple(sorted(seen))
 
-    def lock(self, stage: PlannedStage, key: str) -> AbstractContextManager[None]:
-        """Keeps other runs off one artefact of the store; waits for them."""
+    @contextmanager
+    def lock(self, stage: PlannedStage, key: str) -> Iterator[None]:
+        """Keeps other runs off one artefact of the store (waits for them), and clears what a killed one left there."""
         path = self.store.folder(stage.kind.name, key)
-        return exclusive(path.with_name(f".{path.name}.lock"), f"stage {path.name}", wait=True)
+        with exclusive(path.with_name(f".{path.name}.lock"), f"stage {path.name}", wait=True):
+            sweep(path)
+            yield
 
     def finish(self, stage: PlannedStage, manifest: Manifest) -> None:
         """Note a stage as done and link it in the run folder."""

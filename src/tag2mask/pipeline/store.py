@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -92,6 +93,15 @@ class Store:
         folder = self.folder(kind, key)
         names = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
         return {n: file_hash(folder / n) for n in names if n != MANIFEST and not n.endswith(".log")}
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-made in an artefact's folder; only under its lock."""
+    for path in [*folder.rglob(".*.tmp"), *folder.rglob(".vectors-*")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @contextmanager
