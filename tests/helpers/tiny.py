@@ -29,8 +29,16 @@ TINY_NETWORK = [
 ]
 """Overrides that every recipe with a classifier takes."""
 
+
+def draw_augmented_voc(root: Path) -> None:
+    """VOC with the list ``train_aug``: all of ``train`` and as many more, as SBD augments it."""
+    draw_voc(root, splits=("train", "val", "more"))
+    lists = root / "ImageSets" / "Segmentation"
+    (lists / "train_aug.txt").write_text("".join((lists / f"{n}.txt").read_text() for n in ("train", "more")))
+
+
 DRAW: dict[str, Callable[[Path], object] | None] = {
-    "voc": lambda root: draw_voc(root, splits=("train", "val", "train_aug")),
+    "voc": draw_augmented_voc,
     "coco": lambda root: draw_coco(root, year=2014),
     "folder": draw_folder,
     "parts": None,

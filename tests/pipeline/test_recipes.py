@@ -56,6 +56,17 @@ def test_recipe_runs_on_drawn_data(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_voc_trains_on_train_aug_and_clusters_and_measures_on_train(tmp_path: Path) -> None:
+    """Roles and names of splits are told apart: data.train is train_aug, and split: train is the list of that name."""
+    result = tiny_run(tmp_path, recipe="voc12-lpcam")
+    counts = {s.stage.name: s.manifest.n_images for s in result.stages}
+    assert counts["classifier"] == counts["lpcam"] == 12
+    assert counts["prototypes"] == counts["lpcam-seeds"] == 6
+    assert {r.n_images for r in result.metrics if r.metric == "miou"} == {6}
+    assert {r.split for r in result.metrics if r.metric == "miou"} == {"train"}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READERS)
 def test_own_data_runs_on_every_reader(kind: str, tmp_path: Path) -> None:
     draw = DRAW[kind]

@@ -60,7 +60,7 @@ class StageContext:
         name: the instance's name in the recipe.
         settings: of the kind's schema.
         reads: finished artefacts by role.
-        open_split: opens a split of the recipe's data (``train``, ``val``, ``infer`` or a name); None for none.
+        open_split: opens a split by name, or by role: ``@train``, ``@val`` (None where the data has none), ``@infer``.
         out: folder in the store to write into.
         seed: of everything random.
         engine: device and workers.
@@ -84,7 +84,7 @@ class StageContext:
         """
         dataset = self.open_split(name)
         if dataset is None:
-            raise StageError(f"stage '{self.name}' needs the split '{name}', but data.{name} is null; name one")
+            raise StageError(f"stage '{self.name}' needs the split '{name}', but the data has none; set data.val")
         return dataset
 
 

@@ -33,7 +33,7 @@ class StageKind:
         runner: ``module:function``. For ``maps`` it takes a `StageContext` and returns a `MapsProgram`; for all
             others it takes a `StageContext`, writes into ``context.out`` and returns nothing.
         version: raised whenever the output changes for the same settings; part of the key.
-        split: ``train`` or ``infer``: the split that it works on unless its settings name another.
+        split: role of the split that it works on unless its settings name one.
         fingerprint: hash of weight files that the settings name, part of the key.
         supervision: what it adds to the ledger.
     """
@@ -44,7 +44,7 @@ class StageKind:
     reads: Mapping[str, Makes]
     runner: str
     version: int = 1
-    split: Literal["train", "infer"] = "infer"
+    split: Literal["train", "val", "infer"] = "infer"
     fingerprint: Callable[[Any], str] | None = None
     supervision: frozenset[str] = field(default_factory=frozenset)
 

@@ -36,7 +36,7 @@ class SeedsSettings(Settings):
 class PrecisionSettings(Settings):
     """How the classifier is measured."""
 
-    split: str | None = Field("val", description="held-out split")
+    split: str | None = Field(None, description="a split of the data; null: data.val")
 
 
 def measure_seeds(context: StageContext) -> None:
@@ -47,7 +47,7 @@ def measure_seeds(context: StageContext) -> None:
     if context.rank != 0:
         return
     settings: SeedsSettings = context.settings
-    dataset = context.split(settings.split or "infer")
+    dataset = context.split(settings.split or "@infer")
     maps = context.reads["maps"]
     if not dataset.has_truth:
         LOG.info("%s: split '%s' has no truth; nothing is measured", context.name, dataset.split)
@@ -74,7 +74,7 @@ def measure_tags(context: StageContext) -> None:
     from tag2mask.methods.cam.classifier import average_precision, mean_precision
 
     settings: PrecisionSettings = context.settings
-    dataset = context.open_split(settings.split or "val")
+    dataset = context.open_split(settings.split or "@val")
     if context.rank != 0:
         return
     if dataset is None:
@@ -125,5 +125,6 @@ KINDS = (
         settings=PrecisionSettings,
         reads={"classifier": "weights"},
         runner="tag2mask.pipeline.measures:measure_tags",
+        split="val",
     ),
 )

@@ -50,9 +50,12 @@ class Session:
         self._splits: dict[str, Dataset | None] = {}
 
     def open_split(self, name: str) -> Dataset | None:
-        """A split by its role (``train``, ``val``, ``infer``) or its own name, opened once; None for a null ``val``."""
+        """A split by its role (``@train``, ``@val``, ``@infer``) or its own name, opened once; None for a null val.
+
+        Roles are marked because names may be the same: VOC's list ``train`` is not what VOC's recipes train on.
+        """
         data = self.plan.data
-        split = {"train": data.train, "val": data.val, "infer": data.infer}.get(name, name)
+        split = {"@train": data.train, "@val": data.val, "@infer": data.infer}.get(name, name)
         if split is None:
             return None
         if split not in self._splits:
@@ -61,7 +64,7 @@ class Session:
 
     def dataset(self, stage: PlannedStage) -> Dataset | None:
         """The split that a stage works on; None only where that is ``val`` and the data has none."""
-        return self.open_split(getattr(stage.settings, "split", None) or stage.kind.split)
+        return self.open_split(getattr(stage.settings, "split", None) or f"@{stage.kind.split}")
 
     def context(self, stage: PlannedStage, key: str) -> StageContext:
         """What the stage is given."""

@@ -44,7 +44,7 @@ def cluster(context: StageContext) -> None:
     if context.rank != 0:
         return
     settings: PrototypeSettings = context.settings
-    dataset = context.split(settings.split or "infer")
+    dataset = context.split(settings.split or "@infer")
     network, _ = load_network(context.reads["classifier"].path / _WEIGHTS)
     device = resolve_device(context.engine)
     network = network.eval().to(device).to(memory_format=torch.channels_last)
