@@ -66,7 +66,10 @@ def local_file(weights: str) -> Path:
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"weights '{weights}': expected bundled, timm, none, or a .safetensors or .pth file")
     if not path.is_file():
-        raise WeightsError(f"weights '{weights}': there is no such file")
+        raise WeightsError(
+            f"weights '{weights}': there is no such file. Name yours (classifier.backbone.weights=FILE), or take another "
+            f"source: bundled (with efficientnet_lite0), timm (downloads), none (random)"
+        )
     return path
 
 
