@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from datetime import timedelta
 
@@ -22,6 +23,15 @@ def join(device: str = "cpu") -> None:
 
     if world_size() > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(days=1))
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Close the process group before Python ends: threads of it that outlive Python would abort the process."""
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def barrier() -> None:
