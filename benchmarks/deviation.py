@@ -23,10 +23,11 @@ from tag2mask.backbones.network import TagNet, load_network
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.sweep import GRID, ThresholdSweep, best
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import MapHead, merge_scales, pair_features
-from tag2mask.inference.runner import image_tensor, scaled_size
+from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.lpcam.maps import LPCAMHead
 from tag2mask.methods.lpcam.store import load_prototypes
@@ -57,7 +58,7 @@ class Deviation:
 def features(network: TagNet, dataset: Dataset, sample: Sample, bfloat16: bool) -> list[Tensor]:
     """Features of image and mirror at every scale."""
     image = dataset.image(sample)
-    sizes = [scaled_size(image.height, image.width, s) for s in SCALES]
+    sizes = [scaled(image.height, image.width, s) for s in SCALES]
     inputs = [image_tensor(image, size, network.mean, network.std) for size in sizes]
     return list(pair_features(network.features, inputs, bfloat16=bfloat16))
 

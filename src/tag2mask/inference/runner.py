@@ -19,6 +19,7 @@ from tag2mask.core.ahead import ahead
 from tag2mask.core.progress import Counter
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.data.transforms import scaled
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import MapHead, merge_scales, pair_features
 from tag2mask.inference.settings import MapsSettings
@@ -42,12 +43,7 @@ class MapTask:
     write: Callable[[Sample, ActivationMaps, tuple[int, int]], None]
 
 
-def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Rounded (height, width) of an image at a scale, at least 1 x 1 (facts of the published systems: round(H s))."""
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def image_tensor(image: Image.Image, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def image_tensor(image: Image.Image, size: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """A normalised (3, H, W) tensor of an RGB image, resized (bicubic) to ``size`` = (H, W) before normalising."""
     height, width = size
     if image.size != (width, height):
@@ -90,7 +86,7 @@ def make_maps(
             return sample, dataset.image(sample).size[::-1], []
         image = dataset.image(sample)
         size = (image.height, image.width)
-        sizes = [scaled_size(*size, scale) for scale in settings.scales]
+        sizes = [scaled(*size, scale) for scale in settings.scales]
         return sample, size, [image_tensor(image, s, network.mean, network.std) for s in sizes]
 
     for prepared in ahead(prepare, samples):

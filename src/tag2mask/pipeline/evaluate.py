@@ -15,7 +15,7 @@ from tag2mask.evaluation.rows import MetricRow
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.context import Artefact
-from tag2mask.pipeline.keys import ContentHashes, SampleKeys
+from tag2mask.pipeline.keys import SampleKeys, keys_of
 from tag2mask.pipeline.measures import now
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RunFolder
@@ -41,7 +41,7 @@ def evaluate_run(
     folder = RunFolder.existing(run)
     plan = make_plan(folder.recipe())
     dataset = open_split(plan, split or plan.data.infer)
-    keys = SampleKeys(ContentHashes(folder.store.root / "hashes-0.json"))
+    keys = keys_of(folder.store.root)
     kinds = [Threshold(value, "fixed") for value in thresholds]
     rows: list[MetricRow] = []
     for stage in _chosen(plan, stages):

@@ -80,6 +80,11 @@ class SampleKeys:
         return value_hash(sorted(self.content(dataset, s) for s in (samples or dataset.samples)))
 
 
+def keys_of(store: Path, rank: int = 0) -> SampleKeys:
+    """Sample keys of a process, with what is remembered of file contents in that store."""
+    return SampleKeys(ContentHashes(store / f"hashes-{rank}.json"))
+
+
 def stage_key(
     *,
     kind: str,

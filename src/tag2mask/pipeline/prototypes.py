@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from tag2mask.core.errors import ConfigError, StageError, unknown
 from tag2mask.core.files import read_json
 from tag2mask.data.base import Dataset
 from tag2mask.pipeline.evaluate import finished, open_split
-from tag2mask.pipeline.keys import ContentHashes, SampleKeys
+from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RunFolder
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 PAGE = "prototypes.html"
 _PATCH = 0.3
 """Side of a gallery patch as a share of the image's longer side: wide enough to see what a cell lies on."""
+
+
+_OPEN = 128
+"""Images kept in memory while patches are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ def show_prototypes(run: Path, stage: str | None = None) -> Shown:
     folder = RunFolder.existing(run)
     plan = make_plan(folder.recipe())
     planned = _stage(plan, stage, run)
-    artefact = finished(folder, planned, SampleKeys(ContentHashes(folder.store.root / "hashes-0.json")))
+    artefact = finished(folder, planned, keys_of(folder.store.root))
     dataset = open_split(plan, getattr(planned.settings, "split", None) or plan.data.infer)
     found = load_prototypes(artefact.path / PROTOTYPES)
     patches = {(e["class"], e["name"]): e["patches"] for e in read_json(artefact.path / GALLERY)}
@@ -112,7 +117,7 @@ def drop_prototype(run: Path, cls: str, prototype: str, stage: str | None = None
         _, side, number = parse_drop(f"{cls} {prototype}")
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    artefact = finished(folder, planned, SampleKeys(ContentHashes(folder.store.root / "hashes-0.json")))
+    artefact = finished(folder, planned, keys_of(folder.store.root))
     drop_by_hand(load_prototypes(artefact.path / PROTOTYPES), classes.index(cls), side, number, cls)
     stages: dict[str, dict[str, Any]] = {name: dict(spec) for name, spec in recipe.stages.items()}
     for reader_stage in _readers(plan, planned):
@@ -138,15 +143,15 @@ def _readers(plan: Plan, planned: PlannedStage) -> list[PlannedStage]:
 
 
 class _Cutter:
-    """Cuts patches out of images around feature cells, each image opened once in a row."""
+    """Cuts patches out of images around feature cells; keeps the images used last open."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        self._samples = {s.id: s for s in dataset.samples}
+        samples = {s.id: s for s in dataset.samples}
+        self._image = lru_cache(_OPEN)(lambda sample_id: dataset.image(samples[sample_id]))
 
     def patch(self, place: Mapping[str, Any]) -> Image.Image:
         """The square around the place ``u``, ``v`` (shares of width and height) of image ``id``."""
-        image = self._dataset.image(self._samples[place["id"]])
+        image = self._image(place["id"])
         side = max(16, round(max(image.size) * _PATCH))
         left = round(place["u"] * image.width - side / 2)
         top = round(place["v"] * image.height - side / 2)

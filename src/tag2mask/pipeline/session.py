@@ -14,7 +14,7 @@ from tag2mask.core.ranks import rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import reader
 from tag2mask.methods.context import Artefact, StageContext
-from tag2mask.pipeline.keys import ContentHashes, SampleKeys, stage_key
+from tag2mask.pipeline.keys import keys_of, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.store import Manifest, exclusive, sweep
@@ -45,7 +45,7 @@ class Session:
         self.plan, self.folder, self.store = plan, folder, folder.store
         self.engine = plan.recipe.engine
         self.rank = rank()
-        self.keys = SampleKeys(ContentHashes(self.store.root / f"hashes-{self.rank}.json"))
+        self.keys = keys_of(self.store.root, self.rank)
         self.done: dict[str, Done] = {}
         self._splits: dict[str, Dataset | None] = {}
 

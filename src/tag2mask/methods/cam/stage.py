@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 
 from tag2mask.backbones.network import load_network
-from tag2mask.methods.cam.classifier import train_classifier
+from tag2mask.methods.cam.classifier import WEIGHTS, train_classifier
 from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.context import MapsProgram, StageContext
-
-WEIGHTS = "weights.safetensors"
 
 
 def train(context: StageContext) -> None:

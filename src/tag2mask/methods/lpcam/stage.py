@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from tag2mask.core.types import Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.runner import image_tensor
+from tag2mask.methods.cam.classifier import WEIGHTS
 from tag2mask.methods.context import Artefact, MapsProgram, StageContext
 from tag2mask.methods.lpcam.build import ClassPrototypes, Clustering, build_class
 from tag2mask.methods.lpcam.collect import collect
@@ -29,7 +31,6 @@ from tag2mask.training.device import resolve_device
 
 LOG = logging.getLogger("tag2mask")
 PROTOTYPES, GALLERY = "prototypes.safetensors", "gallery.json"
-_WEIGHTS = "weights.safetensors"
 
 
 def cluster(context: StageContext) -> None:
@@ -45,7 +46,7 @@ def cluster(context: StageContext) -> None:
         return
     settings: PrototypeSettings = context.settings
     dataset = context.split(settings.split or "@infer")
-    network, _ = load_network(context.reads["classifier"].path / _WEIGHTS)
+    network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
     device = resolve_device(context.engine)
     network = network.eval().to(device).to(memory_format=torch.channels_last)
     judge = Judge(network.class_weights().detach().float().cpu(), torch.tensor(network.trained), names=dataset.classes)
@@ -128,20 +129,21 @@ def _gallery(
 ) -> list[dict[str, object]]:
     """For each centre of each class the image positions most like it, as shares ``u``, ``v`` of width and height."""
     entries: list[dict[str, object]] = []
+    size = cache(lambda sample: dataset.image(sample).size)  # an image has many places; it is opened once
     for column, found in built.items():
         for side, patches in (("foreground", found.foreground_patches), ("context", found.context_patches)):
             for number, origins in enumerate(patches.origins.tolist()):
                 places = [
-                    {"id": chosen[column][image].id, **_place(dataset, chosen[column][image], stride, y, x)}
+                    {"id": chosen[column][image].id, **_place(size(chosen[column][image]), stride, y, x)}
                     for image, y, x in origins
                 ]
                 entries.append({"class": dataset.classes[column], "name": f"{side}:{number}", "patches": places})
     return entries
 
 
-def _place(dataset: Dataset, sample: Sample, stride: int, y: int, x: int) -> dict[str, float]:
-    """Middle of a feature cell, as shares of the image's width and height."""
-    width, height = dataset.image(sample).size
+def _place(size: tuple[int, int], stride: int, y: int, x: int) -> dict[str, float]:
+    """Middle of a feature cell, as shares of the image's (width, height)."""
+    width, height = size
     u, v = (x + 0.5) * stride / width, (y + 0.5) * stride / height
     return {"u": round(min(u, 1.0), 4), "v": round(min(v, 1.0), 4)}
 
@@ -152,7 +154,7 @@ def program(context: StageContext) -> MapsProgram:
     Raises:
         ConfigError: ``drop`` names a class or prototype that there is not.
     """
-    network, classes = load_network(context.reads["classifier"].path / _WEIGHTS)
+    network, classes = load_network(context.reads["classifier"].path / WEIGHTS)
     prototypes = load_prototypes(context.reads["prototypes"].path / PROTOTYPES)
     for text in context.settings.drop:
         name, side, number = parse_drop(text)
