@@ -21,6 +21,8 @@ from typing import Any
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 _KIB = 1024
+_PROBE = 32 << 20
+"""Bytes of a block that must show in the high-water mark before it is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,15 +115,12 @@ def peak_memory(run: Callable[[], object]) -> int:
     biggest last.
 
     Raises:
-        OSError: not on Linux, whose kernel alone lets a process reset its high-water mark.
+        OSError: this kernel keeps no high-water mark that a process can reset: not Linux, or a sandbox without it.
     """
     gc.collect()
-    if not Path("/proc/self/clear_refs").exists():
-        raise OSError("peak_memory needs Linux: /proc/self/clear_refs is absent here")
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
-    run()
-    return max(_status("VmHWM") - before, 0)
+    if _raised_by(lambda: bytearray(_PROBE)) < _PROBE // 2:
+        raise OSError("peak_memory needs a kernel whose VmHWM follows /proc/self/clear_refs; this one's does not")
+    return _raised_by(run)
 
 
 def write_rows(path: Path, rows: Sequence[Any]) -> None:
@@ -160,6 +159,16 @@ def torch_threads() -> int:
 
 def _cell(value: object) -> object:
     return f"{value:.4g}" if isinstance(value, float) else value
+
+
+def _raised_by(run: Callable[[], object]) -> int:
+    reset = Path("/proc/self/clear_refs")
+    if not reset.exists():
+        return 0
+    reset.write_text("5")
+    before = _status("VmRSS")
+    run()
+    return max(_status("VmHWM") - before, 0)
 
 
 def _status(key: str) -> int:
