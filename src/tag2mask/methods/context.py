@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import StageError
@@ -99,3 +102,22 @@ class MapsProgram:
 
     network: TagNet
     head: MapHead
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProgram:
+    """How one stage makes one file an image, from files rather than from shared features.
+
+    Attributes:
+        prepare: reads what one sample needs; called in threads of this process, ahead of the computing.
+        compute: from a list of what ``prepare`` gave to as many results, in order: `ActivationMaps` at stride 4 for
+            a stage of ``maps``, (H, W) uint8 labels for one of ``masks``. A result depends on its own input alone.
+        batch: images that ``compute`` takes together.
+        pooled: ``compute`` pickles (a module's function, or a `functools.partial` of one, with plain arguments), so
+            that on a CPU it may run in a pool of processes, each with one thread.
+    """
+
+    prepare: Callable[[Sample], Any]
+    compute: Callable[[Sequence[Any]], Sequence[ActivationMaps | NDArray[np.uint8]]]
+    batch: int = 1
+    pooled: bool = False

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import ConfigError, unknown
 
-Makes = Literal["weights", "prototypes", "maps", "metrics"]
+Makes = Literal["weights", "prototypes", "maps", "masks", "threshold", "metrics"]
 
 METHODS: list[str] = [
     "tag2mask.methods.cam.kinds",
@@ -26,16 +26,18 @@ class StageKind:
 
     Attributes:
         name: as recipes write it, such as ``cam``.
-        makes: what the artefact is. ``weights`` and ``prototypes`` are trained once; ``maps`` are made image by
-            image; ``metrics`` are rows of numbers.
+        makes: what the artefact is. ``weights`` and ``prototypes`` are trained once; ``maps`` and ``masks`` are made
+            image by image; a ``threshold`` is chosen on a few masks; ``metrics`` are rows of numbers.
         settings: schema of its settings.
         reads: role -> what the artefact in that role must be.
-        runner: ``module:function``. For ``maps`` it takes a `StageContext` and returns a `MapsProgram`; for all
-            others it takes a `StageContext`, writes into ``context.out`` and returns nothing.
+        may_read: roles that a recipe may leave out, in the same form.
+        runner: ``module:function``. For ``maps`` it takes a `StageContext` and returns a `MapsProgram` (methods that
+            share a network's forward passes) or an `ImageProgram`; for ``masks`` an `ImageProgram`; for all others it
+            takes a `StageContext`, writes into ``context.out`` and returns nothing.
         version: raised whenever the output changes for the same settings; part of the key.
         split: role of the split that it works on unless its settings name one.
         fingerprint: hash of weight files that the settings name, part of the key.
-        supervision: what it adds to the ledger.
+        supervision: what it adds to the ledger, or a function of its settings that says so.
     """
 
     name: str
@@ -46,7 +48,12 @@ class StageKind:
     version: int = 1
     split: Literal["train", "val", "infer"] = "infer"
     fingerprint: Callable[[Any], str] | None = None
-    supervision: frozenset[str] = field(default_factory=frozenset)
+    supervision: frozenset[str] | Callable[[Any], frozenset[str]] = frozenset()
+    may_read: Mapping[str, Makes] = field(default_factory=dict)
+
+    def adds(self, settings: Any) -> frozenset[str]:
+        """What a stage with these settings adds to the ledger."""
+        return self.supervision(settings) if callable(self.supervision) else self.supervision
 
     def load(self) -> Callable[[Any], Any]:
         """Import and return the runner."""

@@ -112,7 +112,7 @@ class Session:
         Raises:
             LedgerError: it trains, and the recipe does not allow some of it.
         """
-        seen = set(stage.kind.supervision).union(*(self.done[s].manifest.ledger for s in stage.reads.values()))
+        seen = set(stage.kind.adds(stage.settings)).union(*(self.done[s].manifest.ledger for s in stage.reads.values()))
         if stage.kind.makes in {"weights", "prototypes"}:
             ledger.check(seen, self.plan.recipe.allow_supervision, stage.name)
         return tuple(sorted(seen))
