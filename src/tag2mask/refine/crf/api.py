@@ -1,0 +1,236 @@
+"""Dense CRF as a library call: many problems on one image, or on several images at once, share their lattices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.refine.crf.kernel import Kernel, bilateral_kernel, gaussian_kernel
+from tag2mask.refine.crf.presets import CRFPreset, find_preset
+from tag2mask.refine.crf.unary import check_labels, unary_from_labels, unary_from_scores
+
+Array = Tensor | NDArray[Any]
+_CHANNELS = 32
+"""Labels times problems that are filtered together; more are taken in turn, which bounds the memory."""
+
+
+class DenseCRF:
+    """Mean-field inference in a fully connected CRF with the image's colours (Krähenbühl and Koltun 2011, 2013).
+
+    Energy and semantics are those of the reference: a Gaussian kernel over positions and a bilateral one over
+    positions and colours, symmetrically normalised, with Potts weights; a pixel's message to itself is kept. The
+    lattices are built once, here, and serve every problem on the image.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, array or tensor; the work is done on its device unless ``device`` is given.
+        preset: a name in `PRESETS`, or parameters of one's own.
+        device: where to work, such as ``cuda``.
+
+    Raises:
+        ConfigError: an unknown preset.
+        DataError: the image has another shape or type.
+
+    Example:
+        >>> import numpy as np
+        >>> crf = DenseCRF(np.zeros((4, 5, 3), np.uint8))
+        >>> crf.refine_labels(np.eye(4, 5, dtype=int), n_labels=2).unique().tolist()
+        [0]
+    """
+
+    def __init__(
+        self, image: Array, preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
+    ) -> None:
+        self._field = _MeanField([image], find_preset(preset), device)
+
+    @classmethod
+    def batch(
+        cls, images: Sequence[Array], preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
+    ) -> DenseCRFBatch:
+        """The same for several images of any sizes at once, each as if it were alone; fills a GPU."""
+        return DenseCRFBatch(images, preset, device=device)
+
+    @torch.no_grad()
+    def refine(self, probabilities: Array, iterations: int | None = None) -> Tensor:
+        """Marginals after mean field from probabilities.
+
+        Args:
+            probabilities: (..., L, H, W), background among the L labels. Scores that do not sum to 1 are accepted, as
+                in the reference; below 1e-5 they count as 1e-5.
+            iterations: of mean field, 0 or more; None for the preset's (10; ``edam`` 3).
+
+        Returns:
+            (..., L, H, W) float32 on the CRF's device, summing to 1 over the labels.
+
+        Raises:
+            ConfigError: ``iterations`` is negative.
+            DataError: another shape, a NaN or a negative number.
+        """
+        return self._field.refine([probabilities], iterations)[0]
+
+    @torch.no_grad()
+    def refine_labels(
+        self, labels: Array, n_labels: int, gt_prob: float = 0.7, iterations: int | None = None
+    ) -> Tensor:
+        """Labels after mean field from hard labels.
+
+        Args:
+            labels: (..., H, W) whole numbers from 0 to ``n_labels`` - 1; 255 where unsure, all labels alike.
+            n_labels: L, background included. With 1 there is nothing to decide: all 0.
+            gt_prob: probability that a label is right; the others share the rest.
+            iterations: as in `refine`.
+
+        Returns:
+            (..., H, W) int64 on the CRF's device, the label of largest marginal; the lowest of equal ones.
+
+        Raises:
+            ConfigError: ``n_labels``, ``gt_prob`` or ``iterations`` is out of range.
+            DataError: another shape or another label.
+        """
+        return self._field.refine_labels([labels], [n_labels], gt_prob, iterations)[0]
+
+
+class DenseCRFBatch:
+    """Dense CRFs of several images, computed together; see `DenseCRF`.
+
+    Args:
+        images: (H, W, 3) uint8 each, at least one.
+        preset: of all of them.
+        device: where to work; None for that of the first image.
+
+    Raises:
+        ConfigError: an unknown preset.
+        DataError: no image, or one of another shape or type.
+    """
+
+    def __init__(
+        self, images: Sequence[Array], preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
+    ) -> None:
+        self._field = _MeanField(images, find_preset(preset), device)
+
+    @torch.no_grad()
+    def refine(self, probabilities: Sequence[Array], iterations: int | None = None) -> list[Tensor]:
+        """As `DenseCRF.refine`, one (..., L, H, W) for each image; L and the leading sides may differ."""
+        return self._field.refine(probabilities, iterations)
+
+    @torch.no_grad()
+    def refine_labels(
+        self, labels: Sequence[Array], n_labels: Sequence[int], gt_prob: float = 0.7, iterations: int | None = None
+    ) -> list[Tensor]:
+        """As `DenseCRF.refine_labels`, one (..., H, W) and one L for each image."""
+        return self._field.refine_labels(labels, n_labels, gt_prob, iterations)
+
+
+class _MeanField:
+    """The kernels of some images, and the inference; see the public classes."""
+
+    def __init__(self, images: Sequence[Array], preset: CRFPreset, device: torch.device | str | None) -> None:
+        if not len(images):
+            raise DataError("a dense CRF needs at least one image, none was given")
+        self.preset = preset
+        tensors = [_image(image) for image in images]
+        self.device = tensors[0].device if device is None else torch.device(device)
+        self.sizes = [(int(t.shape[0]), int(t.shape[1])) for t in tensors]
+        with torch.no_grad():
+            self._kernels = _kernels([t.to(self.device) for t in tensors], self.sizes, preset)
+
+    def refine(self, probabilities: Sequence[Array], iterations: int | None) -> list[Tensor]:
+        steps, inputs = self._steps(iterations), self._inputs(probabilities, "probabilities")
+        unaries = [unary_from_scores(p, size) for p, size in zip(inputs, self.sizes, strict=True)]
+        found = self._infer(unaries, steps, lambda q: q)
+        return [q.reshape(p.shape) for q, p in zip(found, inputs, strict=True)]
+
+    def refine_labels(
+        self, labels: Sequence[Array], n_labels: Sequence[int], gt_prob: float, iterations: int | None
+    ) -> list[Tensor]:
+        steps, inputs = self._steps(iterations), self._inputs(labels, "labels")
+        if len(n_labels) != len(inputs):
+            raise DataError(f"n_labels holds {len(n_labels)} numbers for {len(inputs)} images: expected one for each")
+        unaries = []
+        for one, size, n in zip(inputs, self.sizes, n_labels, strict=True):
+            if n == 1:
+                unaries.append(torch.zeros_like(check_labels(one, size, 1), dtype=torch.float32)[:, None])
+            else:
+                unaries.append(unary_from_labels(one, size, n, gt_prob))
+        found = self._infer(unaries, steps, lambda q: q.argmax(1))
+        return [q.reshape(one.shape) for q, one in zip(found, inputs, strict=True)]
+
+    def _steps(self, iterations: int | None) -> int:
+        steps = self.preset.iterations if iterations is None else iterations
+        if steps < 0:
+            raise ConfigError(f"iterations = {steps}: expected 0 or more")
+        return steps
+
+    def _inputs(self, values: Sequence[Array], name: str) -> list[Tensor]:
+        if len(values) != len(self.sizes):
+            raise DataError(f"{name} of {len(values)} images for {len(self.sizes)} images: expected one for each")
+        return [torch.as_tensor(v, device=self.device) for v in values]
+
+    def _infer(self, unaries: Sequence[Tensor], steps: int, finish: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """Mean field from energies (P, L, H, W) of each image; ``finish`` is applied to marginals of that shape."""
+        n_problems, n_labels = (max(u.shape[k] for u in unaries) for k in (0, 1))
+        if n_labels == 1:
+            return [finish(torch.ones_like(u)) for u in unaries]
+        together = max(1, _CHANNELS // n_labels)
+        parts: list[list[Tensor]] = [[] for _ in unaries]
+        for first in range(0, n_problems, together):
+            chosen = [u[first : first + together] for u in unaries]
+            count = max(len(u) for u in chosen)
+            energy = torch.cat([_pixels_first(u, count, n_labels) for u in chosen])
+            for part, q, u in zip(parts, self._mean_field(energy, n_labels, steps), chosen, strict=True):
+                part.append(finish(q[: len(u), : u.shape[1]]))
+        return [torch.cat(part) for part in parts]
+
+    def _mean_field(self, energy: Tensor, n_labels: int, steps: int) -> list[Tensor]:
+        """Q = softmax(-U), then ``steps`` times Q = softmax(-U + sum of the kernels' messages), all pixels at once.
+
+        Args:
+            energy: (N, P L), the pixels of all images one after another.
+            n_labels: L.
+            steps: 0 or more.
+
+        Returns:
+            For each image marginals (P, L, H, W).
+        """
+        q = _softmax(-energy, n_labels)
+        for _ in range(steps):
+            total = -energy
+            for kernel in self._kernels:
+                total += kernel.message(q)
+            q = _softmax(total, n_labels)
+        parts = torch.split(q, [h * w for h, w in self.sizes])
+        return [p.t().reshape(-1, n_labels, *size) for p, size in zip(parts, self.sizes, strict=True)]
+
+
+def _kernels(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], preset: CRFPreset) -> list[Kernel]:
+    """Gaussian first: the messages are added in this order."""
+    return [gaussian_kernel(tuple(sizes), preset, images[0].device), bilateral_kernel(images, preset)]
+
+
+def _image(image: Array) -> Tensor:
+    tensor = torch.as_tensor(image)
+    if tensor.ndim != 3 or tensor.shape[-1] != 3 or not tensor.numel() or tensor.dtype != torch.uint8:
+        raise DataError(
+            f"image of shape {tuple(tensor.shape)} and type {tensor.dtype}: expected (H, W, 3) uint8, the RGB photo"
+        )
+    return tensor
+
+
+def _pixels_first(unary: Tensor, count: int, n_labels: int) -> Tensor:
+    """(P, L, H, W) to (H W, count n_labels): labels that an image lacks cost infinitely much."""
+    problems, labels = unary.shape[:2]
+    full = unary
+    if (problems, labels) != (count, n_labels):
+        full = unary.new_zeros(count, n_labels, *unary.shape[2:])
+        full[:, labels:] = torch.inf
+        full[:problems, :labels] = unary
+    return full.reshape(count * n_labels, -1).t().contiguous()
+
+
+def _softmax(values: Tensor, n_labels: int) -> Tensor:
+    """Over each problem's labels: (N, P L)."""
+    return values.view(-1, n_labels).softmax(1).view(values.shape)
