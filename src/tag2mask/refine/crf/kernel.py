@@ -20,44 +20,51 @@ class Kernel:
     """compat D^-1/2 K D^-1/2, D the row sums of K as the lattice computes them.
 
     Args:
-        lattice: K.
+        lattice: K; its weights take the factors up.
         compat: weight.
+
+    Attributes:
+        spread: the first half of the product, to the lattice points; see `Lattice.spread`.
+        collect: the second half, added to a sum over the pixels; see `Lattice.collect`.
     """
 
     def __init__(self, lattice: Lattice, compat: float) -> None:
-        self._lattice = lattice
         ones = torch.ones(len(lattice.corners), 1, device=lattice.weights.device)
-        norm = lattice.filter(ones).double().add_(_TINY).rsqrt_().float()
-        self._splat = lattice.pixel_weights * norm[:, 0].index_select(0, lattice.pixels)
-        self._slice = lattice.weights * (norm * (compat * lattice.scale))
-
-    def message(self, marginals: Tensor) -> Tensor:
-        """What the pixels tell each other: (N, C) float32 to (N, C)."""
-        return self._lattice.filter(marginals, self._splat, self._slice)
+        norm = lattice.filter(ones)[:, 0].double().add_(_TINY).rsqrt_().float()
+        lattice.scale(norm, norm * (compat * lattice.alpha))
+        self.spread, self.collect = lattice.spread, lattice.collect
 
 
 @lru_cache(maxsize=8)
 def gaussian_kernel(sizes: tuple[Size, ...], preset: CRFPreset, device: torch.device) -> Kernel:
     """The kernel over positions; the same for every image of a size, so it is kept."""
-    features = torch.cat([_positions(*size, preset.gaussian_sxy, device) for size in sizes], 1)
-    return Kernel(build_lattice(features, _image_of(sizes, device)), preset.gaussian_compat)
+    lattice = build_lattice(_features(sizes, preset.gaussian_sxy, device), _image_of(sizes, device))
+    return Kernel(lattice, preset.gaussian_compat)
 
 
 def bilateral_kernel(images: Sequence[Tensor], preset: CRFPreset) -> Kernel:
     """The kernel over positions and colours of (H, W, 3) uint8 images."""
     sizes = [(int(image.shape[0]), int(image.shape[1])) for image in images]
     device = images[0].device
-    positions = [_positions(*size, preset.bilateral_sxy, device) for size in sizes]
-    colours = [image.reshape(-1, 3).t().float() / preset.bilateral_srgb for image in images]
-    features = torch.cat([torch.cat(p) for p in zip(positions, colours, strict=True)], 1)
-    return Kernel(build_lattice(features, _image_of(sizes, device)), preset.bilateral_compat)
+    features = [_features(sizes, preset.bilateral_sxy, device, images, preset.bilateral_srgb)]
+    lattice = build_lattice(features.pop(), _image_of(sizes, device))  # popped, so that it can be freed on the way
+    return Kernel(lattice, preset.bilateral_compat)
 
 
-def _positions(height: int, width: int, sxy: float, device: torch.device) -> Tensor:
-    """(2, H W): column, then row, of each pixel in raster order, in standard deviations."""
-    y = torch.arange(height, dtype=torch.float32, device=device) / sxy
-    x = torch.arange(width, dtype=torch.float32, device=device) / sxy
-    return torch.stack([x.repeat(height), y.repeat_interleave(width)])
+def _features(
+    sizes: Sequence[Size], sxy: float, device: torch.device, images: Sequence[Tensor] = (), srgb: float = 1.0
+) -> Tensor:
+    """Column, row, and R, G, B where images are given, of each pixel in raster order: (2 or 5, N) float32."""
+    features = torch.empty(5 if images else 2, sum(h * w for h, w in sizes), device=device)
+    start = 0
+    for number, (height, width) in enumerate(sizes):
+        own = features[:, start : start + height * width].view(-1, height, width)
+        own[0] = torch.arange(width, dtype=torch.float32, device=device) / sxy
+        own[1] = (torch.arange(height, dtype=torch.float32, device=device) / sxy)[:, None]
+        if images:
+            torch.div(images[number].permute(2, 0, 1), srgb, out=own[2:])
+        start += height * width
+    return features
 
 
 def _image_of(sizes: Sequence[Size], device: torch.device) -> Tensor | None:

@@ -8,6 +8,10 @@ No hash table is needed. A corner has a remainder r from 0 to d, and each pixel 
 of all pixels are d + 1 rows of integer keys: a row is sorted, equal corners lie side by side, and a neighbour is found
 by adding a constant to the key. The three steps of the filter are sums of weighted table rows over bags of indices,
 one fused operation each on every device, whose order of summation is fixed.
+
+The reference works in blocks of four pixels and fills the last block with pixels of zero features, whose empty corners
+then pass values on. That is left out here: where the number of pixels is no multiple of four, marginals of pixels like
+a black one in the first corner differ in the fourth digit.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ from tag2mask.core.errors import DataError
 
 _BITS = 62
 """Bits of an integer key that may be used: those of an int64 without its sign, and one to spare."""
+_BLOCK = 1 << 16
+"""Pixels taken at a time where all at once would only cost memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +38,12 @@ class Lattice:
     Attributes:
         size: M, lattice points touched; tables of values have one more row, of zeros.
         corners: (N, d + 1) int32, the lattice points around each pixel.
-        weights: (N, d + 1) float32, their barycentric weights; each row sums to 1.
+        weights: (N, d + 1) float32, their barycentric weights, each row summing to 1, until `scale` changes them.
         pixels: ((d + 1) N,) int32, the pixels of the first lattice point, of the second, and so on, ascending in each.
         pixel_weights: ((d + 1) N,) float32, their weights.
         starts: (M + 2,) int32, where the pixels of each point begin in ``pixels``; the last two are its length.
-        neighbours: (d + 1, M + 1, 3) int32, each point and its two neighbours along each axis, M where absent.
-        blur_weights: (M + 1, 3) float32, the blur's 1, 1/2, 1/2.
+        neighbours: (d + 1, M + 1, 2) int32, the two neighbours of each point along each axis, M where absent.
+        halves: (M + 1, 2) float32, their weight in the blur.
     """
 
     size: int
@@ -47,28 +53,45 @@ class Lattice:
     pixel_weights: Tensor
     starts: Tensor
     neighbours: Tensor
-    blur_weights: Tensor
+    halves: Tensor
 
     @property
-    def scale(self) -> float:
-        """Alpha = 1 / (1 + 2^-d), which brings the peak of the blur back to 1."""
+    def alpha(self) -> float:
+        """1 / (1 + 2^-d), which brings the peak of the blur back to 1."""
         return 1 / (1 + 2.0 ** (1 - len(self.neighbours)))
 
-    def filter(self, values: Tensor, splat: Tensor | None = None, slice_: Tensor | None = None) -> Tensor:
+    def filter(self, values: Tensor) -> Tensor:
         """K values, K the lattice's own approximation of the kernel exp(-|f_i - f_j|^2 / 2), the pixel itself included.
 
         Args:
             values: (N, C) float32.
-            splat: in place of ``pixel_weights``, to carry a factor of each pixel; same shape.
-            slice_: in place of alpha ``weights``, likewise; same shape.
 
         Returns:
             (N, C) float32, not normalised.
         """
-        table = _bags(self.pixels, values, self.pixel_weights if splat is None else splat, self.starts)
+        total = torch.zeros_like(values)
+        self.collect(self.spread(values), total)
+        return total.mul_(self.alpha)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Splat and blur: (N, C) float32 of the pixels to (M + 1, C) of the lattice points."""
+        table = _bags(self.pixels, values, self.pixel_weights, self.starts)
         for axis in self.neighbours:
-            table = _bags(axis, table, self.blur_weights)
-        return _bags(self.corners, table, self.weights * self.scale if slice_ is None else slice_)
+            table = _bags(axis, table, self.halves).add_(table)
+        return table
+
+    def collect(self, table: Tensor, total: Tensor) -> None:
+        """Slice, without alpha: adds to ``total``, (N, C), what each pixel takes from a table, (M + 1, C)."""
+        blocks = (torch.split(t, _BLOCK) for t in (self.corners, self.weights, total))
+        for corners, weights, part in zip(*blocks, strict=True):
+            part += _bags(corners, table, weights)
+
+    def scale(self, splat: Tensor, slice_: Tensor) -> None:
+        """Give each pixel a factor on what it spreads and one on what it takes back, both (N,) float32, in place."""
+        self.weights.mul_(slice_[:, None])
+        blocks = (torch.split(t, _BLOCK) for t in (self.pixels, self.pixel_weights))
+        for pixels, weights in zip(*blocks, strict=True):
+            weights *= splat[pixels]
 
 
 def build_lattice(features: Tensor, image_of: Tensor | None = None) -> Lattice:
@@ -83,28 +106,47 @@ def build_lattice(features: Tensor, image_of: Tensor | None = None) -> Lattice:
     Raises:
         DataError: the features span more than integer keys can tell apart.
     """
-    base, rank, weights = _simplex(_elevate(features))
-    keys, strides, span = _keys(base, rank, image_of)
-    del base, rank
-    keys, pixels = _sorted(keys, span)
-    fresh = torch.ones_like(keys, dtype=torch.bool)
-    torch.ne(keys[:, 1:], keys[:, :-1], out=fresh[:, 1:])
-    flat = fresh.view(-1)
-    firsts = flat.nonzero()[:, 0]
-    points = flat.cumsum(0, dtype=torch.int32).sub_(1).view_as(keys)
-    corners = torch.empty_like(points).scatter_(1, pixels, points)
-    size, n = len(firsts), keys.shape[1]
-    remainder = firsts // n
-    neighbours = _neighbours(keys.view(-1)[firsts] + remainder * span, remainder, strides, span)
+    device = features.device
+    n_corners, n = len(features) + 1, features.shape[1]
+    base = torch.empty(n_corners - 1, n, dtype=torch.int32, device=device)
+    order = torch.empty(n_corners, n, dtype=torch.int8, device=device)
+    weights = torch.empty(n, n_corners, device=device)
+    for start in range(0, n, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        base[:, part], order[:, part], weights[part] = _simplex(_elevate(features[:, part]))
+    del features
+    keys, strides, span = _first_keys(base, image_of)
+    del base
+    places = torch.tensor(strides, device=device)
+    corners = torch.empty(n, n_corners, dtype=torch.int32, device=device)
+    pixels = torch.empty(n_corners, n, dtype=torch.int32, device=device)
+    pixel_weights = torch.empty(n_corners, n, device=device)
+    points: list[Tensor] = []
+    starts: list[Tensor] = []
+    for r in range(n_corners):
+        if r:  # one coordinate falls by d + 1, that of the lowest residual first
+            keys -= places[order[n_corners - r].long()]
+        ascending, pixel = _sorted(keys, span)
+        fresh = torch.ones_like(ascending, dtype=torch.bool)
+        torch.ne(ascending[1:], ascending[:-1], out=fresh[1:])
+        firsts = fresh.nonzero()[:, 0]
+        known = sum(map(len, points))
+        corners[:, r].scatter_(0, pixel, fresh.cumsum(0, dtype=torch.int32).add_(known - 1))
+        pixels[r] = pixel
+        torch.take(weights[:, r], pixel, out=pixel_weights[r])
+        points.append(ascending[firsts] + r * span)
+        starts.append(firsts.int().add_(r * n))
+    counts = [len(p) for p in points]
+    size = sum(counts)
     return Lattice(
         size=size,
-        corners=corners.t().contiguous(),
-        weights=weights.t().contiguous(),
-        pixels=pixels.view(-1).int(),
-        pixel_weights=weights.gather(1, pixels).view(-1),
-        starts=F.pad(firsts, (0, 2), value=keys.numel()).int(),
-        neighbours=neighbours,
-        blur_weights=torch.tensor([1.0, 0.5, 0.5], device=features.device).repeat(size + 1, 1),
+        corners=corners,
+        weights=weights,
+        pixels=pixels.view(-1),
+        pixel_weights=pixel_weights.view(-1),
+        starts=F.pad(torch.cat(starts), (0, 2), value=n_corners * n),
+        neighbours=_neighbours(torch.cat(points), size - counts[-1], strides, span),
+        halves=torch.full((size + 1, 2), 0.5, device=device),
     )
 
 
@@ -120,8 +162,9 @@ def _elevate(features: Tensor) -> Tensor:
     d = len(features)
     elevated = features.new_empty(d + 1, features.shape[1])
     total = torch.zeros_like(features[0])
+    deviation = float(np.float32(np.sqrt(2 / 3) * (d + 1)))  # rounded here too, or other lattice points are touched
     for k in range(d, 0, -1):
-        scaled = features[k - 1] * float(np.float32(np.sqrt(2 / 3) * (d + 1) / np.sqrt(k * (k + 1))))
+        scaled = features[k - 1] * float(np.float32(deviation / np.sqrt(k * (k + 1))))
         torch.sub(total, scaled * k, out=elevated[k])
         total += scaled
     elevated[0] = total
@@ -132,43 +175,46 @@ def _simplex(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The simplex around each point.
 
     Returns:
-        Coordinates of its corner of remainder 0 divided by d + 1, (d + 1, N) int32; the rank of each coordinate's
-        residual, largest first, (d + 1, N) int64; the barycentric weights of the corners by remainder, (d + 1, N).
+        The first d coordinates of its corner of remainder 0 divided by d + 1, (d, N) float32, whole numbers; the
+        coordinates by residual, largest first, (d + 1, N) int8; the weights of the corners by remainder, (N, d + 1).
     """
-    n_corners = len(elevated)
+    n_corners, n = elevated.shape
     d = n_corners - 1
     base = (elevated * float(np.float32(1) / np.float32(n_corners))).round_()  # half to even
-    residual = elevated - base * n_corners
-    rank = base.sum(0).to(torch.int8 if n_corners < 64 else torch.int32).expand(n_corners, -1).clone()
+    residual = torch.addcmul(elevated, base, torch.tensor(-float(n_corners), device=base.device))
+    rank = base.sum(0).to(torch.int8).expand(n_corners, -1).clone()
     for i in range(n_corners):
         for j in range(i + 1, n_corners):
             smaller = residual[i] < residual[j]
             rank[i] += smaller
             rank[j] += ~smaller
-    wrap = (rank < 0).to(rank.dtype) - (rank > d).to(rank.dtype)
+    wrap = (rank < 0).to(torch.int8).sub_((rank > d).to(torch.int8))
     base += wrap
-    rank += n_corners * wrap
-    order = rank.long()
-    y = (elevated - base * n_corners).div_(n_corners)
-    y = torch.empty_like(y).scatter_(0, order, y)  # by rank
-    weights = torch.empty_like(y)
-    torch.sub(y[d], y[0] - 1, out=weights[0])
-    torch.sub(y.flip(0)[1:], y.flip(0)[:-1], out=weights[1:])
-    return base.int(), order, weights
+    rank += wrap.mul_(n_corners)
+    order, y = torch.empty_like(rank), torch.empty_like(residual)
+    for j in range(n_corners):
+        place = rank[j].long()[None]
+        order.scatter_(0, place, j)
+        y.scatter_(0, place, (elevated[j] - base[j] * n_corners).div_(n_corners)[None])
+    weights = elevated.new_empty(n, n_corners)
+    torch.sub(y[d], y[0] - 1, out=weights[:, 0])
+    for p in range(1, n_corners):
+        torch.sub(y[d - p], y[d - p + 1], out=weights[:, p])
+    return base[:d], order, weights
 
 
-def _keys(base: Tensor, rank: Tensor, image_of: Tensor | None) -> tuple[Tensor, list[int], int]:
-    """One integer for each corner, equal for equal corners of one remainder.
+def _first_keys(base: Tensor, image_of: Tensor | None) -> tuple[Tensor, list[int], int]:
+    """One integer for each pixel's corner of remainder 0, equal for equal corners.
 
     With u = (coordinate - r) / (d + 1), a whole number, a corner of remainder r is known by its first d values of u;
     the key writes them as digits. From one remainder to the next a single u falls by one.
 
     Returns:
-        Keys (d + 1, N) int64, one row for each remainder; the digits' place values, and 0 for the last coordinate; a
-        number above every key and every neighbour's key.
+        Keys (N,) int64; the digits' place values, and 0 for the last coordinate; a number above every key of every
+        remainder and of every neighbour.
     """
-    d = len(base) - 1
-    bounds = [(int(row.min()) - 2, int(row.max()) + 2) for row in base[:d]]  # a corner and its neighbours reach so far
+    d = len(base)
+    bounds = [(int(row.min()) - 2, int(row.max()) + 2) for row in base]  # a corner and its neighbours reach so far
     strides, span = [0] * (d + 1), 1
     for j in reversed(range(d)):
         strides[j] = span
@@ -179,28 +225,24 @@ def _keys(base: Tensor, rank: Tensor, image_of: Tensor | None) -> tuple[Tensor, 
             f"the image's features span {span:.1e} lattice cells, more than a 64-bit key can tell apart: the standard "
             f"deviations of the kernel are far too small for an image of this size"
         )
-    places = torch.tensor(strides, device=base.device)
-    keys = torch.empty_like(rank).scatter_(0, rank, places[:, None].expand_as(rank)).flip(0).neg_()
-    first = torch.zeros_like(keys[0]) if image_of is None else image_of * span
+    keys = torch.zeros_like(base[0], dtype=torch.int64) if image_of is None else image_of * span
     for j in range(d):
-        first += (base[j] - bounds[j][0]) * places[j]
-    keys = torch.cat([first[None], keys[:-1]]).cumsum(0)
+        keys.add_((base[j] - bounds[j][0]).long(), alpha=strides[j])
     return keys, strides, span * n_images
 
 
 def _sorted(keys: Tensor, span: int) -> tuple[Tensor, Tensor]:
-    """Each row ascending, equal keys by pixel, and the pixel of each: both (d + 1, N) int64."""
-    n = keys.shape[1]
-    bits = max(1, (n - 1).bit_length())
+    """Keys in ascending order, equal ones by pixel, and the pixel of each: both (N,) int64."""
+    bits = max(1, (len(keys) - 1).bit_length())
     if keys.device.type != "cpu" or span.bit_length() + bits > _BITS:
-        found = torch.sort(keys, dim=1, stable=True)
+        found = torch.sort(keys, stable=True)
         return found.values, found.indices
-    packed = (keys << bits).add_(torch.arange(n))  # numpy sorts plain int64 in vector registers, ten times as fast
-    packed.numpy().sort(axis=1)
+    packed = (keys << bits).add_(torch.arange(len(keys)))
+    packed.numpy().sort()  # numpy sorts plain int64 in vector registers, ten times as fast as torch
     return packed >> bits, packed & ((1 << bits) - 1)
 
 
-def _neighbours(full: Tensor, remainder: Tensor, strides: list[int], span: int) -> Tensor:
+def _neighbours(full: Tensor, last: int, strides: list[int], span: int) -> Tensor:
     """Neighbours of each point along each axis.
 
     Along axis j every coordinate grows by 1 but the j-th, which falls by d: the remainder grows by 1, and u_j falls by
@@ -208,22 +250,27 @@ def _neighbours(full: Tensor, remainder: Tensor, strides: list[int], span: int) 
 
     Args:
         full: (M,) int64, ascending: remainder * span + key.
-        remainder: (M,) int64.
+        last: points below remainder d.
         strides: place value of each u.
         span: above every key.
 
     Returns:
-        (d + 1, M + 1, 3) int32, M where there is none.
+        (d + 1, M + 1, 2) int32, M where there is none.
     """
     size, d = len(full), len(strides) - 1
-    last = int(torch.searchsorted(remainder, d))  # points of the last remainder: their next ones come first
-    found = torch.full((d + 1, size + 1, 3), size, dtype=torch.int32, device=full.device)
-    found[:, :, 0] = torch.arange(size + 1, device=full.device)
-    for j in range(d + 1):
+    found = torch.full((d + 1, size + 1, 2), size, dtype=torch.int32, device=full.device)
+    for j in range(d + 1):  # the last remainder in front: its next points come first, so that all are ascending
         wanted = torch.cat([full[last:] + (sum(strides) - strides[j] - d * span), full[:last] + (span - strides[j])])
-        place = torch.searchsorted(full, wanted).clamp_(max=size - 1)
+        place = _place(full, wanted).clamp_(max=size - 1)
         hits = (full[place] == wanted).nonzero()[:, 0]
         source, target = (hits + last) % size, place[hits]
-        found[j, source, 1] = target.int()
-        found[j, target, 2] = source.int()
+        found[j, source, 0] = target.int()
+        found[j, target, 1] = source.int()
     return found
+
+
+def _place(ascending: Tensor, wanted: Tensor) -> Tensor:
+    """The index of the first entry not below each wanted number."""
+    if ascending.device.type != "cpu":
+        return torch.searchsorted(ascending, wanted)
+    return torch.from_numpy(np.searchsorted(ascending.numpy(), wanted.numpy()))  # faster for wanted in runs

@@ -62,7 +62,7 @@ def unary_from_labels(labels: Tensor, size: tuple[int, int], n_labels: int, gt_p
     table = torch.full((n_labels + 1, n_labels), -math.log((1 - gt_prob) / (n_labels - 1)), device=values.device)
     table.fill_diagonal_(-math.log(gt_prob))
     table[n_labels] = math.log(n_labels)
-    return table[torch.where(values == IGNORE, n_labels, values)].movedim(-1, 1).contiguous()
+    return table[torch.where(values == IGNORE, n_labels, values)].movedim(-1, 1)
 
 
 def check_labels(labels: Tensor, size: tuple[int, int], n_labels: int) -> Tensor:
