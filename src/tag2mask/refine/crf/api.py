@@ -172,20 +172,27 @@ class _MeanField:
             raise DataError(f"{name} of {len(values)} images for {len(self.sizes)} images: expected one for each")
         return [torch.as_tensor(v, device=self.device) for v in values]
 
-    def _infer(self, unaries: Sequence[Tensor], steps: int, finish: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """Mean field from energies (P, L, H, W) of each image; ``finish`` is applied to marginals of that shape."""
-        n_problems, n_labels = (max(u.shape[k] for u in unaries) for k in (0, 1))
+    def _infer(self, unaries: list[Tensor], steps: int, finish: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """Mean field from energies (P, L, H, W) of each image; ``finish`` is applied to marginals of that shape.
+
+        The list is emptied on the way: energies are not held twice.
+        """
+        shapes = [u.shape for u in unaries]
+        n_problems, n_labels = (max(shape[k] for shape in shapes) for k in (0, 1))
         if n_labels == 1 or not n_problems:
             return [finish(torch.ones_like(u)) for u in unaries]
         together = max(1, _CHANNELS // n_labels)
         parts: list[list[Tensor]] = [[] for _ in unaries]
         for first in range(0, n_problems, together):
-            chosen = [u[first : first + together] for u in unaries]
-            count = max(len(u) for u in chosen)
-            energy = torch.cat([_pixels_first(u, count, n_labels) for u in chosen])
-            for part, q, u in zip(parts, self._mean_field(energy, n_labels, steps), chosen, strict=True):
-                part.append(finish(q[: len(u), : u.shape[1]]))
-        return [torch.cat(part) for part in parts]
+            counts = [max(0, min(together, shape[0] - first)) for shape in shapes]
+            rows = [_pixels_first(u[first : first + together], max(counts), n_labels) for u in unaries]
+            if first + together >= n_problems:
+                unaries.clear()
+            energy = torch.cat(rows) if len(rows) > 1 else rows.pop()
+            found = self._mean_field(energy, n_labels, steps)
+            for part, q, count, shape in zip(parts, found, counts, shapes, strict=True):
+                part.append(finish(q[:count, : shape[1]]))
+        return [torch.cat(part) if len(part) > 1 else part[0] for part in parts]
 
     def _mean_field(self, energy: Tensor, n_labels: int, steps: int) -> list[Tensor]:
         """Q = softmax(-U), then ``steps`` times Q = softmax(-U + sum of the kernels' messages), all pixels at once.
@@ -210,8 +217,9 @@ class _MeanField:
 
 
 def _kernels(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], preset: CRFPreset) -> list[Kernel]:
-    """Gaussian first: the messages are added in this order."""
-    return [gaussian_kernel(tuple(sizes), preset, images[0].device), bilateral_kernel(images, preset)]
+    """The larger is built first, so that the other fits into memory that it left; the smaller is added first."""
+    bilateral = bilateral_kernel(images, preset)
+    return [gaussian_kernel(tuple(sizes), preset, images[0].device), bilateral]
 
 
 def _image(image: Array) -> Tensor:

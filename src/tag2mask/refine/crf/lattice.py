@@ -43,7 +43,6 @@ class Lattice:
         pixel_weights: ((d + 1) N,) float32, their weights.
         starts: (M + 2,) int32, where the pixels of each point begin in ``pixels``; the last two are its length.
         neighbours: (d + 1, M + 1, 2) int32, the two neighbours of each point along each axis, M where absent.
-        halves: (M + 1, 2) float32, their weight in the blur.
     """
 
     size: int
@@ -53,7 +52,6 @@ class Lattice:
     pixel_weights: Tensor
     starts: Tensor
     neighbours: Tensor
-    halves: Tensor
 
     @property
     def alpha(self) -> float:
@@ -77,7 +75,7 @@ class Lattice:
         """Splat and blur: (N, C) float32 of the pixels to (M + 1, C) of the lattice points."""
         table = _bags(self.pixels, values, self.pixel_weights, self.starts)
         for axis in self.neighbours:
-            table = _bags(axis, table, self.halves).add_(table)
+            table = F.embedding_bag(axis, table, mode="mean").add_(table)  # each point and half of each neighbour
         return table
 
     def collect(self, table: Tensor, total: Tensor) -> None:
@@ -146,7 +144,6 @@ def build_lattice(features: Tensor, image_of: Tensor | None = None) -> Lattice:
         pixel_weights=pixel_weights.view(-1),
         starts=F.pad(torch.cat(starts), (0, 2), value=n_corners * n),
         neighbours=_neighbours(torch.cat(points), size - counts[-1], strides, span),
-        halves=torch.full((size + 1, 2), 0.5, device=device),
     )
 
 
