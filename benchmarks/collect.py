@@ -1,6 +1,7 @@
-"""The numbers of a finished run as CSVs for ``results/``: seeds, curves over thresholds, time and memory of stages.
+"""The numbers of a finished run as CSVs for ``results/``: metrics, curves over thresholds, time and memory of stages.
 
 python -m benchmarks.collect RUN --command "tag2mask run own-data ..." --out results/voc-animals
+python -m benchmarks.collect RUN --command "tag2mask run own-data-irn ..." --out results/voc-animals --name pseudo-masks
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from pathlib import Path
 
 from benchmarks.common import write_rows
 from tag2mask.core.files import read_json
-from tag2mask.evaluation.rows import read_metrics, write_results
+from tag2mask.evaluation.rows import ResultRow, read_metrics, write_results
+from tag2mask.pipeline.measured import measured_by
 from tag2mask.pipeline.measures import CURVE, METRICS
+from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.runfolder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +64,53 @@ def stage_costs(run: Path, command: str) -> list[StageCost]:
     return rows
 
 
+def seconds(run: Path, command: str) -> list[ResultRow]:
+    """Seconds per image of each stage, as rows beside the metrics; stages of one pass over the network are one row."""
+    rows = []
+    plan = make_plan(RunFolder.existing(run).recipe())
+    for stage in plan.stages:
+        manifest = read_json(run / stage.name / "manifest.json")
+        together = sorted([stage.name, *manifest["shared_with"]])
+        if manifest["made"] and stage.name == together[0]:
+            split = getattr(stage.settings, "split", None) or getattr(plan.data, stage.kind.split) or ""
+            each = round(manifest["seconds"] / manifest["made"], 4)
+            made = (split, manifest["made"], "none", None, "seconds_per_image", each, stage.seed, command)
+            rows.append(ResultRow(" + ".join(together), *made))
+    return rows
+
+
 def curves(run: Path) -> list[CurveRow]:
     """Every evaluated curve of the run."""
-    scored = {(r.stage, r.split, r.n_images) for r in read_metrics(run / METRICS) if r.metric == "miou"}
+    found = {r.stage: (r.split, r.n_images) for r in read_metrics(run / METRICS) if r.metric == "miou"}
     rows = []
-    for stage, split, n_images in sorted(scored):
-        path = run / f"{stage}-seeds" / CURVE
-        with path.open(encoding="utf-8", newline="") as stream:
-            for line in csv.DictReader(stream):
-                values = {k: round(float(line[k]), 4) for k in ("threshold", "miou", "fp", "fn", "precision", "recall")}
-                rows.append(CurveRow(stage.partition("@")[0], split, n_images, **values))
+    for stage in make_plan(RunFolder.existing(run).recipe()).stages:
+        path = run / stage.name / CURVE
+        if path.is_file():
+            measured = measured_by(stage)
+            split, n_images = found[measured]
+            with path.open(encoding="utf-8", newline="") as stream:
+                for line in csv.DictReader(stream):
+                    names = ("threshold", "miou", "fp", "fn", "precision", "recall")
+                    values = {name: round(float(line[name]), 4) for name in names}
+                    rows.append(CurveRow(measured.partition("@")[0], split, n_images, **values))
     return rows
 
 
 def main() -> None:
-    """Write seeds.csv, curves.csv and stages.csv."""
+    """Write NAME.csv with metrics and seconds per image, and curves and costs of stages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("run", type=Path, help="finished run")
     parser.add_argument("--command", required=True, help="the command that made it")
     parser.add_argument("--out", type=Path, required=True, help="folder below results/")
-    arguments = parser.parse_args()
-    write_results(
-        arguments.out / "seeds.csv", [r.result(arguments.command) for r in read_metrics(arguments.run / METRICS)]
+    parser.add_argument(
+        "--name", default="seeds", help="of the CSV; any other than seeds goes before curves and stages"
     )
-    write_rows(arguments.out / "curves.csv", curves(arguments.run))
-    write_rows(arguments.out / "stages.csv", stage_costs(arguments.run, arguments.command))
+    arguments = parser.parse_args()
+    prefix = "" if arguments.name == "seeds" else f"{arguments.name}-"
+    metrics = [r.result(arguments.command) for r in read_metrics(arguments.run / METRICS)]
+    write_results(arguments.out / f"{arguments.name}.csv", [*metrics, *seconds(arguments.run, arguments.command)])
+    write_rows(arguments.out / f"{prefix}curves.csv", curves(arguments.run))
+    write_rows(arguments.out / f"{prefix}stages.csv", stage_costs(arguments.run, arguments.command))
 
 
 if __name__ == "__main__":

@@ -20,17 +20,31 @@ if TYPE_CHECKING:
     from tag2mask.methods.cam.api import CAM
     from tag2mask.methods.lpcam.api import LPCAM
     from tag2mask.pipeline.api import run
+    from tag2mask.refine.crf.api import DenseCRF
+    from tag2mask.refine.walk import random_walk
 
 __version__ = "0.1.0"
-__all__ = ["CAM", "LPCAM", "ActivationMaps", "Prototypes", "SegmentationMetrics", "load_dataset", "run"]
+__all__ = [
+    "CAM",
+    "LPCAM",
+    "ActivationMaps",
+    "DenseCRF",
+    "Prototypes",
+    "SegmentationMetrics",
+    "load_dataset",
+    "random_walk",
+    "run",
+]
 
 _HOMES = {
     "CAM": "tag2mask.methods.cam.api",
     "LPCAM": "tag2mask.methods.lpcam.api",
     "ActivationMaps": "tag2mask.core.types",
+    "DenseCRF": "tag2mask.refine.crf.api",
     "Prototypes": "tag2mask.core.types",
     "SegmentationMetrics": "tag2mask.evaluation.metrics",
     "load_dataset": "tag2mask.data.registry",
+    "random_walk": "tag2mask.refine.walk",
     "run": "tag2mask.pipeline.api",
 }
 

@@ -29,6 +29,23 @@ TINY_NETWORK = [
 ]
 """Overrides that every recipe with a classifier takes."""
 
+TINY_STAGES: dict[str, list[str]] = {
+    "prototypes": ["n_prototypes=3", "tau=0.3"],
+    "few-masks": ["n=2"],
+    "irn": [
+        "backbone.name=test_efficientnet",
+        "backbone.weights=none",
+        "backbone.stride=8",
+        "train.epochs=1",
+        "train.batch_size=4",
+        "train.accumulate=2",
+        "train.crop=48",
+        "radius=4",
+    ],
+    "irn-walk": ["radius=3", "log2_steps=4"],
+}
+"""Overrides of each stage of a kind."""
+
 
 def draw_augmented_voc(root: Path) -> None:
     """VOC with the list ``train_aug``: all of ``train`` and as many more, as SBD augments it."""
@@ -58,8 +75,9 @@ def tiny_overrides(recipe: str, root: Path | None = None) -> list[str]:
     for name, spec in loaded.stages.items():
         if "scales" in spec:
             words.append(f"{name}.scales=[1.0,0.5]")
-        if spec["kind"] == "prototypes":
-            words += [f"{name}.n_prototypes=3", f"{name}.tau=0.3"]
+        words += [f"{name}.{word}" for word in TINY_STAGES.get(spec["kind"], [])]
+        if spec["kind"] == "few-masks":
+            words.append("allow_supervision=[tags,pixel-masks:threshold(2)]")
     if loaded.data["kind"] == "parts":
         words += ["data.images=8", "data.size=64"]
     if loaded.data["kind"] == "folder":

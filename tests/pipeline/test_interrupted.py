@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tag2mask.pipeline.api import run
+from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import files_of, launch, python, tiny_overrides, tiny_run
 
 # Kills this process, as kill -9 does, at the n-th call of one function.
 KILLED = """
 import importlib, os, signal, sys
-where, name, count, out, *words = sys.argv[1:]
+where, name, count, recipe, out, *words = sys.argv[1:]
 module, calls = importlib.import_module(where), [0]
 holder = module
 *path, name = name.split(".")
@@ -29,19 +32,39 @@ def counted(*args, **kwargs):
     return original(*args, **kwargs)
 
 setattr(holder, name, counted)
+from tag2mask.methods.registry import register_method
+register_method("tests.helpers.drawn_maps")
 from tag2mask.pipeline.api import run
-run("demo", *words, out=out)
+run(recipe, *words, out=out)
 """
 
 PLACES = {
     "training, second epoch": ("tag2mask.training.images", "TagImages.__getitems__", 6),
-    "between two maps": ("tag2mask.pipeline.maps", "write_maps", 4),
-    "maps of the joint pass": ("tag2mask.pipeline.maps", "write_maps", 13),
+    "between two maps": ("tag2mask.pipeline.share", "write_maps", 4),
+    "maps of the joint pass": ("tag2mask.pipeline.share", "write_maps", 13),
     "clustering, third class": ("tag2mask.methods.lpcam.stage", "build_class", 3),
     "evaluation": ("tag2mask.pipeline.measures", "write_metrics", 2),
     "renaming a written file": ("tag2mask.core.files", "os.replace", 9),
     "finishing a stage": ("tag2mask.pipeline.store", "write_json", 2),
 }
+
+
+PLACES_OF_MASKS = {
+    "between two maps of a program": ("tag2mask.pipeline.share", "write_maps", 4),
+    "between two masks": ("tag2mask.pipeline.share", "write_labels", 5),
+    "masks of the last stage": ("tag2mask.pipeline.share", "write_labels", 30),
+    "writing the threshold": ("tag2mask.methods.artefact", "write_json", 1),
+    "measuring masks": ("tag2mask.pipeline.measures", "write_metrics", 3),
+}
+
+
+def killed_at(place: tuple[str, str, int], recipe: str, out: Path, *words: str) -> None:
+    """Run a recipe in another process that is killed at a place."""
+    module, name, count = place
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([root, os.environ["PYTHONPATH"]])
+    killed = python(KILLED, module, name, str(count), recipe, str(out), *words, PYTHONPATH=path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +75,43 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_kill_and_run_again_gives_the_same_files(place: str, whole: dict[str, str], tmp_path: Path) -> None:
-    module, name, count = PLACES[place]
-    words = tiny_overrides("demo")
-    killed = python(KILLED, module, name, str(count), str(tmp_path / "runs" / "run"), *words)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed_at(PLACES[place], "demo", tmp_path / "runs" / "run", *tiny_overrides("demo"))
     result = tiny_run(tmp_path)
     assert files_of(result.path) == whole
     assert not list((tmp_path / "runs" / ".store").rglob(".vectors-*/*")), "vectors of the killed run are left behind"
+
+
+@pytest.fixture(scope="module")
+def whole_masks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("masks")
+    with registered():
+        return files_of(run(str(few_masks_recipe(folder)), out=folder / "runs" / "run").path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES_OF_MASKS)
+def test_kill_among_masks_and_run_again_gives_the_same_files(
+    place: str, whole_masks: dict[str, str], tmp_path: Path
+) -> None:
+    recipe, out = str(few_masks_recipe(tmp_path)), tmp_path / "runs" / "run"
+    killed_at(PLACES_OF_MASKS[place], recipe, out)
+    with registered():
+        result = run(recipe, out=out)
+    assert files_of(result.path) == whole_masks
+    if place == "between two masks":
+        made = {s.stage.name: s.manifest.made for s in result.stages}
+        assert made["crf"] == 12 - 4, "the four masks that were written before the kill are used"
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_masks_of_one(tmp_path: Path) -> None:
+    alone = tiny_run(tmp_path, recipe="own-data-irn-few-masks", out="alone")
+    out = tmp_path / "other" / "run"
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tag2mask"]
+    overrides = tiny_overrides("own-data-irn-few-masks", tmp_path / "folder")
+    done = launch([*words, "run", "own-data-irn-few-masks", *overrides, "--out", str(out)])
+    assert done.returncode == 0, done.stderr
+    assert files_of(out) == files_of(alone.path)
 
 
 @pytest.mark.slow

@@ -167,7 +167,10 @@ def test_a_damaged_map_is_made_again_and_eval_refuses_it_before(done: RunResult)
     with pytest.raises(StageError, match=rf"cannot read .*{path.name}.* Remove it and run again"):
         evaluate_run(done.path, stages=["lpcam"])
     path.unlink()
-    with pytest.raises(StageError, match=rf"stage 'lpcam' has no maps of image '{path.stem}' .*; run the recipe again"):
+    with pytest.raises(
+        StageError,
+        match=rf"stage 'lpcam' has no maps of image '{path.stem}' .*Make them: tag2mask run .*recipe.yaml --out",
+    ):
         evaluate_run(done.path, stages=["lpcam"])
     assert files_of(run(str(done.path / "recipe.yaml"), out=done.path).path) == before
 

@@ -10,6 +10,8 @@ import yaml
 from tag2mask.config.recipe import load_recipe, recipe_path, shipped
 from tag2mask.data.registry import READERS
 from tag2mask.pipeline.api import run
+from tag2mask.pipeline.evaluate import evaluate_run
+from tag2mask.pipeline.measured import measured
 from tag2mask.pipeline.plan import make_plan
 from tests.helpers.tiny import DRAW, tiny_overrides, tiny_run
 
@@ -17,7 +19,7 @@ from tests.helpers.tiny import DRAW, tiny_overrides, tiny_run
 def test_all_yaml_files_are_listed() -> None:
     folder = recipe_path("demo").parent
     assert {p.stem for p in folder.rglob("*.yaml")} == set(shipped())
-    assert len(shipped()) >= 6
+    assert len(shipped()) >= 12
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -49,9 +51,17 @@ def test_the_resolved_recipe_is_a_fixed_point(name: str, tmp_path: Path) -> None
 def test_recipe_runs_on_drawn_data(name: str, tmp_path: Path) -> None:
     result = tiny_run(tmp_path, recipe=name)
     assert [s.stage.name for s in result.stages] == list(load_recipe(name).stages)
-    scores = [r for r in result.metrics if r.metric == "miou"]
-    assert {r.stage for r in scores} == {s.stage.name for s in result.stages if s.stage.kind.makes == "maps"}
-    assert all(r.value is not None and 0 <= r.value <= 100 for r in scores)
+    every = measured(result.stages)
+    for metric, names in (
+        ("miou", {m.name for m in every if not m.unsure}),
+        ("coverage", {m.name for m in every if m.unsure}),
+    ):
+        scores = [r for r in result.metrics if r.metric == metric]
+        assert {r.stage for r in scores} == names
+        assert all(r.value is not None and 0 <= r.value <= 100 for r in scores)
+    made = {s.stage.name for s in result.stages if s.stage.kind.makes in {"maps", "masks"}}
+    measured_as_masks = {source for m in every for source in m.maker.stage.reads.values()}
+    assert made - {m.name for m in every} <= measured_as_masks
     assert (result.path / "report.html").stat().st_size > 1000
 
 
@@ -64,6 +74,71 @@ def test_voc_trains_on_train_aug_and_clusters_and_measures_on_train(tmp_path: Pa
     assert counts["prototypes"] == counts["lpcam-seeds"] == 6
     assert {r.n_images for r in result.metrics if r.metric == "miou"} == {6}
     assert {r.split for r in result.metrics if r.metric == "miou"} == {"train"}
+
+
+PUBLISHED = {
+    "cam": {"seeds": 0.15, "foreground": 0.30, "background": 0.05, "masks": 0.25, "detach": 2},
+    "lpcam": {"seeds": 0.30, "foreground": 0.45, "background": 0.25, "masks": 0.35, "detach": 0},
+}
+"""Thresholds in IRN's and in LPCAM's published code, and after which stage the classifier's gradient ends."""
+
+
+@pytest.mark.parametrize("data", ["voc12", "coco14"])
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_irn_recipes_hold_the_published_numbers(data: str, method: str) -> None:
+    expected = PUBLISHED[method]
+    stages = make_plan(load_recipe(f"{data}-irn-{method}")).recipe.stages
+    assert stages[f"{method}-seeds"]["threshold"] == stages[f"{method}+crf"]["threshold"] == expected["seeds"]
+    refined, irn, walk = (stages[f"{method}-{name}"] for name in ("refined", "irn", "walk"))
+    assert (refined["foreground"], refined["background"]) == (expected["foreground"], expected["background"])
+    assert refined["crf"] == {"preset": "irn", "iterations": 10, "gt_prob": 0.7}
+    assert stages[f"{method}-masks"]["threshold"] == stages[f"{method}-walk-seeds"]["threshold"] == expected["masks"]
+    assert {s["threshold_kind"] for s in stages.values() if "threshold_kind" in s} == {"published"}
+    assert stages["classifier"]["backbone"]["detach_after"] == expected["detach"]
+    train = irn["train"]
+    assert (train["batch_size"], train["epochs"], train["lr"], train["crop"]) == (32, 3, 0.1, 512)
+    assert (train["optimiser"], train["weight_decay"], train["rescale"]) == ("sgd", 1e-4, [0.5, 1.5])
+    assert (irn["radius"], irn["backbone"]["name"]) == (10, "resnet50_irn")
+    assert (walk["radius"], walk["beta"], walk["log2_steps"], walk["power"], walk["mirror"]) == (5, 10, 8, 1, True)
+
+
+@pytest.mark.parametrize("recipe", ["own-data-irn", "own-data-irn-few-masks"])
+def test_own_data_with_irn_begins_as_own_data_and_so_shares_its_store(recipe: str) -> None:
+    plain, longer = (make_plan(load_recipe(name)).recipe.stages for name in ("own-data", recipe))
+    for stage in ("classifier", "average-precision", "cam", "prototypes", "lpcam"):
+        assert longer[stage] == plain[stage]
+
+
+def test_own_data_with_irn_needs_no_masks_and_leaves_a_margin_around_its_seeds() -> None:
+    stages = make_plan(load_recipe("own-data-irn")).recipe.stages
+    assert not any(s["kind"] == "few-masks" for s in stages.values())
+    for method in ("cam", "lpcam"):
+        refined, seeds = stages[f"{method}-refined"], stages[f"{method}-seeds"]["threshold"]
+        assert refined["foreground"] == pytest.approx(seeds + 0.12)
+        assert refined["background"] == pytest.approx(seeds - 0.12)
+
+
+@pytest.mark.slow
+def test_few_masks_measure_everything_on_the_same_other_images(tmp_path: Path) -> None:
+    result = tiny_run(tmp_path, recipe="own-data-irn-few-masks")
+    assert {r.n_images for r in result.metrics if r.metric != "map" and not r.metric.startswith("ap/")} == {10}
+    lists = {s.artefact.threshold().ids for s in result.stages if s.stage.kind.makes == "threshold"}
+    assert len(lists) == 1
+    kinds = {(r.stage, r.threshold_kind) for r in result.metrics if r.metric == "miou"}
+    for method in ("cam", "lpcam"):
+        shown = {(method, "few-masks(2)"), (f"{method}+crf", "few-masks(2)"), (f"{method}-masks", "few-masks(2)")}
+        published = {(method, "published"), (f"{method}+crf-published", "published"), (f"{method}-walk", "published")}
+        assert shown | published <= kinds
+    walked = evaluate_run(result.path, stages=["cam-walk"], thresholds=[0.25])
+    assert {r.n_images for r in walked} == {10}, "eval leaves out what a threshold behind the walk was chosen on"
+
+
+@pytest.mark.slow
+def test_voc_makes_masks_of_train_aug_and_measures_them_on_train(tmp_path: Path) -> None:
+    result = tiny_run(tmp_path, recipe="voc12-irn-cam")
+    counts = {s.stage.name: s.manifest.n_images for s in result.stages}
+    assert counts["cam-irn"] == counts["cam-walk"] == counts["cam-masks"] == counts["cam-refined"] == 12
+    assert {(r.split, r.n_images) for r in result.metrics if r.metric in {"miou", "coverage"}} == {("train", 6)}
 
 
 @pytest.mark.slow

@@ -9,7 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tag2mask.refine.crf.lattice import _elevate, _first_keys, _simplex, build_lattice
+from tag2mask.core.errors import DataError
+from tag2mask.refine.crf.keys import first_keys
+from tag2mask.refine.crf.lattice import build_lattice
+from tag2mask.refine.crf.simplex import elevate, simplex
 
 Floats = NDArray[np.float64]
 
@@ -65,15 +68,15 @@ def slow_filter(features: Floats, values: Floats) -> Floats:
 def test_published_simplices(
     point: tuple[float, ...], base: tuple[int, ...], rank: tuple[int, ...], weights: tuple[float, ...]
 ) -> None:
-    found = _simplex(_elevate(torch.tensor(point)[:, None]))
+    found = simplex(elevate(torch.tensor(point)[:, None]))
     assert found[0][:, 0].tolist() == list(base[:-1])
     assert [found[1][:, 0].tolist().index(j) for j in range(len(rank))] == list(rank)
     np.testing.assert_allclose(found[2][0], weights, atol=1e-5)
 
 
 def test_published_coordinates() -> None:
-    np.testing.assert_allclose(_elevate(torch.tensor([[0.3], [0.7]]))[:, 0], (1.21962, 0.18038, -1.4), atol=1e-5)
-    found = _elevate(torch.tensor([1.7, 0.4, 3.1, 2.2, 5.9])[:, None])[:, 0]
+    np.testing.assert_allclose(elevate(torch.tensor([[0.3], [0.7]]))[:, 0], (1.21962, 0.18038, -1.4), atol=1e-5)
+    found = elevate(torch.tensor([1.7, 0.4, 3.1, 2.2, 5.9])[:, None])[:, 0]
     np.testing.assert_allclose(found, (18.76014, 6.98219, 10.47116, -5.46509, -4.36280, -26.38560), atol=1e-5)
 
 
@@ -130,9 +133,16 @@ def test_keys_too_long_to_pack_are_sorted_all_the_same(monkeypatch: pytest.Monke
     features = torch.randn(3, 200, generator=torch.Generator().manual_seed(3)) * 2
     packed = build_lattice(features)
     values = torch.ones(200, 1)
-    span = _first_keys(_simplex(_elevate(features))[0], None)[2]
-    monkeypatch.setattr("tag2mask.refine.crf.lattice._BITS", span.bit_length() + 3)  # room for keys, not for pixels
+    span = first_keys(simplex(elevate(features))[0], None)[2]
+    monkeypatch.setattr("tag2mask.refine.crf.keys._BITS", span.bit_length() + 3)  # room for keys, not for pixels
     unpacked = build_lattice(features)
     assert torch.equal(unpacked.corners, packed.corners)
     assert torch.equal(unpacked.pixels, packed.pixels)
     assert torch.equal(unpacked.filter(values), packed.filter(values))
+
+
+def test_too_many_pixels_for_32_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tag2mask.refine.crf.lattice._MOST", 600)
+    assert build_lattice(torch.zeros(2, 199)).size == 3
+    with pytest.raises(DataError, match="200 pixels are too many for one dense CRF: expected fewer than 200"):
+        build_lattice(torch.zeros(2, 200))

@@ -56,6 +56,11 @@ def test_ratio_of_one_process_is_the_ratio() -> None:
     assert global_ratio(torch.tensor(6.0), torch.tensor(4.0)).item() == 1.5
 
 
+def test_ratios_of_vectors_and_of_nothing() -> None:
+    found = global_ratio(torch.tensor([6.0, 0.0, 1.0]), torch.tensor([4, 0, 0]), epsilon=0.5)
+    assert found.tolist() == pytest.approx([6 / 4.5, 0, 2])
+
+
 def test_every_registered_loss_has_a_case() -> None:
     assert CASES.keys() == LOSSES.keys()
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError
+from tag2mask.core.files import value_hash
 from tag2mask.training.optimisation import optimisation, optimiser, parameter_groups, rate_factor
 from tag2mask.training.settings import TrainSettings
 from tests.training.toy import train_settings
@@ -86,6 +87,13 @@ def test_sgd_has_no_momentum_unless_asked() -> None:
         settings = train_settings(optimiser="sgd", **({"momentum": momentum} if momentum else {}))
         groups = parameter_groups([nn.Parameter(torch.zeros(1))], [], settings)
         assert optimiser(groups, settings).param_groups[0]["momentum"] == momentum
+
+
+def test_the_settings_in_the_keys_of_trained_classifiers_have_not_changed() -> None:
+    """A field more, less or of another default would make every classifier of every store be trained again."""
+    assert value_hash(TrainSettings().model_dump(mode="json")) == (
+        "f6de60dcba246fee273f016a5c5abc776bcbc109bae690ccd543b57655754fa8"
+    )
 
 
 def test_defaults_are_the_light_schedule() -> None:

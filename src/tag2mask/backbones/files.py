@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from tag2mask.backbones.build import build_network
 from tag2mask.backbones.keymaps import load_strict, read_state
@@ -36,14 +37,28 @@ def save_network(net: TagNet, path: Path, classes: Sequence[str]) -> None:
         StageError: the file cannot be written.
     """
     about = {
-        "format": _FORMAT,
         "backbone": net.settings.model_copy(update={"weights": "none"}).model_dump(),
         "classes": list(classes),
         "trained": list(net.trained),
     }
+    write_weights(net, path, about)
+
+
+def write_weights(net: nn.Module, path: Path, about: Mapping[str, Any]) -> None:
+    """Write the weights of any network, with what it needs to be rebuilt.
+
+    Args:
+        net: the network.
+        path: the .safetensors file.
+        about: plain values, read again by `read_about`.
+
+    Raises:
+        StageError: the file cannot be written.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
+    text = json.dumps({"format": _FORMAT, **about}, sort_keys=True, ensure_ascii=False)
     with atomic_path(path) as temporary:  # one metadata entry only: safetensors does not order several
-        save_file(tensors, temporary, {_KEY: json.dumps(about, sort_keys=True, ensure_ascii=False)})
+        save_file(tensors, temporary, {_KEY: text})
 
 
 def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
@@ -55,7 +70,7 @@ def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
     Raises:
         WeightsError: the file is missing, damaged, not one of ours, or of another network than it says.
     """
-    about = _about(path)
+    about = read_about(path)
     try:
         classes = tuple(str(c) for c in about["classes"])
         trained = tuple(bool(t) for t in about["trained"])
@@ -68,8 +83,12 @@ def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
     return net.eval(), classes
 
 
-def _about(path: Path) -> dict[str, Any]:
-    """The JSON that travels with the weights."""
+def read_about(path: Path) -> dict[str, Any]:
+    """The plain values that travel with weights.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or not one of ours.
+    """
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file; expected a network saved by tag2mask (.safetensors)")
     try:

@@ -39,7 +39,10 @@ def _stages() -> list[tuple[str, str]]:
     from tag2mask.pipeline import plan  # noqa: F401 - registers the kinds that measure
 
     kinds = stage_kinds().values()
-    return [(k.name, f"makes {k.makes}" + (f", reads {', '.join(k.reads)}" if k.reads else "")) for k in kinds]
+    roles = {k.name: [*k.reads, *(f"{role} (optional)" for role in k.may_read)] for k in kinds}
+    return [
+        (k.name, f"makes {k.makes}" + (f", reads {', '.join(roles[k.name])}" if roles[k.name] else "")) for k in kinds
+    ]
 
 
 def _data() -> list[tuple[str, str]]:

@@ -45,6 +45,7 @@ def print_summary(result: RunResult) -> None:
     if rank():
         return
     print_seeds(result.metrics)
+    print_refined(result.metrics)
     for row in result.metrics:
         if row.metric == "map":
             say(f"\n{row.stage}: mean average precision {_percent(row)} on {row.split} ({row.n_images} images)")
@@ -64,6 +65,15 @@ def print_seeds(metrics: Sequence[MetricRow]) -> None:
         for k in keys
     ]
     say(table(["stage", "split", "images", "threshold", "at", *MEANS], lines))
+
+
+def print_refined(metrics: Sequence[MetricRow]) -> None:
+    """How much of the images refined seeds are sure of, and how right they are there; nothing where there are none."""
+    shown = [[r.stage, r.split, str(r.n_images), _percent(r)] for r in metrics if r.metric == "coverage"]
+    right = {(r.stage, r.metric): r for r in metrics}
+    lines = [[*line, *(_percent(right.get((line[0], m))) for m in ("precision_sure", "miou_sure"))] for line in shown]
+    if lines:
+        say("\n" + table(["refined seeds", "split", "images", "coverage", "precision_sure", "miou_sure"], lines))
 
 
 def _percent(row: MetricRow | None) -> str:

@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from tag2mask.core.errors import StageError
 from tag2mask.core.files import atomic_path
+
+_KEY = "tag2mask-key"
 
 
 @cache
@@ -31,9 +35,43 @@ def colour(index: int) -> tuple[int, int, int]:
     return palette[3 * index], palette[3 * index + 1], palette[3 * index + 2]
 
 
-def write_labels(path: Path, labels: NDArray[np.uint8]) -> None:
-    """Write a (H, W) uint8 label image as a palette PNG, under a temporary name first."""
+def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
+    """Write a (H, W) uint8 label image as a palette PNG, under a temporary name first.
+
+    Args:
+        path: of the PNG.
+        labels: label indices, 255 for unsure.
+        key: sample key that the file carries, in a text chunk before the pixels; none where empty.
+    """
     image = Image.fromarray(labels, mode="P")
     image.putpalette(voc_palette())
+    text = PngInfo()
+    if key:
+        text.add_text(_KEY, key)
     with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", pnginfo=text)
+
+
+def labels_key(path: Path) -> str | None:
+    """The sample key of a label image, read without its pixels; None where the file is absent, foreign or has none."""
+    try:
+        with Image.open(path) as image:
+            key = image.info.get(_KEY)
+    except Exception:  # absent, cut off or foreign: all mean "not made yet"
+        return None
+    return key if isinstance(key, str) else None
+
+
+def read_labels(path: Path) -> NDArray[np.uint8]:
+    """Read a (H, W) uint8 label image that `write_labels` wrote.
+
+    Raises:
+        StageError: the file is damaged, or no palette PNG.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode != "P":
+                raise StageError(f"{path} has mode {image.mode}; expected a palette PNG. Remove it and run again")
+            return np.array(image)
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for files that are cut off or foreign
+        raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error

@@ -37,7 +37,8 @@ class ActivationMaps:
 
     Attributes:
         classes: 0-based columns of the tags, ascending, one for each map.
-        maps: (K, h, w) in [0, 1]; each map's maximum is exactly 1, or the map is all zero.
+        maps: (K, h, w) in [0, 1]. Each map's maximum is exactly 1, or the map is all zero; after a random walk the
+            maximum of all the image's maps together is 1.
     """
 
     classes: tuple[int, ...]

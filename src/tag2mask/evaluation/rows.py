@@ -9,11 +9,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
 from tag2mask.core.files import write_text
-from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.thresholds import Threshold, check_same_kind
 
 _DIGITS = 4
@@ -29,7 +28,7 @@ class MetricRow:
         method: ``cam``, ``lpcam-f``, ``lpcam``, ``amn``, ...
         split: the evaluated split.
         n_images: images with a truth that were counted.
-        metric: name as in `SegmentationScores.values`.
+        metric: name as in `SegmentationScores.values` or `SureScores.values`.
         value: percent, or None where the metric is undefined (0/0).
         threshold: 0..1, or None of kind ``none``.
         threshold_kind: as `Threshold.kind_text`.
@@ -93,8 +92,15 @@ class ResultRow:
 COLUMNS = tuple(f.name for f in fields(ResultRow))
 
 
+class Scores(Protocol):
+    """What metrics are read from."""
+
+    def values(self) -> tuple[tuple[str, float], ...]:
+        """Every metric by name, percent, NaN where undefined."""
+
+
 def score_rows(
-    scores: SegmentationScores,
+    scores: Scores,
     threshold: Threshold,
     *,
     stage: str,

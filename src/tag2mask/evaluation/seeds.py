@@ -83,6 +83,7 @@ def evaluate_seeds(
     thresholds: Sequence[Threshold] = (),
     *,
     oracle: bool = True,
+    samples: Sequence[Sample] | None = None,
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> SeedEvaluation:
@@ -94,7 +95,8 @@ def evaluate_seeds(
         dataset: the split.
         read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
         thresholds: thresholds of any kind but ``oracle`` and ``none``.
-        oracle: whether to add the threshold of `GRID` with the largest mIoU on this very split.
+        oracle: whether to add the threshold of `GRID` with the largest mIoU on these very images.
+        samples: those of the split to evaluate; all of them where None.
         threads: how many images are read and resized beside the counting.
         advance: called after each image, those without a truth included.
 
@@ -105,8 +107,9 @@ def evaluate_seeds(
     values = [_value(t) for t in thresholds]
     sweep = ThresholdSweep(dataset.classes, {*GRID, *values})
     images: list[ImageScore] = []
+    chosen = dataset.samples if samples is None else samples
     n_images = 0
-    for sample, pair in ahead(lambda s: (s, _read(dataset, read_maps, s)), dataset.samples, threads):
+    for sample, pair in ahead(lambda s: (s, _read(dataset, read_maps, s)), chosen, threads):
         if pair is not None:
             truth, classes, maps = pair
             sweep.update(maps, classes, truth, sample.id)
@@ -125,7 +128,7 @@ def evaluate_seeds(
     if oracle:
         value = best(curve).threshold
         scores.append(SeedScores(Threshold(value, "oracle"), sweep.scores(value)))
-    return SeedEvaluation(dataset.split, n_images, len(dataset) - n_images, tuple(scores), curve, tuple(images))
+    return SeedEvaluation(dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images))
 
 
 def _read(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tag2mask.core.errors import StageError
+from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.files import read_arrays, write_arrays
 from tag2mask.core.types import ActivationMaps
 
@@ -75,3 +75,30 @@ def maps_key(path: Path) -> str | None:
             return str(archive["key"])
     except Exception:  # absent, cut off or foreign: all mean "not made yet"
         return None
+
+
+def check_maps(maps: ActivationMaps, size: tuple[int, int], n_classes: int, what: str) -> None:
+    """Refuse maps that do not belong to an image.
+
+    Args:
+        maps: as stored, at stride 4.
+        size: (height, width) of the image.
+        n_classes: of the data set.
+        what: image and stage, for the error text.
+
+    Raises:
+        DataError: another size, a class that the data does not have, or values that are not in 0..1.
+    """
+    again = "remove the file and make the maps again"
+    if tuple(maps.maps.shape) != (len(maps.classes), *stride4(*size)):
+        raise DataError(
+            f"maps of {what} have shape {tuple(maps.maps.shape)}; {len(maps.classes)} classes of an image of "
+            f"{size[0]} x {size[1]} pixels need {(len(maps.classes), *stride4(*size))}; {again}"
+        )
+    if list(maps.classes) != sorted({*maps.classes}) or any(not 0 <= c < n_classes for c in maps.classes):
+        raise DataError(
+            f"maps of {what} are of class columns {list(maps.classes)}; expected ascending columns from 0 to "
+            f"{n_classes - 1}, the classes of the data; {again}"
+        )
+    if not bool(((maps.maps >= 0) & (maps.maps <= 1)).all()):  # false for NaN too
+        raise DataError(f"maps of {what} hold NaN or values outside 0..1; {again}")

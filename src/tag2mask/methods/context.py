@@ -1,4 +1,4 @@
-"""What a stage is given when it runs."""
+"""What a stage is given when it runs, and how it makes one file an image."""
 
 from __future__ import annotations
 
@@ -14,45 +14,11 @@ from tag2mask.config.engine import Engine
 from tag2mask.core.errors import StageError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.inference.maps_file import read_maps
+from tag2mask.methods.artefact import Artefact
 
 if TYPE_CHECKING:
     from tag2mask.backbones.network import TagNet
     from tag2mask.inference.multiscale import MapHead
-
-
-@dataclass(frozen=True, slots=True)
-class Artefact:
-    """The finished output of another stage.
-
-    Attributes:
-        name: the instance's name in the recipe.
-        path: its folder in the store.
-        key: its stage key.
-        sample_key: for maps, the key that the file of a sample must carry.
-    """
-
-    name: str
-    path: Path
-    key: str
-    sample_key: Callable[[Dataset, Sample], str]
-
-    def maps(self, dataset: Dataset, sample: Sample) -> ActivationMaps:
-        """The maps of one sample, stride 4, float32.
-
-        Raises:
-            StageError: they are missing, or were made from another image or other tags.
-        """
-        path = self.path / "maps" / f"{sample.id}.npz"
-        if not path.exists():
-            raise StageError(f"stage '{self.name}' has no maps of image '{sample.id}' ({path}); run the recipe again")
-        found = read_maps(path)
-        if found.key != self.sample_key(dataset, sample):
-            raise StageError(
-                f"the maps of image '{sample.id}' in stage '{self.name}' were made from another image, other tags or "
-                f"another classifier; run the recipe again"
-            )
-        return found.maps
 
 
 @dataclass(frozen=True, slots=True)

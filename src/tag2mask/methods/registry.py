@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
 
 Makes = Literal["weights", "prototypes", "maps", "masks", "threshold", "metrics"]
 
 METHODS: list[str] = [
     "tag2mask.methods.cam.kinds",
     "tag2mask.methods.lpcam.kinds",
+    "tag2mask.methods.irn.kinds",
+    "tag2mask.methods.thresholds.kinds",
+    "tag2mask.methods.refined.kinds",
 ]
 """Modules with a tuple ``KINDS`` of `StageKind`; they import no torch."""
 
@@ -31,13 +36,14 @@ class StageKind:
         settings: schema of its settings.
         reads: role -> what the artefact in that role must be.
         may_read: roles that a recipe may leave out, in the same form.
-        runner: ``module:function``. For ``maps`` it takes a `StageContext` and returns a `MapsProgram` (methods that
-            share a network's forward passes) or an `ImageProgram`; for ``masks`` an `ImageProgram`; for all others it
-            takes a `StageContext`, writes into ``context.out`` and returns nothing.
+        runner: ``module:function``, called with a `StageContext`. For ``maps`` whose settings are `MapsSettings` it
+            returns a `MapsProgram`: methods on one network share its forward passes. For other ``maps`` and for
+            ``masks`` it returns an `ImageProgram`. For all others it writes into ``context.out``, returns nothing.
         version: raised whenever the output changes for the same settings; part of the key.
         split: role of the split that it works on unless its settings name one.
         fingerprint: hash of weight files that the settings name, part of the key.
         supervision: what it adds to the ledger, or a function of its settings that says so.
+        samples: for a kind made as a whole that looks at a part of its split: which, from its settings and the split.
     """
 
     name: str
@@ -50,6 +56,7 @@ class StageKind:
     fingerprint: Callable[[Any], str] | None = None
     supervision: frozenset[str] | Callable[[Any], frozenset[str]] = frozenset()
     may_read: Mapping[str, Makes] = field(default_factory=dict)
+    samples: Callable[[Any, Dataset], Sequence[Sample]] | None = None
 
     def adds(self, settings: Any) -> frozenset[str]:
         """What a stage with these settings adds to the ledger."""

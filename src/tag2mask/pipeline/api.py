@@ -9,6 +9,7 @@ from pathlib import Path
 from tag2mask.config.recipe import Recipe, load_recipe
 from tag2mask.core.ranks import rank
 from tag2mask.evaluation.rows import MetricRow, read_metrics, write_metrics
+from tag2mask.pipeline.measured import measured_by
 from tag2mask.pipeline.measures import METRICS
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run import run_plan
@@ -87,7 +88,7 @@ def collect_metrics(done: Sequence[Done]) -> list[MetricRow]:
     for finished in done:
         if finished.stage.kind.makes != "metrics":
             continue
-        measured = next(iter(finished.stage.reads.values()))
+        measured = measured_by(finished.stage)
         method, seed = measured.partition("@")[0], finished.stage.seed
         found = read_metrics(finished.artefact.path / METRICS)
         rows.extend(replace(row, stage=measured, method=method, seed=seed) for row in found)

@@ -14,9 +14,9 @@ from tag2mask.data.registry import reader
 from tag2mask.evaluation.rows import MetricRow
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
-from tag2mask.methods.context import Artefact
+from tag2mask.methods.artefact import Artefact
 from tag2mask.pipeline.keys import SampleKeys, keys_of
-from tag2mask.pipeline.measures import now
+from tag2mask.pipeline.measures import now, unseen
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.store import MANIFEST
@@ -45,9 +45,11 @@ def evaluate_run(
     kinds = [Threshold(value, "fixed") for value in thresholds]
     rows: list[MetricRow] = []
     for stage in _chosen(plan, stages):
-        artefact = finished(folder, stage, keys)
-        with progress(stage.name, len(dataset)) as counter:
-            found = evaluate_seeds(dataset, partial(artefact.maps, dataset), kinds, advance=counter.advance)
+        artefact = finished(folder, plan, stage, keys)
+        samples = unseen([artefact], dataset, stage.name)
+        with progress(stage.name, len(samples)) as counter:
+            read = partial(artefact.maps, dataset)
+            found = evaluate_seeds(dataset, read, kinds, samples=samples, advance=counter.advance)
         rows += found.rows(stage=stage.name, method=stage.name.partition("@")[0], seed=stage.seed, time=now())
     return rows
 
@@ -57,20 +59,20 @@ def open_split(plan: Plan, split: str) -> Dataset:
     return reader(plan.data_kind).open_split(plan.data, split)
 
 
-def finished(folder: RunFolder, stage: PlannedStage, keys: SampleKeys) -> Artefact:
-    """The artefact of a stage that the run has finished.
+def finished(folder: RunFolder, plan: Plan, stage: PlannedStage, keys: SampleKeys) -> Artefact:
+    """The artefact of a stage that the run has finished, with all that it was made from.
 
     Raises:
         StageError: it has not.
     """
     link = folder.path / stage.name
     if not (link / MANIFEST).is_file():
-        raise StageError(
-            f"stage '{stage.name}' of {folder.path} is not finished; go on: "
-            f"tag2mask run {folder.path / 'recipe.yaml'} --out {folder.path}"
-        )
+        raise StageError(f"stage '{stage.name}' of {folder.path} is not finished; go on: {folder.command}")
     key = str(read_json(link / MANIFEST)["key"])
-    return Artefact(stage.name, link.resolve(), key, partial(keys.of, key))
+    by_name = {s.name: s for s in plan.stages}
+    reads = {role: finished(folder, plan, by_name[source], keys) for role, source in stage.reads.items()}
+    path, sample_key = link.resolve(), partial(keys.of, key)
+    return Artefact(stage.name, path, key, sample_key, stage.settings, reads, folder.command)
 
 
 def _chosen(plan: Plan, names: Sequence[str]) -> list[PlannedStage]:

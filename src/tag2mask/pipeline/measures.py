@@ -1,24 +1,31 @@
-"""The stages that measure: seeds against the truth, tags against a classifier. Torch is imported when they run."""
+"""The stages that measure: seeds and masks against the truth, tags against a classifier; torch comes when they run."""
 
 from __future__ import annotations
 
 import csv
 import io
 import logging
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
 
 from tag2mask.config.settings import Settings
+from tag2mask.core.errors import DataError
 from tag2mask.core.files import write_json, write_text
 from tag2mask.core.progress import progress
+from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rows import MetricRow, write_metrics
+from tag2mask.evaluation.masks import evaluate_masks
+from tag2mask.evaluation.rows import MetricRow, score_rows, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.registry import StageKind
+from tag2mask.methods.thresholds.behind import threshold_of
 
 LOG = logging.getLogger("tag2mask")
 METRICS, CURVE, IMAGES = "metrics.jsonl", "curve.csv", "images.csv"
@@ -33,6 +40,13 @@ class SeedsSettings(Settings):
     split: str | None = Field(None, description="a split of the data; null: the one whose maps were made")
 
 
+class MasksSettings(Settings):
+    """How label images are evaluated."""
+
+    unsure: bool = Field(False, description="they are refined seeds, 255 where unsure: coverage and such, never mIoU")
+    split: str | None = Field(None, description="a split of the data; null: the one whose masks were made")
+
+
 class PrecisionSettings(Settings):
     """How the classifier is measured."""
 
@@ -42,31 +56,90 @@ class PrecisionSettings(Settings):
 def measure_seeds(context: StageContext) -> None:
     """Evaluate the seeds of one method: ``metrics.jsonl``, the curve over thresholds, a score for each image.
 
-    Data without any truth is no error: the stage says so and writes no numbers.
+    At the threshold that is read, if one is, at the settings' own, and at the oracle. Data without any truth is no
+    error: the stage says so and writes no numbers.
     """
-    if context.rank != 0:
-        return
     settings: SeedsSettings = context.settings
-    dataset = context.split(settings.split or "@infer")
-    maps = context.reads["maps"]
-    if not dataset.has_truth:
-        LOG.info("%s: split '%s' has no truth; nothing is measured", context.name, dataset.split)
-        write_metrics(context.out / METRICS, [])
+    dataset, maps = context.split(settings.split or "@infer"), context.reads["maps"]
+    if context.rank != 0 or _nothing_to_measure(context, dataset):
         return
-    with progress(context.name, len(dataset)) as counter:
+    own = Threshold(settings.threshold, settings.threshold_kind)
+    samples = unseen(context.reads.values(), dataset, context.name)
+    with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
             dataset,
-            lambda sample: maps.maps(dataset, sample),
-            [Threshold(settings.threshold, settings.threshold_kind)],
+            partial(maps.maps, dataset),
+            list(dict.fromkeys([threshold_of(context), own])),
             oracle=settings.oracle,
+            samples=samples,
             advance=counter.advance,
         )
-    if found.n_without_truth:
-        LOG.warning("%s: %d images without a truth are left out", context.name, found.n_without_truth)
+    _say_left_out(context, found.n_without_truth)
     rows = found.rows(stage=maps.name, method=maps.name.partition("@")[0], seed=context.seed, time=now())
     write_metrics(context.out / METRICS, rows)
     write_text(context.out / CURVE, _curve(found))
     write_text(context.out / IMAGES, _table(["image", "miou"], [[i.id, f"{i.miou:.4f}"] for i in found.images]))
+
+
+def measure_masks(context: StageContext) -> None:
+    """Evaluate label images: ``metrics.jsonl`` and a score for each image; without any truth as `measure_seeds`."""
+    settings: MasksSettings = context.settings
+    dataset, masks = context.split(settings.split or "@infer"), context.reads["masks"]
+    if context.rank != 0 or _nothing_to_measure(context, dataset):
+        return
+    samples = unseen(context.reads.values(), dataset, context.name)
+    with progress(context.name, len(samples)) as counter:
+        found = evaluate_masks(
+            dataset, partial(masks.labels, dataset), unsure=settings.unsure, samples=samples, advance=counter.advance
+        )
+    _say_left_out(context, found.n_without_truth)
+    rows = score_rows(
+        found.scores,
+        threshold_of(masks),
+        stage=masks.name,
+        method=masks.name.partition("@")[0],
+        split=found.split,
+        n_images=found.n_images,
+        seed=context.seed,
+        time=now(),
+    )
+    write_metrics(context.out / METRICS, rows)
+    lines = [[i.id, *(f"{value:.4f}" for value in i.values)] for i in found.images]
+    write_text(context.out / IMAGES, _table(["image", *found.image_metrics], lines))
+
+
+def _nothing_to_measure(context: StageContext, dataset: Dataset) -> bool:
+    if dataset.has_truth:
+        return False
+    LOG.info("%s: split '%s' has no truth; nothing is measured", context.name, dataset.split)
+    write_metrics(context.out / METRICS, [])
+    return True
+
+
+def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[Sample]:
+    """The samples of a split without those on whose truth a threshold behind some artefacts was chosen.
+
+    Args:
+        artefacts: what is measured, and thresholds beside it.
+        dataset: the split.
+        name: of the stage, for the error text.
+
+    Raises:
+        DataError: no sample is left.
+    """
+    seen = frozenset[str]().union(*(artefact.masks_seen() for artefact in artefacts))
+    samples = [s for s in dataset.samples if s.id not in seen]
+    if not samples:
+        raise DataError(
+            f"{name}: a threshold was chosen on the truth of all {len(dataset)} images of split '{dataset.split}', so "
+            "none is left to measure on; set a smaller n in the stage of kind few-masks"
+        )
+    return samples
+
+
+def _say_left_out(context: StageContext, n_without_truth: int) -> None:
+    if n_without_truth:
+        LOG.warning("%s: %d images without a truth are left out", context.name, n_without_truth)
 
 
 def measure_tags(context: StageContext) -> None:
@@ -117,7 +190,16 @@ KINDS = (
         makes="metrics",
         settings=SeedsSettings,
         reads={"maps": "maps"},
+        may_read={"threshold": "threshold"},
         runner="tag2mask.pipeline.measures:measure_seeds",
+    ),
+    StageKind(
+        name="masks",
+        makes="metrics",
+        settings=MasksSettings,
+        reads={"masks": "masks"},
+        may_read={"threshold": "threshold"},
+        runner="tag2mask.pipeline.measures:measure_masks",
     ),
     StageKind(
         name="average-precision",

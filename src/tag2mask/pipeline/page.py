@@ -7,40 +7,37 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset
 from tag2mask.evaluation.rows import MetricRow
-from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline.evaluate import open_split
-from tag2mask.pipeline.measures import CURVE, IMAGES, SeedsSettings
+from tag2mask.pipeline.examples import examples
+from tag2mask.pipeline.measured import Measured, measured
+from tag2mask.pipeline.measures import CURVE
 from tag2mask.pipeline.plan import Plan
 from tag2mask.pipeline.session import Done
-from tag2mask.report.page import Example, MethodResult, PageData, Picture, Score, StageTime, pick_examples, render_page
+from tag2mask.report.page import MethodResult, PageData, Score, StageTime, render_page
 
 if TYPE_CHECKING:
     from tag2mask.pipeline.api import RunResult
 
-_SHOWN = 4
 _MEANS = ("miou", "fp", "fn", "precision", "recall")
 
 
 def write_page(plan: Plan, result: RunResult, command: str) -> None:
-    """Write ``report.html`` into the run folder; nothing where the run has not evaluated any seeds.
+    """Write ``report.html`` into the run folder; nothing where the run has evaluated neither seeds nor masks.
 
     Args:
         plan: of the run.
         result: with its metrics and finished stages.
         command: that makes the same run again.
     """
-    seeds = [d for d in result.stages if d.stage.kind.name == "seeds"]
-    if not seeds:
+    every = measured(result.stages)
+    shown = [m for m in every if not m.unsure]
+    if not shown:
         return
-    settings = seeds[-1].stage.settings
-    assert isinstance(settings, SeedsSettings)
-    dataset = open_split(plan, settings.split or plan.data.infer)
+    dataset = open_split(plan, shown[0].split or plan.data.infer)
     rows = [r for r in result.metrics if r.split == dataset.split or r.metric == "map"]
     n_images = max((r.n_images for r in rows if r.metric == "miou"), default=0)
-    methods = tuple(_method(d, rows) for d in seeds)
+    n_seen = len(frozenset[str]().union(*(m.measuring.artefact.masks_seen() for m in shown)))
     render_page(
         PageData(
             title=f"{plan.recipe.name}: {plan.recipe.description}" if plan.recipe.description else plan.recipe.name,
@@ -48,35 +45,28 @@ def write_page(plan: Plan, result: RunResult, command: str) -> None:
             + (" …" if len(dataset.classes) > 12 else ""),
             split=dataset.split,
             n_images=n_images,
-            n_without_truth=len(dataset) - n_images,
-            ledger=tuple(sorted(set().union(*(d.manifest.ledger for d in seeds)))),
+            n_without_truth=len(dataset) - n_images - n_seen,
+            ledger=tuple(sorted(set().union(*(m.measuring.manifest.ledger for m in shown)))),
             seed=plan.recipe.seeds[0],
-            methods=methods,
-            examples=tuple(_examples(dataset, seeds, result.stages)),
+            methods=tuple(_method(m, rows) for m in shown),
+            examples=tuple(examples(dataset, every)),
             times=tuple(_times(result.stages)),
             command=command,
-            notes=tuple(_notes(rows, n_images)),
+            notes=tuple(_notes(rows, n_images, n_seen)),
         ),
         result.report,
     )
 
 
-def _source(finished: Done) -> str:
-    return finished.stage.reads["maps"]
-
-
-def _method(finished: Done, rows: Sequence[MetricRow]) -> MethodResult:
-    name = _source(finished)
-    mine = [r for r in rows if r.stage == name]
+def _method(found: Measured, rows: Sequence[MetricRow]) -> MethodResult:
+    mine = [r for r in rows if r.stage == found.name]
     at = dict.fromkeys((r.threshold_kind, r.threshold) for r in mine if r.metric in _MEANS)
     values = {(r.threshold_kind, r.threshold, r.metric): r.value for r in mine}
     scores = [
         Score(kind, threshold, *(_number(values.get((kind, threshold, m))) for m in _MEANS)) for kind, threshold in at
     ]
-    settings = finished.stage.settings
-    assert isinstance(settings, SeedsSettings)
-    unknown = Score(settings.threshold_kind, settings.threshold, *([math.nan] * len(_MEANS)))
-    return MethodResult(name, tuple(scores) or (unknown,), tuple(_curve(finished)))
+    unknown = Score(found.threshold.kind_text, found.threshold.value, *([math.nan] * len(_MEANS)))
+    return MethodResult(found.name, tuple(scores) or (unknown,), tuple(_curve(found.measuring)))
 
 
 def _number(value: float | None) -> float:
@@ -89,48 +79,6 @@ def _curve(finished: Done) -> list[tuple[float, float]]:
         return []
     with path.open(encoding="utf-8", newline="") as stream:
         return [(float(line["threshold"]), float(line["miou"])) for line in csv.DictReader(stream)]
-
-
-def _examples(dataset: Dataset, seeds: Sequence[Done], stages: Sequence[Done]) -> list[Example]:
-    last = seeds[-1]
-    settings = last.stage.settings
-    assert isinstance(settings, SeedsSettings)
-    path = last.artefact.path / IMAGES
-    by_id = {s.id: s for s in dataset.samples}
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as stream:
-            scores = [(line["image"], float(line["miou"])) for line in csv.DictReader(stream)]
-        worth = dict(scores)
-        which = f"({_source(last)}, {settings.threshold_kind} threshold {settings.threshold:g})"
-        chosen = [(i, f"{why} {which}: {worth[i]:.1f} mIoU") for i, why in pick_examples(scores)]
-    else:
-        tagged = [s.id for s in dataset.samples if s.tags]
-        chosen = [(i, "evenly spaced in the list") for i in tagged[:: max(1, len(tagged) // _SHOWN)][:_SHOWN]]
-    makers = [next(d for d in stages if d.stage.name == _source(s)) for s in seeds]
-    return [_example(dataset, by_id[i], why, makers, settings.threshold) for i, why in chosen]
-
-
-def _example(dataset: Dataset, sample: Sample, reason: str, makers: Sequence[Done], threshold: float) -> Example:
-    from tag2mask.report.pictures import heat_overlay, label_overlay
-
-    image = dataset.image(sample)
-    tags = ", ".join(dataset.classes[c] for c in sample.tags) or "no tags"
-    pictures = [Picture(f"image: {tags}", f"photo with the tags {tags}", image)]
-    seeds = None
-    for maker in makers:
-        maps = maker.artefact.maps(dataset, sample).resize(image.height, image.width)
-        values = maps.maps.numpy()
-        if len(values):
-            shown = heat_overlay(image, values.max(0))
-            pictures.append(Picture(maker.stage.name, f"activation of {maker.stage.name} over the image", shown))
-        seeds = cut(values, maps.classes, threshold)
-    if seeds is not None:
-        caption = f"seeds of {makers[-1].stage.name} at {threshold:g}"
-        pictures.append(Picture(caption, caption, label_overlay(image, seeds)))
-    truth = dataset.truth(sample)
-    if truth is not None:
-        pictures.append(Picture("truth", "mask drawn by hand", label_overlay(image, truth)))
-    return Example(sample.id, reason, tuple(pictures))
 
 
 def _times(stages: Sequence[Done]) -> list[StageTime]:
@@ -146,9 +94,16 @@ def _times(stages: Sequence[Done]) -> list[StageTime]:
     return times
 
 
-def _notes(rows: Sequence[MetricRow], n_images: int) -> list[str]:
-    measured = [r for r in rows if r.metric == "map" and r.value is not None]
-    notes = [f"Classifier: mean average precision {r.value:.1f} on {r.split} ({r.n_images} images)." for r in measured]
+def _notes(rows: Sequence[MetricRow], n_images: int, n_seen: int) -> list[str]:
+    known = [r for r in rows if r.metric == "map" and r.value is not None]
+    notes = [f"Classifier: mean average precision {r.value:.1f} on {r.split} ({r.n_images} images)." for r in known]
+    sure = {(r.stage, r.metric): r.value for r in rows if r.value is not None}
+    for stage in dict.fromkeys(stage for stage, metric in sure if metric == "coverage"):
+        right = sure.get((stage, "precision_sure"))
+        share = f", and {right:.1f} % of these are right" if right is not None else ""
+        notes.append(f"Refined seeds {stage}: {sure[stage, 'coverage']:.1f} % of the pixels are sure{share}.")
+    if n_seen:
+        notes.append(f"{n_seen} images whose masks a threshold was chosen on are left out of every number.")
     if not n_images:
         notes.append("This data has no masks, so nothing was measured: look at the pictures.")
     return notes

@@ -92,18 +92,20 @@ def _stage(name: str, spec: Mapping[str, Any], recipe: Recipe) -> PlannedStage:
 
 
 def _check_reads(name: str, kind: StageKind, reads: Mapping[str, Any], recipe: Recipe) -> None:
+    roles = {**kind.reads, **kind.may_read}
     for role in reads:
-        if role not in kind.reads:
-            raise ConfigError(unknown("role", f"{name}.reads.{role}", [f"{name}.reads.{r}" for r in kind.reads]))
+        if role not in roles:
+            raise ConfigError(unknown("role", f"{name}.reads.{role}", [f"{name}.reads.{r}" for r in roles]))
     for role, makes in kind.reads.items():
         if role not in reads:
             raise ConfigError(f"missing setting '{name}.reads.{role}': the stage that makes the {makes}")
-        source = reads[role]
+    for role, source in reads.items():
         if source not in recipe.stages:
             raise ConfigError(f"{name}.reads.{role}: " + unknown("stage", str(source), recipe.stages))
-        made = stage_kind(str(recipe.stages[source].get("kind"))).makes
+        made, makes = stage_kind(str(recipe.stages[source].get("kind"))).makes, roles[role]
         if made != makes:
-            raise ConfigError(f"{name}.reads.{role} = '{source}' makes {made}, but {makes} are needed")
+            needed = "a threshold is" if makes == "threshold" else f"{makes} are"
+            raise ConfigError(f"{name}.reads.{role} = '{source}' makes {made}, but {needed} needed")
 
 
 def _order(stages: Mapping[str, PlannedStage]) -> Iterator[str]:

@@ -61,7 +61,7 @@ def show_prototypes(run: Path, stage: str | None = None) -> Shown:
     folder = RunFolder.existing(run)
     plan = make_plan(folder.recipe())
     planned = _stage(plan, stage, run)
-    artefact = finished(folder, planned, keys_of(folder.store.root))
+    artefact = finished(folder, plan, planned, keys_of(folder.store.root))
     dataset = open_split(plan, getattr(planned.settings, "split", None) or plan.data.infer)
     found = load_prototypes(artefact.path / PROTOTYPES)
     patches = {(e["class"], e["name"]): e["patches"] for e in read_json(artefact.path / GALLERY)}
@@ -117,14 +117,14 @@ def drop_prototype(run: Path, cls: str, prototype: str, stage: str | None = None
         _, side, number = parse_drop(f"{cls} {prototype}")
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    artefact = finished(folder, planned, keys_of(folder.store.root))
+    artefact = finished(folder, plan, planned, keys_of(folder.store.root))
     drop_by_hand(load_prototypes(artefact.path / PROTOTYPES), classes.index(cls), side, number, cls)
     stages: dict[str, dict[str, Any]] = {name: dict(spec) for name, spec in recipe.stages.items()}
     for reader_stage in _readers(plan, planned):
         name = reader_stage.name.partition("@")[0]
         stages[name]["drop"] = [*dict.fromkeys([*stages[name].get("drop", []), f"{cls} {prototype}"])]
     changed = recipe.model_copy(update={"stages": stages})
-    return run_loaded(changed, folder, f"tag2mask run {folder.path / 'recipe.yaml'} --out {folder.path}")
+    return run_loaded(changed, folder, folder.command)
 
 
 def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from tag2mask.core.ranks import barrier, join, rank, world_size
-from tag2mask.pipeline.maps import make_pass, pass_of
+from tag2mask.methods.artefact import FOLDERS
+from tag2mask.pipeline.images import make_images
+from tag2mask.pipeline.maps import from_features, make_pass, pass_of
 from tag2mask.pipeline.plan import Plan
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.session import Done, Session
@@ -43,8 +45,10 @@ def _execute(session: Session) -> list[Done]:
     for stage in session.plan.stages:
         if stage.name in session.done:
             continue
-        if stage.kind.makes == "maps":
+        if from_features(stage):
             make_pass(session, pass_of(session, stage))
+        elif stage.kind.makes in FOLDERS:
+            make_images(session, stage)
         else:
             make_whole(session, stage)
         session.keys.hashes.save()

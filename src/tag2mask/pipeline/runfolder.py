@@ -69,6 +69,11 @@ class RunFolder:
         write_text(self.path / RECIPE, dump_recipe(recipe))
         write_json(self.path / "environment.json", environment())
 
+    @property
+    def command(self) -> str:
+        """The command that goes on with the run, and makes again what is missing of it."""
+        return f"tag2mask run {self.path / RECIPE} --out {self.path}"
+
     def recipe(self) -> Recipe:
         """The resolved recipe of the run."""
         return load_recipe(str(self.path / RECIPE))

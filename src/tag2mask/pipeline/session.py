@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 from tag2mask.core import ledger
 from tag2mask.core.ranks import rank
+from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import reader
-from tag2mask.methods.context import Artefact, StageContext
+from tag2mask.methods.artefact import FOLDERS, Artefact
+from tag2mask.methods.context import StageContext
 from tag2mask.pipeline.keys import keys_of, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.runfolder import RunFolder
@@ -89,7 +91,7 @@ class Session:
             inputs=self.inputs(stage),
             seed=stage.seed if kind.makes in {"weights", "prototypes"} else None,
             fingerprint=kind.fingerprint(stage.settings) if kind.fingerprint else "",
-            data="" if kind.makes == "maps" else self._data(stage),
+            data="" if kind.makes in FOLDERS else self._data(stage),
         )
 
     def _data(self, stage: PlannedStage) -> str:
@@ -97,10 +99,16 @@ class Session:
         dataset = self.dataset(stage)
         if dataset is None:
             return "none"
-        parts = [self.keys.all(dataset), *dataset.classes]
-        if stage.kind.makes == "metrics":
-            parts += [self.keys.hashes.truth(dataset, s) for s in dataset.samples]
+        samples = self.samples(stage, dataset)
+        parts = [self.keys.all(dataset, samples), *dataset.classes]
+        if stage.kind.makes in {"metrics", "threshold"}:
+            parts += [self.keys.hashes.truth(dataset, s) for s in samples]
         return ",".join(parts)
+
+    def samples(self, stage: PlannedStage, dataset: Dataset) -> Sequence[Sample]:
+        """What a stage made as a whole looks at: all samples of its split, unless its kind names fewer."""
+        few = stage.kind.samples
+        return few(stage.settings, dataset) if few else dataset.samples
 
     def inputs(self, stage: PlannedStage) -> dict[str, str]:
         """Role -> hash of what is read."""
@@ -128,13 +136,21 @@ class Session:
     def finish(self, stage: PlannedStage, manifest: Manifest) -> None:
         """Note a stage as done and link it in the run folder."""
         path = self.store.folder(stage.kind.name, manifest.key)
-        artefact = Artefact(stage.name, path, manifest.key, partial(self.keys.of, manifest.key))
+        artefact = Artefact(
+            stage.name,
+            path,
+            manifest.key,
+            partial(self.keys.of, manifest.key),
+            stage.settings,
+            {role: self.done[source].artefact for role, source in stage.reads.items()},
+            self.folder.command,
+        )
         self.done[stage.name] = Done(stage, artefact, manifest)
         if self.rank == 0:
             self.folder.link(stage.name, path)
 
 
 def peak_memory() -> int:
-    """Largest resident memory of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Largest resident memory of this process, or of one of its workers that has ended, so far; in bytes."""
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak if sys.platform == "darwin" else peak * 1024

@@ -29,10 +29,11 @@ class Manifest:
         ledger: supervision seen, its own and that of everything it read.
         n_images: samples trained on, mapped or measured.
         seconds: of computing, without what was there already.
-        made: samples computed in those seconds (maps), else ``n_images``.
-        peak_memory: largest resident memory of the process by then, bytes.
+        made: samples computed in those seconds (maps and masks), else ``n_images``.
+        peak_memory: largest resident memory of a process of the run by then, bytes.
         shared_with: other instances whose maps came from the same forward passes (the seconds are of all together).
-        files: name -> SHA-256 of a trained artefact's files; empty for maps, whose files carry sample keys.
+        files: name -> SHA-256 of the files of an artefact made as a whole; empty for maps and masks, whose files carry
+            sample keys.
         schema: version of this list.
     """
 

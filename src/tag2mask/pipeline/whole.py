@@ -34,7 +34,7 @@ def make_whole(session: Session, stage: PlannedStage) -> None:
         else:
             seconds = _run(session, stage, key)
             dataset = session.dataset(stage)
-            count = len(dataset) if dataset is not None else 0
+            count = len(session.samples(stage, dataset)) if dataset is not None else 0
             manifest = Manifest(
                 kind=kind.name,
                 key=key,

@@ -14,7 +14,7 @@ from tag2mask.core.errors import TrainingError
 from tag2mask.core.files import atomic_path
 from tag2mask.core.progress import progress
 from tag2mask.training.order import EpochOrder, derive
-from tag2mask.training.settings import TrainSettings
+from tag2mask.training.settings import ScheduleSettings
 
 RECORD = "tag2mask"
 """Entry of a checkpoint that is ours: ``identity`` and ``rng``."""
@@ -79,7 +79,7 @@ class StopAtNaN(Callback):
         settings: named in the advice.
     """
 
-    def __init__(self, settings: TrainSettings) -> None:
+    def __init__(self, settings: ScheduleSettings) -> None:
         self.settings = settings
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
@@ -92,12 +92,13 @@ class StopAtNaN(Callback):
             return
         rates = ", ".join(f"{group['lr']:.3g}" for group in trainer.optimizers[0].param_groups)
         epoch, s = trainer.current_epoch, self.settings
+        lower = " ".join(f"train.{name}={rate / 10:g}" for name, rate in s.rates().items())
         wider = "" if s.precision == "float32" else ", or train.precision=float32"
         kept = f". The checkpoint after epoch {epoch} is kept: the same command goes on from it" if epoch else ""
         raise TrainingError(
             f"the loss is {loss.item()} in epoch {epoch + 1} of {s.epochs}, step {trainer.global_step + 1} of "
             f"{int(trainer.estimated_stepping_batches)} (learning rates {rates}; precision {s.precision}). "
-            f"Lower the rates, such as train.lr={s.lr / 10:g} train.head_lr={s.head_lr / 10:g}{wider}{kept}"
+            f"Lower the rates, such as {lower}{wider}{kept}"
         )
 
 

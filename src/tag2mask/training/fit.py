@@ -25,7 +25,7 @@ from tag2mask.core.ranks import rank, world_size
 from tag2mask.training.callbacks import RECORD, EpochCheckpoint, ShowProgress, StepSeed, StopAtNaN
 from tag2mask.training.device import check_processes, local_processes, resolve_device
 from tag2mask.training.order import EpochOrder
-from tag2mask.training.settings import TrainSettings
+from tag2mask.training.settings import ScheduleSettings
 
 CHECKPOINT = "checkpoint.ckpt"
 _PRECISION: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
@@ -33,6 +33,7 @@ _ADVICE = (
     ".*does not have many workers.*",  # images are decoded by threads
     ".*suggested max number of worker.*",
     ".*GPU available but not used.*",
+    ".*in eval mode at the start of training.*",  # backbones that are not trained
     r".*isinstance\(treespec, LeafSpec\).*",  # between torch and Lightning
 )
 """Warnings of Lightning and torch's loader that a user of ours can do nothing about."""
@@ -41,12 +42,13 @@ _ADVICE = (
 def fit(
     module: LightningModule,
     data: Dataset[Any],
-    settings: TrainSettings,
+    settings: ScheduleSettings,
     *,
     out: Path,
     seed: int,
     engine: Engine,
     name: str = "training",
+    whole_batches: bool = False,
 ) -> None:
     """Train ``module`` in place; a training that was interrupted goes on from its last whole epoch.
 
@@ -61,6 +63,8 @@ def fit(
         seed: of order and dropout, at least 0.
         engine: device and workers.
         name: of the work, for the progress bar.
+        whole_batches: give ``module`` this process's whole share of a batch, which it splits into parts itself, as a
+            loss needs whose parts cannot be averaged.
 
     Raises:
         ConfigError: a device, precision or number of processes that cannot be had.
@@ -75,7 +79,7 @@ def fit(
     device = resolve_device(engine)
     if settings.precision == "float16" and device.type == "cpu":
         raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
-    order = EpochOrder(n, settings, seed, rank(), world_size())
+    order = EpochOrder(n, settings, seed, rank(), world_size(), whole=whole_batches)
     path, identity = out / CHECKPOINT, value_hash([settings.model_dump(), seed, n])
     callbacks = [EpochCheckpoint(path, identity), StepSeed(order, seed), StopAtNaN(settings), ShowProgress(name)]
     module.train()  # frozen statistics look after themselves

@@ -1,8 +1,10 @@
-"""Training images with their tags, augmented from (seed, epoch, index) alone."""
+"""Training images, augmented from (seed, epoch, index) alone."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,18 +19,24 @@ from tag2mask.training.order import Draw
 _DECODERS = 2
 
 
-class TagImages(TorchDataset[tuple[Tensor, Tensor]]):
-    """Images of some samples as augmented tensors, with their tags as 0 and 1.
+class AugmentedImages(TorchDataset[tuple[Tensor, Tensor]], ABC):
+    """Images of some samples as augmented tensors, each with what is to be learned from it.
 
     Args:
-        dataset: opens the images.
-        samples: which of its samples.
-        transform: augments one image.
+        samples: which.
         seed: of the training.
     """
 
-    def __init__(self, dataset: Dataset, samples: Sequence[Sample], transform: TrainTransform, seed: int) -> None:
-        self.dataset, self.samples, self.transform, self.seed = dataset, samples, transform, seed
+    def __init__(self, samples: Sequence[Sample], seed: int) -> None:
+        self.samples, self.seed = samples, seed
+
+    @abstractmethod
+    def read(self, sample: Sample) -> Any:
+        """What a sample is made of, read from files; called in threads."""
+
+    @abstractmethod
+    def augmented(self, sample: Sample, content: Any) -> tuple[Tensor, Tensor]:
+        """Image and target from what `read` gave, with torch's random numbers."""
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -38,13 +46,36 @@ class TagImages(TorchDataset[tuple[Tensor, Tensor]]):
         return self.__getitems__([draw])[0]
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[Tensor, Tensor]]:
-        """Images (3, crop, crop) and tags (C,) of a batch; threads decode while this one augments."""
-        images = ahead(lambda draw: self.dataset.image(self.samples[draw[1]]), draws, _DECODERS)
+        """Images and targets of a batch; threads decode while this one augments."""
+        contents = ahead(lambda draw: self.read(self.samples[draw[1]]), draws, _DECODERS)
         result = []
-        for (epoch, index), image in zip(draws, images, strict=True):
+        for (epoch, index), content in zip(draws, contents, strict=True):
             with seeded(self.seed, epoch, index):
-                result.append((self.transform(image)[0], tag_vector(self.samples[index], len(self.dataset.classes))))
+                result.append(self.augmented(self.samples[index], content))
         return result
+
+
+class TagImages(AugmentedImages):
+    """Augmented images (3, crop, crop) with their tags (C,) as 0 and 1.
+
+    Args:
+        dataset: opens the images.
+        samples: which of its samples.
+        transform: augments one image.
+        seed: of the training.
+    """
+
+    def __init__(self, dataset: Dataset, samples: Sequence[Sample], transform: TrainTransform, seed: int) -> None:
+        super().__init__(samples, seed)
+        self.dataset, self.transform = dataset, transform
+
+    def read(self, sample: Sample) -> Any:
+        """The image."""
+        return self.dataset.image(sample)
+
+    def augmented(self, sample: Sample, content: Any) -> tuple[Tensor, Tensor]:
+        """The augmented image and the tags."""
+        return self.transform(content)[0], tag_vector(sample, len(self.dataset.classes))
 
 
 def tag_vector(sample: Sample, n_classes: int) -> Tensor:

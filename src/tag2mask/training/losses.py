@@ -11,22 +11,23 @@ from torch.nn import functional as F
 from tag2mask.core.ranks import world_size
 
 
-def global_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+def global_ratio(numerator: Tensor, denominator: Tensor, epsilon: float = 0.0) -> Tensor:
     """The ratio of two sums over the images of all processes, as this process's share of it.
 
     Gradients of several processes are averaged after the backward pass. So the numerator stays this process's, times
     their number, and only the denominator is summed over them: the average of the shares is the ratio of the sums.
 
     Args:
-        numerator: scalar, this process's sum; carries the gradient.
-        denominator: scalar without gradient, this process's count or weight; its sum over the processes is not 0.
+        numerator: this process's sum, a scalar or several in a vector; carries the gradient.
+        denominator: of the same shape, without gradient, this process's count or weight.
+        epsilon: added once to the denominator's sum over the processes, which without it is not 0.
     """
     world = world_size()
-    if world == 1:
-        return numerator / denominator
     total = denominator.detach().clone()
-    torch.distributed.all_reduce(total)
-    return numerator * world / total
+    if world > 1:
+        torch.distributed.all_reduce(total)
+        numerator = numerator * world
+    return numerator / (total + epsilon) if epsilon else numerator / total
 
 
 def multilabel_soft_margin(logits: Tensor, tags: Tensor, class_mask: Tensor | None = None) -> Tensor:
@@ -47,4 +48,4 @@ def multilabel_soft_margin(logits: Tensor, tags: Tensor, class_mask: Tensor | No
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {"multilabel_soft_margin": multilabel_soft_margin}
-"""Every loss that is a ratio, by name; a test compares each on two processes with one."""
+"""Every loss that is a ratio, by name; a method adds its own. A test compares each on two processes with one."""

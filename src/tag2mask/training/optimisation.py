@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from tag2mask.training.settings import TrainSettings
+from tag2mask.training.settings import ScheduleSettings, TrainSettings
 
 
 def parameter_groups(
@@ -23,14 +23,14 @@ def parameter_groups(
     ]  # fmt: skip
 
 
-def optimiser(groups: list[dict[str, Any]], settings: TrainSettings) -> Optimizer:
+def optimiser(groups: list[dict[str, Any]], settings: ScheduleSettings) -> Optimizer:
     """The update rule over groups that carry their own rate and weight decay."""
     if settings.optimiser == "sgd":
         return SGD(groups, lr=settings.lr, momentum=settings.momentum)
     return (AdamW if settings.optimiser == "adamw" else Adam)(groups, lr=settings.lr)
 
 
-def rate_factor(settings: TrainSettings, steps: int) -> Callable[[int], float]:
+def rate_factor(settings: ScheduleSettings, steps: int) -> Callable[[int], float]:
     """What multiplies the rates at step t = 0 .. steps - 1: (1 - t / steps)^poly_power, or 1."""
     if settings.schedule == "constant":
         return lambda _step: 1.0
@@ -40,7 +40,7 @@ def rate_factor(settings: TrainSettings, steps: int) -> Callable[[int], float]:
 def optimisation(
     backbone: Sequence[nn.Parameter], head: Sequence[nn.Parameter], settings: TrainSettings, steps: int
 ) -> OptimizerLRSchedulerConfig:
-    """What ``configure_optimizers`` of a Lightning module returns.
+    """What ``configure_optimizers`` returns for a backbone with a head.
 
     Args:
         backbone: parameters at ``settings.lr``.
@@ -48,6 +48,17 @@ def optimisation(
         settings: the rest.
         steps: of the whole training.
     """
-    rule = optimiser(parameter_groups(backbone, head, settings), settings)
+    return scheduled(parameter_groups(backbone, head, settings), settings, steps)
+
+
+def scheduled(groups: list[dict[str, Any]], settings: ScheduleSettings, steps: int) -> OptimizerLRSchedulerConfig:
+    """What ``configure_optimizers`` of a Lightning module returns: update rule and schedule.
+
+    Args:
+        groups: parameters with their rate and weight decay.
+        settings: the rest.
+        steps: of the whole training.
+    """
+    rule = optimiser(groups, settings)
     schedule = LambdaLR(rule, rate_factor(settings, steps))
     return {"optimizer": rule, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Sampler
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.training.settings import TrainSettings
+from tag2mask.training.settings import ScheduleSettings
 
 Draw = tuple[int, int]
 """(epoch, index): which image, and which of its random augmentations."""
@@ -35,20 +35,24 @@ class EpochOrder(Sampler[Draw]):
         seed: of the training.
         rank: r.
         world: w.
+        whole: the parts of a process are one, for a network that splits them itself.
 
     Raises:
         ConfigError: ``w`` does not divide ``accumulate``.
     """
 
-    def __init__(self, n: int, settings: TrainSettings, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self, n: int, settings: ScheduleSettings, seed: int, rank: int = 0, world: int = 1, *, whole: bool = False
+    ) -> None:
         if settings.accumulate % world:
             raise ConfigError(
                 f"train.accumulate = {settings.accumulate} cannot be shared by {world} processes: set it to a multiple "
                 f"of {world} that divides train.batch_size = {settings.batch_size}"
             )
         self.n, self.settings, self.seed, self.rank, self.epoch = n, settings, seed, rank, 0
-        self.part = settings.batch_size // settings.accumulate
-        self.own_parts = settings.accumulate // world
+        parts = settings.accumulate // world
+        self.own_parts = 1 if whole else parts
+        self.part = settings.batch_size // settings.accumulate * (parts if whole else 1)
         rounding = n // settings.batch_size if settings.drop_last else -(-n // settings.batch_size)
         self.batches = max(1, rounding)
 

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from tag2mask.config.settings import Settings
 
 
-class TrainSettings(Settings):
-    """How long, in which steps and on which crops a network is trained.
+class ScheduleSettings(Settings):
+    """How long and in which steps a network is trained.
 
     The published ResNet recipes name a momentum of 0.9 that never reached their optimiser: a weight decay of 1e-4 took
     its place. Their learning rates are meant for a momentum of about 0, the default here.
@@ -23,8 +23,7 @@ class TrainSettings(Settings):
     )
     drop_last: bool = Field(default=True, description="leave out an epoch's incomplete batch; else it is filled up")
     optimiser: Literal["sgd", "adamw", "adam"] = Field(default="adamw", description="update rule")
-    lr: float = Field(default=2e-4, gt=0, description="learning rate of the backbone")
-    head_lr: float = Field(default=2e-3, gt=0, description="learning rate of the head")
+    lr: float = Field(default=2e-4, gt=0, description="learning rate")
     weight_decay: float = Field(default=1e-4, ge=0, description="of every trained parameter")
     momentum: float = Field(default=0.0, ge=0, lt=1, description="of sgd; the published rates are for 0")
     schedule: Literal["poly", "constant"] = Field(
@@ -32,8 +31,6 @@ class TrainSettings(Settings):
     )
     poly_power: float = Field(default=0.9, gt=0, description="power of the poly schedule")
     precision: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of the forward pass")
-    long_side: tuple[int, int] = Field(default=(240, 480), description="range of the random long side in pixels")
-    crop: int = Field(default=288, ge=1, description="side of the square crop in pixels")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -41,8 +38,29 @@ class TrainSettings(Settings):
             raise ValueError(
                 f"batch_size = {self.batch_size} cannot be split into accumulate = {self.accumulate} parts"
             )
-        if not 1 <= self.long_side[0] <= self.long_side[1]:
-            raise ValueError(f"long_side = {list(self.long_side)}: expected [smallest, largest], both at least 1")
         if self.momentum and self.optimiser != "sgd":
             raise ValueError(f"momentum = {self.momentum}: only optimiser = sgd has it, not {self.optimiser}")
         return self
+
+    def rates(self) -> dict[str, float]:
+        """The learning rates by the name of their setting."""
+        return {"lr": self.lr}
+
+
+class TrainSettings(ScheduleSettings):
+    """The schedule of a backbone with a head, and on which crops the two are trained."""
+
+    lr: float = Field(default=2e-4, gt=0, description="learning rate of the backbone")
+    head_lr: float = Field(default=2e-3, gt=0, description="learning rate of the head")
+    long_side: tuple[int, int] = Field(default=(240, 480), description="range of the random long side in pixels")
+    crop: int = Field(default=288, ge=1, description="side of the square crop in pixels")
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        if not 1 <= self.long_side[0] <= self.long_side[1]:
+            raise ValueError(f"long_side = {list(self.long_side)}: expected [smallest, largest], both at least 1")
+        return self
+
+    def rates(self) -> dict[str, float]:
+        """The learning rates by the name of their setting."""
+        return {"lr": self.lr, "head_lr": self.head_lr}

@@ -19,8 +19,9 @@ from tag2mask.core.types import Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.runner import image_tensor
+from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.classifier import WEIGHTS
-from tag2mask.methods.context import Artefact, MapsProgram, StageContext
+from tag2mask.methods.context import MapsProgram, StageContext
 from tag2mask.methods.lpcam.build import ClassPrototypes, Clustering, build_class
 from tag2mask.methods.lpcam.collect import collect
 from tag2mask.methods.lpcam.kinds import PrototypeSettings, parse_drop

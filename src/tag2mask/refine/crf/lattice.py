@@ -18,17 +18,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.core.errors import DataError
+from tag2mask.refine.crf.keys import find_neighbours, first_keys, sort_keys
+from tag2mask.refine.crf.simplex import elevate, simplex
 
-_BITS = 62
-"""Bits of an integer key that may be used: those of an int64 without its sign, and one to spare."""
 _BLOCK = 1 << 16
 """Pixels taken at a time where all at once would only cost memory."""
+_MOST = 2**31
+"""Entries that 32-bit indices can tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,29 +103,23 @@ def build_lattice(features: Tensor, image_of: Tensor | None = None) -> Lattice:
             lattice point. None for one image.
 
     Raises:
-        DataError: the features span more than integer keys can tell apart.
+        DataError: the features span more than integer keys can tell apart, or there are too many pixels.
     """
-    device = features.device
-    n_corners, n = len(features) + 1, features.shape[1]
-    base = torch.empty(n_corners - 1, n, dtype=torch.int32, device=device)
-    order = torch.empty(n_corners, n, dtype=torch.int8, device=device)
-    weights = torch.empty(n, n_corners, device=device)
-    for start in range(0, n, _BLOCK):
-        part = slice(start, start + _BLOCK)
-        base[:, part], order[:, part], weights[part] = _simplex(_elevate(features[:, part]))
+    base, order, weights = _embed(features)
     del features
-    keys, strides, span = _first_keys(base, image_of)
+    keys, strides, span = first_keys(base, image_of)
     del base
-    places = torch.tensor(strides, device=device)
-    corners = torch.empty(n, n_corners, dtype=torch.int32, device=device)
-    pixels = torch.empty(n_corners, n, dtype=torch.int32, device=device)
-    pixel_weights = torch.empty(n_corners, n, device=device)
+    places = torch.tensor(strides, device=keys.device)
+    n, n_corners = weights.shape
+    corners = torch.empty(n, n_corners, dtype=torch.int32, device=keys.device)
+    pixels = torch.empty(n_corners, n, dtype=torch.int32, device=keys.device)
+    pixel_weights = torch.empty(n_corners, n, device=keys.device)
     points: list[Tensor] = []
     starts: list[Tensor] = []
     for r in range(n_corners):
         if r:  # one coordinate falls by d + 1, that of the lowest residual first
             keys -= places[order[n_corners - r].long()]
-        ascending, pixel = _sorted(keys, span)
+        ascending, pixel = sort_keys(keys, span)
         fresh = torch.ones_like(ascending, dtype=torch.bool)
         torch.ne(ascending[1:], ascending[:-1], out=fresh[1:])
         firsts = fresh.nonzero()[:, 0]
@@ -134,17 +129,27 @@ def build_lattice(features: Tensor, image_of: Tensor | None = None) -> Lattice:
         torch.take(weights[:, r], pixel, out=pixel_weights[r])
         points.append(ascending[firsts] + r * span)
         starts.append(firsts.int().add_(r * n))
-    counts = [len(p) for p in points]
-    size = sum(counts)
-    return Lattice(
-        size=size,
-        corners=corners,
-        weights=weights,
-        pixels=pixels.view(-1),
-        pixel_weights=pixel_weights.view(-1),
-        starts=F.pad(torch.cat(starts), (0, 2), value=n_corners * n),
-        neighbours=_neighbours(torch.cat(points), size - counts[-1], strides, span),
-    )
+    bounds = F.pad(torch.cat(starts), (0, 2), value=n_corners * n)
+    known = sum(map(len, points))
+    neighbours = find_neighbours(torch.cat(points), known - len(points[-1]), strides, span)
+    return Lattice(known, corners, weights, pixels.view(-1), pixel_weights.view(-1), bounds, neighbours)
+
+
+def _embed(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What `simplex` gives for all pixels, the coordinates as int32."""
+    n_corners, n = len(features) + 1, features.shape[1]
+    if n * n_corners >= _MOST:
+        raise DataError(
+            f"{n} pixels are too many for one dense CRF: expected fewer than {_MOST // n_corners}; cut the image into "
+            f"tiles, or reduce it"
+        )
+    base = torch.empty(n_corners - 1, n, dtype=torch.int32, device=features.device)
+    order = torch.empty(n_corners, n, dtype=torch.int8, device=features.device)
+    weights = torch.empty(n, n_corners, device=features.device)
+    for start in range(0, n, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        base[:, part], order[:, part], weights[part] = simplex(elevate(features[:, part]))
+    return base, order, weights
 
 
 def _bags(indices: Tensor, table: Tensor, weights: Tensor, starts: Tensor | None = None) -> Tensor:
@@ -152,122 +157,3 @@ def _bags(indices: Tensor, table: Tensor, weights: Tensor, starts: Tensor | None
     return F.embedding_bag(
         indices, table, starts, mode="sum", per_sample_weights=weights, include_last_offset=starts is not None
     )
-
-
-def _elevate(features: Tensor) -> Tensor:
-    """Features (d, N) to d + 1 coordinates that sum to 0: (d + 1, N)."""
-    d = len(features)
-    elevated = features.new_empty(d + 1, features.shape[1])
-    total = torch.zeros_like(features[0])
-    deviation = float(np.float32(np.sqrt(2 / 3) * (d + 1)))  # rounded here too, or other lattice points are touched
-    for k in range(d, 0, -1):
-        scaled = features[k - 1] * float(np.float32(deviation / np.sqrt(k * (k + 1))))
-        torch.sub(total, scaled * k, out=elevated[k])
-        total += scaled
-    elevated[0] = total
-    return elevated
-
-
-def _simplex(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The simplex around each point.
-
-    Returns:
-        The first d coordinates of its corner of remainder 0 divided by d + 1, (d, N) float32, whole numbers; the
-        coordinates by residual, largest first, (d + 1, N) int8; the weights of the corners by remainder, (N, d + 1).
-    """
-    n_corners, n = elevated.shape
-    d = n_corners - 1
-    base = (elevated * float(np.float32(1) / np.float32(n_corners))).round_()  # half to even
-    residual = torch.addcmul(elevated, base, torch.tensor(-float(n_corners), device=base.device))
-    rank = base.sum(0).to(torch.int8).expand(n_corners, -1).clone()
-    for i in range(n_corners):
-        for j in range(i + 1, n_corners):
-            smaller = residual[i] < residual[j]
-            rank[i] += smaller
-            rank[j] += ~smaller
-    wrap = (rank < 0).to(torch.int8).sub_((rank > d).to(torch.int8))
-    base += wrap
-    rank += wrap.mul_(n_corners)
-    order, y = torch.empty_like(rank), torch.empty_like(residual)
-    for j in range(n_corners):
-        place = rank[j].long()[None]
-        order.scatter_(0, place, j)
-        y.scatter_(0, place, (elevated[j] - base[j] * n_corners).div_(n_corners)[None])
-    weights = elevated.new_empty(n, n_corners)
-    torch.sub(y[d], y[0] - 1, out=weights[:, 0])
-    for p in range(1, n_corners):
-        torch.sub(y[d - p], y[d - p + 1], out=weights[:, p])
-    return base[:d], order, weights
-
-
-def _first_keys(base: Tensor, image_of: Tensor | None) -> tuple[Tensor, list[int], int]:
-    """One integer for each pixel's corner of remainder 0, equal for equal corners.
-
-    With u = (coordinate - r) / (d + 1), a whole number, a corner of remainder r is known by its first d values of u;
-    the key writes them as digits. From one remainder to the next a single u falls by one.
-
-    Returns:
-        Keys (N,) int64; the digits' place values, and 0 for the last coordinate; a number above every key of every
-        remainder and of every neighbour.
-    """
-    d = len(base)
-    bounds = [(int(row.min()) - 2, int(row.max()) + 2) for row in base]  # a corner and its neighbours reach so far
-    strides, span = [0] * (d + 1), 1
-    for j in reversed(range(d)):
-        strides[j] = span
-        span *= bounds[j][1] - bounds[j][0] + 1
-    n_images = 1 if image_of is None else int(image_of.max()) + 1
-    if (span * n_images * (d + 1)).bit_length() > _BITS:
-        raise DataError(
-            f"the image's features span {span:.1e} lattice cells, more than a 64-bit key can tell apart: the standard "
-            f"deviations of the kernel are far too small for an image of this size"
-        )
-    keys = torch.zeros_like(base[0], dtype=torch.int64) if image_of is None else image_of * span
-    for j in range(d):
-        keys.add_((base[j] - bounds[j][0]).long(), alpha=strides[j])
-    return keys, strides, span * n_images
-
-
-def _sorted(keys: Tensor, span: int) -> tuple[Tensor, Tensor]:
-    """Keys in ascending order, equal ones by pixel, and the pixel of each: both (N,) int64."""
-    bits = max(1, (len(keys) - 1).bit_length())
-    if keys.device.type != "cpu" or span.bit_length() + bits > _BITS:
-        found = torch.sort(keys, stable=True)
-        return found.values, found.indices
-    packed = (keys << bits).add_(torch.arange(len(keys)))
-    packed.numpy().sort()  # numpy sorts plain int64 in vector registers, ten times as fast as torch
-    return packed >> bits, packed & ((1 << bits) - 1)
-
-
-def _neighbours(full: Tensor, last: int, strides: list[int], span: int) -> Tensor:
-    """Neighbours of each point along each axis.
-
-    Along axis j every coordinate grows by 1 but the j-th, which falls by d: the remainder grows by 1, and u_j falls by
-    1; from remainder d the next is 0, and every u but u_j grows by 1. The other neighbour is the same step back.
-
-    Args:
-        full: (M,) int64, ascending: remainder * span + key.
-        last: points below remainder d.
-        strides: place value of each u.
-        span: above every key.
-
-    Returns:
-        (d + 1, M + 1, 2) int32, M where there is none.
-    """
-    size, d = len(full), len(strides) - 1
-    found = torch.full((d + 1, size + 1, 2), size, dtype=torch.int32, device=full.device)
-    for j in range(d + 1):  # the last remainder in front: its next points come first, so that all are ascending
-        wanted = torch.cat([full[last:] + (sum(strides) - strides[j] - d * span), full[:last] + (span - strides[j])])
-        place = _place(full, wanted).clamp_(max=size - 1)
-        hits = (full[place] == wanted).nonzero()[:, 0]
-        source, target = (hits + last) % size, place[hits]
-        found[j, source, 0] = target.int()
-        found[j, target, 1] = source.int()
-    return found
-
-
-def _place(ascending: Tensor, wanted: Tensor) -> Tensor:
-    """The index of the first entry not below each wanted number."""
-    if ascending.device.type != "cpu":
-        return torch.searchsorted(ascending, wanted)
-    return torch.from_numpy(np.searchsorted(ascending.numpy(), wanted.numpy()))  # faster for wanted in runs

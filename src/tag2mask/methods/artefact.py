@@ -1,0 +1,123 @@
+"""The finished output of a stage, as later stages read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import StageError
+from tag2mask.core.files import read_json, write_json
+from tag2mask.core.palette import labels_key, read_labels
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.inference.maps_file import check_maps, read_maps
+
+THRESHOLD = "threshold.json"
+FOLDERS = {"maps": ("maps", ".npz"), "masks": ("masks", ".png")}
+"""Folder and ending of the files of a stage that makes one file an image, by what it makes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FewMasks:
+    """A threshold that was chosen on a few hand-made masks.
+
+    Attributes:
+        value: 0..1.
+        n: number of images it was chosen on.
+        ids: of those images; what is measured with this threshold leaves them out.
+        miou: percent, of seeds cut from these images' maps at the threshold.
+    """
+
+    value: float
+    n: int
+    ids: tuple[str, ...]
+    miou: float
+
+    def write(self, folder: Path) -> None:
+        """Write ``threshold.json``."""
+        write_json(folder / THRESHOLD, asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Artefact:
+    """The finished output of another stage.
+
+    Attributes:
+        name: the instance's name in the recipe.
+        path: its folder in the store.
+        key: its stage key.
+        sample_key: for maps and masks, the key that the file of a sample must carry.
+        settings: of the stage that made it.
+        reads: what that stage read, by role.
+        command: makes what is missing of it.
+    """
+
+    name: str
+    path: Path
+    key: str
+    sample_key: Callable[[Dataset, Sample], str]
+    settings: Any = None
+    reads: Mapping[str, Artefact] = field(default_factory=dict)
+    command: str = "tag2mask run RECIPE --out RUN"
+
+    def maps(self, dataset: Dataset, sample: Sample) -> ActivationMaps:
+        """The maps of one sample, stride 4, float32.
+
+        Raises:
+            StageError: they are missing, or were made from another image, other tags or in another run.
+            DataError: they hold NaN or values outside 0..1, are of no class of the data, or of the wrong size.
+        """
+        found = read_maps(self._existing("maps", dataset, sample))
+        self._check_key(found.key, "maps", dataset, sample)
+        check_maps(found.maps, found.size, len(dataset.classes), f"'{sample.id}' in stage '{self.name}'")
+        return found.maps
+
+    def labels(self, dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
+        """The label image of one sample, (H, W) uint8, 255 where unsure.
+
+        Raises:
+            StageError: it is missing or damaged, or was made from another image, other tags or in another run.
+        """
+        path = self._existing("masks", dataset, sample)
+        self._check_key(labels_key(path), "masks", dataset, sample)
+        return read_labels(path)
+
+    def threshold(self) -> FewMasks:
+        """The threshold that a stage of kind ``few-masks`` has chosen.
+
+        Raises:
+            StageError: there is none.
+        """
+        path = self.path / THRESHOLD
+        if not path.is_file():
+            raise StageError(f"stage '{self.name}' has no {path}; make it: {self.command}")
+        values = read_json(path)
+        return FewMasks(**{**values, "ids": tuple(values["ids"])})
+
+    def masks_seen(self) -> frozenset[str]:
+        """Ids of the images on whose truth a threshold was chosen, of this stage or of any that it was made from."""
+        own = frozenset(self.threshold().ids) if (self.path / THRESHOLD).is_file() else frozenset()
+        return own.union(*(artefact.masks_seen() for artefact in self.reads.values()))
+
+    def _existing(self, makes: str, dataset: Dataset, sample: Sample) -> Path:
+        folder, ending = FOLDERS[makes]
+        path = self.path / folder / f"{sample.id}{ending}"
+        if not path.exists():
+            raise StageError(
+                f"stage '{self.name}' has no {makes} of image '{sample.id}' ({path}). Make them: {self.command}. If "
+                f"that is what you ran, the stage does not go over split '{dataset.split}'; set data.infer to one that "
+                "holds it"
+            )
+        return path
+
+    def _check_key(self, key: str | None, makes: str, dataset: Dataset, sample: Sample) -> None:
+        if key != self.sample_key(dataset, sample):
+            raise StageError(
+                f"the {makes} of image '{sample.id}' in stage '{self.name}' ({self.path}) were made from another "
+                f"image, with other tags or in another run. Make them again: {self.command}"
+            )

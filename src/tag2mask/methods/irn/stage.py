@@ -1,0 +1,91 @@
+"""IRN in the pipeline: the boundary network is trained on refined seeds, and maps walk along its boundaries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tag2mask.core.progress import LOG
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.inference.runner import image_tensor
+from tag2mask.methods.context import ImageProgram, StageContext
+from tag2mask.methods.irn.files import WEIGHTS, load_boundary, load_official, save_boundary
+from tag2mask.methods.irn.network import boundary_map
+from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
+from tag2mask.methods.irn.train import train_boundary
+from tag2mask.methods.irn.walk import walked
+from tag2mask.training.device import resolve_device
+
+
+def train(context: StageContext) -> None:
+    """Train the boundary network on the refined seeds, or take IRN's own; writes its weights.
+
+    Raises:
+        DataError: nothing in the refined seeds is sure.
+        StageError: the refined seeds of an image are missing.
+        TrainingError: the loss is no number.
+        WeightsError: initial weights or checkpoint do not fit the network.
+    """
+    settings: IrnSettings = context.settings
+    if settings.checkpoint is not None:
+        if context.rank == 0:
+            net = load_official(settings.checkpoint, settings.backbone)
+            LOG.info(
+                "%s: not trained, taken from %s, which its authors trained on refined seeds from VOC's tags",
+                context.name, settings.checkpoint,
+            )  # fmt: skip
+            save_boundary(net, context.out / WEIGHTS)
+        return
+    dataset, seeds = context.split(settings.split or "@train"), context.reads["seeds"]
+    train_boundary(
+        dataset, lambda sample: seeds.labels(dataset, sample), settings,
+        out=context.out, seed=context.seed, engine=context.engine, name=context.name,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class WalkInput:
+    """What the walk of one image needs.
+
+    Attributes:
+        image: (3, H, W), normalised; None for an image without tags, whose network pass is spared.
+        maps: (K, ceil(H / 4), ceil(W / 4)).
+    """
+
+    image: Tensor | None
+    maps: ActivationMaps
+
+
+def program(context: StageContext) -> ImageProgram:
+    """Boundary map of each image, and its maps after the walk along it.
+
+    Raises:
+        WeightsError: the boundary network's file is not whole. Preparing an image raises what reading it and its maps
+            raises, which names the image.
+    """
+    settings: WalkSettings = context.settings
+    device = resolve_device(context.engine)
+    net = load_boundary(context.reads["irn"].path / WEIGHTS).to(device).to(memory_format=torch.channels_last)
+    dataset, source = context.split("@infer"), context.reads["maps"]
+
+    def prepare(sample: Sample) -> WalkInput:
+        maps = source.maps(dataset, sample)
+        if not sample.tags:
+            return WalkInput(None, maps)
+        image = dataset.image(sample)
+        return WalkInput(image_tensor(image, (image.height, image.width), net.mean, net.std), maps)
+
+    @torch.inference_mode()
+    def compute(inputs: Sequence[WalkInput]) -> list[ActivationMaps]:
+        return [one(entry) for entry in inputs]
+
+    def one(entry: WalkInput) -> ActivationMaps:
+        if entry.image is None:
+            return entry.maps
+        edge = boundary_map(net, entry.image.to(device), settings.mirror)
+        return walked(ActivationMaps(entry.maps.classes, entry.maps.maps.to(device)), edge, settings)
+
+    return ImageProgram(prepare, compute)

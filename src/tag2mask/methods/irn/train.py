@@ -1,0 +1,115 @@
+"""The training of the boundary branch on refined seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from tag2mask.config.engine import Engine
+from tag2mask.core.files import megabytes, require_room
+from tag2mask.core.progress import LOG
+from tag2mask.core.ranks import barrier, rank
+from tag2mask.data.base import Dataset
+from tag2mask.data.transforms import TrainTransform
+from tag2mask.methods.irn.affinity import pair_counts
+from tag2mask.methods.irn.data import SeedImages, Seeds, with_sure_pixels
+from tag2mask.methods.irn.files import WEIGHTS, save_boundary
+from tag2mask.methods.irn.loss import boundary_loss
+from tag2mask.methods.irn.network import BoundaryNet, build_boundary
+from tag2mask.methods.irn.settings import IrnSettings
+from tag2mask.training.fit import discard_checkpoint, fit
+from tag2mask.training.optimisation import scheduled
+
+
+class BoundaryTraining(LightningModule):
+    """The training of a boundary network, by the loss over the pairs of whole batches.
+
+    Lightning would average the losses of a batch's parts, each over its own number of pairs; so a step is taken here.
+
+    Args:
+        net: the network.
+        settings: rates, parts of a batch, radius.
+    """
+
+    def __init__(self, net: BoundaryNet, settings: IrnSettings) -> None:
+        super().__init__()
+        self.net, self.settings = net, settings
+        self.automatic_optimization = False
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """One step on this process's share of a batch: images (N, 3, H, W) and labels (N, H / 4, W / 4) uint8."""
+        images, labels = batch
+        schedule, radius = self.settings.train, self.settings.radius
+        part = schedule.batch_size // schedule.accumulate
+        rule, rates = self.optimizers(), self.lr_schedulers()
+        assert isinstance(rule, LightningOptimizer)
+        assert isinstance(rates, LambdaLR)
+        counts = pair_counts(labels, radius)
+        rule.zero_grad()
+        for some, truth in zip(torch.split(images, part), torch.split(labels, part), strict=True):
+            edge = torch.sigmoid(self.net(some).float())[:, 0]
+            self.manual_backward(boundary_loss(edge, truth, radius, counts))
+        rule.step()
+        rates.step()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The branch at its rate, over the steps of the whole training."""
+        schedule = self.settings.train
+        group = {
+            "params": self.net.branch_parameters(), "lr": schedule.lr, "weight_decay": schedule.weight_decay,
+        }  # fmt: skip
+        return scheduled([group], schedule, int(self.trainer.estimated_stepping_batches))
+
+
+def train_boundary(
+    dataset: Dataset, seeds: Seeds, settings: IrnSettings, *, out: Path, seed: int, engine: Engine, name: str = "irn"
+) -> None:
+    """Train a boundary network and write ``weights.safetensors``; interrupted, it goes on by itself.
+
+    Args:
+        dataset: the split that trains.
+        seeds: gives the refined seeds of its samples.
+        settings: network, schedule, radius; ``checkpoint`` is not looked at.
+        out: folder to write into.
+        seed: of the branch's first weights, order and augmentation; at least 0.
+        engine: device and workers.
+        name: of the stage, for messages.
+
+    Raises:
+        ConfigError: a network, device or number of processes that cannot be had.
+        DataError: nothing in the refined seeds is sure, or they or an image cannot be read.
+        TrainingError: the loss is no number.
+        WeightsError: the initial weights do not belong to the network.
+    """
+    samples = with_sure_pixels(dataset.samples, seeds, name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = build_boundary(settings.backbone, len(dataset.classes))
+    schedule = settings.train
+    transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
+    images = SeedImages(dataset, samples, seeds, transform, seed)
+    _announce(net, len(samples), settings, out, name)
+    module = BoundaryTraining(net, settings)
+    fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name, whole_batches=True)
+    if rank() == 0:
+        save_boundary(net, out / WEIGHTS)
+    barrier()
+    discard_checkpoint(out)
+
+
+def _announce(net: BoundaryNet, n_images: int, settings: IrnSettings, out: Path, name: str) -> None:
+    """Say beforehand what the training will do and take of the disk; refuse if there is not as much."""
+    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
+    moments = 2 * sum(p.numel() * p.element_size() for p in net.branch_parameters())
+    needed = 3 * weights + 2 * moments  # the weights, and two checkpoints at the moment one replaces the other
+    require_room(out, needed, name)
+    LOG.info(
+        "%s: %d images, %d epochs; at most %s on disk while it trains, %s after",
+        name, n_images, settings.train.epochs, megabytes(needed), megabytes(weights),
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""Label images from maps: refined seeds by two CRF passes, seeds after one, and a plain cut.
+
+A threshold acts like a background map that is constant: see `evaluation.thresholds`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import DataError
+from tag2mask.core.resize import bilinear
+from tag2mask.core.types import IGNORE
+from tag2mask.evaluation.confusion import LabelImage
+from tag2mask.evaluation.thresholds import cut
+from tag2mask.refine.crf import DenseCRF
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Photo:
+    """One image with its maps, as arrays: a worker process gets them as they are.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        classes: K class columns, 0-based, ascending.
+        maps: (K, h, w) float32 in [0, 1], of any size.
+    """
+
+    image: NDArray[np.uint8]
+    classes: tuple[int, ...]
+    maps: NDArray[np.float32]
+
+    def resized(self) -> NDArray[np.float32]:
+        """The maps at the image's size, (K, H, W)."""
+        height, width = self.image.shape[:2]
+        resized: NDArray[np.float32] = bilinear(torch.from_numpy(self.maps), height, width).numpy()
+        return resized
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """How the CRF is used.
+
+    Attributes:
+        preset: of its kernels.
+        iterations: of mean field.
+        gt_prob: how far a label is trusted.
+        device: where it computes.
+    """
+
+    preset: str = "irn"
+    iterations: int = 10
+    gt_prob: float = 0.7
+    device: str = "cpu"
+
+
+def refine_seeds(
+    photos: Sequence[Photo], foreground: float, background: float, crf: Pass | None = None
+) -> list[LabelImage]:
+    """Refined seeds: IRN's labels of confident pixels.
+
+    Seeds are cut at each threshold, and each cut goes through one CRF pass. A pixel is of a class where the pass of the
+    higher threshold says so, background where both say so, and unsure elsewhere.
+
+    Args:
+        photos: images with their maps.
+        foreground: the higher threshold, 0..1.
+        background: the lower one.
+        crf: of both passes.
+
+    Returns:
+        (H, W) uint8 each: class column + 1, 0 background, 255 unsure. All background without tags or with maps that
+        are zero everywhere.
+
+    Raises:
+        DataError: ``background`` is above ``foreground``.
+    """
+    if background > foreground:
+        raise DataError(f"background threshold {background:g} is above the foreground's {foreground:g}; exchange them")
+    passes = _crf_passes(photos, (foreground, background), crf or Pass())
+    return [np.where(high > 0, high, np.where(low > 0, np.uint8(IGNORE), np.uint8(0))) for high, low in passes]
+
+
+def crf_seeds(photos: Sequence[Photo], threshold: float, crf: Pass | None = None) -> list[LabelImage]:
+    """Seeds at one threshold after one CRF pass, (H, W) uint8 each, nothing unsure: the papers' "w/ CRF"."""
+    return [labels for (labels,) in _crf_passes(photos, (threshold,), crf or Pass())]
+
+
+def cut_masks(photos: Sequence[Photo], threshold: float) -> list[LabelImage]:
+    """Maps resized to their image and cut at one threshold, (H, W) uint8 each."""
+    return [cut(photo.resized(), photo.classes, threshold) for photo in photos]
+
+
+def _crf_passes(photos: Sequence[Photo], thresholds: Sequence[float], crf: Pass) -> list[list[LabelImage]]:
+    """For each image the labels after one CRF pass for each threshold; an image's passes share its lattices."""
+    passes = [[np.zeros(photo.image.shape[:2], dtype=np.uint8) for _ in thresholds] for photo in photos]
+    asked = [i for i, photo in enumerate(photos) if photo.maps.any()]  # elsewhere all is background
+    if not asked:
+        return passes
+    chosen = [photos[i] for i in asked]
+    # Labels are numbered within the image: the CRF decides between its own classes only.
+    cuts = [np.stack([cut(maps, range(len(maps)), t) for t in thresholds]) for maps in (p.resized() for p in chosen)]
+    lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=crf.device)
+    n_labels = [len(photo.classes) + 1 for photo in chosen]
+    refined = lattices.refine_labels(cuts, n_labels, crf.gt_prob, crf.iterations)
+    for i, photo, labels in zip(asked, chosen, refined, strict=True):
+        columns = np.array([0, *(c + 1 for c in photo.classes)], dtype=np.uint8)
+        passes[i] = list(columns[labels.cpu().numpy()])
+    return passes

@@ -1,0 +1,61 @@
+"""Settings of the stages that make label images from maps."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tag2mask.config.settings import Settings
+
+Chosen = Literal["fixed", "published"]
+
+
+class CRFSettings(Settings):
+    """One dense CRF pass from hard labels."""
+
+    preset: Literal["irn", "psa", "edam", "deeplabv2", "mctformer"] = Field(default="irn", description="kernels")
+    iterations: int = Field(default=10, ge=1, description="of mean field")
+    gt_prob: float = Field(default=0.7, gt=0, lt=1, description="how far a label is trusted")
+
+
+class RefinedSeedsSettings(Settings):
+    """Refined seeds: two thresholds, one CRF pass for each."""
+
+    foreground: float = Field(
+        default=0.45, ge=0, le=1, description="above it a class may be sure; unless a threshold is read"
+    )
+    background: float = Field(
+        default=0.25, ge=0, le=1, description="below it the background may be sure; as foreground"
+    )
+    margin: float = Field(
+        default=0.12, ge=0, le=1, description="with a threshold that is read: both lie this far from it"
+    )
+    threshold_kind: Chosen = Field(default="fixed", description="who chose foreground and background")
+    crf: CRFSettings = Field(default_factory=CRFSettings)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.background > self.foreground:
+            raise ValueError(f"background {self.background:g} is above foreground {self.foreground:g}; exchange them")
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """The middle of both thresholds, which stands for them in tables."""
+        return round((self.foreground + self.background) / 2, 6)
+
+
+class CutSettings(Settings):
+    """One threshold, unless one is read."""
+
+    threshold: float = Field(
+        default=0.25, ge=0, le=1, description="maps are cut where they exceed it; unless one is read"
+    )
+    threshold_kind: Chosen = Field(default="fixed", description="who chose the threshold, and on what")
+
+
+class SeedCRFSettings(CutSettings):
+    """One threshold and one CRF pass, nothing unsure: the papers' "w/ CRF"."""
+
+    crf: CRFSettings = Field(default_factory=CRFSettings)

@@ -1,0 +1,37 @@
+"""The threshold behind a stage's output, and its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.artefact import Artefact
+
+ROLE = "threshold"
+"""Role in which a stage may read a threshold of kind ``few-masks``."""
+
+
+class Cutting(Protocol):
+    """A stage that runs, or what one has made."""
+
+    @property
+    def settings(self) -> Any:
+        """Of the stage."""
+
+    @property
+    def reads(self) -> Mapping[str, Artefact]:
+        """Artefacts by role."""
+
+
+def threshold_of(stage: Cutting) -> Threshold:
+    """The threshold that a stage cuts at: the one it reads, else its settings'; of kind ``none`` where it has none.
+
+    Refined seeds have two thresholds; theirs is the middle of them.
+    """
+    chosen = stage.reads.get(ROLE)
+    if chosen is not None:
+        few = chosen.threshold()
+        return Threshold(few.value, "few-masks", few.n)
+    value = getattr(stage.settings, "threshold", None)
+    return Threshold(None, "none") if value is None else Threshold(value, stage.settings.threshold_kind)

@@ -1,0 +1,62 @@
+"""What the stages of a run measure, in the order of the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.thresholds.behind import threshold_of
+from tag2mask.pipeline.measures import MasksSettings, SeedsSettings
+from tag2mask.pipeline.plan import PlannedStage
+from tag2mask.pipeline.session import Done
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seeds or masks, and the stage that measures them.
+
+    Attributes:
+        maker: the stage that made the maps or masks.
+        measuring: the stage that measures them.
+        threshold: first one that they are measured at.
+    """
+
+    maker: Done
+    measuring: Done
+    threshold: Threshold
+
+    @property
+    def name(self) -> str:
+        """Name of what is measured."""
+        return self.maker.stage.name
+
+    @property
+    def unsure(self) -> bool:
+        """Whether these are refined seeds, which have no mIoU."""
+        settings = self.measuring.stage.settings
+        return isinstance(settings, MasksSettings) and settings.unsure
+
+    @property
+    def split(self) -> str | None:
+        """The split named in the settings; None for the one whose maps were made."""
+        settings = self.measuring.stage.settings
+        assert isinstance(settings, SeedsSettings | MasksSettings)
+        return settings.split
+
+
+def measured(stages: Sequence[Done]) -> list[Measured]:
+    """What the stages of kind ``seeds`` and ``masks`` measure."""
+    by_name = {d.stage.name: d for d in stages}
+    found = []
+    for done in stages:
+        if isinstance(done.stage.settings, SeedsSettings | MasksSettings):
+            maker = by_name[measured_by(done.stage)]
+            seeds = isinstance(done.stage.settings, SeedsSettings)
+            found.append(Measured(maker, done, threshold_of(done.artefact if seeds else maker.artefact)))
+    return found
+
+
+def measured_by(stage: PlannedStage) -> str:
+    """The instance that a measuring stage measures: what it reads in its kind's first role."""
+    return stage.reads[next(iter(stage.kind.reads))]

@@ -1,0 +1,154 @@
+"""Stages that keep one file an image: what is missing of them, how a file is written, when they are done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.files import megabytes, require_room
+from tag2mask.core.palette import labels_key, write_labels
+from tag2mask.core.ranks import barrier, world_size
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.inference.maps_file import maps_key, stride4, write_maps
+from tag2mask.methods.artefact import FOLDERS
+from tag2mask.pipeline.plan import PlannedStage
+from tag2mask.pipeline.session import Session, peak_memory
+from tag2mask.pipeline.store import Manifest
+
+LOG = logging.getLogger("tag2mask")
+Size = tuple[int, int]
+_KEY_OF = {"maps": maps_key, "masks": labels_key}
+_BESIDE = 1100
+"""Bytes of a file beside its maps or labels: names, key, palette."""
+_SHRINKS = 8
+"""A label image takes less than this part of a byte a pixel: it is compressed, and its regions are large."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One stage's share of a pass over the images.
+
+    Attributes:
+        session: of the run.
+        stage: what is made.
+        key: its stage key.
+        dataset: the split it goes over.
+        missing: ids of the samples whose file is absent, damaged or of another key.
+    """
+
+    session: Session
+    stage: PlannedStage
+    key: str
+    dataset: Dataset
+    missing: frozenset[str]
+
+    def wants(self, sample: Sample) -> bool:
+        """Whether the sample's file is still to be made."""
+        return sample.id in self.missing
+
+    def write(self, sample: Sample, result: ActivationMaps | NDArray[np.uint8], size: Size) -> None:
+        """Write the file of one sample, an image of ``size`` = (height, width)."""
+        path = _path(self.session, self.stage, self.key, sample)
+        key = self.session.keys.of(self.key, self.dataset, sample)
+        if isinstance(result, ActivationMaps):
+            write_maps(path, result, size, key)
+        else:
+            write_labels(path, result, key)
+
+    def bytes_of(self, size: Size, n_tags: int) -> int:
+        """About what the file of an image of ``size`` with that many tags takes, rather too much than too little."""
+        if self.stage.kind.makes == "maps":
+            height, width = stride4(*size)
+            return height * width * 2 * n_tags + _BESIDE
+        return size[0] * size[1] // _SHRINKS + _BESIDE
+
+
+def make_files(session: Session, stages: Sequence[PlannedStage], make: Callable[[Sequence[Share]], float]) -> None:
+    """Make what is missing of stages that one pass over the images serves, and note them as done.
+
+    Args:
+        session: of the run.
+        stages: on the same split.
+        make: computes and writes the missing files of this process; returns the seconds it took.
+
+    Raises:
+        Tag2MaskError: what ``make`` raises; the files made so far stay, and the next run goes on from them.
+    """
+    dataset = session.dataset(stages[0])
+    assert dataset is not None  # these stages go over data.infer, which is never null
+    keys = {stage.name: session.key(stage) for stage in stages}
+    with ExitStack() as held:
+        if session.rank == 0:
+            for stage in sorted(stages, key=lambda s: keys[s.name]):  # one order for all runs: no deadlock
+                held.enter_context(session.lock(stage, keys[stage.name]))
+        barrier()
+        shares = [_share(session, stage, keys[stage.name], dataset) for stage in stages]
+        barrier()
+        seconds = make(shares)
+        barrier()
+        for share in shares:
+            _finish(share, seconds, [s.name for s in stages if s is not share.stage])
+
+
+def todo(shares: Sequence[Share]) -> list[Sample]:
+    """The samples of this process of which something is missing; says what the disk has to hold.
+
+    Processes share by position in the whole list, so that the split does not depend on what is missing.
+
+    Raises:
+        StageError: the disk is too small.
+    """
+    session, dataset = shares[0].session, shares[0].dataset
+    names = " + ".join(share.stage.name for share in shares)
+    missing = [s for s in dataset.samples if any(share.wants(s) for share in shares)]
+    if not missing:
+        LOG.info("%s: done already (%d images)", names, len(dataset))
+        return []
+    probe = missing[:: max(1, len(missing) // 8)]
+    sizes = [(dataset.image(s).size[::-1], len(s.tags)) for s in probe]
+    each = sum(share.bytes_of(size, tags) for share in shares for size, tags in sizes) / len(sizes)
+    require_room(session.store.root, round(each * len(missing)), names)
+    LOG.info("%s: %d images, at most %s on disk", names, len(missing), megabytes(each * len(missing)))
+    mine = {s.id for s in dataset.samples[session.rank :: world_size()]}
+    return [s for s in missing if s.id in mine]
+
+
+def _path(session: Session, stage: PlannedStage, key: str, sample: Sample) -> Path:
+    folder, ending = FOLDERS[stage.kind.makes]
+    return session.store.folder(stage.kind.name, key) / folder / f"{sample.id}{ending}"
+
+
+def _share(session: Session, stage: PlannedStage, key: str, dataset: Dataset) -> Share:
+    stored = _KEY_OF[stage.kind.makes]
+
+    def missing(sample: Sample) -> bool:
+        return stored(_path(session, stage, key, sample)) != session.keys.of(key, dataset, sample)
+
+    return Share(session, stage, key, dataset, frozenset(s.id for s in dataset.samples if missing(s)))
+
+
+def _finish(share: Share, seconds: float, shared_with: Sequence[str]) -> None:
+    session, stage = share.session, share.stage
+    manifest = session.store.manifest(stage.kind.name, share.key)
+    if manifest is None or share.missing or manifest.n_images != len(share.dataset):
+        manifest = Manifest(
+            kind=stage.kind.name,
+            key=share.key,
+            made_from=session.inputs(stage),
+            ledger=session.ledger(stage),
+            n_images=len(share.dataset),
+            seconds=seconds,
+            made=len(share.missing),
+            peak_memory=peak_memory(),
+            shared_with=tuple(shared_with),
+        )
+        if session.rank == 0:
+            session.store.finish(manifest)
+    session.finish(stage, manifest)

@@ -1,0 +1,1 @@
+"""From maps to refined seeds and pseudo-masks: dense CRF, affinity random walk."""

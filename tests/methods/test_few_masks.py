@@ -1,0 +1,107 @@
+"""Which images a threshold is chosen on, which threshold a stage cuts at, and the margins around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.core import ledger
+from tag2mask.core.errors import ConfigError, StageError
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset, Labels
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.artefact import Artefact, FewMasks
+from tag2mask.methods.refined.settings import CutSettings, RefinedSeedsSettings
+from tag2mask.methods.refined.stage import bounds
+from tag2mask.methods.registry import stage_kind
+from tag2mask.methods.thresholds.behind import threshold_of
+from tag2mask.methods.thresholds.kinds import FewMasksSettings, listed
+
+
+class Numbered(Dataset):
+    """Images of which those divisible by three have no truth."""
+
+    name, split, classes, has_truth = "numbered", "train", ("a",), True
+
+    def __init__(self, numbers: range) -> None:
+        self.samples = [Sample(f"im{i:03}", (0,)) for i in numbers]
+
+    def image(self, sample: Sample) -> Image.Image:
+        raise NotImplementedError
+
+    def truth(self, sample: Sample) -> Labels | None:
+        return None if int(sample.id[2:]) % 3 == 0 else np.zeros((2, 2), np.uint8)
+
+
+def ids(dataset: Dataset, n: int) -> list[str]:
+    return [s.id for s in listed(FewMasksSettings(n=n), dataset)]
+
+
+def test_the_list_holds_n_images_with_a_truth_in_order() -> None:
+    found = ids(Numbered(range(60)), 10)
+    assert len(found) == len(set(found)) == 10
+    assert found == sorted(found)
+    assert all(int(name[2:]) % 3 for name in found)
+    assert found != [s.id for s in Numbered(range(60)).samples if int(s.id[2:]) % 3][:10], "not simply the first ones"
+
+
+def test_a_longer_list_holds_the_shorter_one_and_order_does_not_matter() -> None:
+    dataset = Numbered(range(60))
+    assert set(ids(dataset, 5)) < set(ids(dataset, 20))
+    backwards = Numbered(range(60))
+    backwards.samples = dataset.samples[::-1]
+    assert ids(backwards, 20) == ids(dataset, 20)
+
+
+def test_each_added_image_takes_one_place_at_most() -> None:
+    before = ids(Numbered(range(60)), 15)
+    for more in (61, 62, 65, 80):
+        after = ids(Numbered(range(more)), 15)
+        assert len(set(before) - set(after)) <= more - 60
+        assert set(after) - set(before) <= {f"im{i:03}" for i in range(60, more)}
+
+
+def test_the_ledger_entry_is_one_that_the_ledger_knows() -> None:
+    entries = stage_kind("few-masks").adds(FewMasksSettings(n=7))
+    assert ledger.parse(entries) == {"pixel-masks:threshold(7)"}
+
+
+def artefact(folder: Path, value: float | None = None, **more: Any) -> Artefact:
+    if value is not None:
+        FewMasks(value, 2, ("a", "b"), 50.0).write(folder)
+    return Artefact("few", folder, "key", lambda dataset, sample: "", **more)
+
+
+def test_a_threshold_survives_its_file(tmp_path: Path) -> None:
+    assert artefact(tmp_path, 0.37).threshold() == FewMasks(0.37, 2, ("a", "b"), 50.0)
+    with pytest.raises(StageError, match=r"stage 'few' has no .*threshold\.json; make it: tag2mask run"):
+        artefact(tmp_path / "none").threshold()
+
+
+def test_the_threshold_that_is_read_goes_before_the_settings(tmp_path: Path) -> None:
+    settings = CutSettings(threshold=0.6, threshold_kind="published")
+    few = artefact(tmp_path, 0.37)
+    assert threshold_of(artefact(tmp_path, settings=settings)) == Threshold(0.6, "published")
+    assert threshold_of(artefact(tmp_path, settings=settings, reads={"threshold": few})) == Threshold(
+        0.37, "few-masks", 2
+    )
+    assert threshold_of(artefact(tmp_path, settings=None)) == Threshold(None, "none"), "predictions have none"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, (0.45, 0.25)), (0.4, (0.52, 0.28)), (0.95, (1.0, 0.83)), (0.05, (0.17, 0.0))]
+)
+def test_bounds_lie_a_margin_on_either_side(tmp_path: Path, value: float | None, expected: tuple[float, float]) -> None:
+    reads = {} if value is None else {"threshold": artefact(tmp_path, value)}
+    context: Any = SimpleNamespace(settings=RefinedSeedsSettings(), reads=reads)
+    assert bounds(context) == pytest.approx(expected)
+
+
+def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"images = .*none\.txt cannot be read"):
+        listed(FewMasksSettings(n=1, images=tmp_path / "none.txt"), Numbered(range(5)))
