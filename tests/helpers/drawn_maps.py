@@ -52,7 +52,9 @@ def _maps(blur: int, tags: tuple[int, ...], truth: NDArray[np.uint8]) -> Activat
     return ActivationMaps(tags, maps / peaks)
 
 
-KINDS = (StageKind("drawn-maps", "maps", DrawnSettings, {}, f"{__name__}:program"),)
+KINDS = (
+    StageKind("drawn-maps", "maps", DrawnSettings, {}, f"{__name__}:program", may_read={"threshold": "threshold"}),
+)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from tag2mask.cli import cp, demo, doctor, evaluate, ls, prototypes, run, show
+from tag2mask.cli import analyse, cp, demo, doctor, evaluate, ls, prototypes, run, show
 from tag2mask.core.errors import Tag2MaskError
 from tag2mask.core.ranks import rank
 
@@ -24,6 +24,7 @@ for name, module in {
     "ls": ls, "show": show, "cp": cp,
 }.items():  # fmt: skip
     app.command(name)(module.command)
+app.add_typer(analyse.app, name="analyse")
 
 
 class _Lines(logging.Formatter):

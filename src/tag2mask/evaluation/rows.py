@@ -162,11 +162,26 @@ def read_metrics(path: Path) -> list[MetricRow]:
 
 def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
     """Write a CSV of results with the columns `COLUMNS`, whole or not at all."""
+    write_table(path, ResultRow, rows)
+
+
+def write_table(path: Path, line: type[Any], lines: Iterable[Any]) -> None:
+    """Write dataclasses as CSV, whole or not at all.
+
+    Args:
+        path: of the CSV.
+        line: the dataclass whose fields are the columns.
+        lines: its instances; None and NaN become empty cells.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(["" if v is None else v for v in asdict(row).values()] for row in rows)
+    writer.writerow(f.name for f in fields(line))
+    writer.writerows([_cell(v) for v in asdict(values).values()] for values in lines)
     write_text(path, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
 
 def read_results(path: Path) -> list[ResultRow]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tag2mask.core.ahead import ahead
-from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.errors import ConfigError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
+from tag2mask.evaluation.confusion import confusion_matrix
 from tag2mask.evaluation.metrics import SegmentationScores
+from tag2mask.evaluation.pairs import Pair, pairs
 from tag2mask.evaluation.rows import MetricRow, score_rows
 from tag2mask.evaluation.sweep import GRID, CurvePoint, ThresholdSweep, best
 from tag2mask.evaluation.thresholds import Threshold, cut
@@ -109,20 +106,11 @@ def evaluate_seeds(
     images: list[ImageScore] = []
     chosen = dataset.samples if samples is None else samples
     n_images = 0
-    for sample, pair in ahead(lambda s: (s, _read(dataset, read_maps, s)), chosen, threads):
-        if pair is not None:
-            truth, classes, maps = pair
-            sweep.update(maps, classes, truth, sample.id)
-            n_images += 1
-            if values:
-                images.append(_image_score(sample.id, cut(maps, classes, values[0]), truth, dataset))
-        if advance is not None:
-            advance()
-    if not n_images:
-        raise DataError(
-            f"no image of split '{dataset.split}' has a truth, so its seeds cannot be evaluated. Give masks, or "
-            "evaluate a split that has them"
-        )
+    for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
+        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
+        n_images += 1
+        if values:
+            images.append(_image_score(pair, values[0], dataset))
     curve = sweep.curve(GRID)
     scores = [SeedScores(t, sweep.scores(value)) for t, value in zip(thresholds, values, strict=True)]
     if oracle:
@@ -131,23 +119,12 @@ def evaluate_seeds(
     return SeedEvaluation(dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images))
 
 
-def _read(
-    dataset: Dataset, read_maps: Callable[[Sample], ActivationMaps], sample: Sample
-) -> tuple[LabelImage, tuple[int, ...], NDArray[np.float32]] | None:
-    """Truth, class columns and maps (K, H, W) of one image; None without a truth."""
-    truth = dataset.truth(sample)
-    if truth is None:
-        return None
-    found = read_maps(sample)
-    maps = ActivationMaps(found.classes, found.maps.float()).resize(*truth.shape).maps
-    return truth, found.classes, maps.cpu().numpy()
-
-
-def _image_score(sample_id: str, seeds: LabelImage, truth: LabelImage, dataset: Dataset) -> ImageScore:
-    matrix = confusion_matrix(seeds, truth, len(dataset.classes) + 1, sample_id=sample_id)
+def _image_score(pair: Pair, threshold: float, dataset: Dataset) -> ImageScore:
+    seeds = cut(pair.maps, pair.classes, threshold)
+    matrix = confusion_matrix(seeds, pair.truth, len(dataset.classes) + 1, sample_id=pair.sample.id)
     if not matrix.sum():  # the truth is void everywhere
-        return ImageScore(sample_id, float("nan"))
-    return ImageScore(sample_id, SegmentationScores.from_matrix(matrix, dataset.classes).miou)
+        return ImageScore(pair.sample.id, float("nan"))
+    return ImageScore(pair.sample.id, SegmentationScores.from_matrix(matrix, dataset.classes).miou)
 
 
 def _value(threshold: Threshold) -> float:

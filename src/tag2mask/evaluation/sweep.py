@@ -141,6 +141,24 @@ class ThresholdSweep:
         """
         return SegmentationScores.from_matrix(self.matrix(threshold), self.classes)
 
+    def ious(self) -> NDArray[np.float64]:
+        """IoU of each label at every threshold, in percent.
+
+        Returns:
+            (T, C + 1) for T thresholds, background first; NaN where a label is in neither truth nor seeds.
+        """
+        above = self._counts[:, :, :0:-1].cumsum(axis=2)[:, :, ::-1].transpose(2, 0, 1)  # (T, truth, class)
+        both = np.empty((len(self.thresholds), len(self._true)), dtype=np.int64)
+        both[:, 0] = self._true[0] - above[:, 0].sum(axis=1)
+        both[:, 1:] = above.diagonal(offset=-1, axis1=1, axis2=2)
+        predicted = np.empty_like(both)
+        predicted[:, 1:] = above.sum(axis=1)
+        predicted[:, 0] = self._true.sum() - predicted[:, 1:].sum(axis=1)
+        union = self._true + predicted - both
+        ious: NDArray[np.float64] = np.full(union.shape, np.nan)
+        np.divide(100.0 * both, union, out=ious, where=union > 0)
+        return ious
+
     def curve(self, thresholds: Iterable[float] | None = None) -> tuple[CurvePoint, ...]:
         """The means at the given thresholds, or at all of the sweep's, ascending.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, StageError, unknown
 from tag2mask.core.files import read_json
 from tag2mask.core.progress import progress
+from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import reader
 from tag2mask.evaluation.rows import MetricRow
@@ -38,20 +40,74 @@ def evaluate_run(
         ConfigError: an unknown stage or a threshold outside 0..1.
         DataError: no image has a truth.
     """
-    folder = RunFolder.existing(run)
-    plan = make_plan(folder.recipe())
-    dataset = open_split(plan, split or plan.data.infer)
-    keys = keys_of(folder.store.root)
     kinds = [Threshold(value, "fixed") for value in thresholds]
     rows: list[MetricRow] = []
-    for stage in _chosen(plan, stages):
-        artefact = finished(folder, plan, stage, keys)
-        samples = unseen([artefact], dataset, stage.name)
-        with progress(stage.name, len(samples)) as counter:
-            read = partial(artefact.maps, dataset)
-            found = evaluate_seeds(dataset, read, kinds, samples=samples, advance=counter.advance)
-        rows += found.rows(stage=stage.name, method=stage.name.partition("@")[0], seed=stage.seed, time=now())
+    for opened in open_maps(run, stages, split):
+        samples = unseen([opened.artefact], opened.dataset, opened.name)
+        with progress(opened.name, len(samples)) as counter:
+            found = evaluate_seeds(opened.dataset, opened.read, kinds, samples=samples, advance=counter.advance)
+        rows += found.rows(stage=opened.name, method=opened.method, seed=opened.stage.seed, time=now())
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedMaps:
+    """The maps of one stage of a finished run, and the split that they are looked at on.
+
+    Attributes:
+        run: the run folder.
+        stage: that made the maps.
+        artefact: the maps.
+        dataset: the split.
+    """
+
+    run: Path
+    stage: PlannedStage
+    artefact: Artefact
+    dataset: Dataset
+
+    @property
+    def name(self) -> str:
+        """Name of the stage."""
+        return self.stage.name
+
+    @property
+    def method(self) -> str:
+        """Name of the stage without its seed."""
+        return self.name.partition("@")[0]
+
+    def read(self, sample: Sample) -> ActivationMaps:
+        """The maps of one sample; raises as `Artefact.maps` does."""
+        return self.artefact.maps(self.dataset, sample)
+
+
+def open_maps(run: Path, stages: Sequence[str] = (), split: str | None = None) -> list[OpenedMaps]:
+    """Open the maps that a finished run has made.
+
+    Args:
+        run: the run folder.
+        stages: instances that made maps; all of them where empty.
+        split: the split to look at; the one whose maps were made where None.
+
+    Raises:
+        StageError: no run, or a stage that is not finished.
+        ConfigError: an unknown stage, one that makes no maps, or a recipe without any that does.
+    """
+    folder = RunFolder.existing(run)
+    plan = make_plan(folder.recipe())
+    chosen = _chosen(plan, stages, run)
+    keys = keys_of(folder.store.root)
+    dataset = open_split(plan, split or plan.data.infer)
+    return [OpenedMaps(run, stage, finished(folder, plan, stage, keys), dataset) for stage in chosen]
+
+
+def maps_stages(run: Path) -> tuple[str, ...]:
+    """Names of the stages of a run that make maps, finished or not.
+
+    Raises:
+        StageError: no run.
+    """
+    return tuple(s.name for s in make_plan(RunFolder.existing(run).recipe()).stages if s.kind.makes == "maps")
 
 
 def open_split(plan: Plan, split: str) -> Dataset:
@@ -75,9 +131,16 @@ def finished(folder: RunFolder, plan: Plan, stage: PlannedStage, keys: SampleKey
     return Artefact(stage.name, path, key, sample_key, stage.settings, reads, folder.command)
 
 
-def _chosen(plan: Plan, names: Sequence[str]) -> list[PlannedStage]:
-    makers = {s.name: s for s in plan.stages if s.kind.makes == "maps"}
+def _chosen(plan: Plan, names: Sequence[str], run: Path) -> list[PlannedStage]:
+    every = {s.name: s for s in plan.stages}
+    makers = {name: s for name, s in every.items() if s.kind.makes == "maps"}
+    if not makers:
+        raise ConfigError(f"the recipe of {run} has no stage that makes maps; use one that does: tag2mask ls recipes")
     for name in names:
-        if name not in makers:
-            raise ConfigError(unknown("stage of maps", name, makers))
-    return [makers[name] for name in names] or list(makers.values())
+        if name in makers:
+            continue
+        if name in every:
+            makes = every[name].kind.makes
+            raise ConfigError(f"stage '{name}' makes {makes}, but maps are needed. Stages of maps: {', '.join(makers)}")
+        raise ConfigError(unknown("stage of maps", name, makers))
+    return [makers[name] for name in dict.fromkeys(names)] or list(makers.values())

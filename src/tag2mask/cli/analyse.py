@@ -1,0 +1,87 @@
+"""``tag2mask analyse``: how much the threshold matters to maps, image by image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tag2mask.cli.tables import say, table
+
+if TYPE_CHECKING:
+    from tag2mask.pipeline.analyse import Analysis
+
+app = typer.Typer(
+    help="How much the threshold matters to the maps of finished runs.\n\n"
+    "Example: tag2mask analyse threshold-curve runs/demo",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+_Run = Annotated[Path, typer.Argument(help="run folder")]
+_Stage = Annotated[list[str] | None, typer.Option(help="stage of maps, may be given again; all where left out")]
+_Split = Annotated[str | None, typer.Option(help="split with a truth; default: the one whose maps were made")]
+_Out = Annotated[Path | None, typer.Option(help="folder for the files; default: analysis in the run folder")]
+
+
+@app.command("optimum-threshold")
+def optimum_threshold(run: _Run, stage: _Stage = None, split: _Split = None, out: _Out = None) -> None:
+    """Find the best threshold of each image against its truth, and how far it is from the global one.
+
+    Writes numbers overall and per class, a line for each image, a histogram, and pictures of the images that lose most.
+
+    Example: tag2mask analyse optimum-threshold runs/demo --stage cam --stage lpcam
+    """
+    from tag2mask.pipeline.analyse import analyse_thresholds
+
+    found = analyse_thresholds(run, stages=stage or [], split=split, out=out)
+    _print(found, ("miou", "miou_own", "optimum_mean", "optimum_sd", "optimum_distance", "optimum_near"))
+
+
+@app.command("threshold-curve")
+def threshold_curve(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders on the same images")],
+    stage: _Stage = None,
+    split: _Split = None,
+    out: _Out = None,
+) -> None:
+    """Draw mIoU over thresholds for several maps in one figure, with two numbers for how robust they are.
+
+    Example: tag2mask analyse threshold-curve runs/a runs/b --stage cam --stage lpcam
+    """
+    from tag2mask.evaluation.robustness import MEAN
+    from tag2mask.pipeline.analyse import analyse_curves
+
+    found = analyse_curves(runs, stages=stage or [], split=split, out=out)
+    _print(found, ("miou", "plateau_width", "plateau_low", "plateau_high", MEAN))
+
+
+@app.command("imbalance")
+def imbalance(run: _Run, stage: _Stage = None, split: _Split = None, out: _Out = None) -> None:
+    """Measure, on each image, the spread of the activation inside the object and its gap to the background.
+
+    Example: tag2mask analyse imbalance runs/demo
+    """
+    from tag2mask.evaluation.imbalance import MEASURES
+    from tag2mask.pipeline.analyse import analyse_activation
+
+    _print(analyse_activation(run, stages=stage or [], split=split, out=out), MEASURES)
+
+
+def _print(found: Analysis, metrics: tuple[str, ...]) -> None:
+    """One line for each stage, and the files."""
+    lines = []
+    for name, rows in found.numbers:
+        values = {row.metric: row for row in rows}
+        first = rows[0]
+        at = "-" if first.threshold is None else f"{first.threshold:.2f}"
+        cells = [_cell(values[m].value) for m in metrics]
+        lines.append([name, first.split, str(first.n_images), str(first.seed), first.threshold_kind, at, *cells])
+    say(table(["stage", "split", "images", "seed", "threshold", "at", *metrics], lines))
+    say()
+    for path in found.files:
+        say(str(path))
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}" if abs(value) < 1 else f"{value:.1f}"

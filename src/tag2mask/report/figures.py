@@ -1,0 +1,201 @@
+"""Figures of the analyses, drawn by matplotlib: curves over thresholds, histograms, boxes, examples.
+
+SVG with its text as text, so that it can be searched and read aloud; the same input gives the same bytes. Lines, boxes
+and bars are told apart without colour too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tag2mask.core.errors import DataError
+from tag2mask.core.files import atomic_path
+from tag2mask.report.page import Example
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000")
+"""Of lines, in order: those of Okabe and Ito, told apart by colour-blind eyes."""
+
+_DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (8, 2, 1, 2, 1, 2)))
+_STEP = 0.05
+_PER_ROW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One line of `draw_curves`.
+
+    Attributes:
+        name: for the legend.
+        points: (threshold, mIoU in percent), ascending.
+        plateau: first and last threshold of the range that is drawn thick.
+    """
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+    plateau: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """One panel of `draw_histograms`.
+
+    Attributes:
+        name: its title.
+        values: thresholds on hundredths.
+        line: the global threshold.
+        note: a line of text below the title.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    line: float
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """One panel of `draw_boxes`.
+
+    Attributes:
+        name: its title.
+        unit: label of the vertical axis.
+        values: name of each box and its values.
+    """
+
+    name: str
+    unit: str
+    values: tuple[tuple[str, tuple[float, ...]], ...]
+
+
+def draw_curves(curves: Sequence[Curve], title: str, out: Path) -> None:
+    """Draw mIoU over thresholds, the range of each plateau thick (AMN, Figure 6).
+
+    Args:
+        curves: at least one.
+        title: of the figure.
+        out: an SVG.
+
+    Raises:
+        DataError: there is no curve.
+        StageError: the file cannot be written.
+    """
+    figure, (axes,) = _panels(min(len(curves), 1), (7.0, 4.2), "curve")
+    for i, curve in enumerate(curves):
+        colour, dash = COLOURS[i % len(COLOURS)], _DASHES[(i + i // len(COLOURS)) % len(_DASHES)]
+        x, y = zip(*curve.points, strict=True)
+        axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.2, label=curve.name)
+        thick = [(t, v) for t, v in curve.points if curve.plateau[0] <= t <= curve.plateau[1]]
+        axes.plot(*zip(*thick, strict=True), color=colour, linewidth=3.5, alpha=0.45, solid_capstyle="butt")
+    axes.set(xlabel="threshold", ylabel="mIoU (%)", xlim=(0, 1))
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    _save(figure, title, out)
+
+
+def draw_histograms(panels: Sequence[Histogram], title: str, out: Path) -> None:
+    """Draw how the best thresholds of images lie, one panel beside the other on the same axes (AMN, Figure 1a).
+
+    Args:
+        panels: at least one.
+        title: of the figure.
+        out: an SVG.
+
+    Raises:
+        DataError: there is no panel.
+        StageError: the file cannot be written.
+    """
+    figure, grid = _panels(len(panels), (3.6, 3.2), "histogram", same=True)
+    edges = np.arange(22) * _STEP - _STEP / 2  # between hundredths: no threshold lies on an edge
+    for panel, axes in zip(panels, grid, strict=True):
+        axes.hist(panel.values, bins=list(edges), color=COLOURS[4], edgecolor="black", linewidth=0.6)
+        axes.axvline(panel.line, color=COLOURS[1], linestyle="--", label=f"global: {panel.line:.2f}")
+        axes.set_title(f"{panel.name}\n{panel.note}", fontsize=9)
+        axes.set(xlabel="best threshold of an image", ylabel="images", xlim=(-_STEP / 2, 1 + _STEP / 2))
+        axes.legend(frameon=False, fontsize=8)
+    _save(figure, title, out)
+
+
+def draw_boxes(panels: Sequence[Boxes], title: str, out: Path) -> None:
+    """Draw quartiles of images, a box for each method, a panel for each measure.
+
+    Args:
+        panels: at least one; the whiskers end at the 5th and 95th percentile.
+        title: of the figure.
+        out: an SVG.
+
+    Raises:
+        DataError: there is no panel.
+        StageError: the file cannot be written.
+    """
+    figure, grid = _panels(len(panels), (3.8, 3.4), "box plot")
+    for panel, axes in zip(panels, grid, strict=True):
+        axes.boxplot([values for _, values in panel.values], whis=(5, 95), showfliers=False, showmeans=True)
+        names = [name for name, _ in panel.values]
+        axes.set_xticks(range(1, len(names) + 1), names, rotation=20, ha="right")
+        axes.set_title(panel.name, fontsize=10)
+        axes.set_ylabel(panel.unit)
+        axes.grid(axis="y", alpha=0.3)
+    _save(figure, title, out)
+
+
+def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
+    """Draw images and what was made of them, one row each, the reason above it (AMN, Figure 1b, c).
+
+    Args:
+        examples: at least one, all with the same number of pictures.
+        title: of the figure.
+        out: a PNG.
+
+    Raises:
+        DataError: there is no example.
+        StageError: the file cannot be written.
+    """
+    if not examples:
+        raise DataError("a figure needs at least one example")
+    from matplotlib.figure import Figure
+
+    columns = len(examples[0].pictures)
+    figure = Figure(figsize=(2.6 * columns, 2.7 * len(examples)), layout="constrained")
+    for example, row in zip(examples, figure.subfigures(len(examples), 1, squeeze=False)[:, 0], strict=True):
+        row.suptitle(f"{example.id}: {example.reason}", fontsize=9)
+        for picture, axes in zip(example.pictures, row.subplots(1, columns, squeeze=False)[0], strict=True):
+            axes.imshow(np.asarray(picture.image.convert("RGB")))
+            axes.set_title(picture.caption, fontsize=8)
+            axes.set_axis_off()
+    _save(figure, title, out)
+
+
+def _panels(count: int, size: tuple[float, float], what: str, *, same: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels of that size in inches, the same vertical axis for all where ``same``."""
+    if not count:
+        raise DataError(f"a figure needs at least one {what}")
+    from matplotlib.figure import Figure
+
+    columns = min(count, _PER_ROW)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=same)
+    for axes in grid.flat[count:]:
+        axes.set_axis_off()
+    return figure, list(grid.flat[:count])
+
+
+def _save(figure: Figure, title: str, out: Path) -> None:
+    """Write a figure in the format of the file's ending, whole or not at all, without the time of writing."""
+    import matplotlib
+
+    figure.suptitle(title, fontsize=10)
+    kind = out.suffix.removeprefix(".")
+    metadata = {"svg": {"Date": None}, "png": {"Software": None}}[kind]
+    with atomic_path(out) as temporary, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tag2mask"}):
+        figure.savefig(temporary, format=kind, metadata=metadata)

@@ -1,0 +1,108 @@
+"""Figures hold what they were given: labels, numbers, one mark for each value; the same bytes each time."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.core.errors import DataError, StageError
+from tag2mask.report.figures import (
+    Boxes,
+    Curve,
+    Histogram,
+    draw_boxes,
+    draw_curves,
+    draw_examples,
+    draw_histograms,
+)
+from tag2mask.report.page import Example, Picture
+
+CURVES = [Curve(name, ((0.0, 10.0), (0.5, peak), (1.0, 5.0)), (0.0, 0.5)) for name, peak in (("cam", 40), ("amn", 60))]
+
+
+def texts(path: Path) -> list[str]:
+    """Every text of an SVG."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", path.read_text(encoding="utf-8"))
+
+
+def bars(path: Path) -> list[float]:
+    """Heights of the filled bars of a histogram, in the picture's own units."""
+    found = re.findall(r'<path d="M ([\d.]+) ([\d.]+) \nL ([\d.]+) [\d.]+ \nL [\d.]+ ([\d.]+) ', path.read_text())
+    return [float(bottom) - float(top) for left, bottom, right, top in found if 0 < float(right) - float(left) < 15]
+
+
+def test_curves_are_named_and_both_axes_say_what_they_are(tmp_path: Path) -> None:
+    draw_curves(CURVES, "Seeds, train, 12 images, seed 0", tmp_path / "curves.svg")
+    assert {"cam", "amn", "threshold", "mIoU (%)", "Seeds, train, 12 images, seed 0"} <= set(
+        texts(tmp_path / "curves.svg")
+    )
+
+
+def test_lines_are_told_apart_without_colour(tmp_path: Path) -> None:
+    draw_curves([Curve(str(i), CURVES[0].points, (0, 0.5)) for i in range(6)], "six", tmp_path / "six.svg")
+    drawn = re.findall(
+        r'style="fill: none;([^"]*)stroke: (#\w+); stroke-width: 1.2', (tmp_path / "six.svg").read_text()
+    )
+    assert len(set(drawn)) == 6
+    assert len({dashes for dashes, _ in drawn}) == 6
+
+
+def test_a_histogram_counts_every_threshold_in_its_bin(tmp_path: Path) -> None:
+    values = (0.0, 0.02, 0.03, 0.15, 0.15, 0.15, 1.0)  # bins around 0, 0.05, 0.15, 1: 2, 1, 3, 1
+    panels = [Histogram("cam", values, 0.3, "mean 0.2"), Histogram("amn", (0.5,) * 6, 0.5, "mean 0.5")]
+    draw_histograms(panels, "Best thresholds, train", tmp_path / "h.svg")
+    found = texts(tmp_path / "h.svg")
+    assert {"cam", "mean 0.2", "global: 0.30", "amn", "global: 0.50", "best threshold of an image", "images"} <= {
+        *found
+    }
+    assert "Best thresholds, train" in found
+    heights = [height for height in bars(tmp_path / "h.svg") if height > 1]
+    unit = heights[1]
+    np.testing.assert_allclose(np.asarray(heights) / unit, [2, 1, 3, 1, 6], atol=1e-3)  # one scale for both panels
+
+
+def test_boxes_stand_beside_each_other_under_their_names(tmp_path: Path) -> None:
+    panels = [
+        Boxes("spread", "0..1", (("cam", (0.1, 0.2)), ("amn", (0.05,)))),
+        Boxes("gap", "0..1", (("cam", (0.5,)),)),
+    ]
+    draw_boxes(panels, "Activation", tmp_path / "b.svg")
+    found = texts(tmp_path / "b.svg")
+    assert [found.count(name) for name in ("spread", "gap", "cam", "amn", "0..1", "Activation")] == [1, 1, 2, 1, 2, 1]
+
+
+def picture(shade: int) -> Picture:
+    return Picture("image", "image", Image.new("RGB", (40, 30), (shade, 0, 0)))
+
+
+def test_examples_are_rows_of_pictures(tmp_path: Path) -> None:
+    example = Example("one", "it loses 9 points", (picture(200), picture(100)))
+    draw_examples([example], "far", tmp_path / "1.png")
+    draw_examples([example, example], "far", tmp_path / "2.png")
+    with Image.open(tmp_path / "1.png") as one, Image.open(tmp_path / "2.png") as two:
+        assert (two.width, two.height) == (one.width, 2 * one.height)
+        shades = {pixel for _, pixel in one.convert("RGB").getcolors(1 << 24) or []}
+    assert {(200, 0, 0), (100, 0, 0)} <= shades
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        draw_curves(CURVES, "t", tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert "<dc:date>" not in (tmp_path / "a.svg").read_text()
+
+
+def test_nothing_to_draw_and_nowhere_to_write_are_errors(tmp_path: Path) -> None:
+    for draw, what in ((draw_curves, "curve"), (draw_histograms, "histogram"), (draw_boxes, "box plot")):
+        with pytest.raises(DataError, match=f"a figure needs at least one {what}"):
+            draw([], "t", tmp_path / "x.svg")
+    with pytest.raises(DataError, match="a figure needs at least one example"):
+        draw_examples([], "t", tmp_path / "x.png")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StageError, match="cannot write"):
+        draw_curves(CURVES, "t", tmp_path / "file" / "x.svg")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
