@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tag2mask.core.types import ActivationMaps, Prototypes
     from tag2mask.data.registry import load_dataset
     from tag2mask.evaluation.metrics import SegmentationMetrics
+    from tag2mask.methods.amn.api import AMN
     from tag2mask.methods.cam.api import CAM
     from tag2mask.methods.lpcam.api import LPCAM
     from tag2mask.pipeline.api import run
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "AMN",
     "CAM",
     "LPCAM",
     "ActivationMaps",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AMN": "tag2mask.methods.amn.api",
     "CAM": "tag2mask.methods.cam.api",
     "LPCAM": "tag2mask.methods.lpcam.api",
     "ActivationMaps": "tag2mask.core.types",

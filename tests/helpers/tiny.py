@@ -42,6 +42,16 @@ TINY_STAGES: dict[str, list[str]] = {
         "train.crop=48",
         "radius=4",
     ],
+    "amn": [
+        "backbone.name=test_efficientnet",
+        "backbone.weights=none",
+        "backbone.stride=8",
+        "backbone.detach_after=null",
+        "train.epochs=1",
+        "train.batch_size=4",
+        "train.accumulate=2",
+        "train.crop=48",
+    ],
     "irn-walk": ["radius=3", "log2_steps=4"],
 }
 """Overrides of each stage of a kind."""

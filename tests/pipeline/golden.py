@@ -30,6 +30,19 @@ IRN: dict[str, dict[str, Any]] = {
         "radius": 4,
     },
     "walk": {"kind": "irn-walk", "reads": {"irn": "irn", "maps": "maps"}},
+    "amn": {
+        "kind": "amn",
+        "reads": {"seeds": "refined"},
+        "backbone": {"name": "test_efficientnet", "weights": "none", "stride": 16},
+        "train": {"epochs": 2, "batch_size": 4, "accumulate": 2, "crop": 48},
+    },
+    "amn-maps": {
+        "kind": "amn-maps",
+        "reads": {"amn": "amn", "seeds": "refined"},
+        "normalise": "background-prior",
+        "scales": [1.0, 0.5],
+    },
+    "amn-features": {"kind": "amn-features", "reads": {"amn": "amn"}},
 }
 _METRICS = {"miou", "map", "coverage", "precision_sure"}
 _TELLING = 0.01

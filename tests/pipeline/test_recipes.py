@@ -102,7 +102,33 @@ def test_irn_recipes_hold_the_published_numbers(data: str, method: str) -> None:
     assert (walk["radius"], walk["beta"], walk["log2_steps"], walk["power"], walk["mirror"]) == (5, 10, 8, 1, True)
 
 
-@pytest.mark.parametrize("recipe", ["own-data-irn", "own-data-irn-few-masks"])
+@pytest.mark.parametrize("data", ["voc12", "coco14"])
+@pytest.mark.parametrize("method", PUBLISHED)
+def test_amn_recipes_hold_the_published_numbers(data: str, method: str) -> None:
+    expected = PUBLISHED[method]
+    stages = make_plan(load_recipe(f"{data}-amn{'-lpcam' if method == 'lpcam' else ''}")).recipe.stages
+    before = make_plan(load_recipe(f"{data}-irn-{method}")).recipe.stages
+    shared = set(before) & set(stages)
+    assert shared >= {"classifier", "cam", f"{method}-refined"}
+    assert all(stages[name] == before[name] for name in shared)
+    refined, amn, maps = stages[f"{method}-refined"], stages["amn"], stages["amn-maps"]
+    assert (refined["foreground"], refined["background"]) == (expected["foreground"], expected["background"])
+    assert amn["reads"] == {"seeds": f"{method}-refined"}
+    train = amn["train"]
+    assert (train["optimiser"], train["lr"], train["head_lr"], train["weight_decay"]) == ("adam", 5e-6, 1e-4, 1e-4)
+    assert (train["epochs"], train["batch_size"], train["schedule"]) == (5, 16, "constant")
+    assert (train["crop"], train["rescale"]) == (512, [0.5, 1.5])
+    assert (amn["condition"], amn["dropout"], amn["smoothing"], amn["balanced"]) == ([4], 0.1, 0.4, True)
+    assert (amn["backbone"]["name"], amn["backbone"]["detach_after"]) == ("resnet50_irn", 0)
+    assert (maps["normalise"], maps["scales"], maps["mirror"]) == ("background-prior", [1.0, 0.5, 1.5, 2.0], True)
+    assert stages["amn-seeds"]["threshold"] == stages["amn+crf"]["threshold"] == 0.25
+    assert (stages["amn-refined"]["foreground"], stages["amn-refined"]["background"]) == (0.45, 0.15)
+    assert stages["amn-walk"]["power"] == 1.3
+    assert stages["amn-masks"]["threshold"] == {"voc12": 0.25, "coco14": 0.22}[data]
+    assert {s["threshold_kind"] for s in stages.values() if "threshold_kind" in s} == {"published"}
+
+
+@pytest.mark.parametrize("recipe", ["own-data-irn", "own-data-irn-few-masks", "own-data-amn"])
 def test_own_data_with_irn_begins_as_own_data_and_so_shares_its_store(recipe: str) -> None:
     plain, longer = (make_plan(load_recipe(name)).recipe.stages for name in ("own-data", recipe))
     for stage in ("classifier", "average-precision", "cam", "prototypes", "lpcam"):

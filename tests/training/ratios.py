@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tag2mask.core.ranks import join, rank, world_size
-from tag2mask.methods.irn import loss  # noqa: F401  it adds itself to LOSSES
+from tag2mask.methods.amn import loss as _pixel_loss  # noqa: F401  it adds itself to LOSSES
+from tag2mask.methods.irn import loss as _boundary_loss  # noqa: F401  as above
 from tag2mask.training.losses import LOSSES
 
 Part = Callable[[Tensor, slice], Tensor]
@@ -32,7 +33,15 @@ def _boundary(outputs: Tensor, part: slice) -> Tensor:
     return LOSSES["boundary"](edge, labels[part], 2)
 
 
-CASES: dict[str, Part] = {"multilabel_soft_margin": _soft_margin, "boundary": _boundary}
+def _pixel(outputs: Tensor, part: slice) -> Tensor:
+    """Two rows of two cells, four labels each; the first process has no foreground."""
+    logits = outputs[part, :, None, None] * torch.tensor([[1.0, -0.5], [0.3, 2.0]])
+    labels = torch.tensor([0, 0, 1, 255, 3, 2, 0])[:, None].repeat(1, 4).reshape(7, 2, 2).to(torch.uint8)
+    labels[3, 0, 0] = 2
+    return LOSSES["pixel"](logits, labels[part])
+
+
+CASES: dict[str, Part] = {"multilabel_soft_margin": _soft_margin, "boundary": _boundary, "pixel": _pixel}
 """For each loss: from outputs (7, 4) of all images and a process's part to its share."""
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from tag2mask.backbones.keymaps import State
-from tag2mask.core.errors import WeightsError
+from tag2mask.backbones.keymaps import State, without_aliases
 
 _STAGES = {"stage1.0.": "conv1.", "stage1.1.": "bn1."} | {f"stage{n + 1}.0.": f"layer{n}." for n in range(1, 5)}
 """Second names of the backbone's tensors."""
@@ -34,16 +32,7 @@ def official_boundary(state: Mapping[str, Tensor], source: str) -> State:
     Raises:
         WeightsError: an alias that differs from its tensor.
     """
-    result: State = {}
-    first: dict[str, str] = {}
-    for name, value in state.items():
-        target = _first_name(name)
-        known = result.setdefault(target, value)
-        if not torch.equal(known, value):
-            raise WeightsError(
-                f"{source} contradicts itself: '{name}' and '{first[target]}' are one tensor, but differ"
-            )
-        first.setdefault(target, name)
+    result = without_aliases(state, _first_name, source)
     return {_own_name(name): value for name, value in result.items() if not _LEFT_OUT.match(name)}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -99,9 +99,9 @@ def official_classifier(state: Mapping[str, Tensor], source: str) -> State:
     Raises:
         WeightsError: an alias that differs from its tensor.
     """
-    result = {_canonical(k): v for k, v in state.items() if k.startswith(("resnet50.", "classifier."))}
+    result = {canonical(k): v for k, v in state.items() if k.startswith(("resnet50.", "classifier."))}
     for name, value in state.items():
-        target = _canonical(name)
+        target = canonical(name)
         if target not in result:
             result[target] = value  # unknown: load_strict names it
         elif not torch.equal(result[target], value):
@@ -109,7 +109,31 @@ def official_classifier(state: Mapping[str, Tensor], source: str) -> State:
     return result
 
 
-def _canonical(name: str) -> str:
+def without_aliases(state: Mapping[str, Tensor], name_of: Callable[[str], str], source: str) -> State:
+    """One entry for each tensor of a file that names tensors several times.
+
+    Args:
+        state: the file's tensors by name.
+        name_of: from any of a tensor's names to one of them all.
+        source: the file, for the error text.
+
+    Raises:
+        WeightsError: a second name whose tensor differs from the first one's.
+    """
+    result: State = {}
+    first: dict[str, str] = {}
+    for name, value in state.items():
+        target = name_of(name)
+        known = result.setdefault(target, value)
+        if not torch.equal(known, value):
+            raise WeightsError(
+                f"{source} contradicts itself: '{name}' and '{first[target]}' are one tensor, but differ"
+            )
+        first.setdefault(target, name)
+    return result
+
+
+def canonical(name: str) -> str:
     """Our name of an entry of an official classifier checkpoint; unknown names are returned as they are."""
     if name in ("classifier.weight", "newly_added.0.weight"):
         return "head.weight"

@@ -38,7 +38,8 @@ class ActivationMaps:
     Attributes:
         classes: 0-based columns of the tags, ascending, one for each map.
         maps: (K, h, w) in [0, 1]. Each map's maximum is exactly 1, or the map is all zero; after a random walk the
-            maximum of all the image's maps together is 1.
+            maximum of all the image's maps together is 1. AMN's maps of the normalisations ``background-prior`` and
+            ``learned`` are probabilities where these say so, with any maximum.
     """
 
     classes: tuple[int, ...]

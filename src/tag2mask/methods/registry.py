@@ -19,6 +19,7 @@ METHODS: list[str] = [
     "tag2mask.methods.cam.kinds",
     "tag2mask.methods.lpcam.kinds",
     "tag2mask.methods.irn.kinds",
+    "tag2mask.methods.amn.kinds",
     "tag2mask.methods.thresholds.kinds",
     "tag2mask.methods.refined.kinds",
 ]

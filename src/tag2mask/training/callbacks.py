@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -93,11 +94,13 @@ class StopAtNaN(Callback):
         rates = ", ".join(f"{group['lr']:.3g}" for group in trainer.optimizers[0].param_groups)
         epoch, s = trainer.current_epoch, self.settings
         lower = " ".join(f"train.{name}={rate / 10:g}" for name, rate in s.rates().items())
+        steps = trainer.estimated_stepping_batches
+        of = f" of {int(steps)}" if math.isfinite(steps) else ""  # batches that come one by one are not counted
         wider = "" if s.precision == "float32" else ", or train.precision=float32"
         kept = f". The checkpoint after epoch {epoch} is kept: the same command goes on from it" if epoch else ""
         raise TrainingError(
-            f"the loss is {loss.item()} in epoch {epoch + 1} of {s.epochs}, step {trainer.global_step + 1} of "
-            f"{int(trainer.estimated_stepping_batches)} (learning rates {rates}; precision {s.precision}). "
+            f"the loss is {loss.item()} in epoch {epoch + 1} of {s.epochs}, step {trainer.global_step + 1}{of} "
+            f"(learning rates {rates}; precision {s.precision}). "
             f"Lower the rates, such as {lower}{wider}{kept}"
         )
 

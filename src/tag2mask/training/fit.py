@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,31 @@ def fit(
             use_distributed_sampler=False,
         )  # fmt: skip
         trainer.fit(module, _loader(data, order, engine), ckpt_path=_resumable(path, identity, name), weights_only=True)
+
+
+def fit_batches(
+    module: LightningModule, batches: Iterable[Any], settings: ScheduleSettings, device: torch.device
+) -> None:
+    """Train ``module`` in place on batches as they come, without a checkpoint.
+
+    Args:
+        module: gives loss and optimiser; its network is trained, and is on ``device`` afterwards.
+        batches: gone through once an epoch.
+        settings: of the training; its batch size is not looked at.
+        device: where it computes.
+
+    Raises:
+        TrainingError: the loss is no number.
+    """
+    module.train()
+    with _quiet(), torch.random.fork_rng(devices=[]):
+        trainer = Trainer(
+            **_where(device), max_epochs=settings.epochs, precision=_PRECISION[settings.precision],
+            callbacks=[StopAtNaN(settings)], logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.fit(module, batches)
+    module.to(device)
 
 
 def discard_checkpoint(out: Path) -> None:

@@ -19,7 +19,7 @@ from tag2mask.training.order import Draw
 _DECODERS = 2
 
 
-class AugmentedImages(TorchDataset[tuple[Tensor, Tensor]], ABC):
+class AugmentedImages(TorchDataset[tuple[Tensor, ...]], ABC):
     """Images of some samples as augmented tensors, each with what is to be learned from it.
 
     Args:
@@ -35,17 +35,17 @@ class AugmentedImages(TorchDataset[tuple[Tensor, Tensor]], ABC):
         """What a sample is made of, read from files; called in threads."""
 
     @abstractmethod
-    def augmented(self, sample: Sample, content: Any) -> tuple[Tensor, Tensor]:
-        """Image and target from what `read` gave, with torch's random numbers."""
+    def augmented(self, sample: Sample, content: Any) -> tuple[Tensor, ...]:
+        """The image and what is to be learned from it, from what `read` gave, with torch's random numbers."""
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.samples)
 
-    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, ...]:
         return self.__getitems__([draw])[0]
 
-    def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[Tensor, Tensor]]:
+    def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[Tensor, ...]]:
         """Images and targets of a batch; threads decode while this one augments."""
         contents = ahead(lambda draw: self.read(self.samples[draw[1]]), draws, _DECODERS)
         result = []

@@ -10,11 +10,11 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from tag2mask.training.settings import ScheduleSettings, TrainSettings
+from tag2mask.training.settings import HeadScheduleSettings, ScheduleSettings
 
 
 def parameter_groups(
-    backbone: Sequence[nn.Parameter], head: Sequence[nn.Parameter], settings: TrainSettings
+    backbone: Sequence[nn.Parameter], head: Sequence[nn.Parameter], settings: HeadScheduleSettings
 ) -> list[dict[str, Any]]:
     """Backbone and head at their rates; a group with nothing to train is left out."""
     groups = ((backbone, settings.lr), (head, settings.head_lr))
@@ -38,7 +38,7 @@ def rate_factor(settings: ScheduleSettings, steps: int) -> Callable[[int], float
 
 
 def optimisation(
-    backbone: Sequence[nn.Parameter], head: Sequence[nn.Parameter], settings: TrainSettings, steps: int
+    backbone: Sequence[nn.Parameter], head: Sequence[nn.Parameter], settings: HeadScheduleSettings, steps: int
 ) -> OptimizerLRSchedulerConfig:
     """What ``configure_optimizers`` returns for a backbone with a head.
 

@@ -47,11 +47,20 @@ class ScheduleSettings(Settings):
         return {"lr": self.lr}
 
 
-class TrainSettings(ScheduleSettings):
-    """The schedule of a backbone with a head, and on which crops the two are trained."""
+class HeadScheduleSettings(ScheduleSettings):
+    """The schedule of a backbone with a head."""
 
     lr: float = Field(default=2e-4, gt=0, description="learning rate of the backbone")
     head_lr: float = Field(default=2e-3, gt=0, description="learning rate of the head")
+
+    def rates(self) -> dict[str, float]:
+        """The learning rates by the name of their setting."""
+        return {"lr": self.lr, "head_lr": self.head_lr}
+
+
+class TrainSettings(HeadScheduleSettings):
+    """The schedule of a backbone with a head, and on which crops the two are trained."""
+
     long_side: tuple[int, int] = Field(default=(240, 480), description="range of the random long side in pixels")
     crop: int = Field(default=288, ge=1, description="side of the square crop in pixels")
 
@@ -60,7 +69,3 @@ class TrainSettings(ScheduleSettings):
         if not 1 <= self.long_side[0] <= self.long_side[1]:
             raise ValueError(f"long_side = {list(self.long_side)}: expected [smallest, largest], both at least 1")
         return self
-
-    def rates(self) -> dict[str, float]:
-        """The learning rates by the name of their setting."""
-        return {"lr": self.lr, "head_lr": self.head_lr}

@@ -111,12 +111,14 @@ class CAM:
         return self._anatomy
 
     def _features(self, anatomy: Anatomy, images: Tensor, scale: float) -> Tensor:
+        return run_to(self.model, anatomy.layer, self._views(images, scale))
+
+    def _views(self, images: Tensor, scale: float) -> Tensor:
+        """Images at one scale; with ``mirror`` followed by their mirror images."""
         if scale != 1:
             size = [max(1, round(side * scale)) for side in images.shape[-2:]]
             images = F.interpolate(images, size, mode="bicubic", antialias=True)
-        if self.mirror:
-            images = torch.cat([images, images.flip(-1)])
-        return run_to(self.model, anatomy.layer, images)
+        return torch.cat([images, images.flip(-1)]) if self.mirror else images
 
 
 def check_images(images: Tensor) -> None:

@@ -135,6 +135,22 @@ def examine(model: nn.Module, images: Tensor, layer: nn.Module | None, weights: 
     return Anatomy(found.module, name, weights.detach().float())
 
 
+def feature_layer(model: nn.Module, images: Tensor, layer: nn.Module | None = None) -> tuple[str, int]:
+    """Dotted name and channels of the last feature map before a model's pooling, by one forward pass.
+
+    Args:
+        model: any network with a feature map.
+        images: (N, 3, H, W), one image is enough.
+        layer: the layer, or None to find it.
+
+    Raises:
+        ConfigError: there is no such layer, or the given one gives no feature map.
+    """
+    events = _record(model, images[:1])
+    event = events[_layer_index(events, layer)]
+    return {id(module): name for name, module in model.named_modules()}[id(event.module)], event.output.shape[1]
+
+
 def _record(model: nn.Module, images: Tensor) -> list[_Event]:
     """Every module that ran and gave a tensor, in the order of finishing."""
     events: list[_Event] = []

@@ -46,19 +46,28 @@ class SeedImages(AugmentedImages):
             DataError: their sizes differ, or the image cannot be read.
         """
         image, labels = self.dataset.image(sample), self.seeds(sample)
-        if labels.shape != (image.height, image.width):
-            raise DataError(
-                f"the refined seeds of image '{sample.id}' are {labels.shape[0]} x {labels.shape[1]} pixels, but the "
-                f"image is {image.height} x {image.width} (height x width): they belong to another image; run the "
-                f"recipe again"
-            )
+        check_size(labels, image, sample)
         return image, labels
 
-    def augmented(self, sample: Sample, content: tuple[Image.Image, Labels]) -> tuple[Tensor, Tensor]:
+    def augmented(self, sample: Sample, content: tuple[Image.Image, Labels]) -> tuple[Tensor, ...]:
         """The augmented image and the reduced labels."""
         image, labels = self.transform(*content)
         assert labels is not None  # there were seeds
         return image, reduced(labels)
+
+
+def check_size(labels: Labels, image: Image.Image, sample: Sample) -> None:
+    """Refuse refined seeds of another size than their image.
+
+    Raises:
+        DataError: both sizes, and the image's id.
+    """
+    if labels.shape != (image.height, image.width):
+        raise DataError(
+            f"the refined seeds of image '{sample.id}' are {labels.shape[0]} x {labels.shape[1]} pixels, but the "
+            f"image is {image.height} x {image.width} (height x width): they belong to another image; run the "
+            f"recipe again"
+        )
 
 
 def reduced(labels: Tensor) -> Tensor:
@@ -91,8 +100,8 @@ def with_sure_pixels(samples: Sequence[Sample], seeds: Seeds, name: str) -> list
     kept = [sample for sample, any_sure in zip(samples, ahead(sure, samples, _READERS), strict=True) if any_sure]
     if samples and not kept:
         raise DataError(
-            f"{name}: every pixel of the refined seeds of all {len(samples)} images is unsure, so there is no pair of "
-            f"pixels to learn from. Nearly all values of the maps lie between the two thresholds of the refined seeds: "
+            f"{name}: every pixel of the refined seeds of all {len(samples)} images is unsure, so there is nothing "
+            f"to learn from. Nearly all values of the maps lie between the two thresholds of the refined seeds: "
             f"bring these together (lower 'foreground' and raise 'background', or lower 'margin')"
         )
     if len(kept) < len(samples):

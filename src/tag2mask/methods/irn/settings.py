@@ -72,15 +72,19 @@ class IrnSettings(Settings):
         return self
 
 
-def checkpoint_file(path: Path) -> Path:
+def checkpoint_file(path: Path, expected: str = "IRN's res50_irn.pth") -> Path:
     """The file that ``checkpoint`` names.
+
+    Args:
+        path: as in the settings.
+        expected: what it should be, for the error text.
 
     Raises:
         WeightsError: there is no such file.
     """
     if not path.is_file():
         raise WeightsError(
-            f"setting 'checkpoint' = {path}: there is no such file; expected IRN's res50_irn.pth. Leave checkpoint out "
+            f"setting 'checkpoint' = {path}: there is no such file; expected {expected}. Leave checkpoint out "
             "to train the network"
         )
     return path

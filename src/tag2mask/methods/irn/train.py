@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.files import megabytes, require_room
@@ -25,38 +23,33 @@ from tag2mask.methods.irn.network import BoundaryNet, build_boundary
 from tag2mask.methods.irn.settings import IrnSettings
 from tag2mask.training.fit import discard_checkpoint, fit
 from tag2mask.training.optimisation import scheduled
+from tag2mask.training.parts import PartedTraining
 
 
-class BoundaryTraining(LightningModule):
+class BoundaryTraining(PartedTraining):
     """The training of a boundary network, by the loss over the pairs of whole batches.
 
-    Lightning would average the losses of a batch's parts, each over its own number of pairs; so a step is taken here.
+    A batch is images (N, 3, H, W) and labels (N, H / 4, W / 4) uint8.
 
     Args:
         net: the network.
         settings: rates, parts of a batch, radius.
+        seed: of the training.
     """
 
-    def __init__(self, net: BoundaryNet, settings: IrnSettings) -> None:
-        super().__init__()
+    def __init__(self, net: BoundaryNet, settings: IrnSettings, seed: int) -> None:
+        super().__init__(settings.train, seed)
         self.net, self.settings = net, settings
-        self.automatic_optimization = False
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """One step on this process's share of a batch: images (N, 3, H, W) and labels (N, H / 4, W / 4) uint8."""
-        images, labels = batch
-        schedule, radius = self.settings.train, self.settings.radius
-        part = schedule.batch_size // schedule.accumulate
-        rule, rates = self.optimizers(), self.lr_schedulers()
-        assert isinstance(rule, LightningOptimizer)
-        assert isinstance(rates, LambdaLR)
-        counts = pair_counts(labels, radius)
-        rule.zero_grad()
-        for some, truth in zip(torch.split(images, part), torch.split(labels, part), strict=True):
-            edge = torch.sigmoid(self.net(some).float())[:, 0]
-            self.manual_backward(boundary_loss(edge, truth, radius, counts))
-        rule.step()
-        rates.step()
+    def counts(self, batch: Sequence[Tensor]) -> Tensor:
+        """Pairs of each kind."""
+        return pair_counts(batch[1], self.settings.radius)
+
+    def part_loss(self, part: Sequence[Tensor], counts: Tensor) -> Tensor:
+        """The loss of the part's pairs."""
+        images, labels = part
+        edge = torch.sigmoid(self.net(images).float())[:, 0]
+        return boundary_loss(edge, labels, self.settings.radius, counts)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The branch at its rate, over the steps of the whole training."""
@@ -95,7 +88,7 @@ def train_boundary(
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     images = SeedImages(dataset, samples, seeds, transform, seed)
     _announce(net, len(samples), settings, out, name)
-    module = BoundaryTraining(net, settings)
+    module = BoundaryTraining(net, settings, seed)
     fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name, whole_batches=True)
     if rank() == 0:
         save_boundary(net, out / WEIGHTS)

@@ -1,0 +1,236 @@
+"""AMN on the features of any network: the public class `AMN`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from tag2mask.backbones.tagnet import freeze_statistics
+from tag2mask.config.settings import validate
+from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.core.types import IGNORE, ActivationMaps
+from tag2mask.methods.amn.data import at_grid, check_labels
+from tag2mask.methods.amn.maps import class_maps, merged_logits
+from tag2mask.methods.amn.network import AmnNet, check_smoothing
+from tag2mask.methods.amn.settings import LAST, AmnMapsSettings, AmnSettings
+from tag2mask.methods.amn.train import AmnTraining
+from tag2mask.methods.cam.api import CAM, check_images, check_tags
+from tag2mask.methods.cam.hooks import evaluating, feature_layer
+from tag2mask.training.fit import fit_batches
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images (N, 3, H, W), tags (N, C) and refined seeds (N, H, W)."""
+
+
+class AMN(CAM):
+    """Activation maps of a per-pixel classifier that is told the tags (AMN paper, section 4).
+
+    `fit` once on images with tags and refined seeds; then call with images and tags, as `CAM`. The model is copied, so
+    that training leaves it alone; its batch-norm statistics stay as they are.
+
+    Args:
+        model: any network with a last feature map.
+        layer: the module whose output is the feature map, or its dotted name; None finds the last one before the
+            pooling.
+        condition: eq. 2, the code of the tags multiplies the features; without it, the paper's PCL alone.
+        dropout: share of features set to 0 before the head, in training.
+        smoothing: of the target, shared by the other classes.
+        balanced: background and foreground pixels weigh the same in sum.
+        epochs: passes over the batches of `fit`.
+        lr: Adam's rate of the model's parameters.
+        head_lr: of label code and head.
+        weight_decay: added to the gradient.
+        normalise: ``minmax`` or ``learned``, as for the stage ``amn-maps``.
+        seed: of first weights and dropout.
+        scales: factors on the images' sides; the logits are averaged over them.
+        mirror: average with the logits of the mirrored images.
+
+    Raises:
+        ConfigError: a number out of its range, an unknown layer.
+
+    Example:
+        >>> amn = AMN(model, epochs=5).fit(batches)  # batches of images, tags, refined seeds  # doctest: +SKIP
+        >>> amn(images, tags)[0].resize(480, 640).maps  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: nn.Module | str | None = None,
+        *,
+        condition: bool = True,
+        dropout: float = 0.1,
+        smoothing: float = 0.4,
+        balanced: bool = True,
+        epochs: int = 5,
+        lr: float = 5e-6,
+        head_lr: float = 1e-4,
+        weight_decay: float = 1e-4,
+        normalise: str = "minmax",
+        seed: int = 0,
+        scales: Sequence[float] = (1.0,),
+        mirror: bool = False,
+    ) -> None:
+        super().__init__(model, layer, scales=scales, mirror=mirror)
+        rates = {"epochs": epochs, "lr": lr, "head_lr": head_lr, "weight_decay": weight_decay, "accumulate": 1}
+        loss = {"condition": (LAST,) if condition else (), "dropout": dropout, "smoothing": smoothing}
+        self.settings = validate(AmnSettings, {**loss, "balanced": balanced, "train": rates}, "AMN")
+        if normalise == "background-prior":
+            raise ConfigError("normalise = 'background-prior' needs refined seeds at each call: use minmax or learned")
+        self.normalise = validate(AmnMapsSettings, {"normalise": normalise}, "AMN").normalise
+        self.seed = seed
+        self._net: AmnNet | None = None
+
+    def fit(self, batches: Iterable[Batch]) -> Self:
+        """Train on images with tags and refined seeds, from the model's own weights.
+
+        Args:
+            batches: triples of images (N, 3, H, W), normalised as the model expects and on its device, multi-hot tags
+                (N, C), and refined seeds (N, H, W): 0 background, c + 1 class column c, 255 unsure. Gone through
+                ``epochs`` times, each batch one step: a list or a loader; a generator for ``epochs=1`` only.
+
+        Raises:
+            ConfigError: no layer of the model can be used, or the smoothing is too strong for the number of classes.
+            DataError: no batch, a batch of a wrong form, NaN images, refined seeds that do not belong to the tags or
+                are all unsure, or a generator that ends before the last epoch.
+            TrainingError: the loss is no number.
+        """
+        source = iter(batches)
+        first = next(source, None)
+        if first is None:
+            raise DataError("fit got no batch: give batches of (images, tags, refined_seeds)")
+        images, tags, _ = _triple(first)
+        net = self._build(images, tags)
+        device = next(net.parameters()).device
+        epochs = _Epochs(net, batches, chain([first], source), device)
+        fit_batches(AmnTraining(net, self.settings, self.seed), epochs, self.settings.train, device)
+        self._net = net.eval()
+        return self
+
+    def __call__(self, images: Tensor, tags: Tensor) -> list[ActivationMaps]:
+        """Maps of the classes that each image is tagged with.
+
+        Args:
+            images: (N, 3, H, W), normalised as the model expects, on its device.
+            tags: (N, C) multi-hot.
+
+        Returns:
+            For each image its maps (K, h, w) on the feature grid of scale 1 (of the first scale where 1 is not among
+            them), K = 0 where it has no tags.
+
+        Raises:
+            DataError: images or tags of a wrong shape, NaN or infinite images.
+            StageError: `fit` has not been called.
+            WeightsError: the logits are not finite.
+        """
+        if self._net is None:
+            raise StageError("AMN is not trained yet: call fit(batches) first")
+        net = self._net
+        check_images(images)
+        check_tags(tags, len(images), net.head.dilated()[0].out_channels - 1)
+        told = tags.to(images.device, torch.float32)
+        with evaluating(net):
+            pyramid = [net(self._views(images, s), torch.cat([told] * (1 + self.mirror))) for s in self.scales]
+        grid = pyramid[self.scales.index(1.0) if 1.0 in self.scales else 0]
+        found = []
+        for i, row in enumerate(told):
+            classes = row.nonzero()[:, 0]
+            # The mirror image of image i lies len(images) further on.
+            merged = merged_logits((p[i :: len(images)] for p in pyramid), (grid.shape[2], grid.shape[3]))
+            found.append(ActivationMaps(tuple(classes.tolist()), class_maps(merged, classes, self.normalise)))
+        return found
+
+    def _build(self, images: Tensor, tags: Tensor) -> AmnNet:
+        """A fresh network on a copy of the model, for images and tags as in the first batch."""
+        check_images(images)
+        n_classes = tags.shape[1] if isinstance(tags, Tensor) and tags.dim() == 2 else 0
+        check_tags(tags, len(images), max(1, n_classes))
+        check_smoothing(self.settings.smoothing, n_classes)
+        name, channels = feature_layer(self.model, images, self._layer)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            condition, dropout = self.settings.condition, self.settings.dropout
+            net = AmnNet(_UpTo(copy.deepcopy(self.model), name), channels, n_classes, condition, dropout=dropout)
+        freeze_statistics(net)
+        return net.to(images.device)
+
+
+class _UpTo(nn.Module):
+    """The features that a layer of a model gives, with gradients.
+
+    Args:
+        model: runs as a whole.
+        layer: dotted name.
+    """
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.model, self.layer = model, layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to features (N, D, h, w)."""
+        seen: list[Tensor] = []
+        handle = self.model.get_submodule(self.layer).register_forward_hook(lambda _m, _i, output: seen.append(output))
+        try:
+            self.model(images)
+        finally:
+            handle.remove()
+        return seen[-1]
+
+
+class _Epochs:
+    """Checked batches, with refined seeds on the grid of the logits, once an epoch.
+
+    Args:
+        net: whose grid it is.
+        batches: the user's.
+        first: all of them, for the first epoch, whose first batch has been looked at.
+        device: of the images.
+    """
+
+    def __init__(self, net: AmnNet, batches: Iterable[Any], first: Iterator[Any], device: torch.device) -> None:
+        self.net, self.batches, self.device = net, batches, device
+        self._first: Iterator[Any] | None = first
+        self._grids: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def __iter__(self) -> Iterator[Batch]:
+        source, self._first = self._first or iter(self.batches), None
+        count = sure = 0
+        for batch in source:
+            images, tags, labels = self._checked(_triple(batch))
+            count += 1
+            sure += int((labels != IGNORE).count_nonzero())
+            yield images, tags, labels
+        if not count:
+            raise DataError(
+                "the batches ended before the last epoch: a generator can be read once only. Give fit a list or a "
+                "loader, or set epochs=1"
+            )
+        if not sure:
+            raise DataError("every pixel of all refined seeds is unsure (255), so there is nothing to learn from")
+
+    def _checked(self, batch: Batch) -> Batch:
+        images, tags, seeds = batch
+        check_images(images)
+        check_tags(tags, len(images), self.net.head.dilated()[0].out_channels - 1)
+        size = (images.shape[2], images.shape[3])
+        if not isinstance(seeds, Tensor) or tuple(seeds.shape) != (len(images), *size):
+            got = tuple(seeds.shape) if isinstance(seeds, Tensor) else type(seeds).__name__
+            raise DataError(f"refined_seeds must be a tensor (N, H, W) = {(len(images), *size)}, got {got}")
+        names = [f"class column {c}" for c in range(tags.shape[1])]
+        for i, (labels, row) in enumerate(zip(seeds, tags, strict=True)):
+            check_labels(labels.unique().tolist(), row.nonzero()[:, 0].tolist(), names, f"image {i} of a batch")
+        if size not in self._grids:
+            self._grids[size] = self.net.grid(*size)
+        return images, tags.float(), at_grid(seeds, *self._grids[size]).to(torch.uint8)
+
+
+def _triple(batch: object) -> Batch:
+    if not (isinstance(batch, tuple | list) and len(batch) == 3):
+        raise DataError(f"fit expects triples (images, tags, refined_seeds), got {type(batch).__name__}")
+    return batch[0], batch[1], batch[2]

@@ -1,0 +1,48 @@
+"""The stages of AMN: training it, its maps, and its features for LPCAM."""
+
+from __future__ import annotations
+
+from tag2mask.backbones.settings import weights_fingerprint
+from tag2mask.config.settings import Settings
+from tag2mask.core.files import file_hash
+from tag2mask.methods.amn.settings import AmnFeaturesSettings, AmnMapsSettings, AmnSettings
+from tag2mask.methods.irn.settings import checkpoint_file
+from tag2mask.methods.registry import StageKind
+
+
+def _weights(settings: Settings) -> str:
+    """What identifies the weights that the stage begins with, or takes over."""
+    assert isinstance(settings, AmnSettings)
+    if settings.checkpoint is None:
+        return weights_fingerprint(settings.backbone)
+    return file_hash(checkpoint_file(settings.checkpoint, "AMN's res50_amn.pth"))
+
+
+KINDS = (
+    StageKind(
+        name="amn",
+        makes="weights",
+        settings=AmnSettings,
+        reads={"seeds": "masks"},
+        runner="tag2mask.methods.amn.stage:train",
+        split="train",
+        fingerprint=_weights,
+        supervision=frozenset({"tags"}),
+    ),
+    StageKind(
+        name="amn-maps",
+        makes="maps",
+        settings=AmnMapsSettings,
+        reads={"amn": "weights"},
+        may_read={"seeds": "masks"},
+        runner="tag2mask.methods.amn.stage:program",
+    ),
+    StageKind(
+        name="amn-features",
+        makes="weights",
+        settings=AmnFeaturesSettings,
+        reads={"amn": "weights"},
+        runner="tag2mask.methods.amn.stage:features",
+        split="train",
+    ),
+)

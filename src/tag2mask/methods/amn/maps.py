@@ -1,0 +1,62 @@
+"""From AMN's logits to maps in [0, 1]: merge scales and mirror, softmax, normalise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from tag2mask.core.errors import WeightsError
+from tag2mask.core.resize import bilinear
+from tag2mask.inference.multiscale import add_mirror
+from tag2mask.methods.amn.settings import Normalise
+
+
+def merged_logits(logits_per_scale: Iterable[Tensor], size: tuple[int, int]) -> Tensor:
+    """The mean of logits over scales, and over the image and its mirror image.
+
+    Args:
+        logits_per_scale: (B, C + 1, h_s, w_s) for each scale, at least one; B is 1, or 2 for the image and its mirror
+            image (not yet flipped back).
+        size: (height, width) of the result.
+
+    Returns:
+        (C + 1, height, width) float32.
+
+    Raises:
+        WeightsError: a logit is NaN or infinite.
+    """
+    planes = [bilinear(add_mirror(logits.float()) / len(logits), *size) for logits in logits_per_scale]
+    mean = torch.stack(planes).mean(0)
+    if not torch.isfinite(mean).all():
+        raise WeightsError(
+            "AMN's logits are NaN or infinite: its weights are not finite. Train it again with smaller lr and head_lr"
+        )
+    return mean
+
+
+def class_maps(logits: Tensor, classes: Tensor, how: Normalise, background: Tensor | None = None) -> Tensor:
+    """Maps of some classes.
+
+    Args:
+        logits: (C + 1, h, w), background first.
+        classes: (K,) int64 class columns; K may be 0.
+        how: ``minmax`` takes each class's softmax over all C + 1 from its least value to 0 and its largest to 1, a
+            constant one to 0. ``background-prior`` is the same, but the softmax stays as it is where ``background``
+            says so. ``learned`` is ``p_c / (p_c + p_0)``, p_0 the background's softmax: above 0.5 where the class is
+            likelier than the background, so that maps cut at 0.5 give the arg max over background and classes.
+        background: (h, w) bool, cells that are background in the refined seeds; for ``background-prior``.
+
+    Returns:
+        (K, h, w) float32 in [0, 1].
+    """
+    if how == "learned":
+        return torch.sigmoid(logits[classes + 1] - logits[:1])
+    softmax = logits.softmax(0)[classes + 1]
+    low, high = softmax.amin((1, 2), keepdim=True), softmax.amax((1, 2), keepdim=True)
+    maps = torch.where(high > low, (softmax - low) / (high - low), 0)
+    if how == "background-prior":
+        assert background is not None  # the caller has read the refined seeds
+        return torch.where(background, softmax, maps)
+    return maps

@@ -1,0 +1,198 @@
+"""AMN's network (eq. 2): features times a code of the tags, then a dilated head over background and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+
+from tag2mask.backbones.levels import Place, stage_places
+from tag2mask.backbones.network import build_network
+from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.tagnet import RGB
+from tag2mask.core.errors import ConfigError
+from tag2mask.methods.amn.settings import LAST, AmnSettings
+from tag2mask.methods.cam.hooks import evaluating
+from tag2mask.methods.irn.settings import OFFICIAL
+
+RATES = (6, 12, 18, 24)
+_SPREAD = 0.01
+
+
+class DilatedHead(nn.Module):
+    """The sum of four dilated 3 x 3 convolutions (atrous spatial pyramid pooling).
+
+    Args:
+        channels: D of the features.
+        n_labels: C + 1.
+    """
+
+    def __init__(self, channels: int, n_labels: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(channels, n_labels, 3, padding=r, dilation=r) for r in RATES)
+        for conv in self.dilated():
+            assert conv.bias is not None
+            nn.init.normal_(conv.weight, std=_SPREAD)
+            nn.init.zeros_(conv.bias)
+
+    def dilated(self) -> list[nn.Conv2d]:
+        """The convolutions, the smallest rate first."""
+        return [conv for conv in self.convs if isinstance(conv, nn.Conv2d)]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, D, h, w) to logits (N, C + 1, h, w)."""
+        first, *rest = self.convs
+        logits: Tensor = first(features)
+        for conv in rest:
+            logits = logits + conv(features)
+        return logits
+
+
+class AmnNet(nn.Module):
+    """Logits of background and classes for each cell, from an image and its tags.
+
+    Args:
+        body: images (N, 3, H, W) to features (N, channels, h, w).
+        channels: D of its features.
+        n_classes: C, at least 1.
+        condition: stages whose features are multiplied by a code of the tags; 4 are the last features.
+        places: where stages 1 to 3 of ``condition`` end in ``body``, ascending.
+        dropout: share of features that training sets to 0; none in evaluation mode.
+
+    Attributes:
+        codes: for each conditioned stage, a linear layer from the tags to its channels.
+        head: the four convolutions.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        channels: int,
+        n_classes: int,
+        condition: Sequence[int] = (LAST,),
+        places: Sequence[Place] = (),
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.body, self.places = body, tuple(places)
+        sizes = {place.stage: place.channels for place in places} | ({LAST: channels} if LAST in condition else {})
+        self.codes = nn.ModuleDict({str(stage): nn.Linear(n_classes, size) for stage, size in sizes.items()})
+        self.dropout = nn.Dropout(dropout)
+        self.head = DilatedHead(channels, n_classes + 1)
+
+    def features(self, images: Tensor, tags: Tensor) -> Tensor:
+        """The last features (N, D, h, w), conditioned; images (N, 3, H, W) normalised, tags (N, C) 0 and 1."""
+        with ExitStack() as hooks:
+            for place in self.places:
+                module, code = self.body.get_submodule(place.module), self._code(place.stage, tags)
+                handle = module.register_forward_hook(lambda _module, _inputs, output, code=code: output * code)
+                hooks.callback(handle.remove)
+            features: Tensor = self.body(images)
+        return features * self._code(LAST, tags) if str(LAST) in self.codes else features
+
+    def forward(self, images: Tensor, tags: Tensor) -> Tensor:
+        """Logits (N, C + 1, h, w), background first; images (N, 3, H, W) normalised, tags (N, C) 0 and 1 in float."""
+        logits: Tensor = self.head(self.dropout(self.features(images, tags)))
+        return logits
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of the logits of a (height, width) image, from running zeros."""
+        image = next(self.head.parameters()).new_zeros(1, 3, height, width)
+        with evaluating(self.body):
+            features: Tensor = self.body(image)
+        return features.shape[2], features.shape[3]
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the backbone that are trained."""
+        return [p for p in self.body.parameters() if p.requires_grad]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the label codes and of the head."""
+        return [*self.codes.parameters(), *self.head.parameters()]
+
+    def _code(self, stage: int, tags: Tensor) -> Tensor:
+        code: Tensor = self.codes[str(stage)](tags)
+        return code[:, :, None, None]
+
+
+class BackboneAmn(AmnNet):
+    """AMN on a network of ours, which can be saved and loaded.
+
+    Args:
+        settings: backbone, conditioned stages, dropout.
+        n_classes: C.
+
+    Attributes:
+        settings: as given; travels with saved weights.
+        mean: channel means; an image in [0, 1] goes in as ``(image - mean) / std``.
+        std: channel standard deviations.
+    """
+
+    mean: RGB
+    std: RGB
+
+    def __init__(self, settings: AmnSettings, n_classes: int) -> None:
+        net = build_network(_trained_whole(settings.backbone), n_classes)
+        inner = [stage for stage in settings.condition if stage != LAST]
+        places = stage_places(net, inner) if inner else ()
+        channels = net.head.in_channels
+        super().__init__(net.body, channels, n_classes, settings.condition, places, settings.dropout)
+        self.settings, self.mean, self.std, self.stride = settings, net.mean, net.std, net.stride
+        self.to(memory_format=torch.channels_last)
+
+
+def build_amn(settings: AmnSettings, n_classes: int) -> BackboneAmn:
+    """Build AMN on a backbone with its initial weights, laid out channels-last.
+
+    Label code and head are drawn from torch's global generator.
+
+    Raises:
+        ConfigError: the network cannot be had, has no stages to condition, or the smoothing is too strong.
+        WeightsError: the weights do not belong to the network.
+    """
+    check_smoothing(settings.smoothing, n_classes)
+    return BackboneAmn(settings, n_classes)
+
+
+def check_smoothing(smoothing: float, n_classes: int) -> None:
+    """Refuse targets in which the label has no larger share than the other classes.
+
+    Raises:
+        ConfigError: names the largest number of use.
+    """
+    largest = n_classes / (n_classes + 1)
+    if smoothing >= largest:
+        raise ConfigError(
+            f"smoothing = {smoothing:g} leaves a pixel's label no larger share of the target than each other label, of "
+            f"{n_classes + 1} with the background: expected less than {largest:.3g}"
+        )
+
+
+def plain_weights(net: AmnNet) -> Tensor:
+    """A linear classifier (C, D) that stands for code and head: the logit of a class on a field of equal features.
+
+    ``w_c = h(e_c) * sum of the weights of g for c over rates and taps`` (eq. 2), e_c the tags of an image with class c
+    alone; the code is 1 without conditioning. Biases and the edge of the image are left out.
+
+    Raises:
+        ConfigError: features before the last are conditioned, so that there are none without tags.
+    """
+    if net.places:
+        raise ConfigError(
+            f"condition = {sorted(int(stage) for stage in net.codes)}: features that the tags change on their way "
+            f"belong to no classifier; train AMN with condition=[{LAST}] or []"
+        )
+    with torch.no_grad():
+        weights = torch.stack([conv.weight.sum((2, 3)) for conv in net.head.dilated()]).sum(0)[1:]
+        if str(LAST) in net.codes:
+            weights = weights * net.codes[str(LAST)](torch.eye(len(weights), device=weights.device))
+    return weights
+
+
+def _trained_whole(backbone: BackboneSettings) -> BackboneSettings:
+    """The published network trains all its stages; elsewhere ``detach_after`` null is what it is."""
+    if backbone.name == OFFICIAL and backbone.detach_after is None:
+        return backbone.model_copy(update={"detach_after": 0})
+    return backbone

@@ -1,0 +1,153 @@
+"""AMN in the pipeline: trained on refined seeds, its maps, and its features for LPCAM."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tag2mask.backbones.network import build_network, save_network
+from tag2mask.core.errors import ConfigError
+from tag2mask.core.progress import LOG
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.transforms import scaled
+from tag2mask.inference.maps_file import stride4
+from tag2mask.inference.multiscale import pair_features
+from tag2mask.inference.runner import image_tensor
+from tag2mask.methods.amn.data import at_grid
+from tag2mask.methods.amn.files import WEIGHTS, load_amn, load_official, save_amn
+from tag2mask.methods.amn.maps import class_maps, merged_logits
+from tag2mask.methods.amn.network import AmnNet, plain_weights
+from tag2mask.methods.amn.settings import AmnMapsSettings, AmnSettings
+from tag2mask.methods.amn.train import train_amn
+from tag2mask.methods.cam.classifier import WEIGHTS as CLASSIFIER
+from tag2mask.methods.context import ImageProgram, StageContext
+from tag2mask.methods.irn.data import check_size
+from tag2mask.training.device import resolve_device
+from tag2mask.training.images import tag_vector
+
+
+def train(context: StageContext) -> None:
+    """Train AMN on the refined seeds, or take the authors' own; writes its weights.
+
+    Raises:
+        DataError: the refined seeds do not belong to the images or their tags, or nothing in them is sure.
+        StageError: the refined seeds of an image are missing.
+        TrainingError: the loss is no number.
+        WeightsError: initial weights or checkpoint do not fit the network or the classes.
+    """
+    settings: AmnSettings = context.settings
+    dataset, seeds = context.split(settings.split or "@train"), context.reads["seeds"]
+    if settings.checkpoint is None:
+        train_amn(
+            dataset, partial(seeds.labels, dataset), settings,
+            out=context.out, seed=context.seed, engine=context.engine, name=context.name,
+        )  # fmt: skip
+    elif context.rank == 0:
+        net = load_official(settings.checkpoint, settings, len(dataset.classes))
+        LOG.info(
+            "%s: not trained, taken from %s, which its authors trained on refined seeds from tags",
+            context.name, settings.checkpoint,
+        )  # fmt: skip
+        save_amn(net, context.out / WEIGHTS, dataset.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class AmnInput:
+    """What the maps of one image need.
+
+    Attributes:
+        sample: the image and its tags.
+        size: (height, width) of the maps.
+        images: (3, H, W) for each scale, normalised; none for an image without tags, whose network passes are spared.
+        background: (height, width) bool, background in the refined seeds; None where these are not asked.
+    """
+
+    sample: Sample
+    size: tuple[int, int]
+    images: Sequence[Tensor]
+    background: NDArray[np.bool_] | None
+
+
+def program(context: StageContext) -> ImageProgram:
+    """Maps of each image.
+
+    Raises:
+        ConfigError: ``background-prior`` without refined seeds.
+        WeightsError: AMN's file is not whole. Preparing an image raises what reading it and its refined seeds raises.
+    """
+    settings: AmnMapsSettings = context.settings
+    seeds = context.reads.get("seeds")
+    prior = settings.normalise == "background-prior"
+    if prior and seeds is None:
+        raise ConfigError(
+            f"{context.name}.normalise = background-prior needs refined seeds, but {context.name}.reads.seeds is not "
+            f"set: name a stage of kind refined-seeds, or set {context.name}.normalise to minmax or learned"
+        )
+    net, classes = load_amn(context.reads["amn"].path / WEIGHTS)
+    device, dataset = resolve_device(context.engine), context.split("@infer")
+    net = net.to(device).to(memory_format=torch.channels_last)
+
+    def prepare(sample: Sample) -> AmnInput:
+        image = dataset.image(sample)
+        full = image.height, image.width
+        size = stride4(*full)
+        if not sample.tags:
+            return AmnInput(sample, size, (), None)
+        background = None
+        if prior and seeds is not None:
+            labels = seeds.labels(dataset, sample)
+            check_size(labels, image, sample)
+            background = at_grid(torch.from_numpy(labels == 0), *size).numpy()
+        images = [image_tensor(image, scaled(*full, s), net.mean, net.std) for s in settings.scales]
+        return AmnInput(sample, size, images, background)
+
+    @torch.inference_mode()
+    def compute(inputs: Sequence[AmnInput]) -> list[ActivationMaps]:
+        return [_maps(net, entry, len(classes), settings, device) for entry in inputs]
+
+    return ImageProgram(prepare, compute)
+
+
+def _maps(
+    net: AmnNet, entry: AmnInput, n_classes: int, settings: AmnMapsSettings, device: torch.device
+) -> ActivationMaps:
+    columns = entry.sample.tags
+    if not columns:
+        return ActivationMaps((), torch.zeros(0, *entry.size))
+    tags = tag_vector(entry.sample, n_classes).to(device)
+
+    def logits(images: Tensor) -> Tensor:
+        return net(images, tags.expand(len(images), -1))  # type: ignore[no-any-return]  # a module's call is untyped
+
+    images = (image.to(device, non_blocking=True) for image in entry.images)
+    scales = pair_features(logits, images, mirror=settings.mirror, bfloat16=settings.precision == "bfloat16")
+    merged = merged_logits(scales, entry.size)
+    background = None if entry.background is None else torch.from_numpy(entry.background).to(device)
+    maps = class_maps(merged, torch.tensor(columns, device=device), settings.normalise, background)
+    return ActivationMaps(columns, maps.cpu())
+
+
+def features(context: StageContext) -> None:
+    """Write AMN's backbone under a linear classifier made of its head, in the form of a classifier's weights.
+
+    Raises:
+        ConfigError: features before the last are conditioned.
+        WeightsError: AMN's file is not whole.
+    """
+    if context.rank != 0:
+        return
+    amn, classes = load_amn(context.reads["amn"].path / WEIGHTS)
+    backbone = amn.settings.backbone.model_copy(update={"weights": "none"})
+    with torch.random.fork_rng(devices=[]):
+        net = build_network(backbone, len(classes))
+    weights = plain_weights(amn)
+    net.body.load_state_dict(amn.body.state_dict())
+    with torch.no_grad():
+        net.head.weight.copy_(weights[:, :, None, None])
+    save_network(net, context.out / CLASSIFIER, classes)

@@ -1,0 +1,106 @@
+"""The training of AMN on refined seeds and tags."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from tag2mask.config.engine import Engine
+from tag2mask.core.files import megabytes, require_room
+from tag2mask.core.progress import LOG
+from tag2mask.core.ranks import barrier, rank
+from tag2mask.data.base import Dataset
+from tag2mask.data.transforms import TrainTransform
+from tag2mask.methods.amn.data import TaggedSeedImages, checked
+from tag2mask.methods.amn.files import WEIGHTS, save_amn
+from tag2mask.methods.amn.loss import pixel_counts, pixel_loss
+from tag2mask.methods.amn.network import AmnNet, build_amn
+from tag2mask.methods.amn.settings import AmnSettings
+from tag2mask.methods.irn.data import Seeds, with_sure_pixels
+from tag2mask.training.fit import discard_checkpoint, fit
+from tag2mask.training.optimisation import optimisation
+from tag2mask.training.parts import PartedTraining
+
+
+class AmnTraining(PartedTraining):
+    """The training of AMN by its per-pixel loss over the cells of whole batches.
+
+    A batch is images (N, 3, H, W), tags (N, C) and labels (N, h, w) uint8 on the grid of the logits.
+
+    Args:
+        net: the network.
+        settings: rates, parts of a batch, loss.
+        seed: of the dropout.
+    """
+
+    def __init__(self, net: AmnNet, settings: AmnSettings, seed: int) -> None:
+        super().__init__(settings.train, seed)
+        self.net, self.settings = net, settings
+
+    def counts(self, batch: Sequence[Tensor]) -> Tensor:
+        """Cells of background and of foreground."""
+        return pixel_counts(batch[2])
+
+    def part_loss(self, part: Sequence[Tensor], counts: Tensor) -> Tensor:
+        """The loss of the part's cells."""
+        images, tags, labels = part
+        return pixel_loss(self.net(images, tags), labels, self.settings.smoothing, self.settings.balanced, counts)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Backbone and the rest at their rates, over the steps of the whole training."""
+        steps = self.trainer.estimated_stepping_batches
+        known = int(steps) if math.isfinite(steps) else 1  # unknown with batches of the user's, at a constant rate
+        return optimisation(self.net.backbone_parameters(), self.net.head_parameters(), self.settings.train, known)
+
+
+def train_amn(
+    dataset: Dataset, seeds: Seeds, settings: AmnSettings, *, out: Path, seed: int, engine: Engine, name: str = "amn"
+) -> None:
+    """Train AMN and write ``weights.safetensors``; interrupted, it goes on by itself.
+
+    Args:
+        dataset: the split that trains.
+        seeds: gives the refined seeds of its samples.
+        settings: network, schedule, loss; ``checkpoint`` is not looked at.
+        out: folder to write into.
+        seed: of the head's first weights, order, augmentation and dropout; at least 0.
+        engine: device and workers.
+        name: of the stage, for messages.
+
+    Raises:
+        ConfigError: a network, smoothing, device or number of processes that cannot be had.
+        DataError: nothing in the refined seeds is sure, they do not belong to the images, or cannot be read.
+        TrainingError: the loss is no number.
+        WeightsError: the initial weights do not belong to the network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = build_amn(settings, len(dataset.classes))
+    seeds = checked(seeds, dataset.classes)
+    samples = with_sure_pixels(dataset.samples, seeds, name)
+    schedule = settings.train
+    transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
+    images = TaggedSeedImages(dataset, samples, seeds, transform, seed, net.grid(schedule.crop, schedule.crop))
+    _announce(net, len(samples), settings, out, name)
+    module = AmnTraining(net, settings, seed)
+    fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name, whole_batches=True)
+    if rank() == 0:
+        save_amn(net, out / WEIGHTS, dataset.classes)
+    barrier()
+    discard_checkpoint(out)
+
+
+def _announce(net: AmnNet, n_images: int, settings: AmnSettings, out: Path, name: str) -> None:
+    """Say beforehand what the training will do and take of the disk; refuse if there is not as much."""
+    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
+    needed = 7 * weights  # the weights, and two checkpoints with Adam's two moments as one replaces the other
+    require_room(out, needed, name)
+    LOG.info(
+        "%s: %d images, %d epochs; at most %s on disk while it trains, %s after",
+        name, n_images, settings.train.epochs, megabytes(needed), megabytes(weights),
+    )  # fmt: skip
