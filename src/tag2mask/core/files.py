@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +20,9 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import StageError
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+PARSING = threading.Lock()
+"""Held while an npz is read: numpy parses each header with ``ast``, which in Python 3.11 fails now and then where two
+threads do so at once (SystemError: AST constructor recursion depth mismatch)."""
 
 
 @contextmanager
@@ -83,7 +87,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         StageError: the file is damaged or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with PARSING, np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error

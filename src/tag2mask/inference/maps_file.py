@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tag2mask.core.errors import DataError, StageError
-from tag2mask.core.files import read_arrays, write_arrays
+from tag2mask.core.files import PARSING, read_arrays, write_arrays
 from tag2mask.core.types import ActivationMaps
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def read_maps(path: Path) -> MapsFile:
 def maps_key(path: Path) -> str | None:
     """The sample key of a file of maps, or None where the file is absent or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with PARSING, np.load(path, allow_pickle=False) as archive:
             return str(archive["key"])
     except Exception:  # absent, cut off or foreign: all mean "not made yet"
         return None
