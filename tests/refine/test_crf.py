@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.crf_reference import N_LABELS, SIZES, drawn, reference, reference_scores, reference_unary
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.refine.crf import PRESETS, CRFPreset, DenseCRF
+from tag2mask.refine.crf.kernel import gaussian_kernel
 from tag2mask.refine.crf.unary import unary_from_labels
 from tests.refine.test_lattice import slow_filter
 
@@ -301,3 +302,10 @@ def test_inputs_are_left_as_they_are() -> None:
     crf.refine(scores)
     crf.refine_labels(labels, 4)
     assert all(torch.equal(torch.from_numpy(a), k) for a, k in zip((image, labels, scores), kept, strict=True))
+
+
+def test_kernels_of_large_images_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = (((3, 5),), PRESETS["irn"], torch.device("cpu")), (((3, 7),), PRESETS["irn"], torch.device("cpu"))
+    monkeypatch.setattr("tag2mask.refine.crf.kernel._KEPT", 20)
+    assert gaussian_kernel(*small) is gaussian_kernel(*small)
+    assert gaussian_kernel(*large) is not gaussian_kernel(*large)

@@ -15,11 +15,12 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import ConfigError, DataError, StageError
-from tag2mask.core.files import value_hash
+from tag2mask.core.files import megabytes, require_room, value_hash
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import rank, world_size
 from tag2mask.training.callbacks import RECORD, EpochCheckpoint, ShowProgress, StepSeed, StopAtNaN
@@ -116,6 +117,29 @@ def fit_batches(
         )  # fmt: skip
         trainer.fit(module, batches)
     module.to(device)
+
+
+def announce(net: nn.Module, moments: int, n_images: int, epochs: int, out: Path, name: str) -> None:
+    """Say beforehand what a training will do and take of the disk; refuse if there is not as much.
+
+    Args:
+        net: what is trained and saved.
+        moments: bytes of what the optimiser remembers.
+        n_images: images of an epoch.
+        epochs: passes over them.
+        out: folder of checkpoint and weights.
+        name: of the work.
+
+    Raises:
+        StageError: the disk is too small.
+    """
+    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
+    needed = 3 * weights + 2 * moments  # the weights, and two checkpoints at the moment one replaces the other
+    require_room(out, needed, name)
+    LOG.info(
+        "%s: %d images, %d epochs; at most %s on disk while it trains, %s after",
+        name, n_images, epochs, megabytes(needed), megabytes(weights),
+    )  # fmt: skip
 
 
 def discard_checkpoint(out: Path) -> None:

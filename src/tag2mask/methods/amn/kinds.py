@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from tag2mask.backbones.settings import weights_fingerprint
 from tag2mask.config.settings import Settings
-from tag2mask.core.files import file_hash
 from tag2mask.methods.amn.settings import AmnFeaturesSettings, AmnMapsSettings, AmnSettings
-from tag2mask.methods.irn.settings import checkpoint_file
+from tag2mask.methods.irn.settings import starting_weights
 from tag2mask.methods.registry import StageKind
 
 
 def _weights(settings: Settings) -> str:
-    """What identifies the weights that the stage begins with, or takes over."""
     assert isinstance(settings, AmnSettings)
-    if settings.checkpoint is None:
-        return weights_fingerprint(settings.backbone)
-    return file_hash(checkpoint_file(settings.checkpoint, "AMN's res50_amn.pth"))
+    return starting_weights(settings.backbone, settings.checkpoint, "AMN's res50_amn.pth")
 
 
 KINDS = (

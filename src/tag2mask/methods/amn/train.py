@@ -11,8 +11,6 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.files import megabytes, require_room
-from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import barrier, rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
@@ -22,7 +20,7 @@ from tag2mask.methods.amn.loss import pixel_counts, pixel_loss
 from tag2mask.methods.amn.network import AmnNet, build_amn
 from tag2mask.methods.amn.settings import AmnSettings
 from tag2mask.methods.irn.data import Seeds, with_sure_pixels
-from tag2mask.training.fit import discard_checkpoint, fit
+from tag2mask.training.fit import announce, discard_checkpoint, fit
 from tag2mask.training.optimisation import optimisation
 from tag2mask.training.parts import PartedTraining
 
@@ -86,21 +84,11 @@ def train_amn(
     schedule = settings.train
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     images = TaggedSeedImages(dataset, samples, seeds, transform, seed, net.grid(schedule.crop, schedule.crop))
-    _announce(net, len(samples), settings, out, name)
+    moments = 2 * sum(t.numel() * t.element_size() for t in net.state_dict().values())  # Adam's
+    announce(net, moments, len(samples), schedule.epochs, out, name)
     module = AmnTraining(net, settings, seed)
     fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name, whole_batches=True)
     if rank() == 0:
         save_amn(net, out / WEIGHTS, dataset.classes)
     barrier()
     discard_checkpoint(out)
-
-
-def _announce(net: AmnNet, n_images: int, settings: AmnSettings, out: Path, name: str) -> None:
-    """Say beforehand what the training will do and take of the disk; refuse if there is not as much."""
-    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
-    needed = 7 * weights  # the weights, and two checkpoints with Adam's two moments as one replaces the other
-    require_room(out, needed, name)
-    LOG.info(
-        "%s: %d images, %d epochs; at most %s on disk while it trains, %s after",
-        name, n_images, settings.train.epochs, megabytes(needed), megabytes(weights),
-    )  # fmt: skip

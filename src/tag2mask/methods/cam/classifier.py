@@ -17,7 +17,7 @@ from tag2mask.backbones.network import TagNet, build_network, load_network, save
 from tag2mask.config.engine import Engine
 from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
-from tag2mask.core.files import megabytes, read_json, require_room, write_json
+from tag2mask.core.files import read_json, write_json
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import barrier, rank
 from tag2mask.core.types import Sample
@@ -25,7 +25,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform, normalise, scaled
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.training.device import resolve_device
-from tag2mask.training.fit import discard_checkpoint, fit
+from tag2mask.training.fit import announce, discard_checkpoint, fit
 from tag2mask.training.images import TagImages, tag_vector
 from tag2mask.training.losses import multilabel_soft_margin
 from tag2mask.training.optimisation import optimisation
@@ -114,7 +114,9 @@ def train_classifier(
     transform = TrainTransform(schedule.crop, net.mean, net.std, long_side=schedule.long_side)
     module = TagClassifier(net, schedule, trained)
     images = TagImages(train, samples, transform, seed)
-    _announce(net, len(samples), schedule, out)
+    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
+    remembered = {"adam": 2, "adamw": 2, "sgd": 1 if schedule.momentum else 0}[schedule.optimiser]
+    announce(net, remembered * weights, len(samples), schedule.epochs, out, "classifier")
     fit(module, images, schedule, out=out, seed=seed, engine=engine, name="classifier")
     if rank() == 0:
         save_network(net, out / WEIGHTS, train.classes)
@@ -127,18 +129,6 @@ def train_classifier(
     barrier()
     discard_checkpoint(out)
     return _read_result(out)
-
-
-def _announce(net: TagNet, n_images: int, schedule: TrainSettings, out: Path) -> None:
-    """Say beforehand what the training will do and take of the disk; refuse if there is not as much."""
-    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
-    moments = {"adam": 2, "adamw": 2, "sgd": 1 if schedule.momentum else 0}[schedule.optimiser]
-    needed = (3 + 2 * moments) * weights  # the weights, and two checkpoints at the moment one replaces the other
-    require_room(out, needed, "classifier")
-    LOG.info(
-        "classifier: %d images, %d epochs; at most %s on disk while it trains, %s after",
-        n_images, schedule.epochs, megabytes(needed), megabytes(weights),
-    )  # fmt: skip
 
 
 def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[str, float | None]:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from tag2mask.backbones.settings import weights_fingerprint
 from tag2mask.config.settings import Settings
-from tag2mask.core.files import file_hash
-from tag2mask.methods.irn.settings import IrnSettings, WalkSettings, checkpoint_file
+from tag2mask.methods.irn.settings import IrnSettings, WalkSettings, starting_weights
 from tag2mask.methods.registry import StageKind
 
 
 def _weights(settings: Settings) -> str:
-    """What identifies the weights that the stage begins with, or takes over."""
     assert isinstance(settings, IrnSettings)
-    if settings.checkpoint is None:
-        return weights_fingerprint(settings.backbone)
-    return file_hash(checkpoint_file(settings.checkpoint))
+    return starting_weights(settings.backbone, settings.checkpoint)
 
 
 def _supervision(settings: Settings) -> frozenset[str]:

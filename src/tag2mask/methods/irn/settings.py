@@ -7,9 +7,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.settings import BackboneSettings, weights_fingerprint
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import WeightsError
+from tag2mask.core.files import file_hash
 from tag2mask.training.settings import ScheduleSettings
 
 STRIDE = 4
@@ -70,6 +71,15 @@ class IrnSettings(Settings):
                 f"{self.backbone.name}: set backbone.name={OFFICIAL}, or leave checkpoint out"
             )
         return self
+
+
+def starting_weights(backbone: BackboneSettings, checkpoint: Path | None, expected: str = "IRN's res50_irn.pth") -> str:
+    """What identifies the weights that a stage begins with, or takes over from a checkpoint: 64 hex digits.
+
+    Raises:
+        WeightsError: the weight file is not there.
+    """
+    return weights_fingerprint(backbone) if checkpoint is None else file_hash(checkpoint_file(checkpoint, expected))
 
 
 def checkpoint_file(path: Path, expected: str = "IRN's res50_irn.pth") -> Path:

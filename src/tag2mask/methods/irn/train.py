@@ -10,8 +10,6 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.files import megabytes, require_room
-from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import barrier, rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
@@ -21,7 +19,7 @@ from tag2mask.methods.irn.files import WEIGHTS, save_boundary
 from tag2mask.methods.irn.loss import boundary_loss
 from tag2mask.methods.irn.network import BoundaryNet, build_boundary
 from tag2mask.methods.irn.settings import IrnSettings
-from tag2mask.training.fit import discard_checkpoint, fit
+from tag2mask.training.fit import announce, discard_checkpoint, fit
 from tag2mask.training.optimisation import scheduled
 from tag2mask.training.parts import PartedTraining
 
@@ -87,22 +85,11 @@ def train_boundary(
     schedule = settings.train
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     images = SeedImages(dataset, samples, seeds, transform, seed)
-    _announce(net, len(samples), settings, out, name)
+    moments = 2 * sum(p.numel() * p.element_size() for p in net.branch_parameters())  # at most
+    announce(net, moments, len(samples), schedule.epochs, out, name)
     module = BoundaryTraining(net, settings, seed)
     fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name, whole_batches=True)
     if rank() == 0:
         save_boundary(net, out / WEIGHTS)
     barrier()
     discard_checkpoint(out)
-
-
-def _announce(net: BoundaryNet, n_images: int, settings: IrnSettings, out: Path, name: str) -> None:
-    """Say beforehand what the training will do and take of the disk; refuse if there is not as much."""
-    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
-    moments = 2 * sum(p.numel() * p.element_size() for p in net.branch_parameters())
-    needed = 3 * weights + 2 * moments  # the weights, and two checkpoints at the moment one replaces the other
-    require_room(out, needed, name)
-    LOG.info(
-        "%s: %d images, %d epochs; at most %s on disk while it trains, %s after",
-        name, n_images, settings.train.epochs, megabytes(needed), megabytes(weights),
-    )  # fmt: skip

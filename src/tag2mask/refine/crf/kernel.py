@@ -13,6 +13,8 @@ from tag2mask.refine.crf.presets import CRFPreset
 
 _TINY = 1e-20
 """Added to each row sum, as in the reference."""
+_KEPT = 1 << 20
+"""Pixels up to which a Gaussian kernel is kept for the next image of its size: some 50 MB each."""
 Size = tuple[int, int]
 
 
@@ -35,11 +37,18 @@ class Kernel:
         self.spread, self.collect = lattice.spread, lattice.collect
 
 
-@lru_cache(maxsize=8)
 def gaussian_kernel(sizes: tuple[Size, ...], preset: CRFPreset, device: torch.device) -> Kernel:
-    """The kernel over positions; the same for every image of a size, so it is kept."""
+    """The kernel over positions; the same for every image of a size, so those of ordinary photos are kept."""
+    small = sum(height * width for height, width in sizes) <= _KEPT
+    return (_kept_gaussian if small else _gaussian)(sizes, preset, device)
+
+
+def _gaussian(sizes: tuple[Size, ...], preset: CRFPreset, device: torch.device) -> Kernel:
     lattice = build_lattice(_features(sizes, preset.gaussian_sxy, device), _image_of(sizes, device))
     return Kernel(lattice, preset.gaussian_compat)
+
+
+_kept_gaussian = lru_cache(maxsize=8)(_gaussian)
 
 
 def bilateral_kernel(images: Sequence[Tensor], preset: CRFPreset) -> Kernel:
