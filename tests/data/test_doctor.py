@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -55,8 +54,7 @@ class Toys(Dataset):
 def examine_toys(monkeypatch: pytest.MonkeyPatch, *datasets: Toys, **settings: Any) -> Report:
     """Examine data sets in memory as if a reader had opened them."""
     by_name = {d.split: d for d in datasets}
-    module = SimpleNamespace(SETTINGS=DataSettings, open_split=lambda _, split: by_name[split])
-    monkeypatch.setattr(doctor, "reader", lambda _: module)
+    monkeypatch.setattr(doctor, "open_split", lambda _, __, split: by_name[split])
     return doctor.examine("toys", DataSettings(**settings), list(by_name), workers=2, quiet=True)
 
 

@@ -14,7 +14,7 @@ from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.doctor_files import broken, each, image_files, plain, siblings, twin_stems
 from tag2mask.data.doctor_tables import ClassCount, Finding, SplitCount, count_classes, tag_findings, together
-from tag2mask.data.registry import reader
+from tag2mask.data.registry import open_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,12 @@ def examine(
 
 def _open(kind: str, settings: DataSettings, names: Iterable[str]) -> tuple[dict[str, Dataset], list[Finding]]:
     """The splits that open and agree on the classes, by the name asked for, and an error for each that does not."""
-    module = reader(kind)
     opened: dict[str, Dataset] = {}
     findings: list[Finding] = []
     failed: dict[str, list[str]] = {}
     for name in names:
         try:
-            dataset = module.open_split(settings, name)
+            dataset = open_split(kind, settings, name)
         except (DataError, OSError) as error:
             for line in str(error).splitlines():
                 failed.setdefault(line, []).append(name)

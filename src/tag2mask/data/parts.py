@@ -65,7 +65,7 @@ class PartsDataset(Dataset):
             raise DataError(
                 f"split '{split}' of the drawn scenes: use letters, digits, '-' and '_', such as data.train=train"
             )
-        self.settings, self.split = settings, split
+        self.settings, self.split, self._drawn = settings, split, split  # a part of a split is named otherwise
         self.classes = CLASSES if settings.classes is None else check_classes(settings.classes, "data.classes")
         columns(self.classes, CLASSES, "data.classes")
         self.samples = tuple(self._sample(index) for index in range(settings.images))
@@ -86,12 +86,12 @@ class PartsDataset(Dataset):
     def content_hash(self, sample: Sample) -> str:
         """SHA-256 of all that the picture depends on."""
         shared = self.settings.model_dump(mode="json", include={"size", "difficulty", "seed"})
-        return value_hash(["parts", VERSION, shared, self.split, self._index(sample)])
+        return value_hash(["parts", VERSION, shared, self._drawn, self._index(sample)])
 
     def _sample(self, index: int) -> Sample:
         scene, _ = self._scene(index)
         columns = {int(self._columns()[kind + 1]) for kind in scene.tags} - {IGNORE}
-        return Sample(f"{self.split}-{index:05d}", tuple(sorted(c - 1 for c in columns)))
+        return Sample(f"{self._drawn}-{index:05d}", tuple(sorted(c - 1 for c in columns)))
 
     def _index(self, sample: Sample) -> int:
         return int(sample.id.rpartition("-")[2])
@@ -99,7 +99,7 @@ class PartsDataset(Dataset):
     def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
         """The scene and the generator that goes on to draw its pixels."""
         s = self.settings
-        rng = np.random.Generator(np.random.PCG64([VERSION, s.seed, index, *self.split.encode()]))
+        rng = np.random.Generator(np.random.PCG64([VERSION, s.seed, index, *self._drawn.encode()]))
         return lay_out(rng, RULES[s.difficulty], s.size, first=index % len(CLASSES)), rng
 
     def _columns(self) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.subset import MARK, part_of
 
 READERS: dict[str, str] = {
     "voc": "tag2mask.data.voc",
@@ -61,13 +62,29 @@ def data_settings(kind: str, values: Mapping[str, Any]) -> DataSettings:
     return validate(reader(kind).SETTINGS, values, "data")
 
 
+def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
+    """Open one split, or a part of one.
+
+    Args:
+        kind: name of a reader.
+        settings: of that reader.
+        split: the split's name, or ``SPLIT@FILE`` for those of its images whose ids the text file lists.
+
+    Raises:
+        DataError: the data set or the list cannot be read, or the list names an image that the split does not have.
+    """
+    name, mark, path = split.partition(MARK)
+    dataset = reader(kind).open_split(settings, name)
+    return part_of(dataset, Path(path).expanduser()) if mark else dataset
+
+
 def load_dataset(kind: str, root: str | Path | None = None, split: str | None = None, **settings: Any) -> Dataset:
     """Open one split of a data set.
 
     Args:
         kind: ``voc``, ``coco``, ``folder``, ``parts`` or a registered name.
         root: folder of the data set (``parts`` needs none).
-        split: the split; the reader's training split where left out.
+        split: the split, or ``SPLIT@FILE`` for a part of it; the reader's training split where left out.
         **settings: ``classes`` and the reader's own settings.
 
     Raises:
@@ -79,4 +96,4 @@ def load_dataset(kind: str, root: str | Path | None = None, split: str | None = 
         'train'
     """
     checked = data_settings(kind, {"root": root, **settings} if root is not None else settings)
-    return reader(kind).open_split(checked, split or checked.train)
+    return open_split(kind, checked, split or checked.train)

@@ -11,8 +11,8 @@ from tag2mask.core.errors import ConfigError, StageError, unknown
 from tag2mask.core.files import read_json
 from tag2mask.core.progress import progress
 from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data import registry
 from tag2mask.data.base import Dataset
-from tag2mask.data.registry import reader
 from tag2mask.evaluation.rows import MetricRow
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
@@ -112,7 +112,7 @@ def maps_stages(run: Path) -> tuple[str, ...]:
 
 def open_split(plan: Plan, split: str) -> Dataset:
     """One split of a plan's data."""
-    return reader(plan.data_kind).open_split(plan.data, split)
+    return registry.open_split(plan.data_kind, plan.data, split)
 
 
 def finished(folder: RunFolder, plan: Plan, stage: PlannedStage, keys: SampleKeys) -> Artefact:

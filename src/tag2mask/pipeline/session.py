@@ -13,7 +13,7 @@ from tag2mask.core import ledger
 from tag2mask.core.ranks import rank
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.data.registry import reader
+from tag2mask.data.registry import open_split
 from tag2mask.methods.artefact import FOLDERS, Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.pipeline.keys import keys_of, stage_key
@@ -61,7 +61,7 @@ class Session:
         if split is None:
             return None
         if split not in self._splits:
-            self._splits[split] = reader(self.plan.data_kind).open_split(data, split)
+            self._splits[split] = open_split(self.plan.data_kind, data, split)
         return self._splits[split]
 
     def dataset(self, stage: PlannedStage) -> Dataset | None:

@@ -1,0 +1,38 @@
+"""A part of a split: ``SPLIT@FILE``, the images of a split that a text file lists."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from tag2mask.core.errors import DataError, nearest
+from tag2mask.data.base import Dataset
+from tag2mask.data.layout import read_lines
+
+MARK = "@"
+
+
+def part_of(dataset: Dataset, path: Path) -> Dataset:
+    """The samples that a file lists, in the data set's order; everything else stays as it is.
+
+    Args:
+        dataset: a split.
+        path: text file with ids, one a line; a repeated one counts once.
+
+    Raises:
+        DataError: the file cannot be read, is empty, or lists an image that the split does not have.
+    """
+    lines = read_lines(path)
+    if not lines:
+        raise DataError(f"{path} lists no image: expected ids of split '{dataset.split}', one a line")
+    known = {sample.id for sample in dataset.samples}
+    for number, name in lines:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"; did you mean '{near}'?" if near else ""
+            raise DataError(f"{path}, line {number}: split '{dataset.split}' has no image '{name}'{hint}")
+    names = {name for _, name in lines}
+    part = copy.copy(dataset)
+    part.samples = tuple(sample for sample in dataset.samples if sample.id in names)
+    part.split = f"{dataset.split}{MARK}{path}"
+    return part
