@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tag2mask.pipeline.api import run
     from tag2mask.refine.crf.api import DenseCRF
     from tag2mask.refine.walk import random_walk
+    from tag2mask.segmentation.load import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "DenseCRF",
     "Prototypes",
     "SegmentationMetrics",
+    "load",
     "load_dataset",
     "random_walk",
     "run",
@@ -46,6 +48,7 @@ _HOMES = {
     "DenseCRF": "tag2mask.refine.crf.api",
     "Prototypes": "tag2mask.core.types",
     "SegmentationMetrics": "tag2mask.evaluation.metrics",
+    "load": "tag2mask.segmentation.load",
     "load_dataset": "tag2mask.data.registry",
     "random_walk": "tag2mask.refine.walk",
     "run": "tag2mask.pipeline.api",

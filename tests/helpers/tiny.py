@@ -53,6 +53,20 @@ TINY_STAGES: dict[str, list[str]] = {
         "train.crop=48",
     ],
     "irn-walk": ["radius=3", "log2_steps=4"],
+    "segmenter": [
+        "network.kind=fpn",
+        "network.encoder=test_efficientnet",
+        "network.weights=none",
+        "network.pretrained=null",
+        "train.epochs=1",
+        "train.iterations=null",
+        "train.warmup=0",
+        "train.batch_size=4",
+        "train.accumulate=2",
+        "train.crop=48",
+        "train.fit=null",
+    ],
+    "predictions": ["fit=null"],
 }
 """Overrides of each stage of a kind."""
 

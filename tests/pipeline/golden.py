@@ -43,6 +43,13 @@ IRN: dict[str, dict[str, Any]] = {
         "scales": [1.0, 0.5],
     },
     "amn-features": {"kind": "amn-features", "reads": {"amn": "amn"}},
+    "segmenter": {
+        "kind": "segmenter",
+        "reads": {"masks": "masks"},
+        "network": {"encoder": "test_efficientnet", "weights": "none"},
+        "train": {"epochs": 2, "batch_size": 4, "accumulate": 2, "crop": 48},
+    },
+    "predictions": {"kind": "predictions", "reads": {"segmenter": "segmenter"}, "split": "train"},
 }
 _METRICS = {"miou", "map", "coverage", "precision_sure"}
 _TELLING = 0.01

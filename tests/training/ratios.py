@@ -13,6 +13,7 @@ from torch import Tensor
 from tag2mask.core.ranks import join, rank, world_size
 from tag2mask.methods.amn import loss as _pixel_loss  # noqa: F401  it adds itself to LOSSES
 from tag2mask.methods.irn import loss as _boundary_loss  # noqa: F401  as above
+from tag2mask.segmentation import losses as _segmentation_loss  # noqa: F401  as above
 from tag2mask.training.losses import LOSSES
 
 Part = Callable[[Tensor, slice], Tensor]
@@ -41,7 +42,22 @@ def _pixel(outputs: Tensor, part: slice) -> Tensor:
     return LOSSES["pixel"](logits, labels[part])
 
 
-CASES: dict[str, Part] = {"multilabel_soft_margin": _soft_margin, "boundary": _boundary, "pixel": _pixel}
+def _segmentation(outputs: Tensor, part: slice) -> Tensor:
+    """Two outputs, of the labels' size and of half of it; the first process has no foreground in the smaller one."""
+    logits = outputs[part, :, None, None] * torch.tensor([[1.0, -0.5], [0.3, 2.0]])
+    labels = torch.tensor([0, 0, 1, 255, 3, 2, 0])[:, None].repeat(1, 4).reshape(7, 2, 2).to(torch.uint8)
+    labels[1, 0, 0] = 3
+    labels[3, 1, 1] = 2
+    small = logits.mean((2, 3), keepdim=True)
+    return LOSSES["segmentation"]([(1.0, logits), (0.4, small)], labels[part], balanced=True)
+
+
+CASES: dict[str, Part] = {
+    "multilabel_soft_margin": _soft_margin,
+    "boundary": _boundary,
+    "pixel": _pixel,
+    "segmentation": _segmentation,
+}
 """For each loss: from outputs (7, 4) of all images and a process's part to its share."""
 
 

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from tag2mask.cli import analyse, cp, demo, doctor, evaluate, ls, prototypes, run, show
+from tag2mask.cli import analyse, cp, demo, doctor, evaluate, export, ls, predict, prototypes, run, show
 from tag2mask.core.errors import Tag2MaskError
 from tag2mask.core.ranks import rank
 
@@ -20,8 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for name, module in {
-    "run": run, "demo": demo, "doctor": doctor, "eval": evaluate, "prototypes": prototypes,
-    "ls": ls, "show": show, "cp": cp,
+    "run": run, "demo": demo, "doctor": doctor, "eval": evaluate, "predict": predict, "prototypes": prototypes,
+    "export": export, "ls": ls, "show": show, "cp": cp,
 }.items():  # fmt: skip
     app.command(name)(module.command)
 app.add_typer(analyse.app, name="analyse")

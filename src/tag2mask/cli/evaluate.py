@@ -1,4 +1,4 @@
-"""``tag2mask eval``: seeds of a run at other thresholds, or on another split."""
+"""``tag2mask eval``: seeds of a run at other thresholds or on another split, and predictions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from tag2mask.cli.tables import print_seeds
 
 def command(
     run: Annotated[Path, typer.Argument(help="run folder")],
-    stage: Annotated[list[str] | None, typer.Option(help="stage of maps; all where left out")] = None,
+    stage: Annotated[list[str] | None, typer.Option(help="stage of maps or predictions; all where left out")] = None,
     threshold: Annotated[list[float] | None, typer.Option(help="fixed threshold, 0..1; may be given again")] = None,
     split: Annotated[str | None, typer.Option(help="split with a truth; default: the one whose maps were made")] = None,
     csv: Annotated[Path | None, typer.Option(help="also write every metric as CSV")] = None,
 ) -> None:
     """Evaluate the seeds of a run: at the thresholds given and at the oracle, which looks at the truth.
+
+    Predictions of segmentation networks are evaluated too, a row for each way that the recipe makes them.
 
     Example: tag2mask eval runs/own-data --stage lpcam --threshold 0.4 --threshold 0.5
     """

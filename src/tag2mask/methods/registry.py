@@ -22,6 +22,7 @@ METHODS: list[str] = [
     "tag2mask.methods.amn.kinds",
     "tag2mask.methods.thresholds.kinds",
     "tag2mask.methods.refined.kinds",
+    "tag2mask.segmentation.kinds",
 ]
 """Modules with a tuple ``KINDS`` of `StageKind`; they import no torch."""
 

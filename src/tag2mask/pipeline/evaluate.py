@@ -1,4 +1,4 @@
-"""Evaluating the maps that a run has made, without making anything again."""
+"""Evaluating the maps and predictions that a run has made, without making anything again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tag2mask.core.progress import progress
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data import registry
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rows import MetricRow
+from tag2mask.evaluation.masks import evaluate_masks
+from tag2mask.evaluation.rows import MetricRow, score_rows
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
@@ -22,32 +23,63 @@ from tag2mask.pipeline.measures import now, unseen
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.store import MANIFEST
+from tag2mask.segmentation.origin import how
+
+_PREDICTIONS = "predictions"
+"""Kind of the stages whose labels are of a segmentation network."""
 
 
 def evaluate_run(
     run: Path, *, stages: Sequence[str] = (), thresholds: Sequence[float] = (), split: str | None = None
 ) -> list[MetricRow]:
-    """Evaluate seeds of a finished run.
+    """Evaluate seeds and predictions of a finished run.
 
     Args:
         run: the run folder.
-        stages: instances that made maps; all of them where empty.
-        thresholds: each 0..1, of kind ``fixed``; the oracle is always added.
-        split: a split with a truth; the one whose maps were made where None.
+        stages: instances that made maps or predictions; all of them where empty.
+        thresholds: each 0..1, of kind ``fixed``, for maps; the oracle is always added.
+        split: a split with a truth; the one whose maps or predictions were made where None.
+
+    Returns:
+        Rows of each stage of maps at each threshold, and of each stage of predictions, under a name that says how these
+        were made, such as ``predictions-crf (single scale, CRF deeplabv2)``.
 
     Raises:
-        StageError: no run, or maps that are missing or outdated.
-        ConfigError: an unknown stage or a threshold outside 0..1.
+        StageError: no run, or maps or predictions that are missing or outdated.
+        ConfigError: an unknown stage, a threshold outside 0..1, or one for predictions alone.
         DataError: no image has a truth.
     """
     kinds = [Threshold(value, "fixed") for value in thresholds]
+    predicted = _names(run, _PREDICTIONS)
+    of_maps = [name for name in stages if name not in predicted] if stages else _names(run, "maps")
+    if kinds and predicted and not of_maps:
+        raise ConfigError(f"threshold = {thresholds[0]} belongs to stages of maps, but none is evaluated: leave it out")
+    _check_names(run, stages, predicted)
     rows: list[MetricRow] = []
-    for opened in open_maps(run, stages, split):
+    for opened in open_maps(run, of_maps, split) if of_maps or not predicted else ():
         samples = unseen([opened.artefact], opened.dataset, opened.name)
         with progress(opened.name, len(samples)) as counter:
             found = evaluate_seeds(opened.dataset, opened.read, kinds, samples=samples, advance=counter.advance)
         rows += found.rows(stage=opened.name, method=opened.method, seed=opened.stage.seed, time=now())
+    for name in (name for name in predicted if not stages or name in stages):
+        rows += _prediction_rows(run, name, split)
     return rows
+
+
+def _prediction_rows(run: Path, name: str, split: str | None) -> tuple[MetricRow, ...]:
+    folder = RunFolder.existing(run)
+    plan = make_plan(folder.recipe())
+    stage = next(s for s in plan.stages if s.name == name)
+    made = finished(folder, plan, stage, keys_of(folder.store.root))
+    dataset = open_split(plan, split or getattr(stage.settings, "split", None) or getattr(plan.data, stage.kind.split))
+    samples = unseen([made], dataset, name)
+    with progress(name, len(samples)) as counter:
+        found = evaluate_masks(dataset, partial(made.labels, dataset), samples=samples, advance=counter.advance)
+    label = f"{name} ({how(stage.settings.model_dump())})"
+    return score_rows(
+        found.scores, Threshold(None, "none"), stage=label, method=label, split=found.split, n_images=found.n_images,
+        seed=stage.seed, time=now(),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +139,21 @@ def maps_stages(run: Path) -> tuple[str, ...]:
     Raises:
         StageError: no run.
     """
-    return tuple(s.name for s in make_plan(RunFolder.existing(run).recipe()).stages if s.kind.makes == "maps")
+    return tuple(_names(run, "maps"))
+
+
+def _check_names(run: Path, stages: Sequence[str], predicted: Sequence[str]) -> None:
+    """Refuse a stage that is not there; where there are no predictions, `open_maps` says it."""
+    every = [s.name for s in make_plan(RunFolder.existing(run).recipe()).stages]
+    for name in stages:
+        if predicted and name not in every:
+            raise ConfigError(unknown("stage of maps or predictions", name, [*_names(run, "maps"), *predicted]))
+
+
+def _names(run: Path, what: str) -> list[str]:
+    """Stages of a run that are of the kind ``what``, or make it."""
+    stages = make_plan(RunFolder.existing(run).recipe()).stages
+    return [s.name for s in stages if what in (s.kind.name, s.kind.makes)]
 
 
 def open_split(plan: Plan, split: str) -> Dataset:

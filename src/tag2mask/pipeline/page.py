@@ -30,11 +30,14 @@ def write_page(plan: Plan, result: RunResult, command: str) -> None:
         result: with its metrics and finished stages.
         command: that makes the same run again.
     """
-    every = measured(result.stages)
-    shown = [m for m in every if not m.unsure]
-    if not shown:
+    looked_at = measured(result.stages)
+    first = next((m for m in looked_at if not m.unsure), None)
+    if first is None:
         return
-    dataset = open_split(plan, shown[0].split or plan.data.infer)
+    split = first.split or plan.data.infer
+    dataset = open_split(plan, split)
+    every = [m for m in looked_at if (m.split or plan.data.infer) == split]  # of those on other splits there is a note
+    shown = [m for m in every if not m.unsure]
     rows = [r for r in result.metrics if r.split == dataset.split or r.metric == "map"]
     n_images = max((r.n_images for r in rows if r.metric == "miou"), default=0)
     n_seen = len(frozenset[str]().union(*(m.measuring.artefact.masks_seen() for m in shown)))
@@ -52,7 +55,7 @@ def write_page(plan: Plan, result: RunResult, command: str) -> None:
             examples=tuple(examples(dataset, every)),
             times=tuple(_times(result.stages)),
             command=command,
-            notes=tuple(_notes(rows, n_images, n_seen)),
+            notes=(*_notes(rows, n_images, n_seen), *_elsewhere(result.metrics, dataset.split)),
         ),
         result.report,
     )
@@ -92,6 +95,12 @@ def _times(stages: Sequence[Done]) -> list[StageTime]:
         seen.update(together)
         times.append(StageTime(" + ".join(together), done.manifest.seconds, done.manifest.made))
     return times
+
+
+def _elsewhere(rows: Sequence[MetricRow], split: str) -> list[str]:
+    """What was measured on other splits than the page's, such as predictions on held-out images."""
+    found = [r for r in rows if r.metric == "miou" and r.split != split and r.value is not None]
+    return [f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({r.n_images} images)." for r in found]
 
 
 def _notes(rows: Sequence[MetricRow], n_images: int, n_seen: int) -> list[str]:

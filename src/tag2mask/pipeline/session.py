@@ -95,13 +95,13 @@ class Session:
         )
 
     def _data(self, stage: PlannedStage) -> str:
-        """What a stage made as a whole takes of the data: its samples, the classes, and the truth where it measures."""
+        """What a stage made as a whole takes of the data: its samples, classes, and the truth where it looks at it."""
         dataset = self.dataset(stage)
         if dataset is None:
             return "none"
         samples = self.samples(stage, dataset)
         parts = [self.keys.all(dataset, samples), *dataset.classes]
-        if stage.kind.makes in {"metrics", "threshold"}:
+        if stage.kind.makes in {"metrics", "threshold"} or getattr(stage.settings, "truth", False):
             parts += [self.keys.hashes.truth(dataset, s) for s in samples]
         return ",".join(parts)
 

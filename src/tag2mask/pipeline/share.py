@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.errors import StageError
 from tag2mask.core.files import megabytes, require_room
 from tag2mask.core.palette import labels_key, write_labels
 from tag2mask.core.ranks import barrier, world_size
@@ -79,10 +80,15 @@ def make_files(session: Session, stages: Sequence[PlannedStage], make: Callable[
         make: computes and writes the missing files of this process; returns the seconds it took.
 
     Raises:
+        StageError: the data has no such split.
         Tag2MaskError: what ``make`` raises; the files made so far stay, and the next run goes on from them.
     """
     dataset = session.dataset(stages[0])
-    assert dataset is not None  # these stages go over data.infer, which is never null
+    if dataset is None:
+        raise StageError(
+            f"stage '{stages[0].name}' goes over the split data.val, but that is null. Set {stages[0].name}.split to a "
+            "split of the data, or data.val"
+        )
     keys = {stage.name: session.key(stage) for stage in stages}
     with ExitStack() as held:
         if session.rank == 0:

@@ -78,10 +78,11 @@ class StopAtNaN(Callback):
 
     Args:
         settings: named in the advice.
+        steps: after which the training ends, if not with its last epoch.
     """
 
-    def __init__(self, settings: ScheduleSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: ScheduleSettings, steps: int | None = None) -> None:
+        self.settings, self.steps = settings, steps
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Check the loss.
@@ -94,7 +95,7 @@ class StopAtNaN(Callback):
         rates = ", ".join(f"{group['lr']:.3g}" for group in trainer.optimizers[0].param_groups)
         epoch, s = trainer.current_epoch, self.settings
         lower = " ".join(f"train.{name}={rate / 10:g}" for name, rate in s.rates().items())
-        steps = trainer.estimated_stepping_batches
+        steps = self.steps or trainer.estimated_stepping_batches
         of = f" of {int(steps)}" if math.isfinite(steps) else ""  # batches that come one by one are not counted
         wider = "" if s.precision == "float32" else ", or train.precision=float32"
         kept = f". The checkpoint after epoch {epoch} is kept: the same command goes on from it" if epoch else ""
@@ -105,19 +106,38 @@ class StopAtNaN(Callback):
         )
 
 
+class StopAfter(Callback):
+    """Ends a training within its last epoch. Lightning's ``max_steps`` counts epochs otherwise once it is resumed.
+
+    Args:
+        steps: of the whole training; None for all of its epochs.
+    """
+
+    def __init__(self, steps: int | None) -> None:
+        self.steps = steps
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Ask the trainer to stop after the last step."""
+        if self.steps is not None and trainer.global_step >= self.steps:
+            trainer.should_stop = True
+
+
 class ShowProgress(Callback):
     """Counts the steps of this run in the package's own way.
 
     Args:
         what: name of the work.
+        steps: of the whole training; None for all of its epochs.
     """
 
-    def __init__(self, what: str) -> None:
-        self.what, self._open = what, ExitStack()
+    def __init__(self, what: str, steps: int | None = None) -> None:
+        self.what, self.steps, self._open = what, steps, ExitStack()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin to count; epochs of an earlier run are not counted, or the time left would be wrong."""
-        steps = int(trainer.estimated_stepping_batches) - trainer.global_step
+        steps = (self.steps or int(trainer.estimated_stepping_batches)) - trainer.global_step
         self._counter = self._open.enter_context(progress(self.what, steps, quiet=not trainer.is_global_zero))
         self._last = trainer.global_step
 

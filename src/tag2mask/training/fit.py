@@ -23,7 +23,7 @@ from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import megabytes, require_room, value_hash
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import rank, world_size
-from tag2mask.training.callbacks import RECORD, EpochCheckpoint, ShowProgress, StepSeed, StopAtNaN
+from tag2mask.training.callbacks import RECORD, EpochCheckpoint, ShowProgress, StepSeed, StopAfter, StopAtNaN
 from tag2mask.training.device import check_processes, local_processes, resolve_device
 from tag2mask.training.order import EpochOrder
 from tag2mask.training.settings import ScheduleSettings
@@ -50,6 +50,7 @@ def fit(
     engine: Engine,
     name: str = "training",
     whole_batches: bool = False,
+    steps: int | None = None,
 ) -> None:
     """Train ``module`` in place; a training that was interrupted goes on from its last whole epoch.
 
@@ -66,6 +67,7 @@ def fit(
         name: of the work, for the progress bar.
         whole_batches: give ``module`` this process's whole share of a batch, which it splits into parts itself, as a
             loss needs whose parts cannot be averaged.
+        steps: after which it ends, within its last epoch; None for all of ``settings.epochs``.
 
     Raises:
         ConfigError: a device, precision or number of processes that cannot be had.
@@ -82,7 +84,10 @@ def fit(
         raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
     order = EpochOrder(n, settings, seed, rank(), world_size(), whole=whole_batches)
     path, identity = out / CHECKPOINT, value_hash([settings.model_dump(), seed, n])
-    callbacks = [EpochCheckpoint(path, identity), StepSeed(order, seed), StopAtNaN(settings), ShowProgress(name)]
+    callbacks = [
+        EpochCheckpoint(path, identity), StepSeed(order, seed), StopAtNaN(settings, steps), StopAfter(steps),
+        ShowProgress(name, steps),
+    ]  # fmt: skip
     module.train()  # frozen statistics look after themselves
     with _quiet(), torch.random.fork_rng(devices=[]):
         trainer = Trainer(

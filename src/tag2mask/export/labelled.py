@@ -1,0 +1,89 @@
+"""From label images to what a writer is given: read one by one, small parts dropped, counted, photos copied."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tag2mask.core.progress import Counter
+from tag2mask.data.base import Labels
+from tag2mask.export.instances import Instance, count_holes, find_instances
+from tag2mask.export.job import LabelledImage, Masked, Masks
+
+
+@dataclass(slots=True)
+class Counts:
+    """What went into an export.
+
+    Attributes:
+        images: label images.
+        instances: connected components of them.
+        dropped: components of fewer pixels than the least area.
+        with_holes: instances with holes, where they were asked for.
+    """
+
+    images: int = 0
+    instances: int = 0
+    dropped: int = 0
+    with_holes: int = 0
+
+
+def labelled(
+    masks: Masks, counts: Counts, counter: Counter, *, min_area: int, holes: bool, photos: Path | None
+) -> Iterator[LabelledImage]:
+    """Read the images of an export one by one.
+
+    Args:
+        masks: what is exported.
+        counts: counted up.
+        counter: of images.
+        min_area: connected components of fewer pixels become background.
+        holes: whether to count instances with holes.
+        photos: folder that photos are copied to; None copies none.
+
+    Raises:
+        DataError: a mask or photo cannot be read, or they do not fit together.
+        StageError: a mask of a run is missing or outdated.
+    """
+    for image in masks.images:
+        labels = image.labels()
+        every = find_instances(labels)
+        instances = [i for i in every if i.area >= min_area]
+        if len(instances) < len(every):
+            labels = _without(labels, [i for i in every if i.area < min_area])
+        counts.images += 1
+        counts.instances += len(instances)
+        counts.dropped += len(every) - len(instances)
+        counts.with_holes += sum(count_holes(i.mask) > 0 for i in instances) if holes else 0
+        file = _file(image, masks.photos) if photos is None else _copy(image, photos)
+        yield LabelledImage(image.id, file, image.photo, labels, tuple(instances))
+        counter.advance()
+
+
+def _without(labels: Labels, instances: list[Instance]) -> Labels:
+    """The labels with some instances turned into background."""
+    labels = labels.copy()
+    for instance in instances:
+        left, top, right, bottom = instance.box
+        labels[top:bottom, left:right][instance.mask] = 0
+    return labels
+
+
+def _file(image: Masked, photos: Path | None) -> str:
+    """Name of the photo where it lies, or one after the mask."""
+    if image.photo is None or photos is None:
+        return f"{image.id}.png"
+    return image.photo.absolute().relative_to(photos).as_posix()
+
+
+def _copy(image: Masked, folder: Path) -> str:
+    """Copy the photo as it is, or save the drawn one; returns its name, which is the id with the photo's ending."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{image.id}{image.photo.suffix if image.photo else '.png'}"
+    if image.photo is not None:
+        shutil.copyfile(image.photo, folder / name)
+    elif image.draw is not None:
+        image.draw().save(folder / name, format="PNG")
+    return name

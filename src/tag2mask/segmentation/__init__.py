@@ -1,0 +1,1 @@
+"""The second stage: networks that segment, trained on pseudo-masks and used on images without tags."""

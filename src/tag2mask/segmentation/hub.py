@@ -1,0 +1,110 @@
+"""Networks as the Hugging Face ecosystem keeps them: ``config.json``, ``model.safetensors`` and a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tag2mask.core.errors import StageError, WeightsError
+from tag2mask.core.files import write_json, write_text
+from tag2mask.segmentation.card import model_card
+from tag2mask.segmentation.origin import Origin
+
+if TYPE_CHECKING:
+    from tag2mask.segmentation.segmenter import Segmenter
+
+CONFIG, MODEL, CARD = "config.json", "model.safetensors", "README.md"
+FILES = (CONFIG, MODEL, CARD)
+
+
+def write_folder(net: Segmenter, classes: Sequence[str], origin: Origin, folder: Path, repo_id: str | None) -> None:
+    """Write a network in the form that `fetch` brings back.
+
+    Args:
+        net: the network.
+        classes: C names.
+        origin: for the card, and for whoever saves it again.
+        folder: new, empty, or holding such a network already, which is replaced.
+        repo_id: name on the hub for the card's example; None for the folder's name.
+
+    Raises:
+        StageError: the folder holds other things, or cannot be written.
+    """
+    from tag2mask.segmentation.segmenter import save_segmenter
+
+    if folder.is_file():
+        raise StageError(f"{folder} is a file; name a new folder")
+    other = sorted(p.name for p in folder.iterdir() if p.name not in FILES) if folder.is_dir() else []
+    if other and not (folder / CONFIG).is_file():
+        raise StageError(
+            f"{folder} holds other things ({', '.join(other[:3])}); nothing was written. Name a new folder"
+        )
+    save_segmenter(net, folder / MODEL, tuple(classes))
+    settings = net.settings.model_dump(mode="json", exclude={"weights", "pretrained"})
+    config: dict[str, Any] = {
+        "library": "tag2mask", "classes": list(classes), "mean": list(net.mean), "std": list(net.std),
+        "network": settings, "origin": origin.text(),
+    }  # fmt: skip
+    write_json(folder / CONFIG, config)
+    write_text(folder / CARD, model_card(settings, classes, origin, repo_id or folder.name))
+
+
+def fetch(repo_id: str, revision: str | None = None) -> Path:
+    """The local copy of a network on the hub; downloaded where it is not there yet.
+
+    Args:
+        repo_id: ``owner/name``.
+        revision: branch, tag or commit; None for the main branch.
+
+    Raises:
+        WeightsError: the hub cannot be reached, or has no network of that name.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise WeightsError(
+            f"'{repo_id}' is no file or folder here, and the hub does not give it: {_first_line(error)}. Check the "
+            "name; for a private one log in with: hf auth login"
+        ) from error
+    except Exception as error:  # its releases fail with errors of several libraries where there is no network
+        raise WeightsError(
+            f"'{repo_id}' is no file or folder here, and the hub cannot be reached to look for it there (no network, "
+            f"or HF_HUB_OFFLINE is set; {type(error).__name__}). Check the path, or go online"
+        ) from error
+    if not (folder / CONFIG).is_file():
+        raise WeightsError(f"'{repo_id}' on the hub has no {CONFIG}: it is no network that tag2mask saved")
+    return folder
+
+
+def push(folder: Path, repo_id: str, private: bool | None, token: str | None, message: str) -> str:
+    """Upload a folder that `write_folder` wrote, and return the address of the commit.
+
+    Raises:
+        WeightsError: the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        done = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise WeightsError(
+            f"'{repo_id}' was not uploaded: {_first_line(error)}. Log in with a token that may write: hf auth login"
+        ) from error
+    except Exception as error:  # as in `fetch`
+        raise WeightsError(
+            f"'{repo_id}' was not uploaded: the hub cannot be reached (no network, or HF_HUB_OFFLINE is set; "
+            f"{type(error).__name__})"
+        ) from error
+    return str(done.commit_url)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,155 @@
+"""How photos become labels: one set of choices for the command line, Python and the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.progress import Counter
+from tag2mask.refine.crf.presets import find_preset
+from tag2mask.segmentation.predict import Network, Photo, Precision, most_probable, predict_batch, refined
+from tag2mask.segmentation.tiles import Picture, Tiling, n_tiles, tiled_labels
+from tag2mask.segmentation.transforms import fit_factor
+
+WHOLE = 16_000_000
+"""Pixels up to which a photo is computed as a whole unless tiles are asked for."""
+WHOLE_CRF = 4_000_000
+"""The same with a dense CRF, which takes several times the memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedNetwork:
+    """A network with what it needs to be used.
+
+    Attributes:
+        net: (N, 3, H, W) normalised RGB -> logits (N, C + 1, h, w).
+        mean: per channel of RGB in [0, 1].
+        std: per channel.
+        classes: C names; index ``c + 1`` of labels is ``classes[c]``.
+    """
+
+    net: Network
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """Everything that decides the labels of a photo beside the network.
+
+    Attributes:
+        scales: factors on the photo's sides.
+        mirror: also the mirror image.
+        fit: long and short side that photos are brought into first; the factor multiplies ``scales``. For networks
+            that were trained so, as UPerNet was published with (2048, 512).
+        crf: preset of a dense CRF; in a tiled photo it works within each tile, and what it gives is blended.
+        tile: side of a tile in pixels; None computes photos whole, and such of more than `WHOLE` pixels (`WHOLE_CRF`
+            with a CRF) in tiles of `Tiling`'s own size.
+        overlap: pixels that neighbouring tiles share at least; None for a sixth of the tile.
+        precision: of the network's pass.
+
+    Raises:
+        ConfigError: a scale that is not above 0, an unknown preset, or tiles that do not go forward.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    mirror: bool = False
+    fit: tuple[int, int] | None = None
+    crf: str | None = None
+    tile: int | None = None
+    overlap: int | None = None
+    precision: Precision = "float32"
+
+    def __post_init__(self) -> None:
+        """Check the choices before anything is computed."""
+        if not self.scales or not all(0 < scale <= 8 for scale in self.scales):
+            raise ConfigError(f"scales = {list(self.scales)}: expected one or more numbers above 0, up to 8")
+        if self.fit is not None and not self.fit[0] >= self.fit[1] >= 1:
+            raise ConfigError(f"fit = {list(self.fit)}: expected the long and the short side, both at least 1")
+        if self.crf is not None:
+            find_preset(self.crf)
+        if self.tile is None and self.overlap is not None:
+            raise ConfigError(f"overlap = {self.overlap} belongs to tiles: give tile too, such as tile = 768")
+        self.tiling((1, 1))
+
+    def tiling(self, size: tuple[int, int]) -> Tiling | None:
+        """How a photo of ``size`` = (H, W) is cut; None for whole."""
+        if self.tile is not None:
+            return Tiling(self.tile, self.tile // 6 if self.overlap is None else self.overlap)
+        bound = WHOLE if self.crf is None else WHOLE_CRF
+        return Tiling() if size[0] * size[1] > bound else None
+
+    def text(self) -> dict[str, Any]:
+        """As plain values, for a key or a manifest."""
+        return {**asdict(self), "scales": list(self.scales), "fit": None if self.fit is None else list(self.fit)}
+
+
+class Labeller:
+    """Makes labels of photos.
+
+    Args:
+        network: the network, on its device, in evaluation mode.
+        choices: how.
+        batch: photos of one size, or tiles, that are computed together.
+
+    Raises:
+        ConfigError: ``batch`` is below 1.
+    """
+
+    def __init__(self, network: LoadedNetwork, choices: Choices, batch: int = 1) -> None:
+        if batch < 1:
+            raise ConfigError(f"batch = {batch}: expected 1 or more photos")
+        self.network, self.choices, self.batch = network, choices, batch
+
+    def labels(self, photos: Sequence[Picture]) -> list[NDArray[np.uint8]]:
+        """Labels (H, W) uint8 of photos that are all of one size.
+
+        Raises:
+            DataError: a photo cannot be read, or is too large for the memory.
+            WeightsError: the network gives no numbers.
+        """
+        height, width = photos[0].size
+        tiling = self.choices.tiling((height, width))
+        factor = fit_factor(height, width, self.choices.fit)
+        probabilities = partial(self._probabilities, [scale * factor for scale in self.choices.scales])
+        try:
+            if tiling is not None:
+                return [self._tiled(photo, probabilities, tiling) for photo in photos]
+            whole = [photo.window(0, 0, height, width) for photo in photos]
+            return [most_probable(found) for found in probabilities(whole)]
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise DataError(
+                f"{len(photos)} photos of {width} x {height} do not fit into memory with these choices: make tiles "
+                "smaller (--tile 512) or the batch (--batch 1)"
+            ) from error
+
+    def _tiled(
+        self, photo: Picture, probabilities: Callable[[Sequence[Photo]], Tensor], tiling: Tiling
+    ) -> NDArray[np.uint8]:
+        """Labels of one photo in tiles; of one that takes long, the tiles are counted."""
+        (height, width), total = photo.size, n_tiles(photo.size, tiling)
+        counter = Counter(f"tiles of {width} x {height}", total) if height * width > WHOLE else None
+        return tiled_labels(photo, probabilities, tiling, self.batch, counter.advance if counter else None)
+
+    def _probabilities(self, scales: Sequence[float], images: Sequence[Photo]) -> Tensor:
+        """(N, C + 1, H, W), after the CRF."""
+        net, choices = self.network, self.choices
+        found = predict_batch(net.net, images, net.mean, net.std, scales, choices.mirror, choices.precision)
+        if found.shape[1] != len(net.classes) + 1:
+            raise ConfigError(
+                f"the network gives {found.shape[1]} labels, but has {len(net.classes)} class names: expected "
+                f"{len(net.classes) + 1} labels, background first"
+            )
+        crf = None if choices.crf is None else find_preset(choices.crf)
+        if crf is None:
+            return found
+        return torch.stack([refined(one, image, crf) for one, image in zip(found, images, strict=True)])

@@ -1,0 +1,131 @@
+"""The folder that `tag2mask predict` writes: palette masks, overlays, class names, and what made them.
+
+``DIR/masks/<folders>/<name>.png`` and ``DIR/overlays/<folders>/<name>.jpg`` keep the photos' folders and names;
+``DIR/classes.txt`` names the classes in the order of the indices 1, 2, …; ``DIR/predictions.json`` names the network
+and the choices. Each mask carries a key of these and of its photo: whether it is done is known without making it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tag2mask.core.errors import StageError
+from tag2mask.core.files import atomic_path, file_hash, read_json, value_hash, write_json, write_text
+from tag2mask.core.palette import labels_key, read_labels, write_labels
+from tag2mask.data.layout import CLASSES_FILE
+from tag2mask.report.pictures import fit, label_overlay
+from tag2mask.segmentation.labels import Choices
+from tag2mask.segmentation.sources import Source
+
+MANIFEST, MASKS, OVERLAYS = "predictions.json", "masks", "overlays"
+OVERLAY_SIDE = 2048
+"""Longest side of an overlay in pixels."""
+_SCHEMA = 1
+
+
+class MasksFolder:
+    """The output folder of one network with one set of choices.
+
+    Args:
+        path: the folder.
+        network: SHA-256 of the network's file.
+        classes: C names.
+        choices: how labels are made.
+        overlay: whether overlays are made too.
+    """
+
+    def __init__(self, path: Path, network: str, classes: Sequence[str], choices: Choices, overlay: bool) -> None:
+        self.path, self.overlay = path, overlay
+        self._about: dict[str, Any] = {
+            "schema": _SCHEMA, "network": network, "classes": list(classes), "choices": choices.text(),
+        }  # fmt: skip
+        self._key = value_hash(self._about)
+
+    def prepare(self) -> None:
+        """Make the folder, or accept the one that the same network and choices have begun.
+
+        Raises:
+            StageError: it is a file, holds other things, was made by another network or with other choices, or cannot
+                be written.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise StageError(f"--out {self.path} is a file; name a new folder")
+        names = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
+        found = ", ".join(names[:3])
+        if MANIFEST in names:
+            self._check(read_json(self.path / MANIFEST))
+        elif names:
+            raise StageError(
+                f"--out {self.path} holds other things ({found}) and no {MANIFEST}; nothing was written. "
+                "Name a new folder"
+            )
+        write_text(self.path / CLASSES_FILE, "".join(f"{name}\n" for name in self._about["classes"]))
+        write_json(self.path / MANIFEST, self._about)
+
+    def key(self, photo: Path) -> str:
+        """What the mask of a photo's content carries.
+
+        Raises:
+            OSError: the photo cannot be read.
+        """
+        return value_hash([self._key, file_hash(photo)])
+
+    def made(self, source: Source, key: str) -> bool:
+        """Whether a photo's mask is there, made by this network, with these choices, from this content."""
+        return labels_key(self.mask(source.name)) == key
+
+    def complete(self, source: Source) -> bool:
+        """Whether nothing but the mask was asked for, or the overlay is there too."""
+        return not self.overlay or self._overlay(source.name).is_file()
+
+    def mask(self, name: PurePosixPath) -> Path:
+        """Where a mask lies."""
+        return self.path / MASKS / name.parent / f"{name.name}.png"
+
+    def write(self, source: Source, key: str, labels: NDArray[np.uint8]) -> None:
+        """Write a mask; an overlay of what was there before is removed.
+
+        Raises:
+            StageError: it cannot be written.
+        """
+        self._overlay(source.name).unlink(missing_ok=True)
+        write_labels(self.mask(source.name), labels, key)
+
+    def draw(self, source: Source, image: Image.Image) -> None:
+        """Write the overlay of a mask that has been written, at most `OVERLAY_SIDE` pixels a side.
+
+        Args:
+            source: the photo.
+            image: the same photo, shrunk or not.
+
+        Raises:
+            StageError: it cannot be written.
+        """
+        small = fit(image, OVERLAY_SIDE)
+        labels = Image.fromarray(read_labels(self.mask(source.name)))
+        shown = label_overlay(small, np.asarray(labels.resize(small.size, Image.Resampling.NEAREST)))
+        with atomic_path(self._overlay(source.name)) as temporary:
+            shown.save(temporary, format="JPEG", quality=90)
+
+    def _overlay(self, name: PurePosixPath) -> Path:
+        return self.path / OVERLAYS / name.parent / f"{name.name}.jpg"
+
+    def _check(self, found: Mapping[str, Any]) -> None:
+        if found == self._about:
+            return
+        if found.get("network") != self._about["network"] or found.get("classes") != self._about["classes"]:
+            raise StageError(
+                f"--out {self.path} holds predictions of another network; nothing was written. Name a new folder"
+            )
+        old, new = found.get("choices") or {}, self._about["choices"]
+        changed = [f"{name} {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value]
+        raise StageError(
+            f"--out {self.path} holds predictions made with other choices ({'; '.join(changed) or 'another version'}); "
+            "nothing was written. Name a new folder, or give the same choices to go on"
+        )

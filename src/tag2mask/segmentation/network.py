@@ -1,0 +1,107 @@
+"""What every segmentation network of the second stage is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tag2mask.backbones.tagnet import RGB
+from tag2mask.segmentation.settings import NetworkSettings
+from tag2mask.training.settings import HeadScheduleSettings
+
+_NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
+_TABLES = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed")
+"""Learned tables of positions, which are not decayed."""
+
+
+class Segmenter(nn.Module, ABC):
+    """A network that gives each pixel a score for background and every class.
+
+    Args:
+        settings: what it was built from; travels with saved weights.
+        n_classes: C, without the background.
+        mean: channel means.
+        std: channel standard deviations.
+
+    Attributes:
+        mean: channel means; an image in [0, 1] goes in as ``(image - mean) / std``.
+        std: channel standard deviations.
+        n_labels: C + 1, the background first.
+        initial: what its first weights have seen, see `NetworkSettings.initial`.
+        multiple: input sides are padded to a multiple of it.
+    """
+
+    multiple: ClassVar[int] = 32
+
+    def __init__(self, settings: NetworkSettings, n_classes: int, mean: RGB, std: RGB) -> None:
+        super().__init__()
+        self.settings, self.mean, self.std, self.n_labels = settings, mean, std, n_classes + 1
+        self.initial = settings.initial
+
+    @property
+    @abstractmethod
+    def encoder(self) -> nn.Module:
+        """The part that begins with pretrained weights."""
+
+    @abstractmethod
+    def logits(self, images: Tensor) -> Tensor:
+        """Normalised images whose sides are multiples of ``multiple``, to logits at the images' size."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores of every pixel.
+
+        Args:
+            images: (N, 3, H, W) RGB, normalised, of any size. What is missing to a multiple is filled with 0, the mean
+                colour, on the right and below, and cut off again.
+
+        Returns:
+            Logits (N, C + 1, h, w), background first; resized bilinearly to (H, W), they are those of the pixels.
+        """
+        height, width = images.shape[-2:]
+        return self.logits(self.padded(images))[..., :height, :width]
+
+    def padded(self, images: Tensor) -> Tensor:
+        """Images filled up with 0, on the right and below, to sides that are multiples of ``multiple``."""
+        height, width = images.shape[-2:]
+        return F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
+
+    @abstractmethod
+    def parts(self) -> list[nn.Module]:
+        """All but the encoder."""
+
+    def trained_norms(self) -> list[nn.Module]:
+        """Parts whose batch norms learn statistics: all but an encoder that begins with pretrained ones."""
+        return [*self.parts(), *([self.encoder] if self.settings.weights == "none" else [])]
+
+    def train_outputs(self, images: Tensor) -> list[tuple[float, Tensor]]:
+        """Weight and logits (N, C + 1, h, w) of every output that the loss sees, of the sizes that `grids` gives."""
+        return [(1.0, self(images))]
+
+    def grids(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Rows and columns (h, w) of each of the `train_outputs` of images of this size."""
+        return [(height, width)]
+
+    def parameter_groups(self, schedule: HeadScheduleSettings) -> list[dict[str, Any]]:
+        """Encoder and the rest at their rates; scales and shifts of norms and tables of positions do not decay."""
+        undecayed = {id(p) for m in self.modules() if isinstance(m, _NORMS) for p in m.parameters()}
+        undecayed |= {id(p) for name, p in self.named_parameters() if name.endswith(_TABLES)}
+        own = {id(p) for p in self.encoder.parameters()}
+        rest = [p for p in self.parameters() if id(p) not in own]
+        groups = []
+        for parameters, rate in ((list(self.encoder.parameters()), schedule.lr), (rest, schedule.head_lr)):
+            trained = [p for p in parameters if p.requires_grad]
+            groups += [
+                group([p for p in trained if id(p) not in undecayed], rate, schedule.weight_decay),
+                group([p for p in trained if id(p) in undecayed], rate, 0.0),
+            ]
+        return [g for g in groups if g["params"]]
+
+
+def group(parameters: Sequence[nn.Parameter], rate: float, decay: float) -> dict[str, Any]:
+    """Parameters with their rate and weight decay, as torch's optimisers take them."""
+    return {"params": list(parameters), "lr": rate, "weight_decay": decay}

@@ -1,0 +1,130 @@
+"""Where a network comes from, as it travels with the network and stands in its card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tag2mask.config.recipe import Recipe
+from tag2mask.core.errors import WeightsError
+from tag2mask.core.files import read_json
+from tag2mask.evaluation.rows import read_metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One mIoU that a run measured with the network.
+
+    Attributes:
+        stage: that made the predictions, such as ``predictions-crf``.
+        split: measured on.
+        n_images: counted.
+        miou: percent, or None where undefined.
+        seed: of the run.
+        how: scales, mirror and CRF in words.
+    """
+
+    stage: str
+    split: str
+    n_images: int
+    miou: float | None
+    seed: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What is known of a network's making; all empty for one of unknown origin.
+
+    Attributes:
+        recipe: name of the recipe.
+        stage: that trained it.
+        seed: of the training; None where unknown.
+        data: kind of the data and the split that trained, no path.
+        n_images: it was trained on; None where unknown.
+        initial: the encoder's first weights: ``imagenet``, ``coco``, ``timm``, ``none``.
+        ledger: supervision that it has seen.
+        numbers: what was measured.
+    """
+
+    recipe: str = ""
+    stage: str = ""
+    seed: int | None = None
+    data: str = ""
+    n_images: int | None = None
+    initial: str = ""
+    ledger: tuple[str, ...] = ()
+    numbers: tuple[Number, ...] = ()
+
+    def text(self) -> dict[str, Any]:
+        """As plain values, read again by `read_origin`."""
+        return {**asdict(self), "ledger": list(self.ledger), "numbers": [asdict(n) for n in self.numbers]}
+
+
+def read_origin(values: Mapping[str, Any], where: Path) -> Origin:
+    """An origin from plain values; the empty one from none.
+
+    Raises:
+        WeightsError: they are not what `Origin.text` gives.
+    """
+    if not values:
+        return Origin()
+    try:
+        numbers = tuple(Number(**n) for n in values["numbers"])
+        return Origin(**{**values, "ledger": tuple(values["ledger"]), "numbers": numbers})
+    except (KeyError, TypeError) as error:
+        raise WeightsError(
+            f"{where} has an entry 'origin' that this version of tag2mask does not read: {error}"
+        ) from error
+
+
+def origin_of(run: Path, recipe: Recipe, stage: str, initial: str) -> Origin:
+    """Where the network of a finished stage comes from, read from its run folder.
+
+    Args:
+        run: the run folder.
+        recipe: of the run.
+        stage: instance that trained the network, with its seed where there are several.
+        initial: as in `Origin`.
+
+    Raises:
+        StageError: a file of the run cannot be read.
+    """
+    name, _, seed = stage.partition("@")
+    manifest = read_json(run / stage / "manifest.json")
+    split = recipe.stages[name].get("split") or recipe.data.get("train") or "train"
+    return Origin(
+        recipe=recipe.name,
+        stage=stage,
+        seed=int(seed) if seed else recipe.seeds[0],
+        data=f"{recipe.data.get('kind')}, split {split}",
+        n_images=int(manifest["n_images"]),
+        initial=initial,
+        ledger=tuple(manifest["ledger"]),
+        numbers=tuple(_numbers(run, recipe, name, seed)),
+    )
+
+
+def _numbers(run: Path, recipe: Recipe, name: str, seed: str) -> list[Number]:
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    makers = {k: v for k, v in recipe.stages.items() if name in (v.get("reads") or {}).values()}
+    return [
+        Number(row.stage, row.split, row.n_images, row.value, row.seed, how(makers[row.stage.partition("@")[0]]))
+        for row in read_metrics(path)
+        if row.metric == "miou" and row.stage.partition("@")[0] in makers and row.stage.partition("@")[2] == seed
+    ]
+
+
+def how(settings: Mapping[str, Any]) -> str:
+    """How predictions were made, in words: ``scales 0.75 1 1.25, mirror, CRF deeplabv2``, or ``single scale``."""
+    scales = tuple(settings.get("scales") or (1.0,))
+    words = ["single scale" if scales == (1.0,) else "scales " + " ".join(f"{s:g}" for s in scales)]
+    fit = settings.get("fit")
+    words += [f"fitted into {fit[0]} x {fit[1]}"] if fit else []
+    words += ["mirror"] if settings.get("mirror") else []
+    words += [f"CRF {settings['crf']}"] if settings.get("crf") else []
+    return ", ".join(words)

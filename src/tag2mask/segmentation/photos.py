@@ -1,0 +1,131 @@
+"""Photos as they are read for prediction: whole, or in windows from a TIFF, never more pixels than allowed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tag2mask.core.errors import DataError
+from tag2mask.data.images import read_image
+from tag2mask.segmentation.tiles import Picture
+
+MAX_PIXELS = 200_000_000
+"""Pixels that a photo may have unless told otherwise: some 0.8 GB when decoded."""
+_ORIENTATION, _SIDEWAYS = 0x0112, 5  # of EXIF; from 5 on width and height are swapped
+_TIFF = {".tif", ".tiff"}
+
+
+class WholePhoto:
+    """A photo that is decoded as a whole when it is first looked at.
+
+    Args:
+        path: the file.
+        size: (H, W), upright, as its header says.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int]) -> None:
+        self.path, self.size = path, size
+
+    @cached_property
+    def image(self) -> Image.Image:
+        """The photo, upright RGB.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return read_image(self.path)
+
+    def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+        """A part of the photo, see `Picture`."""
+        return np.array(self.image.crop((left, top, right, bottom)))
+
+
+class ArrayPhoto:
+    """A photo that is in memory.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+    """
+
+    def __init__(self, image: NDArray[np.uint8]) -> None:
+        self.image, self.size = image, (int(image.shape[0]), int(image.shape[1]))
+
+    def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+        """A part of the photo, see `Picture`."""
+        return self.image[top:bottom, left:right]
+
+
+class _Bound:
+    """Pillow's own bound on pixels, lifted while anyone reads photos that `open_photo` has checked."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        with self._lock:
+            if not self._users:
+                self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    Image.MAX_IMAGE_PIXELS = self._before
+
+
+own_bound = _Bound().lifted
+"""Context in which `open_photo` and the reading of its photos take place: its check of the pixels replaces Pillow's."""
+
+
+def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Open a photo by its header alone; inside `own_bound`.
+
+    A TIFF in tiles or strips of ordinary modes is read in windows, where tifffile (extra ``geo``) is installed and can
+    decode it.
+
+    Raises:
+        DataError: it is missing, no image, or of more than ``max_pixels``.
+    """
+    if path.suffix.lower() in _TIFF:
+        from tag2mask.segmentation.tiff import open_tiff
+
+        windows = open_tiff(path)
+        if windows is not None:
+            _check_pixels(path, windows.size, max_pixels)
+            return windows
+    size = _header(path)
+    _check_pixels(path, size, max_pixels)
+    return WholePhoto(path, size)
+
+
+def _header(path: Path) -> tuple[int, int]:
+    """(H, W), upright.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= _SIDEWAYS  # Pillow turns TIFF
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:  # whatever is wrong with it, reading it whole says so in words
+        return read_image(path).size[::-1]
+
+
+def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    pixels = size[0] * size[1]
+    if pixels > max_pixels:
+        raise DataError(
+            f"{path} is {size[1]} x {size[0]}, {pixels} pixels, more than the {max_pixels} allowed: if that is no "
+            f"mistake, allow it with --max-pixels {pixels}"
+        )

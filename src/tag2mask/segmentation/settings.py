@@ -1,0 +1,172 @@
+"""Settings of a segmentation network, its training and its predictions; no torch."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tag2mask.backbones.settings import BackboneSettings, weights_fingerprint
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import unknown
+from tag2mask.training.settings import HeadScheduleSettings
+
+CAFFE = "resnet101_caffe"
+"""The ResNet-101 of DeepLabV2's own files."""
+DEEPLAB, UPERNET = "deeplabv2", "upernet"
+LIBRARY = (
+    "deeplabv3", "deeplabv3plus", "dpt", "fpn", "linknet", "manet", "pan", "pspnet", "segformer", "unet",
+    "unetplusplus",
+)  # fmt: skip
+"""Architectures taken from segmentation-models-pytorch as they are."""
+KINDS = (DEEPLAB, UPERNET, *LIBRARY)
+_FROM = ("bundled", "timm", "none")
+
+
+class NetworkSettings(Settings):
+    """A segmentation network: architecture, encoder, and the weights it begins with, which must be chosen."""
+
+    kind: str = Field(default="fpn", description=f"architecture: {DEEPLAB}, {UPERNET}, or one of {', '.join(LIBRARY)}")
+    encoder: str = Field(
+        default="efficientnet_lite0", description=f"efficientnet_lite0, {CAFFE} ({DEEPLAB} only) or any name of timm's"
+    )
+    weights: str = Field(
+        min_length=1,
+        description="the encoder's first weights, a choice without default: bundled (ImageNet, efficientnet_lite0 "
+        "only), timm (downloads), none, or a .safetensors/.pth file",
+    )
+    pretrained: Literal["imagenet", "coco"] | None = Field(
+        default=None,
+        description="what a weight file was trained on, needed with one: imagenet (no masks), or coco (masks; the "
+        "ledger gets pixel-masks:init)",
+    )
+    drop_path: float | None = Field(
+        default=None, ge=0, lt=1, description="stochastic depth of the encoder, as published 0.3 for Swin; null: timm's"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.kind not in KINDS:
+            raise ValueError(unknown("network", self.kind, KINDS))
+        if self.encoder == CAFFE and self.kind != DEEPLAB:
+            raise ValueError(f"encoder = {CAFFE} is of kind = {DEEPLAB} only; choose one of timm's for {self.kind}")
+        if self.is_file and self.pretrained is None:
+            raise ValueError(
+                f"weights = {self.weights}: say what the file was trained on, pretrained=imagenet or pretrained=coco"
+            )
+        if not self.is_file and self.pretrained is not None:
+            raise ValueError(f"pretrained = {self.pretrained} belongs to a weight file; leave it out")
+        return self
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the first weights are a file of the user's."""
+        return self.weights not in _FROM
+
+    @property
+    def initial(self) -> str:
+        """What the first weights have seen, as it stands beside every number: imagenet, coco, timm or none."""
+        return self.pretrained or {"bundled": "imagenet"}.get(self.weights, self.weights)
+
+    def supervision(self) -> frozenset[str]:
+        """What the first weights add to the ledger."""
+        return frozenset({"pixel-masks:init"}) if self.pretrained == "coco" else frozenset()
+
+    def fingerprint(self) -> str:
+        """What identifies the first weights, as 64 hex digits.
+
+        Raises:
+            WeightsError: the weight file is not there.
+        """
+        return weights_fingerprint(BackboneSettings(name=self.encoder, weights=self.weights))
+
+
+def _check_fit(fit: tuple[int, int] | None) -> None:
+    if fit is not None and not fit[0] >= fit[1] >= 1:
+        raise ValueError(f"fit = {list(fit)}: expected [long side, short side], both at least 1")
+
+
+class SegmentTrainSettings(HeadScheduleSettings):
+    """How long, in which steps and on which crops a segmentation network is trained."""
+
+    epochs: int = Field(default=12, ge=1, description="passes over the images; iterations, where given, decide instead")
+    iterations: int | None = Field(default=None, ge=1, description="steps of the whole training, instead of epochs")
+    accumulate: int = Field(
+        default=4,
+        ge=1,
+        description="parts a batch is computed in, to save memory; the loss stays that of the whole batch; the number "
+        "of processes divides it",
+    )
+    lr: float = Field(default=2e-4, gt=0, description="learning rate of the encoder")
+    head_lr: float = Field(
+        default=2e-3, gt=0, description=f"learning rate of the rest; biases of {DEEPLAB}'s head have twice that"
+    )
+    warmup: int = Field(default=0, ge=0, description="first steps, over which the rates rise from next to nothing")
+    hold: int = Field(default=1, ge=1, description="steps after which the rates are set anew (as published, 10)")
+    balanced: bool = Field(
+        default=False, description="mean over background plus mean over foreground pixels, else one mean over all"
+    )
+    crop: int = Field(default=288, ge=1, description="side of the square crop in pixels")
+    fit: tuple[int, int] | None = Field(
+        default=None, description="[long, short] side that images are first brought into, as published [2048, 512]"
+    )
+    rescale: tuple[float, float] = Field(default=(0.5, 1.5), description="range of the random factor on both sides")
+    scales: tuple[float, ...] | None = Field(
+        default=None, min_length=1, description="the random factor is one of these, instead of rescale"
+    )
+    max_share: float | None = Field(
+        default=None, gt=0, le=1, description="crops that one label fills to this share are drawn anew (ten times)"
+    )
+    photometric: bool = Field(default=False, description="distort brightness, contrast, saturation and hue")
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        if not 0 < self.rescale[0] <= self.rescale[1]:
+            raise ValueError(f"rescale = {list(self.rescale)}: expected [smallest, largest], both above 0")
+        if self.scales is not None and min(self.scales) <= 0:
+            raise ValueError(f"scales = {list(self.scales)}: expected factors above 0")
+        _check_fit(self.fit)
+        if self.iterations is not None and self.warmup >= self.iterations:
+            raise ValueError(f"warmup = {self.warmup}: expected fewer than iterations = {self.iterations}")
+        return self
+
+    def for_images(self, n: int) -> Self:
+        """The same with as many epochs as its iterations take over ``n`` images; unchanged where it has epochs."""
+        if self.iterations is None:
+            return self
+        batches = max(1, n // self.batch_size if self.drop_last else -(-n // self.batch_size))
+        return self.model_copy(update={"epochs": -(-self.iterations // batches)})
+
+
+class SegmenterSettings(Settings):
+    """A segmentation network and its training on masks."""
+
+    network: NetworkSettings = Field(description="architecture, encoder and first weights")
+    train: SegmentTrainSettings = Field(default=SegmentTrainSettings(), description="schedule, loss and crops")
+    truth: bool = Field(
+        default=False, description="train on the truth instead of masks that are read (ledger: pixel-masks)"
+    )
+    split: str | None = Field(default=None, description="a split of the data; null: the one that trains")
+
+
+class PredictionSettings(Settings):
+    """How a trained network segments images."""
+
+    scales: tuple[float, ...] = Field(
+        default=(1.0,), min_length=1, description="factors on the image's sides; probabilities are averaged"
+    )
+    mirror: bool = Field(default=False, description="also the mirror image at each scale")
+    fit: tuple[int, int] | None = Field(
+        default=None, description="[long, short] side that images are first brought into, as published [2048, 512]"
+    )
+    crf: Literal["irn", "psa", "edam", "deeplabv2", "mctformer"] | None = Field(
+        default=None, description="dense CRF over the probabilities, with these kernels"
+    )
+    split: str | None = Field(default=None, description="a split of the data; null: data.val")
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Self:
+        if min(self.scales) <= 0:
+            raise ValueError(f"scales = {list(self.scales)}: expected factors above 0")
+        _check_fit(self.fit)
+        return self

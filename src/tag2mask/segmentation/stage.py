@@ -1,0 +1,100 @@
+"""The second stage in the pipeline: a network is trained on masks, and segments images image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Labels
+from tag2mask.methods.context import ImageProgram, StageContext
+from tag2mask.refine.crf import PRESETS
+from tag2mask.segmentation.data import truth_of
+from tag2mask.segmentation.files import WEIGHTS, load_segmenter
+from tag2mask.segmentation.predict import Photo, predict_labels
+from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
+from tag2mask.segmentation.train import train_segmenter
+from tag2mask.segmentation.transforms import fit_factor
+from tag2mask.training.device import resolve_device
+
+
+def train(context: StageContext) -> None:
+    """Train a network on the masks that are read, or on the truth; writes its weights.
+
+    Raises:
+        ConfigError: masks are read although the truth trains, or neither is there.
+        DataError: nothing in the masks is sure, or they do not belong to the images.
+        StageError: the mask of an image is missing.
+        TrainingError: the loss is no number.
+        WeightsError: the initial weights do not fit the network.
+    """
+    settings: SegmenterSettings = context.settings
+    source = context.reads.get("masks")
+    if (source is None) != settings.truth:
+        found = "both truth = true and reads.masks" if settings.truth else "neither truth = true nor reads.masks"
+        raise ConfigError(
+            f"stage '{context.name}' has {found}: a segmenter trains on one of them. Name a stage of pseudo-masks "
+            f"({context.name}.reads.masks=STAGE), or set {context.name}.truth=true"
+        )
+    dataset = context.split(settings.split or "@train")
+    if source is None:
+        samples, masks = truth_of(dataset, context.name)
+    else:
+        artefact, samples = source, list(dataset.samples)
+
+        def masks(sample: Sample) -> Labels:
+            return artefact.labels(dataset, sample)
+
+    train_segmenter(
+        dataset, masks, settings,
+        out=context.out, seed=context.seed, engine=context.engine, name=context.name, samples=samples,
+    )  # fmt: skip
+
+
+def program(context: StageContext) -> ImageProgram:
+    """Labels of each image by the network, whatever its tags say.
+
+    Raises:
+        StageError: the data has no held-out split, and the settings name none.
+        WeightsError: the network's file is not whole, or it has other classes than the data.
+    """
+    settings: PredictionSettings = context.settings
+    device = resolve_device(context.engine)
+    path = context.reads["segmenter"].path / WEIGHTS
+    net, classes = load_segmenter(path)
+    dataset = context.split(settings.split or "@val")
+    check_classes(classes, dataset.classes, str(path))
+    net = net.to(device).to(memory_format=torch.channels_last)
+    crf = None if settings.crf is None else PRESETS[settings.crf]
+
+    def prepare(sample: Sample) -> Photo:
+        return np.array(dataset.image(sample))
+
+    def compute(photos: Sequence[Photo]) -> list[Labels]:
+        return [one(photo) for photo in photos]
+
+    def one(photo: Photo) -> Labels:
+        factor = fit_factor(photo.shape[0], photo.shape[1], settings.fit)
+        scales = [scale * factor for scale in settings.scales]
+        return predict_labels(net, photo, net.mean, net.std, scales, settings.mirror, crf=crf)
+
+    return ImageProgram(prepare, compute)
+
+
+def check_classes(own: Sequence[str], data: Sequence[str], source: str) -> None:
+    """Refuse a network of other classes than the data's, or of another order.
+
+    Raises:
+        WeightsError: the first difference, and both numbers.
+    """
+    if tuple(own) == tuple(data):
+        return
+    first = next((i for i, (a, b) in enumerate(zip(own, data, strict=False)) if a != b), min(len(own), len(data)))
+    named = [names[first] if first < len(names) else "none" for names in (own, data)]
+    raise WeightsError(
+        f"{source} is a network for {len(own)} classes, the data has {len(data)}; class {first + 1} is '{named[0]}' "
+        f"there and '{named[1]}' here. Use a network trained on these classes, or set data.classes to its own"
+    )

@@ -1,0 +1,123 @@
+"""Windows of a large TIFF, of which only the tiles or strips are decoded that a window touches (extra ``geo``)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from importlib import util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tag2mask.core.errors import DataError
+from tag2mask.data.images import _to_rgb
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
+LOG = logging.getLogger("tag2mask")
+_KEPT = 128 << 20
+"""Bytes of decoded tiles that are kept for the next window."""
+_LARGEST = 64 << 20
+"""Bytes of a tile or strip from which on windows save nothing."""
+_MODES = {(1, "uint8", 1): "grey", (1, "uint16", 1): "grey", (2, "uint8", 3): "RGB", (2, "uint8", 4): "RGBA"}
+"""What (photometric, type, samples) are read in windows; everything else is for Pillow, whole."""
+_CONTIGUOUS, _STRAIGHT_ALPHA, _JPEG = 1, 2, {6, 7, 33007, 34892}
+_UNDECODABLE = (ValueError, OSError, RuntimeError, ImportError, NotImplementedError)
+
+
+class TiffPhoto:
+    """A photo in a TIFF, read in windows.
+
+    Args:
+        path: the file.
+        size: (H, W).
+        chunk: (h, w) of its tiles or strips.
+
+    Attributes:
+        size: (H, W).
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], chunk: tuple[int, int]) -> None:
+        self.path, self.size, self._chunk = path, size, chunk
+        self._kept: dict[int, NDArray[Any]] = {}
+
+    def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+        """A part of the photo as (h, w, 3) RGB; transparency, grey and 16 bits as `tag2mask.data.images` reads them.
+
+        Raises:
+            DataError: a tile cannot be read or decoded.
+        """
+        height, width = self._chunk
+        across = -(-self.size[1] // width)
+        rows, columns = range(top // height, -(-bottom // height)), range(left // width, -(-right // width))
+        self._read([r * across + c for r in rows for c in columns])
+        joined = [np.concatenate([self._kept[r * across + c] for c in columns], axis=1) for r in rows]
+        part = np.concatenate(joined)[
+            top - rows[0] * height : bottom - rows[0] * height, left - columns[0] * width : right - columns[0] * width
+        ]
+        pixels = np.ascontiguousarray(part[..., 0] if part.shape[2] == 1 else part)
+        return np.array(_to_rgb(Image.fromarray(pixels), self.path))
+
+    def _read(self, needed: Sequence[int]) -> None:
+        """Have the decoded tiles of these numbers among those kept, and forget the ones used longest ago."""
+        from tifffile import TiffFile
+
+        found = {i: self._kept.pop(i) for i in needed if i in self._kept}
+        try:
+            with TiffFile(self.path) as file:
+                found |= {i: _decoded(file.pages.first, i) for i in needed if i not in found}
+        except _UNDECODABLE as error:
+            raise DataError(f"cannot read {self.path}: {error}. Copy it again, or store it as PNG") from error
+        self._kept |= found
+        size = sum(tile.nbytes for tile in self._kept.values())
+        for i in list(self._kept)[: -len(found)]:
+            if size <= _KEPT:
+                break
+            size -= self._kept.pop(i).nbytes
+
+
+def open_tiff(path: Path) -> TiffPhoto | None:
+    """A TIFF to be read in windows, or None where it must be read whole (or cannot be read at all)."""
+    if util.find_spec("tifffile") is None:
+        return None
+    from tifffile import TiffFile
+
+    try:
+        with TiffFile(path) as file:
+            page: TiffPage = file.pages.first
+            chunk = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+            chunk = (min(chunk[0], page.imagelength), chunk[1])
+            if not _readable(page) or chunk[0] * chunk[1] * page.samplesperpixel > _LARGEST:
+                return None
+            _decoded(page, 0)
+    except _UNDECODABLE as error:
+        LOG.info("%s is read as a whole: %s", path, error)
+        return None
+    return TiffPhoto(path, (page.imagelength, page.imagewidth), chunk)
+
+
+def _readable(page: TiffPage) -> bool:
+    """Whether a page is of a form that is read in windows as Pillow would read it whole."""
+    upright = "Orientation" not in page.tags or page.tags["Orientation"].value == 1
+    straight = page.samplesperpixel < len("RGBA") or tuple(page.extrasamples) == (_STRAIGHT_ALPHA,)
+    known = (int(page.photometric), str(page.dtype), page.samplesperpixel) in _MODES
+    return (
+        known and upright and straight and page.planarconfig == _CONTIGUOUS and page.compression not in _JPEG
+        and page.imagedepth == 1
+    )  # fmt: skip
+
+
+def _decoded(page: Any, number: int) -> NDArray[Any]:
+    """One tile or strip, (h, w, samples), cut at the photo's edge; zeros where the file leaves it out."""
+    count = page.databytecounts[number]
+    page.parent.filehandle.seek(page.dataoffsets[number])
+    data = page.parent.filehandle.read(count) if count else None
+    if data is not None and len(data) < count:
+        raise ValueError("the file is cut off")
+    decoded, _, shape = page.decode(data, number)
+    tile: NDArray[Any] = np.zeros(shape[1:], page.dtype) if decoded is None else decoded[0]
+    return tile

@@ -1,0 +1,124 @@
+"""The training of a segmentation network on masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from tag2mask.config.engine import Engine
+from tag2mask.core.progress import LOG
+from tag2mask.core.ranks import barrier, rank, world_size
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.segmentation.build import build_segmenter
+from tag2mask.segmentation.data import MaskImages, Masks, usable
+from tag2mask.segmentation.files import WEIGHTS, save_segmenter
+from tag2mask.segmentation.losses import output_counts, segmentation_loss
+from tag2mask.segmentation.network import Segmenter
+from tag2mask.segmentation.norms import has_norms, synchronise
+from tag2mask.segmentation.schedule import segment_optimisation
+from tag2mask.segmentation.settings import SegmenterSettings, SegmentTrainSettings
+from tag2mask.segmentation.transforms import SegmentTransform
+from tag2mask.training.device import resolve_device
+from tag2mask.training.fit import announce, discard_checkpoint, fit
+from tag2mask.training.parts import PartedTraining
+
+
+class SegmenterTraining(PartedTraining):
+    """The training of a network by the cross-entropy over the pixels of whole batches.
+
+    A batch is images (N, 3, H, W) and masks (N, H, W) uint8, 255 where nothing is to be learned.
+
+    Args:
+        net: the network.
+        schedule: rates, parts of a batch, loss.
+        seed: of the dropout.
+    """
+
+    def __init__(self, net: Segmenter, schedule: SegmentTrainSettings, seed: int) -> None:
+        super().__init__(schedule, seed)
+        self.net, self.settings = net, schedule
+
+    def counts(self, batch: Sequence[Tensor]) -> Tensor:
+        """Pixels of background and of foreground of each output."""
+        labels = batch[1]
+        return output_counts(labels, self.net.grids(labels.shape[-2], labels.shape[-1]))
+
+    def part_loss(self, part: Sequence[Tensor], counts: Tensor) -> Tensor:
+        """The loss of the part's pixels."""
+        images, labels = part
+        return segmentation_loss(self.net.train_outputs(images), labels, self.settings.balanced, counts)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The network's groups at their rates, over the steps of the whole training."""
+        steps = self.settings.iterations or int(self.trainer.estimated_stepping_batches)
+        return segment_optimisation(self.net.parameter_groups(self.settings), self.settings, steps)
+
+
+def train_segmenter(
+    dataset: Dataset,
+    masks: Masks,
+    settings: SegmenterSettings,
+    *,
+    out: Path,
+    seed: int,
+    engine: Engine,
+    name: str = "segmenter",
+    samples: Sequence[Sample] | None = None,
+) -> None:
+    """Train a network and write ``weights.safetensors``; interrupted, it goes on by itself.
+
+    Args:
+        dataset: the split that trains.
+        masks: gives the masks of its samples.
+        settings: network, schedule, loss.
+        out: folder to write into.
+        seed: of the head's first weights, order, augmentation and dropout; at least 0.
+        engine: device and workers.
+        name: of the stage, for messages.
+        samples: which of the split's; None for all.
+
+    Raises:
+        ConfigError: a network, device or number of processes that cannot be had.
+        DataError: nothing in the masks is sure, they do not belong to the data, or cannot be read.
+        TrainingError: the loss is no number.
+        WeightsError: the initial weights do not belong to the network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = build_segmenter(settings.network, len(dataset.classes))
+    learned = usable(dataset.samples if samples is None else samples, masks, dataset.classes, name)
+    schedule = settings.train.for_images(len(learned))
+    _share_norms(net, engine, name)
+    images = MaskImages(dataset, learned, masks, SegmentTransform(schedule, net.mean, net.std), seed)
+    moments = 2 * sum(t.numel() * t.element_size() for t in net.parameters())  # at most: Adam's
+    announce(net, moments, len(learned), schedule.epochs, out, name)
+    LOG.info("%s: %s on %s, first weights: %s", name, settings.network.kind, settings.network.encoder, net.initial)
+    module = SegmenterTraining(net, schedule, seed)
+    fit(
+        module, images, schedule, out=out, seed=seed, engine=engine, name=name, whole_batches=True,
+        steps=schedule.iterations,
+    )  # fmt: skip
+    if rank() == 0:
+        save_segmenter(net, out / WEIGHTS, dataset.classes)
+    barrier()
+    discard_checkpoint(out)
+
+
+def _share_norms(net: Segmenter, engine: Engine, name: str) -> None:
+    """Batch norms of several processes count together on GPUs; elsewhere each counts for itself, which is said."""
+    parts = net.trained_norms()
+    if world_size() == 1 or not any(has_norms(part) for part in parts):
+        return
+    if resolve_device(engine).type != "cuda":
+        LOG.warning(
+            "%s: the batch norms of %s see the images of one of %d processes at a time: results depend on their "
+            "number. On GPUs they are synchronised; kind=fpn has none", name, net.settings.kind, world_size(),
+        )  # fmt: skip
+        return
+    for part in parts:
+        synchronise(part)

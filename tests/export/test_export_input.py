@@ -1,0 +1,202 @@
+"""Folders of masks that cannot be exported, and what is said; choices that do not fit."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError
+from tag2mask.core.palette import write_labels
+from tag2mask.export.folder import masks_of_folder
+from tag2mask.pipeline.export import export_masks
+from tests.export.drawn_masks import mask_folder
+from tests.helpers.draw import save_image, write
+
+ONES = np.ones((4, 6), np.uint8)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return mask_folder(tmp_path / "in", {"a": ONES, "b": ONES})
+
+
+def refused(root: Path, message: str, kind: type[Tag2MaskError] = DataError, **choices: Any) -> None:
+    """Export and expect an error, and nothing written."""
+    out = root.parent / "out"
+    with pytest.raises(kind, match=message):
+        export_masks(root, choices.pop("format", "coco"), out, **choices)
+    assert not out.exists()
+
+
+def test_a_folder_that_is_not_there_or_empty(tmp_path: Path, root: Path) -> None:
+    refused(tmp_path / "none", "none does not exist: expected the folder of a run, or a folder of palette PNG masks")
+    refused(root / "classes.txt", "classes.txt is a file: expected the folder of a run")
+    (tmp_path / "empty").mkdir()
+    refused(tmp_path / "empty", "empty holds no PNG, nor do those below it: expected palette PNG masks")
+
+
+def test_no_class_names(root: Path) -> None:
+    (root / "classes.txt").unlink()
+    refused(root, r"in has no classes.txt: write the class names there, one a line.*or name such a file with --classes")
+    names = write(root.parent / "names.txt", "cat\n")
+    assert masks_of_folder(root, names).classes == ("cat",)
+    write(names, "background\ncat\n")
+    refused(root, "names.txt lists 'background': background is label 0 and no class; take it out", classes=names)
+    refused(root, "cannot read .*absent.txt: No such file", classes=root / "absent.txt")
+
+
+def test_class_names_are_found_beside_the_masks_and_around_them(tmp_path: Path) -> None:
+    write_labels(tmp_path / "x" / "SegmentationClass" / "a.png", ONES)
+    write(tmp_path / "x" / "classes.txt", "cat\n")
+    for folder in (tmp_path / "x", tmp_path / "x" / "SegmentationClass"):
+        assert masks_of_folder(folder).classes == ("cat",)
+        assert [i.id for i in masks_of_folder(folder).images] == ["a"]
+
+
+def test_unknown_indices(root: Path) -> None:
+    labels = ONES.copy()
+    labels[0, :3] = 21, 77, 255
+    write_labels(root / "masks" / "b.png", labels)
+    refused(
+        root, r"mask .*b.png holds indices 21, 77: expected 0 \(background\), 1..20 \(classes in their order\) or 255"
+    )
+
+
+@pytest.mark.parametrize(
+    ("pixels", "mode"),
+    [
+        (np.zeros((4, 6, 3), np.uint8), "RGB"),
+        (np.zeros((4, 6, 4), np.uint8), "RGBA"),
+        (np.zeros((4, 6), np.uint16), "I;16"),
+    ],
+)
+def test_masks_in_colour_or_of_16_bits(root: Path, pixels: Any, mode: str) -> None:
+    Image.fromarray(pixels).save(root / "masks" / "b.png")
+    refused(root, rf"mask .*b.png has mode {mode}: expected a palette PNG or 8-bit grey .* with 16 bits\?")
+
+
+def test_a_grey_mask_of_8_bits_is_one(root: Path) -> None:
+    Image.fromarray(ONES * 2).save(root / "masks" / "b.png")
+    assert (masks_of_folder(root).images[1].labels() == 2).all()
+
+
+def test_a_broken_mask(root: Path) -> None:
+    path = root / "masks" / "b.png"
+    path.write_bytes(path.read_bytes()[:60])
+    refused(root, "cannot read .*b.png")
+    path.write_bytes(b"")
+    refused(root, r"b.png is empty \(0 bytes\)")
+
+
+def test_a_mask_of_another_size_than_its_photo(root: Path) -> None:
+    save_image(root / "photos" / "b.jpg", np.zeros((5, 6, 3), np.uint8))
+    refused(
+        root, "b.png is 6 x 4 pixels, its image .*b.jpg is 6 x 5: a mask must have the size of its image",
+        images=root / "photos",
+    )  # fmt: skip
+
+
+def test_two_masks_or_photos_of_one_name_in_different_folders(root: Path) -> None:
+    save_image(root / "photos" / "more" / "b.png", np.zeros((4, 6, 3), np.uint8))
+    refused(root, r"photos/b.jpg and .*photos/more/b.png have the same name before the ending", images=root / "photos")
+    (root / "photos" / "b.jpg").unlink()
+    assert masks_of_folder(root, photos=root / "photos").images[1].photo == root / "photos" / "more" / "b.png"
+    write_labels(root / "masks" / "more" / "b.png", ONES)
+    refused(
+        root, r"masks/b.png and .*masks/more/b.png have the same name .*rename one, or export the folders one by one"
+    )
+
+
+def test_names_that_differ_in_case_alone(root: Path) -> None:
+    write_labels(root / "masks" / "B.png", ONES)
+    refused(root, "image id 'b' and 'B' differ only in upper and lower case")
+
+
+def test_names_that_agree_but_for_white_space_in_a_format_without(root: Path) -> None:
+    for name in ("x y", "x_y"):
+        write_labels(root / "masks" / f"{name}.png", ONES)
+    refused(root, "image id 'x_y' occurs twice: rename one", format="palette")
+
+
+def test_masks_without_photo(root: Path) -> None:
+    (root / "photos" / "b.jpg").unlink()
+    refused(root, "1 of 2 masks have no photo in .*photos, first .*b.png: a mask has the name", images=root / "photos")
+    refused(root, "--images .*nowhere: there is no such folder", images=root / "nowhere")
+
+
+def test_a_turned_photo_has_an_upright_mask(root: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / "photos" / "a.jpg", exif=exif)
+    upright = np.zeros((6, 4), np.uint8)
+    upright[0] = 1
+    write_labels(root / "masks" / "a.png", upright)
+    assert np.array_equal(masks_of_folder(root, photos=root / "photos").images[0].labels(), upright)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"format": "xml"}, "unknown format 'xml'"),
+        ({"outline": "rles"}, "unknown outline 'rles'; did you mean 'rle'"),
+        (
+            {"format": "cvat", "outline": "rle"},
+            "--outline rle: format 'cvat' has no run lengths; leave it out, or take --fo",
+        ),
+        ({"min_area": -1}, "--min-area -1: expected a number of pixels, 0 or more"),
+        ({"stage": "masks"}, r"--stage masks belongs to a run, but .*in is none \(it has no recipe.yaml\)"),
+        (
+            {"copy_images": True},
+            "--copy-images: the photos of these masks are not known; name their folder with --images",
+        ),
+    ],
+)
+def test_choices_that_do_not_fit(root: Path, choices: dict[str, Any], message: str) -> None:
+    refused(root, message, ConfigError, **choices)
+
+
+def test_a_name_that_is_no_file_name(root: Path) -> None:
+    refused(root, "'../x' is no safe file name", name="../x")
+
+
+def test_small_instances_are_dropped_when_asked_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    labels = np.array([[1, 0, 2, 2], [0, 0, 2, 0], [255, 0, 0, 1]], np.uint8)
+    root = mask_folder(tmp_path / "in", {"a": labels})
+    kept = export_masks(root, "palette", tmp_path / "all")
+    assert (kept.instances, kept.dropped) == (3, 0)
+    logger = logging.getLogger("tag2mask")
+    with caplog.at_level(logging.INFO, logger.name):
+        counts = export_masks(root, "palette", tmp_path / "out", min_area=2)
+    assert (counts.images, counts.instances, counts.dropped) == (1, 1, 2)
+    assert "palette: 2 instances of fewer than 2 pixels became background" in caplog.messages
+    with Image.open(tmp_path / "out/SegmentationClass/a.png") as image:
+        assert np.asarray(image).tolist() == [[0, 0, 2, 2], [0, 0, 2, 0], [255, 0, 0, 0]]
+
+
+def test_holes_are_said_where_a_format_has_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ring = np.ones((3, 3), np.uint8)
+    ring[1, 1] = 0
+    root = mask_folder(tmp_path / "in", {"a": ring, "b": np.pad(ring, ((0, 0), (0, 4)), mode="edge")})
+    with caplog.at_level(logging.INFO, "tag2mask"):
+        assert export_masks(root, "coco", tmp_path / "polygons").with_holes == 2
+        assert export_masks(root, "coco", tmp_path / "rle", outline="rle").with_holes == 0
+    said = [m for m in caplog.messages if "holes" in m]
+    assert said == [
+        "coco: 2 of 2 instances have holes, which polygons do not have: each hole is joined to the outline by a cut "
+        "that encloses nothing"
+    ]
+
+
+def test_unknown_photos_are_said(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "tag2mask"):
+        export_masks(root, "palette", tmp_path / "out")
+    assert (
+        "palette: the photos are not known, so there is no JPEGImages/; name their folder with --images" in caplog.text
+    )
+    assert "palette: entries are named after the masks, NAME.png" in caplog.messages
+    assert not (tmp_path / "out" / "JPEGImages").exists()

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+import tag2mask
+from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
+from tag2mask.core.files import file_hash
+from tag2mask.core.palette import voc_palette
+from tag2mask.segmentation.find import Found, find_network
+from tag2mask.segmentation.forms import Photo as AnyPhoto
+from tag2mask.segmentation.labels import LoadedNetwork
+from tag2mask.segmentation.load import Mask, SegmentationModel
+from tag2mask.segmentation.origin import Number, Origin
+from tag2mask.segmentation.predict import predict_labels
+from tag2mask.segmentation.segmenter import save_segmenter
+from tests.segmentation.saved_net import STAGES, tiny, write_run
+from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours
+
+Photo = NDArray[np.uint8]
+
+
+@pytest.fixture
+def model() -> SegmentationModel:
+    return SegmentationModel(Found(LoadedNetwork(Colours(), MEAN, STD, CLASSES), None, "aa", Origin()), "cpu")
+
+
+def photo(height: int = 9, width: int = 6) -> Photo:
+    return np.random.default_rng(2).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def as_file(image: Photo, folder: Path) -> Any:
+    Image.fromarray(image).save(folder / "photo.png")
+    return folder / "photo.png"
+
+
+FORMS: dict[str, Callable[[Photo, Path], Any]] = {
+    "array": lambda image, _: image,
+    "pillow": lambda image, _: Image.fromarray(image),
+    "tensor": lambda image, _: torch.from_numpy(image).permute(2, 0, 1) / 255,
+    "path": as_file,
+    "text": lambda image, folder: str(as_file(image, folder)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_photo_gives_its_mask(form: str, model: SegmentationModel, tmp_path: Path) -> None:
+    image = photo()
+    mask = model(FORMS[form](image, tmp_path))
+    assert isinstance(mask, Mask)
+    assert mask.labels.dtype == np.uint8
+    assert np.array_equal(mask.labels, image.argmax(-1))
+    assert mask.classes == CLASSES
+
+
+def test_a_list_gives_a_list(model: SegmentationModel) -> None:
+    images = [photo(), photo(4, 5)]
+    mixed: list[AnyPhoto] = [images[0], Image.fromarray(images[1])]
+    masks = model(mixed)
+    assert [np.array_equal(m.labels, i.argmax(-1)) for m, i in zip(masks, images, strict=True)] == [True, True]
+    assert model([]) == []
+    assert len(model((images[0],))) == 1
+
+
+def test_a_mask_names_its_classes_and_is_a_palette_image() -> None:
+    mask = Mask(np.array([[0, 2, 2]], np.uint8), CLASSES)
+    assert mask.present == ("square",)
+    assert Mask(np.zeros((1, 1), np.uint8), CLASSES).present == ()
+    image = mask.image()
+    assert (image.mode, image.size) == ("P", (3, 1))
+    assert np.asarray(image).tolist() == [[0, 2, 2]]
+    assert (image.getpalette() or [])[6:9] == list(voc_palette()[6:9])
+
+
+def test_other_modes_of_pillow_are_read_as_files_are(model: SegmentationModel) -> None:
+    red = Image.new("RGBA", (3, 2), (255, 0, 0, 255))
+    red.putpixel((1, 1), (0, 0, 255, 255))
+    assert model(red).labels.tolist() == [[0, 0, 0], [0, 2, 0]]
+    assert model(Image.new("L", (3, 2), 90)).labels.shape == (2, 3)
+    cyan_free = Image.new("CMYK", (2, 2), (0, 255, 255, 0))
+    assert model(cyan_free).labels.max() == 0
+
+
+def test_choices_reach_the_network(model: SegmentationModel) -> None:
+    image = photo(40, 40)
+    net = model.network.net
+    assert isinstance(net, Colours)
+    tiled = model(image, tile=64, overlap=16)
+    assert np.array_equal(tiled.labels, image.argmax(-1))
+    net.batches.clear()
+    found = model(image, scales=(0.5, 1.0), mirror=True)
+    assert len(net.batches) == 4
+    assert np.array_equal(found.labels, predict_labels(Colours(), image, MEAN, STD, (0.5, 1.0), True))
+    assert not np.array_equal(found.labels, tiled.labels)
+    with pytest.raises(ConfigError, match="unknown CRF preset"):
+        model(image, crf="deeplab")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\) .* expected \(H, W, 3\) uint8"),
+        (np.zeros((4, 4, 3), np.float32), "type float32: expected"),
+        (torch.zeros(4, 4, 3), r"tensor of shape \(4, 4, 3\) .* expected \(3, H, W\)"),
+        (torch.zeros(2, 3, 4, 4), "give several as a list"),
+        (torch.zeros(3, 4, 4, dtype=torch.uint8), "torch.uint8: expected"),
+        (torch.full((3, 4, 4), 1.5), r"values 1.5..1.5: expected \[0, 1\], not normalised"),
+        (torch.full((3, 4, 4), float("nan")), r"expected \[0, 1\]"),
+        (7, "a photo is of type int: expected a path"),
+        ("nowhere.jpg", "nowhere.jpg does not exist"),
+    ],
+)
+def test_what_is_no_photo_is_named(given: Any, text: str, model: SegmentationModel) -> None:
+    with pytest.raises(DataError, match=text):
+        model(given)
+
+
+def test_the_bound_of_pixels_is_for_files(model: SegmentationModel, tmp_path: Path) -> None:
+    path = as_file(photo(), tmp_path)
+    with pytest.raises(DataError, match="54 pixels, more than the 53 allowed"):
+        model(path, max_pixels=53)
+    assert model(path, max_pixels=54).labels.shape == (9, 6)
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    found = Found(LoadedNetwork(Colours(), MEAN, STD, CLASSES), None, "aa", Origin())
+    with pytest.raises(ConfigError, match=r"setting 'device' = 'gpu'"):
+        SegmentationModel(found, "gpu")
+
+
+def test_a_run_gives_its_network_and_what_is_known_of_it(tmp_path: Path) -> None:
+    net = tiny()
+    run = write_run(tmp_path / "run", STAGES, {"segmenter": net})
+    model = tag2mask.load(run, device="cpu")
+    image = photo(33, 40)
+    assert np.array_equal(model(image).labels, predict_labels(net, image, net.mean, net.std))
+    assert model.classes == ("disc", "square")
+    assert model.hash == file_hash(run / "segmenter" / "weights.safetensors")
+    assert model.origin == Origin(
+        recipe="own-data", stage="segmenter", seed=0, data="folder, split train", n_images=12, initial="none",
+        ledger=("tags",),
+        numbers=(
+            Number("predictions", "val", 7, 41.26, 0, "single scale"),
+            Number("crf", "val", 7, 43.0, 0, "scales 0.5 1, CRF deeplabv2"),
+        ),
+    )  # fmt: skip
+
+
+def test_several_networks_of_a_run_need_a_choice(tmp_path: Path) -> None:
+    stages = {**STAGES, "other": {"kind": "segmenter"}}
+    run = write_run(tmp_path / "run", stages, {"segmenter": tiny(0), "other": tiny(1)})
+    with pytest.raises(ConfigError, match="holds 2 networks: segmenter, other. Choose one with --stage"):
+        find_network(run)
+    assert find_network(run, "other").hash == file_hash(run / "other" / "weights.safetensors")
+    with pytest.raises(ConfigError, match="unknown stage of kind 'segmenter' 'othr'; did you mean 'other'"):
+        find_network(run, "othr")
+    with pytest.raises(ConfigError, match="stage = 'other' belongs to a run folder"):
+        find_network(run / "other" / "weights.safetensors", "other")
+
+
+def test_a_run_of_several_seeds_names_them(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", STAGES, {"segmenter@0": tiny(0), "segmenter@5": tiny(1)}, seeds=(0, 5))
+    with pytest.raises(ConfigError, match="holds 2 networks: segmenter@0, segmenter@5"):
+        find_network(run)
+    assert find_network(run, "segmenter@5").origin.seed == 5
+    assert find_network(run, "segmenter@5").origin.numbers == ()
+
+
+def test_a_run_without_a_finished_network_says_so(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", STAGES, {})
+    with pytest.raises(StageError, match=r"stage 'segmenter' of .* is not finished; go on: tag2mask run .*recipe.yaml"):
+        find_network(run)
+    run = write_run(tmp_path / "maps", {"pseudo": {"kind": "pseudo-masks"}}, {})
+    with pytest.raises(StageError, match="no stage of kind 'segmenter', so the run holds no network"):
+        find_network(run)
+
+
+def test_a_file_of_weights_is_loaded_without_its_run(tmp_path: Path) -> None:
+    save_segmenter(tiny(), tmp_path / "net.safetensors", ("disc", "square"))
+    found = find_network(tmp_path / "net.safetensors")
+    assert found.origin == Origin()
+    assert found.network.classes == ("disc", "square")
+
+
+def test_an_onnx_file_runs_through_its_own_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OnnxSegmenter(Colours):
+        def __init__(self, path: Path) -> None:
+            super().__init__()
+            self.mean, self.std, self.classes = MEAN, STD, list(CLASSES)
+
+    module = types.ModuleType("tag2mask.segmentation.onnx_run")
+    module.OnnxSegmenter = OnnxSegmenter  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tag2mask.segmentation.onnx_run", module)
+    (tmp_path / "net.onnx").write_bytes(b"graph")
+    model = tag2mask.load(tmp_path / "net.onnx", device="cpu")
+    image = photo()
+    assert np.array_equal(model(image).labels, image.argmax(-1))
+    assert model.classes == CLASSES
+    with pytest.raises(WeightsError, match="a network in ONNX cannot be saved as weights"):
+        model.save_pretrained(tmp_path / "saved")
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("nothing", "nothing does not exist: expected a run folder, a file .safetensors or .onnx"),
+        ("a/b/c", "a/b/c does not exist"),
+        ("runs/net.safetensors", "net.safetensors does not exist"),
+    ],
+)
+def test_what_is_not_there_is_not_looked_for_on_the_hub(
+    name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WeightsError, match=text):
+        tag2mask.load(name)
+
+
+def test_what_is_no_network_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="is neither a run .* nor a saved network"):
+        tag2mask.load(tmp_path)
+    (tmp_path / "net.pth").write_bytes(b"x")
+    with pytest.raises(WeightsError, match="net.pth: expected a run folder, or a file of weights that ends in"):
+        tag2mask.load(tmp_path / "net.pth")
+    (tmp_path / "net.safetensors").write_bytes(b"x")
+    with pytest.raises(WeightsError, match="net.safetensors cannot be read"):
+        tag2mask.load(tmp_path / "net.safetensors")

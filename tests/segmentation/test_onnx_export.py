@@ -1,0 +1,163 @@
+"""Networks written as ONNX beside the networks themselves."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import tag2mask
+from tag2mask.core.errors import ConfigError, StageError, WeightsError
+from tag2mask.pipeline.export import export_network
+from tag2mask.segmentation import onnx_export, upernet
+from tag2mask.segmentation.network import Segmenter
+from tag2mask.segmentation.onnx_export import check_request, compare, export_onnx
+from tag2mask.segmentation.onnx_run import ENTRY, OnnxSegmenter
+from tag2mask.segmentation.segmenter import save_segmenter
+from tests.segmentation.segment_drawn import build
+
+onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
+pytest.importorskip("onnxscript", reason="needs the extra onnx")
+pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+
+CLASSES = ("cat", "dog", "traffic light")
+SIZES = ((1, 64, 64), (3, 57, 101), (1, 130, 35), (2, 33, 32))
+"""Batch, height and width; none is that of the recording."""
+
+
+def moved(net: Segmenter) -> Segmenter:
+    """The network with logits of some size and batch norms that do something."""
+    generator = torch.Generator().manual_seed(1)
+    for name, value in net.state_dict().items():
+        if value.is_floating_point() and not name.endswith("running_var"):
+            value += 0.05 * torch.randn(value.shape, generator=generator)
+    return net.eval()
+
+
+@torch.no_grad()
+def assert_same(net: Segmenter, path: Path) -> None:
+    """That a file gives the network's logits within 1e-4, at sizes other than the recording's."""
+    found = OnnxSegmenter(path)
+    generator = torch.Generator().manual_seed(2)
+    for batch, height, width in SIZES:
+        images = torch.rand(batch, 3, height, width, generator=generator)
+        logits = net((images - torch.tensor(net.mean).view(3, 1, 1)) / torch.tensor(net.std).view(3, 1, 1))
+        logits = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
+        assert logits.std() > 0.01
+        assert float((found(images) - logits).abs().max()) < 1e-4
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> tuple[Segmenter, Path]:
+    net, path = moved(build("fpn")), tmp_path_factory.mktemp("onnx") / "light.onnx"
+    export_onnx(net, CLASSES, path)
+    return net, path
+
+
+def test_the_light_network(light: tuple[Segmenter, Path]) -> None:
+    assert_same(*light)
+
+
+@pytest.mark.slow
+def test_deeplabv2(tmp_path: Path) -> None:
+    net = moved(build("deeplabv2"))
+    export_onnx(net, CLASSES, tmp_path / "x.onnx")
+    assert_same(net, tmp_path / "x.onnx")
+
+
+@pytest.mark.slow
+def test_upernet_on_swin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(upernet.library_network, embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
+    monkeypatch.setattr(upernet, "library_network", small)
+    monkeypatch.setattr(upernet, "_CHANNELS", 16)
+    net = moved(build("upernet", encoder="swin_tiny_patch4_window7_224"))
+    export_onnx(net, CLASSES, tmp_path / "x.onnx")
+    assert_same(net, tmp_path / "x.onnx")
+
+
+def test_what_the_file_says_of_itself(light: tuple[Segmenter, Path]) -> None:
+    net, path = light
+    model = onnx.load(path)
+    about = json.loads({p.key: p.value for p in model.metadata_props}[ENTRY])
+    assert about == {
+        "schema": 1, "initial": "none", "classes": list(CLASSES), "network": net.settings.model_dump(mode="json"),
+    }  # fmt: skip
+    (given,), (taken,) = model.graph.input, model.graph.output
+    assert (given.name, taken.name) == ("images", "logits")
+    assert [d.dim_param or d.dim_value for d in given.type.tensor_type.shape.dim] == ["batch", 3, "height", "width"]
+    assert [d.dim_param or d.dim_value for d in taken.type.tensor_type.shape.dim] == ["batch", 4, "height", "width"]
+    assert OnnxSegmenter(path).classes == CLASSES
+
+
+def test_predictions_are_those_of_the_weights(light: tuple[Segmenter, Path], tmp_path: Path) -> None:
+    net, path = light
+    save_segmenter(net, tmp_path / "x.safetensors", CLASSES)
+    photo = np.random.default_rng(0).integers(0, 256, (45, 70, 3), dtype=np.uint8)
+    masks = [tag2mask.load(p)(photo, scales=(1.0, 0.75), mirror=True) for p in (path, tmp_path / "x.safetensors")]
+    assert masks[0].classes == CLASSES
+    assert len(np.unique(masks[0].labels)) > 1
+    assert (masks[0].labels == masks[1].labels).mean() > 0.999  # but for ties within rounding
+
+
+def test_a_file_that_differs_is_refused(light: tuple[Segmenter, Path]) -> None:
+    net, path = light
+
+    class Off(OnnxSegmenter):
+        def __call__(self, images: Tensor) -> Tensor:
+            return super().__call__(images) + (0.01 if images.shape[0] == 2 else 0.0)
+
+    compare(net, OnnxSegmenter(path), path)
+    with pytest.raises(
+        WeightsError, match="was not written: at 34 x 128 pixels onnxruntime's logits differ by 1.0e-02 from"
+    ):
+        compare(net, Off(path), path)
+
+
+def test_nothing_is_left_of_a_file_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.segmentation.onnx_drawn import identity
+
+    monkeypatch.setattr(onnx_export, "_recorded", lambda net: identity(3))
+    with pytest.raises(WeightsError, match="was not written"):
+        export_onnx(build("fpn", 2), CLASSES[:2], tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_decides_by_its_values_cannot_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = build("fpn")
+    plain = type(net).logits
+
+    def logits(self: Any, images: Tensor) -> Tensor:
+        return plain(self, images) if images.sum() > 3 else images[:, :1]
+
+    monkeypatch.setattr(type(net), "logits", logits)
+    with pytest.raises(
+        ConfigError, match="'fpn' on 'test_efficientnet' cannot be written as ONNX for all image sizes: "
+    ):
+        export_onnx(net, CLASSES, tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_requests_that_are_refused_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="--out .*x.bin: a network becomes one file that ends in .onnx"):
+        export_network("nothing", tmp_path / "x.bin")
+    (tmp_path / "x.onnx").write_bytes(b"mine")
+    with pytest.raises(StageError, match="--out .*x.onnx exists; remove it or name another file"):
+        export_network("nothing", tmp_path / "x.onnx")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(ConfigError, match=r"writing ONNX needs onnxscript, which .*: pip install 'tag2mask\[onnx\]'"):
+        check_request(tmp_path / "y.onnx")
+
+
+def test_a_network_that_is_onnx_already(light: tuple[Segmenter, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="light.onnx is in ONNX already; copy it"):
+        export_network(str(light[1]), tmp_path / "x.onnx")

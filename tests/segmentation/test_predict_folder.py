@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.core.palette import read_labels, voc_palette
+from tag2mask.segmentation import folders, labels
+from tag2mask.segmentation.folders import Outcome, predict_photos
+from tag2mask.segmentation.labels import Choices, Labeller, LoadedNetwork
+from tag2mask.segmentation.masks_out import MasksFolder
+from tag2mask.segmentation.photos import MAX_PIXELS, ArrayPhoto
+from tag2mask.segmentation.sources import find_sources
+from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours
+
+
+def colours(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A photo whose labels are 0, 1 or 2 where red, green or blue is strongest."""
+    rng = np.random.default_rng(seed)
+    values = np.array([[200, 20, 20], [20, 200, 20], [20, 20, 200]], np.uint8)
+    photo: NDArray[np.uint8] = values[rng.integers(0, 3, (height, width))]
+    return photo
+
+
+def save(path: Path, image: NDArray[np.uint8]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def predict(
+    photos: Path,
+    out: Path,
+    *,
+    net: Colours | None = None,
+    network: str = "aa",
+    choices: Choices | None = None,
+    overlay: bool = False,
+    batch: int = 1,
+    max_pixels: int = MAX_PIXELS,
+) -> Outcome:
+    """What the command does."""
+    chosen = choices or Choices()
+    folder = MasksFolder(out, network, CLASSES, chosen, overlay)
+    folder.prepare()
+    labeller = Labeller(LoadedNetwork(net or Colours(), MEAN, STD, CLASSES), chosen, batch)
+    return predict_photos(find_sources([photos], out), labeller, folder, max_pixels)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for i, name in enumerate(("a.png", "sub/a.png", "sub/b.png")):
+        save(tmp_path / "photos" / name, colours(5 + i, 7, seed=i))
+    return tmp_path / "photos"
+
+
+def test_masks_have_the_photos_names_folders_and_labels(photos: Path, tmp_path: Path) -> None:
+    outcome = predict(photos, tmp_path / "out")
+    assert (outcome.made, outcome.skipped, outcome.failed) == (3, 0, [])
+    for i, name in enumerate(("a.png", "sub/a.png", "sub/b.png")):
+        path = tmp_path / "out" / "masks" / name
+        assert np.array_equal(read_labels(path), colours(5 + i, 7, seed=i).argmax(-1))
+        with Image.open(path) as image:
+            assert image.mode == "P"
+            assert (image.getpalette() or [])[:9] == list(voc_palette()[:9])
+    assert (tmp_path / "out" / "classes.txt").read_text() == "disc\nsquare\n"
+    assert not (tmp_path / "out" / "overlays").exists()
+
+
+def test_what_is_done_is_skipped_and_a_changed_photo_is_not(photos: Path, tmp_path: Path) -> None:
+    predict(photos, tmp_path / "out")
+    times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")}
+    net = Colours()
+    outcome = predict(photos, tmp_path / "out", net=net)
+    assert (outcome.made, outcome.skipped, net.batches) == (0, 3, [])
+    changed = save(photos / "sub" / "a.png", colours(6, 7, seed=9))
+    save(photos / "new.png", colours(2, 2))
+    (tmp_path / "out" / "masks" / "a.png").write_bytes(b"damaged")
+    outcome = predict(photos, tmp_path / "out", net=net)
+    assert (outcome.made, outcome.skipped) == (3, 1)
+    assert np.array_equal(
+        read_labels(tmp_path / "out" / "masks" / "sub" / "a.png"), np.asarray(Image.open(changed)).argmax(-1)
+    )
+    kept = tmp_path / "out" / "masks" / "sub" / "b.png"
+    assert kept.stat().st_mtime_ns == times[kept]
+
+
+def test_overlays_are_drawn_also_for_masks_that_were_there(photos: Path, tmp_path: Path) -> None:
+    predict(photos, tmp_path / "out")
+    net = Colours()
+    outcome = predict(photos, tmp_path / "out", net=net, overlay=True)
+    assert (outcome.made, net.batches) == (3, [])
+    with Image.open(tmp_path / "out" / "overlays" / "sub" / "b.jpg") as image:
+        assert image.size == (7, 7)
+    save(photos / "a.png", colours(5, 7, seed=9))
+    predict(photos, tmp_path / "out")
+    assert not (tmp_path / "out" / "overlays" / "a.jpg").exists()  # it was of the mask before
+
+
+def test_large_overlays_are_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tag2mask.segmentation.masks_out.OVERLAY_SIDE", 16)
+    monkeypatch.setattr(folders, "OVERLAY_SIDE", 16)
+    monkeypatch.setattr(folders, "WHOLE_CRF", 300)  # rows of windows, and a photo decoded in its turn
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:20, :, 1] = image[20:, :, 2] = 200
+    save(tmp_path / "photos" / "a.png", image)
+    predict(tmp_path / "photos", tmp_path / "out", overlay=True)
+    with Image.open(tmp_path / "out" / "overlays" / "a.jpg") as shown:
+        assert shown.size == (15, 10)
+        top, bottom = shown.getpixel((7, 1)), shown.getpixel((7, 8))
+    assert isinstance(top, tuple)
+    assert isinstance(bottom, tuple)
+    assert top[0] > 60 > bottom[0]  # a green photo under label 1's red, above a blue one under label 2's green
+    assert bottom[2] > 60 > top[2]
+
+
+def test_photos_of_one_size_go_through_the_network_together(tmp_path: Path) -> None:
+    sizes = [(4, 6), (6, 4), (4, 6), (6, 4), (4, 6), (3, 3)]
+    for i, size in enumerate(sizes):
+        save(tmp_path / "photos" / f"{i}.png", colours(*size, seed=i))
+    net = Colours()
+    outcome = predict(tmp_path / "photos", tmp_path / "out", net=net, batch=2)
+    assert outcome.made == 6
+    assert sorted(net.batches) == [1, 1, 2, 2]
+    for i, size in enumerate(sizes):
+        made = read_labels(tmp_path / "out" / "masks" / f"{i}.png")
+        assert np.array_equal(made, colours(*size, seed=i).argmax(-1))
+
+
+def test_few_photos_wait_for_others_of_their_size(tmp_path: Path) -> None:
+    def work(size: tuple[int, int]) -> folders._Work:
+        source = find_sources([save(tmp_path / "p.png", colours(1, 1))], tmp_path / "out")[0]
+        return folders._Work(source, "", ArrayPhoto(np.zeros((*size, 3), np.uint8)), True)
+
+    items = [work((1 + i % 9, 2)) for i in range(18)]  # each size comes again only after eight others
+    batches = list(folders._batches(iter(items), 2))
+    assert sorted(id(w) for b in batches for w in b) == sorted(map(id, items))
+    assert all(len({w.photo.size for w in b}) == 1 for b in batches)
+
+
+def test_one_bad_photo_does_not_stop_the_others_and_is_told(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("tag2mask"), "propagate", True)
+    whole = (photos / "a.png").read_bytes()
+    (photos / "cut.png").write_bytes(whole[:60])
+    (photos / "none.jpg").write_bytes(b"")
+    save(photos / "sub" / "large.png", colours(20, 20))
+    (photos / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    outcome = predict(photos, tmp_path / "out", max_pixels=399)
+    assert outcome.made == 3
+    assert [f.path.name for f in outcome.failed] == ["cut.png", "gone.png", "none.jpg", "large.png"]
+    assert "none.jpg is empty" in caplog.text
+    with pytest.raises(DataError) as told:
+        outcome.check()
+    lines = str(told.value).splitlines()
+    assert lines[0] == "4 of 7 photos have no mask:"
+    assert [line.split(": ")[0].strip() for line in lines[1:]] == [str(f.path) for f in outcome.failed]
+    assert "400 pixels, more than the 399 allowed" in lines[4]
+    Outcome(made=2).check()
+
+
+def test_another_networks_folder_is_refused(photos: Path, tmp_path: Path) -> None:
+    predict(photos, tmp_path / "out")
+    with pytest.raises(StageError, match="out holds predictions of another network; nothing was written"):
+        predict(photos, tmp_path / "out", network="bb")
+    with pytest.raises(
+        StageError,
+        match=r"made with other choices \(scales \[1.0\], now \[0.5, 1.0\]; mirror False, now True\); nothing",
+    ):
+        predict(photos, tmp_path / "out", choices=Choices(scales=(0.5, 1.0), mirror=True))
+    assert predict(photos, tmp_path / "out").skipped == 3
+
+
+def test_an_output_folder_that_holds_other_things_is_refused(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").write_text("mine")
+    with pytest.raises(StageError, match=r"out holds other things \(letter.txt\) and no predictions.json"):
+        predict(photos, tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["letter.txt"]
+    with pytest.raises(StageError, match="letter.txt is a file; name a new folder"):
+        predict(photos, tmp_path / "out" / "letter.txt")
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refuse)  # permissions do not bind an administrator, who may run this
+    with pytest.raises(StageError, match="cannot write .*classes.txt: Permission denied"):
+        predict(photos, tmp_path / "out")
+    assert list((tmp_path / "out").rglob("*.png")) == []
+
+
+def test_very_large_photos_are_tiled_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "WHOLE", 700 * 900)
+    net = Colours()
+    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices())
+    image = colours(800, 900)
+    assert np.array_equal(labeller.labels([ArrayPhoto(image)])[0], image.argmax(-1))
+    assert len(net.batches) == 4
+    assert labeller.choices.tiling((700, 900)) is None
+
+
+def test_a_photo_that_does_not_fit_into_memory_says_what_to_do(tmp_path: Path) -> None:
+    def full(images: object) -> None:
+        raise MemoryError
+
+    labeller = Labeller(LoadedNetwork(full, MEAN, STD, CLASSES), Choices())  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="1 photos of 4 x 3 do not fit into memory .*--tile 512"):
+        labeller.labels([ArrayPhoto(colours(3, 4))])
+
+
+def test_fit_brings_photos_of_any_size_to_one() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Sizes(Colours):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(tuple(images.shape[-2:]))
+            return super().forward(images)
+
+    labeller = Labeller(LoadedNetwork(Sizes(), MEAN, STD, CLASSES), Choices(fit=(64, 16), scales=(1.0, 0.5)))
+    for size in ((8, 10), (4, 40)):
+        assert labeller.labels([ArrayPhoto(colours(*size))])[0].shape == size
+    assert seen == [(16, 20), (8, 10), (6, 64), (3, 32)]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ({"scales": ()}, r"scales = \[\]: expected one or more numbers above 0"),
+        ({"scales": (9.0,)}, r"scales = \[9.0\]: .* up to 8"),
+        ({"crf": "deeplab"}, "unknown CRF preset 'deeplab'; did you mean 'deeplabv2'"),
+        ({"overlap": 8}, "overlap = 8 belongs to tiles: give tile too"),
+        ({"tile": 32}, "tile = 32 with overlap = 5: expected a tile of at least 37"),
+        ({"fit": (16, 64)}, r"fit = \[16, 64\]: expected the long and the short side"),
+    ],
+)
+def test_choices_are_checked_before_anything_is_computed(words: dict[str, object], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        Choices(**words)  # type: ignore[arg-type]
+
+
+def test_batches_and_classes_are_checked() -> None:
+    with pytest.raises(ConfigError, match="batch = 0: expected 1 or more"):
+        Labeller(LoadedNetwork(Colours(), MEAN, STD, CLASSES), Choices(), 0)
+    wrong = Labeller(LoadedNetwork(Colours(), MEAN, STD, ("disc",)), Choices())
+    with pytest.raises(ConfigError, match="the network gives 3 labels, but has 1 class names: expected 2 labels"):
+        wrong.labels([ArrayPhoto(colours(3, 4))])

@@ -1,0 +1,81 @@
+"""The recipes of the second stage: the papers' numbers, on top of recipes whose store they share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tag2mask.config.recipe import load_recipe
+from tag2mask.pipeline.plan import make_plan
+
+BEFORE = {"irn-cam": "irn-cam", "irn-lpcam": "irn-lpcam", "amn-cam": "amn", "amn-lpcam": "amn-lpcam"}
+MASKS = {"irn-cam": "cam-masks", "irn-lpcam": "lpcam-masks", "amn-cam": "amn-masks", "amn-lpcam": "amn-masks"}
+DEEPLAB = {
+    "voc12-irn": (10, 20_000, 2.5e-4, [0.5, 0.75, 1.0, 1.25, 1.5], False),
+    "voc12-amn": (10, 30_000, 2.5e-4, [0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0], True),
+    "coco14-irn": (20, 100_000, 2e-4, [0.5, 0.75, 1.0, 1.25, 1.5], False),
+    "coco14-amn": (20, 100_000, 2e-4, [0.5, 0.75, 1.0, 1.25, 1.5], False),
+}
+"""Images of a step, steps, rate of the encoder, scales, balanced: of LPCAM, and of AdvCAM, which AMN cites."""
+
+
+def stages(name: str) -> dict[str, dict[str, Any]]:
+    return make_plan(load_recipe(name)).recipe.stages
+
+
+@pytest.mark.parametrize("net", ["deeplabv2", "upernet"])
+@pytest.mark.parametrize("method", BEFORE)
+@pytest.mark.parametrize("data", ["voc12", "coco14"])
+def test_they_go_on_from_pseudo_masks_and_measure_on_val(data: str, method: str, net: str) -> None:
+    own, before = stages(f"{data}-{method}-{net}"), stages(f"{data}-{BEFORE[method]}")
+    assert {name: own[name] for name in before} == before
+    assert own["segmenter"]["reads"] == {"masks": MASKS[method]}
+    assert own["segmenter"]["network"]["kind"] == net
+    assert (own["segmenter"]["truth"], own["segmenter"]["split"]) == (False, None)
+    assert load_recipe(f"{data}-{method}-{net}").allow_supervision == ("tags",)
+    predictions = [name for name, spec in own.items() if spec["kind"] == "predictions"]
+    assert predictions == ["predictions", "predictions+crf"][: 1 + (net == "deeplabv2")]
+    for name in predictions:
+        assert (own[name]["scales"], own[name]["mirror"], own[name]["split"]) == ([1.0], False, None)
+        assert own[f"{name}-score"]["reads"] == {"masks": name}
+        assert own[f"{name}-score"]["split"] == "val"
+
+
+@pytest.mark.parametrize("method", BEFORE)
+@pytest.mark.parametrize("data", ["voc12", "coco14"])
+def test_deeplab_has_the_published_numbers(data: str, method: str) -> None:
+    own = stages(f"{data}-{method}-deeplabv2")
+    network, train = own["segmenter"]["network"], own["segmenter"]["train"]
+    assert (network["encoder"], network["pretrained"]) == ("resnet101_caffe", "imagenet")
+    found = (train["batch_size"], train["iterations"], train["lr"], train["scales"], train["balanced"])
+    assert found == DEEPLAB[f"{data}-{method[:3]}"]
+    assert train["head_lr"] == pytest.approx(10 * train["lr"])
+    assert (train["optimiser"], train["momentum"], train["weight_decay"]) == ("sgd", 0.9, 5e-4)
+    assert (train["schedule"], train["poly_power"], train["hold"], train["warmup"]) == ("poly", 0.9, 10, 0)
+    assert (train["crop"], train["accumulate"], train["fit"], train["photometric"]) == (321, 2, None, False)
+    assert (own["predictions"]["crf"], own["predictions+crf"]["crf"]) == (None, "deeplabv2")
+
+
+@pytest.mark.parametrize("method", BEFORE)
+@pytest.mark.parametrize("data", ["voc12", "coco14"])
+def test_upernet_has_the_published_numbers(data: str, method: str) -> None:
+    own = stages(f"{data}-{method}-upernet")
+    network, train = own["segmenter"]["network"], own["segmenter"]["train"]
+    assert (network["encoder"], network["weights"]) == ("swin_tiny_patch4_window7_224.ms_in1k", "timm")
+    assert network["drop_path"] == 0.3
+    assert (train["batch_size"], train["iterations"]) == (16, {"voc12": 40_000, "coco14": 80_000}[data])
+    assert (train["optimiser"], train["lr"], train["head_lr"], train["weight_decay"]) == ("adamw", 6e-5, 6e-5, 0.01)
+    assert (train["schedule"], train["poly_power"], train["warmup"], train["hold"]) == ("poly", 1.0, 1500, 1)
+    assert (train["crop"], train["fit"], train["rescale"], train["scales"]) == (512, [2048, 512], [0.5, 2.0], None)
+    assert (train["max_share"], train["photometric"], train["balanced"]) == (0.75, True, False)
+    assert own["predictions"]["fit"] == [2048, 512]
+
+
+def test_own_data_shares_the_store_of_its_pseudo_masks_and_needs_no_file() -> None:
+    own, before = stages("own-data-segment"), stages("own-data-amn")
+    shared = own.keys() & before.keys()
+    assert own.keys() - shared == {"segmenter", "predictions", "predictions-score"}
+    assert all(own[name] == before[name] for name in shared)
+    network = own["segmenter"]["network"]
+    assert (network["kind"], network["encoder"], network["weights"]) == ("fpn", "efficientnet_lite0", "bundled")

@@ -1,0 +1,218 @@
+"""The second stage in a run: from pseudo-masks to predictions on held-out images, and what a run refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError, WeightsError
+from tag2mask.core.palette import read_labels, write_labels
+from tag2mask.data.images import read_labels as read_mask
+from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.context import StageContext
+from tag2mask.pipeline.api import RunResult, run
+from tag2mask.refine.crf import PRESETS
+from tag2mask.segmentation.files import WEIGHTS
+from tag2mask.segmentation.kinds import KINDS
+from tag2mask.segmentation.predict import predict_labels
+from tag2mask.segmentation.segmenter import load_segmenter, save_segmenter
+from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
+from tag2mask.segmentation.stage import program, train
+from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.methods.irn_drawn import data, seeds
+from tests.segmentation.segment_drawn import build, settings
+from tests.training.toy import Drawn, engine
+
+SEGMENTER: dict[str, Any] = {
+    "kind": "segmenter",
+    "reads": {"masks": "masks"},
+    "network": {"kind": "deeplabv2", "encoder": "test_efficientnet", "weights": "none"},
+    "train": {"epochs": 1, "batch_size": 4, "accumulate": 2, "crop": 48},
+}
+STAGES: dict[str, dict[str, Any]] = {
+    "masks": {"kind": "pseudo-masks", "reads": {"maps": "maps"}, "threshold": 0.3},
+    "masks-score": {"kind": "masks", "reads": {"masks": "masks"}},
+    "segmenter": SEGMENTER,
+    "predicted": {"kind": "predictions", "reads": {"segmenter": "segmenter"}},
+    "predicted-score": {"kind": "masks", "reads": {"masks": "predicted"}, "split": "val"},
+}
+
+
+def recipe(tmp: Path, without: tuple[str, ...] = (), **changes: Any) -> Path:
+    """A recipe from drawn maps to predictions on the last three of twelve images, which have no tags."""
+    path = few_masks_recipe(tmp)
+    values = yaml.safe_load(path.read_text())
+    stages = {"maps": values["stages"]["maps"], **STAGES}
+    stages = {name: {**spec, **changes.get(name, {})} for name, spec in stages.items()}
+    lists = tmp / "data" / "splits"
+    if not lists.exists():
+        ids = sorted(p.stem for p in (tmp / "data" / "images").iterdir())
+        lists.mkdir()
+        (lists / "train.txt").write_text("\n".join(ids[:9]))
+        (lists / "val.txt").write_text("\n".join(ids[9:]))
+    values["stages"] = {name: spec for name, spec in stages.items() if name not in without}
+    values["data"]["val"] = "val"
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return path
+
+
+def started(tmp: Path, *words: str, out: str = "run", **changes: Any) -> RunResult:
+    with registered():
+        return run(str(recipe(tmp, **changes)), *words, out=tmp / out)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("segment")
+
+
+@pytest.fixture(scope="module")
+def done(folder: Path) -> RunResult:
+    return started(folder)
+
+
+def test_a_run_predicts_held_out_images_and_measures_them(done: RunResult) -> None:
+    rows = {(r.stage, r.split, r.n_images, r.threshold_kind): r.value for r in done.metrics if r.metric == "miou"}
+    assert rows.keys() == {("masks", "all", 12, "fixed"), ("predicted", "val", 3, "none")}
+    assert all(value is not None and 0 <= value <= 100 for value in rows.values())
+    ledgers = {s.stage.name: s.manifest.ledger for s in done.stages}
+    assert ledgers["segmenter"] == ledgers["predicted"] == ()
+    counts = {s.stage.name: s.manifest.n_images for s in done.stages}
+    assert (counts["masks"], counts["segmenter"], counts["predicted"]) == (12, 9, 3), "what is measured did not train"
+    text = done.report.read_text(encoding="utf-8")
+    assert f"predicted: {rows['predicted', 'val', 3, 'none']:.1f} mIoU on val (3 images)." in text
+
+
+def test_predictions_are_the_networks_whatever_the_tags(done: RunResult, folder: Path) -> None:
+    paths = {s.stage.name: s.artefact.path for s in done.stages}
+    net, classes = load_segmenter(paths["segmenter"] / WEIGHTS)
+    assert len(classes) == net.n_labels - 1
+    found = sorted((paths["predicted"] / "masks").iterdir())
+    assert len(found) == 3
+    for path in found:
+        image = np.array(Image.open(next((folder / "data" / "images").glob(f"{path.stem}.*"))).convert("RGB"))
+        assert np.array_equal(read_labels(path), predict_labels(net, image, net.mean, net.std))
+
+
+def test_truth_trains_only_where_the_recipe_allows_it_and_is_in_the_ledger_and_the_key(tmp_path: Path) -> None:
+    own: dict[str, Any] = {"segmenter": {"reads": {}, "truth": True}}
+    with pytest.raises(LedgerError, match="stage 'segmenter' would use pixel-masks, but the recipe's allow_superv"):
+        started(tmp_path, **own)
+    allowed = "allow_supervision=[tags,pixel-masks]"
+    first = started(tmp_path, allowed, **own)
+    ledgers = {s.stage.name: s.manifest.ledger for s in first.stages}
+    assert ledgers["segmenter"] == ledgers["predicted"] == ("pixel-masks",)
+    truth = sorted((tmp_path / "data" / "masks").iterdir())[0]
+    write_labels(truth, np.zeros_like(read_mask(truth)))
+    again = started(tmp_path, allowed, out="again", **own)
+    keys = [{s.stage.name: s.manifest.key for s in result.stages} for result in (first, again)]
+    assert keys[0]["segmenter"] != keys[1]["segmenter"]
+    assert keys[0]["masks"] == keys[1]["masks"]
+
+
+def test_weights_that_saw_masks_are_in_the_ledger() -> None:
+    (kind,) = [k for k in KINDS if k.name == "segmenter"]
+    values = settings().model_copy(
+        update={"network": build().settings.model_copy(update={"weights": "a.pth", "pretrained": "coco"})}
+    )
+    assert kind.adds(values) == {"pixel-masks:init"}
+    assert kind.adds(values.model_copy(update={"truth": True})) == {"pixel-masks", "pixel-masks:init"}
+    assert kind.adds(settings()) == set()
+
+
+def test_predictions_need_a_split(tmp_path: Path) -> None:
+    expected = "stage 'predicted' goes over the split data.val, but that is null"
+    with registered(), pytest.raises(StageError, match=expected):
+        run(str(recipe(tmp_path, without=("predicted-score",))), "data.val=null", out=tmp_path / "run")
+
+
+def artefact(path: Path, name: str = "masks") -> Artefact:
+    """Files whose key is the id of their image."""
+    return Artefact(name, path, "key", lambda _dataset, sample: sample.id)
+
+
+def context(tmp: Path, values: Any, reads: dict[str, Artefact], images: Drawn | None = None) -> StageContext:
+    dataset = data() if images is None else images
+    return StageContext("second", values, reads, lambda _split: dataset, tmp / "out", 0, engine())
+
+
+def write_masks(folder: Path) -> Artefact:
+    for sample in data().samples:
+        write_labels(folder / "made" / "masks" / f"{sample.id}.png", seeds(sample), sample.id)
+    return artefact(folder / "made")
+
+
+def test_masks_and_truth_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"stage 'second' has neither truth = true nor reads.masks: a segmenter tr"):
+        train(context(tmp_path, settings(), {}))
+    truth = settings().model_copy(update={"truth": True})
+    with pytest.raises(ConfigError, match=r"stage 'second' has both truth = true and reads.masks"):
+        train(context(tmp_path, truth, {"masks": artefact(tmp_path)}))
+    with pytest.raises(DataError, match=r"second: truth = true, but split 'train' has no truth. Add masks"):
+        train(context(tmp_path, truth, {}))
+
+
+def test_images_without_truth_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Some(Drawn):
+        def truth(self, sample: Any) -> Any:
+            return None if sample.id == "003" else seeds(sample)
+
+    images = Some([s.tags for s in data().samples], size=(64, 80))
+    with caplog.at_level("WARNING", "tag2mask"):
+        train(context(tmp_path, settings(epochs=1).model_copy(update={"truth": True}), {}, images))
+    assert "second: 1 of 8 images have no truth and are left out" in caplog.text
+    assert (tmp_path / "out" / WEIGHTS).is_file()
+
+
+def test_a_missing_mask_names_its_image(tmp_path: Path) -> None:
+    masks = write_masks(tmp_path)
+    (tmp_path / "made" / "masks" / "005.png").unlink()
+    with pytest.raises(StageError, match="stage 'masks' has no masks of image '005'"):
+        train(context(tmp_path, settings(), {"masks": masks}))
+
+
+def saved(tmp: Path, classes: tuple[str, ...] = ("class 0", "class 1", "class 2")) -> Artefact:
+    save_segmenter(build(n_classes=len(classes)), tmp / "net" / WEIGHTS, classes)
+    return artefact(tmp / "net", "segmenter")
+
+
+@pytest.mark.parametrize(
+    ("classes", "text"),
+    [
+        (("class 0", "class 1"), "is a network for 2 classes, the data has 3; class 3 is 'none' there and 'class 2' h"),
+        (("class 0", "x", "class 2"), "for 3 classes, the data has 3; class 2 is 'x' there and 'class 1' here"),
+    ],
+)
+def test_a_network_of_other_classes_is_refused(classes: tuple[str, ...], text: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=text):
+        program(context(tmp_path, PredictionSettings(), {"segmenter": saved(tmp_path, classes)}))
+
+
+@pytest.mark.parametrize("crf", [None, "deeplabv2"])
+def test_predictions_take_scales_mirror_box_and_crf(crf: Any, tmp_path: Path) -> None:
+    reads = {"segmenter": saved(tmp_path)}
+    values = PredictionSettings(scales=(0.5, 1.0), mirror=True, fit=(160, 100), crf=crf)
+    steps = program(context(tmp_path, values, reads))
+    net, _ = load_segmenter(tmp_path / "net" / WEIGHTS)
+    sample = data().samples[4]
+    (found,) = steps.compute([steps.prepare(sample)])
+    factor = 100 / 64
+    photo = np.array(data().image(sample))
+    expected = predict_labels(
+        net, photo, net.mean, net.std, [0.5 * factor, factor], True, crf=None if crf is None else PRESETS[crf]
+    )
+    assert isinstance(found, np.ndarray)
+    assert np.array_equal(found, expected)
+    assert found.shape == (64, 80)
+
+
+def test_settings_are_strict() -> None:
+    with pytest.raises(ValueError, match="network"):
+        SegmenterSettings()  # type: ignore[call-arg]  # the network's first weights must be chosen
+    with pytest.raises(ValueError, match="expected factors above 0"):
+        PredictionSettings(scales=(0.0,))
