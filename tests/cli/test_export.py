@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from tag2mask.core.palette import read_labels
+from tag2mask.segmentation.segmenter import save_segmenter
 from tests.export.drawn_masks import mask_folder
+from tests.helpers.draw import save_image
 from tests.helpers.tiny import tag2mask
+from tests.segmentation.saved_net import CLASSES, tiny
 
 
 def test_masks_of_a_folder_with_every_option(tmp_path: Path) -> None:
@@ -34,5 +39,22 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
     done = tag2mask("export", str(root), "--format", "onnx", "--out", str(tmp_path / "x.onnx"), "--min-area", "3")
     assert done.returncode == 2
     assert done.stderr == "error: --min-area is about masks, and --format onnx writes a network; leave it out\n"
-    done = tag2mask("export", str(root), "--format", "onnx", "--out", str(tmp_path / "x.bin"))
-    assert done.stderr == f"error: --out {tmp_path / 'x.bin'}: a network becomes one file that ends in .onnx\n"
+
+
+@pytest.mark.slow
+def test_a_network_as_onnx_gives_the_masks_of_its_weights(tmp_path: Path) -> None:
+    for library in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(library, reason="needs the extra onnx")
+    save_segmenter(tiny(), tmp_path / "net.safetensors", CLASSES)
+    save_image(tmp_path / "photos" / "a.png", np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8))
+    words = [str(tmp_path / "net.safetensors"), "--format", "onnx", "--out", str(tmp_path / "net.onnx")]
+    done = tag2mask("export", *words, timeout=1800)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"background, {', '.join(CLASSES)}: {tmp_path / 'net.onnx'}\n"
+    for name in ("net.safetensors", "net.onnx"):
+        made = tag2mask(
+            "predict", str(tmp_path / name), str(tmp_path / "photos"), "--out", str(tmp_path / f"{name}-masks")
+        )
+        assert made.returncode == 0, made.stderr
+    masks = [read_labels(tmp_path / f"{name}-masks" / "masks" / "a.png") for name in ("net.safetensors", "net.onnx")]
+    assert (masks[0] == masks[1]).mean() > 0.999

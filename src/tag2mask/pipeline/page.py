@@ -15,6 +15,7 @@ from tag2mask.pipeline.measures import CURVE
 from tag2mask.pipeline.plan import Plan
 from tag2mask.pipeline.session import Done
 from tag2mask.report.page import MethodResult, PageData, Score, StageTime, render_page
+from tag2mask.segmentation.settings import SegmenterSettings
 
 if TYPE_CHECKING:
     from tag2mask.pipeline.api import RunResult
@@ -55,7 +56,7 @@ def write_page(plan: Plan, result: RunResult, command: str) -> None:
             examples=tuple(examples(dataset, every)),
             times=tuple(_times(result.stages)),
             command=command,
-            notes=(*_notes(rows, n_images, n_seen), *_elsewhere(result.metrics, dataset.split)),
+            notes=(*_notes(rows, n_images, n_seen), *_elsewhere(result.metrics, dataset.split, looked_at)),
         ),
         result.report,
     )
@@ -97,10 +98,23 @@ def _times(stages: Sequence[Done]) -> list[StageTime]:
     return times
 
 
-def _elsewhere(rows: Sequence[MetricRow], split: str) -> list[str]:
+def _elsewhere(rows: Sequence[MetricRow], split: str, looked_at: Sequence[Measured]) -> list[str]:
     """What was measured on other splits than the page's, such as predictions on held-out images."""
+    networks = {m.name: _network(m) for m in looked_at}
     found = [r for r in rows if r.metric == "miou" and r.split != split and r.value is not None]
-    return [f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({r.n_images} images)." for r in found]
+    return [
+        f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({r.n_images} images){networks.get(r.stage, '')}." for r in found
+    ]
+
+
+def _network(found: Measured) -> str:
+    """The network behind predictions and its first weights, in words; empty for what no such network made."""
+    source = found.maker.artefact.reads.get("segmenter")
+    if source is None or not isinstance(source.settings, SegmenterSettings):
+        return ""
+    network = source.settings.network
+    taught = ", trained on the truth" if source.settings.truth else ""
+    return f"; {network.kind} on {network.encoder}, first weights {network.initial}{taught}"
 
 
 def _notes(rows: Sequence[MetricRow], n_images: int, n_seen: int) -> list[str]:
