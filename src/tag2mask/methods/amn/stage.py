@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tag2mask.backbones.folded import for_inference
 from tag2mask.backbones.network import build_network, save_network
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import LOG
@@ -90,7 +91,7 @@ def program(context: StageContext) -> ImageProgram:
         )
     net, classes = load_amn(context.reads["amn"].path / WEIGHTS)
     device, dataset = resolve_device(context.engine), context.split("@infer")
-    net = net.to(device).to(memory_format=torch.channels_last)
+    net = for_inference(net, device)
 
     def prepare(sample: Sample) -> AmnInput:
         image = dataset.image(sample)

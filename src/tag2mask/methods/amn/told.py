@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tag2mask.backbones.folded import for_inference
 from tag2mask.config.engine import Engine
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
@@ -39,7 +40,7 @@ def told(maps: Artefact, dataset: Dataset, engine: Engine) -> Callable[[Sample, 
     settings: AmnMapsSettings = maps.settings
     net, classes = load_amn(maps.reads["amn"].path / WEIGHTS)
     device = resolve_device(engine)
-    net = net.to(device).to(memory_format=torch.channels_last)
+    net = for_inference(net, device)
 
     @torch.inference_mode()
     def probabilities(sample: Sample, columns: Sequence[int]) -> NDArray[np.float32]:
