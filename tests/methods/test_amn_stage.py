@@ -44,7 +44,7 @@ STAGES: dict[str, dict[str, Any]] = {
         "backbone": {"name": "test_efficientnet", "weights": "none", "stride": 8},
         "train": TRAIN,
     },
-    "amn-maps": {"kind": "amn-maps", "reads": {"amn": "amn"}, "scales": [1.0, 0.5]},
+    "amn-maps": {"kind": "amn-maps", "reads": {"amn": "amn"}, "scales": [1.0, 0.5], "normalise": "minmax"},
     "amn-seeds": {"kind": "seeds", "reads": {"maps": "amn-maps"}},
     "amn-features": {"kind": "amn-features", "reads": {"amn": "amn"}},
 }

@@ -48,7 +48,7 @@ class AMN(CAM):
         lr: Adam's rate of the model's parameters.
         head_lr: of label code and head.
         weight_decay: added to the gradient.
-        normalise: ``minmax`` or ``learned``, as for the stage ``amn-maps``.
+        normalise: ``learned`` or ``minmax``, as for the stage ``amn-maps``.
         seed: of first weights and dropout.
         scales: factors on the images' sides; the logits are averaged over them.
         mirror: average with the logits of the mirrored images.
@@ -74,7 +74,7 @@ class AMN(CAM):
         lr: float = 5e-6,
         head_lr: float = 1e-4,
         weight_decay: float = 1e-4,
-        normalise: str = "minmax",
+        normalise: str = "learned",
         seed: int = 0,
         scales: Sequence[float] = (1.0,),
         mirror: bool = False,
