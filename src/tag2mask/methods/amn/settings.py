@@ -92,9 +92,9 @@ class AmnMapsSettings(PyramidSettings):
 
     normalise: Normalise = Field(
         default="learned",
-        description="learned: probability against the background, so that a threshold of 0.5 is the arg max; minmax: each "
-        "class's softmax from its least value to its largest; background-prior: the same, but pixels that are background "
-        "in the refined seeds (reads.seeds) keep the softmax, as published",
+        description="learned: probability against the background, so that a threshold of 0.5 is the arg max; minmax: "
+        "each class's softmax from its least value to its largest; background-prior: the same, but pixels that are "
+        "background in the refined seeds (reads.seeds) keep the softmax, as published",
     )
 
 
