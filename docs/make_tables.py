@@ -25,7 +25,7 @@ from pathlib import Path
 from tag2mask.core.errors import ConfigError, unknown
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/results.md")
+PAGES = ("README.md", "docs/results.md", "docs/evaluation.md")
 _BLOCK = re.compile(
     r"^<!-- table: (?P<spec>[^\n]*?) -->\n(?P<body>.*?)(?P<end>^<!-- /table -->$)", re.DOTALL | re.MULTILINE
 )

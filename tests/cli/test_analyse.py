@@ -11,7 +11,8 @@ from tag2mask.evaluation.rows import read_results
 from tag2mask.pipeline.api import RunResult
 from tests.helpers.tiny import tag2mask, tiny_run
 
-VERBS = [str(command.name) for command in analyse.app.registered_commands]
+VERBS = [str(command.name) for command in analyse.app.registered_commands if command.name != "absent-classes"]
+"""The analyses of any maps; that of absent classes is of AMN's alone."""
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +21,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 
 def test_every_analysis_of_the_design_is_there_with_an_example() -> None:
-    assert VERBS == ["optimum-threshold", "threshold-curve", "imbalance"]
+    assert [*VERBS, "absent-classes"] == ["optimum-threshold", "threshold-curve", "imbalance", "absent-classes"]
     shown = tag2mask("analyse", "--help")
     assert shown.returncode == 0
     assert "Example: tag2mask analyse" in " ".join(shown.stdout.split())
-    for verb in VERBS:
+    for verb in [*VERBS, "absent-classes"]:
         assert verb in shown.stdout
         assert f"Example: tag2mask analyse {verb}" in " ".join(tag2mask("analyse", verb, "--help").stdout.split())
 
@@ -59,3 +60,6 @@ def test_mistakes_end_with_their_text(run: RunResult) -> None:
     wrong = tag2mask("analyse", "optimum-threshold", str(run.path), "--split", "val")
     assert "stage 'cam' has no maps of image" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+    wrong = tag2mask("analyse", "absent-classes", str(run.path))
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "has no stage of kind amn-maps; use one that has: tag2mask run own-data-amn" in wrong.stderr

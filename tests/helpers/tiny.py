@@ -100,6 +100,8 @@ def tiny_overrides(recipe: str, root: Path | None = None) -> list[str]:
         if "scales" in spec:
             words.append(f"{name}.scales=[1.0,0.5]")
         words += [f"{name}.{word}" for word in TINY_STAGES.get(spec["kind"], [])]
+        if spec.get("normalise") == "learned":  # a network of one epoch has learned no background: all would be unsure
+            words.append(f"{name}.normalise=minmax")
         if spec["kind"] == "few-masks":
             words.append("allow_supervision=[tags,pixel-masks:threshold(2)]")
     if loaded.data["kind"] == "parts":

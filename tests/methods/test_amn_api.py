@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask import AMN
-from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError
+from tag2mask.backbones.files import write_weights
+from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError, WeightsError
 from tag2mask.core.types import ActivationMaps
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -71,7 +73,7 @@ def test_it_learns_and_gives_maps_of_the_present_classes() -> None:
 
 
 def test_maps_go_from_0_to_1_and_an_image_without_tags_has_none() -> None:
-    amn, (images, tags, _) = fitted(scales=(0.5, 1.0), mirror=True), batches()[0]
+    amn, (images, tags, _) = fitted(scales=(0.5, 1.0), mirror=True, normalise="minmax"), batches()[0]
     tags[1] = 0
     found = amn(images, tags)
     assert found[1].classes == ()
@@ -194,7 +196,7 @@ def test_bad_arguments_are_refused(values: dict[str, Any], text: str) -> None:
 
 
 def test_calls_are_checked() -> None:
-    with pytest.raises(StageError, match=r"AMN is not trained yet: call fit\(batches\) first"):
+    with pytest.raises(StageError, match=r"AMN is not trained yet: call fit\(batches\) or load\(path\) first"):
         AMN(Small())(IMAGES, TAGS)
     amn = fitted()
     with pytest.raises(DataError, match=r"tags must be a tensor \(images, classes\) = \(4, 3\), got \(4, 2\)"):
@@ -211,3 +213,30 @@ def test_loss_that_is_no_number_stops_the_training() -> None:
 def test_it_can_stand_in_a_with_statement() -> None:
     with AMN(Small(), epochs=1) as amn:
         assert len(amn.fit(batches())(IMAGES, TAGS)) == 4
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_a_saved_network_gives_the_same_maps_on_a_fresh_model(tmp_path: Path, condition: bool) -> None:
+    amn = fitted(condition=condition)
+    amn.save(tmp_path / "amn.safetensors")
+    again = AMN(Small()).load(tmp_path / "amn.safetensors")  # the layer travels with the file
+    images, tags, _ = batches(3)[2]
+    assert same(amn(images, tags), again(images, tags))
+    again.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "amn.safetensors").read_bytes() == (tmp_path / "again.safetensors").read_bytes()
+
+
+def test_files_and_models_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "amn.safetensors"
+    with pytest.raises(StageError, match="AMN is not trained yet: call fit"):
+        AMN(Small(), "body").save(path)
+    fitted().save(path)
+    with pytest.raises(WeightsError, match="amn.safetensors does not fit the model: .*body.*Load it with the model"):
+        AMN(nn.Sequential(nn.Conv2d(3, 4, 1))).load(path)
+    with pytest.raises(WeightsError, match="to AMN on this Small: .body.model.fc.bias. is .3,., expected .5,."):
+        AMN(Small(n_classes=5)).load(path)
+    with pytest.raises(WeightsError, match="there is no such file"):
+        AMN(Small()).load(tmp_path / "none.safetensors")
+    write_weights(Small(), path, {"classes": []})
+    with pytest.raises(WeightsError, match="holds no AMN on a model of your own"):
+        AMN(Small()).load(path)

@@ -16,6 +16,7 @@ from tag2mask.core.palette import write_labels
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
+from tag2mask.evaluation.rows import read_results
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.data import at_grid
 from tag2mask.methods.amn.files import WEIGHTS, load_amn, save_amn
@@ -23,9 +24,12 @@ from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import build_amn, plain_weights
 from tag2mask.methods.amn.settings import AmnMapsSettings
 from tag2mask.methods.amn.stage import program, train
+from tag2mask.methods.amn.told import told
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
+from tag2mask.pipeline.absent import analyse_tags
 from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.evaluate import open_maps
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.methods.amn_drawn import settings
 from tests.methods.irn_drawn import data, seeds
@@ -40,7 +44,7 @@ STAGES: dict[str, dict[str, Any]] = {
         "backbone": {"name": "test_efficientnet", "weights": "none", "stride": 8},
         "train": TRAIN,
     },
-    "amn-maps": {"kind": "amn-maps", "reads": {"amn": "amn"}, "scales": [1.0, 0.5]},
+    "amn-maps": {"kind": "amn-maps", "reads": {"amn": "amn"}, "scales": [1.0, 0.5], "normalise": "minmax"},
     "amn-seeds": {"kind": "seeds", "reads": {"maps": "amn-maps"}},
     "amn-features": {"kind": "amn-features", "reads": {"amn": "amn"}},
 }
@@ -206,3 +210,50 @@ def test_order_of_images_and_the_others_change_no_map(tmp_path: Path, made: dict
         assert not isinstance(maps, np.ndarray)
         assert not isinstance(alone, np.ndarray)
         assert torch.equal(maps.maps, alone.maps)
+
+
+def test_absent_classes_are_measured_with_the_tags_that_the_maps_had(done: RunResult, tmp_path: Path) -> None:
+    with registered():
+        found = analyse_tags(done.path, out=tmp_path, images=100)
+        (opened,) = open_maps(done.path, ["amn-maps"])
+        ask = told(opened.artefact, opened.dataset, engine())
+    values = {row.metric: row.value for row in found.numbers[0][1]}
+    samples = [s for s in opened.dataset.samples if 0 < len(s.tags) < len(opened.dataset.classes)]
+    shares = []
+    for sample in samples:
+        softmax = ask(sample, sample.tags)
+        assert np.allclose(softmax.sum(0), 1, atol=1e-5)
+        maps = opened.read(sample).maps.numpy()  # each class's softmax from its least value to its largest
+        own = softmax[[c + 1 for c in sample.tags]]
+        low, high = own.min((1, 2), keepdims=True), own.max((1, 2), keepdims=True)
+        assert np.allclose(maps, (own - low) / (high - low), atol=2e-3)
+        shares.append(own.mean((1, 2)).mean())
+    assert values["present"] == pytest.approx(np.mean(shares), abs=1e-4)
+    assert all(path.is_file() for path in found.files)
+    lines = (tmp_path / "absent-classes-images.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(samples)
+    again = {r.metric: r.value for r in read_results(tmp_path / "absent-classes.csv")}
+    assert again == values
+
+
+def test_an_unconditioned_network_does_not_hear_its_tags(tmp_path: Path) -> None:
+    deaf = started(tmp_path, amn={"condition": []})
+    with registered():
+        found = analyse_tags(deaf.path, out=tmp_path / "out", images=2)
+    values = {row.metric: row.value for row in found.numbers[0][1]}
+    assert values["wrong_tag_wrong"] == values["absent_highest"]
+    assert values["wrong_tag_present"] == values["present"]
+    assert found.numbers[0][1][0].n_images <= 2
+    assert "--images 2" in found.numbers[0][1][0].command
+
+
+def test_stages_that_hear_no_tags_are_refused(done: RunResult, tmp_path: Path) -> None:
+    with registered():
+        with pytest.raises(
+            ConfigError, match="stage 'maps' is of kind drawn-maps, which is told no tags; expected one"
+        ):
+            analyse_tags(done.path, stages=["maps"], out=tmp_path)
+        with pytest.raises(ConfigError, match="unknown stage of maps 'amn-map'; did you mean 'amn-maps'"):
+            analyse_tags(done.path, stages=["amn-map"], out=tmp_path)
+        with pytest.raises(ConfigError, match="stage 'amn' makes weights, but maps are needed"):
+            analyse_tags(done.path, stages=["amn"], out=tmp_path)

@@ -273,6 +273,34 @@ def test_several_seeds_share_what_is_not_random(done: RunResult) -> None:
     assert found == dict.fromkeys([("masks@0", 0), ("masks@1", 1)], value(done, "masks", "miou", "few-masks(3)").value)
 
 
+def test_a_stage_with_a_seed_of_its_own_is_made_once_for_all_seeds(done: RunResult) -> None:
+    words = ["seeds=[0,7]", "maps.seed=3", "few.seed=3"]
+    both = run(str(done.path / "recipe.yaml"), *words, out=done.path.parent / "once")
+    seeds = {s.stage.name: s.stage.seed for s in both.stages}
+    assert (seeds["maps"], seeds["few"], seeds["masks@0"], seeds["masks@7"]) == (3, 3, 0, 7)
+    assert not {"maps@0", "maps@7", "masks"} & seeds.keys()
+    assert (both.path / "maps" / "manifest.json").is_file()
+    again = run(str(both.path / "recipe.yaml"), out=done.path.parent / "again")  # the resolved recipe keeps it
+    assert {s.stage.name: s.stage.seed for s in again.stages} == seeds
+    assert {s.stage.name: s.artefact.key for s in again.stages} == {s.stage.name: s.artefact.key for s in both.stages}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["few.seed=1"],
+            "few.seed = 1, but it reads 'maps', which follows the recipe's seeds: set maps.seed too, or leave",
+        ),
+        (["maps.seed=-1"], "maps.seed = -1: expected an integer of at least 0, or null for the recipe's seeds"),
+        (["maps.seed=x"], "maps.seed = 'x': expected an integer of at least 0"),
+    ],
+)
+def test_seeds_of_stages_that_make_no_sense(done: RunResult, tmp_path: Path, words: list[str], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        run(str(done.path / "recipe.yaml"), *words, out=tmp_path / "run")
+
+
 def test_collected_rows_have_the_costs_of_every_stage_beside_the_metrics(done: RunResult) -> None:
     rows = collect.seconds(done.path, "tag2mask run x")
     assert [r.method for r in rows] == [s.stage.name for s in done.stages]

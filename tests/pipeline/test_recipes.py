@@ -128,11 +128,25 @@ def test_amn_recipes_hold_the_published_numbers(data: str, method: str) -> None:
     assert {s["threshold_kind"] for s in stages.values() if "threshold_kind" in s} == {"published"}
 
 
-@pytest.mark.parametrize("recipe", ["own-data-irn", "own-data-irn-few-masks", "own-data-amn"])
+@pytest.mark.parametrize("recipe", ["own-data-irn", "own-data-irn-few-masks", "own-data-amn", "own-data-amn-few-masks"])
 def test_own_data_with_irn_begins_as_own_data_and_so_shares_its_store(recipe: str) -> None:
     plain, longer = (make_plan(load_recipe(name)).recipe.stages for name in ("own-data", recipe))
     for stage in ("classifier", "average-precision", "cam", "prototypes", "lpcam"):
-        assert longer[stage] == plain[stage]
+        assert {k: v for k, v in longer[stage].items() if k != "seed"} == plain[stage]
+
+
+def test_few_masks_of_both_recipes_choose_and_refine_alike_and_share_their_store() -> None:
+    irn, amn = (make_plan(load_recipe(f"own-data-{name}-few-masks")).recipe.stages for name in ("irn", "amn"))
+    for stage in ("cam-few", "cam-refined", "lpcam-few", "lpcam-refined"):
+        assert amn[stage] == {**irn[stage], "seed": 0}
+
+
+def test_amn_in_few_masks_is_made_once_a_seed_and_the_classifier_once() -> None:
+    plan = make_plan(load_recipe("own-data-amn-few-masks", ["seeds=[0,1,2]"]))
+    names = [s.name for s in plan.stages]
+    assert {"classifier", "cam-refined", "lpcam-refined", "amn@0", "amn@1", "amn-lpcam@2", "amn-masks@2"} <= set(names)
+    assert {s.name for s in plan.stages if s.kind.name == "classifier"} == {"classifier"}
+    assert {s.seed for s in plan.stages if s.name.startswith("amn-walk@")} == {0, 1, 2}
 
 
 def test_own_data_with_irn_needs_no_masks_and_leaves_a_margin_around_its_seeds() -> None:
@@ -145,17 +159,32 @@ def test_own_data_with_irn_needs_no_masks_and_leaves_a_margin_around_its_seeds()
 
 
 @pytest.mark.slow
-def test_few_masks_measure_everything_on_the_same_other_images(tmp_path: Path) -> None:
-    result = tiny_run(tmp_path, recipe="own-data-irn-few-masks")
+@pytest.mark.parametrize(
+    ("recipe", "few", "published"),
+    [
+        (
+            "own-data-irn-few-masks",
+            {"cam", "cam+crf", "cam-masks", "lpcam", "lpcam+crf", "lpcam-masks"},
+            {"cam", "cam+crf-published", "cam-walk", "lpcam", "lpcam+crf-published", "lpcam-walk"},
+        ),
+        (
+            "own-data-amn-few-masks",
+            {"cam", "lpcam", "amn-maps", "amn-lpcam-maps", "amn-walk", "amn-masks", "amn-lpcam-masks"},
+            {"cam", "lpcam", "amn-walk", "amn-lpcam-walk"},
+        ),
+    ],
+)
+def test_few_masks_measure_everything_on_the_same_other_images(
+    tmp_path: Path, recipe: str, few: set[str], published: set[str]
+) -> None:
+    result = tiny_run(tmp_path, recipe=recipe)
     assert {r.n_images for r in result.metrics if r.metric != "map" and not r.metric.startswith("ap/")} == {10}
     lists = {s.artefact.threshold().ids for s in result.stages if s.stage.kind.makes == "threshold"}
     assert len(lists) == 1
     kinds = {(r.stage, r.threshold_kind) for r in result.metrics if r.metric == "miou"}
-    for method in ("cam", "lpcam"):
-        shown = {(method, "few-masks(2)"), (f"{method}+crf", "few-masks(2)"), (f"{method}-masks", "few-masks(2)")}
-        published = {(method, "published"), (f"{method}+crf-published", "published"), (f"{method}-walk", "published")}
-        assert shown | published <= kinds
-    walked = evaluate_run(result.path, stages=["cam-walk"], thresholds=[0.25])
+    assert {(stage, "few-masks(2)") for stage in few} | {(stage, "published") for stage in published} <= kinds
+    walk = "cam-walk" if "cam-walk" in published else "amn-walk"
+    walked = evaluate_run(result.path, stages=[walk], thresholds=[0.25])
     assert {r.n_images for r in walked} == {10}, "eval leaves out what a threshold behind the walk was chosen on"
 
 

@@ -56,9 +56,9 @@ def test_verbs_exist(verb: str) -> None:
     assert "Usage:" in done.stdout
 
 
-@pytest.mark.parametrize("recipe", sorted(set(re.findall(r"tag2mask (?:run|show|cp) ([\w-]+)", TEXT))))
+@pytest.mark.parametrize("recipe", sorted(set(re.findall(r"tag2mask (?:run|show|cp) ([\w./-]+)", TEXT))))
 def test_recipes_exist(recipe: str) -> None:
-    assert (PACKAGE / "recipes" / f"{recipe}.yaml").is_file()
+    assert (ROOT / recipe if recipe.endswith(".yaml") else PACKAGE / "recipes" / f"{recipe}.yaml").is_file()
 
 
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (benchmarks\.\w+)", TEXT)) - {"benchmarks.NAME"}))
@@ -66,9 +66,16 @@ def test_benchmarks_exist(module: str) -> None:
     assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", TEXT))))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
+LINKS = {
+    (str(page.relative_to(ROOT)), link)
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.md"))
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize(("page", "link"), sorted(LINKS))
+def test_links_lead_somewhere_from_their_page(page: str, link: str) -> None:
+    assert ((ROOT / page).parent / link).exists()
 
 
 @pytest.mark.slow

@@ -68,6 +68,26 @@ def imbalance(run: _Run, stage: _Stage = None, split: _Split = None, out: _Out =
     _print(analyse_activation(run, stages=stage or [], split=split, out=out), MEASURES)
 
 
+@app.command("absent-classes")
+def absent_classes(
+    run: _Run,
+    stage: Annotated[list[str] | None, typer.Option(help="stage of AMN's maps, may be given again")] = None,
+    images: Annotated[int, typer.Option(min=1, help="how many, evenly spaced over the split")] = 100,
+    split: Annotated[str | None, typer.Option(help="split; default: the one whose maps were made")] = None,
+    out: _Out = None,
+) -> None:
+    """Measure how active AMN's absent classes are under the right tags, and what a wrong tag changes.
+
+    Needs no truth. Pictures show the images whose absent class is most active in the first stage.
+
+    Example: tag2mask analyse absent-classes runs/photos --stage amn-maps
+    """
+    from tag2mask.evaluation.absent import MEASURES
+    from tag2mask.pipeline.absent import analyse_tags
+
+    _print(analyse_tags(run, stages=stage or [], images=images, split=split, out=out), MEASURES)
+
+
 def _print(found: Analysis, metrics: tuple[str, ...]) -> None:
     """One line for each stage, and the files."""
     lines = []

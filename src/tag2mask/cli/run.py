@@ -14,6 +14,9 @@ def command(
     recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as data.root=photos")] = None,
     out: Annotated[Path | None, typer.Option(help="run folder; default: runs/<name of the recipe>")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="a stage to make, with all that it reads; may be given again; default: all")
+    ] = None,
 ) -> None:
     """Run a recipe; the same command again goes on where it was interrupted.
 
@@ -21,4 +24,4 @@ def command(
     """
     from tag2mask.pipeline.api import run
 
-    print_summary(run(recipe, *(overrides or []), out=out))
+    print_summary(run(recipe, *(overrides or []), out=out, only=only or []))

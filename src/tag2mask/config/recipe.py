@@ -71,6 +71,26 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return validate(Recipe, apply_overrides(values, overrides), "")
 
 
+def reduced(recipe: Recipe, stages: Sequence[str]) -> Recipe:
+    """The recipe with these stages and all that they read, however far up, in its own order.
+
+    Raises:
+        ConfigError: there is no such stage.
+    """
+    wanted: set[str] = set()
+    waiting = list(stages)
+    while waiting:
+        name = waiting.pop()
+        if name not in recipe.stages:
+            raise ConfigError(unknown("stage", name, recipe.stages))
+        if name not in wanted:
+            wanted.add(name)
+            reads = recipe.stages[name].get("reads") or {}
+            waiting += [str(source) for source in reads.values() if source in recipe.stages]  # others: make_plan says
+    kept = {name: spec for name, spec in recipe.stages.items() if name in wanted}
+    return recipe.model_copy(update={"stages": kept})
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """A recipe as YAML, in the order of its schema."""
     text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)

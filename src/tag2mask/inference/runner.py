@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from tag2mask.backbones.folded import for_inference
 from tag2mask.core.ahead import ahead
 from tag2mask.core.progress import Counter
 from tag2mask.core.types import ActivationMaps, Sample
@@ -77,7 +78,7 @@ def make_maps(
     Raises:
         DataError: an image cannot be read; the maps made so far are kept.
     """
-    network = network.eval().to(device).to(memory_format=torch.channels_last)
+    network = for_inference(network, device)
 
     def prepare(sample: Sample) -> tuple[Sample, tuple[int, int], list[Tensor]] | None:
         if not any(task.wants(sample) for task in tasks):

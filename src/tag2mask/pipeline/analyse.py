@@ -203,9 +203,13 @@ def _boxes(found: Sequence[tuple[str, ImbalanceAnalysis]], measure: str, title: 
     return Boxes(title, "of an image's activation", values)
 
 
+def command_of(verb: str, maps: OpenedMaps, options: Sequence[str] = ()) -> str:
+    """The command that repeats one analysis of one stage."""
+    return shlex.join(["tag2mask", "analyse", verb, str(maps.run), "--stage", maps.name, *options])
+
+
 def _command(verb: str, maps: OpenedMaps, split: str | None) -> str:
-    words = ["tag2mask", "analyse", verb, str(maps.run), "--stage", maps.name, *(["--split", split] if split else [])]
-    return shlex.join(words)
+    return command_of(verb, maps, ["--split", split] if split else [])
 
 
 def _where(numbers: _Numbers, n_without_truth: int) -> str:

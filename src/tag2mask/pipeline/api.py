@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tag2mask.config.recipe import Recipe, load_recipe
+from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.ranks import rank
 from tag2mask.evaluation.rows import MetricRow, read_metrics, write_metrics
 from tag2mask.pipeline.measured import measured_by
@@ -39,13 +39,20 @@ class RunResult:
         return self.path / REPORT
 
 
-def run(recipe: str, *overrides: str, out: str | Path | None = None, command: str | None = None) -> RunResult:
+def run(
+    recipe: str,
+    *overrides: str,
+    out: str | Path | None = None,
+    only: Sequence[str] = (),
+    command: str | None = None,
+) -> RunResult:
     """Run a recipe; what an earlier run made already is used.
 
     Args:
         recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
         *overrides: ``key.key=value``, such as ``data.root=photos`` or ``cam.scales=[1.0]``.
         out: the run folder; ``runs/<name of the recipe>`` where left out. The store lies beside it.
+        only: stages to make, with all that they read; every stage of the recipe where empty.
         command: how the report says this run is made again.
 
     Raises:
@@ -57,8 +64,9 @@ def run(recipe: str, *overrides: str, out: str | Path | None = None, command: st
     """
     loaded = load_recipe(recipe, overrides)
     folder = RunFolder(Path(out) if out is not None else Path("runs") / loaded.name)
-    words = command or " ".join(["tag2mask run", recipe, *overrides, f"--out {folder.path}"])
-    return run_loaded(loaded, folder, words)
+    part = [word for name in only for word in ("--only", name)]
+    words = command or " ".join(["tag2mask run", recipe, *overrides, f"--out {folder.path}", *part])
+    return run_loaded(reduced(loaded, only) if only else loaded, folder, words)
 
 
 def run_loaded(recipe: Recipe, folder: RunFolder, command: str) -> RunResult:

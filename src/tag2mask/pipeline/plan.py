@@ -29,6 +29,7 @@ class PlannedStage:
         reads: role -> name of the instance read.
         settings: of the kind's schema.
         seed: of everything random in it.
+        once: it has a seed of its own in the recipe, and is made once for all seeds of the recipe.
     """
 
     name: str
@@ -36,6 +37,7 @@ class PlannedStage:
     reads: Mapping[str, str]
     settings: Settings
     seed: int
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ def make_plan(recipe: Recipe) -> Plan:
     if not isinstance(kind, str):
         raise ConfigError("missing setting 'data.kind': the reader, such as voc, coco, folder or parts")
     data = data_settings(kind, values)
-    once = {name: _stage(name, spec, recipe) for name, spec in recipe.stages.items()}
-    ordered = [once[name] for name in _order(once)]
+    stages = {name: _stage(name, spec, recipe) for name, spec in recipe.stages.items()}
+    ordered = [stages[name] for name in _order(stages)]
+    _check_seeds(stages)
     resolved = recipe.model_copy(
         update={
             "data": {"kind": kind, **data.model_dump(mode="json")},
@@ -88,7 +91,11 @@ def _stage(name: str, spec: Mapping[str, Any], recipe: Recipe) -> PlannedStage:
     kind = stage_kind(kind_name)
     reads = values.pop("reads", {}) or {}
     _check_reads(name, kind, reads, recipe)
-    return PlannedStage(name, kind, dict(reads), validate(kind.settings, values, name), recipe.seeds[0])
+    seed = values.pop("seed", None)
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
+        raise ConfigError(f"{name}.seed = {seed!r}: expected an integer of at least 0, or null for the recipe's seeds")
+    settings = validate(kind.settings, values, name)
+    return PlannedStage(name, kind, dict(reads), settings, recipe.seeds[0] if seed is None else seed, seed is not None)
 
 
 def _check_reads(name: str, kind: StageKind, reads: Mapping[str, Any], recipe: Recipe) -> None:
@@ -106,6 +113,17 @@ def _check_reads(name: str, kind: StageKind, reads: Mapping[str, Any], recipe: R
         if made != makes:
             needed = "a threshold is" if makes == "threshold" else f"{makes} are"
             raise ConfigError(f"{name}.reads.{role} = '{source}' makes {made}, but {needed} needed")
+
+
+def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:
+    """A stage with one seed cannot read one that is made several times."""
+    for stage in stages.values():
+        for source in stage.reads.values():
+            if stage.once and not stages[source].once:
+                raise ConfigError(
+                    f"{stage.name}.seed = {stage.seed}, but it reads '{source}', which follows the recipe's seeds: set "
+                    f"{source}.seed too, or leave {stage.name}.seed out"
+                )
 
 
 def _order(stages: Mapping[str, PlannedStage]) -> Iterator[str]:
@@ -126,14 +144,18 @@ def _order(stages: Mapping[str, PlannedStage]) -> Iterator[str]:
 
 def _dump(stage: PlannedStage) -> dict[str, Any]:
     reads = {"reads": dict(stage.reads)} if stage.reads else {}
-    return {"kind": stage.kind.name, **reads, **stage.settings.model_dump(mode="json")}
+    seed = {"seed": stage.seed} if stage.once else {}
+    return {"kind": stage.kind.name, **reads, **seed, **stage.settings.model_dump(mode="json")}
 
 
 def _seeded(stages: list[PlannedStage], seeds: tuple[int, ...]) -> Iterator[PlannedStage]:
     if len(seeds) == 1:
         yield from stages
         return
+    several = {s.name for s in stages if not s.once}
+    yield from (s for s in stages if s.once)
     for seed in seeds:
         for s in stages:
-            reads = {role: f"{source}@{seed}" for role, source in s.reads.items()}
-            yield PlannedStage(f"{s.name}@{seed}", s.kind, reads, s.settings, seed)
+            if not s.once:
+                reads = {role: f"{n}@{seed}" if n in several else n for role, n in s.reads.items()}
+                yield PlannedStage(f"{s.name}@{seed}", s.kind, reads, s.settings, seed)

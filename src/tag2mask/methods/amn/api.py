@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, Self
+from pathlib import Path
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from tag2mask.backbones.files import read_about, write_weights
+from tag2mask.backbones.keymaps import load_strict, read_state
 from tag2mask.backbones.tagnet import freeze_statistics
 from tag2mask.config.settings import validate
-from tag2mask.core.errors import ConfigError, DataError, StageError
-from tag2mask.core.types import IGNORE, ActivationMaps
-from tag2mask.methods.amn.data import at_grid, check_labels
+from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
+from tag2mask.core.types import ActivationMaps
+from tag2mask.methods.amn.batches import Batch, Epochs, UpTo, triple
 from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import AmnNet, check_smoothing
 from tag2mask.methods.amn.settings import LAST, AmnMapsSettings, AmnSettings
@@ -23,7 +26,7 @@ from tag2mask.methods.cam.api import CAM, check_images, check_tags
 from tag2mask.methods.cam.hooks import evaluating, feature_layer
 from tag2mask.training.fit import fit_batches
 
-Batch = tuple[Tensor, Tensor, Tensor]
+_ENTRY = "amn-on-model"
 """Images (N, 3, H, W), tags (N, C) and refined seeds (N, H, W)."""
 
 
@@ -45,7 +48,7 @@ class AMN(CAM):
         lr: Adam's rate of the model's parameters.
         head_lr: of label code and head.
         weight_decay: added to the gradient.
-        normalise: ``minmax`` or ``learned``, as for the stage ``amn-maps``.
+        normalise: ``learned`` or ``minmax``, as for the stage ``amn-maps``.
         seed: of first weights and dropout.
         scales: factors on the images' sides; the logits are averaged over them.
         mirror: average with the logits of the mirrored images.
@@ -71,7 +74,7 @@ class AMN(CAM):
         lr: float = 5e-6,
         head_lr: float = 1e-4,
         weight_decay: float = 1e-4,
-        normalise: str = "minmax",
+        normalise: str = "learned",
         seed: int = 0,
         scales: Sequence[float] = (1.0,),
         mirror: bool = False,
@@ -104,10 +107,10 @@ class AMN(CAM):
         first = next(source, None)
         if first is None:
             raise DataError("fit got no batch: give batches of (images, tags, refined_seeds)")
-        images, tags, _ = _triple(first)
+        images, tags, _ = triple(first)
         net = self._build(images, tags)
         device = next(net.parameters()).device
-        epochs = _Epochs(net, batches, chain([first], source), device)
+        epochs = Epochs(net, batches, chain([first], source), device)
         fit_batches(AmnTraining(net, self.settings, self.seed), epochs, self.settings.train, device)
         self._net = net.eval()
         return self
@@ -125,12 +128,10 @@ class AMN(CAM):
 
         Raises:
             DataError: images or tags of a wrong shape, NaN or infinite images.
-            StageError: `fit` has not been called.
+            StageError: neither `fit` nor `load` has been called.
             WeightsError: the logits are not finite.
         """
-        if self._net is None:
-            raise StageError("AMN is not trained yet: call fit(batches) first")
-        net = self._net
+        net = self._trained()
         check_images(images)
         check_tags(tags, len(images), net.head.dilated()[0].out_channels - 1)
         told = tags.to(images.device, torch.float32)
@@ -145,6 +146,42 @@ class AMN(CAM):
             found.append(ActivationMaps(tuple(classes.tolist()), class_maps(merged, classes, self.normalise)))
         return found
 
+    def save(self, path: str | Path) -> None:
+        """Write the trained network, the copy of the model included, as safetensors.
+
+        Raises:
+            StageError: there is none yet, or the file cannot be written.
+        """
+        net = self._trained()
+        conv, condition = net.head.dilated()[0], sorted(map(int, net.codes))
+        sizes = {"channels": conv.in_channels, "n_classes": conv.out_channels - 1}
+        about = {"layer": net.body.layer, "condition": condition, **sizes}
+        write_weights(net, Path(path), {_ENTRY: about})
+
+    def load(self, path: str | Path) -> Self:
+        """Read a network that `save` wrote, onto a model of the same form.
+
+        Raises:
+            WeightsError: the file is missing, damaged, something else, or of another model.
+        """
+        about = read_about(Path(path)).get(_ENTRY)
+        if not isinstance(about, dict):
+            raise WeightsError(f"{path} holds no AMN on a model of your own; make one with AMN(model).fit(...).save")
+        try:
+            net = self._on_copy(about["layer"], about["channels"], about["n_classes"], about["condition"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise WeightsError(
+                f"{path} does not fit the model: {error}. Load it with the model it was made from"
+            ) from error
+        load_strict(net, read_state(Path(path)), str(path), f"AMN on this {type(self.model).__name__}")
+        self._net = net.eval()
+        return self
+
+    def _trained(self) -> AmnNet:
+        if self._net is None:
+            raise StageError("AMN is not trained yet: call fit(batches) or load(path) first")
+        return self._net
+
     def _build(self, images: Tensor, tags: Tensor) -> AmnNet:
         """A fresh network on a copy of the model, for images and tags as in the first batch."""
         check_images(images)
@@ -152,85 +189,14 @@ class AMN(CAM):
         check_tags(tags, len(images), max(1, n_classes))
         check_smoothing(self.settings.smoothing, n_classes)
         name, channels = feature_layer(self.model, images, self._layer)
+        return self._on_copy(name, channels, n_classes, self.settings.condition).to(images.device)
+
+    def _on_copy(self, layer: str, channels: int, n_classes: int, condition: Sequence[int]) -> AmnNet:
+        """A fresh network on a copy of the model up to a layer."""
+        self.model.get_submodule(layer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            condition, dropout = self.settings.condition, self.settings.dropout
-            net = AmnNet(_UpTo(copy.deepcopy(self.model), name), channels, n_classes, condition, dropout=dropout)
+            body = UpTo(copy.deepcopy(self.model), layer)
+            net = AmnNet(body, channels, n_classes, condition, dropout=self.settings.dropout)
         freeze_statistics(net)
-        return net.to(images.device)
-
-
-class _UpTo(nn.Module):
-    """The features that a layer of a model gives, with gradients.
-
-    Args:
-        model: runs as a whole.
-        layer: dotted name.
-    """
-
-    def __init__(self, model: nn.Module, layer: str) -> None:
-        super().__init__()
-        self.model, self.layer = model, layer
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to features (N, D, h, w)."""
-        seen: list[Tensor] = []
-        handle = self.model.get_submodule(self.layer).register_forward_hook(lambda _m, _i, output: seen.append(output))
-        try:
-            self.model(images)
-        finally:
-            handle.remove()
-        return seen[-1]
-
-
-class _Epochs:
-    """Checked batches, with refined seeds on the grid of the logits, once an epoch.
-
-    Args:
-        net: whose grid it is.
-        batches: the user's.
-        first: all of them, for the first epoch, whose first batch has been looked at.
-        device: of the images.
-    """
-
-    def __init__(self, net: AmnNet, batches: Iterable[Any], first: Iterator[Any], device: torch.device) -> None:
-        self.net, self.batches, self.device = net, batches, device
-        self._first: Iterator[Any] | None = first
-        self._grids: dict[tuple[int, int], tuple[int, int]] = {}
-
-    def __iter__(self) -> Iterator[Batch]:
-        source, self._first = self._first or iter(self.batches), None
-        count = sure = 0
-        for batch in source:
-            images, tags, labels = self._checked(_triple(batch))
-            count += 1
-            sure += int((labels != IGNORE).count_nonzero())
-            yield images, tags, labels
-        if not count:
-            raise DataError(
-                "the batches ended before the last epoch: a generator can be read once only. Give fit a list or a "
-                "loader, or set epochs=1"
-            )
-        if not sure:
-            raise DataError("every pixel of all refined seeds is unsure (255), so there is nothing to learn from")
-
-    def _checked(self, batch: Batch) -> Batch:
-        images, tags, seeds = batch
-        check_images(images)
-        check_tags(tags, len(images), self.net.head.dilated()[0].out_channels - 1)
-        size = (images.shape[2], images.shape[3])
-        if not isinstance(seeds, Tensor) or tuple(seeds.shape) != (len(images), *size):
-            got = tuple(seeds.shape) if isinstance(seeds, Tensor) else type(seeds).__name__
-            raise DataError(f"refined_seeds must be a tensor (N, H, W) = {(len(images), *size)}, got {got}")
-        names = [f"class column {c}" for c in range(tags.shape[1])]
-        for i, (labels, row) in enumerate(zip(seeds, tags, strict=True)):
-            check_labels(labels.unique().tolist(), row.nonzero()[:, 0].tolist(), names, f"image {i} of a batch")
-        if size not in self._grids:
-            self._grids[size] = self.net.grid(*size)
-        return images, tags.float(), at_grid(seeds, *self._grids[size]).to(torch.uint8)
-
-
-def _triple(batch: object) -> Batch:
-    if not (isinstance(batch, tuple | list) and len(batch) == 3):
-        raise DataError(f"fit expects triples (images, tags, refined_seeds), got {type(batch).__name__}")
-    return batch[0], batch[1], batch[2]
+        return net.to(next(net.body.parameters()).device)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.resize import bilinear
-from tag2mask.inference.multiscale import add_mirror
+from tag2mask.inference.multiscale import add_mirror, pair_features
 from tag2mask.methods.amn.settings import Normalise
 
 
@@ -34,6 +34,38 @@ def merged_logits(logits_per_scale: Iterable[Tensor], size: tuple[int, int]) -> 
             "AMN's logits are NaN or infinite: its weights are not finite. Train it again with smaller lr and head_lr"
         )
     return mean
+
+
+def image_logits(
+    net: Callable[[Tensor, Tensor], Tensor],
+    images: Iterable[Tensor],
+    tags: Tensor,
+    size: tuple[int, int],
+    *,
+    mirror: bool,
+    bfloat16: bool = False,
+) -> Tensor:
+    """The logits of one image under some tags, merged.
+
+    Args:
+        net: images (B, 3, H, W) and tags (B, C) to logits (B, C + 1, h, w).
+        images: (3, H, W) for each scale, normalised.
+        tags: (C,) 0 and 1 in float, on the network's device.
+        size: (height, width) of the result.
+        mirror: also the mirror image.
+        bfloat16: compute in bfloat16.
+
+    Returns:
+        (C + 1, height, width) float32.
+
+    Raises:
+        WeightsError: a logit is NaN or infinite.
+    """
+
+    def told(batch: Tensor) -> Tensor:
+        return net(batch, tags.expand(len(batch), -1))
+
+    return merged_logits(pair_features(told, images, mirror=mirror, bfloat16=bfloat16), size)
 
 
 def class_maps(logits: Tensor, classes: Tensor, how: Normalise, background: Tensor | None = None) -> Tensor:

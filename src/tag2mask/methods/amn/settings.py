@@ -91,10 +91,10 @@ class AmnMapsSettings(PyramidSettings):
     """AMN's maps: logits averaged over scales and mirror, and what becomes of them."""
 
     normalise: Normalise = Field(
-        default="minmax",
-        description="minmax: each class's softmax from its least value to its largest; background-prior: the same, but "
-        "pixels that are background in the refined seeds (reads.seeds) keep the softmax, as published; learned: "
-        "probability against the background, so that a threshold of 0.5 is the arg max",
+        default="learned",
+        description="learned: probability against the background, so that a threshold of 0.5 is the arg max; minmax: "
+        "each class's softmax from its least value to its largest; background-prior: the same, but pixels that are "
+        "background in the refined seeds (reads.seeds) keep the softmax, as published",
     )
 
 

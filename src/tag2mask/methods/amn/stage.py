@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tag2mask.backbones.folded import for_inference
 from tag2mask.backbones.network import build_network, save_network
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.maps_file import stride4
-from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.data import at_grid
 from tag2mask.methods.amn.files import WEIGHTS, load_amn, load_official, save_amn
-from tag2mask.methods.amn.maps import class_maps, merged_logits
+from tag2mask.methods.amn.maps import class_maps, image_logits
 from tag2mask.methods.amn.network import AmnNet, plain_weights
 from tag2mask.methods.amn.settings import AmnMapsSettings, AmnSettings
 from tag2mask.methods.amn.train import train_amn
@@ -91,7 +91,7 @@ def program(context: StageContext) -> ImageProgram:
         )
     net, classes = load_amn(context.reads["amn"].path / WEIGHTS)
     device, dataset = resolve_device(context.engine), context.split("@infer")
-    net = net.to(device).to(memory_format=torch.channels_last)
+    net = for_inference(net, device)
 
     def prepare(sample: Sample) -> AmnInput:
         image = dataset.image(sample)
@@ -121,13 +121,9 @@ def _maps(
     if not columns:
         return ActivationMaps((), torch.zeros(0, *entry.size))
     tags = tag_vector(entry.sample, n_classes).to(device)
-
-    def logits(images: Tensor) -> Tensor:
-        return net(images, tags.expand(len(images), -1))  # type: ignore[no-any-return]  # a module's call is untyped
-
     images = (image.to(device, non_blocking=True) for image in entry.images)
-    scales = pair_features(logits, images, mirror=settings.mirror, bfloat16=settings.precision == "bfloat16")
-    merged = merged_logits(scales, entry.size)
+    bfloat16 = settings.precision == "bfloat16"
+    merged = image_logits(net, images, tags, entry.size, mirror=settings.mirror, bfloat16=bfloat16)
     background = None if entry.background is None else torch.from_numpy(entry.background).to(device)
     maps = class_maps(merged, torch.tensor(columns, device=device), settings.normalise, background)
     return ActivationMaps(columns, maps.cpu())

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tag2mask.backbones.folded import for_inference
 from tag2mask.backbones.network import TagNet, load_network
 from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import ConfigError, DataError, unknown
@@ -49,7 +50,7 @@ def cluster(context: StageContext) -> None:
     dataset = context.split(settings.split or "@infer")
     network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
     device = resolve_device(context.engine)
-    network = network.eval().to(device).to(memory_format=torch.channels_last)
+    network = for_inference(network, device)
     judge = Judge(network.class_weights().detach().float().cpu(), torch.tensor(network.trained), names=dataset.classes)
     chosen = {c: choose(dataset, c, settings.images_per_class, context.seed) for c in range(len(dataset.classes))}
     if not any(chosen.values()):
