@@ -28,6 +28,7 @@ BELOW = {name: set().union(*LAYERS[:level]) | {name} for level, layer in enumera
 ALLOWED = {
     **BELOW,
     "methods": BELOW["methods"] | {"refine"},  # the boundary network walks with refine's random walk
+    "segmentation": BELOW["segmentation"] | {"refine", "methods"},  # dense CRF of predictions; AMN's pixel loss, stages
 }
 PURE = re.compile(r"(methods\.\w+\.(maps|kmeans|select|collect)|inference\.multiscale|evaluation)\b(\.\w+)*")
 PURE_LIBRARIES = {"torch", "numpy", "torchmetrics"}

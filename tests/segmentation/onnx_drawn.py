@@ -13,7 +13,7 @@ def identity(channels: int = 3, inputs: str = "padded", outputs: str = "scores")
     """A network whose output is its input."""
     from onnx import TensorProto, helper
 
-    shape = ["batch", channels, "height", "width"]
+    shape: list[str | int | None] = ["batch", channels, "height", "width"]
     graph = helper.make_graph(
         [helper.make_node("Identity", [inputs], [outputs])],
         "identity",

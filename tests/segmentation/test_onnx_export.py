@@ -17,7 +17,7 @@ from torch.nn import functional as F
 import tag2mask
 from tag2mask.core.errors import ConfigError, StageError, WeightsError
 from tag2mask.pipeline.export import export_network
-from tag2mask.segmentation import onnx_export, upernet
+from tag2mask.segmentation import libraries, onnx_export, upernet
 from tag2mask.segmentation.network import Segmenter
 from tag2mask.segmentation.onnx_export import check_request, compare, export_onnx
 from tag2mask.segmentation.onnx_run import ENTRY, OnnxSegmenter
@@ -75,7 +75,7 @@ def test_deeplabv2(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_upernet_on_swin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = partial(upernet.library_network, embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
+    small = partial(libraries.library_network, embed_dim=8, depths=(2, 2, 2, 2), num_heads=(1, 2, 2, 4))
     monkeypatch.setattr(upernet, "library_network", small)
     monkeypatch.setattr(upernet, "_CHANNELS", 16)
     net = moved(build("upernet", encoder="swin_tiny_patch4_window7_224"))

@@ -47,7 +47,7 @@ def read_image(path: Path) -> Image.Image:
     with _opened(path) as image:
         image.load()  # TIFF is turned while it loads, so the orientation is asked for afterwards
         orientation = image.getexif().get(_ORIENTATION, 1)
-        return _turned(_to_rgb(image, path), orientation)
+        return _turned(to_rgb(image, path), orientation)
 
 
 def read_labels(path: Path, palette: Palette | None = None) -> Labels:
@@ -125,7 +125,7 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     if image.mode.startswith("I"):
         values: NDArray[np.int64] = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > _HIGHEST_16):

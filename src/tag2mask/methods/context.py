@@ -34,6 +34,7 @@ class StageContext:
         seed: of everything random.
         engine: device and workers.
         rank: 0 in the process that writes.
+        dataset: the split that a measuring stage measures on; None where there is no such.
     """
 
     name: str
@@ -44,6 +45,7 @@ class StageContext:
     seed: int
     engine: Engine
     rank: int = 0
+    dataset: Dataset | None = None
 
     def split(self, name: str) -> Dataset:
         """A split that must be there.

@@ -9,9 +9,8 @@ from pathlib import Path
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.ranks import rank
 from tag2mask.evaluation.rows import MetricRow, read_metrics, write_metrics
-from tag2mask.pipeline.measured import measured_by
 from tag2mask.pipeline.measures import METRICS
-from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.plan import make_plan, measured_by
 from tag2mask.pipeline.run import run_plan
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.session import Done

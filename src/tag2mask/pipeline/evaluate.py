@@ -71,7 +71,7 @@ def _prediction_rows(run: Path, name: str, split: str | None) -> tuple[MetricRow
     plan = make_plan(folder.recipe())
     stage = next(s for s in plan.stages if s.name == name)
     made = finished(folder, plan, stage, keys_of(folder.store.root))
-    dataset = open_split(plan, split or getattr(stage.settings, "split", None) or getattr(plan.data, stage.kind.split))
+    dataset = open_split(plan, split or own_split(plan, stage))
     samples = unseen([made], dataset, name)
     with progress(name, len(samples)) as counter:
         found = evaluate_masks(dataset, partial(made.labels, dataset), samples=samples, advance=counter.advance)
@@ -140,6 +140,18 @@ def maps_stages(run: Path) -> tuple[str, ...]:
         StageError: no run.
     """
     return tuple(_names(run, "maps"))
+
+
+def own_split(plan: Plan, stage: PlannedStage) -> str:
+    """The split that a stage of files went over.
+
+    Raises:
+        StageError: the data has no such.
+    """
+    split = plan.split_of(stage)
+    if split is None:
+        raise StageError(f"stage '{stage.name}' made nothing, as data.val was null: run it again with a split there")
+    return split
 
 
 def _check_names(run: Path, stages: Sequence[str], predicted: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from tag2mask.export.labelled import Counts, labelled
 from tag2mask.export.registry import ExportFormat, writer
 from tag2mask.export.target import check_target, whole_folder
 from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.evaluate import finished, open_split
+from tag2mask.pipeline.evaluate import finished, open_split, own_split
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RECIPE, RunFolder
@@ -119,7 +119,7 @@ def masks_of_run(run: Path, stage: str | None = None, name: str | None = None) -
     plan = make_plan(folder.recipe())
     chosen = _stage(plan, stage, run)
     artefact = finished(folder, plan, chosen, keys_of(folder.store.root))
-    split: str = getattr(chosen.settings, "split", None) or getattr(plan.data, chosen.kind.split)
+    split = own_split(plan, chosen)
     dataset = open_split(plan, split)
     LOG.info("masks of stage '%s', split '%s'", chosen.name, split)
     images = tuple(

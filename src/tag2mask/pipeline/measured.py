@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.thresholds.behind import threshold_of
 from tag2mask.pipeline.measures import MasksSettings, SeedsSettings
-from tag2mask.pipeline.plan import PlannedStage
+from tag2mask.pipeline.plan import measured_by
 from tag2mask.pipeline.session import Done
 
 
@@ -37,13 +37,6 @@ class Measured:
         settings = self.measuring.stage.settings
         return isinstance(settings, MasksSettings) and settings.unsure
 
-    @property
-    def split(self) -> str | None:
-        """The split named in the settings; None for the one whose maps were made."""
-        settings = self.measuring.stage.settings
-        assert isinstance(settings, SeedsSettings | MasksSettings)
-        return settings.split
-
 
 def measured(stages: Sequence[Done]) -> list[Measured]:
     """What the stages of kind ``seeds`` and ``masks`` measure."""
@@ -55,8 +48,3 @@ def measured(stages: Sequence[Done]) -> list[Measured]:
             seeds = isinstance(done.stage.settings, SeedsSettings)
             found.append(Measured(maker, done, threshold_of(done.artefact if seeds else maker.artefact)))
     return found
-
-
-def measured_by(stage: PlannedStage) -> str:
-    """The instance that a measuring stage measures: what it reads in its kind's first role."""
-    return stage.reads[next(iter(stage.kind.reads))]

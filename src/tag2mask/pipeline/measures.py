@@ -60,8 +60,8 @@ def measure_seeds(context: StageContext) -> None:
     error: the stage says so and writes no numbers.
     """
     settings: SeedsSettings = context.settings
-    dataset, maps = context.split(settings.split or "@infer"), context.reads["maps"]
-    if context.rank != 0 or _nothing_to_measure(context, dataset):
+    dataset, maps = _with_truth(context), context.reads["maps"]
+    if dataset is None:
         return
     own = Threshold(settings.threshold, settings.threshold_kind)
     samples = unseen(context.reads.values(), dataset, context.name)
@@ -84,8 +84,8 @@ def measure_seeds(context: StageContext) -> None:
 def measure_masks(context: StageContext) -> None:
     """Evaluate label images: ``metrics.jsonl`` and a score for each image; without any truth as `measure_seeds`."""
     settings: MasksSettings = context.settings
-    dataset, masks = context.split(settings.split or "@infer"), context.reads["masks"]
-    if context.rank != 0 or _nothing_to_measure(context, dataset):
+    dataset, masks = _with_truth(context), context.reads["masks"]
+    if dataset is None:
         return
     samples = unseen(context.reads.values(), dataset, context.name)
     with progress(context.name, len(samples)) as counter:
@@ -108,12 +108,17 @@ def measure_masks(context: StageContext) -> None:
     write_text(context.out / IMAGES, _table(["image", *found.image_metrics], lines))
 
 
-def _nothing_to_measure(context: StageContext, dataset: Dataset) -> bool:
-    if dataset.has_truth:
-        return False
-    LOG.info("%s: split '%s' has no truth; nothing is measured", context.name, dataset.split)
+def _with_truth(context: StageContext) -> Dataset | None:
+    """The split to measure on; None in processes that do not write, and where no numbers are to be had."""
+    dataset = context.dataset
+    if context.rank != 0:
+        return None
+    if dataset is not None and dataset.has_truth:
+        return dataset
+    reason = "the data has no such split" if dataset is None else f"split '{dataset.split}' has no truth"
+    LOG.info("%s: %s; nothing is measured", context.name, reason)
     write_metrics(context.out / METRICS, [])
-    return True
+    return None
 
 
 def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[Sample]:

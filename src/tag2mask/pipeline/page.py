@@ -32,12 +32,12 @@ def write_page(plan: Plan, result: RunResult, command: str) -> None:
         command: that makes the same run again.
     """
     looked_at = measured(result.stages)
-    first = next((m for m in looked_at if not m.unsure), None)
-    if first is None:
+    splits = [plan.split_of(m.measuring.stage) for m in looked_at]
+    split = next((s for m, s in zip(looked_at, splits, strict=True) if s is not None and not m.unsure), None)
+    if split is None:
         return
-    split = first.split or plan.data.infer
     dataset = open_split(plan, split)
-    every = [m for m in looked_at if (m.split or plan.data.infer) == split]  # of those on other splits there is a note
+    every = [m for m, s in zip(looked_at, splits, strict=True) if s == split]  # of those on other splits there is a note
     shown = [m for m in every if not m.unsure]
     rows = [r for r in result.metrics if r.split == dataset.split or r.metric == "map"]
     n_images = max((r.n_images for r in rows if r.metric == "miou"), default=0)

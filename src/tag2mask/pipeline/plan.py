@@ -56,6 +56,25 @@ class Plan:
     data: DataSettings
     stages: tuple[PlannedStage, ...]
 
+    def split_of(self, stage: PlannedStage) -> str | None:
+        """Name of the split that a stage goes over: its own, else that of what it measures, else its kind's.
+
+        None only where that is ``data.val`` and the data has none.
+        """
+        own: str | None = getattr(stage.settings, "split", None)
+        if own:
+            return own
+        if stage.kind.makes == "metrics" and stage.kind.split == "infer":
+            source = measured_by(stage)
+            return self.split_of(next(s for s in self.stages if s.name == source))
+        name: str | None = getattr(self.data, stage.kind.split)
+        return name
+
+
+def measured_by(stage: PlannedStage) -> str:
+    """The instance that a measuring stage measures: what it reads in its kind's first role."""
+    return stage.reads[next(iter(stage.kind.reads))]
+
 
 def make_plan(recipe: Recipe) -> Plan:
     """Check a recipe and order its stages.

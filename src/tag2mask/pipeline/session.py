@@ -66,7 +66,8 @@ class Session:
 
     def dataset(self, stage: PlannedStage) -> Dataset | None:
         """The split that a stage works on; None only where that is ``val`` and the data has none."""
-        return self.open_split(getattr(stage.settings, "split", None) or f"@{stage.kind.split}")
+        name = self.plan.split_of(stage)
+        return None if name is None else self.open_split(name)
 
     def context(self, stage: PlannedStage, key: str) -> StageContext:
         """What the stage is given."""
@@ -75,6 +76,7 @@ class Session:
             settings=stage.settings,
             reads={role: self.done[source].artefact for role, source in stage.reads.items()},
             open_split=self.open_split,
+            dataset=self.dataset(stage),
             out=self.store.folder(stage.kind.name, key),
             seed=stage.seed,
             engine=self.engine,
@@ -91,7 +93,7 @@ class Session:
             inputs=self.inputs(stage),
             seed=stage.seed if kind.makes in {"weights", "prototypes"} else None,
             fingerprint=kind.fingerprint(stage.settings) if kind.fingerprint else "",
-            data="" if kind.makes in FOLDERS else self._data(stage),
+            data="" if kind.makes in FOLDERS and self.dataset(stage) is not None else self._data(stage),
         )
 
     def _data(self, stage: PlannedStage) -> str:

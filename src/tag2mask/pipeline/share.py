@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import StageError
 from tag2mask.core.files import megabytes, require_room
 from tag2mask.core.palette import labels_key, write_labels
 from tag2mask.core.ranks import barrier, world_size
@@ -80,15 +79,12 @@ def make_files(session: Session, stages: Sequence[PlannedStage], make: Callable[
         make: computes and writes the missing files of this process; returns the seconds it took.
 
     Raises:
-        StageError: the data has no such split.
         Tag2MaskError: what ``make`` raises; the files made so far stay, and the next run goes on from them.
     """
     dataset = session.dataset(stages[0])
     if dataset is None:
-        raise StageError(
-            f"stage '{stages[0].name}' goes over the split data.val, but that is null. Set {stages[0].name}.split to a "
-            "split of the data, or data.val"
-        )
+        _make_nothing(session, stages)
+        return
     keys = {stage.name: session.key(stage) for stage in stages}
     with ExitStack() as held:
         if session.rank == 0:
@@ -101,6 +97,25 @@ def make_files(session: Session, stages: Sequence[PlannedStage], make: Callable[
         barrier()
         for share in shares:
             _finish(share, seconds, [s.name for s in stages if s is not share.stage])
+
+
+def _make_nothing(session: Session, stages: Sequence[PlannedStage]) -> None:
+    """Note stages as done whose split is data.val, where the data has none."""
+    for stage in stages:
+        LOG.warning("%s: data.val is null, so there is no image; set it, or %s.split", stage.name, stage.name)
+        manifest = Manifest(
+            kind=stage.kind.name,
+            key=session.key(stage),
+            made_from=session.inputs(stage),
+            ledger=session.ledger(stage),
+            n_images=0,
+            seconds=0.0,
+            made=0,
+            peak_memory=peak_memory(),
+        )
+        if session.rank == 0:
+            session.store.finish(manifest)
+        session.finish(stage, manifest)
 
 
 def todo(shares: Sequence[Share]) -> list[Sample]:

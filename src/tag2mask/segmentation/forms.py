@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.images import _to_rgb
+from tag2mask.data.images import to_rgb
 from tag2mask.segmentation.photos import ArrayPhoto, open_photo
 from tag2mask.segmentation.predict import check_photo
 from tag2mask.segmentation.tiles import Picture
@@ -28,7 +28,7 @@ def picture_of(photo: Photo, max_pixels: int) -> Picture:
     if isinstance(photo, str | Path):
         return open_photo(Path(photo).expanduser(), max_pixels)
     if isinstance(photo, Image.Image):
-        return ArrayPhoto(np.array(_to_rgb(photo, Path("the image"))))
+        return ArrayPhoto(np.array(to_rgb(photo, Path("the image"))))
     if isinstance(photo, Tensor):
         return ArrayPhoto(_from_tensor(photo))
     if isinstance(photo, np.ndarray):

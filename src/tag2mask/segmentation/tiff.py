@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.images import _to_rgb
+from tag2mask.data.images import to_rgb
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -60,7 +60,7 @@ class TiffPhoto:
             top - rows[0] * height : bottom - rows[0] * height, left - columns[0] * width : right - columns[0] * width
         ]
         pixels = np.ascontiguousarray(part[..., 0] if part.shape[2] == 1 else part)
-        return np.array(_to_rgb(Image.fromarray(pixels), self.path))
+        return np.array(to_rgb(Image.fromarray(pixels), self.path))
 
     def _read(self, needed: Sequence[int]) -> None:
         """Have the decoded tiles of these numbers among those kept, and forget the ones used longest ago."""
