@@ -14,10 +14,8 @@ from pathlib import Path
 from benchmarks.common import write_rows
 from tag2mask.core.files import read_json
 from tag2mask.evaluation.rows import ResultRow, read_metrics, write_results
-from tag2mask.pipeline.measured import measured_by
 from tag2mask.pipeline.measures import CURVE, METRICS
-from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.plan import make_plan, measured_by
 
 
 @dataclass(frozen=True, slots=True)

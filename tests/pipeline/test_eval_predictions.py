@@ -60,14 +60,17 @@ def test_each_way_of_predicting_is_a_row_of_its_own(done: RunResult, capsys: pyt
             metrics.update(read_labels(done.path / stage / "masks" / f"{sample.id}.png"), truth, sample.id)
         row = mious[name]
         assert row.value == pytest.approx(metrics.compute().miou, abs=1e-3)
-        assert (row.method, row.split, row.n_images) == (name, "val", len(val))
+        assert (row.split, row.n_images) == ("val", len(val))
+        about = "fpn on test_efficientnet, first weights none, trained on the truth"
+        assert row.method == name.replace("(", f"({about}; ", 1)
         assert (row.threshold, row.threshold_kind) == (None, "none")
     print_seeds(rows)
     shown = capsys.readouterr().out
     assert PLAIN in shown
     assert MANY in shown
-    measured = [row.value for row in done.metrics if row.metric == "miou"]
-    assert measured == [mious[PLAIN].value]
+    assert f"{mious[PLAIN].method}\n" in shown
+    measured = [(row.method, row.value) for row in done.metrics if row.metric == "miou"]
+    assert measured == [(f"predictions ({about})", mious[PLAIN].value)]
 
 
 def test_one_stage_may_be_chosen_and_a_wrong_one_is_named(done: RunResult) -> None:

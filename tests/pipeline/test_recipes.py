@@ -210,4 +210,6 @@ def test_own_data_runs_on_every_reader(kind: str, tmp_path: Path) -> None:
         words += ["data.images=6", "data.size=64"]
     small = [w for w in tiny_overrides("own-data") if not w.startswith("data.")]
     result = run("own-data", *small, *words, out=tmp_path / "runs" / kind)
-    assert {r.stage for r in result.metrics if r.metric == "miou"} == {"cam", "lpcam-f", "lpcam"}
+    measured = {r.stage: r.split for r in result.metrics if r.metric == "miou"}
+    assert {"cam", "lpcam-f", "lpcam", "amn-lpcam-maps", "amn-lpcam-masks", "predictions"} <= measured.keys()
+    assert measured["predictions"] == make_plan(load_recipe("own-data", [*small, *words])).data.val

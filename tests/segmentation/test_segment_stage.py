@@ -85,7 +85,7 @@ def test_a_run_predicts_held_out_images_and_measures_them(done: RunResult) -> No
     counts = {s.stage.name: s.manifest.n_images for s in done.stages}
     assert (counts["masks"], counts["segmenter"], counts["predicted"]) == (12, 9, 3), "what is measured did not train"
     text = done.report.read_text(encoding="utf-8")
-    assert f"predicted: {rows['predicted', 'val', 3, 'none']:.1f} mIoU on val (3 images); deeplabv2 on test_eff" in text
+    assert f"predicted: {rows['predicted', 'val', 3, 'none']:.1f} mIoU on val (3 images; deeplabv2 on test_eff" in text
 
 
 def test_predictions_are_the_networks_whatever_the_tags(done: RunResult, folder: Path) -> None:
@@ -125,10 +125,23 @@ def test_weights_that_saw_masks_are_in_the_ledger() -> None:
     assert kind.adds(settings()) == set()
 
 
-def test_predictions_need_a_split(tmp_path: Path) -> None:
-    expected = "stage 'predicted' goes over the split data.val, but that is null"
-    with registered(), pytest.raises(StageError, match=expected):
-        run(str(recipe(tmp_path, without=("predicted-score",))), "data.val=null", out=tmp_path / "run")
+def test_without_held_out_images_there_are_no_predictions_and_a_line_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own: dict[str, Any] = {"predicted-score": {"split": None}}
+    caplog.set_level("INFO", "tag2mask")
+    result = started(tmp_path, "data.val=null", **own)
+    assert "predicted: data.val is null, so there is no image; set it, or predicted.split" in caplog.messages
+    assert "predicted-score: the data has no such split; nothing is measured" in caplog.messages
+    counts = {s.stage.name: s.manifest.n_images for s in result.stages}
+    assert (counts["segmenter"], counts["predicted"], counts["predicted-score"]) == (9, 0, 0)
+    assert {r.stage for r in result.metrics} == {"masks"}
+    later = started(tmp_path, **own)
+    found = {r.split: r.n_images for r in later.metrics if r.stage == "predicted"}
+    assert found == {"val": 3}, "measured where the predictions were made, once there is such a split"
+    assert {s.stage.name: s.manifest.key for s in later.stages}["predicted"] not in {
+        s.manifest.key for s in result.stages
+    }
 
 
 def artefact(path: Path, name: str = "masks") -> Artefact:

@@ -65,6 +65,9 @@ def print_seeds(metrics: Sequence[MetricRow]) -> None:
         for k in keys
     ]
     say(table(["stage", "split", "images", "threshold", "at", *MEANS], lines))
+    networks = dict.fromkeys(r.method for r in metrics if r.metric == "miou" and " (" in r.method)
+    if networks:
+        say("\n" + "\n".join(networks))
 
 
 def print_refined(metrics: Sequence[MetricRow]) -> None:

@@ -126,6 +126,15 @@ def _turned(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def to_rgb(image: Image.Image, path: Path) -> Image.Image:
+    """An image of any mode as 8-bit RGB: transparency over white, 16 bits divided by 257 and rounded.
+
+    Args:
+        image: decoded; a turn noted in its EXIF is not applied.
+        path: names it in the error.
+
+    Raises:
+        DataError: floating-point values, or values outside 0..65535.
+    """
     if image.mode.startswith("I"):
         values: NDArray[np.int64] = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > _HIGHEST_16):

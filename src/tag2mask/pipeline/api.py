@@ -9,6 +9,7 @@ from pathlib import Path
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.ranks import rank
 from tag2mask.evaluation.rows import MetricRow, read_metrics, write_metrics
+from tag2mask.pipeline.measured import network_of
 from tag2mask.pipeline.measures import METRICS
 from tag2mask.pipeline.plan import make_plan, measured_by
 from tag2mask.pipeline.run import run_plan
@@ -90,13 +91,16 @@ def _absolute(recipe: Recipe) -> Recipe:
 
 
 def collect_metrics(done: Sequence[Done]) -> list[MetricRow]:
-    """The rows of every measuring stage, under the names and seeds of this run."""
+    """The rows of every measuring stage, under the names and seeds of this run; networks with their first weights."""
+    by_name = {d.stage.name: d.artefact for d in done}
     rows: list[MetricRow] = []
     for finished in done:
         if finished.stage.kind.makes != "metrics":
             continue
         measured = measured_by(finished.stage)
-        method, seed = measured.partition("@")[0], finished.stage.seed
+        network = network_of(by_name[measured])
+        method = measured.partition("@")[0] + (f" ({network})" if network else "")
+        seed = finished.stage.seed
         found = read_metrics(finished.artefact.path / METRICS)
         rows.extend(replace(row, stage=measured, method=method, seed=seed) for row in found)
     return rows

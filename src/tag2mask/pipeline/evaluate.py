@@ -19,6 +19,7 @@ from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.pipeline.keys import SampleKeys, keys_of
+from tag2mask.pipeline.measured import network_of
 from tag2mask.pipeline.measures import now, unseen
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RunFolder
@@ -76,8 +77,9 @@ def _prediction_rows(run: Path, name: str, split: str | None) -> tuple[MetricRow
     with progress(name, len(samples)) as counter:
         found = evaluate_masks(dataset, partial(made.labels, dataset), samples=samples, advance=counter.advance)
     label = f"{name} ({how(stage.settings.model_dump())})"
+    method = f"{name} ({network_of(made)}; {how(stage.settings.model_dump())})"
     return score_rows(
-        found.scores, Threshold(None, "none"), stage=label, method=label, split=found.split, n_images=found.n_images,
+        found.scores, Threshold(None, "none"), stage=label, method=method, split=found.split, n_images=found.n_images,
         seed=stage.seed, time=now(),
     )  # fmt: skip
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.thresholds.behind import threshold_of
 from tag2mask.pipeline.measures import MasksSettings, SeedsSettings
 from tag2mask.pipeline.plan import measured_by
 from tag2mask.pipeline.session import Done
+from tag2mask.segmentation.settings import SegmenterSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,16 @@ class Measured:
         """Whether these are refined seeds, which have no mIoU."""
         settings = self.measuring.stage.settings
         return isinstance(settings, MasksSettings) and settings.unsure
+
+
+def network_of(artefact: Artefact) -> str:
+    """The network behind predictions and its first weights, in words; empty for what no such network made."""
+    source = artefact.reads.get("segmenter")
+    if source is None or not isinstance(source.settings, SegmenterSettings):
+        return ""
+    network = source.settings.network
+    taught = ", trained on the truth" if source.settings.truth else ""
+    return f"{network.kind} on {network.encoder}, first weights {network.initial}{taught}"
 
 
 def measured(stages: Sequence[Done]) -> list[Measured]:

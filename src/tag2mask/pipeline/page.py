@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from tag2mask.evaluation.rows import MetricRow
 from tag2mask.pipeline.evaluate import open_split
 from tag2mask.pipeline.examples import examples
-from tag2mask.pipeline.measured import Measured, measured
+from tag2mask.pipeline.measured import Measured, measured, network_of
 from tag2mask.pipeline.measures import CURVE
 from tag2mask.pipeline.plan import Plan
 from tag2mask.pipeline.session import Done
 from tag2mask.report.page import MethodResult, PageData, Score, StageTime, render_page
-from tag2mask.segmentation.settings import SegmenterSettings
 
 if TYPE_CHECKING:
     from tag2mask.pipeline.api import RunResult
@@ -37,7 +36,7 @@ def write_page(plan: Plan, result: RunResult, command: str) -> None:
     if split is None:
         return
     dataset = open_split(plan, split)
-    every = [m for m, s in zip(looked_at, splits, strict=True) if s == split]  # of those on other splits there is a note
+    every = [m for m, s in zip(looked_at, splits, strict=True) if s == split]  # for other splits: notes
     shown = [m for m in every if not m.unsure]
     rows = [r for r in result.metrics if r.split == dataset.split or r.metric == "map"]
     n_images = max((r.n_images for r in rows if r.metric == "miou"), default=0)
@@ -100,21 +99,10 @@ def _times(stages: Sequence[Done]) -> list[StageTime]:
 
 def _elsewhere(rows: Sequence[MetricRow], split: str, looked_at: Sequence[Measured]) -> list[str]:
     """What was measured on other splits than the page's, such as predictions on held-out images."""
-    networks = {m.name: _network(m) for m in looked_at}
+    networks = {m.name: network_of(m.maker.artefact) for m in looked_at}
     found = [r for r in rows if r.metric == "miou" and r.split != split and r.value is not None]
-    return [
-        f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({r.n_images} images){networks.get(r.stage, '')}." for r in found
-    ]
-
-
-def _network(found: Measured) -> str:
-    """The network behind predictions and its first weights, in words; empty for what no such network made."""
-    source = found.maker.artefact.reads.get("segmenter")
-    if source is None or not isinstance(source.settings, SegmenterSettings):
-        return ""
-    network = source.settings.network
-    taught = ", trained on the truth" if source.settings.truth else ""
-    return f"; {network.kind} on {network.encoder}, first weights {network.initial}{taught}"
+    about = {r.stage: "; ".join(filter(None, (f"{r.n_images} images", networks.get(r.stage)))) for r in found}
+    return [f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({about[r.stage]})." for r in found]
 
 
 def _notes(rows: Sequence[MetricRow], n_images: int, n_seen: int) -> list[str]:
