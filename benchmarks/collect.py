@@ -16,6 +16,7 @@ from tag2mask.core.files import read_json
 from tag2mask.evaluation.rows import ResultRow, read_metrics, write_results
 from tag2mask.pipeline.measures import CURVE, METRICS
 from tag2mask.pipeline.plan import make_plan, measured_by
+from tag2mask.pipeline.runfolder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ def test_overlays_are_drawn_also_for_masks_that_were_there(photos: Path, tmp_pat
 def test_large_overlays_are_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tag2mask.segmentation.masks_out.OVERLAY_SIDE", 16)
     monkeypatch.setattr(folders, "OVERLAY_SIDE", 16)
-    monkeypatch.setattr(folders, "WHOLE_CRF", 300)  # rows of windows, and a photo decoded in its turn
+    monkeypatch.setattr(folders, "WHOLE", 300)  # rows of windows, and a photo decoded in its turn
     image = np.zeros((40, 60, 3), np.uint8)
     image[:20, :, 1] = image[20:, :, 2] = 200
     save(tmp_path / "photos" / "a.png", image)

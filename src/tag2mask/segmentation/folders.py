@@ -13,7 +13,7 @@ from PIL import Image
 from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
 from tag2mask.core.progress import Counter, progress
-from tag2mask.segmentation.labels import WHOLE_CRF, Labeller
+from tag2mask.segmentation.labels import WHOLE, Labeller
 from tag2mask.segmentation.masks_out import OVERLAY_SIDE, MasksFolder
 from tag2mask.segmentation.photos import MAX_PIXELS, ArrayPhoto, open_photo, own_bound
 from tag2mask.segmentation.sources import Source
@@ -113,7 +113,7 @@ def _prepared(source: Source, folder: MasksFolder, max_pixels: int) -> _Work | N
         return None
     photo = open_photo(source.path, max_pixels)
     height, width = photo.size
-    if height * width <= WHOLE_CRF:  # larger ones are decoded when it is their turn, one at a time
+    if height * width <= WHOLE:  # larger ones are decoded when it is their turn, one at a time
         photo = ArrayPhoto(photo.window(0, 0, height, width))
     return _Work(source, key, photo, not made)
 
@@ -167,6 +167,6 @@ def _shrunk(photo: Picture) -> Image.Image:
     step = max(1, -(-max(height, width) // OVERLAY_SIDE))
     if step == 1:
         return Image.fromarray(photo.window(0, 0, height, width))
-    band = step * max(1, WHOLE_CRF // (width * step))
+    band = step * max(1, WHOLE // (width * step))
     rows = [photo.window(top, 0, min(top + band, height), width)[::step, ::step] for top in range(0, height, band)]
     return Image.fromarray(np.concatenate(rows))

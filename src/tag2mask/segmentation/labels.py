@@ -19,10 +19,8 @@ from tag2mask.segmentation.predict import Network, Photo, Precision, most_probab
 from tag2mask.segmentation.tiles import Picture, Tiling, n_tiles, tiled_labels
 from tag2mask.segmentation.transforms import fit_factor
 
-WHOLE = 16_000_000
-"""Pixels up to which a photo is computed as a whole unless tiles are asked for."""
-WHOLE_CRF = 4_000_000
-"""The same with a dense CRF, which takes several times the memory."""
+WHOLE = 4_000_000
+"""Pixels up to which a photo is computed as a whole unless tiles are asked for: some 2 GB with the light network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +50,8 @@ class Choices:
         fit: long and short side that photos are brought into first; the factor multiplies ``scales``. For networks
             that were trained so, as UPerNet was published with (2048, 512).
         crf: preset of a dense CRF; in a tiled photo it works within each tile, and what it gives is blended.
-        tile: side of a tile in pixels; None computes photos whole, and such of more than `WHOLE` pixels (`WHOLE_CRF`
-            with a CRF) in tiles of `Tiling`'s own size.
+        tile: side of a tile in pixels; None computes photos whole, and such of more than `WHOLE` pixels in tiles of
+            `Tiling`'s own size.
         overlap: pixels that neighbouring tiles share at least; None for a sixth of the tile.
         precision: of the network's pass.
 
@@ -85,8 +83,7 @@ class Choices:
         """How a photo of ``size`` = (H, W) is cut; None for whole."""
         if self.tile is not None:
             return Tiling(self.tile, self.tile // 6 if self.overlap is None else self.overlap)
-        bound = WHOLE if self.crf is None else WHOLE_CRF
-        return Tiling() if size[0] * size[1] > bound else None
+        return Tiling() if size[0] * size[1] > WHOLE else None
 
     def text(self) -> dict[str, Any]:
         """As plain values, for a key or a manifest."""
