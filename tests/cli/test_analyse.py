@@ -11,8 +11,9 @@ from tag2mask.evaluation.rows import read_results
 from tag2mask.pipeline.api import RunResult
 from tests.helpers.tiny import tag2mask, tiny_run
 
-VERBS = [str(command.name) for command in analyse.app.registered_commands if command.name != "absent-classes"]
-"""The analyses of any maps; that of absent classes is of AMN's alone."""
+OTHERS = ["absent-classes", "boundary", "co-occurrence", "tag-noise", "quality", "threshold-rules", "few-masks"]
+"""Analyses that are not of any maps (of AMN's alone, of masks, of tags), or that print several lines a stage."""
+VERBS = [str(command.name) for command in analyse.app.registered_commands if command.name not in OTHERS]
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +22,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 
 def test_every_analysis_of_the_design_is_there_with_an_example() -> None:
-    assert [*VERBS, "absent-classes"] == ["optimum-threshold", "threshold-curve", "imbalance", "absent-classes"]
+    assert VERBS == ["optimum-threshold", "threshold-curve", "imbalance"]
     shown = tag2mask("analyse", "--help")
     assert shown.returncode == 0
     assert "Example: tag2mask analyse" in " ".join(shown.stdout.split())
-    for verb in [*VERBS, "absent-classes"]:
+    for verb in [*VERBS, *OTHERS]:
         assert verb in shown.stdout
         assert f"Example: tag2mask analyse {verb}" in " ".join(tag2mask("analyse", verb, "--help").stdout.split())
 
@@ -63,3 +64,74 @@ def test_mistakes_end_with_their_text(run: RunResult) -> None:
     wrong = tag2mask("analyse", "absent-classes", str(run.path))
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "has no stage of kind amn-maps; use one that has: tag2mask run own-data-amn" in wrong.stderr
+
+
+def test_quality_lists_the_worst_and_says_how_far_it_is_right(run: RunResult, tmp_path: Path) -> None:
+    done = tag2mask("analyse", "quality", str(run.path), "--stage", "cam", "--worst", "3", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    worst, ranks, files = done.stdout.strip().split("\n\n")
+    title, header, _, *lines = worst.splitlines()
+    assert title == "cam, train: the 3 most doubtful of 8 images"
+    assert header.split()[:3] == ["image", "score", "found"]
+    assert len(lines) == 3
+    assert "rank correlation with the true mIoU of 8 images (truth used for this alone):" in ranks
+    rows = {row.metric: row.value for row in read_results(tmp_path / "quality.csv")}
+    shown = dict(line.split() for line in ranks.splitlines()[3:-1])
+    assert shown == {m.partition("/")[2]: f"{v:.3f}" for m, v in rows.items() if "/" in m and v is not None}
+    assert files.splitlines() == [str(tmp_path / f"quality{end}") for end in ("-images.csv", "-worst.png", ".csv")]
+
+
+def test_boundaries_are_printed_beside_miou(run: RunResult, tmp_path: Path) -> None:
+    done = tag2mask("analyse", "boundary", str(run.path), "--stage", "cam", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    header, _, line = (row.split() for row in done.stdout.split("\n\n")[0].splitlines())
+    assert header[6:] == ["miou", "boundary_iou", "trimap_miou/3", "trimap_miou/10", "trimap_miou/40"]
+    values = {row.metric: row.value for row in read_results(tmp_path / "boundary.csv")}
+    for metric, shown in zip(header[6:], line[6:], strict=True):
+        assert float(shown) == pytest.approx(values[metric], abs=0.06)
+
+
+def test_tags_that_come_together_are_told_of_a_run(run: RunResult, tmp_path: Path) -> None:
+    done = tag2mask("analyse", "co-occurrence", str(run.path), "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("train: 8 images, ")
+    assert "class" in done.stdout
+    assert "warning [few] fewer than 20 images: " in done.stdout
+    assert (tmp_path / "co-occurrence.html").is_file()
+    assert str(tmp_path / "co-occurrence.svg") in done.stdout
+    wrong = tag2mask("analyse", "co-occurrence", "nowhere")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "error: 'nowhere' is neither a kind of data" in wrong.stderr
+    wrong = tag2mask("analyse", "tag-noise", "demo", "--level", "2")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "error: level = 2.0: expected shares of the tags, above 0 and below 1" in wrong.stderr
+
+
+def test_thresholds_without_the_truth_are_printed_beside_the_oracle(run: RunResult, tmp_path: Path) -> None:
+    words = ["--stage", "cam", "--fixed", "cam=0.25", "--images", "2", "--out", str(tmp_path)]
+    done = tag2mask("analyse", "threshold-rules", str(run.path), *words)
+    assert done.returncode == 0, done.stderr
+    table, files = done.stdout.strip().split("\n\n")
+    header, _, *lines = (line.split() for line in table.splitlines())
+    assert header == ["stage", "split", "images", "seed", "threshold", "at", "miou", "loss_to_oracle"]
+    kinds = {line[4]: line[5:] for line in lines}
+    assert kinds["oracle"][2] == "0"
+    assert kinds["rule(otsu/image)"][0] == "-"
+    assert {"rule(otsu)", "rule(otsu/class)", "rule(classifier-plain)", "fixed"} <= set(kinds)
+    assert ["cam", "0.25"] in [[line[0], line[5]] for line in lines if line[4] == "fixed"]
+    assert files.splitlines() == [str(tmp_path / f"threshold-rules{end}") for end in (".csv", ".svg")]
+    wrong = tag2mask("analyse", "threshold-rules", str(run.path), "--part", "3")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr == "error: --part 3: expected i/k with i from 1 to k, such as 1/2\n"
+
+
+def test_what_few_masks_lose_is_printed_for_every_n(run: RunResult, tmp_path: Path) -> None:
+    words = ["--stage", "cam", "--n", "2,4", "--draws", "9", "--out", str(tmp_path)]
+    done = tag2mask("analyse", "few-masks", str(run.path), *words)
+    assert done.returncode == 0, done.stderr
+    header, _, *lines = (line.split() for line in done.stdout.split("\n\n")[0].splitlines())
+    assert header[6:] == ["miou", "loss_to_oracle", "loss_sd", "loss_95", "threshold_sd"]
+    assert [line[:5] for line in lines] == [
+        ["cam", "train", "6", "0", "few-masks(2)"], ["cam", "train", "4", "0", "few-masks(4)"],
+    ]  # fmt: skip
+    assert (tmp_path / "few-masks-draws.csv").is_file()

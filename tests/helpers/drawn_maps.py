@@ -28,7 +28,7 @@ class DrawnSettings(Settings):
 
 
 def program(context: StageContext) -> ImageProgram:
-    """A map is the share of its class in each cell, blurred over ``2 blur + 1`` cells; maximum 1."""
+    """A map is the share of its class in each cell, blurred over ``2 blur + 1`` cells; maximum 1, or all 0."""
     dataset = context.split("@infer")
 
     def prepare(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.uint8]]:
@@ -48,7 +48,7 @@ def _maps(blur: int, tags: tuple[int, ...], truth: NDArray[np.uint8]) -> Activat
     masks = torch.from_numpy(np.stack([truth == t + 1 for t in tags] or [truth == 99])).float()[None]
     cells = F.avg_pool2d(masks, 4, ceil_mode=True)
     maps = F.avg_pool2d(cells, 2 * blur + 1, 1, blur)[0][: len(tags)]
-    peaks = maps.flatten(1).amax(1)[:, None, None] if len(tags) else 1
+    peaks = maps.flatten(1).amax(1).clamp_min(1e-9)[:, None, None] if len(tags) else 1  # 0 under a wrong tag
     return ActivationMaps(tags, maps / peaks)
 
 

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.rows import read_metrics
+from tag2mask.methods.artefact import FewMasks
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.session import Done
 from tests.helpers.drawn_maps import few_masks_recipe, registered
@@ -68,7 +69,7 @@ def numbers(done: Done) -> dict[str, float]:
         return {f"share of {v} in image {i}": share for i, v, share in every if share > _TELLING}
     if makes == "threshold":
         chosen = done.artefact.threshold()
-        return {"value": chosen.value, "miou": chosen.miou}
+        return {"value": chosen.value} | ({"miou": chosen.miou} if isinstance(chosen, FewMasks) else {})
     if makes == "metrics":
         rows = read_metrics(folder / "metrics.jsonl")
         return {f"{r.metric} {r.threshold_kind}": r.value for r in rows if r.metric in _METRICS and r.value}

@@ -22,7 +22,7 @@ from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.rows import MetricRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.inference.maps_file import read_maps
-from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.artefact import Artefact, FewMasks
 from tag2mask.pipeline.api import RunResult, run
 from tag2mask.pipeline.evaluate import evaluate_run, finished, open_split
 from tag2mask.pipeline.keys import keys_of
@@ -91,6 +91,7 @@ def test_masks_score_what_the_same_seeds_score(done: RunResult) -> None:
 def test_the_few_masks_threshold_is_the_best_on_its_own_images(done: RunResult) -> None:
     dataset, maps = dataset_of(done), artefact(done, "maps")
     chosen = artefact(done, "few").threshold()
+    assert isinstance(chosen, FewMasks)
     scores = {}
     for threshold in (i / 100 for i in range(101)):
         metrics = SegmentationMetrics(dataset.classes)

@@ -1,164 +1,276 @@
-"""The page of a run: who won within one kind, every number shown, alone, accessible, escaped."""
+"""The page: every number shown, alone, accessible, escaped; one run or several."""
 
+import json
 import math
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tag2mask.core.errors import DataError, StageError
+from tag2mask.report.confusion import SHADES
 from tag2mask.report.curves import N_COLOURS
-from tag2mask.report.page import (
-    Example,
-    MethodResult,
-    PageData,
-    Picture,
-    Score,
-    StageTime,
-    by_kind,
-    headline,
-    pick_examples,
-    render_page,
-)
+from tag2mask.report.gallery import GalleryClass, GalleryPrototype
+from tag2mask.report.overlay import class_uri, map_uri
+from tag2mask.report.page import render_page
+from tag2mask.report.parts import Layer, Panel, RunPart, Shown, SplitPart, StageTime
+from tag2mask.report.pictures import data_uri
+from tag2mask.report.scores import LabelScore, MethodResult, Score
 from tests.report.pages import Page, check_alone_and_accessible, contrast, schemes
+
+NASTY = '<b>"A&B\'s" {{x}}</script>'
+LEDGER = ("pixel-masks:threshold(48)", "tags")
 
 
 def method(name: str, fixed: float, oracle: float, at: float = 0.35) -> MethodResult:
-    scores = (Score("fixed", 0.3, fixed, 21, 22, 71, 72), Score("oracle", at, oracle, 23, 24, 73, math.nan))
-    return MethodResult(name, scores, ((0.0, 10.0), (at, oracle), (1.0, 5.0)))
+    scores = (
+        Score("fixed", 0.3, fixed, 21, 22, 71, 72, 48),
+        Score("oracle", at, oracle, 23, 24, 73, math.nan, 48, LEDGER),
+    )
+    labels = (LabelScore("background", 81, 2, 3, 4, 5), LabelScore("cat", 41, math.nan, 13, 14, 15))
+    counts = np.array([[900, 100], [30, 70]])
+    return MethodResult(name, scores, ((0.0, 10.0), (at, oracle), (1.0, 5.0)), labels, counts, (0.1, 0.4, 0.4), "same")
 
 
-CAM, LPCAM_F, LPCAM = method("CAM", 50.14, 52.3), method("LPCAM-F", 51.1, 53.7, 0.7), method("LPCAM", 49.0, 58.94, 0.5)
-PICTURES = tuple(Picture(c, f"{c} of im1", Image.new("RGB", (50, 40))) for c in ("image", "CAM", "LPCAM", "truth"))
-DATA = PageData(
+CAM, LPCAM = method("cam", 50.14, 52.3), method("lpcam", 49.0, 58.94, 0.5)
+LABELS = np.pad(np.ones((8, 8), np.uint8), 8)
+SHOWN = Shown(
+    "im1",
+    "best of 48",
+    data_uri(Image.new("RGB", (24, 24), "grey")),
+    24,
+    24,
+    (
+        Panel("photo", "image: cat", "photo with the tags cat"),
+        Panel("truth", "truth", "mask drawn by hand", (Layer(class_uri(LABELS, 1), 0),)),
+        Panel("map", "cam: cat", "map of cat by cam", (Layer(map_uri(LABELS * 200)),), "cam", 0),
+        Panel(
+            "seeds", "0.30", "seeds of cam", (Layer(class_uri(LABELS, 1), 0),), "cam", share="cat 11.1 %", note="77.7"
+        ),
+        Panel("labels", "masks", "labels of masks", (Layer(class_uri(LABELS, 1), 0),), note="66.6 mIoU"),
+    ),
+)
+PART = SplitPart("train", 48, 2, (CAM, LPCAM), ("In no mean: boat.",), (SHOWN,))
+RUN = RunPart(
+    name="demo",
     title="tag2mask demo",
-    data="parts (generated), 2 classes",
-    split="train",
-    n_images=48,
-    n_without_truth=2,
+    data="parts (generated), 1 class",
+    classes=("cat",),
     ledger=("tags",),
-    seed=3,
-    methods=(CAM, LPCAM_F, LPCAM),
-    examples=(Example("im1", "best of 48", PICTURES),),
-    times=(StageTime("classifier", 80, 0), StageTime("cam", 12, 48), StageTime("lpcam", 0, 48)),
+    seeds=(3,),
+    parts=(PART,),
+    thresholds={"cam": 0.3},
+    times=(StageTime("classifier", 80, 0, 2_500_000_000), StageTime("cam", 12, 48), StageTime("lpcam", 0, 48)),
     command="tag2mask demo --out runs/demo",
+    recipe="name: demo\nseeds: [3]\n",
+    environment={"python": "3.11", "torch": "2.15"},
 )
 
 
-def rendered(data: PageData, folder: Path) -> Page:
-    render_page(data, folder / "page.html")
+def rendered(folder: Path, *runs: RunPart) -> Page:
+    render_page(runs or [RUN], folder / "page.html")
     return Page((folder / "page.html").read_text(encoding="utf-8"))
 
 
-def test_the_winner_is_named_for_each_kind_alone() -> None:
-    assert headline([CAM, LPCAM_F, LPCAM]) == (
-        "LPCAM-F wins at fixed thresholds with 51.1 mIoU, 1.0 points ahead (CAM 50.1, LPCAM 49.0).",
-        "LPCAM wins at oracle thresholds with 58.9 mIoU, 5.2 points ahead (LPCAM-F 53.7, CAM 52.3).",
-    )
-
-
-def test_draws_single_methods_and_undefined_numbers_are_said() -> None:
-    one, two = method("A", 50.02, math.nan), method("B", 49.98, math.nan)
-    assert headline([one, two, method("C", 40, math.nan)]) == (
-        "A and B are level at fixed thresholds with 50.0 mIoU.",
-        "Nothing to compare at oracle thresholds.",
-    )
-    mask = MethodResult("masks", (Score("none", None, 60, 1, 2, 3, 4),))
-    assert headline([mask]) == ("masks reaches 60.0 mIoU without a threshold.",)
-    with pytest.raises(DataError, match="at least one method with a score; evaluate a stage first"):
-        headline([MethodResult("A", ())])
-
-
-def test_a_method_without_a_kind_is_not_compared_in_it() -> None:
-    only_oracle = MethodResult("X", (Score("oracle", 0.1, 99, 0, 0, 0, 0),))
-    assert [name for name, _ in by_kind([CAM, only_oracle], "fixed")] == ["CAM"]
-    assert headline([CAM, only_oracle])[0] == "CAM reaches 50.1 mIoU at fixed thresholds."
-
-
-def test_examples_are_chosen_by_rule() -> None:
-    scores = [("a", 10.0), ("b", 90.0), ("c", 50.0), ("d", math.nan), ("e", 40.0), ("f", 60.0), ("g", 60.0)]
-    assert pick_examples(scores) == (
-        ("b", "best of 6"), ("g", "median of 6"), ("c", "median of 6"), ("a", "worst of 6"),
-    )  # fmt: skip
-    assert pick_examples([("a", 1.0)]) == (("a", "best of 1"),)
-    assert pick_examples([("b", 5.0), ("a", 5.0)], n_median=1) == (("a", "best of 2"), ("b", "worst of 2"))
-    assert pick_examples([("a", math.nan)]) == ()
-
-
 def test_the_page_stands_alone_and_is_accessible(tmp_path: Path) -> None:
-    page = rendered(DATA, tmp_path)
+    page = rendered(tmp_path)
     check_alone_and_accessible(page)
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
     assert page.text("title")[0] == "tag2mask demo"
     assert 'name="viewport"' in page.source
+    policy = page.all("meta", http_equiv="Content-Security-Policy")[0].attributes["content"]
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:;")
 
 
 def test_all_numbers_stand_in_their_tables(tmp_path: Path) -> None:
-    page = rendered(DATA, tmp_path)
-    rows = page.text("tr")
-    assert rows[0] == "MethodThresholdmIoUFPFNPrecisionRecall"
-    assert rows[1:4] == [
-        "CAM0.3050.121.022.071.072.0", "LPCAM-F0.3051.121.022.071.072.0", "LPCAM0.3049.021.022.071.072.0",
-    ]  # fmt: skip
-    assert rows[7] == "LPCAM0.5058.923.024.073.0–"
-    tops = [e.text for e in page.elements if e.attributes.get("class") == "top"]
-    assert tops == ["LPCAM-F", "51.1", "LPCAM", "58.9"]
-    assert rows[9:] == ["classifier80 s––", "cam12 s480.250", "lpcamfrom the store48–"]
+    rows = rendered(tmp_path).text("tr")
+    assert rows[0] == "MethodThresholdmIoUFPFNPrecisionRecallSupervision"
+    assert rows[1:3] == ["cam0.3050.121.022.071.072.0tags", "lpcam0.3049.021.022.071.072.0tags"]
+    assert rows[5] == "lpcam0.5058.923.024.073.0–pixel-masks:threshold(48), tags"
+    assert rows[6:9] == ["ClassIoUFPFNPrecisionRecall", "background81.02.03.04.05.0", "cat41.0–13.014.015.0"]
+    assert rows[12:15] == ["truth \\ taken forbackgroundcat", "background90.010.0", "cat30.070.0"]
+    assert rows[-3:] == ["classifier80 s––2.5 GB", "cam12 s480.250–", "lpcamfrom the store48––"]
+
+
+def test_the_best_of_each_kind_is_bold_and_named_first(tmp_path: Path) -> None:
+    page = rendered(tmp_path)
+    assert [e.text for e in page.elements if e.attributes.get("class") == "top"] == ["cam", "50.1", "lpcam", "58.9"]
+    assert page.text("p", class_="won") == [
+        "cam wins at fixed thresholds with 50.1 mIoU, 1.1 points ahead (lpcam 49.0)."
+        "lpcam wins at oracle thresholds with 58.9 mIoU, 6.6 points ahead (cam 52.3)."
+    ]
 
 
 def test_where_the_numbers_come_from_is_said(tmp_path: Path) -> None:
-    page = rendered(replace(DATA, notes=("In no mean: boat.",)), tmp_path)
-    assert page.text("dd") == [
-        "split train, 48 images; 2 more have no truth and are left out", "tags", "3: one run, so small differences may"
-        " be chance",
+    page = rendered(tmp_path)
+    assert page.text("dd")[:3] == [
+        "split train, 48 images; 2 more have no truth and are left out", "tags",
+        "3: one run, so small differences may be chance",
     ]  # fmt: skip
-    assert page.text("pre") == ["tag2mask demo --out runs/demo"]
+    assert page.text("dd")[3:] == ["3.11", "2.15"]
+    assert page.text("pre") == ["tag2mask demo --out runs/demo", "name: demo seeds: [3]"]
     assert "In no mean: boat." in page.text("p")
-    assert any("oracle: chosen with the truth of split train itself, an upper bound" in p for p in page.text("p"))
+    said = [p for p in page.text("p") if p.startswith("Threshold kind")]
+    assert said[1] == (
+        "Threshold kind oracle: chosen with the truth of split train itself, an upper bound. Split train, 48 images. "
+        "All in percent."
+    )
 
 
-def test_the_curve_is_drawn_and_told(tmp_path: Path) -> None:
-    page = rendered(DATA, tmp_path)
-    assert len(page.all("polyline")) == 3
-    assert "CAM best 52.3 at 0.35, LPCAM-F best 53.7 at 0.70, LPCAM best 58.9 at 0.50" in page.text("title")[1]
+def test_curves_and_histograms_are_drawn_and_told(tmp_path: Path) -> None:
+    page = rendered(tmp_path)
+    assert len(page.all("polyline")) == 2
+    titles = page.text("title")
+    assert "cam best 52.3 at 0.35, lpcam best 58.9 at 0.50" in titles[1]
+    assert titles[2] == (
+        "Best thresholds of cam: 3 images, mean 0.30, standard deviation 0.14; measured at 0.30. Images by threshold: "
+        "0.10 to 0.14: 1, 0.40 to 0.44: 2"
+    )
+    assert len(page.all("rect")) == 4
+
+
+def test_pictures_lie_over_the_photo_with_words(tmp_path: Path) -> None:
+    page = rendered(tmp_path)
+    assert page.text("figcaption")[2:] == [
+        "image: cat", "cam: cat", "truth", "seeds of cam at 0.30cat 11.1 %; 77.7", "masks66.6 mIoU",
+    ]  # fmt: skip
+    assert [e.attributes["aria-label"] for e in page.all("div", role="img")] == [
+        "photo with the tags cat", "map of cat by cam", "mask drawn by hand", "seeds of cam", "labels of masks",
+    ]  # fmt: skip
+    assert page.source.count(SHOWN.photo) == 1, "the photo is stored once"
+    assert page.text("h3")[0] == "im1 best of 48"
+    pictures = [i for i in page.all("img") if i.inside("article")]
+    assert all(i.attributes["loading"] == "lazy" for i in pictures)
+
+
+def test_without_its_script_the_page_shows_the_measured_seeds_and_no_dead_controls(tmp_path: Path) -> None:
+    page = rendered(tmp_path)
+    (seeds,) = page.all("figure", data_what="seeds")
+    assert [i.attributes["src"] for i in page.within(seeds, "img")] == [class_uri(LABELS, 1)]
+    assert "hidden" in page.all("div", class_="tools")[0].attributes
+    assert all("hidden" in box.attributes for box in page.all("input", type="checkbox"))
+    assert page.text("label")[0] == "cat"
+
+
+def test_the_script_is_given_colours_classes_and_thresholds_in_one_block(tmp_path: Path) -> None:
+    page = rendered(tmp_path)
+    data, script = page.all("script")
+    found = json.loads(data.text)
+    assert len(found["ramp"]) == 256
+    assert found["classes"].keys() == {"0"}
+    assert found["runs"] == [{"id": "r0", "names": ["cat"], "thresholds": {"cam": 0.3}}]
+    assert {len(tile) for tile in found["patterns"].values()} == {64}
+    assert '"use strict"' in script.text
+
+
+def test_several_runs_are_compared_where_they_may_be(tmp_path: Path) -> None:
+    better = replace(RUN, name="better", parts=(replace(PART, methods=(replace(LPCAM, scores=LPCAM.scores[:1]),)),))
+    other = replace(RUN, name="other", parts=(replace(PART, methods=(replace(CAM, images="others"),)),))
+    page = rendered(tmp_path, RUN, better, other)
+    check_alone_and_accessible(page)
+    assert page.text("h1") == ["3 runs: demo, better, other"]
+    assert page.text("h2") == ["Runs compared", "demo", "better", "other"]
+    rows = page.text("tr")
+    assert rows[:4] == [
+        "RunMethodThresholdmIoUFPFNPrecisionRecallSupervision", "democam0.3050.121.022.071.072.0tags",
+        "demolpcam0.3049.021.022.071.072.0tags", "betterlpcam0.3049.021.022.071.072.0tags",
+    ]  # fmt: skip
+    assert rows[4].startswith("MethodThreshold"), "the oracle of one run, and other images, are not compared"
+    assert any(p.startswith("Numbers of other images, classes or kinds of threshold are not") for p in page.text("p"))
+    assert [a.attributes["href"] for a in page.all("a")] == ["#r0", "#r1", "#r2"]
+    nothing = rendered(tmp_path, RUN, other)
+    assert any(p.startswith("Nothing can be compared") for p in nothing.text("p"))
+
+
+def test_several_splits_have_sections_of_their_own(tmp_path: Path) -> None:
+    page = rendered(tmp_path, replace(RUN, parts=(PART, replace(PART, split="val"))))
+    check_alone_and_accessible(page)
+    assert page.text("h2")[:2] == ["Split train", "Split val"]
+
+
+def test_means_over_seeds_follow_the_seeds(tmp_path: Path) -> None:
+    seeds = tuple(
+        replace(CAM, name=f"cam@{i}", scores=(replace(CAM.scores[0], miou=v),)) for i, v in ((0, 50), (1, 54))
+    )
+    page = rendered(tmp_path, replace(RUN, seeds=(0, 1), parts=(replace(PART, methods=seeds),)))
+    assert page.text("tr")[3] == "cam, mean of 2 seeds–52.0 ± 2.8–––––"
+    assert page.text("dd")[2] == "0, 1: means ± standard deviation between seeds"
+
+
+def test_prototypes_are_shown_by_class(tmp_path: Path) -> None:
+    patch = Image.new("RGB", (40, 40))
+    prototype = GalleryPrototype("foreground:3", 0.97, 12, True, "0.970 > mu_f 0.9", (patch,))
+    run = replace(RUN, galleries=(("prototypes", (GalleryClass(NASTY, (prototype,)),)),), gallery_note="note")
+    page = rendered(tmp_path, run)
+    check_alone_and_accessible(page)
+    assert f"{NASTY}: 1 prototypes" in page.text("summary")
+    assert page.text("div", class_="card") == ["foreground:3 score 0.970, 12 features"]
 
 
 def test_parts_without_content_are_left_out(tmp_path: Path) -> None:
-    mask = MethodResult("masks", (Score("none", None, 60, 1, 2, 3, 4),))
-    bare = rendered(replace(DATA, methods=(mask,), examples=(), times=(), n_without_truth=0), tmp_path)
+    mask = MethodResult("masks", (Score("none", None, 60, 1, 2, 3, 4, 48),))
+    part = replace(PART, n_without_truth=0, methods=(mask,), shown=())
+    bare = rendered(tmp_path, replace(RUN, parts=(part,), times=(), recipe="", environment={}, thresholds={}))
     assert bare.text("h2") == ["Results", "The same again"]
-    assert bare.text("tr")[1] == "masks–60.01.02.03.04.0"
+    assert bare.text("tr")[1] == "masks–60.01.02.03.04.0tags"
     assert bare.text("dd")[0] == "split train, 48 images"
+    unmeasured = rendered(tmp_path, replace(RUN, parts=(replace(PART, methods=()),)))
+    assert unmeasured.text("h2")[0] == "Pictures"
 
 
-def test_pictures_have_caption_and_alt_text(tmp_path: Path) -> None:
-    page = rendered(DATA, tmp_path)
-    assert page.text("figcaption") == ["image", "CAM", "LPCAM", "truth"]
-    assert [e.attributes["alt"] for e in page.all("img")][1] == "CAM of im1"
-    assert page.text("h3") == ["im1 best of 48"]
+def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
+    nasty = replace(
+        method(NASTY, 1, 2), labels=(LabelScore("background", 1, 1, 1, 1, 1), LabelScore(NASTY, 1, 1, 1, 1, 1))
+    )
+    panels = tuple(replace(p, caption=NASTY, alt=NASTY, stage=p.stage and NASTY, note=NASTY) for p in SHOWN.panels)
+    part = replace(
+        PART, split=NASTY, methods=(nasty,), notes=(NASTY,), shown=(replace(SHOWN, id=NASTY, panels=panels),)
+    )
+    run = replace(
+        RUN, name=NASTY, title=NASTY, data=NASTY, classes=(NASTY,), ledger=(NASTY,), parts=(part,), command=NASTY,
+        thresholds={NASTY: 0.3}, times=(StageTime(NASTY, 1),), recipe=NASTY, environment={NASTY: NASTY},
+    )  # fmt: skip
+    page = rendered(tmp_path, run, replace(run, name="second"))
+    check_alone_and_accessible(page)
+    assert page.text("h2")[1] == NASTY
+    assert page.text("option")[0] == NASTY
+    assert page.all("figure", data_what="map")[0].attributes["data-stage"] == NASTY
+    found = json.loads(page.all("script")[0].text)
+    assert found["runs"][0]["thresholds"] == {NASTY: 0.3}
+    assert len(page.all("script")) == 2
 
 
-def test_names_are_escaped(tmp_path: Path) -> None:
-    page = rendered(replace(DATA, title="<script>alert(1)</script>", command="a && b > c"), tmp_path)
-    assert page.text("h1") == ["<script>alert(1)</script>"]
-    assert page.text("pre") == ["a && b > c"]
-    assert not page.all("script")
-
-
-def test_text_and_lines_stand_out_in_every_scheme(tmp_path: Path) -> None:
-    for name, colours in schemes(rendered(DATA, tmp_path)).items():
-        for ground in ("page", "panel"):
-            for ink in ("text", "quiet", "link", "good", "bad"):
-                assert contrast(colours[ink], colours[ground]) >= 4.5, (name, ink, ground)
+def test_text_lines_and_cells_stand_out_in_every_scheme(tmp_path: Path) -> None:
+    for name, colours in schemes(rendered(tmp_path)).items():
+        grounds = ["page", "panel"]
+        for ground, ink in product(grounds, ("text", "quiet", "link", "good", "bad")):
+            assert contrast(colours[ink], colours[ground]) >= 4.5, (name, ink, ground)
+        for shade in range(1, SHADES + 1):
+            assert contrast(colours["text"], colours[f"shade-{shade}"]) >= 4.5, (name, shade)
         for i in range(N_COLOURS):
             assert contrast(colours[f"line-{i}"], colours["page"]) >= 3, (name, i)
+        assert contrast(colours["line-1"], colours["shade-3"]) >= 3, f"{name}: the line over the bars"
+        assert contrast(colours["quiet"], colours["panel"]) >= 3, f"{name}: the border of a button"
+        assert contrast(colours["link"], colours["page"]) >= 3, f"{name}: the outline of what has the focus"
+
+
+def test_what_has_the_focus_is_outlined(tmp_path: Path) -> None:
+    style = rendered(tmp_path).all("style")[0].text
+    assert ":focus-visible { outline: 3px solid var(--link)" in style
+    assert "outline: none" not in style
+    assert "outline: 0" not in style
 
 
 def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StageError, match="cannot write .*page.html"):
-        render_page(DATA, tmp_path / "file" / "page.html")
-    with pytest.raises(DataError):
-        render_page(replace(DATA, methods=()), tmp_path / "page.html")
+        render_page([RUN], tmp_path / "file" / "page.html")
+    with pytest.raises(DataError, match="needs at least one measured stage, but demo has none"):
+        render_page([replace(RUN, parts=())], tmp_path / "page.html")
+    with pytest.raises(DataError, match="needs at least one run"):
+        render_page([], tmp_path / "page.html")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -1,4 +1,4 @@
-"""``tag2mask analyse``: how much the threshold matters to maps, image by image."""
+"""``tag2mask analyse``: how much the threshold matters to maps, whether data is fit, whether masks are usable."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tag2mask.cli import fitness
+from tag2mask.cli.rules import fixed_threshold, part_of, sizes
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
     from tag2mask.pipeline.analyse import Analysis
 
 app = typer.Typer(
-    help="How much the threshold matters to the maps of finished runs.\n\n"
+    help="How much the threshold matters to maps, whether data is fit, whether masks are usable.\n\n"
     "Example: tag2mask analyse threshold-curve runs/demo",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -86,6 +88,69 @@ def absent_classes(
     from tag2mask.pipeline.absent import analyse_tags
 
     _print(analyse_tags(run, stages=stage or [], images=images, split=split, out=out), MEASURES)
+
+
+@app.command("boundary")
+def boundary(
+    run: _Run,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="of masks, predictions or cut maps, may be given again; default: all")
+    ] = None,
+    share: Annotated[float, typer.Option(help="width of the band as a share of the image's diagonal")] = 0.02,
+    out: _Out = None,
+) -> None:
+    """Measure how well masks follow the truth's boundaries: Boundary IoU, and mIoU of the pixels close to them.
+
+    Example: tag2mask analyse boundary runs/photos --stage masks
+    """
+    from tag2mask.pipeline.boundary import analyse_boundaries
+
+    found = analyse_boundaries(run, stages=stage or [], share=share, out=out)
+    _print(found, ("miou", "boundary_iou", "trimap_miou/3", "trimap_miou/10", "trimap_miou/40"))
+
+
+app.command("co-occurrence")(fitness.co_occurrence)
+app.command("tag-noise")(fitness.tag_noise)
+app.command("quality")(fitness.quality)
+
+
+@app.command("threshold-rules")
+def threshold_rules(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders on the same images")],
+    stage: _Stage = None,
+    other: Annotated[str | None, typer.Option(help="maps to measure agreement with; default: fewer scales")] = None,
+    fixed: Annotated[list[str] | None, typer.Option(help="STAGE=THRESHOLD beside the run's own, repeatable")] = None,
+    images: Annotated[int, typer.Option(min=0, help="to ask the classifier about; 0: leave its rules out")] = 100,
+    part: Annotated[str | None, typer.Option(help="i/k: the i-th of k parts of the images; default: all")] = None,
+    split: _Split = None,
+    out: _Out = None,
+) -> None:
+    """Measure what thresholds from the maps alone lose to the oracle: every rule, for all, per class, per image.
+
+    Example: tag2mask analyse threshold-rules runs/demo --stage cam --fixed cam=0.25
+    """
+    from tag2mask.pipeline.rules import LOSS, Asked, analyse_rules
+
+    asked = Asked(other, dict(map(fixed_threshold, fixed or [])), images, part_of(part), split)
+    _print(analyse_rules(runs, stages=stage or [], asked=asked, out=out), ("miou", LOSS))
+
+
+@app.command("few-masks")
+def few_masks(
+    run: _Run,
+    n: Annotated[str, typer.Option(help="masks of a draw; several separated by commas")] = "5,10,20",
+    draws: Annotated[int, typer.Option(min=1, help="times that masks are drawn")] = 200,
+    stage: _Stage = None,
+    split: _Split = None,
+    out: _Out = None,
+) -> None:
+    """Measure what a threshold chosen on n masks loses to the oracle, over many random draws of n.
+
+    Example: tag2mask analyse few-masks runs/demo --n 5,10,20
+    """
+    from tag2mask.pipeline.few import MEASURES, analyse_few
+
+    _print(analyse_few(run, n=sizes(n), draws=draws, stages=stage or [], split=split, out=out), MEASURES)
 
 
 def _print(found: Analysis, metrics: tuple[str, ...]) -> None:

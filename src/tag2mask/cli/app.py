@@ -7,7 +7,24 @@ import sys
 
 import typer
 
-from tag2mask.cli import analyse, cp, demo, doctor, evaluate, export, ls, predict, prototypes, run, show
+from tag2mask.cli import (
+    analyse,
+    compare,
+    cp,
+    demo,
+    doctor,
+    evaluate,
+    experiment,
+    export,
+    ls,
+    predict,
+    prototypes,
+    report,
+    reproduce,
+    run,
+    show,
+    sweep,
+)
 from tag2mask.core.errors import Tag2MaskError
 from tag2mask.core.ranks import rank
 
@@ -21,10 +38,12 @@ app = typer.Typer(
 )
 for name, module in {
     "run": run, "demo": demo, "doctor": doctor, "eval": evaluate, "predict": predict, "prototypes": prototypes,
-    "export": export, "ls": ls, "show": show, "cp": cp,
+    "report": report, "sweep": sweep, "compare": compare, "reproduce": reproduce, "export": export, "ls": ls,
+    "show": show, "cp": cp,
 }.items():  # fmt: skip
     app.command(name)(module.command)
 app.add_typer(analyse.app, name="analyse")
+app.add_typer(experiment.app, name="experiment")
 
 
 class _Lines(logging.Formatter):

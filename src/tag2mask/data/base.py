@@ -14,6 +14,7 @@ from pydantic import Field
 from tag2mask.config.settings import Settings
 from tag2mask.core.files import file_hash
 from tag2mask.core.types import Sample
+from tag2mask.data.noise import TagNoise
 
 Labels = NDArray[np.uint8]
 MAX_CLASSES = 254
@@ -29,6 +30,9 @@ class DataSettings(Settings):
     train: str = Field("train", description="split that trains")
     val: str | None = Field("val", description="held-out split for the classifier's average precision, or null")
     infer: str = Field("train", description="split whose images get maps and masks")
+    tag_noise: TagNoise | None = Field(
+        None, description="wrong tags on purpose in every split but val, such as {drop: 0.1}; the truth stays as it is"
+    )
 
 
 class Dataset(ABC):

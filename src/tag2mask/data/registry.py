@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Protocol, cast
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.noise import noisy
 from tag2mask.data.subset import MARK, part_of
 
 READERS: dict[str, str] = {
@@ -71,11 +73,23 @@ def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
         split: the split's name, or ``SPLIT@FILE`` for those of its images whose ids the text file lists.
 
     Raises:
-        DataError: the data set or the list cannot be read, or the list names an image that the split does not have.
+        DataError: the data set or the list cannot be read, the list names an image that the split does not have, or
+            the settings' tag noise leaves no tag.
     """
     name, mark, path = split.partition(MARK)
     dataset = reader(kind).open_split(settings, name)
-    return part_of(dataset, Path(path).expanduser()) if mark else dataset
+    part = part_of(dataset, Path(path).expanduser()) if mark else dataset
+    return _with_wrong_tags(part, settings, split) if settings.tag_noise else part
+
+
+def _with_wrong_tags(dataset: Dataset, settings: DataSettings, split: str) -> Dataset:
+    """The split with the tag noise of the settings; the held-out split keeps its tags, so that it measures rightly."""
+    noise = settings.tag_noise
+    if noise is None or (split == settings.val and split not in (settings.train, settings.infer)):
+        return dataset
+    changed = copy.copy(dataset)
+    changed.samples = noisy(dataset.samples, dataset.classes, noise, dataset.split)
+    return changed
 
 
 def load_dataset(kind: str, root: str | Path | None = None, split: str | None = None, **settings: Any) -> Dataset:

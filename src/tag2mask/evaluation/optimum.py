@@ -44,7 +44,7 @@ def analyse_optimum(
     curves: list[tuple[Sample, Curve]] = []
     for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
         whole.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
-        labels, sweep = _sweep(pair)
+        labels, sweep = image_sweep(pair)
         curve = _mean(sweep.ious())
         own[np.ix_(labels, labels)] += sweep.matrix(GRID[_middle(_optima(curve))])
         curves.append((pair.sample, curve))
@@ -63,7 +63,7 @@ def analyse_optimum(
     )
 
 
-def _sweep(pair: Pair) -> tuple[list[int], ThresholdSweep]:
+def image_sweep(pair: Pair) -> tuple[list[int], ThresholdSweep]:
     """The sweep of one image over the labels that its maps or truth have, and these labels."""
     true = {int(label) for label in np.unique(pair.truth)} - {0, IGNORE}
     labels = [0, *sorted(true | {column + 1 for column in pair.classes})]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.confusion import confusion_matrix
+from tag2mask.evaluation.confusion import Matrix, confusion_matrix
 from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.pairs import Pair, pairs
 from tag2mask.evaluation.rows import MetricRow, score_rows
@@ -91,7 +93,7 @@ def evaluate_seeds(
     Args:
         dataset: the split.
         read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
-        thresholds: thresholds of any kind but ``oracle`` and ``none``.
+        thresholds: thresholds of any kind but ``oracle`` and ``none``; a rule may give each class or image its own.
         oracle: whether to add the threshold of `GRID` with the largest mIoU on these very images.
         samples: those of the split to evaluate; all of them where None.
         threads: how many images are read and resized beside the counting.
@@ -102,32 +104,51 @@ def evaluate_seeds(
         DataError: no image has a truth, or maps and truth do not fit (the image is named).
     """
     values = [_value(t) for t in thresholds]
-    sweep = ThresholdSweep(dataset.classes, {*GRID, *values})
+    sweep = ThresholdSweep(dataset.classes, {*GRID, *(v for v in values if v is not None)})
+    own = {place: _nothing(dataset) for place, value in enumerate(values) if value is None}
     images: list[ImageScore] = []
     chosen = dataset.samples if samples is None else samples
     n_images = 0
     for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
         sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
         n_images += 1
+        for place in own:
+            own[place] += _matrix(pair, thresholds[place], dataset)
         if values:
-            images.append(_image_score(pair, values[0], dataset))
+            images.append(_image_score(pair, thresholds[0], dataset))
     curve = sweep.curve(GRID)
-    scores = [SeedScores(t, sweep.scores(value)) for t, value in zip(thresholds, values, strict=True)]
+    every = [sweep.matrix(v) if v is not None else own[place] for place, v in enumerate(values)]
+    scores = [
+        SeedScores(t, SegmentationScores.from_matrix(matrix, dataset.classes))
+        for t, matrix in zip(thresholds, every, strict=True)
+    ]
     if oracle:
         value = best(curve).threshold
         scores.append(SeedScores(Threshold(value, "oracle"), sweep.scores(value)))
     return SeedEvaluation(dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images))
 
 
-def _image_score(pair: Pair, threshold: float, dataset: Dataset) -> ImageScore:
-    seeds = cut(pair.maps, pair.classes, threshold)
-    matrix = confusion_matrix(seeds, pair.truth, len(dataset.classes) + 1, sample_id=pair.sample.id)
+def _nothing(dataset: Dataset) -> Matrix:
+    return np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64)
+
+
+def _matrix(pair: Pair, threshold: Threshold, dataset: Dataset) -> Matrix:
+    """The confusion matrix of one image's seeds."""
+    seeds = cut(pair.maps, pair.classes, threshold.of(pair.sample.id, pair.classes))
+    return confusion_matrix(seeds, pair.truth, len(dataset.classes) + 1, sample_id=pair.sample.id)
+
+
+def _image_score(pair: Pair, threshold: Threshold, dataset: Dataset) -> ImageScore:
+    matrix = _matrix(pair, threshold, dataset)
     if not matrix.sum():  # the truth is void everywhere
         return ImageScore(pair.sample.id, float("nan"))
     return ImageScore(pair.sample.id, SegmentationScores.from_matrix(matrix, dataset.classes).miou)
 
 
-def _value(threshold: Threshold) -> float:
+def _value(threshold: Threshold) -> float | None:
+    """The one threshold of all images; None where each class or image has its own."""
+    if threshold.levels is not None:
+        return None
     if threshold.value is None or threshold.kind == "oracle":
         raise ConfigError(
             f"seeds cannot be cut at a given threshold of kind '{threshold.kind}': the oracle is found by the sweep "

@@ -3,13 +3,17 @@
 A threshold t acts like a background map that is t everywhere: a pixel is of the present class whose map is largest,
 if that value is above t, else background. Ties go to background first, then to the lower class column. The comparison
 is in float32, the precision of the maps.
+
+With a threshold t_c for each class, a class is a candidate where its map is above its own threshold, and the candidate
+that is farthest above wins: the label is the largest ``map_c - t_c``, background where none is positive. Equal
+thresholds give the very labels of the one threshold.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -22,7 +26,36 @@ KINDS = ("fixed", "published", "rule", "few-masks", "oracle", "none")
 """Where a threshold comes from: the recipe; the authors' tuning on VOC's train masks; the maps alone; a few hand-made
 masks; the truth of the evaluated split itself; there is none (masks, predictions)."""
 
+SCOPES = ("data", "class", "image")
+"""What one threshold of a rule is for: all images, the maps of a class, the maps of an image."""
+
+Level = float | NDArray[np.float32]
+"""What the maps of one image are cut at: one threshold, or (K,), one for each map."""
+
 _FEW = re.compile(r"few-masks\((\d+)\)")
+_RULE = re.compile(r"rule\(([a-z0-9/-]+)\)")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Levels:
+    """Thresholds of single classes or single images.
+
+    Attributes:
+        whole: of the data set, 0..1: for a class or an image that has none of its own.
+        classes: by class column; empty where they are not per class.
+        images: by sample id.
+    """
+
+    whole: float
+    classes: tuple[float | None, ...] = ()
+    images: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, sample_id: str, columns: Sequence[int]) -> Level:
+        """What the maps of an image are cut at, its maps being of these class columns."""
+        if not self.classes:
+            return self.images.get(sample_id, self.whole)
+        own = [self.classes[c] for c in columns]
+        return np.array([self.whole if t is None else t for t in own], dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +63,25 @@ class Threshold:
     """A threshold that says where it comes from.
 
     Attributes:
-        value: 0..1, or None for the kind ``none``.
+        value: 0..1, or None for the kind ``none``, and for a rule that gives each class or image its own.
         kind: one of `KINDS`.
         n: number of hand-made masks it was chosen on, for the kind ``few-masks`` only.
+        rule: name of the rule, for the kind ``rule`` only: ``otsu``, or ``otsu/class`` and ``otsu/image`` for a
+            threshold of each class or image.
+        levels: these thresholds; None where there is one for all, or where only the name is known.
 
     Raises:
-        ConfigError: an unknown kind, a value outside 0..1, or ``n`` where there is no room for it.
+        ConfigError: an unknown kind, a value outside 0..1, or ``n`` or ``rule`` where there is no room for it.
     """
 
     value: float | None
     kind: str = "fixed"
     n: int | None = None
+    rule: str | None = None
+    levels: Levels | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Check that value, kind and n fit each other."""
+        """Check that value, kind, n and rule fit each other."""
         if self.kind not in KINDS:
             raise ConfigError(unknown("kind of threshold", self.kind, KINDS))
         if (self.kind == "few-masks") != (self.n is not None) or (self.n is not None and self.n < 1):
@@ -51,15 +89,41 @@ class Threshold:
                 f"threshold of kind '{self.kind}' with n = {self.n}; n, 1 or more, is the number of masks of "
                 "'few-masks' and of no other kind"
             )
-        if (self.kind == "none") != (self.value is None):
+        if self.rule is not None and (self.kind != "rule" or not _RULE.fullmatch(f"rule({self.rule})")):
+            raise ConfigError(
+                f"threshold of kind '{self.kind}' with rule = '{self.rule}'; a rule's name, of a-z, 0-9, '-' and '/', "
+                "belongs to the kind 'rule' and to no other"
+            )
+        several = self.rule is not None and self.rule.endswith(("/class", "/image"))
+        if (self.kind == "none" or several) != (self.value is None):
             raise ConfigError(f"threshold {self.value} of kind '{self.kind}'; only the kind 'none' has no value")
         if self.value is not None and not 0 <= self.value <= 1:
             raise ConfigError(f"threshold {self.value} is outside 0..1, the range of the maps")
 
     @property
     def kind_text(self) -> str:
-        """The kind as it stands in files and tables, such as ``few-masks(10)``."""
-        return self.kind if self.n is None else f"{self.kind}({self.n})"
+        """The kind as it stands in files and tables, such as ``few-masks(10)`` or ``rule(otsu)``."""
+        more = self.rule if self.n is None else self.n
+        return self.kind if more is None else f"{self.kind}({more})"
+
+    @property
+    def text(self) -> str:
+        """The value in words: ``0.3``, or what there is one of each for, such as ``one per image``."""
+        if self.value is not None:
+            return f"{self.value:g}"
+        return f"one per {self.rule.rpartition('/')[2]}" if self.rule else "none"
+
+    def of(self, sample_id: str, columns: Sequence[int]) -> Level:
+        """What the maps of an image are cut at, its maps being of these class columns.
+
+        Raises:
+            ConfigError: there is nothing to cut at.
+        """
+        if self.levels is not None:
+            return self.levels.of(sample_id, columns)
+        if self.value is None:
+            raise ConfigError(f"nothing can be cut at a threshold of kind '{self.kind_text}' without a value")
+        return self.value
 
     @classmethod
     def parse(cls, value: float | None, kind_text: str) -> Self:
@@ -68,8 +132,10 @@ class Threshold:
         Raises:
             ConfigError: they do not make a threshold.
         """
-        few = _FEW.fullmatch(kind_text)
-        return cls(value, "few-masks", int(few[1])) if few else cls(value, kind_text)
+        few, rule = _FEW.fullmatch(kind_text), _RULE.fullmatch(kind_text)
+        if few:
+            return cls(value, "few-masks", int(few[1]))
+        return cls(value, "rule", rule=rule[1]) if rule else cls(value, kind_text)
 
 
 def check_same_kind(kinds: Iterable[str], what: str) -> str:
@@ -91,13 +157,15 @@ def check_same_kind(kinds: Iterable[str], what: str) -> str:
     return found[0]
 
 
-def cut(maps: NDArray[np.float32], classes: Sequence[int], threshold: float) -> LabelImage:
+def cut(maps: NDArray[np.float32], classes: Sequence[int], threshold: Level) -> LabelImage:
     """Cut seeds from maps: the class of the largest map where it is above the threshold, else background.
+
+    With a threshold for each map the class that is farthest above its own, as the module says.
 
     Args:
         maps: (K, H, W) in [0, 1], one for each present class.
         classes: K class columns, 0-based, ascending; column c becomes label c + 1.
-        threshold: 0..1.
+        threshold: 0..1, or (K,) of them.
 
     Returns:
         (H, W) uint8 labels.
@@ -105,4 +173,8 @@ def cut(maps: NDArray[np.float32], classes: Sequence[int], threshold: float) -> 
     if not len(classes):
         return np.zeros(maps.shape[1:], dtype=np.uint8)
     labels = (np.asarray(classes) + 1).astype(np.uint8)
+    if isinstance(threshold, np.ndarray):
+        # Differences of float32 values in [0, 1] are exact in float64, so equal thresholds keep the order of the maps.
+        above = maps.astype(np.float64) - threshold.astype(np.float32)[:, None, None]
+        return np.where(above.max(axis=0) > 0, labels[above.argmax(axis=0)], np.uint8(0))
     return np.where(maps.max(axis=0) > np.float32(threshold), labels[maps.argmax(axis=0)], np.uint8(0))

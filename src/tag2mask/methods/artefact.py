@@ -15,6 +15,7 @@ from tag2mask.core.files import read_json, write_json
 from tag2mask.core.palette import labels_key, read_labels
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
 
 THRESHOLD = "threshold.json"
@@ -41,6 +42,47 @@ class FewMasks:
     def write(self, folder: Path) -> None:
         """Write ``threshold.json``."""
         write_json(folder / THRESHOLD, asdict(self))
+
+    def as_threshold(self) -> Threshold:
+        """What stages cut at."""
+        return Threshold(self.value, "few-masks", self.n)
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """A threshold that a rule has chosen from maps alone, or one for each class or image.
+
+    Attributes:
+        value: 0..1, of the data set: what a class or an image without a threshold of its own is cut at.
+        rule: name of the rule.
+        per: what there is a threshold for: ``data``, ``class`` or ``image``.
+        n: number of images it was chosen from.
+        classes: (name, threshold or None) by class column, for ``class`` only.
+        images: (id, threshold), for ``image`` only.
+    """
+
+    value: float
+    rule: str
+    per: str
+    n: int
+    classes: tuple[tuple[str, float | None], ...] = ()
+    images: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """No image: a rule has seen no truth, and nothing is left out of what is measured with it."""
+        return ()
+
+    def write(self, folder: Path) -> None:
+        """Write ``threshold.json``."""
+        write_json(folder / THRESHOLD, asdict(self))
+
+    def as_threshold(self) -> Threshold:
+        """What stages cut at."""
+        if self.per == "data":
+            return Threshold(self.value, "rule", rule=self.rule)
+        levels = Levels(self.value, tuple(value for _, value in self.classes), dict(self.images))
+        return Threshold(None, "rule", rule=f"{self.rule}/{self.per}", levels=levels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +129,8 @@ class Artefact:
         self._check_key(labels_key(path), "masks", dataset, sample)
         return read_labels(path)
 
-    def threshold(self) -> FewMasks:
-        """The threshold that a stage of kind ``few-masks`` has chosen.
+    def threshold(self) -> FewMasks | Ruled:
+        """The threshold that a stage has chosen, on a few masks or by a rule.
 
         Raises:
             StageError: there is none.
@@ -97,7 +139,10 @@ class Artefact:
         if not path.is_file():
             raise StageError(f"stage '{self.name}' has no {path}; make it: {self.command}")
         values = read_json(path)
-        return FewMasks(**{**values, "ids": tuple(values["ids"])})
+        if "rule" not in values:
+            return FewMasks(**{**values, "ids": tuple(values["ids"])})
+        pairs = {name: tuple((key, value) for key, value in values[name]) for name in ("classes", "images")}
+        return Ruled(**{**values, **pairs})
 
     def masks_seen(self) -> frozenset[str]:
         """Ids of the images on whose truth a threshold was chosen, of this stage or of any that it was made from."""

@@ -34,7 +34,7 @@ class StageKind:
     Attributes:
         name: as recipes write it, such as ``cam``.
         makes: what the artefact is. ``weights`` and ``prototypes`` are trained once; ``maps`` and ``masks`` are made
-            image by image; a ``threshold`` is chosen on a few masks; ``metrics`` are rows of numbers.
+            image by image; a ``threshold`` is chosen on a few masks or by a rule; ``metrics`` are rows of numbers.
         settings: schema of its settings.
         reads: role -> what the artefact in that role must be.
         may_read: roles that a recipe may leave out, in the same form.
@@ -46,6 +46,7 @@ class StageKind:
         fingerprint: hash of weight files that the settings name, part of the key.
         supervision: what it adds to the ledger, or a function of its settings that says so.
         samples: for a kind made as a whole that looks at a part of its split: which, from its settings and the split.
+        blind: for a kind that chooses a threshold: it never looks at a truth, which is then no part of its key.
     """
 
     name: str
@@ -59,6 +60,7 @@ class StageKind:
     supervision: frozenset[str] | Callable[[Any], frozenset[str]] = frozenset()
     may_read: Mapping[str, Makes] = field(default_factory=dict)
     samples: Callable[[Any, Dataset], Sequence[Sample]] | None = None
+    blind: bool = False
 
     def adds(self, settings: Any) -> frozenset[str]:
         """What a stage with these settings adds to the ledger."""

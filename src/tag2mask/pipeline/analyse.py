@@ -70,7 +70,7 @@ def analyse_thresholds(
         numbers.append((maps.name, rows))
         lines += one.lines(maps.dataset.classes, stage=maps.name, seed=maps.stage.seed)
         found.append((maps, one))
-    where = _where(numbers, found[0][1].n_without_truth)
+    where = described(numbers, found[0][1].n_without_truth)
     files = [out / f"{OPTIMUM}.csv", out / f"{OPTIMUM}-images.csv", out / f"{OPTIMUM}.svg"]
     write_results(files[0], [row for _, rows in numbers for row in rows])
     write_table(files[1], OptimumLine, lines)
@@ -100,7 +100,7 @@ def analyse_curves(
     lines: list[CurveLine] = []
     curves: list[Curve] = []
     n_without_truth = 0
-    for maps, samples, advance in _each(_open_several(runs, stages, split)):
+    for maps, samples, advance in _each(open_several(runs, stages, split)):
         found = evaluate_seeds(maps.dataset, maps.read, samples=samples, advance=advance)
         name = maps.name if len(runs) == 1 else f"{maps.run}/{maps.name}"
         robust, n_without_truth = robustness(found.curve), found.n_without_truth
@@ -109,7 +109,7 @@ def analyse_curves(
         numbers.append((name, rows))
         lines += curve_lines(found, name, maps.stage.seed)
         curves.append(Curve(name, tuple((p.threshold, p.miou) for p in found.curve), (robust.low, robust.high)))
-    where = _where(numbers, n_without_truth)
+    where = described(numbers, n_without_truth)
     files = [out / f"{CURVE}.csv", out / f"{CURVE}-points.csv", out / f"{CURVE}.svg"]
     write_results(files[0], [row for _, rows in numbers for row in rows])
     write_table(files[1], CurveLine, lines)
@@ -135,7 +135,7 @@ def analyse_activation(
         lines += one.lines(stage=maps.name, seed=maps.stage.seed)
         found.append((maps.name, one))
     left_out = found[0][1].n_without_truth
-    where = _where(numbers, left_out)
+    where = described(numbers, left_out)
     files = [out / f"{IMBALANCE}.csv", out / f"{IMBALANCE}-images.csv", out / f"{IMBALANCE}.svg"]
     write_results(files[0], [row for _, rows in numbers for row in rows])
     write_table(files[1], ImbalanceLine, lines)
@@ -153,7 +153,14 @@ _PANELS = (
 
 
 def _each(opened: Sequence[OpenedMaps]) -> Iterator[tuple[OpenedMaps, list[Sample], Callable[[], None]]]:
-    """Maps, the samples to measure them on, and what counts these; the same samples for all maps.
+    """Maps, the samples to measure them on (`shared` says which, and its errors), and what counts these."""
+    for maps, samples in zip(opened, shared(opened), strict=True):
+        with progress(maps.name, len(samples)) as counter:
+            yield maps, samples, counter.advance
+
+
+def shared(opened: Sequence[OpenedMaps]) -> list[list[Sample]]:
+    """The samples to measure maps on: the same for all maps, without those behind a threshold of any of them.
 
     Raises:
         ConfigError: the maps are not of the same images and classes.
@@ -170,13 +177,21 @@ def _each(opened: Sequence[OpenedMaps]) -> Iterator[tuple[OpenedMaps, list[Sampl
                 f"{len(samples)} of {len(maps.dataset.classes)} in the other, and they are not the same. Name runs on "
                 "the same data, or one run alone"
             )
-    for maps, samples in zip(opened, chosen, strict=True):
-        with progress(maps.name, len(samples)) as counter:
-            yield maps, samples, counter.advance
+    return chosen
 
 
-def _open_several(runs: Sequence[Path], stages: Sequence[str], split: str | None) -> list[OpenedMaps]:
-    """The named maps of each run; a name has to be known to one of the runs, and each run has to have one of them."""
+def open_several(runs: Sequence[Path], stages: Sequence[str], split: str | None) -> list[OpenedMaps]:
+    """The named maps of each run: a name has to be known to one of the runs, and each run has to have one of them.
+
+    Args:
+        runs: run folders.
+        stages: names; every stage of maps where empty.
+        split: the split to look at; the one whose maps were made where None.
+
+    Raises:
+        ConfigError: a name is unknown, or a run has none of them.
+        StageError: as `open_maps`.
+    """
     known = {run: maps_stages(run) for run in runs}
     somewhere = set().union(*known.values())
     opened: list[OpenedMaps] = []
@@ -212,7 +227,7 @@ def _command(verb: str, maps: OpenedMaps, split: str | None) -> str:
     return command_of(verb, maps, ["--split", split] if split else [])
 
 
-def _where(numbers: _Numbers, n_without_truth: int) -> str:
+def described(numbers: _Numbers, n_without_truth: int) -> str:
     """Split, image count and seeds in words, for titles; says on the log what was left out."""
     first = numbers[0][1][0]
     if n_without_truth:

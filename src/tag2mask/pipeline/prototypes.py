@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tag2mask.core.errors import ConfigError, StageError, unknown
 from tag2mask.core.files import read_json
 from tag2mask.data.base import Dataset
+from tag2mask.methods.artefact import Artefact
 from tag2mask.pipeline.evaluate import finished, open_split
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from tag2mask.pipeline.api import RunResult
+    from tag2mask.report.gallery import GalleryClass
 
 PAGE = "prototypes.html"
 _PATCH = 0.3
@@ -54,38 +55,57 @@ def show_prototypes(run: Path, stage: str | None = None) -> Shown:
     Raises:
         StageError: no run, or its prototypes are not made yet.
     """
-    from tag2mask.methods.lpcam.stage import GALLERY, PROTOTYPES
-    from tag2mask.methods.lpcam.store import load_prototypes
-    from tag2mask.report.gallery import GalleryClass, GalleryPrototype, render_gallery
+    from tag2mask.report.gallery import render_gallery
 
     folder = RunFolder.existing(run)
     plan = make_plan(folder.recipe())
     planned = _stage(plan, stage, run)
     artefact = finished(folder, plan, planned, keys_of(folder.store.root))
+    classes = gallery_classes(plan, planned, artefact)
+    page = folder.path / PAGE
+    render_gallery(classes, f"Prototypes of {folder.path.name}", page, str(run))
+    lines = {c.name: [[p.name, f"{p.score:.3f}", str(p.size), p.reason] for p in c.prototypes] for c in classes}
+    return Shown(lines, page)
+
+
+def gallery_classes(
+    plan: Plan, planned: PlannedStage, artefact: Artefact, *, kept_only: bool = False, patches: int | None = None
+) -> tuple[GalleryClass, ...]:
+    """What the prototypes of one stage look like.
+
+    Args:
+        plan: of the run.
+        planned: the stage that made them.
+        artefact: what it made.
+        kept_only: leave out those that serve as no prototype.
+        patches: at most so many for each prototype; all of them where None.
+    """
+    from tag2mask.methods.lpcam.stage import GALLERY, PROTOTYPES
+    from tag2mask.methods.lpcam.store import load_prototypes
+    from tag2mask.report.gallery import GalleryClass, GalleryPrototype
+
     dataset = open_split(plan, getattr(planned.settings, "split", None) or plan.data.infer)
     found = load_prototypes(artefact.path / PROTOTYPES)
-    patches = {(e["class"], e["name"]): e["patches"] for e in read_json(artefact.path / GALLERY)}
+    places = {(e["class"], e["name"]): e["patches"] for e in read_json(artefact.path / GALLERY)}
     dropped = {text for s in _readers(plan, planned) for text in getattr(s.settings, "drop", ())}
     cutter = _Cutter(dataset)
-    lines: dict[str, list[list[str]]] = defaultdict(list)
     classes = []
     for column in sorted(found.all_foreground):
-        shown = []
+        shown, name = [], dataset.classes[column]
         for side, sets in (("foreground", found.all_foreground), ("context", found.all_context)):
             centres = sets[column]
             for number, reason in enumerate(centres.reasons):
-                name, label = dataset.classes[column], f"{side}:{number}"
+                label = f"{side}:{number}"
                 by_hand = f"{name} {label}" in dropped
-                why = "dropped by hand" if by_hand else reason
-                score, size = float(centres.scores[number]), int(centres.sizes[number])
-                images = tuple(cutter.patch(p) for p in patches.get((name, label), ()))
                 kept = bool(centres.kept[number]) and not by_hand
+                if kept_only and not kept:
+                    continue
+                score, size = float(centres.scores[number]), int(centres.sizes[number])
+                images = tuple(cutter.patch(p) for p in places.get((name, label), ())[:patches])
+                why = "dropped by hand" if by_hand else reason
                 shown.append(GalleryPrototype(label, score, size, kept, why, images))
-                lines[name].append([label, f"{score:.3f}", str(size), why])
-        classes.append(GalleryClass(dataset.classes[column], tuple(shown)))
-    page = folder.path / PAGE
-    render_gallery(classes, f"Prototypes of {folder.path.name}", page, str(run))
-    return Shown(lines, page)
+        classes.append(GalleryClass(name, tuple(shown)))
+    return tuple(classes)
 
 
 def drop_prototype(run: Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:

@@ -35,9 +35,12 @@ def run_plan(plan: Plan, folder: RunFolder) -> list[Done]:
             held.enter_context(exclusive(folder.path / "lock", f"the run {folder.path}"))
             folder.begin(plan.recipe)
         barrier()
-        done = _execute(Session(plan, folder))
+        session = Session(plan, folder)
+        done = _execute(session)
         if rank() == 0:
             folder.unlink_others({s.name for s in plan.stages})
+            folder.end(session.fingerprints())
+            session.keys.hashes.save()
         return done
 
 

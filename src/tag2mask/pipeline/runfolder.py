@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
-from importlib import metadata
+from collections.abc import Mapping
 from pathlib import Path
 
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import write_json, write_text
+from tag2mask.core.files import read_json, write_json, write_text
+from tag2mask.pipeline.environment import environment
 from tag2mask.pipeline.store import Store
 
 RECIPE = "recipe.yaml"
-_LIBRARIES = ("tag2mask", "torch", "torchvision", "timm", "lightning", "numpy", "Pillow")
+ENVIRONMENT = "environment.json"
 
 
 class RunFolder:
@@ -67,7 +67,18 @@ class RunFolder:
     def begin(self, recipe: Recipe) -> None:
         """Write the resolved recipe and the environment."""
         write_text(self.path / RECIPE, dump_recipe(recipe))
-        write_json(self.path / "environment.json", environment())
+        write_json(self.path / ENVIRONMENT, environment())
+
+    def end(self, data: Mapping[str, str]) -> None:
+        """Add to the environment what is known once the run is through.
+
+        Args:
+            data: split -> what its images, tags and masks were, as `tag2mask.pipeline.session.Session.fingerprints`.
+        """
+        torch = sys.modules.get("torch")
+        threads = {"threads": str(torch.get_num_threads())} if torch else {}
+        known = read_json(self.path / ENVIRONMENT)
+        write_json(self.path / ENVIRONMENT, {**known, **threads, "data": dict(data)})
 
     @property
     def command(self) -> str:
@@ -96,22 +107,3 @@ class RunFolder:
         for path in self.path.iterdir():
             if path.is_symlink() and path.name not in names:
                 path.unlink()
-
-
-def environment() -> dict[str, str]:
-    """Versions that a number may depend on."""
-    found = {"python": sys.version.split()[0], "platform": platform.platform(), "processor": _processor()}
-    for library in _LIBRARIES:
-        try:
-            found[library] = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")

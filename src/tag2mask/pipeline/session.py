@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tag2mask.core import ledger
+from tag2mask.core.files import value_hash
 from tag2mask.core.ranks import rank
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
@@ -103,9 +104,26 @@ class Session:
             return "none"
         samples = self.samples(stage, dataset)
         parts = [self.keys.all(dataset, samples), *dataset.classes]
-        if stage.kind.makes in {"metrics", "threshold"} or getattr(stage.settings, "truth", False):
+        looks = stage.kind.makes in {"metrics", "threshold"} and not stage.kind.blind
+        if looks or getattr(stage.settings, "truth", False):
             parts += [self.keys.hashes.truth(dataset, s) for s in samples]
         return ",".join(parts)
+
+    def fingerprints(self) -> dict[str, str]:
+        """Split -> image count, and a hash of its classes, images, tags and mask files, of the splits opened so far.
+
+        A truth without a file of its own, such as COCO's annotations, is in the keys of what measures it alone.
+        """
+        return {
+            name: f"{len(dataset)} images, {self._fingerprint(dataset)[:16]}"
+            for name, dataset in self._splits.items()
+            if dataset is not None
+        }
+
+    def _fingerprint(self, dataset: Dataset) -> str:
+        files = [(s.id, s.truth) for s in dataset.samples if s.truth is not None and s.truth.is_file()]
+        masks = [[name, self.keys.hashes.file(path)] for name, path in files]
+        return value_hash([list(dataset.classes), self.keys.all(dataset), masks])
 
     def samples(self, stage: PlannedStage, dataset: Dataset) -> Sequence[Sample]:
         """What a stage made as a whole looks at: all samples of its split, unless its kind names fewer."""

@@ -88,7 +88,7 @@ def draw_curves(curves: Sequence[Curve], title: str, out: Path) -> None:
         DataError: there is no curve.
         StageError: the file cannot be written.
     """
-    figure, (axes,) = _panels(min(len(curves), 1), (7.0, 4.2), "curve")
+    figure, (axes,) = make_panels(min(len(curves), 1), (7.0, 4.2), "curve")
     for i, curve in enumerate(curves):
         colour, dash = COLOURS[i % len(COLOURS)], _DASHES[(i + i // len(COLOURS)) % len(_DASHES)]
         x, y = zip(*curve.points, strict=True)
@@ -99,7 +99,7 @@ def draw_curves(curves: Sequence[Curve], title: str, out: Path) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    _save(figure, title, out)
+    save_figure(figure, title, out)
 
 
 def draw_histograms(panels: Sequence[Histogram], title: str, out: Path) -> None:
@@ -114,7 +114,7 @@ def draw_histograms(panels: Sequence[Histogram], title: str, out: Path) -> None:
         DataError: there is no panel.
         StageError: the file cannot be written.
     """
-    figure, grid = _panels(len(panels), (3.6, 3.2), "histogram", same=True)
+    figure, grid = make_panels(len(panels), (3.6, 3.2), "histogram", same=True)
     edges = np.arange(22) * _STEP - _STEP / 2  # between hundredths: no threshold lies on an edge
     for panel, axes in zip(panels, grid, strict=True):
         axes.hist(panel.values, bins=list(edges), color=COLOURS[4], edgecolor="black", linewidth=0.6)
@@ -122,7 +122,7 @@ def draw_histograms(panels: Sequence[Histogram], title: str, out: Path) -> None:
         axes.set_title(f"{panel.name}\n{panel.note}", fontsize=9)
         axes.set(xlabel="best threshold of an image", ylabel="images", xlim=(-_STEP / 2, 1 + _STEP / 2))
         axes.legend(frameon=False, fontsize=8)
-    _save(figure, title, out)
+    save_figure(figure, title, out)
 
 
 def draw_boxes(panels: Sequence[Boxes], title: str, out: Path) -> None:
@@ -137,7 +137,7 @@ def draw_boxes(panels: Sequence[Boxes], title: str, out: Path) -> None:
         DataError: there is no panel.
         StageError: the file cannot be written.
     """
-    figure, grid = _panels(len(panels), (3.8, 3.4), "box plot")
+    figure, grid = make_panels(len(panels), (3.8, 3.4), "box plot")
     for panel, axes in zip(panels, grid, strict=True):
         axes.boxplot([values for _, values in panel.values], whis=(5, 95), showfliers=False, showmeans=True)
         names = [name for name, _ in panel.values]
@@ -145,7 +145,7 @@ def draw_boxes(panels: Sequence[Boxes], title: str, out: Path) -> None:
         axes.set_title(panel.name, fontsize=10)
         axes.set_ylabel(panel.unit)
         axes.grid(axis="y", alpha=0.3)
-    _save(figure, title, out)
+    save_figure(figure, title, out)
 
 
 def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
@@ -172,11 +172,21 @@ def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
             axes.imshow(np.asarray(picture.image.convert("RGB")))
             axes.set_title(picture.caption, fontsize=8)
             axes.set_axis_off()
-    _save(figure, title, out)
+    save_figure(figure, title, out)
 
 
-def _panels(count: int, size: tuple[float, float], what: str, *, same: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels of that size in inches, the same vertical axis for all where ``same``."""
+def make_panels(count: int, size: tuple[float, float], what: str, *, same: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure of several panels, at most three in a row.
+
+    Args:
+        count: how many.
+        size: width and height of a panel, inches.
+        what: each shows, for the error text.
+        same: whether all have the same vertical axis.
+
+    Raises:
+        DataError: there is no panel.
+    """
     if not count:
         raise DataError(f"a figure needs at least one {what}")
     from matplotlib.figure import Figure
@@ -190,8 +200,17 @@ def _panels(count: int, size: tuple[float, float], what: str, *, same: bool = Fa
     return figure, list(grid.flat[:count])
 
 
-def _save(figure: Figure, title: str, out: Path) -> None:
-    """Write a figure in the format of the file's ending, whole or not at all, without the time of writing."""
+def save_figure(figure: Figure, title: str, out: Path) -> None:
+    """Write a figure in the format of the file's ending, whole or not at all, without the time of writing.
+
+    Args:
+        figure: to write; gets the title.
+        title: of the whole.
+        out: an SVG or a PNG.
+
+    Raises:
+        StageError: the file cannot be written.
+    """
     import matplotlib
 
     figure.suptitle(title, fontsize=10)

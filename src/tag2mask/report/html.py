@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tag2mask.core.files import write_text
+from tag2mask.core.files import megabytes, write_text
 from tag2mask.core.progress import duration
 from tag2mask.report.pictures import data_uri
+from tag2mask.report.scores import percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-PERCENT_DIGITS = 1
 
 
 def render(template: str, out: Path, **values: Any) -> None:
@@ -37,10 +35,5 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, duration=duration, uri=data_uri)
+    environment.filters.update(percent=percent, duration=duration, megabytes=megabytes, uri=data_uri)
     return environment
-
-
-def percent(value: float) -> str:
-    """A percentage as it stands in a table; a dash where it is undefined."""
-    return "–" if math.isnan(value) else f"{value:.{PERCENT_DIGITS}f}"

@@ -21,7 +21,7 @@ _HATCH = 6
 
 
 @cache
-def _heat_colours() -> NDArray[np.uint8]:
+def heat_colours() -> NDArray[np.uint8]:
     """(256, 3) colours of increasing lightness, told apart by colour-blind eyes and in grey print."""
     import matplotlib
 
@@ -46,7 +46,7 @@ def heat_overlay(image: Image.Image, values: NDArray[np.float32], strength: floa
     # resized as float: 8 bits before the resize would show as bands
     small = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
     full = np.asarray(small.resize(image.size, Image.Resampling.BILINEAR))
-    colours = _heat_colours()[np.rint(full.clip(0, 1) * 255).astype(np.uint8)].astype(np.float32)
+    colours = heat_colours()[np.rint(full.clip(0, 1) * 255).astype(np.uint8)].astype(np.float32)
     grey = np.asarray(image.convert("L"), dtype=np.float32)[..., None]
     return Image.fromarray(np.rint(grey * (1 - strength) + colours * strength).astype(np.uint8))
 

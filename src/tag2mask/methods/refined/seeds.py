@@ -1,11 +1,12 @@
 """Label images from maps: refined seeds by two CRF passes, seeds after one, and a plain cut.
 
-A threshold acts like a background map that is constant: see `evaluation.thresholds`.
+A threshold acts like a background map that is constant: see `evaluation.thresholds`, also for what thresholds of
+single classes mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import IGNORE
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.thresholds import cut
+from tag2mask.evaluation.thresholds import Level, cut
 from tag2mask.refine.crf import DenseCRF
 
 
@@ -59,7 +60,7 @@ class Pass:
 
 
 def refine_seeds(
-    photos: Sequence[Photo], foreground: float, background: float, crf: Pass | None = None
+    photos: Sequence[Photo], foreground: Level, background: Level, crf: Pass | None = None
 ) -> list[LabelImage]:
     """Refined seeds: IRN's labels of confident pixels.
 
@@ -68,8 +69,8 @@ def refine_seeds(
 
     Args:
         photos: images with their maps.
-        foreground: the higher threshold, 0..1.
-        background: the lower one.
+        foreground: the higher threshold, 0..1; for a single photo also (K,) of them, one for each map.
+        background: the lower one, of the same form.
         crf: of both passes.
 
     Returns:
@@ -79,23 +80,36 @@ def refine_seeds(
     Raises:
         DataError: ``background`` is above ``foreground``.
     """
-    if background > foreground:
-        raise DataError(f"background threshold {background:g} is above the foreground's {foreground:g}; exchange them")
+    if np.any(background > foreground):
+        low, high = np.max(background), np.min(foreground)
+        raise DataError(f"background threshold {low:g} is above the foreground's {high:g}; exchange them")
     passes = _crf_passes(photos, (foreground, background), crf or Pass())
     return [np.where(high > 0, high, np.where(low > 0, np.uint8(IGNORE), np.uint8(0))) for high, low in passes]
 
 
-def crf_seeds(photos: Sequence[Photo], threshold: float, crf: Pass | None = None) -> list[LabelImage]:
+def crf_seeds(photos: Sequence[Photo], threshold: Level, crf: Pass | None = None) -> list[LabelImage]:
     """Seeds at one threshold after one CRF pass, (H, W) uint8 each, nothing unsure: the papers' "w/ CRF"."""
     return [labels for (labels,) in _crf_passes(photos, (threshold,), crf or Pass())]
 
 
-def cut_masks(photos: Sequence[Photo], threshold: float) -> list[LabelImage]:
+def cut_masks(photos: Sequence[Photo], threshold: Level) -> list[LabelImage]:
     """Maps resized to their image and cut at one threshold, (H, W) uint8 each."""
     return [cut(photo.resized(), photo.classes, threshold) for photo in photos]
 
 
-def _crf_passes(photos: Sequence[Photo], thresholds: Sequence[float], crf: Pass) -> list[list[LabelImage]]:
+def one_by_one(
+    given: Sequence[tuple[Photo, dict[str, Level]]], make: Callable[..., list[LabelImage]]
+) -> list[LabelImage]:
+    """Label images of photos that each have thresholds of their own.
+
+    Args:
+        given: a photo and its thresholds, by the name of the argument.
+        make: one of the functions above.
+    """
+    return [labels for photo, levels in given for labels in make([photo], **levels)]
+
+
+def _crf_passes(photos: Sequence[Photo], thresholds: Sequence[Level], crf: Pass) -> list[list[LabelImage]]:
     """For each image the labels after one CRF pass for each threshold; an image's passes share its lattices."""
     passes = [[np.zeros(photo.image.shape[:2], dtype=np.uint8) for _ in thresholds] for photo in photos]
     asked = [i for i, photo in enumerate(photos) if photo.maps.any()]  # elsewhere all is background

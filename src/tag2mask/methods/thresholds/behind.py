@@ -9,7 +9,7 @@ from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 
 ROLE = "threshold"
-"""Role in which a stage may read a threshold of kind ``few-masks``."""
+"""Role in which a stage may read a threshold of kind ``few-masks`` or ``rule``."""
 
 
 class Cutting(Protocol):
@@ -31,7 +31,6 @@ def threshold_of(stage: Cutting) -> Threshold:
     """
     chosen = stage.reads.get(ROLE)
     if chosen is not None:
-        few = chosen.threshold()
-        return Threshold(few.value, "few-masks", few.n)
+        return chosen.threshold().as_threshold()
     value = getattr(stage.settings, "threshold", None)
     return Threshold(None, "none") if value is None else Threshold(value, stage.settings.threshold_kind)

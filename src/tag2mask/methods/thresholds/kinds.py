@@ -12,6 +12,7 @@ from tag2mask.core.files import value_hash
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.methods.registry import StageKind
+from tag2mask.methods.thresholds.rules import RULE_KINDS
 
 
 class FewMasksSettings(Settings):
@@ -91,4 +92,5 @@ KINDS = (
         supervision=_supervision,
         samples=listed,
     ),
+    *RULE_KINDS,
 )

@@ -1,0 +1,205 @@
+"""Paired bootstrap over images: how sure the difference of two mIoUs is, given that other images might have been drawn.
+
+mIoU is no mean over images but a ratio of pixel sums, so an interval has to come from resampled images: n images are
+drawn with replacement from the n there are, the pixel counts of the drawn ones are summed on both sides alike, and the
+difference is worked out anew (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13). IoU
+needs three counts of each label, so (n, L) arrays of these stand for n confusion matrices: exact, and L / 3 times
+smaller. The interval is about the choice of images alone; how training differs from seed to seed is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.evaluation.confusion import Matrix
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+RESAMPLES = 10_000
+LEVEL = 95.0
+"""Percent of the resamples that an interval holds."""
+
+_ROOM = 1 << 21
+"""Numbers of images drawn at a time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageCounts:
+    """What the IoUs of some images come from.
+
+    Attributes:
+        both: (n, L) pixels of a label in truth and prediction of each image, background first.
+        true: (n, L) pixels of a label in the truth.
+        predicted: (n, L) pixels predicted as a label; void pixels are in none of the three.
+    """
+
+    both: Counts
+    true: Counts
+    predicted: Counts
+
+    @classmethod
+    def of(cls, images: Sequence[Counts]) -> ImageCounts:
+        """Put the `label_counts` of some images together.
+
+        Raises:
+            DataError: there is no image.
+        """
+        if not len(images):
+            raise DataError("no image was counted: give the counts of at least one")
+        stack = np.asarray(images, dtype=np.int64)
+        return cls(stack[:, 0], stack[:, 1], stack[:, 2])
+
+    @property
+    def flat(self) -> Counts:
+        """(n, 3 L): both, true, predicted side by side."""
+        return np.concatenate([self.both, self.true, self.predicted], axis=1)
+
+    def ious(self) -> Floats:
+        """IoU of each label over all images together: (L,) percent, NaN where it is in neither truth nor prediction."""
+        return _ious(self.flat.sum(axis=0)[None].astype(np.float64))[0]
+
+    def miou(self) -> float:
+        """Mean of `ious`, as `SegmentationScores.miou`."""
+        return float(_means(self.ious()[None])[0])
+
+    def image_mious(self) -> Floats:
+        """Each image's own mIoU: (n,) percent over the labels in its truth or prediction; NaN where all is void."""
+        return _means(_ious(self.flat.astype(np.float64)))
+
+
+def label_counts(matrix: Matrix) -> Counts:
+    """What IoUs need of one confusion matrix (L, L): (3, L) pixels of each label in both, truth and prediction."""
+    return np.stack([np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)])
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A difference and how far it changes with the images drawn.
+
+    Attributes:
+        value: of the images as they are, points.
+        low: lower end of the interval that holds `LEVEL` percent of the resamples.
+        high: its upper end.
+        sign_changes: share of the resamples, 0..1, whose difference is 0 or has the other sign; 1 where the difference
+            itself is 0. Small is sure; of no difference at all half of them or more.
+    """
+
+    value: float
+    low: float
+    high: float
+    sign_changes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """What `paired_bootstrap` found, in points of percent, second side minus first.
+
+    Attributes:
+        miou: of the means over all labels.
+        labels: of each label; NaN where a side has no IoU of it, in this sample or in every resample.
+        resamples: how many were drawn.
+    """
+
+    miou: Difference
+    labels: tuple[Difference, ...]
+    resamples: int
+
+
+def paired_bootstrap(
+    first: Sequence[ImageCounts], second: Sequence[ImageCounts], *, resamples: int = RESAMPLES, seed: int = 0
+) -> Bootstrap:
+    """Resample images, the same ones for both sides, and look how the difference of their IoUs changes.
+
+    A side with several seeds counts with the mean over its seeds, of each resample.
+
+    Args:
+        first: counts of one side, one `ImageCounts` for each seed.
+        second: of the other side, of the same images in the same order.
+        resamples: how many times n images are drawn, at least 1.
+        seed: of the drawing.
+
+    Raises:
+        ConfigError: ``resamples`` is below 1.
+        DataError: a side has no counts, or the images differ: another number, or other pixels in their truth.
+    """
+    if resamples < 1:
+        raise ConfigError(f"resamples = {resamples}; expected at least 1, such as {RESAMPLES}")
+    _check_paired(first, second)
+    sides = [[counts.flat.astype(np.float64) for counts in side] for side in (first, second)]
+    n_images = len(first[0].true)
+    before, after = (_mean_ious(side, np.ones((1, n_images)))[0] for side in sides)
+    rng = np.random.default_rng(seed)
+    step = max(1, _ROOM // n_images)
+    parts = []
+    for start in range(0, resamples, step):
+        weights = _drawn(rng, n_images, min(step, resamples - start))
+        parts.append(_mean_ious(sides[1], weights) - _mean_ious(sides[0], weights))
+    drawn = np.concatenate(parts)
+    found = [_difference(float(value), drawn[:, i]) for i, value in enumerate(after - before)]
+    return Bootstrap(found[-1], tuple(found[:-1]), resamples)
+
+
+def _check_paired(first: Sequence[ImageCounts], second: Sequence[ImageCounts]) -> None:
+    if not first or not second:
+        raise DataError("a side of the comparison has no counts; give one for each of its seeds")
+    truth = first[0].true
+    for counts in (*first, *second):
+        if counts.true.shape != truth.shape or not np.array_equal(counts.true, truth):
+            raise DataError(
+                f"the sides are not of the same images: {truth.shape[0]} images of {truth.shape[1]} labels, and "
+                f"{counts.true.shape[0]} of {counts.true.shape[1]} with other pixels in their truth"
+            )
+
+
+def _drawn(rng: np.random.Generator, n_images: int, rows: int) -> Floats:
+    """(rows, n) how often each image is drawn, every row n images with replacement."""
+    codes = rng.integers(0, n_images, (rows, n_images)) + np.arange(rows)[:, None] * n_images
+    return np.bincount(codes.ravel(), minlength=rows * n_images).reshape(rows, n_images).astype(np.float64)
+
+
+def _mean_ious(seeds: Sequence[Floats], weights: Floats) -> Floats:
+    """IoU of each label and their mean, (rows, L + 1), averaged over the seeds, for (rows, n) weights of images.
+
+    Sums of whole numbers below 2^53 are exact in float64, whose product is far faster than that of integers.
+    """
+    every = []
+    for flat in seeds:
+        ious = _ious(weights @ flat)
+        every.append(np.concatenate([ious, _means(ious)[:, None]], axis=1))
+    mean: Floats = np.mean(every, axis=0)
+    return mean
+
+
+def _ious(sums: Floats) -> Floats:
+    """(rows, L) percent from (rows, 3 L) sums; NaN for 0/0."""
+    both, true, predicted = np.split(sums, 3, axis=1)
+    union = true + predicted - both
+    result: Floats = np.full(union.shape, np.nan)
+    np.divide(100.0 * both, union, out=result, where=union > 0)
+    return result
+
+
+def _means(ious: Floats) -> Floats:
+    """(rows,) mean over the labels where the IoU is defined; NaN where it is nowhere."""
+    defined = ~np.isnan(ious)
+    count = defined.sum(axis=1)
+    result: Floats = np.full(len(ious), np.nan)
+    np.divide(np.where(defined, ious, 0).sum(axis=1), count, out=result, where=count > 0)
+    return result
+
+
+def _difference(value: float, drawn: Floats) -> Difference:
+    known = drawn[~np.isnan(drawn)]
+    if math.isnan(value) or not known.size:
+        return Difference(value, math.nan, math.nan, math.nan)
+    tail = (100 - LEVEL) / 2
+    low, high = np.percentile(known, [tail, 100 - tail])
+    kept = np.sign(known) == np.sign(value) if value else np.zeros(known.shape, dtype=np.bool_)
+    return Difference(value, float(low), float(high), float(1 - kept.mean()))

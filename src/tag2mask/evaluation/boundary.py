@@ -1,0 +1,197 @@
+"""Boundary quality beside mIoU: Boundary IoU of each label, and mIoU in bands around the truth's boundaries (trimap).
+
+Boundary IoU (Cheng et al., CVPR 2021) compares, label by label, the bands of width delta inside the contours of truth
+and prediction: ``|(G_d & G) & (P_d & P)| / |(G_d & G) | (P_d & P)|``. A pixel is in the band of its label where a
+square of ``2 delta + 1`` pixels around it leaves the image or holds another label: exactly the mask less its erosion
+by ``delta`` steps of a 3 x 3 square, for all labels at once. Intersections and unions are summed over the data set
+before the ratio, as for IoU. Void pixels of the truth are void in the prediction too and never counted; where a ring of
+void lies along the contours, as in VOC, both masks end at the ring, which makes a thin band optimistic.
+
+The trimap (Kohli et al. 2009; Kraehenbuehl and Koltun 2011) is the confusion matrix of the pixels whose Euclidean
+distance to a boundary of the truth is at most a width. Boundaries are the void pixels of a truth that has any, else the
+pixels with another label to the right, left, above or below. A truth of one label alone has none and adds nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.types import IGNORE
+from tag2mask.evaluation.bands import band, distance_bands
+from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix, label_image
+from tag2mask.evaluation.metrics import Percent, SegmentationMetrics, SegmentationScores
+
+SHARE = 0.02
+"""Width of the band as a share of the image's diagonal, as for COCO and LVIS; 0.005 is Cityscapes'."""
+
+WIDTHS = (1, 2, 3, 5, 10, 20, 40)
+"""Widths of the trimap's bands, pixels."""
+
+
+def band_width(height: int, width: int, share: float = SHARE) -> int:
+    """Delta in pixels: ``share`` of the diagonal, rounded half to even as the published code does, at least 1."""
+    return max(1, round(share * math.hypot(height, width)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoundaryScores:
+    """Everything that the bands say, in percent.
+
+    Attributes:
+        labels: label names, ``background`` first.
+        iou: (L,) Boundary IoU of each label; NaN where no truth and no prediction has a band of it.
+        trimap: width in pixels and the scores in that band, ascending; None where no pixel lies in it.
+        share: width of Boundary IoU's band as a share of the image's diagonal.
+    """
+
+    labels: tuple[str, ...]
+    iou: Percent
+    trimap: tuple[tuple[int, SegmentationScores | None], ...]
+    share: float = SHARE
+
+    @property
+    def mean(self) -> float:
+        """Mean Boundary IoU over the labels that have one, background included as in mIoU."""
+        return _mean(self.iou)
+
+    def values(self) -> tuple[tuple[str, float], ...]:
+        """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
+
+        ``boundary_iou`` is over all labels, as ``miou`` is, ``boundary_iou_foreground`` over the foreground classes,
+        ``boundary_iou/<label>`` one label's; ``trimap_miou/<w>`` and ``trimap_accuracy/<w>`` are of the pixels at most
+        ``w`` from a boundary.
+        """
+        means = (("boundary_iou", self.mean), ("boundary_iou_foreground", _mean(self.iou[1:])))
+        single = tuple((f"boundary_iou/{n}", float(v)) for n, v in zip(self.labels, self.iou, strict=True))
+        bands = tuple(
+            pair
+            for width, scores in self.trimap
+            for pair in (
+                (f"trimap_miou/{width}", scores.miou if scores else math.nan),
+                (f"trimap_accuracy/{width}", _accuracy(scores.matrix) if scores else math.nan),
+            )
+        )
+        return (*means, *single, *bands)
+
+
+class BoundaryMetrics:
+    """Counts the bands of label images and their truth, image by image, and scores them all together.
+
+    Args:
+        classes: names of the foreground classes; class ``c`` is label ``c + 1``, 0 is background.
+        share: width of Boundary IoU's band as a share of the image's diagonal, above 0 and below 1.
+        widths: of the trimap's bands, pixels, ascending; none leaves the trimap out.
+
+    Raises:
+        DataError: no class, a class twice, or a class named ``background``.
+        ConfigError: a share outside its range, or widths that are not ascending and at least 1.
+
+    Example:
+        >>> metrics = BoundaryMetrics(["cat"])
+        >>> metrics.update([[0, 1], [1, 1]], [[0, 1], [0, 1]])
+        >>> round(metrics.compute().mean, 2)  # so small an image is all band: its mIoU
+        58.33
+    """
+
+    def __init__(self, classes: Sequence[str], *, share: float = SHARE, widths: Sequence[int] = WIDTHS) -> None:
+        self.classes = SegmentationMetrics(classes).classes
+        if not 0 < share < 1:
+            raise ConfigError(f"share = {share}: expected a part of the image's diagonal, above 0 and below 1")
+        if list(widths) != sorted({w for w in widths if w >= 1}):
+            raise ConfigError(f"widths = {list(widths)}: expected pixels, each at least 1, ascending")
+        self.share, self.widths = share, tuple(widths)
+        size = len(self.classes) + 1
+        self.both, self.true, self.predicted = (np.zeros(size, dtype=np.int64) for _ in range(3))
+        self.trimaps: NDArray[np.int64] = np.zeros((len(self.widths), size, size), dtype=np.int64)
+        self.n_images = 0
+
+    def update(self, prediction: ArrayLike, truth: ArrayLike, sample_id: str = "") -> None:
+        """Count one image.
+
+        Args:
+            prediction: (H, W) labels 0..C.
+            truth: (H, W) labels 0..C, 255 void.
+            sample_id: id of the image, for the error text.
+
+        Raises:
+            DataError: shapes differ or a label is out of range.
+        """
+        guess, true = label_image(prediction, "prediction", sample_id), label_image(truth, "truth", sample_id)
+        confusion_matrix(guess, true, len(self.both), sample_id=sample_id)  # refuses what does not fit
+        if true.size:
+            self._count_bands(np.where(true == IGNORE, np.uint8(IGNORE), guess), true)
+            self._count_trimaps(guess, true)
+        self.n_images += 1
+
+    def merge(self, other: BoundaryMetrics) -> None:
+        """Add the counts of another part of the same data set, such as another process's.
+
+        Raises:
+            DataError: the classes or the bands differ.
+        """
+        mine, others = (self.classes, self.share, self.widths), (other.classes, other.share, other.widths)
+        if mine != others:
+            raise DataError(f"cannot add counts of classes and bands {others} to counts of {mine}")
+        self.both += other.both
+        self.true += other.true
+        self.predicted += other.predicted
+        self.trimaps += other.trimaps
+        self.n_images += other.n_images
+
+    def compute(self) -> BoundaryScores:
+        """The scores of all images together.
+
+        Raises:
+            DataError: no pixel was counted.
+        """
+        union = self.true + self.predicted - self.both
+        if not union.any():
+            raise DataError(
+                "no boundary was evaluated: no image with a truth, or every pixel is void (255). Check the split and "
+                "the masks with tag2mask doctor"
+            )
+        iou = np.full(len(union), np.nan)
+        np.divide(100.0 * self.both, union, out=iou, where=union > 0)
+        scored = [SegmentationScores.from_matrix(m.copy(), self.classes) if m.any() else None for m in self.trimaps]
+        return BoundaryScores(
+            ("background", *self.classes), iou, tuple(zip(self.widths, scored, strict=True)), self.share
+        )
+
+    def _count_bands(self, guess: LabelImage, true: LabelImage) -> None:
+        """Add the bands of one image; void is a label of its own in both."""
+        height, width = true.shape
+        delta, size = band_width(height, width, self.share), len(self.both)
+        in_truth, in_guess = band(true, delta), band(guess, delta)
+        self.true += _pixels(true[in_truth], size)
+        self.predicted += _pixels(guess[in_guess], size)
+        self.both += _pixels(true[in_truth & in_guess & (true == guess)], size)
+
+    def _count_trimaps(self, guess: LabelImage, true: LabelImage) -> None:
+        if not self.widths:
+            return
+        nearest = distance_bands(true, self.widths)
+        size = len(self.both)
+        counted = (nearest < len(self.widths)) & (true != IGNORE)
+        codes = (nearest[counted].astype(np.intp) * size + true[counted]) * size + guess[counted]
+        of_ring = np.bincount(codes, minlength=self.trimaps.size).reshape(self.trimaps.shape)
+        self.trimaps += of_ring.cumsum(axis=0)
+
+
+def _pixels(labels: LabelImage, size: int) -> NDArray[np.int64]:
+    """Pixels of each label; void left out."""
+    return np.bincount(labels, minlength=IGNORE + 1)[:size].astype(np.int64, copy=False)
+
+
+def _mean(values: Percent) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else math.nan
+
+
+def _accuracy(matrix: Matrix) -> float:
+    return 100.0 * float(np.trace(matrix)) / float(matrix.sum())

@@ -1,0 +1,32 @@
+"""What clustering costs beside the training of the classifier (LPCAM, section 4.1), from the manifests of the run."""
+
+from __future__ import annotations
+
+from tag2mask.evaluation.rows import ResultRow
+from tag2mask.experiments.chains import CLUSTERING, TRAINING
+from tag2mask.experiments.experiment import Found, Ran
+from tag2mask.pipeline.session import Done
+
+
+def cost(ran: Ran) -> Found:
+    """Seconds of both stages as they were made, and their ratio; the seconds of a store are those of its making."""
+    rows: list[ResultRow] = []
+    pairs = zip(ran.made(ran.stages[CLUSTERING]), ran.made(ran.stages[TRAINING]), strict=True)
+    for prototypes, classifier in pairs:
+        rows += [_row(ran, CLUSTERING, prototypes, "seconds", prototypes.manifest.seconds)]
+        rows += [_row(ran, TRAINING, classifier, "seconds", classifier.manifest.seconds)]
+        ratio = prototypes.manifest.seconds / classifier.manifest.seconds
+        rows += [_row(ran, CLUSTERING, prototypes, "relative_cost", ratio)]
+    return Found(tuple(rows))
+
+
+def _row(ran: Ran, name: str, done: Done, metric: str, value: float) -> ResultRow:
+    split = _split(ran, done)
+    number = round(value, 4)
+    return ResultRow(name, split, done.manifest.n_images, "none", None, metric, number, done.stage.seed, ran.command)
+
+
+def _split(ran: Ran, done: Done) -> str:
+    assert ran.recipe is not None
+    own = getattr(done.stage.settings, "split", None)
+    return str(own or ran.recipe.data[done.stage.kind.split])

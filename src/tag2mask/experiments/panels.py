@@ -1,0 +1,126 @@
+"""Pictures of images chosen by rule: the maps and masks of an experiment's rows beside the truth."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from tag2mask.core.types import IGNORE, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.thresholds import cut
+from tag2mask.experiments.experiment import Found, Ran
+from tag2mask.pipeline.evaluate import open_split
+from tag2mask.pipeline.measured import Measured, measured
+from tag2mask.pipeline.measures import IMAGES
+from tag2mask.pipeline.plan import make_plan
+from tag2mask.report.choice import Candidate, Choice, choose
+from tag2mask.report.figures import draw_examples
+from tag2mask.report.page import Example, Picture
+from tag2mask.report.pictures import fit, heat_overlay, label_overlay
+
+_SIDE = 320
+_LOOKED_AT = 20
+
+
+def panels(ran: Ran) -> Found:
+    """Draw the best, the middle and the worst images of the last row (of its first seed), and those asked for.
+
+    Raises:
+        DataError: an image cannot be read.
+        StageError: the figure cannot be written.
+    """
+    assert ran.recipe is not None
+    shown = shown_rows(ran)
+    if not shown:
+        return Found()
+    dataset = open_split(make_plan(ran.recipe), ran.recipe.data["infer"])
+    last_name, last = shown[-1]
+    scores = read_scores(last)
+    examples = []
+    for sample, why in pick(dataset, scores, ran.images):
+        told = f"{why} ({last_name}): {scores[sample.id]:.1f} mIoU" if sample.id in scores else why
+        examples.append(_example(dataset, sample, told, shown))
+    path = ran.out / "panels.png"
+    draw_examples(examples, f"{ran.experiment.id}: {ran.experiment.title}, {dataset.split}", path)
+    return Found(files=(path,))
+
+
+def shown_rows(ran: Ran) -> list[tuple[str, Measured]]:
+    """Name of each row with what is measured there, of the first seed."""
+    found: dict[str, Measured] = {}
+    for one in measured(ran.done):
+        name = ran.row_of(one.name)
+        if name in ran.stages:
+            found.setdefault(name, one)
+    return [(name, found[name]) for name in ran.stages if name in found]
+
+
+def pick(dataset: Dataset, scores: Mapping[str, float], images: Sequence[str]) -> list[tuple[Sample, str]]:
+    """Choose images by rule, not by eye: those asked for, two best, two from the middle, two worst.
+
+    Args:
+        dataset: the split.
+        scores: of each measured image by its id; NaN where its truth is void everywhere.
+        images: ids that are asked for.
+
+    Returns:
+        (sample, why) pairs, no image twice, none that is mostly void but those asked for.
+    """
+    by_id = {s.id: s for s in dataset.samples}
+    ranked = sorted((i for i, v in scores.items() if not math.isnan(v)), key=lambda i: (-scores[i], i))
+    middle = len(ranked) // 2
+    near = {*ranked[:_LOOKED_AT], *ranked[max(0, middle - _LOOKED_AT) : middle + _LOOKED_AT], *ranked[-_LOOKED_AT:]}
+    void = {i: _void(dataset, by_id[i]) for i in near}  # of the others nothing will be shown
+    scored = [Candidate(i, value, void.get(i, 0.0)) for i, value in scores.items()]
+    chosen = choose(scored, [s.id for s in dataset.samples], Choice(tuple(images), random=0))
+    return [(by_id[i], why) for i, why in chosen]
+
+
+def _void(dataset: Dataset, sample: Sample) -> float:
+    truth = dataset.truth(sample)
+    return 0.0 if truth is None else float((truth == IGNORE).mean())
+
+
+def read_scores(found: Measured) -> dict[str, float]:
+    """MIoU of each image that was measured, by its id; empty where there is no truth."""
+    path = found.measuring.artefact.path / IMAGES
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        return {line["image"]: float(line["miou"]) for line in csv.DictReader(stream)}
+
+
+def picture(caption: str, image: Image.Image) -> Picture:
+    """A picture of the size of figures, with its caption."""
+    return Picture(caption, caption, fit(image, _SIDE))
+
+
+def truth_picture(dataset: Dataset, sample: Sample, image: Image.Image) -> Picture:
+    """The mask drawn by people over the image, or the image alone where there is none."""
+    truth = dataset.truth(sample)
+    return picture("no mask", image) if truth is None else picture("truth", label_overlay(image, truth))
+
+
+def _example(dataset: Dataset, sample: Sample, why: str, shown: Sequence[tuple[str, Measured]]) -> Example:
+    image = dataset.image(sample)
+    tags = ", ".join(dataset.classes[c] for c in sample.tags) or "no tags"
+    pictures = [picture(f"image: {tags}", image)]
+    for name, found in shown:
+        pictures += _pictures(dataset, sample, image, name, found)
+    return Example(sample.id, why, (*pictures, truth_picture(dataset, sample, image)))
+
+
+def _pictures(dataset: Dataset, sample: Sample, image: Image.Image, name: str, found: Measured) -> list[Picture]:
+    """Maps and the seeds cut from them, or labels."""
+    if found.maker.stage.kind.makes == "masks":
+        return [picture(name, label_overlay(image, found.maker.artefact.labels(dataset, sample)))]
+    maps = found.maker.artefact.maps(dataset, sample).resize(image.height, image.width)
+    values = maps.maps.numpy()
+    heat = values.max(axis=0) if len(values) else np.zeros((image.height, image.width), np.float32)
+    at = found.threshold
+    seeds = label_overlay(image, cut(values, maps.classes, at.of(sample.id, maps.classes)))
+    return [picture(name, heat_overlay(image, heat)), picture(f"{name} at {at.text}", seeds)]

@@ -1,0 +1,174 @@
+"""What is compared: a measured stage of a finished run, all its seeds, opened on the images it was measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tag2mask.core.errors import ConfigError, DataError, unknown
+from tag2mask.core.files import read_json
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.rows import read_metrics
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.thresholds.behind import threshold_of
+from tag2mask.pipeline.evaluate import finished, open_split, own_split
+from tag2mask.pipeline.keys import keys_of
+from tag2mask.pipeline.measures import METRICS, MasksSettings, SeedsSettings
+from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan, measured_by
+from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.store import MANIFEST
+
+
+@dataclass(frozen=True, slots=True)
+class OneSeed:
+    """One seed of a side.
+
+    Attributes:
+        seed: of the stage.
+        measured: the maps or masks.
+        measuring: the stage that measured them, with what it read.
+        thresholds: it measured at, by `Threshold.kind_text`; the first of each kind.
+    """
+
+    seed: int
+    measured: Artefact
+    measuring: Artefact
+    thresholds: dict[str, Threshold]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a comparison.
+
+    Attributes:
+        run: the run folder.
+        stage: the measuring stage, without the suffix of its seed.
+        name: as shown.
+        makes: ``maps`` or ``masks``.
+        dataset: the split that was measured.
+        seeds: at least one, ascending.
+        ledger: supervision seen.
+    """
+
+    run: Path
+    stage: str
+    name: str
+    makes: str
+    dataset: Dataset
+    seeds: tuple[OneSeed, ...]
+    ledger: tuple[str, ...]
+
+
+def open_groups(runs: Sequence[Path], stages: Sequence[str]) -> list[list[Side]]:
+    """Open what is compared: in each group the first side against each other one.
+
+    Args:
+        runs: run folders, at least one.
+        stages: measuring stages, or what these measure. None: those that all runs have, a group each. One: that stage
+            of each run. As many as there are runs: one of each run, in order. Of one run: two or more.
+
+    Raises:
+        ConfigError: a stage that is not there, or a number of stages that fits no comparison.
+        StageError: no run, or a stage that is not finished.
+        DataError: a stage has measured nothing, for want of a truth.
+    """
+    if len({run.resolve() for run in runs}) < len(runs):
+        raise ConfigError(
+            f"{', '.join(map(str, runs))}: one run is named twice; for two stages of one run, name it once and give "
+            "--stage twice"
+        )
+    plans = [make_plan(RunFolder.existing(run).recipe()) for run in runs]
+    names = [run.name for run in runs]
+    shown = names if len(set(names)) == len(names) else [str(run) for run in runs]
+    groups = []
+    for asked in _groups(runs, plans, stages):
+        found = [(i, _resolve(plans[i], runs[i], name)) for i, name in asked]
+        groups.append(
+            [_open(runs[i], plans[i], name, name if len(runs) == 1 else f"{shown[i]}/{name}") for i, name in found]
+        )
+    return groups
+
+
+def _groups(runs: Sequence[Path], plans: Sequence[Plan], stages: Sequence[str]) -> list[list[tuple[int, str]]]:
+    """Which stage of which run, by number, in each group."""
+    names = [_measuring(plan) for plan in plans]
+    if len(runs) == 1:
+        if len(set(stages)) < 2:
+            raise ConfigError(
+                f"one run, {runs[0]}: name two of its measured stages with --stage A --stage B, or a second run. "
+                f"Measured: {', '.join(names[0]) or 'nothing'}"
+            )
+        return [[(0, stage) for stage in stages]]
+    if not stages:
+        common = [name for name in names[0] if all(name in other for other in names)]
+        if not common:
+            each = "; ".join(f"{run}: {', '.join(n) or 'none'}" for run, n in zip(runs, names, strict=True))
+            raise ConfigError(f"no measured stage is in all runs; name one of each with --stage, in order ({each})")
+        return [[(i, name) for i in range(len(runs))] for name in common]
+    if len(stages) not in {1, len(runs)}:
+        raise ConfigError(f"{len(stages)} stages for {len(runs)} runs; give --stage once for all, or once for each run")
+    return [[(i, stages[i % len(stages)]) for i in range(len(runs))]]
+
+
+def _measuring(plan: Plan) -> list[str]:
+    """Stages that measure seeds or masks of a mIoU, without seeds' suffixes."""
+    return list(dict.fromkeys(_base(s.name) for s in plan.stages if _measures(s)))
+
+
+def _measures(stage: PlannedStage) -> bool:
+    settings = stage.settings
+    return isinstance(settings, SeedsSettings) or (isinstance(settings, MasksSettings) and not settings.unsure)
+
+
+def _base(name: str) -> str:
+    return name.partition("@")[0]
+
+
+def _resolve(plan: Plan, run: Path, name: str) -> str:
+    """The measuring stage that a name stands for: its own name, or what it alone measures."""
+    known = _measuring(plan)
+    if name in known:
+        return name
+    found = sorted({_base(s.name) for s in plan.stages if _measures(s) and _base(measured_by(s)) == name})
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ConfigError(f"'{name}' of {run} is measured by several stages: {', '.join(found)}; name one of these")
+    if name in {_base(s.name) for s in plan.stages}:
+        raise ConfigError(
+            f"'{name}' of {run} has no mIoU: it is not measured against the truth, or as refined seeds, which are "
+            f"unsure in places. Measured: {', '.join(known) or 'nothing'}"
+        )
+    raise ConfigError(f"{run}: " + unknown("measured stage", name, known))
+
+
+def _open(run: Path, plan: Plan, name: str, shown: str) -> Side:
+    folder = RunFolder.existing(run)
+    keys = keys_of(folder.store.root)
+    stages = [s for s in plan.stages if _base(s.name) == name]
+    seeds = []
+    for stage in sorted(stages, key=lambda s: s.seed):
+        made = finished(folder, plan, stage, keys)
+        measured = made.reads[next(iter(stage.kind.reads))]
+        seeds.append(OneSeed(stage.seed, measured, made, _thresholds(made, measured, run)))
+    ledger = {str(entry) for s in stages for entry in read_json(run / s.name / MANIFEST)["ledger"]}
+    makes = "maps" if isinstance(stages[0].settings, SeedsSettings) else "masks"
+    dataset = open_split(plan, own_split(plan, stages[0]))
+    return Side(run, name, shown, makes, dataset, tuple(seeds), tuple(sorted(ledger)))
+
+
+def _thresholds(measuring: Artefact, measured: Artefact, run: Path) -> dict[str, Threshold]:
+    """What was measured, by kind; a rule's thresholds of classes or images are with the stage that measured at them."""
+    found: dict[str, Threshold] = {}
+    for row in read_metrics(measuring.path / METRICS):
+        if row.metric == "miou":
+            found.setdefault(row.threshold_kind, Threshold.parse(row.threshold, row.threshold_kind))
+    if not found:
+        raise DataError(
+            f"stage '{measuring.name}' of {run} has measured nothing: its split has no truth. Compare runs on data "
+            "with masks"
+        )
+    first = threshold_of(measuring if isinstance(measuring.settings, SeedsSettings) else measured)
+    return {kind: first if kind == first.kind_text else threshold for kind, threshold in found.items()}

@@ -1,0 +1,111 @@
+"""The network behind a mask asked about its image: the classifier about parts of it, the maps about single scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tag2mask.backbones.folded import for_inference
+from tag2mask.backbones.network import load_network
+from tag2mask.config.engine import Engine
+from tag2mask.core.files import read_json
+from tag2mask.core.resize import bilinear
+from tag2mask.data.transforms import scaled
+from tag2mask.evaluation.confusion import LabelImage
+from tag2mask.evaluation.quality import Told
+from tag2mask.evaluation.thresholds import Level, cut
+from tag2mask.inference.maps_file import stride4
+from tag2mask.inference.multiscale import merge_scales, pair_features
+from tag2mask.inference.runner import image_tensor
+from tag2mask.inference.settings import MapsSettings
+from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.cam.classifier import METRICS, WEIGHTS
+from tag2mask.methods.context import MapsProgram
+from tag2mask.training.device import resolve_device
+
+_BATCH = 8
+
+AskClassifier = Callable[[Image.Image, LabelImage, Sequence[int]], Told]
+AskScales = Callable[[Image.Image, Sequence[int], Level], tuple[LabelImage, ...]]
+
+
+def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
+    """A classifier that is asked about an image, its masks alone, and what is left without them.
+
+    What is painted over has the mean colour of the network's inputs, 0 after normalising.
+
+    Args:
+        classifier: the finished stage.
+        engine: device.
+
+    Returns:
+        A function of an image, its mask (H, W) and the class columns of its tags.
+
+    Raises:
+        WeightsError: the weights are not whole.
+    """
+    net, _ = load_network(classifier.path / WEIGHTS)
+    long_side: int = read_json(classifier.path / METRICS)["long_side"]
+    device = resolve_device(engine)
+    net = for_inference(net, device)
+
+    @torch.inference_mode()
+    def told(image: Image.Image, mask: LabelImage, classes: Sequence[int]) -> Told:
+        shown = [c for c in classes if (mask == c + 1).any()]
+        if not shown:
+            return Told((), (), ())
+        height, width = scaled(image.height, image.width, long_side / max(image.size))
+        size = height, width
+        photo = image_tensor(image, size, net.mean, net.std).to(device)
+        inside = [_resized(mask == c + 1, size).to(device) for c in shown]
+        views = [photo, *(photo * m for m in inside), *(photo * (1 - m) for m in inside)]
+        answers = [net(torch.stack(views[i : i + _BATCH])).sigmoid().cpu() for i in range(0, len(views), _BATCH)]
+        values = torch.cat(answers)[:, shown].double().numpy()
+        own = np.arange(len(shown))
+        return Told(
+            tuple(values[0].tolist()), tuple(values[1 + own, own].tolist()),
+            tuple(values[1 + len(shown) + own, own].tolist()),
+        )  # fmt: skip
+
+    return told
+
+
+def ask_scales(program: MapsProgram, settings: MapsSettings, engine: Engine) -> AskScales:
+    """Masks from the maps of each scale alone; nothing where there is one scale only.
+
+    Args:
+        program: of the stage of maps.
+        settings: of that stage: scales, mirror, precision.
+        engine: device.
+
+    Returns:
+        A function of an image, the class columns of its tags and what its maps are cut at.
+    """
+    device = resolve_device(engine)
+    net = for_inference(program.network, device)
+
+    @torch.inference_mode()
+    def masks(image: Image.Image, classes: Sequence[int], level: Level) -> tuple[LabelImage, ...]:
+        if len(settings.scales) < 2 or not classes:
+            return ()
+        height, width = image.height, image.width
+        views = (image_tensor(image, scaled(height, width, s), net.mean, net.std).to(device) for s in settings.scales)
+        bfloat16 = settings.precision == "bfloat16"
+        columns = torch.tensor(list(classes), device=device)
+        found = []
+        for features in pair_features(net.features, views, mirror=settings.mirror, bfloat16=bfloat16):
+            (maps,) = merge_scales([features], [program.head], columns, stride4(height, width))
+            found.append(cut(bilinear(maps.cpu(), height, width).numpy(), classes, level))
+        return tuple(found)
+
+    return masks
+
+
+def _resized(inside: NDArray[np.bool_], size: tuple[int, int]) -> Tensor:
+    """A mask (H, W) as shares 0..1 at another size."""
+    return bilinear(torch.from_numpy(inside).float()[None], *size)[0]

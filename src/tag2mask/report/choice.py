@@ -1,0 +1,80 @@
+"""Which images a page shows: by rule, not by eye, and none that is mostly void."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+MOST_VOID = 0.5
+"""Largest void share of the pixels with which an image may be the best, a median or the worst one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a page is asked to show.
+
+    Attributes:
+        images: ids that are shown first.
+        each: how many best, median and worst images.
+        random: how many more, drawn by ``seed`` from all images.
+        seed: of the draw; the same images for the same seed and list.
+    """
+
+    images: tuple[str, ...] = ()
+    each: int = 2
+    random: int = 2
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An image that has a score.
+
+    Attributes:
+        id: the sample's.
+        score: larger is better; NaN where the truth is void everywhere.
+        void: share of its pixels that are void, 0..1.
+    """
+
+    id: str
+    score: float
+    void: float = 0.0
+
+
+def choose(scored: Sequence[Candidate], every: Sequence[str], choice: Choice) -> tuple[tuple[str, str], ...]:
+    """Choose images: the listed ones, the best, the middle, the worst, and some at random.
+
+    Args:
+        scored: images with a score; those above `MOST_VOID` are only listed ones or random ones.
+        every: ids of all images, in order.
+        choice: how many of each.
+
+    Returns:
+        (id, why) pairs, no id twice.
+    """
+    known = [c for c in scored if c.void <= MOST_VOID and not math.isnan(c.score)]
+    ranked = [c.id for c in sorted(known, key=lambda c: (-c.score, c.id))]
+    start, of = max(0, (len(ranked) - choice.each) // 2), f"of {len(ranked)}"
+    worst = ranked[::-1][: choice.each]
+    groups = [
+        ("chosen", [i for i in choice.images if i in set(every)]),
+        (f"best {of}", ranked[: choice.each]),
+        (f"median {of}", ranked[start : start + choice.each]),
+        (f"worst {of}", worst),
+    ]
+    chosen: dict[str, str] = {}
+    for why, ids in groups:
+        for sample_id in ids:
+            chosen.setdefault(sample_id, why)
+    for sample_id in draw([i for i in every if i not in chosen], choice.random, choice.seed):
+        chosen[sample_id] = f"random, seed {choice.seed}"
+    return tuple(chosen.items())
+
+
+def draw(ids: Collection[str], count: int, seed: int) -> tuple[str, ...]:
+    """At most ``count`` ids drawn by ``seed``, in the order of the list."""
+    ordered = list(ids)
+    drawn = set(random.Random(seed).sample(ordered, min(count, len(ordered))))
+    return tuple(i for i in ordered if i in drawn)

@@ -1,0 +1,78 @@
+"""A confusion matrix as a table that can be read without colour, or its largest confusions where it is too wide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDEST = 22
+"""Most labels that are shown as a table."""
+
+SHADES = 4
+"""Shades ``--shade-1`` to ``--shade-4`` of the style sheet; the number stands in the cell."""
+
+_LISTED, _SHADED = 25, 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: the share of the truth's pixels in words, its shade 0..4, and whether it is on the diagonal."""
+
+    text: str
+    shade: int
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Confused:
+    """One confusion: pixels of ``truth`` that were taken for ``taken``, as a share of the truth's in percent."""
+
+    truth: str
+    taken: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConfusionView:
+    """A matrix, ready for the template.
+
+    Attributes:
+        labels: names, background first.
+        rows: cells of each label of the truth; empty where the table would be too wide.
+        largest: the largest confusions, largest first.
+    """
+
+    labels: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    largest: tuple[Confused, ...]
+
+
+def view(matrix: NDArray[np.int64], labels: Sequence[str]) -> ConfusionView:
+    """Lay a confusion matrix out.
+
+    Args:
+        matrix: (L, L) pixel counts, row = truth, column = prediction.
+        labels: L names, background first.
+    """
+    of_truth = matrix.sum(axis=1, keepdims=True)
+    shares = np.full(matrix.shape, np.nan)
+    np.divide(100.0 * matrix, of_truth, out=shares, where=of_truth > 0)
+    wide = len(labels) > WIDEST
+    rows = () if wide else tuple(tuple(_cell(v, i == j) for j, v in enumerate(r)) for i, r in enumerate(shares))
+    wrong = [
+        Confused(labels[i], labels[j], float(shares[i, j]))
+        for i, j in zip(*np.nonzero(matrix), strict=True)
+        if i != j and shares[i, j] >= 0.05
+    ]
+    return ConfusionView(tuple(labels), rows, tuple(sorted(wrong, key=lambda c: -c.share)[:_LISTED]))
+
+
+def _cell(share: float, right: bool) -> Cell:
+    if np.isnan(share):
+        return Cell("–", 0, right)
+    text = f"{share:.1f}"
+    shade = int(np.ceil(share / 100 * SHADES)) if share >= _SHADED else 0
+    return Cell("·" if text == "0.0" else text, shade, right)

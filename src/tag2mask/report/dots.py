@@ -1,0 +1,58 @@
+"""A figure of one number for each of several choices, a mark for each stage: what a choice loses where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tag2mask.report.figures import COLOURS, make_panels, save_figure
+
+_MARKS = "os^Dv*P<"
+_ROW = 0.26
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """The marks of one stage.
+
+    Attributes:
+        name: for the legend.
+        values: (choice, number); a choice that is not there has no mark.
+    """
+
+    name: str
+    values: tuple[tuple[str, float], ...]
+
+
+def draw_dots(series: Sequence[Dots], label: str, title: str, out: Path) -> None:
+    """Draw a line for each choice, the one with the smallest mean on top, and a mark on it for each stage.
+
+    Args:
+        series: at least one, with at least one value.
+        label: of the horizontal axis.
+        title: of the figure.
+        out: an SVG or a PNG.
+
+    Raises:
+        DataError: there is nothing to draw.
+        StageError: the file cannot be written.
+    """
+    found: dict[str, list[float]] = {}
+    for one in series:
+        for choice, value in one.values:
+            found.setdefault(choice, []).append(value)
+    order = sorted(found, key=lambda choice: (-sum(found[choice]) / len(found[choice]), choice))
+    figure, (axes,) = make_panels(min(len(order), 1), (7.0, 1.6 + _ROW * len(order)), "choice")
+    for i, one in enumerate(series):
+        places = [order.index(choice) for choice, _ in one.values]
+        axes.plot(
+            [value for _, value in one.values], places, linestyle="none", marker=_MARKS[i % len(_MARKS)],
+            color=COLOURS[i % len(COLOURS)], fillstyle="none" if i >= len(_MARKS) else "full", label=one.name,
+        )  # fmt: skip
+    axes.set_yticks(range(len(order)), order)
+    axes.set_xlabel(label)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    save_figure(figure, title, out)

@@ -1,0 +1,189 @@
+"""What methods reached, compared within one kind of threshold only: who won, means over seeds, runs side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One method's means at one threshold, in percent.
+
+    Attributes:
+        threshold_kind: such as ``fixed``, ``oracle`` or ``few-masks(10)``.
+        threshold: 0..1, or None of kind ``none``.
+        miou: over all labels, background included.
+        fp: over the foreground classes, as the next three.
+        fn: missed share of the union.
+        precision: NaN where undefined.
+        recall: NaN where undefined.
+        n_images: images with a truth that were counted.
+        ledger: supervision behind the number.
+    """
+
+    threshold_kind: str
+    threshold: float | None
+    miou: float
+    fp: float
+    fn: float
+    precision: float
+    recall: float
+    n_images: int = 0
+    ledger: tuple[str, ...] = ("tags",)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScore:
+    """One label's numbers, in percent; NaN where undefined.
+
+    Attributes:
+        name: of the class, or ``background``.
+        iou: intersection over union.
+        fp: false share of the union.
+        fn: missed share of the union.
+        precision: share of what is predicted as the label that is right.
+        recall: share of the label's pixels that are found.
+    """
+
+    name: str
+    iou: float
+    fp: float
+    fn: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MethodResult:
+    """What one method reached on one split.
+
+    Attributes:
+        name: as shown, such as ``lpcam-f`` or ``lpcam@1``.
+        scores: one for each threshold; the first is the one that pictures and details are at.
+        curve: (threshold, mIoU in percent) points, empty where there is no sweep.
+        labels: numbers of each label at the first threshold, background first.
+        confusion: (L, L) pixel counts at the first threshold, row = truth; None where it is not known.
+        optima: best threshold of each image to which the threshold makes a difference.
+        images: hash of the classes and the measured images: equal for what may be compared.
+    """
+
+    name: str
+    scores: tuple[Score, ...]
+    curve: tuple[tuple[float, float], ...] = ()
+    labels: tuple[LabelScore, ...] = ()
+    confusion: NDArray[np.int64] | None = None
+    optima: tuple[float, ...] = ()
+    images: str = ""
+
+    @property
+    def at(self) -> str:
+        """Kind and value of the first threshold in words."""
+        first = self.scores[0]
+        return "no threshold" if first.threshold is None else f"{first.threshold_kind} threshold {first.threshold:.2f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """MIoU of one method over its seeds, at one kind of threshold.
+
+    Attributes:
+        name: of the method, without a seed where there are several.
+        n: number of seeds.
+        value: the mean.
+        sd: standard deviation between seeds; NaN for one.
+    """
+
+    name: str
+    n: int
+    value: float
+    sd: float
+
+    @property
+    def text(self) -> str:
+        """The number as it is shown."""
+        return percent(self.value) if self.n == 1 else f"{percent(self.value)} ± {percent(self.sd)} ({self.n} seeds)"
+
+
+def percent(value: float) -> str:
+    """A percentage as it stands in a table; a dash where it is undefined."""
+    return "–" if math.isnan(value) else f"{value:.1f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Scores that may be compared: one kind of threshold, the same images.
+
+    Attributes:
+        kind: of the threshold.
+        n_images: images counted.
+        images: as in `MethodResult`.
+        scores: name of the method and score, in order.
+    """
+
+    kind: str
+    n_images: int
+    images: str
+    scores: tuple[tuple[str, Score], ...]
+
+
+def groups(methods: Sequence[MethodResult]) -> tuple[Group, ...]:
+    """The scores of all methods by what they may be compared with, in order of first appearance."""
+    found: dict[tuple[str, int, str], list[tuple[str, Score]]] = {}
+    for method in methods:
+        for score in method.scores:
+            found.setdefault((score.threshold_kind, score.n_images, method.images), []).append((method.name, score))
+    return tuple(Group(*key, tuple(scores)) for key, scores in found.items())
+
+
+def means(scores: Sequence[tuple[str, Score]]) -> tuple[Mean, ...]:
+    """MIoU of each method over its seeds, which are what follows ``@`` in its name; undefined ones are left out."""
+    grouped: dict[str, list[tuple[str, float]]] = {}
+    for name, score in scores:
+        if not math.isnan(score.miou):
+            grouped.setdefault(name.partition("@")[0], []).append((name, score.miou))
+    return tuple(_mean(base, found) for base, found in grouped.items())
+
+
+def _mean(base: str, found: Sequence[tuple[str, float]]) -> Mean:
+    values = [value for _, value in found]
+    one = len(values) == 1
+    return Mean(found[0][0] if one else base, len(values), fmean(values), math.nan if one else stdev(values))
+
+
+def headline(methods: Sequence[MethodResult]) -> tuple[str, ...]:
+    """Who won, one sentence for each kind of threshold and set of images; equal to one decimal is a draw.
+
+    Raises:
+        DataError: no method has a score.
+    """
+    found = groups(methods)
+    if not found:
+        raise DataError("a page needs at least one method with a score; evaluate a stage first (tag2mask eval RUN)")
+    kinds = [group.kind for group in found]
+    return tuple(_verdict(group, kinds.count(group.kind) > 1) for group in found)
+
+
+def _verdict(group: Group, several: bool) -> str:
+    """The sentence on one group; with its image count where several groups have its kind of threshold."""
+    at = "without a threshold" if group.kind == "none" else f"at {group.kind} thresholds"
+    at += f" on {group.n_images} images" if several else ""
+    ranked = sorted(means(group.scores), key=lambda mean: -mean.value)
+    if not ranked:
+        return f"Nothing to compare {at}."
+    first, rest = ranked[0], ranked[1:]
+    if not rest:
+        return f"{first.name} reaches {first.text} mIoU {at}."
+    level = [mean.name for mean in ranked if percent(mean.value) == percent(first.value)]
+    if len(level) > 1:
+        return f"{' and '.join(level)} are level {at} with {first.text} mIoU."
+    lead = percent(round(first.value, 1) - round(rest[0].value, 1))  # of the numbers as they are shown
+    others = ", ".join(f"{mean.name} {mean.text}" for mean in rest)
+    return f"{first.name} wins {at} with {first.text} mIoU, {lead} points ahead ({others})."

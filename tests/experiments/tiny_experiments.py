@@ -1,0 +1,33 @@
+"""Experiments small enough for tests: the papers' experiments with a toy network on drawn scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tag2mask.experiments.registry import experiment
+from tag2mask.experiments.run import ExperimentResult, Options, run_experiment
+from tests.helpers.tiny import TINY_STAGES, tiny_overrides
+
+SCENES = ("data=parts", "data.images=8", "data.size=64")
+_ADDED = {"segmenter": "segmenter", "predictions": "predictions"}
+"""Stages that experiments add to a recipe, and their kinds."""
+
+
+def tiny_words(name: str) -> list[str]:
+    """Overrides that make the stages of an experiment run in seconds."""
+    found: list[str] = []
+    for place in experiment(name).places("light").values():
+        found += [word for word in tiny_overrides(place.variant.recipe) if not word.startswith("data.")]
+        added = [stage for stage in _ADDED if any(w.startswith(f"stages.{stage}=") for w in place.variant.words)]
+        found += [f"{stage}.{word}" for stage in added for word in TINY_STAGES[_ADDED[stage]]]
+    return list(dict.fromkeys(found))
+
+
+def tiny_experiment(
+    name: str, folder: Path, *words: str, seeds: int = 1, images: tuple[str, ...] = (), scenes: bool = True
+) -> ExperimentResult:
+    """Run an experiment on eight drawn scenes, or on what the words name; those in one folder share their store."""
+    options = Options(
+        (*(SCENES if scenes else ()), *tiny_words(name), *words), seeds=seeds, out=folder / "runs" / name, images=images
+    )
+    return run_experiment(name, options)

@@ -1,0 +1,160 @@
+"""The report in a real browser: nothing overflows, the slider and the switches draw what the rule says, print works."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.pipeline.api import RunResult, run
+from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.pipeline.test_report import articles, map_bytes, slider
+from tests.report.pages import Page
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path: apt install chromium"),
+]
+
+PROBE = """<script>
+(async () => {
+  const wait = () => new Promise(done => setTimeout(done, 300)), found = { errors: [] };
+  addEventListener("error", event => found.errors.push(String(event.message)));
+  addEventListener("unhandledrejection", event => found.errors.push(String(event.reason)));
+  const two = a => a.querySelectorAll("figure[data-what=map]").length === 2;
+  const article = [...document.querySelectorAll("article")].find(two), seeds = article.querySelector("figure[data-what=seeds]");
+  const input = document.querySelector(".tools input"), moves = {};
+  await wait();
+  found.overflow = document.documentElement.scrollWidth - innerWidth;
+  found.untouched = seeds.querySelector("canvas") === null;
+  for (const at of AT) {
+    input.value = at;
+    input.dispatchEvent(new Event("input"));
+    await wait();
+    const canvas = seeds.querySelector("canvas");
+    const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    moves[at] = { size: [canvas.height, canvas.width], rgba: Array.from(pixels), words: seeds.textContent,
+      spoken: seeds.querySelector(".pic").getAttribute("aria-label"),
+      told: document.querySelector("output").textContent };
+  }
+  found.moves = moves;
+  const boxes = [...document.querySelectorAll(".classes input")];
+  found.boxes = boxes.map(box => !box.hidden && box.checked);
+  for (const box of boxes) box.click();
+  await wait();
+  found.off = { words: seeds.textContent,
+    maps: [...article.querySelectorAll("figure[data-what=map]")].map(f => f.hidden),
+    layers: [...article.querySelectorAll("figure[data-what=truth] img[data-class]")].map(i => i.hidden) };
+  document.querySelector(".tools button").click();
+  await wait();
+  found.reset = { words: seeds.textContent, told: document.querySelector("output").textContent,
+    maps: [...article.querySelectorAll("figure[data-what=map]")].map(f => f.hidden), boxes: boxes.map(b => b.checked) };
+  const output = document.createElement("pre");
+  output.id = "found";
+  output.textContent = JSON.stringify(found);
+  document.body.append(output);
+})();
+</script>"""
+AT = (0.1, 0.45, 0.8)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunResult]:
+    folder = tmp_path_factory.mktemp("browser")
+    with registered():
+        yield run(str(few_masks_recipe(folder)), out=folder / "runs" / "run", only=["maps-seeds", "masks-score"])
+
+
+def chromium(folder: Path, *words: str) -> str:
+    """What a headless browser prints."""
+    assert BROWSER is not None
+    flags = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        f"--user-data-dir={folder / 'profile'}",
+    ]
+    command = [BROWSER, *flags, "--virtual-time-budget=6000", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
+
+
+@pytest.fixture(scope="module")
+def found(done: RunResult, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("probe")
+    probe = PROBE.replace("AT)", f"{list(AT)})")
+    path = folder / "page.html"
+    path.write_text(done.report.read_text(encoding="utf-8").replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    shown = chromium(folder, "--window-size=390,9000", "--dump-dom", path.as_uri())
+    match = re.search(r'<pre id="found">(.*?)</pre>', shown, re.DOTALL)
+    assert match, "the probe did not end"
+    read: dict[str, Any] = json.loads(unescape(match[1]))
+    return read
+
+
+def test_the_page_runs_without_errors_and_is_not_wider_than_a_phone(found: dict[str, Any]) -> None:
+    assert found["errors"] == []
+    assert found["overflow"] <= 0
+    assert found["untouched"], "nothing is drawn again before the slider is moved"
+    assert all(found["boxes"])
+
+
+def test_the_slider_draws_the_seeds_of_the_documented_rule(done: RunResult, found: dict[str, Any]) -> None:
+    page = Page(done.report.read_text(encoding="utf-8"))
+    for name, article in articles(page):
+        maps = [f for f in page.within(article, "figure") if f.attributes["data-what"] == "map"]
+        if len(maps) == 2:
+            break
+    columns = tuple(int(f.attributes["data-class"] or 0) for f in maps)
+    names = json.loads(page.all("script")[0].text)["runs"][0]["names"]
+    for at in AT:
+        move = found["moves"][str(at)]
+        labels = slider(map_bytes(page, article), columns, tuple(move["size"]), at)
+        pixels = np.array(move["rgba"], np.uint8).reshape(*move["size"], 4)
+        inside = (pixels[..., 3] > 0) & ~(pixels == (0, 0, 0, 220)).all(-1)
+        assert np.array_equal(inside, labels > 0), (name, at)
+        shares = [f"{names[i - 1]} {100 * (labels == i).mean():.1f} %" for i in np.unique(labels) if i]
+        words = ", ".join(shares) or "nothing"
+        assert words in move["words"]
+        assert move["spoken"] == f"seeds of maps at {at:.2f}: {words}"
+        assert move["told"].startswith(f"{at:.2f}, measured ")
+
+
+def test_switches_hide_a_class_everywhere_and_the_button_brings_all_back(found: dict[str, Any]) -> None:
+    assert "nothing" in found["off"]["words"]
+    assert found["off"]["maps"] == found["off"]["layers"] == [True, True]
+    assert found["reset"]["told"].endswith(", as measured")
+    assert found["reset"]["maps"] == [False, False]
+    assert all(found["reset"]["boxes"])
+    assert "nothing" not in found["reset"]["words"]
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 3000), (390, 3000)])
+def test_a_screenshot_shows_text_and_pictures(done: RunResult, tmp_path: Path, width: int, height: int) -> None:
+    path = tmp_path / "shot.png"
+    chromium(tmp_path, f"--window-size={width},{height}", f"--screenshot={path}", done.report.as_uri())
+    with Image.open(path) as image:
+        assert image.size == (width, height)
+        pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(pixels, axis=0)) > 1000, "pictures have many colours"
+    grey = pixels.mean(axis=1)
+    assert (grey > 250).mean() > 0.3, "most of it is page"
+    assert (grey < 60).mean() > 0.005, "and there is text"
+
+
+def test_it_prints(done: RunResult, tmp_path: Path) -> None:
+    path = tmp_path / "page.pdf"
+    chromium(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={path}", done.report.as_uri())
+    data = path.read_bytes()
+    assert data.startswith(b"%PDF")
+    assert data.count(b"/Subtype /Image") >= 8, "photos and layers are in print"
