@@ -324,3 +324,20 @@ def test_data_without_a_truth(tmp_path: Path) -> None:
     (done.path / "s" / "metrics.jsonl").write_text("")
     with pytest.raises(DataError, match="stage 's' of .*a has measured nothing: its split has no truth"):
         compare_runs([done.path, other.path])
+
+
+def test_a_threshold_of_each_image_is_the_one_that_was_measured(folder: Path) -> None:
+    stages = {
+        "maps": maps(4), "other": maps(1), "a": {"kind": "rule", "reads": {"maps": "maps"}, "per": "image"},
+        "b": {"kind": "rule", "reads": {"maps": "other"}, "per": "image"},
+        "s": {"kind": "seeds", "reads": {"maps": "maps", "threshold": "a"}},
+        "t": {"kind": "seeds", "reads": {"maps": "other", "threshold": "b"}},
+    }  # fmt: skip
+    ruled = made(folder, "ruled", stages)
+    both = compare_runs([ruled.path], stages=["s", "t"], out=folder / "ruled", resamples=20)
+    line = both.pairs[0].line
+    assert line.threshold_kind == "rule(otsu/image)"
+    assert line.first_threshold == "one per image"
+    assert line.first_miou == pytest.approx(measured(ruled, "maps", "miou")["rule(otsu/image)"], abs=1e-4)
+    assert line.second_miou == pytest.approx(measured(ruled, "other", "miou")["rule(otsu/image)"], abs=1e-4)
+    assert len(both.files) == 4  # pictures are cut at these thresholds too

@@ -32,7 +32,8 @@ PROBE = """<script>
   addEventListener("error", event => found.errors.push(String(event.message)));
   addEventListener("unhandledrejection", event => found.errors.push(String(event.reason)));
   const two = a => a.querySelectorAll("figure[data-what=map]").length === 2;
-  const article = [...document.querySelectorAll("article")].find(two), seeds = article.querySelector("figure[data-what=seeds]");
+  const article = [...document.querySelectorAll("article")].find(two);
+  const seeds = article.querySelector("figure[data-what=seeds]");
   const input = document.querySelector(".tools input"), moves = {};
   await wait();
   found.overflow = document.documentElement.scrollWidth - innerWidth;
@@ -111,7 +112,7 @@ def test_the_page_runs_without_errors_and_is_not_wider_than_a_phone(found: dict[
 
 def test_the_slider_draws_the_seeds_of_the_documented_rule(done: RunResult, found: dict[str, Any]) -> None:
     page = Page(done.report.read_text(encoding="utf-8"))
-    for name, article in articles(page):
+    for _, article in articles(page):
         maps = [f for f in page.within(article, "figure") if f.attributes["data-what"] == "map"]
         if len(maps) == 2:
             break
@@ -122,7 +123,7 @@ def test_the_slider_draws_the_seeds_of_the_documented_rule(done: RunResult, foun
         labels = slider(map_bytes(page, article), columns, tuple(move["size"]), at)
         pixels = np.array(move["rgba"], np.uint8).reshape(*move["size"], 4)
         inside = (pixels[..., 3] > 0) & ~(pixels == (0, 0, 0, 220)).all(-1)
-        assert np.array_equal(inside, labels > 0), (name, at)
+        assert np.array_equal(inside, labels > 0), at
         shares = [f"{names[i - 1]} {100 * (labels == i).mean():.1f} %" for i in np.unique(labels) if i]
         words = ", ".join(shares) or "nothing"
         assert words in move["words"]
