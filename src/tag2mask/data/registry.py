@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.shrunk import ShrunkImages
 from tag2mask.data.subset import MARK, part_of
 
 READERS: dict[str, str] = {
@@ -75,7 +76,9 @@ def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
     """
     name, mark, path = split.partition(MARK)
     dataset = reader(kind).open_split(settings, name)
-    return part_of(dataset, Path(path).expanduser()) if mark else dataset
+    if mark:
+        dataset = part_of(dataset, Path(path).expanduser())
+    return dataset if settings.max_side is None else ShrunkImages(dataset, settings.max_side)
 
 
 def load_dataset(kind: str, root: str | Path | None = None, split: str | None = None, **settings: Any) -> Dataset:
