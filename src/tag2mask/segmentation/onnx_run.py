@@ -57,12 +57,18 @@ class OnnxSegmenter:
             Logits (N, C + 1, H, W) on the CPU, background first.
 
         Raises:
-            DataError: images of another shape.
+            DataError: images of another shape, or of a size that the network does not take.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
             raise DataError(f"images have shape {tuple(images.shape)}: expected (N, 3, H, W) with at least one pixel")
         values = np.ascontiguousarray(images.detach().cpu().numpy(), dtype=np.float32)
-        (logits,) = self._session.run(["logits"], {"images": values})
+        try:
+            (logits,) = self._session.run(["logits"], {"images": values})
+        except Exception as error:  # onnxruntime's own kinds share no base of their own
+            raise DataError(
+                f"{self.path} cannot segment images of {images.shape[3]} x {images.shape[2]} pixels: "
+                f"{str(error).strip()}. Give larger ones, or fewer at once where memory is short"
+            ) from error
         return torch.from_numpy(logits)
 
 
@@ -73,7 +79,7 @@ def _session(path: Path) -> Any:
         raise WeightsError(f"{path} does not exist: expected a network that 'tag2mask export --format onnx' wrote")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; they are raised as well
+    options.log_severity_level = 4  # not errors, which are raised as well
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds share no base of their own
