@@ -14,9 +14,13 @@ import copy
 import importlib.util
 import io
 import json
+import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +90,8 @@ def export_onnx(net: Segmenter, classes: tuple[str, ...], path: Path) -> None:
     model = framed(_recorded(own), net.mean, net.std, net.multiple)
     settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
     about = {
-        "schema": SCHEMA, "network": settings.model_dump(mode="json"), "initial": net.initial, "classes": list(classes),
+        "schema": SCHEMA, "network": settings.model_dump(mode="json"), "initial": net.initial, "max_side": net.max_side,
+        "classes": list(classes),
     }  # fmt: skip
     onnx.helper.set_model_props(model, {ENTRY: json.dumps(about, ensure_ascii=False, sort_keys=True)})
     with atomic_path(path) as temporary:
@@ -141,27 +146,42 @@ def _recorded(net: Segmenter) -> Any:
 
     batch, height, width = _RECORDED
     file = io.BytesIO()
-    with warnings.catch_warnings(), recordable():
-        warnings.simplefilter("ignore")  # a branch on a size that would be wrong for another one shows in `compare`
-        try:
+    try:
+        with recordable(), _quiet():
             torch.onnx.export(
                 _Core(net).eval(),  # the exporter leaves it and all in it in the mode that it came in
                 (torch.zeros(batch, 3, height, width),),
-                file,
+                cast(Any, file),  # which it takes, though its types do not say so
                 input_names=["padded"],
                 output_names=["scores"],
                 dynamic_axes={"padded": {0: "batch", 2: "rows", 3: "columns"}},
                 opset_version=_OPSET,
-                dynamo=False,  # the other way reasons about sizes for minutes, and gives up on DeepLabV2's and Swin's
+                dynamo=False,  # the other way reasons about sizes, for minutes, and gives up on those of DeepLabV2
             )
-        except Exception as error:  # of many kinds, all of which say that this network cannot be recorded
-            said = str(error).strip()
-            raise _refusal(net, said.splitlines()[0] if said else type(error).__name__) from error
+    except Exception as error:  # of many kinds, all of which say that this network cannot be recorded
+        said = str(error).strip()
+        raise _refusal(net, said.splitlines()[0] if said else type(error).__name__) from error
     return onnx.load_from_string(file.getvalue())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of branches, which `compare` judges, and the whole graph that a failure prints below Python."""
+    sys.stdout.flush()
+    own, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        os.dup2(own, 1)
+        os.close(own)
+        os.close(nothing)
 
 
 def _refusal(net: Segmenter, why: str) -> ConfigError:
     return ConfigError(
         f"'{net.settings.kind}' on '{net.settings.encoder}' cannot be written as ONNX for all image sizes: {why}. "
-        f"Nothing was written; predict with its own weights, or train another network, such as fpn on efficientnet_lite0"
+        f"Nothing was written; use its own weights, or train another network, such as fpn on efficientnet_lite0"
     )

@@ -27,6 +27,7 @@ class OnnxSegmenter:
 
     Attributes:
         classes: C names, without the background.
+        max_side: longest side of the photos that it was trained on, where larger ones were shrunk to it; else None.
         mean: 0 for each channel: the colours are normalised inside.
         std: 1 for each channel.
 
@@ -45,6 +46,7 @@ class OnnxSegmenter:
         self._session = _session(path)
         about = _about(self._session.get_modelmeta().custom_metadata_map, path)
         self.classes = tuple(str(name) for name in about["classes"])
+        self.max_side: int | None = about["max_side"]
         _check_form(self._session, len(self.classes) + 1, path)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -96,8 +98,12 @@ def _about(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(metadata[ENTRY])
         if about["schema"] != SCHEMA:
             raise WeightsError(f"{path} has schema {about['schema']}, expected {SCHEMA}: export it again")
+        if not isinstance(about["max_side"], int | None):
+            raise TypeError(f"max_side {about['max_side']}")
         if not isinstance(about["classes"], list) or not about["classes"]:
             raise TypeError("no class names")
+        if about["max_side"] is not None and (not isinstance(about["max_side"], int) or about["max_side"] < 1):
+            raise TypeError(f"max_side {about['max_side']}")
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{path}: the entry '{ENTRY}' of its metadata is damaged ({error}); export it again"
