@@ -71,7 +71,7 @@ def seconds(run: Path, command: str) -> list[ResultRow]:
         manifest = read_json(run / stage.name / "manifest.json")
         together = sorted([stage.name, *manifest["shared_with"]])
         if manifest["made"] and stage.name == together[0]:
-            split = getattr(stage.settings, "split", None) or getattr(plan.data, stage.kind.split) or ""
+            split = plan.split_of(stage) or ""
             each = round(manifest["seconds"] / manifest["made"], 4)
             made = (split, manifest["made"], "none", None, "seconds_per_image", each, stage.seed, command)
             rows.append(ResultRow(" + ".join(together), *made))

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 _TESTS = Path(__file__).resolve().parent
 _PATHS = [str(_TESTS / "offline"), str(_TESTS.parent / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
@@ -14,3 +18,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from tests.offline import sitecustomize  # noqa: E402, F401  importing it forbids the network here
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """A test that computes in several threads leaves one to the next."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.registry import load_dataset
+from tag2mask.data.shrunk import resized_labels
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.export import export_masks, masks_of_run
 from tests.export.readers import truth
@@ -104,3 +106,15 @@ def test_a_mask_of_the_run_with_unknown_indices_or_gone(folder: Path, tmp_path: 
     finally:
         path.write_bytes(before)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("folder")
+def test_masks_of_shrunk_photos_get_the_photos_size(tmp_path: Path) -> None:
+    path = run(str(few_masks_recipe(tmp_path, n=6)), "data.max_side=32", out=tmp_path / "runs" / "x").path
+    export_masks(path, "palette", tmp_path / "out")
+    for made in sorted((path / "masks" / "masks").iterdir()):
+        small = read_labels(made)
+        found = read_labels(tmp_path / "out" / "SegmentationClass" / f"{made.stem.replace(' ', '_')}.png")
+        with Image.open(tmp_path / "data" / "images" / made.name) as photo:
+            assert (max(small.shape), found.shape) == (32, photo.size[::-1])
+        assert np.array_equal(found, resized_labels(small, *found.shape))

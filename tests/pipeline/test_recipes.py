@@ -212,4 +212,5 @@ def test_own_data_runs_on_every_reader(kind: str, tmp_path: Path) -> None:
     result = run("own-data", *small, *words, out=tmp_path / "runs" / kind)
     measured = {r.stage: r.split for r in result.metrics if r.metric == "miou"}
     assert {"cam", "lpcam-f", "lpcam", "amn-lpcam-maps", "amn-lpcam-masks", "predictions"} <= measured.keys()
-    assert measured["predictions"] == make_plan(load_recipe("own-data", [*small, *words])).data.val
+    assert measured["predictions"].startswith("val"), "on images that took no part"
+    assert not measured["cam"].startswith("val")

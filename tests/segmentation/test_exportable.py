@@ -1,77 +1,47 @@
-"""Stand-ins for layers that cannot be recorded for all sizes give what the layers give."""
+"""Stand-ins for what cannot be recorded for all sizes give what torch gives."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-import timm
 import torch
-from timm.layers.conv2d_same import Conv2dSame
-from timm.models.swin_transformer import SwinTransformerBlock
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.segmentation.exportable import AdaptivePool, AnySwinBlock, EvenSame, exportable
+from tag2mask.segmentation.exportable import pooled, recordable, rolled
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (6, 6), (7, 13), (24, 31), (3, 64)])
-@pytest.mark.parametrize("grid", [(1, 1), (2, 2), (3, 3), (6, 6), (2, 5)])
-def test_adaptive_pooling_is_torchs(size: tuple[int, int], grid: tuple[int, int]) -> None:
+@pytest.mark.parametrize("grid", [1, 3, (2, 2), (6, 6), (2, 5), (None, 2), (4, None)])
+def test_adaptive_pooling_is_torchs(size: tuple[int, int], grid: int | tuple[int | None, int | None]) -> None:
     images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = F.adaptive_avg_pool2d(images, grid)
-    assert torch.allclose(AdaptivePool(*grid)(images), expected, rtol=0, atol=1e-14)
+    assert torch.allclose(pooled(images, grid), expected, rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (3, 3), (5, 3)])
-@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2), (4, 1)])
-def test_same_padding_of_even_sides_is_timms(kernel: tuple[int, int], stride: int, dilation: int) -> None:
-    torch.manual_seed(0)
-    conv = Conv2dSame(4, 6, kernel, stride=stride, dilation=dilation, groups=2)
-    for size in ((8, 12), (16, 4)):
-        images = torch.randn(2, 4, *size)
-        assert torch.equal(EvenSame(conv)(images), conv(images))
+@pytest.mark.parametrize("shifts", [(-3, -3), (3, 3), (0, 2), (5, -11)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 7), (8, 4)])
+def test_a_roll_is_torchs_even_where_it_is_longer_than_the_side(shifts: tuple[int, int], size: tuple[int, int]) -> None:
+    tokens = torch.arange(2 * size[0] * size[1] * 3).reshape(2, *size, 3)
+    assert torch.equal(rolled(tokens, shifts, (1, 2)), torch.roll(tokens, shifts, (1, 2)))
+    assert torch.equal(rolled(tokens, shifts[0], 1), torch.roll(tokens, shifts[0], 1))
 
 
-@pytest.mark.parametrize("shift", [0, 3])
-@pytest.mark.parametrize("size", [(7, 7), (14, 21), (8, 4), (1, 1), (20, 9)])
-def test_a_block_of_swin_is_timms_at_any_size(shift: int, size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    block: Any = SwinTransformerBlock(
-        8, (14, 14), num_heads=2, window_size=7, shift_size=shift, always_partition=True, dynamic_mask=True
+def test_stand_ins_serve_every_caller_within_and_are_gone_after_an_error() -> None:
+    own = F.adaptive_avg_pool2d, torch.roll
+    images = torch.rand(1, 2, 5, 7, generator=torch.Generator().manual_seed(0))
+    calls: tuple[Callable[[Tensor], Tensor], ...] = (
+        nn.AdaptiveAvgPool2d(3),
+        lambda x: F.interpolate(x, size=(2, 3), mode="area"),
+        lambda x: F.adaptive_avg_pool2d(x, output_size=(3, 2)),
+        lambda x: torch.roll(x, shifts=(-6, 1), dims=(2, 3)),
     )
-    nn.init.normal_(block.attn.relative_position_bias_table)
-    block.eval()
-    tokens = torch.randn(2, *size, 8)
-    assert torch.allclose(AnySwinBlock(block)(tokens), block(tokens), atol=1e-6)
-
-
-def test_an_exportable_network_is_a_copy_with_the_same_output() -> None:
-    torch.manual_seed(0)
-    net = nn.Sequential(Conv2dSame(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(3), nn.Dropout(0.5))
-    images = torch.rand(2, 3, 16, 24)
-    net(images)  # moves the batch norm's statistics
-    own = exportable(net, even=True)
-    assert [type(m).__name__ for m in own.children()] == ["EvenSame", "BatchNorm2d", "AdaptivePool", "Dropout"]
-    assert [type(m).__name__ for m in net.children()] == ["Conv2dSame", "BatchNorm2d", "AdaptiveAvgPool2d", "Dropout"]
-    assert net.training
-    assert torch.allclose(own(images), net.eval()(images), atol=1e-6)
-    assert isinstance(next(exportable(net, even=False).children()), Conv2dSame)
-
-
-def test_global_pooling_keeps_a_side_that_is_not_named() -> None:
-    net = nn.Sequential(nn.AdaptiveAvgPool2d((None, 2)))
-    assert isinstance(next(exportable(net, even=True).children()), nn.AdaptiveAvgPool2d)
-
-
-def test_every_block_of_a_swin_is_replaced_and_its_features_stay() -> None:
-    torch.manual_seed(0)
-    net: Any = timm.create_model(
-        "swin_tiny_patch4_window7_224", features_only=True, strict_img_size=False, always_partition=True,
-        embed_dim=8, depths=(1, 2, 1, 1), num_heads=(1, 1, 1, 1),
-    )  # fmt: skip
-    own = exportable(net, even=True)
-    assert sum(isinstance(m, AnySwinBlock) for m in own.modules()) == 5
-    images = torch.rand(1, 3, 64, 96)
-    for found, expected in zip(own(images), net.eval()(images), strict=True):
-        assert torch.allclose(found, expected, atol=1e-6)
+    expected = [call(images) for call in calls]
+    with recordable():
+        assert (F.adaptive_avg_pool2d, torch.roll) == (pooled, rolled)
+        for call, value in zip(calls, expected, strict=True):
+            assert torch.allclose(call(images), value, atol=1e-6)
+    with pytest.raises(RuntimeError, match="halfway"), recordable():
+        raise RuntimeError("halfway")
+    assert (F.adaptive_avg_pool2d, torch.roll) == own

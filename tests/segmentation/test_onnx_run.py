@@ -21,7 +21,7 @@ pytest.importorskip("onnx", reason="needs the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-ABOUT = {"schema": 1, "classes": ["cat", "dog"]}
+ABOUT = {"schema": 1, "max_side": None, "classes": ["cat", "dog"]}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (32, 64), (33, 50), (100, 7)])
@@ -92,11 +92,11 @@ def test_a_network_of_others(tmp_path: Path) -> None:
     ("about", "message"),
     [
         ("{", "the entry 'tag2mask' of its metadata is damaged"),
-        ({"schema": 1}, "the entry 'tag2mask' of its metadata is damaged .'classes'.; export it again"),
-        ({"schema": 1, "classes": []}, "is damaged .no class names.; export it again"),
-        ({"schema": 9, "classes": ["cat"]}, "x.onnx has schema 9, expected 1: export it again"),
+        ({"schema": 1}, "the entry 'tag2mask' of its metadata is damaged .'max_side'.; export it again"),
+        ({"schema": 1, "max_side": None, "classes": []}, "is damaged .no class names.; export it again"),
+        ({"schema": 9, "max_side": None, "classes": ["cat"]}, "x.onnx has schema 9, expected 1: export it again"),
         (
-            {"schema": 1, "classes": ["cat"]},
+            {"schema": 1, "max_side": None, "classes": ["cat"]},
             "does not fit its metadata: .* 'logits' of 2 labels, found .* Export it again",
         ),
     ],

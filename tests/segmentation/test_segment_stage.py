@@ -161,13 +161,31 @@ def write_masks(folder: Path) -> Artefact:
 
 
 def test_masks_and_truth_exclude_each_other(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"stage 'second' has neither truth = true nor reads.masks: a segmenter tr"):
-        train(context(tmp_path, settings(), {}))
+    with pytest.raises(ConfigError, match=r"stage 'segmenter': neither truth = true nor reads.masks: a segmenter tr"):
+        started(tmp_path, segmenter={"reads": {}})
+    with pytest.raises(ConfigError, match=r"stage 'segmenter': both truth = true and reads.masks"):
+        started(tmp_path, "segmenter.truth=true", "allow_supervision=[tags,pixel-masks]")
     truth = settings().model_copy(update={"truth": True})
-    with pytest.raises(ConfigError, match=r"stage 'second' has both truth = true and reads.masks"):
-        train(context(tmp_path, truth, {"masks": artefact(tmp_path)}))
     with pytest.raises(DataError, match=r"second: truth = true, but split 'train' has no truth. Add masks"):
         train(context(tmp_path, truth, {}))
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        (
+            "encoder=test_efficientnett",
+            "network.encoder = 'test_efficientnett': unknown encoder; did you mean 'test_effi",
+        ),
+        ("weights=bundled", "network.weights = 'bundled': there are bundled weights for efficientnet_lite0 only"),
+        ("weights=gone.pth segmenter.network.pretrained=coco", "weights 'gone.pth': there is no such file"),
+    ],
+)
+def test_networks_that_cannot_be_had_are_refused_before_anything_is_made(tmp_path: Path, word: str, text: str) -> None:
+    allowed = "allow_supervision=[tags,pixel-masks:init]"
+    with pytest.raises((ConfigError, WeightsError), match=f"stage 'segmenter': {text}"):
+        started(tmp_path, allowed, *f"segmenter.network.{word}".split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_images_without_truth_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

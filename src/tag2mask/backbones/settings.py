@@ -67,7 +67,7 @@ def local_file(weights: str) -> Path:
         raise WeightsError(f"weights '{weights}': expected bundled, timm, none, or a .safetensors or .pth file")
     if not path.is_file():
         raise WeightsError(
-            f"weights '{weights}': there is no such file. Name yours (classifier.backbone.weights=FILE), or take "
+            f"weights '{weights}': there is no such file. Name yours in the setting 'weights' (a path), or take "
             f"another source: bundled (with efficientnet_lite0), timm (downloads), none (random)"
         )
     return path

@@ -27,6 +27,12 @@ class DataSettings(Settings):
     classes: tuple[str, ...] | None = Field(
         None, description="subset of the classes, in this order; pixels of others count as 255 in the truth"
     )
+    max_side: int | None = Field(
+        None,
+        ge=32,
+        le=2000,
+        description="longest side in pixels that larger images are shrunk to, or null for as they are",
+    )
     train: str = Field("train", description="split that trains")
     val: str | None = Field("val", description="held-out split for the classifier's average precision, or null")
     infer: str = Field("train", description="split whose images get maps and masks")
@@ -43,12 +49,14 @@ class Dataset(ABC):
         split: the split's name.
         classes: class names; column ``c`` of the tags is index ``c + 1`` in label images, 0 is background.
         samples: sorted by id.
+        max_side: longest side that images are shrunk to; None where they are as their files hold them.
     """
 
     name: str
     split: str
     classes: tuple[str, ...]
     samples: Sequence[Sample]
+    max_side: int | None = None
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -75,3 +83,7 @@ class Dataset(ABC):
         """SHA-256 of what the image is made of; a data set without image files overrides this."""
         assert sample.image is not None
         return file_hash(sample.image)
+
+    def working_size(self, sample: Sample) -> tuple[int, int] | None:
+        """(H, W) that the image is brought to before anything else; None where it stays as it is."""
+        return None

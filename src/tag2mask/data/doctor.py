@@ -13,7 +13,7 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.doctor_files import broken, each, image_files, plain, siblings, twin_stems
-from tag2mask.data.doctor_tables import ClassCount, Finding, SplitCount, count_classes, tag_findings, together
+from tag2mask.data.doctor_tables import ClassCount, Finding, SplitCount, count_classes, large, tag_findings, together
 from tag2mask.data.registry import open_split
 
 
@@ -46,10 +46,10 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One image looked at; ``shown`` are the class columns in its truth, None without a truth that can be read."""
+    """One image looked at: (W, H) if it can be read, and the class columns in its truth if that can be read."""
 
     sample: Sample
-    readable: bool
+    size: tuple[int, int] | None
     shown: frozenset[int] | None
     findings: tuple[Finding, ...]
 
@@ -82,6 +82,7 @@ def examine(
     findings += twin_stems(siblings(look.sample.image for look in looks.values()))
     findings += _disagreements(opened, looks)
     findings += tag_findings(by_name, settings)
+    findings += large(look.size for look in looks.values() if look.size is not None)
     order = {"error": 0, "warning": 1, "note": 2}
     return Report(
         kind,
@@ -138,7 +139,7 @@ def _look_at(dataset: Dataset, sample: Sample) -> _Look:
             values = {int(v) for v in np.unique(labels)} - {0, IGNORE}
             shown = frozenset(v - 1 for v in values)
             findings += _mask_findings(sample, labels.shape, size, values, len(dataset.classes))
-    return _Look(sample, size is not None, shown, tuple(findings))
+    return _Look(sample, size, shown, tuple(findings))
 
 
 def _mask_findings(
@@ -179,7 +180,7 @@ def _split_count(dataset: Dataset, looks: dict[tuple[str, Path | None], _Look]) 
     return SplitCount(
         dataset.split,
         len(own),
-        sum(not look.readable for look in own),
+        sum(look.size is None for look in own),
         sum(look.shown is not None for look in own),
         sum(not look.sample.tags for look in own),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -18,6 +18,10 @@ TOGETHER_IMAGES = 10
 """Fewer images of a class say nothing about what comes with it."""
 
 
+LARGE = 1500
+"""Longest side in pixels above which an image is noted."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One problem.
@@ -25,7 +29,7 @@ class Finding:
     Attributes:
         kind: ``open`` (a split that does not open), ``image``, ``mask``, ``stem`` (two files with one name), ``split``
             (ids in two splits), ``class`` (without images, or in all), ``tags`` (mask and tags disagree), ``together``
-            (one class always comes with another) or ``truth`` (missing masks).
+            (one class always comes with another), ``truth`` (missing masks) or ``size`` (large images).
         severity: an error stops a run or spoils it, a warning may, a note is for information.
         ids: what it is about: image ids, split names or class names.
         text: what was found.
@@ -155,3 +159,21 @@ def _missing_truth(opened: Sequence[Dataset]) -> list[Finding]:
             text = f"{len(bare)} of {len(dataset)} images in '{dataset.split}' have no mask, the others have"
             findings.append(Finding("truth", "warning", bare, text, "Check the names of the mask files"))
     return findings
+
+
+def large(sizes: Iterable[tuple[int, int]]) -> list[Finding]:
+    """A note where images have more than `LARGE` pixels a side.
+
+    Args:
+        sizes: (W, H) of each image as it will be used.
+    """
+    every = list(sizes)
+    found = [size for size in every if max(size) > LARGE]
+    if not found:
+        return []
+    width, height = max(found, key=max)
+    text = f"{len(found)} of {len(every)} images have more than {LARGE} pixels a side, the largest {width} x {height}"
+    remedy = (
+        "The recipes own-data… shrink them (data.max_side=640); with others, maps of them take long and much memory"
+    )
+    return [Finding("size", "note", (), text, remedy)]

@@ -86,12 +86,7 @@ def align_labels(labels: Labels, image: Path, what: str) -> Labels:
     Raises:
         DataError: the mask has another size than its image, or the image is broken.
     """
-    with _opened(image) as opened:
-        tags = opened.getexif()
-        orientation = tags.get(_ORIENTATION, 1)
-        stored = (opened.height, opened.width)
-        if opened.format == "TIFF":  # Pillow gives the upright size
-            stored = (tags[_TIFF_HEIGHT], tags[_TIFF_WIDTH])
+    stored, orientation = _stored(image)
     upright = stored[::-1] if orientation >= _SIDEWAYS else stored
     if labels.shape == upright:
         return labels
@@ -101,6 +96,26 @@ def align_labels(labels: Labels, image: Path, what: str) -> Labels:
         f"{what} is {labels.shape[1]} x {labels.shape[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
         f"a mask must have the size of its image. `tag2mask doctor` lists every such mask"
     )
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(H, W) of an image as `read_image` gives it, from its header alone.
+
+    Raises:
+        DataError: the file is missing, empty or no image.
+    """
+    stored, orientation = _stored(path)
+    return stored[::-1] if orientation >= _SIDEWAYS else stored
+
+
+def _stored(path: Path) -> tuple[tuple[int, int], int]:
+    """(H, W) as the file holds them, and the EXIF orientation."""
+    with _opened(path) as opened:
+        tags = opened.getexif()
+        size = (opened.height, opened.width)
+        if opened.format == "TIFF":  # Pillow gives the upright size
+            size = (tags[_TIFF_HEIGHT], tags[_TIFF_WIDTH])
+        return size, tags.get(_ORIENTATION, 1)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.noise import noisy
+from tag2mask.data.shrunk import ShrunkImages
 from tag2mask.data.subset import MARK, part_of
 
 READERS: dict[str, str] = {
@@ -78,8 +79,11 @@ def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
     """
     name, mark, path = split.partition(MARK)
     dataset = reader(kind).open_split(settings, name)
-    part = part_of(dataset, Path(path).expanduser()) if mark else dataset
-    return _with_wrong_tags(part, settings, split) if settings.tag_noise else part
+    if mark:
+        dataset = part_of(dataset, Path(path).expanduser())
+    if settings.tag_noise:
+        dataset = _with_wrong_tags(dataset, settings, split)
+    return dataset if settings.max_side is None else ShrunkImages(dataset, settings.max_side)
 
 
 def _with_wrong_tags(dataset: Dataset, settings: DataSettings, split: str) -> Dataset:

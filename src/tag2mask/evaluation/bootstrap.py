@@ -63,7 +63,8 @@ class ImageCounts:
 
     def ious(self) -> Floats:
         """IoU of each label over all images together: (L,) percent, NaN where it is in neither truth nor prediction."""
-        return _ious(self.flat.sum(axis=0)[None].astype(np.float64))[0]
+        found: Floats = _ious(self.flat.sum(axis=0)[None].astype(np.float64))[0]
+        return found
 
     def miou(self) -> float:
         """Mean of `ious`, as `SegmentationScores.miou`."""

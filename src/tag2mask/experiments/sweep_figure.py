@@ -61,16 +61,14 @@ def _lines(result: SweepResult, every: Sequence[Series], name: str, out: Path) -
 def _line(axes: Axes, series: Series, places: Sequence[float], number: int) -> None:
     order = sorted(range(len(places)), key=lambda i: places[i])
     cells = [series.cells[i] for i in order]
-    style = {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": _DASHES[(number + number // len(COLOURS)) % len(_DASHES)],
-        "marker": _MARKERS[number % len(_MARKERS)],
-    }
     axes.errorbar(
         [places[i] for i in order],
         [math.nan if cell is None else cell.mean for cell in cells],
         yerr=[0.0 if cell is None or cell.sd is None else cell.sd for cell in cells],
-        linewidth=1.2, markersize=4, capsize=3, label=series.method, **style,
+        color=COLOURS[number % len(COLOURS)],
+        linestyle=_DASHES[(number + number // len(COLOURS)) % len(_DASHES)],
+        marker=_MARKERS[number % len(_MARKERS)],
+        linewidth=1.2, markersize=4, capsize=3, label=series.method,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -45,6 +45,8 @@ class StageKind:
         split: role of the split that it works on unless its settings name one.
         fingerprint: hash of weight files that the settings name, part of the key.
         supervision: what it adds to the ledger, or a function of its settings that says so.
+        check: ``module:function``, called with the settings and the roles that are read before a run begins: what
+            is wrong with them is said then, not hours later.
         samples: for a kind made as a whole that looks at a part of its split: which, from its settings and the split.
         blind: for a kind that chooses a threshold: it never looks at a truth, which is then no part of its key.
     """
@@ -60,6 +62,7 @@ class StageKind:
     supervision: frozenset[str] | Callable[[Any], frozenset[str]] = frozenset()
     may_read: Mapping[str, Makes] = field(default_factory=dict)
     samples: Callable[[Any, Dataset], Sequence[Sample]] | None = None
+    check: str | None = None
     blind: bool = False
 
     def adds(self, settings: Any) -> frozenset[str]:
@@ -68,9 +71,24 @@ class StageKind:
 
     def load(self) -> Callable[[Any], Any]:
         """Import and return the runner."""
-        module, _, name = self.runner.partition(":")
-        runner: Callable[[Any], Any] = getattr(importlib.import_module(module), name)
-        return runner
+        return _function(self.runner)
+
+    def look_over(self, settings: Any, roles: Iterable[str]) -> None:
+        """Find what is wrong with settings that their schema does not see: files, names, roles.
+
+        Raises:
+            Tag2MaskError: what is wrong.
+        """
+        if self.fingerprint is not None:
+            self.fingerprint(settings)
+        if self.check is not None:
+            _function(self.check)(settings, frozenset(roles))
+
+
+def _function(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 @cache

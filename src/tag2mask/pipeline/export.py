@@ -12,8 +12,9 @@ from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
-from tag2mask.data.images import align_labels
+from tag2mask.data.images import align_labels, upright_size
 from tag2mask.data.layout import check_ids
+from tag2mask.data.shrunk import resized_labels
 from tag2mask.export.folder import check_labels, masks_of_folder, shared_folder
 from tag2mask.export.job import Job, Masked, Masks, Outline
 from tag2mask.export.labelled import Counts, labelled
@@ -173,7 +174,11 @@ def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
 def _labels(artefact: Artefact, dataset: Dataset, sample: Sample) -> Labels:
     what = f"the mask of '{sample.id}' in stage '{artefact.name}'"
     labels = check_labels(artefact.labels(dataset, sample), len(dataset.classes), what)
-    return labels if sample.image is None else align_labels(labels, sample.image, what)
+    if sample.image is None:
+        return labels
+    if dataset.working_size(sample) is not None:
+        labels = resized_labels(labels, *upright_size(sample.image))
+    return align_labels(labels, sample.image, what)
 
 
 def _without_spaces(masks: Masks) -> Masks:

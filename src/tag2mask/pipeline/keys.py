@@ -71,7 +71,9 @@ class SampleKeys:
         known = self._contents.get((id(dataset), sample.id))
         if known is None:
             tags = [dataset.classes[c] for c in sample.tags]
-            known = value_hash([sample.id, self.hashes.image(dataset, sample), tags])
+            size = dataset.working_size(sample)
+            shrunk = [] if size is None else [list(size)]
+            known = value_hash([sample.id, self.hashes.image(dataset, sample), tags, *shrunk])
             self._contents[id(dataset), sample.id] = known
         return known
 

@@ -9,6 +9,7 @@ from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.images import make_images
 from tag2mask.pipeline.maps import from_features, make_pass, pass_of
 from tag2mask.pipeline.plan import Plan
+from tag2mask.pipeline.preflight import preflight
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.session import Done, Session
 from tag2mask.pipeline.store import exclusive
@@ -29,6 +30,7 @@ def run_plan(plan: Plan, folder: RunFolder) -> list[Done]:
         from tag2mask.training.device import resolve_device
 
         join(resolve_device(plan.recipe.engine).type)
+    preflight(plan)
     with ExitStack() as held:
         if rank() == 0:
             folder.prepare()

@@ -18,11 +18,8 @@ def make_whole(session: Session, stage: PlannedStage) -> None:
     """Make a stage's artefact, or take it from the store.
 
     Rank 0 holds the lock and writes the manifest; the others wait at the barriers.
-
-    Raises:
-        LedgerError: the recipe does not allow the supervision behind what the stage reads.
     """
-    seen, key, kind = session.ledger(stage), session.key(stage), stage.kind
+    key, kind = session.key(stage), stage.kind
     with ExitStack() as held:
         if session.rank == 0:
             held.enter_context(session.lock(stage, key))
@@ -39,7 +36,7 @@ def make_whole(session: Session, stage: PlannedStage) -> None:
                 kind=kind.name,
                 key=key,
                 made_from=session.inputs(stage),
-                ledger=seen,
+                ledger=session.ledger(stage),
                 n_images=count,
                 seconds=seconds,
                 made=count,

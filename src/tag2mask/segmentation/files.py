@@ -19,7 +19,7 @@ _ENTRY = "segmenter"
 
 
 def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None:
-    """Write a network; the bytes depend on its weights, settings, classes and kind of first weights alone.
+    """Write a network; the bytes depend on its weights, settings, classes, size of photos and kind of first weights.
 
     The file of the first weights is not named: a path would tell about the machine.
 
@@ -32,7 +32,10 @@ def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None
         StageError: the file cannot be written.
     """
     settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
-    write_weights(net, path, {_ENTRY: settings.model_dump(), "initial": net.initial, "classes": list(classes)})
+    about = {
+        _ENTRY: settings.model_dump(), "initial": net.initial, "max_side": net.max_side, "classes": list(classes),
+    }  # fmt: skip
+    write_weights(net, path, about)
 
 
 def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
@@ -52,7 +55,7 @@ def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
         settings = validate(NetworkSettings, about[_ENTRY], "network")
         with torch.random.fork_rng(devices=[]):
             net = build_segmenter(settings, len(classes))
-        net.initial = str(about["initial"])
+        net.initial, net.max_side = str(about["initial"]), None if about["max_side"] is None else int(about["max_side"])
     except (KeyError, TypeError, ConfigError) as error:
         raise WeightsError(f"{path} cannot be rebuilt by this version of tag2mask: {error}") from error
     load_strict(net, read_state(path), str(path), f"'{settings.kind}' on '{settings.encoder}', {len(classes)} classes")

@@ -109,7 +109,7 @@ def _weights(path: Path, origin: Origin) -> Found:
     if path.suffix.lower() != ".safetensors":
         raise WeightsError(f"{path}: expected a run folder, or a file of weights that ends in .safetensors or .onnx")
     net, classes = load_segmenter(path)
-    return Found(LoadedNetwork(net, net.mean, net.std, classes), net, file_hash(path), origin)
+    return Found(LoadedNetwork(net, net.mean, net.std, classes, net.max_side), net, file_hash(path), origin)
 
 
 def _saved(folder: Path) -> Found:
@@ -133,4 +133,5 @@ def _onnx(path: Path) -> Found:
     from tag2mask.segmentation.onnx_run import OnnxSegmenter
 
     net = OnnxSegmenter(path)
-    return Found(LoadedNetwork(net, net.mean, net.std, tuple(net.classes)), None, file_hash(path), Origin())
+    network = LoadedNetwork(net, net.mean, net.std, tuple(net.classes), net.max_side)
+    return Found(network, None, file_hash(path), Origin())

@@ -30,6 +30,7 @@ KINDS = (
         split="train",
         fingerprint=_weights,
         supervision=_supervision,
+        check="tag2mask.segmentation.stage:check",
     ),
     StageKind(
         name="predictions",

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.progress import Counter
+from tag2mask.data.shrunk import shrunk_size
 from tag2mask.refine.crf.presets import find_preset
 from tag2mask.segmentation.predict import Network, Photo, Precision, most_probable, predict_batch, refined
 from tag2mask.segmentation.tiles import Picture, Tiling, n_tiles, tiled_labels
 from tag2mask.segmentation.transforms import fit_factor
+from tag2mask.segmentation.working import enlarged_labels, shrunk_photo
 
 WHOLE = 4_000_000
 """Pixels up to which a photo is computed as a whole unless tiles are asked for: some 2 GB with the light network."""
@@ -32,12 +34,14 @@ class LoadedNetwork:
         mean: per channel of RGB in [0, 1].
         std: per channel.
         classes: C names; index ``c + 1`` of labels is ``classes[c]``.
+        max_side: longest side that larger photos are shrunk to, as those that it was trained on; None for no bound.
     """
 
     net: Network
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     classes: tuple[str, ...]
+    max_side: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,19 +119,30 @@ class Labeller:
             WeightsError: the network gives no numbers.
         """
         height, width = photos[0].size
-        tiling = self.choices.tiling((height, width))
+        small = self._small(height, width)
+        tiling = self.choices.tiling((height, width)) if small is None else None
         factor = fit_factor(height, width, self.choices.fit)
         probabilities = partial(self._probabilities, [scale * factor for scale in self.choices.scales])
         try:
+            if small is not None:
+                found = probabilities([shrunk_photo(photo, *small) for photo in photos])
+                return [enlarged_labels(one, height, width) for one in found]
             if tiling is not None:
                 return [self._tiled(photo, probabilities, tiling) for photo in photos]
             whole = [photo.window(0, 0, height, width) for photo in photos]
-            return [most_probable(found) for found in probabilities(whole)]
+            return [most_probable(one) for one in probabilities(whole)]
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise DataError(
                 f"{len(photos)} photos of {width} x {height} do not fit into memory with these choices: make tiles "
                 "smaller (--tile 512) or the batch (--batch 1)"
             ) from error
+
+    def _small(self, height: int, width: int) -> tuple[int, int] | None:
+        """The size that a photo is shrunk to for a network trained so; None for its own, and where choices say more."""
+        if self.network.max_side is None or self.choices.fit is not None or self.choices.tile is not None:
+            return None
+        size = shrunk_size(height, width, self.network.max_side)
+        return None if size == (height, width) else size
 
     def _tiled(
         self, photo: Picture, probabilities: Callable[[Sequence[Photo]], Tensor], tiling: Tiling

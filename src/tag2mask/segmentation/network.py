@@ -33,6 +33,7 @@ class Segmenter(nn.Module, ABC):
         std: channel standard deviations.
         n_labels: C + 1, the background first.
         initial: what its first weights have seen, see `NetworkSettings.initial`.
+        max_side: longest side of the images it was trained on, where larger ones were shrunk to it; else None.
         multiple: input sides are padded to a multiple of it.
     """
 
@@ -42,6 +43,7 @@ class Segmenter(nn.Module, ABC):
         super().__init__()
         self.settings, self.mean, self.std, self.n_labels = settings, mean, std, n_classes + 1
         self.initial = settings.initial
+        self.max_side: int | None = None
 
     @property
     @abstractmethod

@@ -3,52 +3,56 @@
 The file's input ``images`` is (batch, 3, height, width), float32 RGB in [0, 1]; its output ``logits`` is
 (batch, C + 1, height, width), background first. Settings and class names are in its metadata, under `ENTRY`.
 
-The network itself is recorded for sides that are multiples of its ``multiple``, where all sizes inside follow by
-exact divisions. What comes before it (colours, padding) and behind (resizing, cutting) is added as ONNX operators.
+The network itself is recorded at one size, with all that is computed from the size. What comes before it (colours,
+padding) and behind (resizing, cutting) is added as ONNX operators. A branch that the network took for the recorded
+size stays taken, so a file counts only once it has given the network's own logits at other sizes.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+import io
 import json
-import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.core.errors import ConfigError, StageError, WeightsError
+from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.files import atomic_path
-from tag2mask.segmentation.exportable import exportable
+from tag2mask.segmentation.exportable import recordable
 from tag2mask.segmentation.onnx_frame import framed
 from tag2mask.segmentation.onnx_run import ENTRY, MISSING, SCHEMA, OnnxSegmenter
 from tag2mask.segmentation.segmenter import Segmenter
 
-LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+LIBRARIES = ("onnx", "onnxruntime")
 TOLERANCE = 1e-4
 """Largest difference to the network itself, as a share of the largest logit where that is above 1."""
-CHECKED = ((1, 65, 97), (2, 128, 34), (1, 47, 150))
+CHECKED = ((3, 33, 50), (1, 129, 200), (2, 224, 150), (1, 161, 257))
 """Batch, height and width at which a file is compared with its network before it counts."""
-_RECORDED = (2, 96, 160)
-_MOST = 1 << 14  # multiples along a side
+_RECORDED = (2, 160, 224)
+_OPSET = 18
+_ENOUGH = 3
 
 
 class _Core(nn.Module):
     """The part of a network that is recorded."""
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: Segmenter) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, padded: Tensor) -> Tensor:
         """Normalised images, sides multiples of the network's, to logits."""
-        logits: Tensor = self.net.logits(padded)  # type: ignore[operator]
-        return logits
+        return self.net.logits(padded)
 
 
 def check_request(path: Path) -> None:
@@ -78,84 +82,106 @@ def export_onnx(net: Segmenter, classes: tuple[str, ...], path: Path) -> None:
     Raises:
         ConfigError: the network cannot be recorded for all sizes, or the extra is not installed.
         StageError: the file cannot be written.
-        WeightsError: onnxruntime gives other logits.
     """
     check_request(path)
     import onnx
 
-    model = framed(_recorded(net), net.mean, net.std, net.multiple)
+    own = copy.deepcopy(net).cpu().eval()
+    model = framed(_recorded(own), net.mean, net.std, net.multiple)
     settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
     about = {
-        "schema": SCHEMA, "network": settings.model_dump(mode="json"), "initial": net.initial, "classes": list(classes),
+        "schema": SCHEMA, "network": settings.model_dump(mode="json"), "initial": net.initial, "max_side": net.max_side,
+        "classes": list(classes),
     }  # fmt: skip
     onnx.helper.set_model_props(model, {ENTRY: json.dumps(about, ensure_ascii=False, sort_keys=True)})
-    onnx.checker.check_model(model)
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)
-        compare(net, OnnxSegmenter(temporary), path)
+        try:
+            compare(own, OnnxSegmenter(temporary))
+        except (WeightsError, DataError) as error:
+            raise _refusal(net, f"onnxruntime refuses it ({error})") from error
 
 
 @torch.no_grad()
-def compare(net: Segmenter, found: OnnxSegmenter, path: Path) -> None:
-    """See that a file gives its network's logits at each of the sizes `CHECKED`.
+def compare(net: Segmenter, found: OnnxSegmenter) -> None:
+    """See that a file gives its network's logits at each of the sizes `CHECKED` that the network itself takes.
+
+    Args:
+        net: the network, in evaluation mode on the CPU.
+        found: the file.
 
     Raises:
-        WeightsError: it does not.
+        ConfigError: it gives others, or the network takes too few of the sizes.
+        DataError: it fails.
     """
     generator = torch.Generator().manual_seed(0)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (net.mean, net.std))
-    own = exportable(net, even=False)
-    for size in CHECKED:
-        images = torch.rand(size[0], 3, *size[1:], generator=generator)
-        logits = own((images - mean) / std)
-        logits = F.interpolate(logits, size[1:], mode="bilinear", align_corners=False)
+    compared = 0
+    for batch, height, width in CHECKED:
+        images = torch.rand(batch, 3, height, width, generator=generator)
+        try:
+            logits = net((images - mean) / std)
+        except RuntimeError:  # some decoders halve small images to nothing
+            continue
+        logits = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
         off = float((found(images) - logits).abs().max())
         if not off <= TOLERANCE * max(1.0, float(logits.abs().max())):
-            raise WeightsError(
-                f"{path} was not written: at {size[2]} x {size[1]} pixels onnxruntime's logits differ by {off:.1e} "
-                f"from the network's ('{net.settings.kind}' on '{net.settings.encoder}'), more than {TOLERANCE}"
-            )
+            what = f"at {width} x {height} pixels onnxruntime's logits differ by {off:.1e} from the network's"
+            raise _refusal(net, f"{what}, more than {TOLERANCE}")
+        compared += 1
+    if compared < _ENOUGH:
+        raise _refusal(net, f"the network itself takes {compared} of {len(CHECKED)} sizes that it was tried with")
 
 
 def _recorded(net: Segmenter) -> Any:
     """The graph of the network between padding and cutting, an ``onnx.ModelProto``.
 
+    Args:
+        net: the network, in evaluation mode on the CPU.
+
     Raises:
-        ConfigError: a layer computes with sizes in a way that cannot be recorded.
+        ConfigError: it computes something that ONNX has no operator for.
     """
-    multiple = net.multiple
-    dim = torch.export.Dim
-    sides = {2: dim("rows", max=_MOST), 3: dim("columns", max=_MOST)}
-    shapes: dict[int, Any] = {0: dim("batch", max=_MOST), **{k: multiple * v for k, v in sides.items()}}
+    import onnx
+
     batch, height, width = _RECORDED
-    core = _Core(exportable(net, even=multiple > 1))
-    images = torch.zeros(batch, 3, height, width)
-    with _quiet(), torch.no_grad():
-        try:
-            program = torch.export.export(core, (images,), dynamic_shapes=(shapes,), strict=False)
-            found = torch.onnx.export(
-                program, (images,), input_names=["padded"], output_names=["scores"], dynamo=True, verbose=False
+    file = io.BytesIO()
+    try:
+        with recordable(), _quiet():
+            torch.onnx.export(
+                _Core(net).eval(),  # the exporter leaves it and all in it in the mode that it came in
+                (torch.zeros(batch, 3, height, width),),
+                cast(Any, file),  # which it takes, though its types do not say so
+                input_names=["padded"],
+                output_names=["scores"],
+                dynamic_axes={"padded": {0: "batch", 2: "rows", 3: "columns"}},
+                opset_version=_OPSET,
+                dynamo=False,  # the other way reasons about sizes, for minutes, and gives up on those of DeepLabV2
             )
-        except Exception as error:  # of many kinds, all of which say that this network cannot be recorded
-            raise ConfigError(
-                f"'{net.settings.kind}' on '{net.settings.encoder}' cannot be written as ONNX for all image sizes: "
-                f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
-            ) from error
-    assert found is not None
-    return found.model_proto
+    except Exception as error:  # of many kinds, all of which say that this network cannot be recorded
+        said = str(error).strip()
+        raise _refusal(net, said.splitlines()[0] if said else type(error).__name__) from error
+    return onnx.load_from_string(file.getvalue())
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Without warnings of branches, which `compare` judges, and the whole graph that a failure prints below Python."""
+    sys.stdout.flush()
+    own, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)
+        os.dup2(own, 1)
+        os.close(own)
+        os.close(nothing)
+
+
+def _refusal(net: Segmenter, why: str) -> ConfigError:
+    return ConfigError(
+        f"'{net.settings.kind}' on '{net.settings.encoder}' cannot be written as ONNX for all image sizes: {why}. "
+        f"Nothing was written; use its own weights, or train another network, such as fpn on efficientnet_lite0"
+    )

@@ -27,6 +27,7 @@ class OnnxSegmenter:
 
     Attributes:
         classes: C names, without the background.
+        max_side: longest side of the photos that it was trained on, where larger ones were shrunk to it; else None.
         mean: 0 for each channel: the colours are normalised inside.
         std: 1 for each channel.
 
@@ -45,6 +46,7 @@ class OnnxSegmenter:
         self._session = _session(path)
         about = _about(self._session.get_modelmeta().custom_metadata_map, path)
         self.classes = tuple(str(name) for name in about["classes"])
+        self.max_side: int | None = about["max_side"]
         _check_form(self._session, len(self.classes) + 1, path)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -57,12 +59,18 @@ class OnnxSegmenter:
             Logits (N, C + 1, H, W) on the CPU, background first.
 
         Raises:
-            DataError: images of another shape.
+            DataError: images of another shape, or of a size that the network does not take.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
             raise DataError(f"images have shape {tuple(images.shape)}: expected (N, 3, H, W) with at least one pixel")
         values = np.ascontiguousarray(images.detach().cpu().numpy(), dtype=np.float32)
-        (logits,) = self._session.run(["logits"], {"images": values})
+        try:
+            (logits,) = self._session.run(["logits"], {"images": values})
+        except Exception as error:  # onnxruntime's own kinds share no base of their own
+            raise DataError(
+                f"{self.path} cannot segment images of {images.shape[3]} x {images.shape[2]} pixels: "
+                f"{str(error).strip()}. Give larger ones, or fewer at once where memory is short"
+            ) from error
         return torch.from_numpy(logits)
 
 
@@ -73,7 +81,7 @@ def _session(path: Path) -> Any:
         raise WeightsError(f"{path} does not exist: expected a network that 'tag2mask export --format onnx' wrote")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3  # errors; they are raised as well
+    options.log_severity_level = 4  # not errors, which are raised as well
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds share no base of their own
@@ -90,8 +98,12 @@ def _about(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(metadata[ENTRY])
         if about["schema"] != SCHEMA:
             raise WeightsError(f"{path} has schema {about['schema']}, expected {SCHEMA}: export it again")
+        if not isinstance(about["max_side"], int | None):
+            raise TypeError(f"max_side {about['max_side']}")
         if not isinstance(about["classes"], list) or not about["classes"]:
             raise TypeError("no class names")
+        if about["max_side"] is not None and (not isinstance(about["max_side"], int) or about["max_side"] < 1):
+            raise TypeError(f"max_side {about['max_side']}")
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{path}: the entry '{ENTRY}' of its metadata is damaged ({error}); export it again"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import numpy as np
 import torch
@@ -13,19 +13,37 @@ from tag2mask.data.base import Labels
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.refine.crf import PRESETS
 from tag2mask.segmentation.data import truth_of
+from tag2mask.segmentation.encoder import check_bundled, encoder_name
 from tag2mask.segmentation.files import WEIGHTS, load_segmenter
 from tag2mask.segmentation.predict import Photo, predict_labels
-from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
+from tag2mask.segmentation.settings import CAFFE, PredictionSettings, SegmenterSettings
 from tag2mask.segmentation.train import train_segmenter
 from tag2mask.segmentation.transforms import fit_factor
 from tag2mask.training.device import resolve_device
+
+
+def check(settings: SegmenterSettings, roles: Set[str]) -> None:
+    """Find what is wrong with a network before hours are spent on its masks.
+
+    Raises:
+        ConfigError: masks are read although the truth trains, or neither is there; an unknown encoder.
+        WeightsError: weights that the encoder does not have.
+    """
+    if ("masks" in roles) == settings.truth:
+        found = "both truth = true and reads.masks" if settings.truth else "neither truth = true nor reads.masks"
+        raise ConfigError(
+            f"{found}: a segmenter trains on one of them. Name a stage of pseudo-masks (reads.masks=STAGE), or set "
+            f"truth=true"
+        )
+    if settings.network.encoder != CAFFE:
+        encoder_name(settings.network.encoder)
+    check_bundled(settings.network)
 
 
 def train(context: StageContext) -> None:
     """Train a network on the masks that are read, or on the truth; writes its weights.
 
     Raises:
-        ConfigError: masks are read although the truth trains, or neither is there.
         DataError: nothing in the masks is sure, or they do not belong to the images.
         StageError: the mask of an image is missing.
         TrainingError: the loss is no number.
@@ -33,12 +51,6 @@ def train(context: StageContext) -> None:
     """
     settings: SegmenterSettings = context.settings
     source = context.reads.get("masks")
-    if (source is None) != settings.truth:
-        found = "both truth = true and reads.masks" if settings.truth else "neither truth = true nor reads.masks"
-        raise ConfigError(
-            f"stage '{context.name}' has {found}: a segmenter trains on one of them. Name a stage of pseudo-masks "
-            f"({context.name}.reads.masks=STAGE), or set {context.name}.truth=true"
-        )
     dataset = context.split(settings.split or "@train")
     if source is None:
         samples, masks = truth_of(dataset, context.name)

@@ -91,6 +91,7 @@ def train_segmenter(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build_segmenter(settings.network, len(dataset.classes))
+    net.max_side = dataset.max_side
     learned = usable(dataset.samples if samples is None else samples, masks, dataset.classes, name)
     schedule = settings.train.for_images(len(learned))
     _share_norms(net, engine, name)

@@ -1,0 +1,107 @@
+"""Large photos at a working size: data, truth, keys, and what is made of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.core.errors import ConfigError
+from tag2mask.data.doctor import examine
+from tag2mask.data.doctor_tables import large
+from tag2mask.data.registry import data_settings, load_dataset
+from tag2mask.data.shrunk import resized_labels, shrunk_size
+from tag2mask.pipeline.keys import keys_of
+from tests.helpers.draw import draw_folder
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "expected"),
+    [((3000, 4000), 640, (480, 640)), ((480, 640), 640, (480, 640)), ((5000, 3), 50, (50, 1)), ((10, 7), 32, (10, 7))],
+)
+def test_the_shape_is_kept_and_small_images_stay(size: tuple[int, int], side: int, expected: tuple[int, int]) -> None:
+    assert shrunk_size(*size, side) == expected
+
+
+def test_labels_take_the_nearest_pixel() -> None:
+    labels = np.repeat(np.repeat(np.array([[0, 1], [2, 255]], np.uint8), 3, axis=0), 3, axis=1)
+    assert resized_labels(labels, 2, 2).tolist() == [[0, 1], [2, 255]]
+    assert resized_labels(np.array([[0, 1], [2, 255]], np.uint8), 6, 6).tolist() == labels.tolist()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Twelve photos, the first of them turned by its EXIF and large."""
+    draw_folder(tmp_path)
+    first = sorted((tmp_path / "images").iterdir())[0]
+    with Image.open(first) as image:
+        big = image.convert("RGB").resize((90, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    big.save(first, exif=exif)
+    Image.new("P", (60, 90), 1).save(tmp_path / "masks" / f"{first.stem}.png")
+    return tmp_path
+
+
+def test_images_and_truth_have_the_working_size(root: Path) -> None:
+    whole = load_dataset("folder", root, "all", tags="tags.csv", images="images")
+    small = load_dataset("folder", root, "all", tags="tags.csv", images="images", max_side=45)
+    assert (whole.max_side, small.max_side, small.classes) == (None, 45, whole.classes)
+    sample = small.samples[0]
+    assert (whole.image(sample).size, small.image(sample).size) == ((60, 90), (30, 45))
+    expected = whole.image(sample).resize((30, 45), Image.Resampling.BICUBIC)
+    assert np.array_equal(np.asarray(small.image(sample)), np.asarray(expected))
+    truth = small.truth(sample)
+    assert truth is not None
+    assert truth.shape == (45, 30)
+    for other in small.samples:
+        found, image = small.truth(other), small.image(other)
+        assert found is not None
+        assert found.shape == image.size[::-1]
+        assert small.working_size(other) in {None, found.shape}
+
+
+def test_only_what_is_shrunk_has_another_key(root: Path, tmp_path: Path) -> None:
+    whole = load_dataset("folder", root, "all", tags="tags.csv", images="images")
+    small = load_dataset("folder", root, "all", tags="tags.csv", images="images", max_side=80)
+    keys = keys_of(tmp_path / "store")
+    changed = [s.id for s in whole.samples if keys.content(whole, s) != keys.content(small, s)]
+    assert changed == [whole.samples[0].id]
+
+
+def test_a_part_of_a_split_is_shrunk_too(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("photo 00\n")
+    name = load_dataset("folder", root, "all", tags="tags.csv", images="images").samples[0].id
+    (tmp_path / "list.txt").write_text(f"{name}\n")
+    part = load_dataset("folder", root, f"all@{tmp_path / 'list.txt'}", tags="tags.csv", images="images", max_side=45)
+    assert len(part) == 1
+    assert max(part.image(part.samples[0]).size) == 45
+
+
+def test_drawn_data_without_files_is_shrunk() -> None:
+    scenes = load_dataset("parts", images=2, size=64, max_side=32)
+    assert {max(scenes.image(s).size) for s in scenes.samples} == {32}
+    assert {max(scenes.working_size(s) or ()) for s in scenes.samples} == {32}
+
+
+@pytest.mark.parametrize("side", [0, 31, 2001])
+def test_a_side_that_makes_no_sense_is_refused(side: int) -> None:
+    with pytest.raises(ConfigError, match="setting 'data.max_side'"):
+        data_settings("parts", {"max_side": side})
+
+
+def test_the_doctor_notes_large_photos(root: Path) -> None:
+    (found,) = large([(640, 480), (4000, 3000), (1600, 1200)])
+    assert found.severity == "note"
+    assert found.text == "2 of 3 images have more than 1500 pixels a side, the largest 4000 x 3000"
+    assert "data.max_side=640" in found.remedy
+    first = sorted((root / "images").iterdir())[0]
+    Image.new("RGB", (1700, 20)).save(first)
+    (root / "masks" / f"{first.stem}.png").unlink()
+    words = {"root": root, "tags": "tags.csv", "images": "images"}
+    texts = [f.text for f in examine("folder", data_settings("folder", words), quiet=True).findings]
+    assert any(t.endswith("the largest 1700 x 20") for t in texts)
+    shrunk = examine("folder", data_settings("folder", {**words, "max_side": 640}), quiet=True)
+    assert not any(f.kind == "size" for f in shrunk.findings)
