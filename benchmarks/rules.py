@@ -3,18 +3,23 @@
 python -m benchmarks.rules views runs/voc-animals-amn --out rules-voc.yaml
 tag2mask run rules-voc.yaml --out runs/voc-animals-rules
 python -m benchmarks.rules measure runs/voc-animals-rules --out results/voc-animals
+python -m benchmarks.rules together results/voc-animals results/parts --out results
 
 ``views`` writes the recipe of a run's maps, and of the same maps from the image alone (one scale, no mirror), which
-agreement needs; nothing is trained again where the runs share a store. ``measure`` writes threshold-rules.csv and .svg
-(all images), and threshold-rules-halves.csv: the images are parted in two by the hash of their ids, the rule that loses
-least on one half is measured on the other, beside the fixed thresholds of the recipe own-data.
+agreement needs; nothing is trained again where the runs share a store. ``measure`` parts the images in two by the hash
+of their ids and measures every rule on each half, beside the fixed thresholds of the recipe own-data. It writes
+threshold-rules.csv (every number; its command names the half), threshold-rules-losses.csv (points lost, for tables),
+threshold-rules.svg (the second half), and threshold-rules-halves.csv: the rule that loses least on one half, on the
+other. ``together`` takes several data sets at once: threshold-rules.csv, the means over them, sorted by the first half.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,16 +27,46 @@ from typing import Any
 from benchmarks.common import write_rows
 from tag2mask.config.recipe import Recipe, dump_recipe, reduced
 from tag2mask.core.files import write_text
+from tag2mask.evaluation.rows import write_results
 from tag2mask.inference.settings import PyramidSettings
 from tag2mask.pipeline.analyse import Analysis
+from tag2mask.pipeline.evaluate import maps_stages
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.rules import LOSS, RULES, Asked, analyse_rules
 from tag2mask.pipeline.runfolder import RunFolder
 
 VIEW: dict[str, Any] = {"scales": [1.0], "mirror": False}
 
-FIXED = {"cam": 0.3, "lpcam-f": 0.5, "lpcam": 0.4, "amn-maps": 0.4, "amn-lpcam-maps": 0.4, "amn-lpcam-walk": 0.45}
-"""What the recipe own-data cuts these maps at."""
+FIXED = {
+    "seeds": {"cam": 0.3, "lpcam-f": 0.5, "lpcam": 0.4, "amn-maps": 0.4, "amn-lpcam-maps": 0.4},
+    "refined seeds": {"cam": 0.35, "lpcam-f": 0.5, "lpcam": 0.5, "amn-maps": 0.4, "amn-lpcam-maps": 0.4},
+}
+"""What own-data and own-data-amn had before a rule: thresholds of seeds, and the middle of those of refined seeds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What one threshold loses on one half of the images.
+
+    Attributes:
+        half: ``1/2`` or ``2/2``.
+        n_images: of this half.
+        chosen_by: ``fixed: seeds``, ``fixed: refined seeds``, or the name of a rule.
+        per: what there is a threshold for: ``data``, ``class`` or ``image``.
+        metric: the stage of maps, or ``mean``: over the stages, where there is a threshold for each.
+        value: points of mIoU lost to the oracle of this half.
+        seed: of the maps.
+        command: that made it.
+    """
+
+    half: str
+    n_images: int
+    chosen_by: str
+    per: str
+    metric: str
+    value: float
+    seed: int
+    command: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +81,8 @@ class Held:
         rule: its kind of threshold.
         loss_chosen: what it loses to the oracle on the half it was chosen on.
         loss: on the other half.
-        loss_fixed: what the fixed thresholds lose there.
+        loss_seeds: what the fixed thresholds of seeds lose there.
+        loss_refined: what those of refined seeds lose there.
         command: that made it.
     """
 
@@ -57,7 +93,27 @@ class Held:
     rule: str
     loss_chosen: float
     loss: float
-    loss_fixed: float
+    loss_seeds: float
+    loss_refined: float
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """What one choice loses on several data sets: means over them of the means over their maps, points of mIoU.
+
+    Attributes:
+        chosen_by: as in `Loss`.
+        per: as in `Loss`.
+        half_1: on the first halves.
+        half_2: on the second halves.
+        command: that made it.
+    """
+
+    chosen_by: str
+    per: str
+    half_1: float
+    half_2: float
     command: str
 
 
@@ -73,11 +129,13 @@ def with_views(recipe: Recipe) -> Recipe:
 
 
 def losses(found: Analysis) -> dict[str, dict[str, float]]:
-    """Kind of threshold -> name of the stage -> points lost."""
+    """Kind of threshold -> name of the stage -> points lost; fixed ones are told apart by where they come from."""
     values: dict[str, dict[str, float]] = {}
     for name, rows in found.numbers:
         row = next(r for r in rows if r.metric == LOSS)
-        values.setdefault(row.threshold_kind, {})[name] = row.value or 0.0
+        sources = [f"fixed: {source}" for source, fixed in FIXED.items() if fixed.get(name) == row.threshold]
+        for kind in sources if row.threshold_kind == "fixed" else [row.threshold_kind]:
+            values.setdefault(kind, {})[name] = row.value or 0.0
     return values
 
 
@@ -104,25 +162,77 @@ def halves(found: Sequence[Analysis], command: str) -> list[Held]:
     for one, other, names in ((first, second, ("1/2", "2/2")), (second, first, ("2/2", "1/2"))):
         here, there = losses(one), losses(other)
         rule = best_rule(here)
-        chosen, loss, fixed = (round(fmean(v.values()), 4) for v in (here[rule], there[rule], there["fixed"]))
         n_images = other.numbers[0][1][0].n_images
-        rows.append(Held(*names, "+".join(there["oracle"]), n_images, rule, chosen, loss, fixed, command))
+        chosen, loss, seeds, refined = (
+            round(fmean(v.values()), 4)
+            for v in (here[rule], there[rule], there["fixed: seeds"], there["fixed: refined seeds"])
+        )
+        rows.append(Held(*names, "+".join(there["oracle"]), n_images, rule, chosen, loss, seeds, refined, command))
     return rows
 
 
-def measure(runs: Sequence[Path], stages: Sequence[str], out: Path) -> None:
-    """Measure on all images and on halves, and write the files."""
-    asked = {part: Asked(fixed=FIXED, part=part) for part in (None, (1, 2), (2, 2))}
-    words = " ".join([*map(str, runs), *(f"--stage {name}" for name in stages)])
-    whole = analyse_rules(runs, stages=stages, asked=asked[None], out=out)
-    parts = [analyse_rules(runs, stages=stages, asked=asked[p], out=out / f"part{p[0]}") for p in ((1, 2), (2, 2))]
-    write_rows(out / f"{RULES}-halves.csv", halves(parts, f"python -m benchmarks.rules measure {words}"))
-    for path in (path for part in parts for path in part.files):
-        path.unlink()  # of halves, only the summary is kept
-    for part in parts:
-        part.files[0].parent.rmdir()
-    for kind, values in sorted(losses(whole).items(), key=lambda item: fmean(item[1].values())):
-        print(f"{fmean(values.values()):6.2f}  {kind:28}  " + "  ".join(f"{n} {v:.2f}" for n, v in values.items()))
+def loss_lines(found: Analysis, half: str, command: str) -> list[Loss]:
+    """What every threshold of one half loses, the smallest mean first; those that some maps have none of at the end."""
+    values, first = losses(found), found.numbers[0][1][0]
+    stages = set(values["oracle"])
+    means = {kind: fmean(v.values()) if set(v) == stages else inf for kind, v in values.items() if kind != "oracle"}
+    lines = []
+    for kind in sorted(means, key=lambda kind: means[kind]):
+        name, _, per = kind.removeprefix("rule(").removesuffix(")").partition("/")
+        named = [*values[kind].items(), *([("mean", round(means[kind], 4))] if isfinite(means[kind]) else [])]
+        lines += [
+            Loss(half, first.n_images, name, per or "data", stage, loss, first.seed, command) for stage, loss in named
+        ]
+    return lines
+
+
+def measure(runs: Sequence[Path], stages: Sequence[str], out: Path, images: int, split: str | None) -> None:
+    """Measure on both halves, and write the files.
+
+    Args:
+        runs: run folders.
+        stages: of maps; all but views where empty.
+        out: folder below ``results/``.
+        images: to ask the classifier about, of each half.
+        split: as of ``tag2mask analyse threshold-rules``.
+    """
+    words = ["python -m benchmarks.rules measure", *map(str, runs), *(f"--stage {name}" for name in stages)]
+    command = " ".join([*words, f"--images {images}", *([f"--split {split}"] if split else [])])
+    known = set(stages) or {name for run in runs for name in maps_stages(run)}
+    fixed = {
+        name: list(dict.fromkeys(source[name] for source in FIXED.values())) for name in known & set(FIXED["seeds"])
+    }
+    parts = [
+        analyse_rules(runs, stages=stages, asked=Asked(fixed=fixed, images=images, part=part, split=split), out=out)
+        for part in ((1, 2), (2, 2))
+    ]
+    write_results(out / f"{RULES}.csv", [row for part in parts for _, rows in part.numbers for row in rows])
+    lines = [line for part, half in zip(parts, ("1/2", "2/2"), strict=True) for line in loss_lines(part, half, command)]
+    write_rows(out / f"{RULES}-losses.csv", lines)
+    write_rows(out / f"{RULES}-halves.csv", halves(parts, command))
+
+
+def together(folders: Sequence[Path], out: Path) -> None:
+    """Write the means over the data sets of what each choice loses that all of them have, the best first half on top.
+
+    Args:
+        folders: with a threshold-rules-losses.csv each.
+        out: folder for threshold-rules.csv.
+    """
+    found: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for folder in folders:
+        with (folder / f"{RULES}-losses.csv").open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                if row["metric"] == "mean":
+                    halves_of = found.setdefault((row["chosen_by"], row["per"]), {"1/2": [], "2/2": []})
+                    halves_of[row["half"]].append(float(row["value"]))
+    command = " ".join(["python -m benchmarks.rules together", *map(str, folders)])
+    rows = [
+        Together(*choice, round(fmean(values["1/2"]), 4), round(fmean(values["2/2"]), 4), command)
+        for choice, values in found.items()
+        if len(values["1/2"]) == len(values["2/2"]) == len(folders)
+    ]
+    write_rows(out / f"{RULES}.csv", sorted(rows, key=lambda row: row.half_1))
 
 
 def main() -> None:
@@ -135,12 +245,21 @@ def main() -> None:
     measured = verbs.add_parser("measure", help="measure every rule")
     measured.add_argument("runs", type=Path, nargs="+")
     measured.add_argument("--stage", action="append", default=[], help="stage of maps; all but views where left out")
+    measured.add_argument(
+        "--images", type=int, default=Asked().images, help="to ask the classifier about, of each half"
+    )
+    measured.add_argument("--split", help="a split, or a part of one; default: the one whose maps were made")
     measured.add_argument("--out", type=Path, required=True, help="folder below results/")
+    several = verbs.add_parser("together", help="the means over several data sets")
+    several.add_argument("folders", type=Path, nargs="+", help="with a threshold-rules-losses.csv each")
+    several.add_argument("--out", type=Path, required=True, help="results/")
     arguments = parser.parse_args()
-    if arguments.verb == "views":
+    if arguments.verb == "together":
+        together(arguments.folders, arguments.out)
+    elif arguments.verb == "views":
         write_text(arguments.out, dump_recipe(with_views(RunFolder.existing(arguments.run).recipe())))
     else:
-        measure(arguments.runs, arguments.stage, arguments.out)
+        measure(arguments.runs, arguments.stage, arguments.out, arguments.images, arguments.split)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,13 @@ A page holds, on lines of their own, a marker and its end; what stands between i
 
 ``columns`` are shown as they are. With ``metrics``, rows that agree in ``columns`` become one line with a cell for each
 metric: the value, or mean ± standard deviation (number of seeds) where several seeds give one. ``where`` keeps the rows
-whose column has that value (several: ``where=split:train,threshold_kind:oracle``). ``digits`` sets the decimals of
-metrics (1).
+whose column has that value (several columns: ``where=split:train,threshold_kind:oracle``; one of several values:
+``where=method:cam|lpcam``). ``digits`` sets the decimals of metrics (1).
+
+The settings of a kind of stage, with their defaults, are a table too, read from its schema::
+
+    <!-- settings: cam -->
+    <!-- /settings -->
 
 Run ``python docs/make_tables.py`` from the repository's root.
 """
@@ -16,20 +21,28 @@ Run ``python docs/make_tables.py`` from the repository's root.
 from __future__ import annotations
 
 import csv
+import json
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.methods.registry import stage_kind
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ("README.md", "docs/results.md", "docs/evaluation.md")
+PAGES = tuple(str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))))
+"""Every page that may hold tables, from the repository's root."""
 _BLOCK = re.compile(
-    r"^<!-- table: (?P<spec>[^\n]*?) -->\n(?P<body>.*?)(?P<end>^<!-- /table -->$)", re.DOTALL | re.MULTILINE
+    r"^<!-- (?P<what>table|settings): (?P<spec>[^\n]*?) -->\n(?P<body>.*?)(?P<end>^<!-- /(?P=what) -->$)",
+    re.DOTALL | re.MULTILINE,
 )
-_MARKER = re.compile(r"^<!-- /?table\b", re.MULTILINE)
+_MARKER = re.compile(r"^<!-- /?(?:table|settings)\b", re.MULTILINE)
 _KEYS = ("columns", "metrics", "where", "digits")
 
 
@@ -41,7 +54,7 @@ class Table:
         path: the CSV, from the repository's root.
         columns: columns shown as they are.
         metrics: values of the CSV's column ``metric`` that get a column each; empty for a plain table.
-        where: column and the value it must have.
+        where: column and the value it must have, or several with ``|`` between them.
         digits: decimals of the metrics.
     """
 
@@ -99,12 +112,54 @@ def fill(page: str, root: Path) -> str:
     """
     if len(_MARKER.findall(page)) != 2 * len(_BLOCK.findall(page)):
         raise ConfigError(
-            "a '<!-- table: ... -->' has no '<!-- /table -->' of its own on a line after it, or the reverse"
+            "a '<!-- table: ... -->' has no '<!-- /table -->' of its own on a line after it, or the reverse "
+            "(settings alike)"
         )
-    return _BLOCK.sub(
-        lambda m: f"<!-- table: {m['spec']} -->\n\n{render(parse(m['spec']), root)}\n{m['end']}",
-        page,
-    )
+
+    def written(block: re.Match[str]) -> str:
+        spec = block["spec"]
+        text = render(parse(spec), root) if block["what"] == "table" else settings_table(spec)
+        return f"<!-- {block['what']}: {spec} -->\n\n{text}\n{block['end']}"
+
+    return _BLOCK.sub(written, page)
+
+
+def settings_table(kind: str) -> str:
+    """The Markdown of a stage's settings: names as a recipe has them, defaults, and what they are.
+
+    Args:
+        kind: of stage. The settings of its ``backbone``, the same for every kind, are in docs/backbones.md.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    lines = [_line(["setting", "default", "what it is"]), _line(["---"] * 3)]
+    return "\n".join([*lines, *(_line(cells) for cells in _fields(stage_kind(kind).settings, ""))]) + "\n"
+
+
+def _fields(schema: type[BaseModel], prefix: str) -> Iterator[list[str]]:
+    """A line for each setting; those of a part follow in its place, under dotted names."""
+    for name, field in schema.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and name != "backbone":
+            yield from _fields(inner, f"{prefix}{name}.")
+        else:
+            yield [f"`{prefix}{name}`", _default(field), field.description or ""]
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "–"
+    value: Any = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        set_ = {key: getattr(value, key) for key in value.model_fields_set}
+        return ", ".join(f"`{key}={_plain(v)}`" for key, v in set_.items()) or "its defaults"
+    return f"`{_plain(value)}`"
+
+
+def _plain(value: Any) -> str:
+    """A value as a recipe has it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def main() -> None:
@@ -125,7 +180,7 @@ def _selected(table: Table, root: Path) -> list[dict[str, str]]:
         for name in needed:
             if name not in names:
                 raise ConfigError(unknown(f"column of {table.path}", name, names))
-        rows = [row for row in reader if all(row[name] == value for name, value in table.where)]
+        rows = [row for row in reader if all(row[name] in value.split("|") for name, value in table.where)]
     if not rows:
         raise ConfigError(f"no row of {table.path} has {', '.join(f'{n} {v}' for n, v in table.where) or 'a value'}")
     return rows

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tag2mask.cli import experiment as verb
 from tag2mask.evaluation.rows import read_results
 from tag2mask.experiments.registry import experiments
 from tests.helpers.tiny import tag2mask
@@ -35,9 +36,15 @@ def test_show_tells_question_values_sources_settings_and_commands() -> None:
     assert "With AMN as host: tag2mask sweep own-data-amn amn-prototypes.tau=0.05,0.1" in swept
 
 
-@pytest.mark.parametrize("verb", ["ls", "show", "run"])
-def test_help_has_an_example(verb: str) -> None:
-    assert f"Example: tag2mask experiment {verb}" in " ".join(tag2mask("experiment", verb, "--help").stdout.split())
+def test_show_names_the_added_stages_that_its_rows_need_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    verb.show("A10")
+    lines = [line.split("=")[0].strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  adds ")]
+    assert list(dict.fromkeys(lines)) == ["adds segmenter", "adds predictions", "adds predictions-score"]
+
+
+@pytest.mark.parametrize("name", ["ls", "show", "run"])
+def test_help_has_an_example(name: str) -> None:
+    assert f"Example: tag2mask experiment {name}" in " ".join(tag2mask("experiment", name, "--help").stdout.split())
 
 
 def test_run_prints_the_table_and_the_files(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import typer
 from tag2mask.cli import reproduce as verb
 from tag2mask.evaluation.rows import ResultRow, write_results
 from tag2mask.experiments import reproduce as module
-from tag2mask.experiments.published import Judged
 from tag2mask.experiments.reproduce import Reproduction
+from tag2mask.experiments.verdicts import Judged
 from tests.helpers.tiny import tag2mask
 
 

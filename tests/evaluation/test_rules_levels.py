@@ -8,7 +8,7 @@ import pytest
 from tag2mask.core.errors import ConfigError
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Levels, Threshold, cut
-from tests.helpers.held_maps import Held, steps
+from tests.helpers.held_maps import Content, Held, steps
 
 
 def test_equal_thresholds_of_classes_give_the_labels_of_the_one() -> None:
@@ -36,6 +36,7 @@ def test_what_a_class_or_an_image_is_cut_at() -> None:
     assert isinstance(found, np.ndarray)
     np.testing.assert_allclose(found, [0.1, 0.3, 0.7], rtol=1e-6)
     assert found.dtype == np.float32
+    assert (classes.of("any", (2,)), classes.of("any", (1,))) == (0.7, 0.3), "one map needs one number"
     images = Threshold(None, "rule", rule="otsu/image", levels=Levels(0.3, images={"a": 0.4}))
     assert (images.of("a", (2,)), images.of("b", (2,))) == (0.4, 0.3)
     assert Threshold(0.25).of("a", (1, 2)) == 0.25
@@ -82,3 +83,26 @@ def test_seeds_are_evaluated_at_thresholds_of_images_and_of_classes() -> None:
     np.testing.assert_array_equal(found.scores[2].scores.matrix, found.scores[3].scores.matrix)
     assert [image.miou for image in found.images] == [100, 100], "images are scored at the first threshold"
     assert [at.threshold.kind_text for at in found.scores[:2]] == ["rule(x/image)", "rule(x/class)"]
+
+
+def test_one_pass_gives_the_matrices_of_single_cuts() -> None:
+    """Images of no, one and two maps, at thresholds of classes and images, against a cut for each."""
+    rng = np.random.default_rng(3)
+    content: list[Content] = []
+    for columns in ((0,), (1,), (0, 1)):
+        maps = rng.random((len(columns), 9, 8)).astype(np.float32)
+        content.append((maps, columns, rng.integers(0, 3, (9, 8)).astype(np.uint8)))
+    held = Held(("a", "b"), content)
+    thresholds = [
+        Threshold(None, "rule", rule="x/class", levels=Levels(0.5, (0.31, 0.72))),
+        Threshold(None, "rule", rule="x/image", levels=Levels(0.5, images={"0": 0.2, "2": 0.64})),
+    ]
+    found = evaluate_seeds(held, held.maps, thresholds, oracle=False)
+    for at in found.scores:
+        expected = np.zeros((3, 3), dtype=np.int64)
+        for sample in held.samples:
+            one, truth = held.maps(sample), held.truth(sample)
+            assert truth is not None
+            seeds = cut(one.maps.numpy(), one.classes, at.threshold.of(sample.id, one.classes))
+            np.add.at(expected, (truth.ravel(), seeds.ravel()), 1)
+        np.testing.assert_array_equal(at.scores.matrix, expected)

@@ -13,8 +13,8 @@ from tag2mask.experiments.chains import light_network
 from tag2mask.experiments.experiment import Experiment, load_step
 from tag2mask.experiments.registry import experiment, experiments
 from tag2mask.experiments.run import Options, plan_experiment
-from tag2mask.experiments.sweeps import point_row
 from tag2mask.pipeline.plan import make_plan, measured_by
+from tests.project.source import ROOT
 
 IDS = [*(f"L{i}" for i in range(1, 14)), *(f"A{i}" for i in range(1, 16))]
 TOYS = ("L6", "A3")
@@ -26,6 +26,15 @@ def test_the_list_of_the_issue_is_whole_and_in_order() -> None:
         e.id for e in (*lpcam.EXPERIMENTS, *lpcam_tables.EXPERIMENTS) if e.paper == "LPCAM"
     ]
     assert {e.paper for e in (*amn.EXPERIMENTS, *amn_masks.EXPERIMENTS)} == {"AMN"}
+
+
+def test_the_page_lists_them_as_they_are() -> None:
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    lines = page.partition("<!-- experiments -->")[2].partition("<!-- /experiments -->")[0].strip().splitlines()[2:]
+    listed = [tuple(cell.strip() for cell in line.split("|")[1:4]) for line in lines]
+    assert listed == [(e.id, f"{e.paper}, {e.item}", e.title) for e in experiments().values()]
+    for line, found in zip(lines, experiments().values(), strict=True):
+        assert all(name in line or "others as published" in line for name in found.missing), line
 
 
 def test_an_unknown_experiment_is_told_the_nearest() -> None:
@@ -74,12 +83,10 @@ def test_light_rows_are_planned_apart_and_measured(name: str) -> None:
 
 
 def check_axes(found: Experiment, stages: dict[str, dict[str, object]]) -> None:
-    """Every swept value has a row (where the paper has any) and its setting is one of the recipe."""
+    """Every swept value has a row, and its setting is one of the recipe."""
     for axis in found.axes:
         assert axis.setting.split(".")[0] in stages
-        names = [point_row(axis, value) for value in axis.values]
-        if found.rows:
-            assert set(names) <= {row.name for row in found.rows}
+        assert {axis.row(value) for value in axis.values} <= {row.name for row in found.rows}
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,7 @@ def test_rows_without_a_side_of_ours_say_why_and_empty_ones_are_left_out() -> No
     found = build_table(made(CAM, waiting, told, Row("nothing")), [row("CAM", 50.0), row("CAM", 45.0, "fixed")])
     assert [line[0] for line in found.lines] == ["CAM", "EDAM", "DRS"]
     assert found.lines[1][2:] == ("not yet (EDAM)", "")
-    assert found.lines[2][2:] == ("a curve without numbers", "")
+    assert found.lines[2][2:] == ("none (see note)", "")
 
 
 def test_networks_stand_behind_the_name_of_their_row() -> None:
@@ -112,10 +113,15 @@ def test_the_legend_tells_data_network_and_seeds(tmp_path: Path) -> None:
     ran = Ran(chosen, {"CAM": "cam"}, load_recipe("demo"), (), tmp_path, "c")
     text = legend(ran, [row("CAM", 50.0), row("CAM", 51.0, seed=1), row("CAM", 1.0, metric="fp", split="val")])
     assert text.startswith(
-        "Published: LPCAM, Table 1 (PASCAL VOC 2012, ResNet-50 classifier). Ours: data parts (train,"
+        "Numbers are mIoU in percent. Published: LPCAM, Table 1 (PASCAL VOC 2012, ResNet-50 classifier). Ours: data"
     )
     assert "8 images), efficientnet_lite0 classifier (first weights: bundled), seeds 0, 1." in text
     assert "not to be held equal" in text
+    several = legend(
+        replace(ran, experiment=made(CAM, metrics=("miou", "fp"))), [row("CAM", 5.0), row("CAM", 5.0, n_images=1)]
+    )
+    assert several.startswith("Published: ")
+    assert "data parts (train, 1 to 8 images)," in several
 
 
 def test_the_toy_gives_the_numbers_of_the_papers_text() -> None:

@@ -14,9 +14,11 @@ from tag2mask.core.files import read_json
 from tag2mask.evaluation.rows import MetricRow, ResultRow, write_metrics, write_results
 from tag2mask.experiments import reproduce as module
 from tag2mask.experiments.commands import Command, accept, check_overrides, collect, run_again
-from tag2mask.experiments.published import TableRow, choose, judge, of_metrics, read_table
+from tag2mask.experiments.published import TableRow, choose, of_metrics, read_table
 from tag2mask.experiments.reproduce import Reproduction, reproduce
+from tag2mask.experiments.verdicts import judge, with_spread
 from tests.helpers.tiny import tiny_overrides, tiny_run
+from tests.project.source import ROOT
 
 ROW = ResultRow("lpcam", "train", 900, "oracle", 0.32, "miou", 54.3315, 0, "tag2mask run demo")
 
@@ -90,7 +92,17 @@ def test_a_table_is_read_with_its_further_columns(tmp_path: Path) -> None:
 def test_tables_that_say_too_little(tmp_path: Path) -> None:
     speed = tmp_path / "speed.csv"
     speed.write_text("benchmark,variant,seconds\nx,y,1\n")
-    with pytest.raises(DataError, match="speed.csv has no column method, split, .* made again with: python -m benchm"):
+    with pytest.raises(
+        DataError,
+        match="speed.csv is no table .* no column method, .* made again with: python -m b",
+    ):
+        read_table(speed)
+    costs = tmp_path / "stages.csv"
+    costs.write_text("stage,seconds,command\ncam,1,tag2mask run demo\n")
+    with pytest.raises(DataError, match="stages.csv is no .* Its command, tag2mask run demo, can be run by hand"):
+        read_table(costs)
+    table(tmp_path / "seeds.csv", [ROW])
+    with pytest.raises(DataError, match="speed.csv is no .* Tables of results beside it, whose .*: seeds.csv"):
         read_table(speed)
     assert read_table(speed, required=False) == []
     with pytest.raises(DataError, match="cannot read .*absent.csv"):
@@ -127,7 +139,7 @@ def test_rows_are_chosen_by_columns() -> None:
 
 
 def verdict(row: ResultRow, made: ResultRow, tolerance: float | None = None, **more: str) -> tuple[str, str]:
-    found = judge(TableRow(2, row, more, tolerance), [TableRow(1, made, {"tau": "1"})], 0.2)
+    found = judge(TableRow(2, row, more, tolerance), [TableRow(1, made, {"tau": "1"})])
     return found.verdict, found.note
 
 
@@ -143,8 +155,25 @@ def test_numbers_are_held_against_each_other() -> None:
     assert verdict(replace(ROW, value=None), replace(ROW, value=None)) == ("equal", "")
     assert verdict(ROW, replace(ROW, n_images=225)) == ("differs", "n_images: 900 → 225")
     assert verdict(replace(ROW, metric="seconds_per_image"), ROW) == ("time", "")
-    found = judge(TableRow(2, ROW, {}), [TableRow(1, replace(ROW, value=54.0), {})], 0.2)
+    found = judge(TableRow(2, ROW, {}), [TableRow(1, replace(ROW, value=54.0), {})])
     assert (found.published, found.made, found.difference, found.tolerance) == (54.3315, 54.0, -0.3315, 0.2)
+
+
+def test_the_deviation_over_seeds_is_the_stated_spread() -> None:
+    seeds = [replace(ROW, seed=i, value=v, threshold=0.3 + i / 100) for i, v in enumerate((54.0, 55.0, 56.0))]
+    rows = [TableRow(i, r, {"tau": "1"}) for i, r in enumerate(seeds, start=2)]
+    others = [
+        TableRow(5, replace(ROW, seed=1, value=99.0), {"tau": "2"}),
+        TableRow(6, replace(ROW, metric="fp"), {"tau": "1"}),
+        TableRow(7, replace(ROW, seed=3, value=57.0), {"tau": "1"}, 0.1),
+        TableRow(8, replace(ROW, seed=4, value=None), {"tau": "1"}),
+    ]
+    found = with_spread([*rows, *others], 0.2)
+    deviation = 1.291  # of 54, 55, 56, 57
+    assert [r.tolerance for r in found] == [deviation, deviation, deviation, 0.2, 0.2, 0.1, deviation]
+    assert [r.tolerance for r in with_spread([*rows, *others], 2.0)] == [2.0] * 5 + [0.1, 2.0]
+    fixed = [replace(r, result=replace(r.result, threshold_kind="fixed")) for r in rows]
+    assert [r.tolerance for r in with_spread(fixed, 0.2)] == [0.2] * 3  # three thresholds, so three numbers
 
 
 @pytest.mark.parametrize(
@@ -161,7 +190,7 @@ def test_a_chosen_threshold_and_a_swept_setting_are_part_of_a_number() -> None:
     assert verdict(ROW, ROW, tau="1")[0] == "equal"
     assert verdict(ROW, ROW, tau="2")[0] == "missing"
     assert verdict(ROW, ROW, other="2")[0] == "equal"  # the run says nothing of that column
-    found = judge(TableRow(2, ROW, {}), [], 0.2, "the command ended with exit code 2")
+    found = judge(TableRow(2, ROW, {}), [], "the command ended with exit code 2")
     assert (found.verdict, found.note, found.made) == ("missing", "the command ended with exit code 2", None)
 
 
@@ -268,6 +297,13 @@ def test_a_benchmark_writes_its_table_where_it_is_told(tmp_path: Path, monkeypat
     (tmp_path / "benchmarks" / "rules.py").write_text("raise SystemExit(3)")
     assert run_again(command, [], tmp_path / "command-2") == "the command ended with exit code 3"
     assert collect(command, tmp_path / "command-2") == []
+
+
+def test_the_published_toy_is_made_again(tmp_path: Path) -> None:
+    found = reproduce(ROOT / "results" / "toy.csv", out=tmp_path / "again")
+    assert found.agrees
+    assert {row.verdict for row in found.rows} <= {"equal", "within"}
+    assert len(found.rows) == 22
 
 
 @pytest.fixture(scope="module")

@@ -51,8 +51,9 @@ IRN: dict[str, dict[str, Any]] = {
         "train": {"epochs": 2, "batch_size": 4, "accumulate": 2, "crop": 48},
     },
     "predictions": {"kind": "predictions", "reads": {"segmenter": "segmenter"}, "split": "train"},
+    "boundary": {"kind": "boundary", "reads": {"masks": "masks"}},
 }
-_METRICS = {"miou", "map", "coverage", "precision_sure"}
+_METRICS = {"miou", "map", "coverage", "precision_sure", "boundary_iou"}
 _TELLING = 0.01
 """A label's share of an image below which a pixel more or less would show."""
 

@@ -158,6 +158,22 @@ def test_own_data_with_irn_needs_no_masks_and_leaves_a_margin_around_its_seeds()
         assert refined["background"] == pytest.approx(seeds - 0.12)
 
 
+METHODS = [("own-data", ["lpcam", "amn-lpcam"]), ("own-data-amn", ["cam", "lpcam", "amn", "amn-lpcam"])]
+
+
+@pytest.mark.parametrize(("recipe", "methods"), METHODS)
+def test_own_data_refines_seeds_at_thresholds_from_the_maps_alone(recipe: str, methods: list[str]) -> None:
+    stages = make_plan(load_recipe(recipe)).recipe.stages
+    for method in methods:
+        rule, refined = stages[f"{method}-threshold"], stages[f"{method}-refined"]
+        maps = f"{method}-maps" if method.startswith("amn") else method
+        assert (rule["kind"], rule["rule"], rule["per"]) == ("rule", "otsu", "image")
+        assert rule["reads"] == {"maps": maps}
+        assert refined["reads"] == {"maps": maps, "threshold": f"{method}-threshold"}
+        assert refined["margin"] == 0.15
+        assert list(load_recipe(recipe).allow_supervision) == ["tags"], "a rule is no supervision"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "few", "published"),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.core.types import IGNORE, ActivationMaps
 from tag2mask.data.base import Dataset
@@ -27,7 +28,7 @@ from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline import pixels
 from tag2mask.pipeline.api import RunResult, run
 from tag2mask.pipeline.evaluate import open_split
-from tag2mask.pipeline.examples import seeds
+from tag2mask.pipeline.examples import seeds, sizes
 from tag2mask.pipeline.measured import measured
 from tag2mask.pipeline.page import run_part
 from tag2mask.pipeline.pixels import PIXELS, pixels_of
@@ -270,6 +271,8 @@ def test_time_memory_recipe_and_environment_are_shown(done: RunResult, page: Pag
         assert line.startswith(finished.stage.name)
     assert page.text("dt")[3:] == sorted(page.text("dt")[3:])
     assert "torch" in page.text("dt")
+    fingerprint = read_json(done.path / "environment.json")["data"]["all"]
+    assert page.text("dd")[page.text("dt").index("data all")] == fingerprint
     recipe = next(pre for pre in page.all("pre") if "stages:" in pre.text).text
     assert yaml.safe_load(recipe) == yaml.safe_load((done.path / "recipe.yaml").read_text())
 
@@ -348,6 +351,11 @@ def test_of_several_seeds_the_first_is_pictured_and_all_are_counted(done: RunRes
     assert {m.name for m in part.parts[0].methods} >= {"maps@0", "maps@1"}
     stages = {panel.stage for shown in part.parts[0].shown for panel in shown.panels}
     assert stages == {"", "maps@0"}
+
+
+def test_the_more_pictures_the_smaller_they_are() -> None:
+    found = [sizes(n) for n in (1, 300, 301, 3000, 7000, 7001, 10**6)]
+    assert found == [(320, 128), (320, 128), (224, 96), (160, 64), (128, 48), (96, 32), (96, 32)]
 
 
 @pytest.mark.slow

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from benchmarks import rules as benchmark
-from tag2mask.cli.rules import fixed_threshold, part_of, sizes
+from benchmarks.common import write_rows
+from tag2mask.cli.rules import fixed_thresholds, part_of, sizes
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.rows import ResultRow, read_results
@@ -25,7 +26,8 @@ from tag2mask.pipeline.api import RunResult, run
 from tag2mask.pipeline.evaluate import evaluate_run
 from tag2mask.pipeline.few import MEASURES, analyse_few
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.rules import LOSS, Asked, analyse_rules, classifier_behind, in_part, view_of
+from tag2mask.pipeline.rule_views import view_of
+from tag2mask.pipeline.rules import LOSS, Asked, analyse_rules, classifier_behind, in_part
 from tests.helpers.draw import draw_folder
 from tests.helpers.drawn_maps import registered
 
@@ -61,7 +63,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 @pytest.fixture(scope="module")
 def found(done: RunResult) -> Analysis:
-    return analyse_rules([done.path], asked=Asked(other="blurred", fixed={"blurred": 0.5}))
+    return analyse_rules([done.path], asked=Asked(other="blurred", fixed={"blurred": [0.5, 0.25]}))
 
 
 def by_kind(found: Analysis, stage: str) -> dict[str, list[ResultRow]]:
@@ -78,7 +80,7 @@ def test_every_rule_stands_beside_fixed_and_oracle(found: Analysis) -> None:
     rules = {f"rule({name}{scope})" for name in (*HISTOGRAM, "agreement") for scope in scopes}
     assert set(by_kind(found, "sharp")) == {*rules, "fixed", "oracle"}
     assert [row.threshold for row in by_kind(found, "sharp")["fixed"]] == [0.35, 0.6], "of seeds and of pseudo-masks"
-    assert [row.threshold for row in by_kind(found, "blurred")["fixed"]] == [0.5]
+    assert [row.threshold for row in by_kind(found, "blurred")["fixed"]] == [0.5, 0.25]
     assert not any("agreement" in kind for kind in by_kind(found, "blurred")), "not with itself"
 
 
@@ -116,7 +118,12 @@ def test_files_hold_the_numbers_and_the_figure_names_them(done: RunResult, found
         assert text in svg
     commands = {row.method: row.command for _, rows in found.numbers for row in rows}
     assert commands["sharp"] == f"tag2mask analyse threshold-rules {done.path} --stage sharp --other=blurred"
-    assert commands["blurred"].endswith("--stage blurred --other=blurred --fixed=blurred=0.5")
+    assert commands["blurred"].endswith("--stage blurred --other=blurred --fixed=blurred=0.5 --fixed=blurred=0.25")
+
+
+def test_a_fixed_threshold_of_no_stage_is_refused(done: RunResult, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown stage with a fixed threshold 'sharpe'.*sharp"):
+        analyse_rules([done.path], stages=["sharp"], asked=Asked(fixed={"sharpe": [0.3]}), out=tmp_path)
 
 
 def test_parts_hold_every_image_once(done: RunResult, tmp_path: Path) -> None:
@@ -191,14 +198,14 @@ def test_few_masks_are_drawn_and_measured_on_the_others(done: RunResult, tmp_pat
 
 def test_options_are_read() -> None:
     assert sizes("5,10,5,20") == [5, 10, 20]
-    assert fixed_threshold("cam=0.3") == ("cam", 0.3)
+    assert fixed_thresholds(["cam=0.3", "lpcam=1", "cam=0.25"]) == {"cam": [0.3, 0.25], "lpcam": [1]}
     assert (part_of(None), part_of("2/3")) == (None, (2, 3))
     for text in ("", "0", "5,x", "-1"):
         with pytest.raises(ConfigError, match=f"--n {text}: expected numbers of masks"):
             sizes(text)
     for text in ("cam", "cam=x", "=0.3", "cam=1.5", "cam=nan"):
         with pytest.raises(ConfigError, match=f"--fixed {text}: expected STAGE=THRESHOLD"):
-            fixed_threshold(text)
+            fixed_thresholds(["x=0.5", text])
     for text in ("1", "0/2", "3/2", "a/b", "1/2/3"):
         with pytest.raises(ConfigError, match=f"--part {text}: expected i/k"):
             part_of(text)
@@ -211,39 +218,88 @@ def test_the_benchmark_adds_a_view_of_every_maps_stage() -> None:
     views = {s.name: view.name for s in maps if (view := view_of(s, maps))}
     assert views == {name: f"{name}-view" for name in ("cam", "lpcam-f", "lpcam", "amn-lpcam-maps")}
     assert "segmenter" not in recipe.stages
-    assert set(benchmark.FIXED) <= {*recipe.stages, "amn-maps"}
+    for fixed in benchmark.FIXED.values():
+        assert set(fixed) == {*views, "amn-maps"}
 
 
 def analysis(losses: dict[str, dict[str, float]], n_images: int) -> Analysis:
     rows = [
-        (stage, (ResultRow(stage, "all", n_images, kind, 0.3 if "/" not in kind else None, LOSS, value, 0, "x"),))
+        (stage, (ResultRow(stage, "all", n_images, kind, 0.3 if kind == "fixed" else None, LOSS, value, 0, "x"),))
         for kind, values in losses.items()
         for stage, value in values.items()
     ]
     return Analysis(tuple(rows), ())
 
 
-def test_the_benchmark_measures_the_rule_of_one_half_on_the_other() -> None:
+FIXED = {"seeds": {"x": 0.3, "y": 0.3, "sharp": 0.3}, "refined seeds": {"x": 0.3, "y": 0.4, "sharp": 0.4}}
+
+
+def test_the_benchmark_measures_the_rule_of_one_half_on_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benchmark, "FIXED", FIXED)
     first = {
         "rule(a)": {"x": 1.0, "y": 2.0}, "rule(b)": {"x": 0.5, "y": 3.5}, "rule(c)": {"x": 0.1},
-        "fixed": {"x": 2.0, "y": 2.0}, "oracle": {"x": 0.0, "y": 0.0},
+        "fixed": {"x": 2.0, "y": 3.0}, "oracle": {"x": 0.0, "y": 0.0},
     }  # fmt: skip
     second = {**first, "rule(a)": {"x": 4.0, "y": 5.0}}
     one, two = benchmark.halves([analysis(first, 7), analysis(second, 9)], "made so")
     assert (one.chosen_on, one.rule, one.n_images, one.stages) == ("1/2", "rule(a)", 9, "x+y")
-    assert (one.loss_chosen, one.loss, one.loss_fixed) == (1.5, 4.5, 2.0)
+    assert (one.loss_chosen, one.loss, one.loss_seeds, one.loss_refined) == (1.5, 4.5, 2.5, 2.0)
     assert (two.chosen_on, two.rule, two.loss_chosen, two.loss) == ("2/2", "rule(b)", 2.0, 2.0)
 
 
-def test_the_benchmark_writes_one_table_for_all_and_one_for_halves(
-    done: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_benchmark_s_losses_are_sorted_by_their_mean_and_say_what_they_are_for(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(benchmark, "FIXED", {"sharp": 0.3})
-    benchmark.measure([done.path], ["sharp"], tmp_path)
+    monkeypatch.setattr(benchmark, "FIXED", FIXED)
+    found = analysis(
+        {
+            "rule(a/class)": {"x": 1.0, "y": 2.0}, "rule(b)": {"x": 0.5}, "rule(c-d)": {"x": 0.5, "y": 0.0},
+            "fixed": {"x": 2.0, "y": 2.0}, "oracle": {"x": 0.0, "y": 0.0},
+        },
+        7,
+    )  # fmt: skip
+    lines = benchmark.loss_lines(found, "2/2", "made so")
+    assert [(line.chosen_by, line.per, line.metric, line.value) for line in lines] == [
+        ("c-d", "data", "x", 0.5), ("c-d", "data", "y", 0.0), ("c-d", "data", "mean", 0.25),
+        ("a", "class", "x", 1.0), ("a", "class", "y", 2.0), ("a", "class", "mean", 1.5),
+        ("fixed: seeds", "data", "x", 2.0), ("fixed: seeds", "data", "y", 2.0), ("fixed: seeds", "data", "mean", 2.0),
+        ("b", "data", "x", 0.5), ("fixed: refined seeds", "data", "x", 2.0),
+    ]  # fmt: skip
+    assert {(line.half, line.n_images, line.seed, line.command) for line in lines} == {("2/2", 7, 0, "made so")}
+
+
+def test_the_benchmark_writes_numbers_losses_and_halves(
+    done: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "FIXED", FIXED)
+    benchmark.measure([done.path], ["sharp"], tmp_path, 0, None)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "threshold-rules-halves.csv", "threshold-rules.csv", "threshold-rules.svg",
+        "threshold-rules-halves.csv", "threshold-rules-losses.csv", "threshold-rules.csv", "threshold-rules.svg",
     ]  # fmt: skip
     lines = (tmp_path / "threshold-rules-halves.csv").read_text().splitlines()
     heads = [line.split(",")[:3] for line in lines[1:]]
     assert heads == [["1/2", "2/2", "sharp"], ["2/2", "1/2", "sharp"]]
-    assert "rule(otsu)" in capsys.readouterr().out
+    rows = read_results(tmp_path / "threshold-rules.csv")
+    assert {row.command[-5:] for row in rows} == {"t=1/2", "t=2/2"}
+    assert sum({row.command: row.n_images for row in rows}.values()) == 10, "every image in one half"
+    with (tmp_path / "threshold-rules-losses.csv").open(encoding="utf-8", newline="") as stream:
+        otsu = [r for r in csv.DictReader(stream) if (r["half"], r["chosen_by"], r["per"]) == ("1/2", "otsu", "image")]
+    (number,) = [
+        row for row in rows if (row.threshold_kind, row.metric) == ("rule(otsu/image)", LOSS) and "=1/2" in row.command
+    ]
+    assert [row["metric"] for row in otsu] == ["sharp", "mean"]
+    assert all(float(row["value"]) == pytest.approx(number.value, abs=6e-3) for row in otsu)
+
+
+def test_the_benchmark_takes_the_means_over_data_sets_of_what_all_of_them_have(tmp_path: Path) -> None:
+    def line(half: str, chosen_by: str, value: float, metric: str = "mean") -> benchmark.Loss:
+        return benchmark.Loss(half, 5, chosen_by, "data", metric, value, 0, "x")
+
+    one = [line("1/2", "a", 2.0), line("2/2", "a", 4.0), line("1/2", "b", 1.0), line("2/2", "b", 1.0)]
+    other = [line("1/2", "a", 0.0), line("2/2", "a", 1.0), line("1/2", "b", 1.5), line("2/2", "b", 9.0)]
+    write_rows(tmp_path / "one" / "threshold-rules-losses.csv", [*one, line("1/2", "a", 50.0, "cam")])
+    write_rows(tmp_path / "two" / "threshold-rules-losses.csv", [*other, line("1/2", "c", 0.0)])
+    benchmark.together([tmp_path / "one", tmp_path / "two"], tmp_path)
+    with (tmp_path / "threshold-rules.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [(r["chosen_by"], r["per"], float(r["half_1"]), float(r["half_2"])) for r in csv.DictReader(stream)]
+    assert rows == [("a", "data", 1.0, 2.5), ("b", "data", 1.25, 5.0)], "sorted by the first half; c is not in both"

@@ -1,30 +1,20 @@
-"""What the pages tell people to type exists and works."""
+"""What the pages name exists: make targets, recipes, benchmarks, links. Their snippets: test_docs.py."""
 
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from tag2mask.data.registry import READERS
 from tag2mask.methods.registry import METHODS
+from tests.project import snippets
+from tests.project.snippets import read
 from tests.project.source import PACKAGE, ROOT
-from tests.segmentation.saved_net import STAGES, tiny, write_run
 
-PAGES = {
-    name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md", "docs/results.md")
-}
+PAGES = {name: read(name) for name in snippets.PAGES}
 TEXT = "\n".join(PAGES.values())
 TARGETS = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-
-
-def blocks(language: str) -> list[str]:
-    """Fenced code blocks of that language in every page."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
 
 def test_the_readme_begins_with_the_two_commands() -> None:
@@ -34,7 +24,7 @@ def test_the_readme_begins_with_the_two_commands() -> None:
     assert PAGES["README.md"].index("```sh") < 30
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.MULTILINE))))
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"`make ([a-z-]+)", TEXT))))
 def test_make_targets_exist(target: str) -> None:
     assert target in TARGETS
 
@@ -46,24 +36,6 @@ def test_every_make_target_is_phony_and_explained() -> None:
     assert set(phony.group(1).split()) == TARGETS == set(re.findall(r"^# make ([\w-]+)  ", makefile, re.MULTILINE))
 
 
-TYPED = [*re.findall(r"`([^`\n]+)`", TEXT), *(line for block in blocks("sh") for line in block.splitlines())]
-"""Inline code and lines of shell blocks."""
-
-
-@pytest.mark.parametrize("verb", sorted({line.split()[1] for line in TYPED if re.match(r"tag2mask [a-z]", line)}))
-def test_verbs_exist(verb: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tag2mask", verb, "--help"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Usage:" in done.stdout
-
-
-@pytest.mark.parametrize("recipe", sorted(set(re.findall(r"tag2mask (?:run|show|cp) ([\w./-]+)", TEXT))))
-def test_recipes_exist(recipe: str) -> None:
-    assert (ROOT / recipe if recipe.endswith(".yaml") else PACKAGE / "recipes" / f"{recipe}.yaml").is_file()
-
-
 @pytest.mark.parametrize("module", sorted(set(re.findall(r"python -m (benchmarks\.\w+)", TEXT)) - {"benchmarks.NAME"}))
 def test_benchmarks_exist(module: str) -> None:
     assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
@@ -71,24 +43,24 @@ def test_benchmarks_exist(module: str) -> None:
 
 LINKS = {
     (str(page.relative_to(ROOT)), link)
-    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *PACKAGE.rglob("*.md"))
-    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *PACKAGE.rglob("*.md"))
+    for link in re.findall(r"\]\(([^):]+)\)", page.read_text(encoding="utf-8"))
 }
 
 
 @pytest.mark.parametrize(("page", "link"), sorted(LINKS))
 def test_links_lead_somewhere_from_their_page(page: str, link: str) -> None:
-    assert ((ROOT / page).parent / link).exists()
+    file, _, heading = link.partition("#")
+    target = (ROOT / page).parent / file if file else ROOT / page
+    assert target.exists()
+    if heading:
+        assert heading in anchors(target.read_text(encoding="utf-8"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_snippets_run(code: str, tmp_path: Path) -> None:
-    """Each in a folder with what the pages speak of: a run that trained a network, and a new photo."""
-    write_run(tmp_path / "runs" / "photos", STAGES, {"segmenter": tiny()})
-    Image.new("RGB", (40, 30), "red").save(tmp_path / "new.jpg")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def anchors(text: str) -> set[str]:
+    """Headings of a page as links name them: lower case, without punctuation, hyphens for blanks."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_registries_are_where_contributing_says() -> None:

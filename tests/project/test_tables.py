@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.make_tables import PAGES, fill, parse, render
+from docs.make_tables import PAGES, fill, parse, render, settings_table
 from tag2mask.core.errors import ConfigError
 from tests.project.source import ROOT
 
@@ -46,6 +46,32 @@ def test_metrics_become_columns_and_seeds_a_mean_with_its_deviation(root: Path) 
 def test_plain_columns_are_shown_as_they_are(root: Path) -> None:
     table = parse("seeds.csv columns=method,value where=threshold_kind:oracle,metric:fp,method:cam")
     assert render(table, root).splitlines()[2:3] == ["| cam | 20.26 |"]
+
+
+def test_one_of_several_values_may_be_asked_for(root: Path) -> None:
+    table = parse("seeds.csv columns=method metrics=miou where=threshold_kind:oracle,method:lpcam|cam")
+    assert [line.split()[1] for line in render(table, root).splitlines()[2:4]] == ["cam", "lpcam"]
+    with pytest.raises(ConfigError, match="no row of seeds.csv has method amn|irn"):
+        render(parse("seeds.csv columns=method where=method:amn|irn"), root)
+
+
+def test_settings_are_those_of_the_schema_with_their_defaults() -> None:
+    lines = settings_table("refined-seeds").splitlines()
+    assert lines[0] == "| setting | default | what it is |"
+    assert "| `foreground` | `0.45` | above it a class may be sure; unless a threshold is read |" in lines
+    assert "| `crf.iterations` | `10` | of mean field |" in lines
+    network = settings_table("segmenter").splitlines()
+    assert [line for line in network if line.startswith("| `network.weights` | – |")], "it must be chosen"
+    assert "| `backbone` | `stride=16` | network below the head;" in settings_table("amn")
+    with pytest.raises(ConfigError, match="unknown stage kind 'camm'; did you mean 'cam'"):
+        settings_table("camm")
+
+
+def test_markers_of_settings_are_filled_too(root: Path) -> None:
+    filled = fill("<!-- settings: cam -->\n| old |\n<!-- /settings -->\n", root)
+    assert filled == f"<!-- settings: cam -->\n\n{settings_table('cam')}\n<!-- /settings -->\n"
+    with pytest.raises(ConfigError, match="or the reverse"):
+        fill("<!-- settings: cam -->\n<!-- /table -->\n", root)
 
 
 def test_filling_replaces_what_was_there_and_is_stable(root: Path) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from docs.make_toy import draw, one_peak, rows, two_levels
+from docs.make_toy import COMMAND
 from tag2mask.evaluation.rows import read_results
+from tag2mask.experiments.threshold_toy import draw, one_peak, rows, two_levels
 from tests.project.source import ROOT
 
 
 def test_the_published_numbers_are_computed_by_this_code() -> None:
     stored = {(r.method, r.metric): r for r in read_results(ROOT / "results" / "toy.csv")}
-    now = {(r.method, r.metric): r for r in rows()}
+    now = {(r.method, r.metric): r for r in rows(COMMAND)}
     assert stored.keys() == now.keys()
     for key, row in now.items():
         assert stored[key].value == pytest.approx(row.value, abs=2e-4)
@@ -21,7 +22,7 @@ def test_the_published_numbers_are_computed_by_this_code() -> None:
 
 
 def test_two_levels_are_cut_alike_between_them_and_the_peak_nowhere() -> None:
-    found = {(r.method, r.metric): r.value for r in rows()}
+    found = {(r.method, r.metric): r.value for r in rows(COMMAND)}
     assert found["two-levels", "iou/object"] == 100
     assert found["two-levels", "plateau_width"] == pytest.approx(0.89)  # 0.10 to 0.99
     assert (found["two-levels", "spread"], found["two-levels", "gap"]) == pytest.approx((0, 0.9))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -126,6 +127,22 @@ def schemes(page: Page) -> dict[str, dict[str, str]]:
     blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
     found = [dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{6})", block)) for block in blocks]
     return dict(zip(("light", "dark", "print"), found, strict=True))
+
+
+def colour_pairs(page: Page) -> Iterator[tuple[str, str]]:
+    """Text and ground, as names of colours, of every rule of the style sheet that sets one of them.
+
+    Text without a ground of its own may stand on the page and on a panel; a ground without a colour for its text bears
+    the page's.
+    """
+    style = re.sub(r":root \{.*?\}", "", page.all("style")[0].text, flags=re.DOTALL)
+    for rule in re.findall(r"\{([^{}]*)\}", style):
+        ink = re.search(r"(?:^|[;\s])(?:color|fill): var\(--([a-z0-9-]+)\)", rule)
+        ground = re.search(r"background(?:-color)?: var\(--([a-z0-9-]+)\)", rule)
+        if ink and not ground:
+            yield from ((ink[1], plain) for plain in ("page", "panel"))
+        elif ground:
+            yield ink[1] if ink else "text", ground[1]
 
 
 def contrast(one: str, other: str) -> float:

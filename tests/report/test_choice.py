@@ -1,4 +1,4 @@
-"""Images are chosen by rule: listed, best, middle, worst, random; none mostly void."""
+"""Images are chosen by rule: listed, best, middle, worst, random; none void to a large part."""
 
 import math
 
@@ -19,8 +19,8 @@ def test_best_median_and_worst_of_those_with_a_score() -> None:
     assert choose([Candidate("a", math.nan)], ["a"], Choice(random=0)) == ()
 
 
-def test_an_image_that_is_mostly_void_is_neither_best_nor_worst() -> None:
-    void = {"b": 0.51, "a": 0.9, "g": 0.5}
+def test_an_image_that_is_void_to_a_large_part_is_neither_best_nor_worst() -> None:
+    void = {"b": 0.26, "a": 0.9, "g": 0.25}
     assert chosen(Choice(each=1, random=0), void) == [("f", "best of 4"), ("g", "median of 4"), ("e", "worst of 4")]
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tag2mask.core.errors import DataError
 from tag2mask.report.gallery import GalleryClass, GalleryPrototype, render_gallery
-from tests.report.pages import Page, check_alone_and_accessible
+from tests.report.pages import Page, check_alone_and_accessible, colour_pairs, contrast, schemes
 
 
 def prototype(name: str, kept: bool = True, patches: int = 3) -> GalleryPrototype:
@@ -61,6 +61,15 @@ def test_links_lead_to_the_classes(tmp_path: Path) -> None:
     page = rendered([TRAIN, PLANT], tmp_path)
     targets = {e.attributes.get("id") for e in page.all("h2")}
     assert {e.attributes["href"] for e in page.all("a")} == {f"#{t}" for t in targets}
+
+
+def test_every_pair_of_colours_stands_out_in_every_scheme(tmp_path: Path) -> None:
+    page = rendered([TRAIN], tmp_path)
+    found = set(colour_pairs(page))
+    assert {("good", "page"), ("bad", "page")} <= found
+    for name, colours in schemes(page).items():
+        for ink, ground in sorted(found):
+            assert contrast(colours[ink], colours[ground]) >= 4.5, (name, ink, ground)
 
 
 def test_no_class_is_said(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 import json
 import math
+import re
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from tag2mask.report.page import render_page
 from tag2mask.report.parts import Layer, Panel, RunPart, Shown, SplitPart, StageTime
 from tag2mask.report.pictures import data_uri
 from tag2mask.report.scores import LabelScore, MethodResult, Score
-from tests.report.pages import Page, check_alone_and_accessible, contrast, schemes
+from tests.report.pages import Page, check_alone_and_accessible, colour_pairs, contrast, schemes
 
 NASTY = '<b>"A&B\'s" {{x}}</script>'
 LEDGER = ("pixel-masks:threshold(48)", "tags")
@@ -99,10 +99,15 @@ def test_all_numbers_stand_in_their_tables(tmp_path: Path) -> None:
 def test_the_best_of_each_kind_is_bold_and_named_first(tmp_path: Path) -> None:
     page = rendered(tmp_path)
     assert [e.text for e in page.elements if e.attributes.get("class") == "top"] == ["cam", "50.1", "lpcam", "58.9"]
-    assert page.text("p", class_="won") == [
-        "cam wins at fixed thresholds with 50.1 mIoU, 1.1 points ahead (lpcam 49.0)."
-        "lpcam wins at oracle thresholds with 58.9 mIoU, 6.6 points ahead (cam 52.3)."
-    ]
+    (fixed, oracle) = page.within(page.all("ul", class_="headlines")[0], "li")
+    assert " ".join(fixed.text.split()) == (
+        "50.1 mIoU cam fixed threshold, 48 images 1.1 points ahead of lpcam (49.0) Supervision: tags"
+    )
+    assert " ".join(oracle.text.split()) == (
+        "58.9 mIoU lpcam oracle threshold, 48 images: an upper bound, chosen with the truth "
+        "6.6 points ahead of cam (52.3) Supervision: pixel-masks:threshold(48), tags"
+    )
+    assert oracle.attributes["class"] == "bound"
 
 
 def test_where_the_numbers_come_from_is_said(tmp_path: Path) -> None:
@@ -156,6 +161,19 @@ def test_without_its_script_the_page_shows_the_measured_seeds_and_no_dead_contro
     assert page.text("label")[0] == "cat"
 
 
+def test_of_many_images_most_are_kept_as_text_until_the_script_shows_them(tmp_path: Path) -> None:
+    shown = tuple(replace(SHOWN, id=f"im{i}") for i in range(26))
+    page = rendered(tmp_path, replace(RUN, parts=(replace(PART, shown=shown),)))
+    check_alone_and_accessible(page)
+    kept = page.all("script", class_="kept")
+    assert len(page.all("article")) == 26
+    assert [script.parents[-1].text.split()[0] for script in kept] == ["im24", "im25"]
+    assert all(script.attributes["type"] == "text/plain" for script in kept), "the browser does not run it"
+    assert len(page.all("noscript")) == 2
+    inner = Page(kept[0].text)
+    assert [f.attributes["data-what"] for f in inner.all("figure")] == ["photo", "map", "truth", "seeds", "labels"]
+
+
 def test_the_script_is_given_colours_classes_and_thresholds_in_one_block(tmp_path: Path) -> None:
     page = rendered(tmp_path)
     data, script = page.all("script")
@@ -181,7 +199,9 @@ def test_several_runs_are_compared_where_they_may_be(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert rows[4].startswith("MethodThreshold"), "the oracle of one run, and other images, are not compared"
     assert any(p.startswith("Numbers of other images, classes or kinds of threshold are not") for p in page.text("p"))
-    assert [a.attributes["href"] for a in page.all("a")] == ["#r0", "#r1", "#r2"]
+    links = page.within(page.all("nav", aria_label="Runs")[0], "a")
+    assert [a.attributes["href"] for a in links] == ["#r0", "#r1", "#r2"]
+    assert len(page.all("nav")) == 4, "and the sections of each"
     nothing = rendered(tmp_path, RUN, other)
     assert any(p.startswith("Nothing can be compared") for p in nothing.text("p"))
 
@@ -190,6 +210,20 @@ def test_several_splits_have_sections_of_their_own(tmp_path: Path) -> None:
     page = rendered(tmp_path, replace(RUN, parts=(PART, replace(PART, split="val"))))
     check_alone_and_accessible(page)
     assert page.text("h2")[:2] == ["Split train", "Split val"]
+
+
+def test_links_lead_to_every_section_that_is_there(tmp_path: Path) -> None:
+    page = rendered(tmp_path)
+    links = page.within(page.all("nav")[0], "a")
+    assert [a.text for a in links] == [
+        "Results", "Curves", "Best thresholds", "Pictures", "Classes", "Confusion", "Time and memory", "Environment",
+        "The same again",
+    ]  # fmt: skip
+    headings = {f"#{e.attributes.get('id')}": e.text for e in page.all("h2")}
+    assert [a.attributes["href"] for a in links] == list(headings)
+    two = rendered(tmp_path, replace(RUN, parts=(PART, replace(PART, split="val", shown=()))))
+    names = [a.text for a in two.all("a")]
+    assert ("Pictures (train)" in names, "Pictures (val)" in names, "Classes (val)" in names) == (True, False, True)
 
 
 def test_means_over_seeds_follow_the_seeds(tmp_path: Path) -> None:
@@ -244,18 +278,28 @@ def test_names_are_escaped_everywhere(tmp_path: Path) -> None:
     assert len(page.all("script")) == 2
 
 
-def test_text_lines_and_cells_stand_out_in_every_scheme(tmp_path: Path) -> None:
-    for name, colours in schemes(rendered(tmp_path)).items():
-        grounds = ["page", "panel"]
-        for ground, ink in product(grounds, ("text", "quiet", "link", "good", "bad")):
+def test_every_pair_of_colours_in_the_style_sheet_stands_out_in_every_scheme(tmp_path: Path) -> None:
+    page = rendered(tmp_path)
+    found = set(colour_pairs(page))
+    assert {("text", "page"), ("quiet", "panel"), ("text", "shade-4"), ("link", "page")} <= found, "they are read"
+    for name, colours in schemes(page).items():
+        for ink, ground in sorted(found):
             assert contrast(colours[ink], colours[ground]) >= 4.5, (name, ink, ground)
-        for shade in range(1, SHADES + 1):
-            assert contrast(colours["text"], colours[f"shade-{shade}"]) >= 4.5, (name, shade)
-        for i in range(N_COLOURS):
-            assert contrast(colours[f"line-{i}"], colours["page"]) >= 3, (name, i)
-        assert contrast(colours["line-1"], colours["shade-3"]) >= 3, f"{name}: the line over the bars"
-        assert contrast(colours["quiet"], colours["panel"]) >= 3, f"{name}: the border of a button"
-        assert contrast(colours["link"], colours["page"]) >= 3, f"{name}: the outline of what has the focus"
+
+
+def test_lines_and_borders_that_carry_meaning_stand_out_in_every_scheme(tmp_path: Path) -> None:
+    for name, colours in schemes(rendered(tmp_path)).items():
+        pairs = [(f"line-{i}", "page") for i in range(N_COLOURS)]
+        pairs += [("line-1", "shade-3"), ("line-2", "shade-3")]  # the threshold over the bars, and their border
+        pairs += [("quiet", "panel"), ("quiet", "page"), ("link", "page"), ("link", "panel")]  # buttons, bounds, focus
+        pairs += [("text", f"shade-{i}") for i in range(1, SHADES + 1)]  # the frame of the diagonal
+        for ink, ground in pairs:
+            assert contrast(colours[ink], colours[ground]) >= 3, (name, ink, ground)
+
+
+def test_the_style_sheet_has_no_colour_outside_its_schemes_but_the_grey_of_the_samples(tmp_path: Path) -> None:
+    style = re.sub(r":root \{.*?\}", "", rendered(tmp_path).all("style")[0].text, flags=re.DOTALL)
+    assert re.findall(r"#[0-9a-f]{3,8}\b|rgba?\(|hsl", style) == ["#8a8a8a"]
 
 
 def test_what_has_the_focus_is_outlined(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tag2mask.cli import fitness
-from tag2mask.cli.rules import fixed_threshold, part_of, sizes
+from tag2mask.cli.rules import fixed_thresholds, part_of, sizes
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def threshold_rules(
     """
     from tag2mask.pipeline.rules import LOSS, Asked, analyse_rules
 
-    asked = Asked(other, dict(map(fixed_threshold, fixed or [])), images, part_of(part), split)
+    asked = Asked(other, fixed_thresholds(fixed or []), images, part_of(part), split)
     _print(analyse_rules(runs, stages=stage or [], asked=asked, out=out), ("miou", LOSS))
 
 

@@ -11,7 +11,7 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.experiments.experiment import Experiment, Recipes
+    from tag2mask.experiments.experiment import Experiment, Place, Recipes
     from tag2mask.experiments.run import ExperimentResult
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+_ADDS = "stages."
 _Name = Annotated[str, typer.Argument(metavar="ID", help="as 'tag2mask experiment ls' shows")]
 
 
@@ -104,19 +105,16 @@ def run(
 
 
 def print_result(result: ExperimentResult) -> None:
-    """The table as in ``table.md``, what is above what, and the files."""
+    """The table as in ``table.md``, what is above what, notes, and the files."""
+    from tag2mask.experiments.page import notes
     from tag2mask.experiments.table import build_table, order_lines
 
     chosen = result.experiment
     made = build_table(chosen, result.rows)
     say(f"{chosen.id}: {chosen.title} ({chosen.paper}, {chosen.item})\n{result.legend}\n")
-    say(table(made.header, made.lines))
-    say()
-    for line in (*order_lines(chosen, result.rows), *result.lines):
-        say(line)
-    say()
-    for path in result.files:
-        say(str(path))
+    said = [*order_lines(chosen, result.rows), *result.lines, *(f"note: {note}" for note in notes(chosen))]
+    blocks = [table(made.header, made.lines), "\n".join(said), "\n".join(map(str, result.files))]
+    say("\n\n".join(block for block in blocks if block))
 
 
 def _state(chosen: Experiment) -> str:
@@ -137,26 +135,36 @@ def _show_settings(chosen: Experiment, recipes: Recipes, title: str) -> None:
     if not places:
         return
     say(f"{title}:")
-    added: list[str] = []
     for name, place in places.items():
-        changed = [word for word in place.variant.words if not word.startswith("stages.")]
-        added += [word for word in place.variant.words if word not in changed]
+        changed = [word for word in place.variant.words if not word.startswith(_ADDS)]
         with_ = f" with {' '.join(changed)}" if changed else ""
         say(f"  {name}: stage {place.stage} of {place.variant.recipe}{with_}")
-    for word in dict.fromkeys(added):
-        say(f"  adds {word.removeprefix('stages.')}")
+    for word in dict.fromkeys(word for place in places.values() for word in _added(place)):
+        say(f"  adds {word.removeprefix(_ADDS)}")
     for axis in chosen.axes:
         say(f"  sweep {axis.setting} over {', '.join(axis.values)}")
     say()
+
+
+def _added(place: Place) -> list[str]:
+    """The words that add a stage which this place needs, or which measures it."""
+    from tag2mask.config.recipe import load_recipe
+    from tag2mask.experiments.combine import part
+
+    needed = part(load_recipe(place.variant.recipe, place.variant.words), [place.stage]).stages
+    added = (word for word in place.variant.words if word.startswith(_ADDS))
+    return [word for word in added if word.removeprefix(_ADDS).partition("=")[0] in needed]
 
 
 def _commands(chosen: Experiment) -> list[str]:
     run = f"tag2mask experiment run {chosen.id}"
     if not chosen.places("light"):
         return [run]
-    return [
-        f"{run}                                             on generated scenes",
-        f"{run} data=voc data.root=FOLDER --seeds 3         on your data",
-        f"{run} data=voc data.root=FOLDER --size small      a light look",
-        f"{run} --recipes voc12 data.root=FOLDER            with the papers' numbers",
-    ]
+    data, recipes = ("coco", "coco14") if chosen.used.startswith("MS COCO") else ("voc", "voc12")
+    said = {
+        run: "on generated scenes",
+        f"{run} data={data} data.root=FOLDER --seeds 3": "on your data",
+        f"{run} data={data} data.root=FOLDER --size small": "a light look",
+        f"{run} --recipes {recipes} data.root=FOLDER": "with the papers' numbers",
+    }
+    return [f"{command:<70} {what}" for command, what in said.items()]

@@ -10,7 +10,7 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.experiments.published import Judged
+    from tag2mask.experiments.verdicts import Judged
 
 _SHOWN = 40
 _HEADLINES = ("miou", "map", "coverage")
@@ -27,13 +27,14 @@ def command(
         bool, typer.Option("--reuse", help="use the store beside the folder instead of a fresh one")
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(help="points a number may differ by, where the table has no column tolerance")
+        float, typer.Option(help="points a number may differ by; more where the deviation over its seeds is larger")
     ] = 0.2,
 ) -> None:
     """Run the commands behind a table of results again, and say for each number whether it agrees (exit code 0 or 2).
 
     Without --reuse nothing that an earlier run made is used: the numbers are really made again. On the machine and the
-    versions that made them they come out equal; elsewhere within the tolerance. Only commands of tag2mask (run, sweep,
+    versions that made them they come out equal; elsewhere within the tolerance: a column 'tolerance' of the table, else
+    --tolerance or the deviation over the number's seeds, whichever is larger. Only commands of tag2mask (run, sweep,
     experiment run) and python -m benchmarks.NAME are run; paths in them are taken from the current folder.
 
     Example: tag2mask reproduce results/voc-animals/seeds.csv data.root=VOC2012 --row metric=miou

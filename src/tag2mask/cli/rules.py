@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from tag2mask.core.errors import ConfigError
 
@@ -22,20 +23,23 @@ def sizes(text: str) -> list[int]:
     return found
 
 
-def fixed_threshold(text: str) -> tuple[str, float]:
-    """A stage and its threshold, such as ``cam=0.3``.
+def fixed_thresholds(texts: Iterable[str]) -> dict[str, list[float]]:
+    """Thresholds by stage, from texts such as ``cam=0.3``.
 
     Raises:
-        ConfigError: it is something else, or the threshold is outside 0..1.
+        ConfigError: a text is something else, or its threshold is outside 0..1.
     """
-    name, _, value = text.partition("=")
-    try:
-        found = float(value)
-    except ValueError:
-        found = math.nan
-    if not name or not 0 <= found <= 1:
-        raise ConfigError(f"--fixed {text}: expected STAGE=THRESHOLD, a threshold from 0 to 1, such as cam=0.3")
-    return name, found
+    found: dict[str, list[float]] = {}
+    for text in texts:
+        name, _, word = text.partition("=")
+        try:
+            value = float(word)
+        except ValueError:
+            value = math.nan
+        if not name or not 0 <= value <= 1:
+            raise ConfigError(f"--fixed {text}: expected STAGE=THRESHOLD, a threshold from 0 to 1, such as cam=0.3")
+        found.setdefault(name, []).append(value)
+    return found
 
 
 def part_of(text: str | None) -> tuple[int, int] | None:

@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 FLOOR = 1e-6
 """Least variance of a component, added to the normal ones as scikit-learn does."""
 
-_STEPS, _STILL = 300, 1e-6
+_STEPS, _STILL = 300, 1e-5
 _INSIDE: Floats = np.clip(VALUES, 0.5 / (BINS - 1), 1 - 0.5 / (BINS - 1))
 """Activations for beta distributions, whose density may be infinite at 0 and 1."""
 

@@ -112,15 +112,13 @@ def evaluate_seeds(
     for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
         sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
         n_images += 1
-        for place in own:
-            own[place] += _matrix(pair, thresholds[place], dataset)
+        _count([(thresholds[place], matrix) for place, matrix in own.items()], pair, dataset)
         if values:
             images.append(_image_score(pair, thresholds[0], dataset))
     curve = sweep.curve(GRID)
-    every = [sweep.matrix(v) if v is not None else own[place] for place, v in enumerate(values)]
     scores = [
-        SeedScores(t, SegmentationScores.from_matrix(matrix, dataset.classes))
-        for t, matrix in zip(thresholds, every, strict=True)
+        SeedScores(t, SegmentationScores.from_matrix(own[i] if v is None else sweep.matrix(v), dataset.classes))
+        for i, (t, v) in enumerate(zip(thresholds, values, strict=True))
     ]
     if oracle:
         value = best(curve).threshold
@@ -130,6 +128,20 @@ def evaluate_seeds(
 
 def _nothing(dataset: Dataset) -> Matrix:
     return np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64)
+
+
+def _count(own: Sequence[tuple[Threshold, Matrix]], pair: Pair, dataset: Dataset) -> None:
+    """Add an image to the matrix of each threshold that is another one for each class or image.
+
+    On most images such a threshold is one number, and one sweep does for all of these.
+    """
+    levels = [threshold.of(pair.sample.id, pair.classes) for threshold, _ in own]
+    numbers = {level for level in levels if isinstance(level, float)}
+    sweep = ThresholdSweep(dataset.classes, numbers or {0.0})
+    if numbers:
+        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
+    for (threshold, matrix), level in zip(own, levels, strict=True):
+        matrix += sweep.matrix(level) if isinstance(level, float) else _matrix(pair, threshold, dataset)
 
 
 def _matrix(pair: Pair, threshold: Threshold, dataset: Dataset) -> Matrix:

@@ -54,8 +54,8 @@ class Levels:
         """What the maps of an image are cut at, its maps being of these class columns."""
         if not self.classes:
             return self.images.get(sample_id, self.whole)
-        own = [self.classes[c] for c in columns]
-        return np.array([self.whole if t is None else t for t in own], dtype=np.float32)
+        own = [self.whole if t is None else t for t in (self.classes[c] for c in columns)]
+        return own[0] if len(own) == 1 else np.array(own, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)

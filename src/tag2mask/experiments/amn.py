@@ -132,16 +132,18 @@ A8 = Experiment(
     ),
 )  # fmt: skip
 
+_SETTINGS = (
+    Axis("smoothing", "amn.smoothing", ("0.0", "0.2", "0.4", "0.6")),
+    Axis("balanced", "amn.balanced", ("true", "false")),
+    Axis("lr", "amn.train.lr", ("5.0e-6", "2.0e-5", "5.0e-5", "2.0e-4")),
+    Axis("head_lr", "amn.train.head_lr", ("1.0e-4", "3.0e-4", "1.0e-3")),
+)
+
 A14 = Experiment(
     "A14", "AMN", "section 5.1 and supplement", "label smoothing, balanced loss, two learning rates",
     "How much do AMN's settings matter?",
-    (),
-    axes=(
-        Axis("smoothing", "amn.smoothing", ("0.0", "0.2", "0.4", "0.6")),
-        Axis("balanced", "amn.balanced", ("true", "false")),
-        Axis("lr", "amn.train.lr", ("5.0e-6", "2.0e-5", "5.0e-5", "2.0e-4")),
-        Axis("head_lr", "amn.train.head_lr", ("1.0e-4", "3.0e-4", "1.0e-3")),
-    ),
+    tuple(Row(axis.row(value)) for axis in _SETTINGS for value in axis.values),
+    axes=_SETTINGS,
     swept=_AMN_MAPS,
     notes=(
         "the paper has smoothing 0.4, the balanced loss, 5e-6 and 1e-4 with ResNet-50; its supplement is not at "

@@ -11,10 +11,7 @@ from tag2mask.experiments.chains import (
     light_network,
     published_network,
 )  # fmt: skip
-from tag2mask.experiments.experiment import Experiment, Order, Place, Published, Row, Variant
-from tag2mask.methods.registry import register_method
-
-register_method("tag2mask.pipeline.boundary_stage")
+from tag2mask.experiments.experiment import COCO, Experiment, Order, Place, Published, Row, Variant
 
 _VOC, _VAL, _TEST, _COCO_VAL = "VOC train", "VOC val", "VOC test", "COCO val"
 _IRN_MASKS = Row("IRN", Place(IRN, "cam-walk"), Place(P_IRN_CAM, "cam-walk"))
@@ -116,7 +113,7 @@ A11 = Experiment(
         "on MS COCO: data=coco data.root=FOLDER, or --recipes coco14. The light recipes train an FPN on "
         "EfficientNet-Lite0 in place of DeepLabV2. LPCAM prints 42.0 for IRN and 44.2 for RIB",
     ),
-    used="MS COCO 2014, ResNet-50 classifier",
+    used=f"{COCO}, ResNet-50 classifier",
 )  # fmt: skip
 
 

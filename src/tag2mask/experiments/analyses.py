@@ -69,7 +69,8 @@ def label_conditioning(ran: Ran) -> Found:
         for seed, names in by_seed.items()
     ]
     rows = tuple(row for one in found for row in _renamed(ran, one))
-    return Found(rows, tuple(path for one in found for path in one.files))
+    named = ", ".join(f"{stage} is {row}" for row, stage in ran.stages.items())
+    return Found(rows, tuple(path for one in found for path in one.files), (f"in the pictures {named}",))
 
 
 def _instances(ran: Ran) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tag2mask.experiments.experiment import Place, Variant
 
-OWN, CONFUSING, EITHER = "weights of the true class", "weights of a confusing class", "either of the two"
+OWN, CONFUSING, EITHER = "CAM: weights of the true class", "weights of a confusing class", "either of the two"
 CLASSIFIER = "classifier's weights"
 CLUSTERING, TRAINING = "clustering", "training of the classifier"
 """Names of rows that steps fill."""

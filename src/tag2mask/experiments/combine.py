@@ -58,7 +58,7 @@ def combine(
         recipe = make_plan(load_recipe(variant.recipe, own)).recipe
         wanted = [place.stage for place in places.values() if place.variant == variant]
         recipes.append(recipe)
-        renamed[variant] = _merge(stages, reduced(recipe, [*wanted, *_measuring(recipe, wanted)]), variant.name)
+        renamed[variant] = _merge(stages, part(recipe, wanted), variant.name)
     mine_of = {row: renamed[place.variant][place.stage] for row, place in places.items()}
     _check_apart(mine_of)
     allowed = tuple(dict.fromkeys(word for recipe in recipes for word in recipe.allow_supervision))
@@ -74,6 +74,15 @@ def _data(words: Sequence[str]) -> list[str]:
 def _stage(word: str) -> str:
     """The first part of a word's key, such as ``cam`` of ``stages.cam.scales=[1.0]``."""
     return word.partition("=")[0].removeprefix("stages.").partition(".")[0]
+
+
+def part(recipe: Recipe, wanted: Sequence[str]) -> Recipe:
+    """The stages that make and measure what is wanted, and no other.
+
+    Raises:
+        ConfigError: there is no such stage.
+    """
+    return reduced(recipe, [*wanted, *_measuring(recipe, wanted)])
 
 
 def _measuring(recipe: Recipe, wanted: Sequence[str]) -> list[str]:

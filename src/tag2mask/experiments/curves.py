@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean
 
-from tag2mask.evaluation.robustness import robustness
+from tag2mask.evaluation.robustness import WITHIN, robustness
 from tag2mask.evaluation.rows import ResultRow, read_metrics
 from tag2mask.evaluation.sweep import CurvePoint
 from tag2mask.experiments.experiment import Found, Ran
@@ -39,6 +39,7 @@ def curves(ran: Ran) -> Found:
     seeds = sorted({row.seed for row in rows})
     title = f"{ran.experiment.id}: seeds at every threshold, {rows[0].split}, {rows[0].n_images} images, "
     title += f"seed {seeds[0]}" if len(seeds) == 1 else f"mean of {len(seeds)} seeds"
+    title += f"\n(thick: within {WITHIN:g} points of the best)"
     path = ran.out / "threshold-curve.svg"
     draw_curves(drawn, title, path)
     return Found(tuple(rows), (path,))

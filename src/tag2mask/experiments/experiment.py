@@ -18,6 +18,9 @@ Recipes = Literal["light", "voc12", "coco14"]
 
 Size = Literal["full", "small"]
 
+VOC, COCO = "PASCAL VOC 2012", "MS COCO 2014"
+"""Data of the papers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -103,7 +106,7 @@ class Axis:
     """One setting of a sweep.
 
     Attributes:
-        label: its symbol in the paper; rows are named ``<label> = <value>``.
+        label: its symbol in the paper.
         setting: dotted, as on the command line.
         values: as texts of YAML.
     """
@@ -111,6 +114,10 @@ class Axis:
     label: str
     setting: str
     values: tuple[str, ...]
+
+    def row(self, value: str) -> str:
+        """Name of the row of one value."""
+        return f"{self.label} = {value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +213,7 @@ class Experiment:
     needs_truth: bool = True
     pictures: bool = False
     notes: tuple[str, ...] = field(default=())
-    used: str = "PASCAL VOC 2012, ResNet-50 classifier"
+    used: str = f"{VOC}, ResNet-50 classifier"
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tag2mask.experiments.chains import CLASSIFIER, CLUSTERING, CONFUSING, EITHER, OWN, P_SEEDS, SEEDS, TRAINING
-from tag2mask.experiments.experiment import Axis, Experiment, Order, Place, Published, Row, Variant
+from tag2mask.experiments.experiment import COCO, VOC, Axis, Experiment, Order, Place, Published, Row, Variant
 
 _VOC, _COCO = "VOC train", "COCO train"
 _MEANS = ("fp", "fn", "miou", "precision", "recall")
@@ -87,7 +87,7 @@ def _swept(
     name: str, item: str, title: str, question: str, axes: tuple[Axis, ...], known: dict[str, Published]
 ) -> Experiment:
     rows = tuple(
-        Row(f"{axis.label} = {value}", published=(known[value],) if value in known else ())
+        Row(axis.row(value), published=(known[value],) if value in known else ())
         for axis in axes
         for value in axis.values
     )
@@ -151,6 +151,7 @@ L12 = Experiment(
     steps=("cost:cost",),
     needs_truth=False,
     notes=("seconds are those of the machine and the hour in which the stage was made, which may be an earlier run",),
+    used=f"{VOC} and {COCO}, ResNet-50 classifier",
 )  # fmt: skip
 
 _COCO_SETTINGS = Variant(
@@ -160,7 +161,7 @@ _COCO_SETTINGS = Variant(
         "prototypes.mu_b_low=0.0",
     ),
 )  # fmt: skip
-_P_COCO = Variant("coco", "coco14-lpcam")
+_P_COCO = Variant("coco", P_SEEDS.recipe, _COCO_SETTINGS.words)
 
 
 def _coco_row(name: str, stage: str, value: float | None) -> Row:
@@ -184,10 +185,10 @@ L13 = Experiment(
     steps=("weights:weights",),
     pictures=True,
     notes=(
-        f"'{OWN}' are CAM's maps. The supplement is not at hand: its tables for MS COCO have no published value here",
+        "the supplement is not at hand: its tables for MS COCO have no published value here",
         "L8 to L11 on MS COCO: the same ids with data=coco data.root=FOLDER",
     ),
-    used="MS COCO 2014, ResNet-50 classifier",
+    used=f"{COCO}, ResNet-50 classifier",
 )  # fmt: skip
 
 EXPERIMENTS = (L1, L5, L6, L7, L8, L9, L10, L11, L12, L13)

@@ -12,9 +12,10 @@ from tag2mask.experiments.chains import (
     light_network,
     published_network,
 )  # fmt: skip
-from tag2mask.experiments.experiment import Experiment, Order, Place, Published, Row
+from tag2mask.experiments.experiment import COCO, VOC, Experiment, Order, Place, Published, Row
 
 _VOC, _COCO = "VOC train", "COCO train"
+_BOTH_DATA = f"{VOC} and {COCO}, ResNet-50 classifier"
 _VAL, _TEST, _COCO_VAL = "VOC val", "VOC test", "COCO val"
 
 
@@ -56,6 +57,7 @@ L2 = Experiment(
         "how LPCAM enters AMN was never released; both readings are here, refined seeds of LPCAM and prototypes on "
         "AMN's features",
     ),
+    used=_BOTH_DATA,
 )  # fmt: skip
 
 
@@ -117,6 +119,7 @@ L3 = Experiment(
         "the light recipes train an FPN on EfficientNet-Lite0; DeepLabV2 and UperNet-Swin come with --recipes voc12 or "
         "coco14. VOC's test masks are with its server: own numbers are of data.val",
     ),
+    used=_BOTH_DATA,
 )  # fmt: skip
 
 
@@ -173,6 +176,7 @@ L4 = Experiment(
         "the paper prints 71.8 for EDAM on VOC test here and 70.6 in its Table 3; 44.2 for RIB on COCO, where AMN "
         "prints 43.8. Light recipes train an FPN on EfficientNet-Lite0 in place of DeepLabV2",
     ),
+    used=_BOTH_DATA,
 )  # fmt: skip
 
 EXPERIMENTS = (L2, L3, L4)

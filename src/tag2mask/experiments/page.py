@@ -11,10 +11,8 @@ from tag2mask.experiments.experiment import Experiment, Ran
 from tag2mask.experiments.table import build_table, images_of, of_metrics, order_lines
 
 RESULTS, PAGE = "results.csv", "table.md"
-_APART = (
-    "Other data and another network, so the two are not to be held equal; the papers chose their thresholds on the "
-    "truth, which is nearest to an oracle threshold."
-)
+_APART = " Other data and another network, so the two are not to be held equal."
+_TUNED = " The papers chose their thresholds on the truth, which is nearest to an oracle threshold."
 
 
 def write_page(ran: Ran, rows: Sequence[ResultRow], lines: Sequence[str], files: Sequence[Path]) -> None:
@@ -45,15 +43,17 @@ def legend(ran: Ran, rows: Sequence[ResultRow]) -> str:
     """What tells the two groups of columns apart: data, network, seeds."""
     places = sorted({p.place for row in ran.experiment.rows for p in row.published})
     text = f"Published: {'; '.join(places)} ({ran.experiment.used})." if places else "The paper gives no number here."
-    own = list(dict.fromkeys(map(images_of, of_metrics(ran.experiment, rows))))
+    if ran.experiment.metrics == ("miou",):
+        text = f"Numbers are mIoU in percent. {text}"
+    own = images_of(of_metrics(ran.experiment, rows))
     if not own or ran.recipe is None:
         return text
     seeds = sorted({r.seed for r in rows})
     kind = ran.recipe.data["kind"]
-    where = "; ".join(own)
-    apart = f" {_APART}" if places else ""
+    apart = _APART if places else ""
+    apart += _TUNED if places and any(r.threshold is not None for r in rows) else ""
     return (
-        f"{text} Ours: data {kind} ({where}), {'; '.join([_backbone(ran), *_networks(ran, rows)])}, "
+        f"{text} Ours: data {kind} ({own}), {'; '.join([_backbone(ran), *_networks(ran, rows)])}, "
         f"{_ledger(ran)}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}.{apart}"
     )
 

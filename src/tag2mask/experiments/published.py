@@ -1,4 +1,4 @@
-"""Tables of ``results/`` as they are published, and whether numbers made again agree with them."""
+"""Tables of ``results/`` as they are published: read line by line, and the rows that are asked for."""
 
 from __future__ import annotations
 
@@ -7,21 +7,11 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.evaluation.rows import COLUMNS, MetricRow, ResultRow
 
-TOLERANCE = 0.2
-"""Points that a number may differ by where its table has no column ``tolerance``."""
-
 _TOLERANCE = "tolerance"
-_TIMES = ("seconds", "peak_memory")
-_CHOSEN = ("fixed", "published")
-_DIGITS = 4
-
-Verdict = Literal["equal", "within", "differs", "missing", "time"]
-"""Equal to four decimals; within the tolerance; beyond it; not made again; a time, which no machine repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,50 +22,13 @@ class TableRow:
         line: in the file, the header being 1.
         result: the columns that every table of results has.
         more: the other columns, such as settings of a sweep.
-        tolerance: points that the number may differ by, where the table says so.
+        tolerance: points that the number may differ by; None where nothing says so.
     """
 
     line: int
     result: ResultRow
     more: Mapping[str, str]
     tolerance: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A published number and the one made again; a line of ``reproduce.csv``.
-
-    Attributes:
-        line: of the table.
-        method: of the number, like the next ones.
-        split: the evaluated split.
-        n_images: images that were counted.
-        threshold_kind: kind of the threshold.
-        metric: name of the metric.
-        seed: of the run.
-        published: the table's value, None where undefined.
-        made: the value made again, None where undefined or missing.
-        difference: made minus published.
-        tolerance: points allowed.
-        verdict: one of `Verdict`.
-        note: what else differs.
-        command: that was run.
-    """
-
-    line: int
-    method: str
-    split: str
-    n_images: int
-    threshold_kind: str
-    metric: str
-    seed: int
-    published: float | None
-    made: float | None
-    difference: float | None
-    tolerance: float
-    verdict: Verdict
-    note: str
-    command: str
 
 
 def read_table(path: Path, *, required: bool = True) -> list[TableRow]:
@@ -97,16 +50,34 @@ def read_table(path: Path, *, required: bool = True) -> list[TableRow]:
     if absent and not required:
         return []
     if absent:
-        raise DataError(
-            f"{path} has no column {', '.join(absent)}, so it does not say what its numbers are or which command made "
-            "them. Tables of benchmarks are made again with: python -m benchmarks.NAME"
-        )
+        raise DataError(_too_little(path, absent, [dict(zip(header, line, strict=False)) for line in lines[1:]]))
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         if len(line) != len(header):
             raise DataError(f"line {number} of {path} has {len(line)} cells; expected {len(header)}")
         rows.append(_row(dict(zip(header, line, strict=True)), number, path))
     return rows
+
+
+def _too_little(path: Path, absent: Sequence[str], lines: Sequence[Mapping[str, str]]) -> str:
+    """Error text: what the table does not say, and what makes it again."""
+    known = sorted({line["command"] for line in lines if line.get("command")})
+    beside = [other.name for other in sorted(path.parent.glob("*.csv")) if other != path and _is_results(other)]
+    if known:
+        hint = f"Its command, {known[0]}, can be run by hand"
+    elif beside:
+        hint = f"Tables of results beside it, whose commands are run again: {', '.join(beside)}"
+    else:
+        hint = "Tables of benchmarks are made again with: python -m benchmarks.NAME"
+    return (
+        f"{path} is no table of results: it has no column {', '.join(absent)}, so its numbers cannot be held against "
+        f"others. {hint}"
+    )
+
+
+def _is_results(path: Path) -> bool:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return set(COLUMNS) <= set(next(csv.reader(stream), ()))
 
 
 def _row(cells: Mapping[str, str], line: int, path: Path) -> TableRow:
@@ -161,55 +132,3 @@ def _text(row: TableRow, column: str) -> str:
         return str(row.line)
     value = row.more[column] if column in row.more else getattr(row.result, column)
     return "" if value is None else str(value)
-
-
-def judge(row: TableRow, made: Sequence[TableRow], default: float, failure: str = "") -> Judged:
-    """Hold a published number against those that its command made again.
-
-    Args:
-        row: the published one.
-        made: everything that the command made.
-        default: tolerance where the table has none.
-        failure: why the command failed, empty where it did not.
-    """
-    tolerance = default if row.tolerance is None else row.tolerance
-    ours = next((other for other in made if _same(row, other)), None)
-    old, new = row.result.value, None if ours is None else ours.result.value
-    verdict: Verdict
-    if row.result.metric.startswith(_TIMES):
-        verdict, note = "time", ""
-    elif ours is None:
-        verdict, note = "missing", failure or "the command makes no such number"
-    else:
-        note = _note(row.result, ours.result)
-        verdict = _verdict(old, new, tolerance) if row.result.n_images == ours.result.n_images else "differs"
-    difference = None if old is None or new is None else round(new - old, _DIGITS)
-    result = row.result
-    return Judged(
-        row.line, result.method, result.split, result.n_images, result.threshold_kind, result.metric, result.seed,
-        old, new, difference, tolerance, verdict, note, result.command,
-    )  # fmt: skip
-
-
-def _same(row: TableRow, other: TableRow) -> bool:
-    """Whether two rows are the same number: a chosen threshold is part of that, a found one is a result itself."""
-    one, two = row.result, other.result
-    names = ("method", "split", "threshold_kind", "metric", "seed")
-    if any(getattr(one, name) != getattr(two, name) for name in names):
-        return False
-    if one.threshold_kind in _CHOSEN and one.threshold != two.threshold:
-        return False
-    return all(other.more.get(name, cell) == cell for name, cell in row.more.items())
-
-
-def _note(old: ResultRow, new: ResultRow) -> str:
-    pairs = [(name, getattr(old, name), getattr(new, name)) for name in ("n_images", "threshold")]
-    return "; ".join(f"{name}: {before} → {after}" for name, before, after in pairs if before != after)
-
-
-def _verdict(old: float | None, new: float | None, tolerance: float) -> Verdict:
-    if old is None or new is None:
-        return "equal" if old is new else "differs"
-    if round(old, _DIGITS) == round(new, _DIGITS):
-        return "equal"
-    return "within" if abs(new - old) <= tolerance else "differs"

@@ -11,8 +11,9 @@ from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import file_hash, read_json, write_json
 from tag2mask.evaluation.rows import write_table
 from tag2mask.experiments.commands import Command, accept, check_overrides, collect, run_again
-from tag2mask.experiments.published import TOLERANCE, Judged, TableRow, choose, judge, read_table
+from tag2mask.experiments.published import TableRow, choose, read_table
 from tag2mask.experiments.sweep import prepare, share_store
+from tag2mask.experiments.verdicts import TOLERANCE, Judged, judge, with_spread
 from tag2mask.pipeline.store import exclusive
 
 LOG = logging.getLogger("tag2mask")
@@ -59,7 +60,8 @@ def reproduce(
         overrides: ``data.root=…`` and ``engine.…`` for every command.
         out: a new folder; ``runs/reproduce-<table>`` where None. One that was interrupted goes on.
         reuse: use the store beside the folder; else a fresh one, so that every number is really made again.
-        tolerance: points that a number may differ by where the table does not say.
+        tolerance: points that a number may differ by, or more where its seeds deviate more; a column ``tolerance`` of
+            the table counts before both.
 
     Raises:
         ConfigError: no row is left, a command that is not run again, or an override that changes numbers.
@@ -69,7 +71,7 @@ def reproduce(
     if not 0 <= tolerance <= 100:
         raise ConfigError(f"tolerance = {tolerance}; expected points of percent, 0..100")
     check_overrides(overrides)
-    chosen = choose(read_table(table), rows, table)
+    chosen = choose(with_spread(read_table(table), tolerance), rows, table)
     texts = dict.fromkeys(row.result.command for row in chosen)
     where = {
         text: next(f"line {row.line} of {table}" for row in chosen if row.result.command == text) for text in texts
@@ -82,7 +84,7 @@ def reproduce(
         _begin(out, mark)
         if reuse:
             share_store(out)
-        judged = _judged(commands, chosen, overrides, out, tolerance)
+        judged = _judged(commands, chosen, overrides, out)
         write_table(out / TABLE, Judged, judged)
         write_json(out / MARK, {**mark, "finished": True})
     return Reproduction(out, tuple(judged), out / TABLE)
@@ -102,7 +104,7 @@ def _begin(out: Path, mark: dict[str, object]) -> None:
 
 
 def _judged(
-    commands: Sequence[Command], chosen: Sequence[TableRow], overrides: Sequence[str], out: Path, tolerance: float
+    commands: Sequence[Command], chosen: Sequence[TableRow], overrides: Sequence[str], out: Path
 ) -> list[Judged]:
     judged: list[Judged] = []
     for number, command in enumerate(commands, start=1):
@@ -111,5 +113,5 @@ def _judged(
         failure = run_again(command, overrides, folder)
         made = collect(command, folder)
         mine = [row for row in chosen if row.result.command == command.text]
-        judged += [judge(row, made, tolerance, failure) for row in mine]
+        judged += [judge(row, made, failure) for row in mine]
     return sorted(judged, key=lambda row: row.line)

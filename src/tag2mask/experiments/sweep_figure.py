@@ -61,10 +61,11 @@ def _lines(result: SweepResult, every: Sequence[Series], name: str, out: Path) -
 def _line(axes: Axes, series: Series, places: Sequence[float], number: int) -> None:
     order = sorted(range(len(places)), key=lambda i: places[i])
     cells = [series.cells[i] for i in order]
+    deviations = [0.0 if cell is None or cell.sd is None else cell.sd for cell in cells]
     axes.errorbar(
         [places[i] for i in order],
         [math.nan if cell is None else cell.mean for cell in cells],
-        yerr=[0.0 if cell is None or cell.sd is None else cell.sd for cell in cells],
+        yerr=deviations if any(deviations) else None,
         color=COLOURS[number % len(COLOURS)],
         linestyle=_DASHES[(number + number // len(COLOURS)) % len(_DASHES)],
         marker=_MARKERS[number % len(_MARKERS)],

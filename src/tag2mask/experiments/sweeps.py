@@ -9,7 +9,7 @@ from tag2mask.config.recipe import dump_recipe
 from tag2mask.core.files import write_text
 from tag2mask.core.ranks import barrier, rank
 from tag2mask.evaluation.rows import ResultRow
-from tag2mask.experiments.experiment import Axis, Found, Ran
+from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.experiments.sweep import SweepPoint, share_store, sweep
 
 BASE = "base.yaml"
@@ -36,16 +36,11 @@ def run_axes(ran: Ran) -> Found:
     for axis in ran.experiment.axes:
         result = sweep(str(base), {axis.setting: axis.values}, out=ran.out / axis.setting)
         for point in result.points:
-            name = point_row(axis, point.values[0])
+            name = axis.row(point.values[0])
             rows += _rows(point, stage, name, ran.command)
             lines += [f"{name} failed: {point.error}"] if point.error else []
         files += result.files
     return Found(tuple(rows), tuple(files), tuple(lines))
-
-
-def point_row(axis: Axis, value: str) -> str:
-    """Name of the row of one point."""
-    return f"{axis.label} = {value}"
 
 
 def _rows(point: SweepPoint, stage: str, name: str, command: str) -> list[ResultRow]:

@@ -57,7 +57,9 @@ def build_table(experiment: Experiment, ours: Sequence[ResultRow]) -> Table:
             published = [_published(row, metric, on) for on in sources]
             own = [_own(rows_of(ours, row.name, metric, kind)) for kind in kinds]
             if any(published) or any(own) or row.needs or row.note:
-                lines.append((row.name, metric, *published, *_told(row, own), _where(rows_of(ours, row.name, metric))))
+                lines.append(
+                    (row.name, metric, *published, *_told(row, own), images_of(rows_of(ours, row.name, metric)))
+                )
     header = ("row", "metric", *(f"published: {on}" for on in sources), *map(_title, kinds), "ours on")
     return _without_empty(Table(header, tuple(lines)), keep_first=True)
 
@@ -89,9 +91,16 @@ def mean_of(rows: Sequence[ResultRow]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def images_of(row: ResultRow) -> str:
-    """What a number was measured on, in words."""
-    return f"{row.split}, {row.n_images} image{'' if row.n_images == 1 else 's'}"
+def images_of(rows: Iterable[ResultRow]) -> str:
+    """What numbers were measured on, split by split: ``train, 24 images; val, 13 to 20 images``."""
+    counts: dict[str, list[int]] = {}
+    for row in rows:
+        counts.setdefault(row.split, []).append(row.n_images)
+    return "; ".join(f"{split}, {_span(min(found), max(found))}" for split, found in counts.items())
+
+
+def _span(least: int, most: int) -> str:
+    return f"{least} to {most} images" if least < most else f"{most} image{'' if most == 1 else 's'}"
 
 
 def number(value: float) -> str:
@@ -138,11 +147,7 @@ def _told(row: Row, own: Sequence[str]) -> list[str]:
     """The cells of our columns; the first one says why all are empty."""
     if any(own) or not (row.needs or row.note) or not own:
         return list(own)
-    return [f"not yet ({row.needs})" if row.needs else row.note, *own[1:]]
-
-
-def _where(rows: Sequence[ResultRow]) -> str:
-    return ", ".join(dict.fromkeys(images_of(r) for r in rows))
+    return [f"not yet ({row.needs})" if row.needs else "none (see note)", *own[1:]]
 
 
 def _without_empty(table: Table, keep_first: bool) -> Table:

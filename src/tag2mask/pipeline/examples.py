@@ -23,9 +23,9 @@ from tag2mask.report.overlay import class_uri, map_uri, quantised, void_uri
 from tag2mask.report.parts import Layer, Panel, Shown
 from tag2mask.report.pictures import data_uri, fit
 
-_SIZES = ((24, 320, 128), (120, 224, 96), (240, 160, 64))
-_SMALLEST = (128, 48)
-"""Up to how many images the longer side of a photo and of a map have how many pixels: many images stay small."""
+_SIZES = ((300, 320, 128), (1500, 224, 96), (3000, 160, 64), (7000, 128, 48))
+_SMALLEST = (96, 32)
+"""Up to how many pictures a photo and a map have how many pixels on their longer side: a page stays below 30 MB."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,13 @@ def examples(scene: Scene, last: Measured, void: Mapping[str, float], choice: Ch
         count = 3 * choice.each + choice.random
         drawn = draw(tagged, count, choice.seed)
         chosen = [*((i, "chosen") for i in listed), *((i, f"random, seed {choice.seed}") for i in drawn)]
-    side, cells = next(((s, c) for most, s, c in _SIZES if len(chosen) <= most), _SMALLEST)
+    side, cells = sizes(len(chosen) * len(scene.makers))
     return tuple(_shown(scene, scene.by_id[i], why, side, cells) for i, why in chosen)
+
+
+def sizes(pictures: int) -> tuple[int, int]:
+    """Pixels of the longer side of a photo, and of a map, on a page of so many pictures: images times stages."""
+    return next(((side, cells) for most, side, cells in _SIZES if pictures <= most), _SMALLEST)
 
 
 def image_scores(found: Measured) -> dict[str, float]:

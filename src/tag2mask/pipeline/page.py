@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -216,10 +215,15 @@ def _times(stages: Sequence[Done]) -> list[StageTime]:
 
 
 def _environment(path: Path) -> Mapping[str, str]:
-    """Versions and machine of the run, each as text; empty where they were not written."""
+    """Versions, machine and data of the run, each as text; empty where they were not written."""
     file = path / "environment.json"
     values = read_json(file) if file.is_file() else {}
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    found: dict[str, str] = {}
+    for name, value in values.items():
+        found |= (
+            {f"{name} {part}": str(v) for part, v in value.items()} if isinstance(value, dict) else {name: str(value)}
+        )
+    return found
 
 
 def _galleries(run: FinishedRun) -> list[tuple[str, tuple[GalleryClass, ...]]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import value_hash
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
@@ -18,7 +18,6 @@ from tag2mask.evaluation.rules import RuleChoice, choose, rules_of
 from tag2mask.evaluation.rules_evidence import ImageEvidence
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.thresholds import SCOPES, Threshold
-from tag2mask.inference.settings import PyramidSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.refined.settings import CutSettings
@@ -28,6 +27,7 @@ from tag2mask.pipeline.analyse import FOLDER, Analysis, command_of, described, o
 from tag2mask.pipeline.evaluate import OpenedMaps, open_maps
 from tag2mask.pipeline.measures import SeedsSettings
 from tag2mask.pipeline.plan import PlannedStage, make_plan
+from tag2mask.pipeline.rule_views import view_of, without_views
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.report.dots import Dots, draw_dots
 
@@ -46,21 +46,21 @@ class Asked:
 
     Attributes:
         other: stage of maps that agreement is measured with; None for a stage's own view.
-        fixed: a further fixed threshold of a stage, by its name.
+        fixed: further fixed thresholds of a stage, by its name.
         images: that the classifier is asked about; 0 leaves its rules out.
         part: (i, k): the i-th of k parts of the images, by the hash of their ids; None for all.
         split: the split to look at; None for the one whose maps were made.
     """
 
     other: str | None = None
-    fixed: Mapping[str, float] | None = None
+    fixed: Mapping[str, Sequence[float]] = field(default_factory=dict)
     images: int = ErasureSettings().images
     part: tuple[int, int] | None = None
     split: str | None = None
 
     def options(self, stage: str) -> list[str]:
         """As words of the command line, for the command beside a stage's numbers."""
-        fixed = [f"--fixed={stage}={self.fixed[stage]:g}"] if self.fixed and stage in self.fixed else []
+        fixed = [f"--fixed={stage}={value:g}" for value in self.fixed.get(stage, ())]
         images = [] if self.images == ErasureSettings().images else [f"--images={self.images}"]
         part = [f"--part={self.part[0]}/{self.part[1]}"] if self.part else []
         other = [f"--other={self.other}"] if self.other else []
@@ -88,7 +88,11 @@ def analyse_rules(
         DataError: no image has a truth.
     """
     asked, out = asked or Asked(), out or runs[0] / FOLDER
-    opened = open_several(runs, stages or _whole(runs), asked.split)
+    opened = open_several(runs, stages or without_views(runs), asked.split)
+    names = {maps.name for maps in opened}
+    for name in asked.fixed:
+        if name not in names:
+            raise ConfigError(unknown("stage with a fixed threshold", name, names))
     numbers: list[tuple[str, tuple[ResultRow, ...]]] = []
     dots: list[Dots] = []
     n_without_truth = 0
@@ -119,37 +123,6 @@ def in_part(sample_id: str, part: tuple[int, int] | None) -> bool:
     return int(value_hash(["part", sample_id])[:12], 16) % count == place - 1
 
 
-def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage | None:
-    """The stage that makes the same maps from the fewest views (scales and mirror); None where none has fewer.
-
-    Args:
-        stage: of maps.
-        stages: of the same run.
-    """
-    fewer = [s for s in stages if _views(s) < _views(stage) and _but_views(s) == _but_views(stage)]
-    return min(fewer, key=_views, default=None)
-
-
-def _views(stage: PlannedStage) -> int:
-    settings = stage.settings
-    return len(settings.scales) * (1 + settings.mirror) if isinstance(settings, PyramidSettings) else 0
-
-
-def _but_views(stage: PlannedStage) -> object:
-    settings = stage.settings.model_dump(exclude=set(PyramidSettings.model_fields))
-    return stage.kind.name, dict(stage.reads), stage.seed, settings
-
-
-def _whole(runs: Sequence[Path]) -> list[str]:
-    """Every stage of maps that is no view of another."""
-    found: dict[str, None] = {}
-    for run in runs:
-        stages = [s for s in make_plan(RunFolder.existing(run).recipe()).stages if s.kind.makes == "maps"]
-        views = {view.name for s in stages if (view := view_of(s, stages))}
-        found |= {s.name: None for s in stages if s.name not in views}
-    return list(found)
-
-
 def _measured(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked) -> SeedEvaluation:
     """Seeds at the stage's own thresholds, and at those of every rule."""
     if not samples:
@@ -170,13 +143,13 @@ def _measured(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked) -> Seed
 
 
 def _own(maps: OpenedMaps, stages: Sequence[PlannedStage], asked: Asked) -> Iterator[Threshold]:
-    """Thresholds of stages that cut these maps once, and the one that was asked for."""
+    """Thresholds of stages that cut these maps once, and those that were asked for."""
     for stage in stages:
         settings = stage.settings
         if stage.reads.get("maps") == maps.name and isinstance(settings, SeedsSettings | CutSettings):
             yield Threshold(settings.threshold, settings.threshold_kind)
-    if asked.fixed and maps.name in asked.fixed:
-        yield Threshold(asked.fixed[maps.name], "fixed")
+    for value in asked.fixed.get(maps.name, ()):
+        yield Threshold(value, "fixed")
 
 
 def _by_histogram(maps: OpenedMaps, samples: Sequence[Sample]) -> list[Threshold]:

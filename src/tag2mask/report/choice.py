@@ -1,4 +1,4 @@
-"""Which images a page shows: by rule, not by eye, and none that is mostly void."""
+"""Which images a page shows: by rule, not by eye, and none that is void to a large part."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-MOST_VOID = 0.5
-"""Largest void share of the pixels with which an image may be the best, a median or the worst one."""
+MOST_VOID = 0.25
+"""Largest void share of the pixels with which an image may be the best, a median or the worst one: where much is void,
+little can be wrong."""
 
 
 @dataclass(frozen=True, slots=True)

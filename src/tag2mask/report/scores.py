@@ -1,4 +1,4 @@
-"""What methods reached, compared within one kind of threshold only: who won, means over seeds, runs side by side."""
+"""What methods reached, compared within one kind of threshold only: the best of each, and means over seeds."""
 
 from __future__ import annotations
 
@@ -158,8 +158,29 @@ def _mean(base: str, found: Sequence[tuple[str, float]]) -> Mean:
     return Mean(found[0][0] if one else base, len(values), fmean(values), math.nan if one else stdev(values))
 
 
-def headline(methods: Sequence[MethodResult]) -> tuple[str, ...]:
-    """Who won, one sentence for each kind of threshold and set of images; equal to one decimal is a draw.
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The best of one `Group`, as it stands at the top of a page.
+
+    Attributes:
+        number: its mIoU, with the deviation between seeds; a dash where nothing is defined.
+        name: of the method, or of all that reach the same number to one decimal.
+        at: kind of threshold and how many images were counted.
+        lead: how far it is ahead, and of what.
+        ledger: supervision behind the number.
+        bound: whether the threshold was chosen on the truth that it is measured on: no number to promise.
+    """
+
+    number: str
+    name: str
+    at: str
+    lead: str
+    ledger: tuple[str, ...]
+    bound: bool
+
+
+def headlines(methods: Sequence[MethodResult]) -> tuple[Headline, ...]:
+    """The best for each kind of threshold and set of images, upper bounds last; equal to one decimal is a draw.
 
     Raises:
         DataError: no method has a score.
@@ -167,23 +188,35 @@ def headline(methods: Sequence[MethodResult]) -> tuple[str, ...]:
     found = groups(methods)
     if not found:
         raise DataError("a page needs at least one method with a score; evaluate a stage first (tag2mask eval RUN)")
-    kinds = [group.kind for group in found]
-    return tuple(_verdict(group, kinds.count(group.kind) > 1) for group in found)
+    return tuple(_headline(group) for group in sorted(found, key=lambda group: group.kind == "oracle"))
 
 
-def _verdict(group: Group, several: bool) -> str:
-    """The sentence on one group; with its image count where several groups have its kind of threshold."""
-    at = "without a threshold" if group.kind == "none" else f"at {group.kind} thresholds"
-    at += f" on {group.n_images} images" if several else ""
+def _headline(group: Group) -> Headline:
+    kind = "masks, no threshold" if group.kind == "none" else f"{group.kind} threshold"
+    at = f"{kind}, {group.n_images} image{'' if group.n_images == 1 else 's'}"
     ranked = sorted(means(group.scores), key=lambda mean: -mean.value)
+    bound = group.kind == "oracle"
     if not ranked:
-        return f"Nothing to compare {at}."
-    first, rest = ranked[0], ranked[1:]
+        return Headline("–", "nothing defined", at, "", (), bound)
+    level = [mean for mean in ranked if percent(mean.value) == percent(ranked[0].value)]
+    names, rest = [mean.name for mean in level], ranked[len(level) :]
+    ledger = _ledger(group, names)
+    number = percent(ranked[0].value) if len(level) > 1 else ranked[0].text
+    return Headline(number, " and ".join(names), at, _lead(group, ranked[0], rest, ledger), ledger, bound)
+
+
+def _lead(group: Group, first: Mean, rest: Sequence[Mean], ledger: tuple[str, ...]) -> str:
+    """How far the first is ahead of the next, whose supervision is named where it is another one."""
     if not rest:
-        return f"{first.name} reaches {first.text} mIoU {at}."
-    level = [mean.name for mean in ranked if percent(mean.value) == percent(first.value)]
-    if len(level) > 1:
-        return f"{' and '.join(level)} are level {at} with {first.text} mIoU."
-    lead = percent(round(first.value, 1) - round(rest[0].value, 1))  # of the numbers as they are shown
-    others = ", ".join(f"{mean.name} {mean.text}" for mean in rest)
-    return f"{first.name} wins {at} with {first.text} mIoU, {lead} points ahead ({others})."
+        return ""
+    second = rest[0]
+    points = percent(round(first.value, 1) - round(second.value, 1))  # of the numbers as they are shown
+    other = _ledger(group, [second.name])
+    seen = "" if other == ledger else f", supervision {', '.join(other) or 'none'}"
+    return f"{points} points ahead of {second.name} ({second.text}{seen})"
+
+
+def _ledger(group: Group, names: Sequence[str]) -> tuple[str, ...]:
+    """Supervision behind the scores of some methods, all their seeds together."""
+    mine = [score.ledger for name, score in group.scores if name in names or name.partition("@")[0] in names]
+    return tuple(sorted(set().union(*mine)))

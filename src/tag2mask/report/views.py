@@ -12,7 +12,7 @@ from tag2mask.report.histogram import Bins, histogram
 from tag2mask.report.overlay import EDGE, PATTERNS, RIM, STRONG, TILE, WEAK, class_style, swatch_uri
 from tag2mask.report.parts import RunPart, SplitPart
 from tag2mask.report.pictures import heat_colours
-from tag2mask.report.scores import Group, Mean, MethodResult, Score, groups, headline, means
+from tag2mask.report.scores import Group, Headline, Mean, MethodResult, Score, groups, headlines, means
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class SplitView:
     """One split, ready for the template; the attributes are named like what they show."""
 
     part: SplitPart
-    headline: tuple[str, ...]
+    headlines: tuple[Headline, ...]
     tables: tuple[Table, ...]
     chart: Chart | None
     histograms: tuple[Bins, ...]
@@ -107,8 +107,8 @@ def split_view(part: SplitPart) -> SplitView:
     detailed = tuple(m for m in reversed(part.methods) if m.labels)
     return SplitView(
         part,
-        headline(part.methods) if part.methods else (),
-        tuple(_table(group) for group in groups(part.methods)),
+        headlines(part.methods) if part.methods else (),
+        tuple(_table(group) for group in sorted(groups(part.methods), key=lambda group: group.kind == "oracle")),
         chart([(m.name, m.curve) for m in part.methods]),
         tuple(h for m in part.methods if (h := histogram(m.name, m.optima, m.scores[0].threshold)) is not None),
         detailed,

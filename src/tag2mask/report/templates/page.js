@@ -151,10 +151,25 @@
       mark();
     }
 
+    // Of a page with many images most are kept as text until they are near: then it opens at once.
+    function unpack(article) {
+      const kept = article.querySelector("script.kept");
+      if (!kept) return;
+      kept.outerHTML = kept.textContent;
+      for (const part of article.querySelectorAll("[data-class]")) part.hidden = off.has(Number(part.dataset.class));
+      for (const figure of article.querySelectorAll("figure[data-what=seeds]")) {
+        if (off.size || at[figure.dataset.stage] !== run.thresholds[figure.dataset.stage]) dirty.add(figure);
+      }
+    }
+
     const watch = new IntersectionObserver(entries => {
-      for (const entry of entries) seen[entry.isIntersecting ? "add" : "delete"](entry.target);
+      for (const entry of entries) {
+        if (entry.isIntersecting) unpack(entry.target);
+        seen[entry.isIntersecting ? "add" : "delete"](entry.target);
+      }
       later();
-    }, { rootMargin: "300px" });
+    }, { rootMargin: "600px" });
+    addEventListener("beforeprint", () => section.querySelectorAll(".shown").forEach(unpack));
     for (const article of section.querySelectorAll(".shown")) watch.observe(article);
 
     tools.hidden = false;
