@@ -27,8 +27,10 @@ Head = Callable[[Sequence[nn.Conv2d], Tensor], Tensor]
 
 def convolutions(convs: Sequence[nn.Conv2d], features: Tensor) -> Tensor:
     """The head written out: (N, D, h, w) to (N, L, h, w)."""
-    first, *rest = (conv(features) for conv in convs)
-    return sum(rest, start=first)
+    logits: Tensor = convs[0](features)
+    for conv in convs[1:]:
+        logits = logits + conv(features)
+    return logits
 
 
 def measure(name: str, channels: int, labels: int, runs: int) -> list[Row]:

@@ -44,7 +44,7 @@ def test_gradients_are_the_convolutions() -> None:
         told = values.clone().requires_grad_()
         for conv in convs:
             conv.zero_grad()
-        (head(convs, told) * goal).sum().backward()
+        torch.autograd.backward((head(convs, told) * goal).sum())
         found.append([told.grad, *(p.grad for conv in convs for p in conv.parameters())])
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
@@ -73,3 +73,17 @@ def test_a_traced_network_keeps_its_convolutions() -> None:
     small = features(5, 9)
     torch.testing.assert_close(traced(small), convolved(drawn(), small), rtol=1e-12, atol=1e-12)
     assert str(traced.inlined_graph).count("aten::_convolution") == len(RATES)
+
+
+def test_gradients_add_up_over_parts_of_a_batch() -> None:
+    """Gradients of the four biases are equal, but each has a memory of its own, or every part would be added to all."""
+    convs, values = drawn(), features(13, 20)
+    for part in values.chunk(2):
+        torch.autograd.backward(dilated_sum(convs, part).square().sum())
+    parts = [p.grad.clone() for conv in convs for p in conv.parameters() if p.grad is not None]
+    for conv in convs:
+        conv.zero_grad()
+    torch.autograd.backward(convolved(convs, values).square().sum())
+    whole = [p.grad for conv in convs for p in conv.parameters()]
+    for ours, theirs in zip(parts, whole, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -41,17 +43,21 @@ def dilated_sum(convs: Sequence[nn.Conv2d], features: Tensor) -> Tensor:
     Returns:
         (N, L, h, w); float32 on the CPU, whatever autocast says of the products.
     """
-    if features.device.type != "cpu" or torch.jit.is_tracing():
-        first, *rest = (conv(features) for conv in convs)
-        return sum(rest, start=first)
+    if features.device.type != "cpu" or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return _added([conv(features) for conv in convs])
     height, width = features.shape[-2:]
     taps = [tap for tap in _taps(convs) if abs(tap[0]) < height and abs(tap[1]) < width]
     outputs = F.conv2d(features, torch.cat([weight for _, _, weight in taps])[:, :, None, None])
-    bias = torch.stack([conv.bias for conv in convs if conv.bias is not None]).sum(0)
-    logits = bias[:, None, None]
-    for (down, right, _), output in zip(taps, outputs.chunk(len(taps), 1), strict=True):
-        logits = logits + F.pad(output, (-right, right, -down, down))
-    return logits
+    bias = _added([conv.bias for conv in convs if conv.bias is not None])[:, None, None]
+    shifted = (
+        F.pad(output, (-x, x, -y, y)) for (y, x, _), output in zip(taps, outputs.chunk(len(taps), 1), strict=True)
+    )
+    return _added([bias, *shifted])
+
+
+def _added(terms: Sequence[Tensor]) -> Tensor:
+    """The sum, one by one: gradients of terms that were stacked first would lie in one memory, each added to all."""
+    return functools.reduce(operator.add, terms)
 
 
 def _taps(convs: Sequence[nn.Conv2d]) -> Iterator[tuple[int, int, Tensor]]:
