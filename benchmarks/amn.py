@@ -45,12 +45,12 @@ class Plain(nn.Module):
 
     def __init__(self, net: BackboneAmn) -> None:
         super().__init__()
-        self.body, self.head = copy.deepcopy(net.body), copy.deepcopy(net.head)
+        self.body, self.convs = copy.deepcopy(net.body), copy.deepcopy(net.head.convs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) to logits (N, C + 1, h, w)."""
-        logits: Tensor = self.head(self.body(images))
-        return logits
+        features = self.body(images)
+        return torch.stack([conv(features) for conv in self.convs]).sum(0)
 
 
 def settings(backbone: str, weights: str) -> AmnSettings:

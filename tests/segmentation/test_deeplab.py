@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from tag2mask.backbones.dilated import RATES
 from tag2mask.backbones.resnet_caffe import ResNet101Caffe
 from tag2mask.core.errors import WeightsError
-from tag2mask.segmentation.deeplab import RATES, DeepLabV2
+from tag2mask.segmentation.deeplab import DeepLabV2
 from tag2mask.segmentation.segmenter import build_segmenter
 from tests.segmentation.segment_drawn import build, network
 from tests.segmentation.test_networks import groups_of

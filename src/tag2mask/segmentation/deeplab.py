@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tag2mask.backbones import keymaps
 from tag2mask.backbones.deeplab_keys import official_deeplab
+from tag2mask.backbones.dilated import dilated_convs, dilated_sum, each
 from tag2mask.backbones.network import build_network
 from tag2mask.backbones.resnet_caffe import STRIDE, caffe_body, freeze_norms
 from tag2mask.backbones.settings import BackboneSettings, local_file
@@ -21,8 +22,6 @@ from tag2mask.segmentation.network import Segmenter, group
 from tag2mask.segmentation.settings import CAFFE, DEEPLAB, NetworkSettings
 from tag2mask.training.settings import HeadScheduleSettings
 
-RATES = (6, 12, 18, 24)
-_HEAD_STD = 0.01
 _SCALES = ((1, 2), (3, 4))
 """Of the image beside itself, as fractions: whole numbers give the published sizes without rounding errors."""
 
@@ -48,13 +47,7 @@ class DeepLabV2(Segmenter):
         super().__init__(settings, n_classes, body.mean, body.std)
         self.body = body.module
         freeze_norms(self.body)
-        self.head = nn.ModuleList(
-            nn.Conv2d(body.channels, n_classes + 1, 3, padding=rate, dilation=rate) for rate in RATES
-        )
-        for conv in self._convs():
-            nn.init.normal_(conv.weight, std=_HEAD_STD)
-            assert conv.bias is not None
-            nn.init.zeros_(conv.bias)
+        self.head = dilated_convs(body.channels, n_classes + 1)
         self._grids: dict[tuple[int, int], list[tuple[int, int]]] = {}
 
     @property
@@ -86,7 +79,7 @@ class DeepLabV2(Segmenter):
         """Sizes of the `train_outputs`, from running zeros once: 321 gives 41, 21, 31, 41."""
         size = height, width
         if size not in self._grids:
-            device = self._convs()[0].weight.device
+            device = each(self.head)[0].weight.device
             with torch.no_grad():
                 outputs = self._outputs(torch.zeros(1, 3, *size, device=device))
             self._grids[size] = [(output.shape[-2], output.shape[-1]) for output in outputs]
@@ -103,9 +96,6 @@ class DeepLabV2(Segmenter):
             group(biases, 2 * schedule.head_lr, 0.0),
         ]
 
-    def _convs(self) -> list[nn.Conv2d]:
-        return [conv for conv in self.head if isinstance(conv, nn.Conv2d)]
-
     def _outputs(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
         outputs = [self._single(images)]
@@ -119,11 +109,7 @@ class DeepLabV2(Segmenter):
         return [*outputs, largest]
 
     def _single(self, images: Tensor) -> Tensor:
-        features = self.body(images)
-        logits: Tensor = self.head[0](features)
-        for conv in self._convs()[1:]:
-            logits = logits + conv(features)
-        return logits
+        return dilated_sum(each(self.head), self.body(images))
 
 
 def _body(settings: NetworkSettings) -> Body:

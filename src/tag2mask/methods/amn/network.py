@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor, nn
 
+from tag2mask.backbones.dilated import dilated_convs, dilated_sum, each
 from tag2mask.backbones.levels import Place, stage_places
 from tag2mask.backbones.network import build_network
 from tag2mask.backbones.settings import BackboneSettings
@@ -16,9 +17,6 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.methods.amn.settings import LAST, AmnSettings
 from tag2mask.methods.cam.hooks import evaluating
 from tag2mask.methods.irn.settings import OFFICIAL
-
-RATES = (6, 12, 18, 24)
-_SPREAD = 0.01
 
 
 class DilatedHead(nn.Module):
@@ -31,23 +29,15 @@ class DilatedHead(nn.Module):
 
     def __init__(self, channels: int, n_labels: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(channels, n_labels, 3, padding=r, dilation=r) for r in RATES)
-        for conv in self.dilated():
-            assert conv.bias is not None
-            nn.init.normal_(conv.weight, std=_SPREAD)
-            nn.init.zeros_(conv.bias)
+        self.convs = dilated_convs(channels, n_labels)
 
     def dilated(self) -> list[nn.Conv2d]:
         """The convolutions, the smallest rate first."""
-        return [conv for conv in self.convs if isinstance(conv, nn.Conv2d)]
+        return each(self.convs)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, D, h, w) to logits (N, C + 1, h, w)."""
-        first, *rest = self.convs
-        logits: Tensor = first(features)
-        for conv in rest:
-            logits = logits + conv(features)
-        return logits
+        return dilated_sum(self.dilated(), features)
 
 
 class AmnNet(nn.Module):
