@@ -117,3 +117,11 @@ def test_a_small_data_set_needs_no_list(tmp_path: Path) -> None:
     assert not any("split" in word for word in words)
     with pytest.raises(ConfigError, match="is a part of a split already: leave --size small out"):
         small({"kind": "voc", "root": str(tmp_path / "data"), "train": "train@list.txt"}, tmp_path, Scale())
+
+
+def test_generated_scenes_are_not_halved(tmp_path: Path) -> None:
+    scenes = default_data((), light=True)
+    scale = small({"kind": "parts", "images": 4, "size": 64}, tmp_path, scenes)
+    stages = combine("X", "", {"a": Place(PLAIN, "cam"), "b": Place(PLAIN, "lpcam")}, (), scale).recipe.stages
+    assert stages["cam"]["scales"] == stages["lpcam"]["scales"] == [1.0, 2.0]
+    assert stages["classifier"]["train"]["epochs"] == 8

@@ -99,6 +99,8 @@ def test_orders_are_answered_for_each_source_and_kind() -> None:
         "LPCAM above CAM in miou: published VOC train yes (54.9 against 48.8); ours, oracle threshold no (50.5 against "
         "51.0)"
     ]
+    close = [row("CAM", 50.01), row("LPCAM", 50.04)]
+    assert order_lines(chosen, close)[0].endswith("ours, oracle threshold yes (50.04 against 50.01)")
 
 
 @pytest.mark.parametrize(

@@ -286,6 +286,7 @@ def test_a_benchmark_writes_its_table_where_it_is_told(tmp_path: Path, monkeypat
     with pytest.raises(ConfigError, match="benchmarks/rules.py is not here: run 'tag2mask reproduce' in the root"):
         run_again(command, [], tmp_path / "command-1")
     (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
     good = table(tmp_path / "good.csv", [ROW])
     code = (
         f"import sys, shutil\nprint(sys.argv[1:])\nshutil.copy({str(good)!r}, sys.argv[sys.argv.index('--out') + 1])\n"

@@ -52,7 +52,13 @@ IRN: dict[str, dict[str, Any]] = {
     },
     "predictions": {"kind": "predictions", "reads": {"segmenter": "segmenter"}, "split": "train"},
     "boundary": {"kind": "boundary", "reads": {"masks": "masks"}},
+    "rule": {"kind": "rule", "reads": {"maps": "maps"}},
+    "rule-agreement": {"kind": "rule-agreement", "reads": {"maps": "maps", "other": "amn-maps"}},
 }
+ASKED: dict[str, dict[str, Any]] = {
+    "rule-classifier": {"kind": "rule-classifier", "reads": {"maps": "cam", "classifier": "classifier"}}
+}
+"""Added to the demo, whose classifier it asks."""
 _METRICS = {"miou", "map", "coverage", "precision_sure", "boundary_iou"}
 _TELLING = 0.01
 """A label's share of an image below which a pixel more or less would show."""
@@ -87,7 +93,8 @@ def observe(folder: Path, recipe: str) -> dict[str, dict[str, object]]:
             leave = "allow_supervision=[tags,pixel-masks:threshold(3)]"
             stages = run(str(path), leave, out=folder / "runs" / "run").stages
     else:
-        stages = tiny_run(folder, recipe=recipe).stages
+        added = (f"stages.{name}={json.dumps(spec)}" for name, spec in ASKED.items())
+        stages = tiny_run(folder, *added, recipe=recipe).stages
     return {d.stage.name: {"version": d.stage.kind.version, "numbers": numbers(d)} for d in stages}
 
 

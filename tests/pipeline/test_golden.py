@@ -11,7 +11,7 @@ import yaml
 from tag2mask.config.recipe import load_recipe
 from tag2mask.methods.registry import stage_kinds
 from tests.helpers.drawn_maps import few_masks_recipe, registered
-from tests.pipeline.golden import IRN, RECIPES, RECORD, observe
+from tests.pipeline.golden import ASKED, IRN, RECIPES, RECORD, observe
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -34,6 +34,6 @@ def test_every_kind_of_stage_is_recorded(tmp_path: Path) -> None:
     recorded = {name for stages in json.loads(RECORD.read_text()).values() for name in stages}
     with registered():
         few = yaml.safe_load(few_masks_recipe(tmp_path, IRN).read_text())["stages"]
-    specs = {**load_recipe("demo").stages, **few}
+    specs = {**load_recipe("demo").stages, **ASKED, **few}
     kinds = {str(spec["kind"]) for name, spec in specs.items() if name in recorded}
     assert kinds >= {name for name, kind in stage_kinds().items() if kind.runner.startswith("tag2mask.")}

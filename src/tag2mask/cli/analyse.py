@@ -82,7 +82,7 @@ def absent_classes(
 
     Needs no truth. Pictures show the images whose absent class is most active in the first stage.
 
-    Example: tag2mask analyse absent-classes runs/photos --stage amn-maps
+    Example: tag2mask analyse absent-classes runs/photos --stage amn-lpcam-maps
     """
     from tag2mask.evaluation.absent import MEASURES
     from tag2mask.pipeline.absent import analyse_tags

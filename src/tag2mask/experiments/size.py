@@ -38,11 +38,16 @@ _SCENE_STAGES: Words = {
 }  # fmt: skip
 """The demo's settings for scenes of that size."""
 
+_MAPS = ("cam", "lpcam", "amn-maps")
+
 _SMALL_STAGES: Words = {
-    **dict.fromkeys(("cam", "lpcam", "amn-maps"), ("scales=[1.0,0.5]",)),
+    **dict.fromkeys(_MAPS, ("scales=[1.0,0.5]",)),
     "amn": ("train.epochs=3", "train.crop=256"),
     "irn": ("train.epochs=3", "train.crop=256"),
 }
+
+_SMALL_SCENE_STAGES: Words = dict.fromkeys(_MAPS, ("scales=[1.0,2.0]",))
+"""At half their size scenes of 128 pixels have maps of 4 x 4 cells, which tell nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +98,12 @@ def small(data: Mapping[str, Any], folder: Path, scale: Scale) -> Scale:
     if MARK in settings.train:
         raise ConfigError(f"data.train = {settings.train} is a part of a split already: leave --size small out")
     dataset = open_split(kind, settings, settings.train)
+    stages = (_SMALL_STAGES, *((_SMALL_SCENE_STAGES,) if scale.data else ()), *scale.stages)
     if len(dataset) <= IMAGES:
-        return Scale(scale.data, (_SMALL_STAGES, *scale.stages))
+        return Scale(scale.data, stages)
     split = json.dumps(f"{settings.train}{MARK}{_write_list(dataset, folder)}")
     part: Words = dict.fromkeys(_NETWORKS, (f"split={split}",))
-    return Scale((*scale.data, f"data.infer={split}"), (_SMALL_STAGES, *scale.stages, part))
+    return Scale((*scale.data, f"data.infer={split}"), (*stages, part))
 
 
 def _write_list(dataset: Dataset, folder: Path) -> Path:

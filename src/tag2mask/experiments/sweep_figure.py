@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from tag2mask.experiments.sweep_table import Series
 
 _DASHES = ("-", "--", ":", "-.")
+_DECADES = 20.0
+"""Largest over smallest value from which on the axis is logarithmic."""
+
+_LEAST_SPAN = 5.0
+"""Points that the vertical axis shows at least: a tenth of a point is no slope."""
+
 _MARKERS = "osD^vX"
 
 
@@ -45,20 +51,28 @@ def _lines(result: SweepResult, every: Sequence[Series], name: str, out: Path) -
     groups = list(dict.fromkeys((s.split, s.kind) for s in every))
     figure, panels = make_panels(len(groups), (5.2, 3.9), "series", same=True)
     texts = [point.values[0] for point in result.points]
-    places = as_numbers(texts) or tuple(range(len(texts)))
+    numbers = as_numbers(texts)
+    places = numbers or tuple(range(len(texts)))
     for group, axes in zip(groups, panels, strict=True):
         mine = [s for s in every if (s.split, s.kind) == group]
         for i, series in enumerate(mine):
-            _line(axes, series, places, i)
+            _line(axes, series, places, i, joined=numbers is not None)
         axes.set_title(f"{_kind(group[1])}\n{group[0]}, {_images(mine)} images", fontsize=9)
         axes.set(xlabel=result.keys[0], ylabel=result.metric)
+        if numbers and min(numbers) > 0 and max(numbers) / min(numbers) > _DECADES:
+            axes.set_xscale("log")
         axes.set_xticks(places, texts)
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
+    low, high = panels[0].get_ylim()  # of all panels
+    missing = max(0.0, _LEAST_SPAN - (high - low)) / 2
+    panels[0].set_ylim(low - missing, high + missing)
     save_figure(figure, f"{name}: {result.metric} over {result.keys[0]}", out)
 
 
-def _line(axes: Axes, series: Series, places: Sequence[float], number: int) -> None:
+def _line(axes: Axes, series: Series, places: Sequence[float], number: int, *, joined: bool) -> None:
+    """One method; points are joined where the setting is a number."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     cells = [series.cells[i] for i in order]
     deviations = [0.0 if cell is None or cell.sd is None else cell.sd for cell in cells]
@@ -67,7 +81,7 @@ def _line(axes: Axes, series: Series, places: Sequence[float], number: int) -> N
         [math.nan if cell is None else cell.mean for cell in cells],
         yerr=deviations if any(deviations) else None,
         color=COLOURS[number % len(COLOURS)],
-        linestyle=_DASHES[(number + number // len(COLOURS)) % len(_DASHES)],
+        linestyle=_DASHES[(number + number // len(COLOURS)) % len(_DASHES)] if joined else "none",
         marker=_MARKERS[number % len(_MARKERS)],
         linewidth=1.2, markersize=4, capsize=3, label=series.method,
     )  # fmt: skip

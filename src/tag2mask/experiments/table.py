@@ -174,8 +174,14 @@ def _order(experiment: Experiment, order: Order, ours: Sequence[ResultRow]) -> s
         found = [mean_of(rows_of(ours, name, order.metric, kind)) for name in (order.above, order.below)]
         pairs.append((_title(kind).replace(":", ","), found))
     answers = [
-        f"{where} {'yes' if above > below else 'no'} ({number(above)} against {number(below)})"
+        f"{where} {'yes' if above > below else 'no'} ({_against(above, below)})"
         for where, (above, below) in pairs
         if above is not None and below is not None
     ]
     return f"{order.above} above {order.below} in {order.metric}: {'; '.join(answers)}" if answers else ""
+
+
+def _against(above: float, below: float) -> str:
+    """Two numbers, with a second decimal where one does not tell them apart."""
+    texts = number(above), number(below)
+    return "{} against {}".format(*texts if texts[0] != texts[1] else (f"{above:.2f}", f"{below:.2f}"))

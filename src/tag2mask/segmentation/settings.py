@@ -89,7 +89,7 @@ def _check_fit(fit: tuple[int, int] | None) -> None:
 class SegmentTrainSettings(HeadScheduleSettings):
     """How long, in which steps and on which crops a segmentation network is trained."""
 
-    epochs: int = Field(default=12, ge=1, description="passes over the images; iterations, where given, decide instead")
+    epochs: int = Field(default=6, ge=1, description="passes over the images; iterations, where given, decide instead")
     iterations: int | None = Field(default=None, ge=1, description="steps of the whole training, instead of epochs")
     accumulate: int = Field(
         default=4,
@@ -106,7 +106,7 @@ class SegmentTrainSettings(HeadScheduleSettings):
     balanced: bool = Field(
         default=False, description="mean over background plus mean over foreground pixels, else one mean over all"
     )
-    crop: int = Field(default=288, ge=1, description="side of the square crop in pixels")
+    crop: int = Field(default=256, ge=1, description="side of the square crop in pixels")
     fit: tuple[int, int] | None = Field(
         default=None, description="[long, short] side that images are first brought into, as published [2048, 512]"
     )
