@@ -25,9 +25,9 @@ def crf(name: str, maps: str, threshold: float) -> tuple[str, ...]:
 
 def network(masks: str) -> tuple[str, ...]:
     """The words that add own-data's segmentation network on pseudo-masks, and measure its predictions."""
-    begin = "{kind: fpn, encoder: efficientnet_lite0, weights: bundled}"
+    own = "network: {kind: fpn, encoder: efficientnet_lite0, weights: bundled}, train: {epochs: 6, crop: 256}"
     return (
-        f"stages.segmenter={{kind: segmenter, reads: {{masks: {masks}}}, network: {begin}}}",
+        f"stages.segmenter={{kind: segmenter, reads: {{masks: {masks}}}, {own}}}",
         "stages.predictions={kind: predictions, reads: {segmenter: segmenter}}",
         "stages.predictions-score={kind: masks, reads: {masks: predictions}}",
     )

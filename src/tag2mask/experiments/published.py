@@ -62,13 +62,15 @@ def read_table(path: Path, *, required: bool = True) -> list[TableRow]:
 def _too_little(path: Path, absent: Sequence[str], lines: Sequence[Mapping[str, str]]) -> str:
     """Error text: what the table does not say, and what makes it again."""
     known = sorted({line["command"] for line in lines if line.get("command")})
+    modules = sorted(Path("benchmarks").glob("*.py"), reverse=True)  # of two beginnings the longer one
+    benchmark = next((module.stem for module in modules if path.stem.startswith(module.stem)), "NAME")
     beside = [other.name for other in sorted(path.parent.glob("*.csv")) if other != path and _is_results(other)]
     if known:
         hint = f"Its command, {known[0]}, can be run by hand"
-    elif beside:
+    elif beside and benchmark == "NAME":
         hint = f"Tables of results beside it, whose commands are run again: {', '.join(beside)}"
     else:
-        hint = "Tables of benchmarks are made again with: python -m benchmarks.NAME"
+        hint = f"Tables of benchmarks are made again with: python -m benchmarks.{benchmark}"
     return (
         f"{path} is no table of results: it has no column {', '.join(absent)}, so its numbers cannot be held against "
         f"others. {hint}"
