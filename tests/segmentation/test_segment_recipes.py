@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from tag2mask.config.recipe import load_recipe
+from tag2mask.experiments.chains import network
 from tag2mask.pipeline.plan import make_plan
+from tests.project.source import ROOT
 
 BEFORE = {"irn-cam": "irn-cam", "irn-lpcam": "irn-lpcam", "amn-cam": "amn", "amn-lpcam": "amn-lpcam"}
 MASKS = {"irn-cam": "cam-masks", "irn-lpcam": "lpcam-masks", "amn-cam": "amn-masks", "amn-lpcam": "amn-masks"}
@@ -78,5 +80,20 @@ def test_own_data_shares_the_store_of_its_pseudo_masks_and_needs_no_file() -> No
     assert {"lpcam-threshold", "amn-lpcam-threshold", "amn-lpcam-masks"} <= shared
     assert own.keys() - shared == {"lpcam-f", "lpcam-f-seeds", "segmenter", "predictions", "predictions-score"}
     assert all(own[name] == before[name] for name in shared)
-    network = own["segmenter"]["network"]
-    assert (network["kind"], network["encoder"], network["weights"]) == ("fpn", "efficientnet_lite0", "bundled")
+    net = own["segmenter"]["network"]
+    assert (net["kind"], net["encoder"], net["weights"]) == ("fpn", "efficientnet_lite0", "bundled")
+
+
+@pytest.mark.parametrize("name", ["second-stage", "second-stage-schedule"])
+def test_the_benchmarks_and_the_experiments_train_the_network_of_own_data(name: str) -> None:
+    own = stages("own-data")["segmenter"]
+    recipe = stages(str(ROOT / "benchmarks" / f"{name}.yaml"))
+    found = {stage: spec for stage, spec in recipe.items() if spec["kind"] == "segmenter"}
+    assert {"second-stage": 5, "second-stage-schedule": 2}[name] == len(found)
+    for stage, spec in found.items():
+        assert spec["network"] == own["network"], stage
+        if name == "second-stage":
+            assert spec["train"] == own["train"], stage
+    experiment = load_recipe("own-data-irn", list(network("cam-masks")))
+    trained = make_plan(experiment).recipe.stages["segmenter"]
+    assert (trained["network"], trained["train"]) == (own["network"], own["train"])

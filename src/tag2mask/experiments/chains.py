@@ -25,7 +25,9 @@ def crf(name: str, maps: str, threshold: float) -> tuple[str, ...]:
 
 def network(masks: str) -> tuple[str, ...]:
     """The words that add own-data's segmentation network on pseudo-masks, and measure its predictions."""
-    own = "network: {kind: fpn, encoder: efficientnet_lite0, weights: bundled}, train: {epochs: 6, crop: 256}"
+    half = "{decoder_pyramid_channels: 128, decoder_segmentation_channels: 64}"
+    net = f"{{kind: fpn, encoder: efficientnet_lite0, weights: bundled, decoder: {half}}}"
+    own = f"network: {net}, train: {{epochs: 6, crop: 256}}"
     return (
         f"stages.segmenter={{kind: segmenter, reads: {{masks: {masks}}}, {own}}}",
         "stages.predictions={kind: predictions, reads: {segmenter: segmenter}}",

@@ -62,14 +62,15 @@ def library_network(settings: NetworkSettings, name: str, n_labels: int, **optio
     """A network of segmentation-models-pytorch with random weights; the library has no static types.
 
     Args:
-        settings: architecture and encoder.
+        settings: architecture, encoder, and what differs in the decoder.
         name: of the encoder in timm.
         n_labels: C + 1.
-        options: of the architecture and of timm's encoder.
+        options: of the architecture and of timm's encoder, beside those of the settings.
 
     Raises:
-        ConfigError: the architecture cannot stand on this encoder.
+        ConfigError: the architecture cannot stand on this encoder, or its decoder cannot be as asked.
     """
+    options = {**settings.decoder, **options}
     if settings.drop_path is not None:
         options["drop_path_rate"] = settings.drop_path
     if published(name).fixed_input_size:
@@ -80,6 +81,7 @@ def library_network(settings: NetworkSettings, name: str, n_labels: int, **optio
         raise ConfigError(
             f"network.kind = '{settings.kind}' cannot stand on network.encoder = '{settings.encoder}' ({error}). "
             f"Choose a convolutional encoder, such as efficientnet_lite0 or resnet50"
+            + (", or leave network.decoder out" if settings.decoder else "")
         ) from error
 
 

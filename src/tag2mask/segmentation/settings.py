@@ -14,11 +14,25 @@ from tag2mask.training.settings import HeadScheduleSettings
 CAFFE = "resnet101_caffe"
 """The ResNet-101 of DeepLabV2's own files."""
 DEEPLAB, UPERNET = "deeplabv2", "upernet"
-LIBRARY = (
-    "deeplabv3", "deeplabv3plus", "dpt", "fpn", "linknet", "manet", "pan", "pspnet", "segformer", "unet",
-    "unetplusplus",
-)  # fmt: skip
-"""Architectures taken from segmentation-models-pytorch as they are."""
+_ATROUS = ("decoder_aspp_dropout", "decoder_aspp_separable", "decoder_atrous_rates", "decoder_channels")
+_UNET = ("decoder_attention_type", "decoder_channels", "decoder_interpolation", "decoder_use_norm")
+LIBRARY = {
+    "deeplabv3": _ATROUS,
+    "deeplabv3plus": _ATROUS,
+    "dpt": ("decoder_fusion_channels", "decoder_intermediate_channels", "decoder_readout"),
+    "fpn": (
+        "decoder_dropout", "decoder_interpolation", "decoder_merge_policy", "decoder_pyramid_channels",
+        "decoder_segmentation_channels",
+    ),
+    "linknet": ("decoder_use_norm",),
+    "manet": ("decoder_channels", "decoder_interpolation", "decoder_pab_channels", "decoder_use_norm"),
+    "pan": ("decoder_channels", "decoder_interpolation"),
+    "pspnet": ("decoder_use_norm", "psp_dropout", "psp_out_channels"),
+    "segformer": ("decoder_segmentation_channels",),
+    "unet": _UNET,
+    "unetplusplus": _UNET,
+}  # fmt: skip
+"""Architectures taken from segmentation-models-pytorch as they are, and what their decoders can be told."""
 KINDS = (DEEPLAB, UPERNET, *LIBRARY)
 _FROM = ("bundled", "timm", "none")
 
@@ -40,6 +54,9 @@ class NetworkSettings(Settings):
         description="what a weight file was trained on, needed with one: imagenet (no masks), or coco (masks; the "
         "ledger gets pixel-masks:init)",
     )
+    decoder: dict[str, bool | int | float | str | tuple[int, ...]] = Field(
+        default={}, description="how the decoder differs from the library's own, such as decoder_pyramid_channels: 128"
+    )
     drop_path: float | None = Field(
         default=None, ge=0, lt=1, description="stochastic depth of the encoder, as published 0.3 for Swin; null: timm's"
     )
@@ -50,6 +67,7 @@ class NetworkSettings(Settings):
             raise ValueError(unknown("network", self.kind, KINDS))
         if self.encoder == CAFFE and self.kind != DEEPLAB:
             raise ValueError(f"encoder = {CAFFE} is of kind = {DEEPLAB} only; choose one of timm's for {self.kind}")
+        self._check_decoder()
         if self.is_file and self.pretrained is None:
             raise ValueError(
                 f"weights = {self.weights}: say what the file was trained on, pretrained=imagenet or pretrained=coco"
@@ -57,6 +75,13 @@ class NetworkSettings(Settings):
         if not self.is_file and self.pretrained is not None:
             raise ValueError(f"pretrained = {self.pretrained} belongs to a weight file; leave it out")
         return self
+
+    def _check_decoder(self) -> None:
+        if self.decoder and self.kind not in LIBRARY:
+            raise ValueError(f"decoder = {self.decoder}: that of kind = {self.kind} is as published; leave it out")
+        for name in self.decoder:
+            if name not in LIBRARY[self.kind]:
+                raise ValueError(unknown(f"setting of {self.kind}'s decoder", name, LIBRARY[self.kind]))
 
     @property
     def is_file(self) -> bool:
