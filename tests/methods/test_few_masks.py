@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,8 @@ from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact, FewMasks
-from tag2mask.methods.refined.settings import CutSettings, RefinedSeedsSettings
-from tag2mask.methods.refined.stage import bounds
+from tag2mask.methods.refined.settings import CutSettings
+from tag2mask.methods.refined.stage import around
 from tag2mask.methods.registry import stage_kind
 from tag2mask.methods.thresholds.behind import threshold_of
 from tag2mask.methods.thresholds.kinds import FewMasksSettings, listed
@@ -93,13 +92,13 @@ def test_the_threshold_that_is_read_goes_before_the_settings(tmp_path: Path) -> 
     assert threshold_of(artefact(tmp_path, settings=None)) == Threshold(None, "none"), "predictions have none"
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"), [(None, (0.45, 0.25)), (0.4, (0.52, 0.28)), (0.95, (1.0, 0.83)), (0.05, (0.17, 0.0))]
-)
-def test_bounds_lie_a_margin_on_either_side(tmp_path: Path, value: float | None, expected: tuple[float, float]) -> None:
-    reads = {} if value is None else {"threshold": artefact(tmp_path, value)}
-    context: Any = SimpleNamespace(settings=RefinedSeedsSettings(), reads=reads)
-    assert bounds(context) == pytest.approx(expected)
+@pytest.mark.parametrize(("value", "expected"), [(0.4, (0.52, 0.28)), (0.95, (1.0, 0.83)), (0.05, (0.17, 0.0))])
+def test_refined_seeds_are_cut_a_margin_on_either_side(value: float, expected: tuple[float, float]) -> None:
+    found = around(value, 0.12)
+    assert (found["foreground"], found["background"]) == pytest.approx(expected)
+    several = around(np.array([value, 0.5]), 0.12)
+    np.testing.assert_allclose(several["foreground"], [expected[0], 0.62])
+    np.testing.assert_allclose(several["background"], [expected[1], 0.38])
 
 
 def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.thresholds import cut
+from tag2mask.evaluation.thresholds import Level, cut
 from tag2mask.methods.refined import seeds as module
 from tag2mask.methods.refined.seeds import Pass, Photo, crf_seeds, cut_masks, refine_seeds
 from tag2mask.methods.refined.settings import RefinedSeedsSettings
@@ -139,6 +139,22 @@ def test_equals_the_published_procedure_written_out() -> None:
     assert (found[0] == slow(shown, 0.6, 0.45)).all()
     assert (found[1] == slow(two_halves(), 0.6, 0.45)).all()
     assert {2, 6, 255} <= set(np.unique(found[0]))
+
+
+def test_photos_of_a_batch_may_have_thresholds_of_their_own() -> None:
+    maps = np.random.default_rng(2).random((2, 6, 8), dtype=np.float32)
+    noisy = Photo(np.tile(np.arange(8, dtype=np.uint8)[None, :, None] * 30, (6, 1, 3)), (1, 5), maps)
+    photos = [noisy, two_halves()]
+    high: list[Level] = [np.array([0.7, 0.5], np.float32), 0.45]
+    low: list[Level] = [np.array([0.4, 0.3], np.float32), 0.25]
+    both = refine_seeds(photos, high, low)
+    for make, levels in zip((crf_seeds, cut_masks), (high, low), strict=True):
+        for found, shown, level in zip(make(photos, levels), photos, levels, strict=True):
+            np.testing.assert_array_equal(found, make([shown], level)[0])
+    for found, shown, above, below in zip(both, photos, high, low, strict=True):
+        np.testing.assert_array_equal(found, refine_seeds([shown], above, below)[0])
+    with pytest.raises(DataError, match=r"background threshold 0\.25 is above the foreground's 0\.2; exchange them"):
+        refine_seeds(photos, [high[0], 0.2], low)
 
 
 def test_equal_thresholds_leave_nothing_unsure() -> None:

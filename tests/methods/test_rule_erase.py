@@ -20,10 +20,9 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.rules import RULES
 from tag2mask.evaluation.rules_evidence import PROBED
+from tag2mask.methods.cam.asking import AskedClassifier
 from tag2mask.methods.cam.classifier import METRICS, WEIGHTS
 from tag2mask.methods.thresholds.erase import Erased, ask, erasures, regions
-
-CPU = torch.device("cpu")
 
 
 class Bright(nn.Module):
@@ -39,6 +38,10 @@ class Bright(nn.Module):
         return torch.stack([torch.where(bright >= 13, 20.0, -20.0), torch.full((len(images),), -20.0)], dim=1)
 
 
+def asked(net: Any) -> AskedClassifier:
+    return AskedClassifier(net, ("a", "b"), 8, torch.device("cpu"))
+
+
 def photo() -> Erased:
     """8 x 8 pixels; the object is 4 x 4 bright ones where the map is 0.62, 0.3 around it, 0.1 beyond."""
     image = torch.zeros(3, 8, 8)
@@ -50,8 +53,7 @@ def photo() -> Erased:
 
 
 def test_answers_become_gains_beside_what_the_area_is_worth() -> None:
-    net: Any = Bright()
-    found = ask(net, photo(), CPU)
+    found = ask(asked(Bright()), photo())
     gains, trivial = found.whole.T
     whole = np.array([t < 0.62 for t in PROBED])  # the object is kept whole, and erased whole
     np.testing.assert_allclose(gains, np.where(whole, 1.0, -1.0), atol=1e-6)
@@ -68,7 +70,7 @@ def test_what_is_shown_is_the_image_inside_a_region_and_the_filling_outside() ->
     net: Any = Bright()
     given = photo()
     filled = Erased(given.sample, given.maps, given.image, torch.full((3, 8, 8), 0.25))
-    ask(net, filled, CPU)
+    ask(asked(net), filled)
     shown = torch.cat(net.seen)
     assert len(shown) == 2 + 2 * len(PROBED)
     assert torch.equal(shown[0], given.image)

@@ -81,8 +81,7 @@ def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
     dataset = reader(kind).open_split(settings, name)
     if mark:
         dataset = part_of(dataset, Path(path).expanduser())
-    if settings.tag_noise:
-        dataset = _with_wrong_tags(dataset, settings, split)
+    dataset = _with_wrong_tags(dataset, settings, split)
     return dataset if settings.max_side is None else ShrunkImages(dataset, settings.max_side)
 
 

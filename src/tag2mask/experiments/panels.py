@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 
@@ -14,8 +13,8 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.pipeline.evaluate import open_split
+from tag2mask.pipeline.examples import image_scores
 from tag2mask.pipeline.measured import Measured, measured
-from tag2mask.pipeline.measures import IMAGES
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.report.choice import Candidate, Choice, choose
 from tag2mask.report.figures import draw_examples
@@ -39,7 +38,7 @@ def panels(ran: Ran) -> Found:
         return Found()
     dataset = open_split(make_plan(ran.recipe), ran.recipe.data["infer"])
     last_name, last = shown[-1]
-    scores = read_scores(last)
+    scores = image_scores(last)
     examples = []
     for sample, why in pick(dataset, scores, ran.images):
         told = f"{why} ({last_name}): {scores[sample.id]:.1f} mIoU" if sample.id in scores else why
@@ -83,15 +82,6 @@ def pick(dataset: Dataset, scores: Mapping[str, float], images: Sequence[str]) -
 def _void(dataset: Dataset, sample: Sample) -> float:
     truth = dataset.truth(sample)
     return 0.0 if truth is None else float((truth == IGNORE).mean())
-
-
-def read_scores(found: Measured) -> dict[str, float]:
-    """MIoU of each image that was measured, by its id; empty where there is no truth."""
-    path = found.measuring.artefact.path / IMAGES
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        return {line["image"]: float(line["miou"]) for line in csv.DictReader(stream)}
 
 
 def picture(caption: str, image: Image.Image) -> Picture:

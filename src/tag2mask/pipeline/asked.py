@@ -11,9 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.network import load_network
 from tag2mask.config.engine import Engine
-from tag2mask.core.files import read_json
 from tag2mask.core.resize import bilinear
 from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.confusion import LabelImage
@@ -24,11 +22,9 @@ from tag2mask.inference.multiscale import merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.classifier import METRICS, WEIGHTS
+from tag2mask.methods.cam.asking import load_asked
 from tag2mask.methods.context import MapsProgram
 from tag2mask.training.device import resolve_device
-
-_BATCH = 8
 
 AskClassifier = Callable[[Image.Image, LabelImage, Sequence[int]], Told]
 AskScales = Callable[[Image.Image, Sequence[int], Level], tuple[LabelImage, ...]]
@@ -49,23 +45,17 @@ def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
     Raises:
         WeightsError: the weights are not whole.
     """
-    net, _ = load_network(classifier.path / WEIGHTS)
-    long_side: int = read_json(classifier.path / METRICS)["long_side"]
-    device = resolve_device(engine)
-    net = for_inference(net, device)
+    asked = load_asked(classifier.path, engine)
 
-    @torch.inference_mode()
     def told(image: Image.Image, mask: LabelImage, classes: Sequence[int]) -> Told:
         shown = [c for c in classes if (mask == c + 1).any()]
         if not shown:
             return Told((), (), ())
-        height, width = scaled(image.height, image.width, long_side / max(image.size))
-        size = height, width
-        photo = image_tensor(image, size, net.mean, net.std).to(device)
-        inside = [_resized(mask == c + 1, size).to(device) for c in shown]
+        size = asked.size(image)
+        photo = asked.tensor(image, size).to(asked.device)
+        inside = [_resized(mask == c + 1, size).to(asked.device) for c in shown]
         views = [photo, *(photo * m for m in inside), *(photo * (1 - m) for m in inside)]
-        answers = [net(torch.stack(views[i : i + _BATCH])).sigmoid().cpu() for i in range(0, len(views), _BATCH)]
-        values = torch.cat(answers)[:, shown].double().numpy()
+        values = asked.probabilities(views)[:, shown]
         own = np.arange(len(shown))
         return Told(
             tuple(values[0].tolist()), tuple(values[1 + own, own].tolist()),
@@ -106,6 +96,6 @@ def ask_scales(program: MapsProgram, settings: MapsSettings, engine: Engine) -> 
     return masks
 
 
-def _resized(inside: NDArray[np.bool_], size: tuple[int, int]) -> Tensor:
+def _resized(inside: NDArray[np.bool_], size: Sequence[int]) -> Tensor:
     """A mask (H, W) as shares 0..1 at another size."""
     return bilinear(torch.from_numpy(inside).float()[None], *size)[0]

@@ -98,12 +98,10 @@ def _about(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(metadata[ENTRY])
         if about["schema"] != SCHEMA:
             raise WeightsError(f"{path} has schema {about['schema']}, expected {SCHEMA}: export it again")
-        if not isinstance(about["max_side"], int | None):
+        if about["max_side"] is not None and (not isinstance(about["max_side"], int) or about["max_side"] < 1):
             raise TypeError(f"max_side {about['max_side']}")
         if not isinstance(about["classes"], list) or not about["classes"]:
             raise TypeError("no class names")
-        if about["max_side"] is not None and (not isinstance(about["max_side"], int) or about["max_side"] < 1):
-            raise TypeError(f"max_side {about['max_side']}")
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"{path}: the entry '{ENTRY}' of its metadata is damaged ({error}); export it again"

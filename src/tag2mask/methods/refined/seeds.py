@@ -6,7 +6,7 @@ single classes mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,8 +59,12 @@ class Pass:
     device: str = "cpu"
 
 
+Levels = Level | list[Level]
+"""A threshold for all photos, or a list with one for each; (K,) of them are one for each of a photo's maps."""
+
+
 def refine_seeds(
-    photos: Sequence[Photo], foreground: Level, background: Level, crf: Pass | None = None
+    photos: Sequence[Photo], foreground: Levels, background: Levels, crf: Pass | None = None
 ) -> list[LabelImage]:
     """Refined seeds: IRN's labels of confident pixels.
 
@@ -69,7 +73,7 @@ def refine_seeds(
 
     Args:
         photos: images with their maps.
-        foreground: the higher threshold, 0..1; for a single photo also (K,) of them, one for each map.
+        foreground: the higher threshold, 0..1, see `Levels`.
         background: the lower one, of the same form.
         crf: of both passes.
 
@@ -80,44 +84,41 @@ def refine_seeds(
     Raises:
         DataError: ``background`` is above ``foreground``.
     """
-    if np.any(background > foreground):
-        low, high = np.max(background), np.min(foreground)
-        raise DataError(f"background threshold {low:g} is above the foreground's {high:g}; exchange them")
-    passes = _crf_passes(photos, (foreground, background), crf or Pass())
+    levels = list(zip(_each(foreground, photos), _each(background, photos), strict=True))
+    for high, low in levels:
+        if np.any(low > high):
+            text = f"background threshold {np.max(low):g} is above the foreground's {np.min(high):g}"
+            raise DataError(f"{text}; exchange them")
+    passes = _crf_passes(photos, levels, crf or Pass())
     return [np.where(high > 0, high, np.where(low > 0, np.uint8(IGNORE), np.uint8(0))) for high, low in passes]
 
 
-def crf_seeds(photos: Sequence[Photo], threshold: Level, crf: Pass | None = None) -> list[LabelImage]:
+def crf_seeds(photos: Sequence[Photo], threshold: Levels, crf: Pass | None = None) -> list[LabelImage]:
     """Seeds at one threshold after one CRF pass, (H, W) uint8 each, nothing unsure: the papers' "w/ CRF"."""
-    return [labels for (labels,) in _crf_passes(photos, (threshold,), crf or Pass())]
+    levels = [(level,) for level in _each(threshold, photos)]
+    return [labels for (labels,) in _crf_passes(photos, levels, crf or Pass())]
 
 
-def cut_masks(photos: Sequence[Photo], threshold: Level) -> list[LabelImage]:
+def cut_masks(photos: Sequence[Photo], threshold: Levels) -> list[LabelImage]:
     """Maps resized to their image and cut at one threshold, (H, W) uint8 each."""
-    return [cut(photo.resized(), photo.classes, threshold) for photo in photos]
+    levels = _each(threshold, photos)
+    return [cut(photo.resized(), photo.classes, level) for photo, level in zip(photos, levels, strict=True)]
 
 
-def one_by_one(
-    given: Sequence[tuple[Photo, dict[str, Level]]], make: Callable[..., list[LabelImage]]
-) -> list[LabelImage]:
-    """Label images of photos that each have thresholds of their own.
-
-    Args:
-        given: a photo and its thresholds, by the name of the argument.
-        make: one of the functions above.
-    """
-    return [labels for photo, levels in given for labels in make([photo], **levels)]
+def _each(level: Levels, photos: Sequence[Photo]) -> list[Level]:
+    return level if isinstance(level, list) else [level] * len(photos)
 
 
-def _crf_passes(photos: Sequence[Photo], thresholds: Sequence[Level], crf: Pass) -> list[list[LabelImage]]:
+def _crf_passes(photos: Sequence[Photo], levels: Sequence[tuple[Level, ...]], crf: Pass) -> list[list[LabelImage]]:
     """For each image the labels after one CRF pass for each threshold; an image's passes share its lattices."""
-    passes = [[np.zeros(photo.image.shape[:2], dtype=np.uint8) for _ in thresholds] for photo in photos]
+    passes = [[np.zeros(p.image.shape[:2], dtype=np.uint8) for _ in own] for p, own in zip(photos, levels, strict=True)]
     asked = [i for i, photo in enumerate(photos) if photo.maps.any()]  # elsewhere all is background
     if not asked:
         return passes
     chosen = [photos[i] for i in asked]
     # Labels are numbered within the image: the CRF decides between its own classes only.
-    cuts = [np.stack([cut(maps, range(len(maps)), t) for t in thresholds]) for maps in (p.resized() for p in chosen)]
+    resized = ((photos[i].resized(), levels[i]) for i in asked)
+    cuts = [np.stack([cut(maps, range(len(maps)), level) for level in own]) for maps, own in resized]
     lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=crf.device)
     n_labels = [len(photo.classes) + 1 for photo in chosen]
     refined = lattices.refine_labels(cuts, n_labels, crf.gt_prob, crf.iterations)

@@ -12,26 +12,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.network import TagNet, load_network
 from tag2mask.config.engine import Engine
 from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
-from tag2mask.core.files import read_json
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.rules_evidence import PROBED, ImageEvidence, erasure
-from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.cam.classifier import METRICS, WEIGHTS
+from tag2mask.methods.cam.asking import AskedClassifier, load_asked
 from tag2mask.methods.thresholds.gather import Read
-from tag2mask.training.device import resolve_device
 
 _BLUR = 16
 """The blur's standard deviation is this part of the long side: shapes go, colours stay."""
-
-_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,56 +69,48 @@ def erasures(
         DataError: the classifier is of other classes, or an image cannot be read.
         WeightsError: the weights are not whole.
     """
-    net, classes = load_network(folder / WEIGHTS)
-    if tuple(classes) != dataset.classes:
+    asked = load_asked(folder, engine)
+    if asked.classes != dataset.classes:
         raise DataError(
             f"split '{dataset.split}' has the classes {list(dataset.classes)}, the classifier in {folder} was trained "
-            f"on {list(classes)}: give both the same data.classes"
+            f"on {list(asked.classes)}: give both the same data.classes"
         )
-    long_side: int = read_json(folder / METRICS)["long_side"]
-    device = resolve_device(engine)
-    net = for_inference(net, device)
 
     def prepare(sample: Sample) -> Erased | None:
         found = read(sample)
         if not found.classes:
             return None
         photo = dataset.image(sample)
-        size = scaled(photo.height, photo.width, long_side / max(photo.size))
+        size = asked.size(photo)
         maps = ActivationMaps(found.classes, bilinear(found.maps.float(), *size))
-        image = image_tensor(photo, size, net.mean, net.std)
-        return Erased(sample, maps, image, _filling(photo, size, net, fill))
+        return Erased(sample, maps, asked.tensor(photo, size), _filling(photo, size, asked, fill))
 
     for given in ahead(prepare, samples):
         if given is not None:
-            yield ask(net, given, device)
+            yield ask(asked, given)
         advance()
 
 
-def _filling(photo: Image.Image, size: Sequence[int], net: TagNet, fill: str) -> Tensor:
+def _filling(photo: Image.Image, size: Sequence[int], asked: AskedClassifier, fill: str) -> Tensor:
     if fill == "mean":
         return torch.zeros(3, *size)  # of a normalised image
     small = photo.resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    return image_tensor(small.filter(ImageFilter.GaussianBlur(max(size) / _BLUR)), size, net.mean, net.std)
+    return asked.tensor(small.filter(ImageFilter.GaussianBlur(max(size) / _BLUR)), size)
 
 
-@torch.inference_mode()
-def ask(net: TagNet, given: Erased, device: torch.device) -> ImageEvidence:
+def ask(asked: AskedClassifier, given: Erased) -> ImageEvidence:
     """The evidence of one image: every present class at every threshold of `PROBED`.
 
     Args:
-        net: on the device, images (N, 3, H, W) to logits (N, C).
+        asked: the classifier.
         given: the image.
-        device: where the network runs.
     """
     masks = regions(given.maps.maps)
-    image, fill = given.image.to(device), given.fill.to(device)
+    image, fill = given.image.to(asked.device), given.fill.to(asked.device)
 
     def probabilities(kept: Sequence[Tensor]) -> NDArray[np.float64]:
         """(N, C) of the image where only what a mask (H, W) holds is left."""
-        views = (torch.where(mask.to(device), image, fill) for mask in kept)
-        answers = [net(torch.stack(part)).sigmoid().double().cpu() for part in _parts(list(views))]
-        return torch.cat(answers).numpy()
+        return asked.probabilities([torch.where(mask.to(asked.device), image, fill) for mask in kept])
 
     whole, nothing = probabilities([torch.ones_like(masks[0, 0]), torch.zeros_like(masks[0, 0])])
     columns = list(given.maps.classes)
@@ -146,8 +130,3 @@ def regions(maps: Tensor) -> Tensor:
     above = torch.stack([values > t for t in torch.tensor(PROBED)])
     own = torch.stack([largest == k for k in range(len(maps))])
     return own[:, None] & above
-
-
-def _parts(views: list[Tensor]) -> Iterator[list[Tensor]]:
-    for start in range(0, len(views), _BATCH):
-        yield views[start : start + _BATCH]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.progress import progress
+from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.rules import RuleChoice, choose, find_rule
 from tag2mask.evaluation.rules_evidence import ImageEvidence
@@ -32,7 +33,7 @@ def choose_by_rule(context: StageContext) -> None:
     dataset = context.split(settings.split or "@infer")
     rule, samples = find_rule(settings.rule), tagged(settings, dataset)
     with progress(context.name, len(samples)) as counter:
-        images = _evidence(context, dataset, counter.advance)
+        images = _evidence(context, dataset, samples, counter.advance)
         found = choose([rule], images, len(dataset.classes), {settings.per}).get(rule.name)
     if found is None:
         raise DataError(
@@ -45,9 +46,11 @@ def choose_by_rule(context: StageContext) -> None:
     chosen.write(context.out)
 
 
-def _evidence(context: StageContext, dataset: Dataset, advance: Callable[[], None]) -> Iterator[ImageEvidence]:
+def _evidence(
+    context: StageContext, dataset: Dataset, samples: Sequence[Sample], advance: Callable[[], None]
+) -> Iterator[ImageEvidence]:
     settings: RuleSettings = context.settings
-    samples, read = tagged(settings, dataset), partial(context.reads["maps"].maps, dataset)
+    read = partial(context.reads["maps"].maps, dataset)
     if isinstance(settings, AgreementSettings):
         return agreements(read, partial(context.reads["other"].maps, dataset), samples, advance)
     if isinstance(settings, ErasureSettings):
