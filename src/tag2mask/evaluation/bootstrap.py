@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.confusion import Matrix
+from tag2mask.evaluation.ratios import known_mean, percent
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -68,11 +69,11 @@ class ImageCounts:
 
     def miou(self) -> float:
         """Mean of `ious`, as `SegmentationScores.miou`."""
-        return float(_means(self.ious()[None])[0])
+        return float(known_mean(self.ious()))
 
     def image_mious(self) -> Floats:
         """Each image's own mIoU: (n,) percent over the labels in its truth or prediction; NaN where all is void."""
-        return _means(_ious(self.flat.astype(np.float64)))
+        return known_mean(_ious(self.flat.astype(np.float64)))
 
 
 def label_counts(matrix: Matrix) -> Counts:
@@ -173,7 +174,7 @@ def _mean_ious(seeds: Sequence[Floats], weights: Floats) -> Floats:
     every = []
     for flat in seeds:
         ious = _ious(weights @ flat)
-        every.append(np.concatenate([ious, _means(ious)[:, None]], axis=1))
+        every.append(np.concatenate([ious, known_mean(ious)[:, None]], axis=1))
     mean: Floats = np.mean(every, axis=0)
     return mean
 
@@ -181,19 +182,7 @@ def _mean_ious(seeds: Sequence[Floats], weights: Floats) -> Floats:
 def _ious(sums: Floats) -> Floats:
     """(rows, L) percent from (rows, 3 L) sums; NaN for 0/0."""
     both, true, predicted = np.split(sums, 3, axis=1)
-    union = true + predicted - both
-    result: Floats = np.full(union.shape, np.nan)
-    np.divide(100.0 * both, union, out=result, where=union > 0)
-    return result
-
-
-def _means(ious: Floats) -> Floats:
-    """(rows,) mean over the labels where the IoU is defined; NaN where it is nowhere."""
-    defined = ~np.isnan(ious)
-    count = defined.sum(axis=1)
-    result: Floats = np.full(len(ious), np.nan)
-    np.divide(np.where(defined, ious, 0).sum(axis=1), count, out=result, where=count > 0)
-    return result
+    return percent(both, true + predicted - both)
 
 
 def _difference(value: float, drawn: Floats) -> Difference:

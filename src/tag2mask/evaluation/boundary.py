@@ -26,6 +26,7 @@ from tag2mask.core.types import IGNORE
 from tag2mask.evaluation.bands import band, distance_bands
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix, label_image
 from tag2mask.evaluation.metrics import Percent, SegmentationMetrics, SegmentationScores
+from tag2mask.evaluation.ratios import known_mean, percent
 
 SHARE = 0.02
 """Width of the band as a share of the image's diagonal, as for COCO and LVIS; 0.005 is Cityscapes'."""
@@ -58,7 +59,7 @@ class BoundaryScores:
     @property
     def mean(self) -> float:
         """Mean Boundary IoU over the labels that have one, background included as in mIoU."""
-        return _mean(self.iou)
+        return float(known_mean(self.iou))
 
     def values(self) -> tuple[tuple[str, float], ...]:
         """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
@@ -67,7 +68,7 @@ class BoundaryScores:
         ``boundary_iou/<label>`` one label's; ``trimap_miou/<w>`` and ``trimap_accuracy/<w>`` are of the pixels at most
         ``w`` from a boundary.
         """
-        means = (("boundary_iou", self.mean), ("boundary_iou_foreground", _mean(self.iou[1:])))
+        means = (("boundary_iou", self.mean), ("boundary_iou_foreground", float(known_mean(self.iou[1:]))))
         single = tuple((f"boundary_iou/{n}", float(v)) for n, v in zip(self.labels, self.iou, strict=True))
         bands = tuple(
             pair
@@ -156,11 +157,12 @@ class BoundaryMetrics:
                 "no boundary was evaluated: no image with a truth, or every pixel is void (255). Check the split and "
                 "the masks with tag2mask doctor"
             )
-        iou = np.full(len(union), np.nan)
-        np.divide(100.0 * self.both, union, out=iou, where=union > 0)
         scored = [SegmentationScores.from_matrix(m.copy(), self.classes) if m.any() else None for m in self.trimaps]
         return BoundaryScores(
-            ("background", *self.classes), iou, tuple(zip(self.widths, scored, strict=True)), self.share
+            ("background", *self.classes),
+            percent(self.both, union),
+            tuple(zip(self.widths, scored, strict=True)),
+            self.share,
         )
 
     def _count_bands(self, guess: LabelImage, true: LabelImage) -> None:
@@ -186,11 +188,6 @@ class BoundaryMetrics:
 def _pixels(labels: LabelImage, size: int) -> NDArray[np.int64]:
     """Pixels of each label; void left out."""
     return np.bincount(labels, minlength=IGNORE + 1)[:size].astype(np.int64, copy=False)
-
-
-def _mean(values: Percent) -> float:
-    defined = values[~np.isnan(values)]
-    return float(defined.mean()) if defined.size else math.nan
 
 
 def _accuracy(matrix: Matrix) -> float:

@@ -8,7 +8,6 @@ any pixel that predicts one predicts the other. With n images, n_a of them tagge
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
+from tag2mask.evaluation.ratios import ratio
 
 NEVER_ALONE = 0.95
 """Share of a class's images that show another one too, from which on the two count as hardly told apart."""
@@ -126,19 +126,19 @@ class Cooccurrence:
     def conditional(self) -> Shares:
         """(C, C) p(b | a) at row a, column b; the row of a class without images is NaN."""
         own = np.broadcast_to(self.images[:, None], self.counts.shape)
-        return _divide(self.counts, own)
+        return ratio(self.counts, own)
 
     @property
     def lift(self) -> Shares:
         """(C, C) symmetric; NaN where one of the two has no images."""
-        return _divide(self.n_images * self.counts, np.outer(self.images, self.images))
+        return ratio(self.n_images * self.counts, np.outer(self.images, self.images))
 
     @property
     def phi(self) -> Shares:
         """(C, C) symmetric, 1 on the diagonal; NaN where one of the two is in all images or in none."""
         own = self.images.astype(np.float64)
         spread = own * (self.n_images - own)
-        return _divide(self.n_images * self.counts - np.outer(own, own), np.sqrt(np.outer(spread, spread)))
+        return ratio(self.n_images * self.counts - np.outer(own, own), np.sqrt(np.outer(spread, spread)))
 
     def pair_lines(self) -> tuple[PairLine, ...]:
         """Every ordered pair of classes that come together, the most inseparable first."""
@@ -268,10 +268,4 @@ def _everywhere(name: str, n_images: int) -> Remark:
 
 
 def _share(part: int, whole: int) -> float:
-    return round(part / whole, _DIGITS) if whole else math.nan
-
-
-def _divide(part: NDArray[np.int64] | Shares, whole: NDArray[np.int64] | Shares) -> Shares:
-    result = np.full(part.shape, np.nan)
-    np.divide(part, whole, out=result, where=whole > 0)
-    return result
+    return round(float(ratio(part, whole)), _DIGITS)

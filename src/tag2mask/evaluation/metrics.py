@@ -8,7 +8,6 @@ classes they reproduce the sums of LPCAM's Table 1.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
+from tag2mask.evaluation.ratios import known_mean, percent
 
 BACKGROUND = "background"
 PER_LABEL = ("iou", "fp", "fn", "precision", "recall")
@@ -70,11 +70,11 @@ class SegmentationScores:
         return cls(
             (BACKGROUND, *classes),
             matrix,
-            iou=_percent(both, union),
-            fp=_percent(predicted - both, union),
-            fn=_percent(true - both, union),
-            precision=_percent(both, predicted),
-            recall=_percent(both, true),
+            iou=percent(both, union),
+            fp=percent(predicted - both, union),
+            fn=percent(true - both, union),
+            precision=percent(both, predicted),
+            recall=percent(both, true),
         )
 
     @property
@@ -85,18 +85,17 @@ class SegmentationScores:
     def mean(self, metric: str, *, with_background: bool = False) -> float:
         """Mean of one of `PER_LABEL` over the labels where it is defined; NaN where it is defined for none."""
         values: Percent = getattr(self, metric)[0 if with_background else 1 :]
-        defined = values[~np.isnan(values)]
-        return float(defined.mean()) if defined.size else math.nan
+        return float(known_mean(values))
 
     @property
     def pooled_precision(self) -> float:
         """Share of the pixels predicted as any foreground class that are foreground in the truth, of any class."""
-        return _ratio(self.matrix[1:, 1:].sum(), self.matrix[:, 1:].sum())
+        return float(percent(self.matrix[1:, 1:].sum(), self.matrix[:, 1:].sum()))
 
     @property
     def pooled_recall(self) -> float:
         """Share of the foreground pixels of the truth that are predicted as foreground, of any class."""
-        return _ratio(self.matrix[1:, 1:].sum(), self.matrix[1:].sum())
+        return float(percent(self.matrix[1:, 1:].sum(), self.matrix[1:].sum()))
 
     @property
     def absent(self) -> tuple[str, ...]:
@@ -189,13 +188,3 @@ class SegmentationMetrics:
             DataError: no pixel was counted.
         """
         return SegmentationScores.from_matrix(self.matrix.copy(), self.classes)
-
-
-def _percent(part: Percent | Matrix, whole: Percent | Matrix) -> Percent:
-    result = np.full(len(part), np.nan)
-    np.divide(100.0 * part, whole, out=result, where=whole > 0)
-    return result
-
-
-def _ratio(part: np.int64, whole: np.int64) -> float:
-    return 100.0 * float(part) / float(whole) if whole else math.nan

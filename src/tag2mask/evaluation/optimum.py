@@ -13,6 +13,7 @@ from tag2mask.evaluation.confusion import Matrix
 from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.optima import ClassOptimum, ImageOptimum, OptimumAnalysis, spread
 from tag2mask.evaluation.pairs import Pair, pairs
+from tag2mask.evaluation.ratios import known_mean
 from tag2mask.evaluation.sweep import GRID, ThresholdSweep, best
 from tag2mask.evaluation.thresholds import Threshold
 
@@ -45,7 +46,7 @@ def analyse_optimum(
     for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
         whole.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
         labels, sweep = image_sweep(pair)
-        curve = _mean(sweep.ious())
+        curve = known_mean(sweep.ious())  # as `SegmentationScores.miou`; NaN where the truth is void everywhere
         own[np.ix_(labels, labels)] += sweep.matrix(GRID[_middle(_optima(curve))])
         curves.append((pair.sample, curve))
     top = best(whole.curve())
@@ -72,15 +73,6 @@ def image_sweep(pair: Pair) -> tuple[list[int], ThresholdSweep]:
     sweep = ThresholdSweep([str(label) for label in labels[1:]])
     sweep.update(pair.maps, [labels.index(c + 1) - 1 for c in pair.classes], place[pair.truth], pair.sample.id)
     return labels, sweep
-
-
-def _mean(ious: NDArray[np.float64]) -> Curve:
-    """Mean over the labels in truth or seeds, as `SegmentationScores.miou`; NaN where the truth is void everywhere."""
-    known = ~np.isnan(ious)
-    n_known = known.sum(axis=1)
-    mean: Curve = np.full(len(ious), np.nan)
-    np.divide(np.where(known, ious, 0.0).sum(axis=1), n_known, out=mean, where=n_known > 0)
-    return mean
 
 
 def _optima(curve: Curve) -> NDArray[np.intp]:

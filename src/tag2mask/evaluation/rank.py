@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.errors import DataError
+from tag2mask.evaluation.ratios import known_mean
 
 Floats = NDArray[np.float64]
 
@@ -72,11 +73,7 @@ def rank_average(columns: Sequence[ArrayLike]) -> Floats:
     scaled = [_scaled(ranks(c)) for c in given if len(np.unique(c[~np.isnan(c)])) > 1]
     if not scaled:
         return np.full(given[0].shape, np.nan)
-    table = np.stack(scaled)
-    known = ~np.isnan(table)
-    result = np.full(given[0].shape, np.nan)
-    np.divide(np.where(known, table, 0).sum(axis=0), known.sum(axis=0), out=result, where=known.any(axis=0))
-    return result
+    return known_mean(np.stack(scaled), axis=0)
 
 
 def _scaled(ranked: Floats) -> Floats:

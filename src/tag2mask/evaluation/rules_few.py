@@ -17,6 +17,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.optimum import image_sweep
 from tag2mask.evaluation.pairs import pairs
+from tag2mask.evaluation.ratios import known_mean, percent
 from tag2mask.evaluation.sweep import GRID, ThresholdSweep
 
 Counts = NDArray[np.int64]
@@ -81,11 +82,7 @@ class Sums:
         """
         if not self.truth.any():
             raise DataError("every pixel of these images is void (255), so no threshold can be chosen on them")
-        union = self.truth + self.seeds - self.both
-        known = union > 0
-        ious = np.divide(100.0 * self.both, union, out=np.zeros(union.shape), where=known)
-        curve: NDArray[np.float64] = ious.sum(axis=1) / known.sum(axis=1)
-        return curve
+        return known_mean(percent(self.both, self.truth + self.seeds - self.both))
 
 
 @dataclass(frozen=True, slots=True)

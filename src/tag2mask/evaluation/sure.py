@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import Matrix, label_image
 from tag2mask.evaluation.metrics import BACKGROUND, SegmentationMetrics, SegmentationScores
+from tag2mask.evaluation.ratios import percent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,12 +32,12 @@ class SureScores:
     @property
     def coverage(self) -> float:
         """Share of the pixels that are not void in the truth where the seeds are sure."""
-        return _percent(self.matrix.sum(), self.known.sum())
+        return float(percent(self.matrix.sum(), self.known.sum()))
 
     @property
     def precision_sure(self) -> float:
         """Share of the sure pixels that are right; NaN where nothing is sure."""
-        return _percent(np.trace(self.matrix), self.matrix.sum())
+        return float(percent(np.trace(self.matrix), self.matrix.sum()))
 
     @property
     def miou_sure(self) -> float:
@@ -50,8 +51,8 @@ class SureScores:
         ``iou_sure/<label>`` are over sure pixels.
         """
         means = [(name, getattr(self, name)) for name in ("coverage", "precision_sure", "miou_sure")]
-        shares = zip(self.labels, self.matrix.sum(axis=1), self.known, strict=True)
-        single = [(f"coverage/{name}", _percent(sure, known)) for name, sure, known in shares]
+        shares = percent(self.matrix.sum(axis=1), self.known)
+        single = [(f"coverage/{name}", float(share)) for name, share in zip(self.labels, shares, strict=True)]
         if self.matrix.sum():
             sure = self._segmentation()
             for metric, values in (("precision_sure", sure.precision), ("iou_sure", sure.iou)):
@@ -100,7 +101,3 @@ class SureMetrics:
         if not self._known.sum():
             raise DataError("no refined seeds were evaluated: no image, or every pixel of the truth is void (255)")
         return SureScores((BACKGROUND, *self._sure.classes), self._sure.matrix.copy(), self._known.copy())
-
-
-def _percent(part: np.int64, whole: np.int64) -> float:
-    return 100.0 * float(part) / float(whole) if whole else math.nan

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
 from tag2mask.evaluation.metrics import SegmentationScores
+from tag2mask.evaluation.ratios import percent
 
 GRID = tuple(i / 100 for i in range(101))
 """The thresholds that a sweep tries: 0.00, 0.01, ..., 1.00."""
@@ -154,10 +155,7 @@ class ThresholdSweep:
         predicted = np.empty_like(both)
         predicted[:, 1:] = above.sum(axis=1)
         predicted[:, 0] = self._true.sum() - predicted[:, 1:].sum(axis=1)
-        union = self._true + predicted - both
-        ious: NDArray[np.float64] = np.full(union.shape, np.nan)
-        np.divide(100.0 * both, union, out=ious, where=union > 0)
-        return ious
+        return percent(both, self._true + predicted - both)
 
     def curve(self, thresholds: Iterable[float] | None = None) -> tuple[CurvePoint, ...]:
         """The means at the given thresholds, or at all of the sweep's, ascending.

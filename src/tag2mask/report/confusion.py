@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.evaluation.ratios import percent
+
 WIDEST = 22
 """Most labels that are shown as a table."""
 
@@ -57,9 +59,7 @@ def view(matrix: NDArray[np.int64], labels: Sequence[str]) -> ConfusionView:
         matrix: (L, L) pixel counts, row = truth, column = prediction.
         labels: L names, background first.
     """
-    of_truth = matrix.sum(axis=1, keepdims=True)
-    shares = np.full(matrix.shape, np.nan)
-    np.divide(100.0 * matrix, of_truth, out=shares, where=of_truth > 0)
+    shares = percent(matrix, matrix.sum(axis=1, keepdims=True))
     wide = len(labels) > WIDEST
     rows = () if wide else tuple(tuple(_cell(v, i == j) for j, v in enumerate(r)) for i, r in enumerate(shares))
     wrong = [
