@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.ratios import known_mean, percent
 from tag2mask.evaluation.confusion import Matrix
-from tag2mask.evaluation.ratios import known_mean, percent
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -22,11 +22,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.ratios import known_mean, percent
 from tag2mask.core.types import IGNORE
 from tag2mask.evaluation.bands import band, distance_bands
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix, label_image
 from tag2mask.evaluation.metrics import Percent, SegmentationMetrics, SegmentationScores
-from tag2mask.evaluation.ratios import known_mean, percent
 
 SHARE = 0.02
 """Width of the band as a share of the image's diagonal, as for COCO and LVIS; 0.005 is Cityscapes'."""

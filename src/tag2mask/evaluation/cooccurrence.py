@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
-from tag2mask.evaluation.ratios import ratio
+from tag2mask.core.ratios import ratio
 
 NEVER_ALONE = 0.95
 """Share of a class's images that show another one too, from which on the two count as hardly told apart."""

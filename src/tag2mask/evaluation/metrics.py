@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.ratios import known_mean, percent
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
-from tag2mask.evaluation.ratios import known_mean, percent
 
 BACKGROUND = "background"
 PER_LABEL = ("iou", "fp", "fn", "precision", "recall")

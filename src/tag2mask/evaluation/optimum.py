@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.ratios import known_mean
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import Matrix
 from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.optima import ClassOptimum, ImageOptimum, OptimumAnalysis, spread
 from tag2mask.evaluation.pairs import Pair, pairs
-from tag2mask.evaluation.ratios import known_mean
 from tag2mask.evaluation.sweep import GRID, ThresholdSweep, best
 from tag2mask.evaluation.thresholds import Threshold
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.errors import DataError
-from tag2mask.evaluation.ratios import known_mean
+from tag2mask.core.ratios import known_mean
 
 Floats = NDArray[np.float64]
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.ratios import known_mean, percent
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.optimum import image_sweep
 from tag2mask.evaluation.pairs import pairs
-from tag2mask.evaluation.ratios import known_mean, percent
 from tag2mask.evaluation.sweep import GRID, ThresholdSweep
 
 Counts = NDArray[np.int64]

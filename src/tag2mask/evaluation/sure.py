@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.ratios import percent
 from tag2mask.evaluation.confusion import Matrix, label_image
 from tag2mask.evaluation.metrics import BACKGROUND, SegmentationMetrics, SegmentationScores
-from tag2mask.evaluation.ratios import percent
 
 
 @dataclass(frozen=True, slots=True, eq=False)

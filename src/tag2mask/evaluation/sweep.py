@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.ratios import percent
 from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
 from tag2mask.evaluation.metrics import SegmentationScores
-from tag2mask.evaluation.ratios import percent
 
 GRID = tuple(i / 100 for i in range(101))
 """The thresholds that a sweep tries: 0.00, 0.01, ..., 1.00."""

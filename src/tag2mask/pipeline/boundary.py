@@ -13,7 +13,8 @@ from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.rows import ResultRow, score_rows, write_results
 from tag2mask.pipeline.analyse import FOLDER, Analysis
 from tag2mask.pipeline.boundary_stage import boundary_of
-from tag2mask.pipeline.judged import Judged, find_judged, judgeable
+from tag2mask.pipeline.judged import find_judged, judgeable
+from tag2mask.pipeline.judged_masks import JudgedMasks
 from tag2mask.pipeline.measures import now, unseen
 
 BOUNDARY = "boundary"
@@ -44,7 +45,7 @@ def analyse_boundaries(
     return Analysis(numbers, (table,))
 
 
-def _measure(run: Path, judged: Judged, share: float) -> tuple[ResultRow, ...]:
+def _measure(run: Path, judged: JudgedMasks, share: float) -> tuple[ResultRow, ...]:
     """Every number of one stage's masks, mIoU first, all of the same images."""
     dataset = judged.dataset
     samples, whole = unseen([judged.own], dataset, judged.name), SegmentationMetrics(dataset.classes)

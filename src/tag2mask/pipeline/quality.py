@@ -20,7 +20,8 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.assessed import SCORE, Assessed, ImageQuality, QualityAnalysis, assess
 from tag2mask.evaluation.rows import ResultRow, write_results
 from tag2mask.pipeline.analyse import FOLDER
-from tag2mask.pipeline.judged import Judged, find_judged
+from tag2mask.pipeline.judged import find_judged
+from tag2mask.pipeline.judged_masks import JudgedMasks
 from tag2mask.pipeline.measures import unseen
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example, Picture
@@ -102,7 +103,7 @@ def analyse_quality(
     return QualityReport(judged.name, found, lowest, rows, (table, picture, *numbers))
 
 
-def _assessed(judged: Judged, samples: Sequence[Sample], advance: Callable[[], None]) -> Iterator[Assessed]:
+def _assessed(judged: JudgedMasks, samples: Sequence[Sample], advance: Callable[[], None]) -> Iterator[Assessed]:
     """Every sample as it is judged; files are read ahead, networks are asked here."""
 
     def read(sample: Sample) -> tuple[Sample, Assessed]:
@@ -130,14 +131,14 @@ def _table(stage: str, found: QualityAnalysis) -> str:
     return text.getvalue()
 
 
-def _draw(judged: Judged, lowest: Sequence[ImageQuality], count: int, path: Path) -> None:
+def _draw(judged: JudgedMasks, lowest: Sequence[ImageQuality], count: int, path: Path) -> None:
     """The worst images: photo, maps, refined seeds where there are some, mask; no truth, for a user has none."""
     samples = {sample.id: sample for sample in judged.dataset.samples}
     examples = [_example(judged, samples[i.id], f"score {i.score:.2f}") for i in lowest]
     draw_examples(examples, f"Doubtful masks of {judged.name}: lowest {len(examples)} of {count} scores", path)
 
 
-def _example(judged: Judged, sample: Sample, reason: str) -> Example:
+def _example(judged: JudgedMasks, sample: Sample, reason: str) -> Example:
     image, look = judged.dataset.image(sample), judged.look(sample)
     names = ", ".join(judged.dataset.classes[c] for c in sample.tags) or "no tags"
     pictures = [Picture(names, f"photo with the tags {names}", image)]

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from tag2mask.evaluation.ratios import known_mean, percent, ratio
+from tag2mask.core.ratios import known_mean, percent, ratio
 
 
 def test_nothing_of_nothing_is_nan_and_warns_of_nothing() -> None:
