@@ -2,13 +2,16 @@
 
 python -m benchmarks.collect RUN --command "tag2mask run own-data ..." --out results/voc-animals
 python -m benchmarks.collect RUN --command "tag2mask run own-data-irn ..." --out results/voc-animals --name pseudo-masks
+
+``--bound STAGE`` adds what percentage each mIoU is of that stage's, an upper bound such as a network trained on truth.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.common import write_rows
@@ -78,6 +81,23 @@ def seconds(run: Path, command: str) -> list[ResultRow]:
     return rows
 
 
+def shares(rows: Sequence[ResultRow], bound: str) -> list[ResultRow]:
+    """For each mIoU of the bound's split, kind of threshold and seed, the percentage that it is of the bound's.
+
+    Raises:
+        ValueError: the bound has no mIoU.
+    """
+    mious = [(row, (row.split, row.threshold_kind, row.seed)) for row in rows if row.metric == "miou" and row.value]
+    bounds = {at: row.value for row, at in mious if row.method.partition(" (")[0] == bound}
+    if not bounds:
+        raise ValueError(f"--bound {bound}: no mIoU of it among {sorted({row.method for row, _ in mious})}")
+    return [
+        replace(row, metric="share_of_bound", value=round(100 * (row.value or 0) / whole, 4))
+        for row, at in mious
+        if (whole := bounds.get(at))
+    ]
+
+
 def curves(run: Path) -> list[CurveRow]:
     """Every evaluated curve of the run."""
     found = {r.stage: (r.split, r.n_images) for r in read_metrics(run / METRICS) if r.metric == "miou"}
@@ -104,9 +124,11 @@ def main() -> None:
     parser.add_argument(
         "--name", default="seeds", help="of the CSV; any other than seeds goes before curves and stages"
     )
+    parser.add_argument("--bound", help="name of a measured stage whose mIoU is the upper bound of the others")
     arguments = parser.parse_args()
     prefix = "" if arguments.name == "seeds" else f"{arguments.name}-"
     metrics = [r.result(arguments.command) for r in read_metrics(arguments.run / METRICS)]
+    metrics += shares(metrics, arguments.bound) if arguments.bound else []
     write_results(arguments.out / f"{arguments.name}.csv", [*metrics, *seconds(arguments.run, arguments.command)])
     write_rows(arguments.out / f"{prefix}curves.csv", curves(arguments.run))
     write_rows(arguments.out / f"{prefix}stages.csv", stage_costs(arguments.run, arguments.command))

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.collect import shares
 from benchmarks.common import Row, compare, peak_memory, write_rows
+from tag2mask.evaluation.rows import ResultRow
 
 
 def test_the_two_sides_take_turns_after_the_warm_up() -> None:
@@ -32,6 +34,22 @@ def test_the_ratio_says_how_many_times_faster_ours_is(monkeypatch: pytest.Monkey
     assert (row.ratio_min, row.ratio_median, row.ratio_max) == (1.0, 2.0, 3.0)
     assert (row.seconds_median, row.baseline_seconds_median) == (2.0, 3.0)
     assert (row.benchmark, row.variant, row.runs) == ("clock", "x", 3)
+
+
+def test_the_share_of_a_bound_is_of_the_same_split_and_seed() -> None:
+    def row(method: str, value: float, split: str = "val", seed: int = 0) -> ResultRow:
+        return ResultRow(method, split, 9, "none", None, "miou", value, seed, "x")
+
+    rows = [
+        row("cam (fpn on a)", 40.0), row("truth (fpn on a)", 80.0), row("cam (fpn on a)", 50.0, seed=1),
+        row("seeds", 30.0, split="train"),
+    ]  # fmt: skip
+    found = {(r.method, r.metric, r.seed): r.value for r in shares(rows, "truth")}
+    assert found == {
+        ("cam (fpn on a)", "share_of_bound", 0): 50.0, ("truth (fpn on a)", "share_of_bound", 0): 100.0
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="--bound tru: no mIoU of it among"):
+        shares(rows, "tru")
 
 
 def test_no_runs_are_refused() -> None:
