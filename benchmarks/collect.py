@@ -130,7 +130,8 @@ def main() -> None:
     metrics = [r.result(arguments.command) for r in read_metrics(arguments.run / METRICS)]
     metrics += shares(metrics, arguments.bound) if arguments.bound else []
     write_results(arguments.out / f"{arguments.name}.csv", [*metrics, *seconds(arguments.run, arguments.command)])
-    write_rows(arguments.out / f"{prefix}curves.csv", curves(arguments.run))
+    if points := curves(arguments.run):
+        write_rows(arguments.out / f"{prefix}curves.csv", points)
     write_rows(arguments.out / f"{prefix}stages.csv", stage_costs(arguments.run, arguments.command))
 
 

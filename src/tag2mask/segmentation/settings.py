@@ -122,9 +122,9 @@ class SegmentTrainSettings(HeadScheduleSettings):
         description="parts a batch is computed in, to save memory; the loss stays that of the whole batch; the number "
         "of processes divides it",
     )
-    lr: float = Field(default=2e-4, gt=0, description="learning rate of the encoder")
+    lr: float = Field(default=6e-5, gt=0, description="learning rate of the encoder")
     head_lr: float = Field(
-        default=2e-3, gt=0, description=f"learning rate of the rest; biases of {DEEPLAB}'s head have twice that"
+        default=6e-4, gt=0, description=f"learning rate of the rest; biases of {DEEPLAB}'s head have twice that"
     )
     warmup: int = Field(default=0, ge=0, description="first steps, over which the rates rise from next to nothing")
     hold: int = Field(default=1, ge=1, description="steps after which the rates are set anew (as published, 10)")
