@@ -84,16 +84,22 @@ def seconds(run: Path, command: str) -> list[ResultRow]:
 def shares(rows: Sequence[ResultRow], bound: str) -> list[ResultRow]:
     """For each mIoU of the bound's split, kind of threshold and seed, the percentage that it is of the bound's.
 
+    What ends in ``+crf`` is compared with the bound that does.
+
     Raises:
         ValueError: the bound has no mIoU.
     """
-    mious = [(row, (row.split, row.threshold_kind, row.seed)) for row in rows if row.metric == "miou" and row.value]
-    bounds = {at: row.value for row, at in mious if row.method.partition(" (")[0] == bound}
+    mious: list[tuple[ResultRow, str, tuple[object, ...]]] = []
+    for row in rows:
+        if row.metric == "miou" and row.value:
+            name, _, after = row.method.partition(" (")[0].partition("+")
+            mious.append((row, name, (row.split, row.threshold_kind, row.seed, after)))
+    bounds = {at: row.value for row, name, at in mious if name == bound}
     if not bounds:
-        raise ValueError(f"--bound {bound}: no mIoU of it among {sorted({row.method for row, _ in mious})}")
+        raise ValueError(f"--bound {bound}: no mIoU of it among {sorted({row.method for row, *_ in mious})}")
     return [
         replace(row, metric="share_of_bound", value=round(100 * (row.value or 0) / whole, 4))
-        for row, at in mious
+        for row, _, at in mious
         if (whole := bounds.get(at))
     ]
 

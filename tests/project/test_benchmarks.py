@@ -42,11 +42,12 @@ def test_the_share_of_a_bound_is_of_the_same_split_and_seed() -> None:
 
     rows = [
         row("cam (fpn on a)", 40.0), row("truth (fpn on a)", 80.0), row("cam (fpn on a)", 50.0, seed=1),
-        row("seeds", 30.0, split="train"),
+        row("seeds", 30.0, split="train"), row("cam+crf (fpn on a)", 45.0), row("truth+crf (fpn on a)", 90.0),
     ]  # fmt: skip
     found = {(r.method, r.metric, r.seed): r.value for r in shares(rows, "truth")}
     assert found == {
-        ("cam (fpn on a)", "share_of_bound", 0): 50.0, ("truth (fpn on a)", "share_of_bound", 0): 100.0
+        ("cam (fpn on a)", "share_of_bound", 0): 50.0, ("truth (fpn on a)", "share_of_bound", 0): 100.0,
+        ("cam+crf (fpn on a)", "share_of_bound", 0): 50.0, ("truth+crf (fpn on a)", "share_of_bound", 0): 100.0,
     }  # fmt: skip
     with pytest.raises(ValueError, match="--bound tru: no mIoU of it among"):
         shares(rows, "tru")
