@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.common import write_rows
 from tag2mask.core.files import read_json
+from tag2mask.core.ratios import percent
 from tag2mask.evaluation.rows import ResultRow, read_metrics, write_results
 from tag2mask.pipeline.measures import CURVE, METRICS
 from tag2mask.pipeline.plan import make_plan, measured_by
@@ -89,18 +90,21 @@ def shares(rows: Sequence[ResultRow], bound: str) -> list[ResultRow]:
     Raises:
         ValueError: the bound has no mIoU.
     """
-    mious: list[tuple[ResultRow, str, tuple[object, ...]]] = []
+    bounds: dict[tuple[object, ...], float] = {}
+    mious: list[tuple[ResultRow, float, tuple[object, ...]]] = []
     for row in rows:
-        if row.metric == "miou" and row.value:
+        if row.metric == "miou" and row.value is not None:
             name, _, after = row.method.partition(" (")[0].partition("+")
-            mious.append((row, name, (row.split, row.threshold_kind, row.seed, after)))
-    bounds = {at: row.value for row, name, at in mious if name == bound}
+            at = (row.split, row.threshold_kind, row.seed, after)
+            mious.append((row, row.value, at))
+            if name == bound:
+                bounds[at] = row.value
     if not bounds:
         raise ValueError(f"--bound {bound}: no mIoU of it among {sorted({row.method for row, *_ in mious})}")
     return [
-        replace(row, metric="share_of_bound", value=round(100 * (row.value or 0) / whole, 4))
-        for row, _, at in mious
-        if (whole := bounds.get(at))
+        replace(row, metric="share_of_bound", value=round(float(percent(value, bounds[at])), 4))
+        for row, value, at in mious
+        if at in bounds
     ]
 
 

@@ -191,4 +191,4 @@ def _pixels(labels: LabelImage, size: int) -> NDArray[np.int64]:
 
 
 def _accuracy(matrix: Matrix) -> float:
-    return 100.0 * float(np.trace(matrix)) / float(matrix.sum())
+    return float(percent(np.trace(matrix), matrix.sum()))

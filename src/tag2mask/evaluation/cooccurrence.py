@@ -125,8 +125,7 @@ class Cooccurrence:
     @property
     def conditional(self) -> Shares:
         """(C, C) p(b | a) at row a, column b; the row of a class without images is NaN."""
-        own = np.broadcast_to(self.images[:, None], self.counts.shape)
-        return ratio(self.counts, own)
+        return ratio(self.counts, self.images[:, None])
 
     @property
     def lift(self) -> Shares:

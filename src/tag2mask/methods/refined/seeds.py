@@ -59,12 +59,12 @@ class Pass:
     device: str = "cpu"
 
 
-Levels = Level | list[Level]
+PhotoLevels = Level | list[Level]
 """A threshold for all photos, or a list with one for each; (K,) of them are one for each of a photo's maps."""
 
 
 def refine_seeds(
-    photos: Sequence[Photo], foreground: Levels, background: Levels, crf: Pass | None = None
+    photos: Sequence[Photo], foreground: PhotoLevels, background: PhotoLevels, crf: Pass | None = None
 ) -> list[LabelImage]:
     """Refined seeds: IRN's labels of confident pixels.
 
@@ -73,7 +73,7 @@ def refine_seeds(
 
     Args:
         photos: images with their maps.
-        foreground: the higher threshold, 0..1, see `Levels`.
+        foreground: the higher threshold, 0..1, see `PhotoLevels`.
         background: the lower one, of the same form.
         crf: of both passes.
 
@@ -93,19 +93,19 @@ def refine_seeds(
     return [np.where(high > 0, high, np.where(low > 0, np.uint8(IGNORE), np.uint8(0))) for high, low in passes]
 
 
-def crf_seeds(photos: Sequence[Photo], threshold: Levels, crf: Pass | None = None) -> list[LabelImage]:
+def crf_seeds(photos: Sequence[Photo], threshold: PhotoLevels, crf: Pass | None = None) -> list[LabelImage]:
     """Seeds at one threshold after one CRF pass, (H, W) uint8 each, nothing unsure: the papers' "w/ CRF"."""
     levels = [(level,) for level in _each(threshold, photos)]
     return [labels for (labels,) in _crf_passes(photos, levels, crf or Pass())]
 
 
-def cut_masks(photos: Sequence[Photo], threshold: Levels) -> list[LabelImage]:
+def cut_masks(photos: Sequence[Photo], threshold: PhotoLevels) -> list[LabelImage]:
     """Maps resized to their image and cut at one threshold, (H, W) uint8 each."""
     levels = _each(threshold, photos)
     return [cut(photo.resized(), photo.classes, level) for photo, level in zip(photos, levels, strict=True)]
 
 
-def _each(level: Levels, photos: Sequence[Photo]) -> list[Level]:
+def _each(level: PhotoLevels, photos: Sequence[Photo]) -> list[Level]:
     return level if isinstance(level, list) else [level] * len(photos)
 
 
@@ -116,9 +116,7 @@ def _crf_passes(photos: Sequence[Photo], levels: Sequence[tuple[Level, ...]], cr
     if not asked:
         return passes
     chosen = [photos[i] for i in asked]
-    # Labels are numbered within the image: the CRF decides between its own classes only.
-    resized = ((photos[i].resized(), levels[i]) for i in asked)
-    cuts = [np.stack([cut(maps, range(len(maps)), level) for level in own]) for maps, own in resized]
+    cuts = [_local_cuts(photos[i], levels[i]) for i in asked]
     lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=crf.device)
     n_labels = [len(photo.classes) + 1 for photo in chosen]
     refined = lattices.refine_labels(cuts, n_labels, crf.gt_prob, crf.iterations)
@@ -126,3 +124,9 @@ def _crf_passes(photos: Sequence[Photo], levels: Sequence[tuple[Level, ...]], cr
         columns = np.array([0, *(c + 1 for c in photo.classes)], dtype=np.uint8)
         passes[i] = list(columns[labels.cpu().numpy()])
     return passes
+
+
+def _local_cuts(photo: Photo, levels: Sequence[Level]) -> LabelImage:
+    """(T, H, W), one for each threshold; labels are numbered within the image: the CRF decides between its classes only."""
+    maps = photo.resized()
+    return np.stack([cut(maps, range(len(maps)), level) for level in levels])
