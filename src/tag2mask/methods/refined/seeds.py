@@ -127,6 +127,6 @@ def _crf_passes(photos: Sequence[Photo], levels: Sequence[tuple[Level, ...]], cr
 
 
 def _local_cuts(photo: Photo, levels: Sequence[Level]) -> LabelImage:
-    """(T, H, W), one for each threshold; labels are numbered within the image: the CRF decides between its classes only."""
+    """(T, H, W), one for each threshold; labels are numbered within the image: the CRF decides between its classes."""
     maps = photo.resized()
     return np.stack([cut(maps, range(len(maps)), level) for level in levels])
