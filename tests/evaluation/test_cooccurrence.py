@@ -7,6 +7,7 @@ import pytest
 
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.cooccurrence import Cooccurrence, cooccurrence
+from tag2mask.evaluation.tag_remarks import remarks
 
 NAMES = ("train", "rail", "boat")
 
@@ -17,7 +18,7 @@ def random_tags(seed: int, n: int = 60) -> list[tuple[int, ...]]:
 
 
 def kinds(found: Cooccurrence) -> list[str]:
-    return [remark.kind for remark in found.remarks()]
+    return [remark.kind for remark in remarks(found)]
 
 
 def test_a_case_by_hand() -> None:
@@ -59,28 +60,28 @@ def test_the_order_of_images_and_a_tag_named_twice_change_nothing() -> None:
     one, other = cooccurrence(tags, NAMES), cooccurrence([(*t, *t) for t in reversed(tags)], NAMES)
     np.testing.assert_array_equal(one.counts, other.counts)
     assert one.pair_lines() == other.pair_lines()
-    assert one.remarks() == other.remarks()
+    assert remarks(one) == remarks(other)
 
 
 def test_classes_that_are_never_or_hardly_ever_alone() -> None:
     never = cooccurrence([(0, 1)] * 20 + [(1,)] * 30 + [(2,)] * 25, NAMES)
-    (remark,) = never.remarks()
+    (remark,) = remarks(never)
     assert remark.classes == ("train", "rail")
     assert remark.text == "'train' is never seen without 'rail': all 20 images"
     assert remark.remedy == "Tags alone hardly tell the two apart: add images of 'train' without 'rail'"
     hardly = cooccurrence([(0, 1)] * 19 + [(0,)] + [(1,)] * 30 + [(2,)] * 25, NAMES)
-    assert hardly.remarks()[0].text == "'train' is hardly ever seen without 'rail': 19 of the 20 images"
+    assert remarks(hardly)[0].text == "'train' is hardly ever seen without 'rail': 19 of the 20 images"
     assert kinds(cooccurrence([(0, 1)] * 18 + [(0,)] * 2 + [(1,)] * 30 + [(2,)] * 25, NAMES)) == []
 
 
 def test_a_class_that_is_never_alone_though_it_has_several_companions() -> None:
     tags = [(0, 1)] * 20 + [(0, 2)] * 12 + [(1,)] * 20 + [(2,)] * 20
-    (remark,) = cooccurrence(tags, NAMES).remarks()
+    (remark,) = remarks(cooccurrence(tags, NAMES))
     assert (remark.kind, remark.classes) == ("never-alone", ("train",))
     assert remark.text == (
         "'train' is never seen alone: 32 of its 32 images show another class too, most often 'rail' (62%)"
     )
-    (once,) = cooccurrence([*tags, (0,)], NAMES).remarks()
+    (once,) = remarks(cooccurrence([*tags, (0,)], NAMES))
     assert once.text.startswith("'train' is hardly ever seen alone: 32 of its 33 images")
     assert kinds(cooccurrence([*tags, (0,), (0,)], NAMES)) == []  # 2 of 34 are more than 5 %
 
@@ -88,16 +89,16 @@ def test_a_class_that_is_never_alone_though_it_has_several_companions() -> None:
 def test_other_remarks() -> None:
     found = cooccurrence([(0,)] * 400 + [(1,)] * 5, NAMES)
     assert kinds(found) == ["missing", "few", "imbalance"]
-    texts = [remark.text for remark in found.remarks()]
+    texts = [remark.text for remark in remarks(found)]
     assert texts[0] == "1 of 3 classes have no image: boat"
     assert texts[1] == "fewer than 20 images: rail (5)"
     assert texts[2] == "'train' has 400 images, 'rail' 5: 80 times as many"
     everywhere = cooccurrence([(0, 1)] * 40 + [(0, 2)] * 40, NAMES)
     assert kinds(everywhere) == ["everywhere"]  # and not 'rail never without train' too
-    assert everywhere.remarks()[0].text == "all 80 images are tagged 'train'"
+    assert remarks(everywhere)[0].text == "all 80 images are tagged 'train'"
     empty = cooccurrence([()] * 20 + [(0,)] * 30 + [(1,)] * 25 + [(2,)] * 25, NAMES)
     assert kinds(empty) == ["untagged"]
-    assert empty.remarks()[0].text.startswith("20 of 100 images have no tag and are learnt as images of nothing")
+    assert remarks(empty)[0].text.startswith("20 of 100 images have no tag and are learnt as images of nothing")
 
 
 def test_undefined_ratios_are_nan() -> None:

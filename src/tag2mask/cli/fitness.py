@@ -99,6 +99,8 @@ def quality(
 
 
 def _print_fitness(report: FitnessReport) -> None:
+    from tag2mask.evaluation.tag_remarks import remarks
+
     found = report.found
     say(f"{report.split}: {found.n_images} images, {found.untagged} without tags\n")
     classes = [
@@ -109,11 +111,11 @@ def _print_fitness(report: FitnessReport) -> None:
     _print_pairs(found)
     if report.prototypes:
         _print_contexts(report.prototypes)
-    remarks = found.remarks()
+    warnings = remarks(found)
     say()
-    for remark in remarks:
+    for remark in warnings:
         say(f"warning [{remark.kind}] {remark.text}\n    {remark.remedy}")
-    if not remarks:
+    if not warnings:
         say("nothing in the tags that would spoil a classifier")
     _print_files(report.files)
 

@@ -17,18 +17,6 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import DataError
 from tag2mask.core.ratios import ratio
 
-NEVER_ALONE = 0.95
-"""Share of a class's images that show another one too, from which on the two count as hardly told apart."""
-
-FEW_IMAGES = 20
-"""Fewer images of a class teach little, and say little about what comes with it."""
-
-IMBALANCE = 20.0
-"""How many times more images the largest class has than the smallest, from which on it is worth a word."""
-
-UNTAGGED_SHARE = 0.2
-"""Share of images without a tag from which on it is worth a word."""
-
 _DIGITS = 4
 
 Shares = NDArray[np.float64]
@@ -78,25 +66,6 @@ class ClassLine:
     alone_share: float
     companion: str
     companion_share: float
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """Something about the tags that a user should know.
-
-    Attributes:
-        kind: ``untagged``, ``missing`` (a class without images), ``few`` (too few), ``everywhere`` (in all images),
-            ``together`` (hardly ever without one other class), ``never-alone`` (hardly ever without any other) or
-            ``imbalance``.
-        classes: names of the classes it is about.
-        text: what was found.
-        remedy: what to do.
-    """
-
-    kind: str
-    classes: tuple[str, ...]
-    text: str
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,21 +124,6 @@ class Cooccurrence:
         """Every class in the order of the columns."""
         return tuple(self._line(column) for column in range(len(self.classes)))
 
-    def remarks(self) -> tuple[Remark, ...]:
-        """What may spoil a classifier that learns from these tags, the worst first."""
-        always = [c for c in range(len(self.classes)) if self.images[c] == self.n_images]
-        together = self._together(always)
-        paired = {remark.classes[0] for remark in together}
-        return (
-            *self._missing(),
-            *(_everywhere(self.classes[c], self.n_images) for c in always),
-            *together,
-            *(remark for remark in ([] if always else self._never_alone()) if remark.classes[0] not in paired),
-            *self._few(),
-            *self._imbalance(),
-            *self._untagged(),
-        )
-
     def _line(self, column: int) -> ClassLine:
         images, beside = int(self.images[column]), self.counts[column].copy()
         beside[column] = 0
@@ -179,61 +133,6 @@ class Cooccurrence:
             self.classes[column], images, round(images / self.n_images, _DIGITS), alone, _share(alone, images),
             self.classes[most] if beside[most] else "", _share(int(beside[most]), images),
         )  # fmt: skip
-
-    def _missing(self) -> tuple[Remark, ...]:
-        names = tuple(name for name, n in zip(self.classes, self.images, strict=True) if not n)
-        if not names:
-            return ()
-        text = f"{len(names)} of {len(self.classes)} classes have no image: {', '.join(names)}"
-        return (Remark("missing", names, text, "They cannot be learnt: add images, or list the others in classes"),)
-
-    def _few(self) -> tuple[Remark, ...]:
-        few = [(name, int(n)) for name, n in zip(self.classes, self.images, strict=True) if 0 < n < FEW_IMAGES]
-        if not few:
-            return ()
-        text = f"fewer than {FEW_IMAGES} images: " + ", ".join(f"{name} ({n})" for name, n in few)
-        return (Remark("few", tuple(name for name, _ in few), text, "Add images of them; their maps will be poor"),)
-
-    def _together(self, always: Sequence[int]) -> tuple[Remark, ...]:
-        """Ordered pairs (a, b) where a is (nearly) never seen without b; what is in all images is said elsewhere."""
-        found = []
-        for a, name in enumerate(self.classes):
-            for b, other in enumerate(self.classes):
-                both, own = int(self.counts[a, b]), int(self.images[a])
-                if a == b or b in always or not own or both < NEVER_ALONE * own:
-                    continue
-                words = f"all {own}" if both == own else f"{both} of the {own}"
-                text = f"'{name}' is {'never' if both == own else 'hardly ever'} seen without '{other}': {words} images"
-                remedy = f"Tags alone hardly tell the two apart: add images of '{name}' without '{other}'"
-                found.append((both / own, own, Remark("together", (name, other), text, remedy)))
-        return tuple(remark for _, _, remark in sorted(found, key=lambda f: (-f[0], -f[1], f[2].classes)))
-
-    def _never_alone(self) -> list[Remark]:
-        """Classes that (nearly) always come with some other class, be it now this one and now that."""
-        found = []
-        for line in self.class_lines():
-            if not line.images or line.alone > (1 - NEVER_ALONE) * line.images:
-                continue
-            words = f"{line.images - line.alone} of its {line.images} images show another class too"
-            text = f"'{line.name}' is {'hardly ever' if line.alone else 'never'} seen alone: {words}"
-            most = f"most often '{line.companion}' ({line.companion_share:.0%})"
-            remedy = f"Its maps may spread over those classes: add images of '{line.name}' alone"
-            found.append(Remark("never-alone", (line.name,), f"{text}, {most}", remedy))
-        return found
-
-    def _imbalance(self) -> tuple[Remark, ...]:
-        seen = [(int(n), name) for name, n in zip(self.classes, self.images, strict=True) if n]
-        if not seen or max(seen)[0] < IMBALANCE * min(seen)[0]:
-            return ()
-        (most, large), (least, small) = max(seen), min(seen)
-        text = f"'{large}' has {most} images, '{small}' {least}: {most / least:.0f} times as many"
-        return (Remark("imbalance", (large, small), text, f"Add images of '{small}', or leave some of '{large}' out"),)
-
-    def _untagged(self) -> tuple[Remark, ...]:
-        if self.untagged < UNTAGGED_SHARE * self.n_images or not self.untagged:
-            return ()
-        text = f"{self.untagged} of {self.n_images} images have no tag and are learnt as images of nothing"
-        return (Remark("untagged", (), text, "Tag them, or take them out where they were only never looked at"),)
 
 
 def cooccurrence(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Cooccurrence:
@@ -259,11 +158,6 @@ def cooccurrence(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Coocc
     return Cooccurrence(
         tuple(classes), len(images), present.T @ present, present[number == 1].sum(axis=0), int((number == 0).sum())
     )
-
-
-def _everywhere(name: str, n_images: int) -> Remark:
-    remedy = "Add images without it (an empty tag cell is a verified negative)"
-    return Remark("everywhere", (name,), f"all {n_images} images are tagged '{name}'", remedy)
 
 
 def _share(part: int, whole: int) -> float:
