@@ -3,14 +3,15 @@
 python -m benchmarks.collect RUN --command "tag2mask run own-data ..." --out results/voc-animals
 python -m benchmarks.collect RUN --command "tag2mask run own-data-irn ..." --out results/voc-animals --name pseudo-masks
 
-``--bound STAGE`` adds what percentage each mIoU is of that stage's, an upper bound such as a network trained on truth.
+``--bound STAGE`` adds what percentage each mIoU is of that stage's, an upper bound such as a network trained on truth;
+``--bound-run RUN`` takes it from another run, measured on the same images.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -82,30 +83,36 @@ def seconds(run: Path, command: str) -> list[ResultRow]:
     return rows
 
 
-def shares(rows: Sequence[ResultRow], bound: str) -> list[ResultRow]:
-    """For each mIoU of the bound's split, kind of threshold and seed, the percentage that it is of the bound's.
+def shares(rows: Sequence[ResultRow], bound: str, of: Sequence[ResultRow] | None = None) -> list[ResultRow]:
+    """For each mIoU of the bound's split, number of images, kind of threshold and seed, the percentage of the bound's.
 
     What ends in ``+crf`` is compared with the bound that does.
+
+    Args:
+        rows: the mIoUs.
+        bound: name of the stage that bounds them.
+        of: rows that hold the bound; None for the same rows.
 
     Raises:
         ValueError: the bound has no mIoU.
     """
-    bounds: dict[tuple[object, ...], float] = {}
-    mious: list[tuple[ResultRow, float, tuple[object, ...]]] = []
+    known = list(_mious(rows if of is None else of))
+    bounds = {at: value for row, value, name, at in known if name == bound}
+    if not bounds:
+        raise ValueError(f"--bound {bound}: no mIoU of it among {sorted({row.method for row, *_ in known})}")
+    return [
+        replace(row, metric="share_of_bound", value=round(float(percent(value, bounds[at])), 4))
+        for row, value, _, at in _mious(rows)
+        if at in bounds
+    ]
+
+
+def _mious(rows: Sequence[ResultRow]) -> Iterator[tuple[ResultRow, float, str, tuple[object, ...]]]:
+    """Each mIoU with its value, its stage's name, and what it has in common with those that it is compared with."""
     for row in rows:
         if row.metric == "miou" and row.value is not None:
             name, _, after = row.method.partition(" (")[0].partition("+")
-            at = (row.split, row.threshold_kind, row.seed, after)
-            mious.append((row, row.value, at))
-            if name == bound:
-                bounds[at] = row.value
-    if not bounds:
-        raise ValueError(f"--bound {bound}: no mIoU of it among {sorted({row.method for row, *_ in mious})}")
-    return [
-        replace(row, metric="share_of_bound", value=round(float(percent(value, bounds[at])), 4))
-        for row, value, at in mious
-        if at in bounds
-    ]
+            yield row, row.value, name, (row.split, row.n_images, row.threshold_kind, row.seed, after)
 
 
 def curves(run: Path) -> list[CurveRow]:
@@ -135,10 +142,14 @@ def main() -> None:
         "--name", default="seeds", help="of the CSV; any other than seeds goes before curves and stages"
     )
     parser.add_argument("--bound", help="name of a measured stage whose mIoU is the upper bound of the others")
+    parser.add_argument("--bound-run", type=Path, help="the run that has it; this one where left out")
     arguments = parser.parse_args()
     prefix = "" if arguments.name == "seeds" else f"{arguments.name}-"
-    metrics = [r.result(arguments.command) for r in read_metrics(arguments.run / METRICS)]
-    metrics += shares(metrics, arguments.bound) if arguments.bound else []
+    metrics, others = (
+        [r.result(arguments.command) for r in read_metrics(run / METRICS)]
+        for run in (arguments.run, arguments.bound_run or arguments.run)
+    )
+    metrics += shares(metrics, arguments.bound, others) if arguments.bound else []
     write_results(arguments.out / f"{arguments.name}.csv", [*metrics, *seconds(arguments.run, arguments.command)])
     if points := curves(arguments.run):
         write_rows(arguments.out / f"{prefix}curves.csv", points)

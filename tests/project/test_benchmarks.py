@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,11 @@ def test_the_share_of_a_bound_is_of_the_same_split_and_seed() -> None:
     }  # fmt: skip
     with pytest.raises(ValueError, match="--bound tru: no mIoU of it among"):
         shares(rows, "tru")
+
+    tags = [row("predictions (fpn on a)", 60.0), row("predictions (fpn on a)", 60.0, split="train")]
+    (share,) = shares(tags, "truth", of=rows)
+    assert (share.method, share.split, share.value) == ("predictions (fpn on a)", "val", 75.0)
+    assert shares([replace(row("predictions", 60.0), n_images=4)], "truth", of=rows) == []  # of other images
 
 
 def test_no_runs_are_refused() -> None:
