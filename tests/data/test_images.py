@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.images import align_labels, read_image, read_labels
+from tag2mask.data.images import align_labels, read_image, read_labels, to_rgb
 
 GREY = (np.arange(15 * 17) % 251).astype(np.uint8).reshape(15, 17)
 RGB = np.stack([GREY, 250 - GREY, GREY // 2], axis=2)
@@ -35,6 +35,16 @@ def exif(orientation: int) -> Image.Exif:
 def test_rgb_files_come_back_bit_for_bit(tmp_path: Path, name: str) -> None:
     Image.fromarray(RGB).save(tmp_path / name)
     assert np.array_equal(pixels(tmp_path / name), RGB)
+
+
+def test_opaque_rgb_is_not_copied_and_outlives_its_file(tmp_path: Path) -> None:
+    values = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    image = Image.fromarray(values)
+    assert to_rgb(image, tmp_path) is image
+    image.save(tmp_path / "a.png")
+    read = read_image(tmp_path / "a.png")
+    (tmp_path / "a.png").unlink()
+    np.testing.assert_array_equal(np.asarray(read.crop((1, 1, 4, 3))), values[1:3, 1:4])
 
 
 def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:

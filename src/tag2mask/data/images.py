@@ -144,7 +144,7 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     """An image of any mode as 8-bit RGB: transparency over white, 16 bits divided by 257 and rounded.
 
     Args:
-        image: decoded; a turn noted in its EXIF is not applied.
+        image: decoded; a turn noted in its EXIF is not applied. Where it is opaque 8-bit RGB, it is what comes back.
         path: names it in the error.
 
     Raises:
@@ -162,7 +162,7 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     if image.has_transparency_data:
         solid = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(solid, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # Pillow would copy: a second large photo in memory
 
 
 def _raw_mode(image: Image.Image) -> str:
