@@ -132,6 +132,10 @@ def curves(run: Path) -> list[CurveRow]:
     return rows
 
 
+def _results(run: Path, command: str) -> list[ResultRow]:
+    return [row.result(command) for row in read_metrics(run / METRICS)]
+
+
 def main() -> None:
     """Write NAME.csv with metrics and seconds per image, and curves and costs of stages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -145,11 +149,12 @@ def main() -> None:
     parser.add_argument("--bound-run", type=Path, help="the run that has it; this one where left out")
     arguments = parser.parse_args()
     prefix = "" if arguments.name == "seeds" else f"{arguments.name}-"
-    metrics, others = (
-        [r.result(arguments.command) for r in read_metrics(run / METRICS)]
-        for run in (arguments.run, arguments.bound_run or arguments.run)
-    )
-    metrics += shares(metrics, arguments.bound, others) if arguments.bound else []
+    if arguments.bound_run and not arguments.bound:
+        parser.error("--bound-run needs --bound: the stage of that run")
+    metrics = _results(arguments.run, arguments.command)
+    if arguments.bound:
+        others = _results(arguments.bound_run, arguments.command) if arguments.bound_run else None
+        metrics += shares(metrics, arguments.bound, others)
     write_results(arguments.out / f"{arguments.name}.csv", [*metrics, *seconds(arguments.run, arguments.command)])
     if points := curves(arguments.run):
         write_rows(arguments.out / f"{prefix}curves.csv", points)

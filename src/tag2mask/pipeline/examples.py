@@ -26,7 +26,7 @@ from tag2mask.report.pictures import data_uri, fit
 _SIZES = ((300, 320, 128), (1500, 224, 96), (3000, 160, 64), (5000, 128, 48))
 _SMALLEST = (96, 32)
 """Up to how many pictures a photo and a map have how many pixels on their longer side: a page of 500
-images stays below 30 MB and opens in about a second."""
+images stays below 30 MB and opens in less than a second."""
 
 
 @dataclass(frozen=True)
