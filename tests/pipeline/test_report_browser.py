@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
-import subprocess
 from collections.abc import Iterator
-from html import unescape
-from pathlib import Path
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -16,21 +12,25 @@ import pytest
 from PIL import Image
 
 from tag2mask.pipeline.api import RunResult, run
+from tests.helpers.browser import BROWSER, Tab, tab
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.pipeline.test_report import articles, map_bytes, slider
 from tests.report.pages import Page
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path: apt install chromium"),
 ]
 
-PROBE = """<script>
+WATCH = """
+window.errors = [];
+addEventListener("error", event => errors.push(String(event.message)));
+addEventListener("unhandledrejection", event => errors.push(String(event.reason)));
+"""
+PROBE = """
 (async () => {
-  const wait = () => new Promise(done => setTimeout(done, 300)), found = { errors: [] };
-  addEventListener("error", event => found.errors.push(String(event.message)));
-  addEventListener("unhandledrejection", event => found.errors.push(String(event.reason)));
+  const wait = () => new Promise(done => setTimeout(done, 100)), found = { errors };
+  const until = async is => { for (let n = 0; n < 600 && !is(); n++) await wait(); };
   const two = a => a.querySelectorAll("figure[data-what=map]").length === 2;
   const article = [...document.querySelectorAll("article")].find(two);
   const seeds = article.querySelector("figure[data-what=seeds]");
@@ -41,7 +41,7 @@ PROBE = """<script>
   for (const at of AT) {
     input.value = at;
     input.dispatchEvent(new Event("input"));
-    await wait();
+    await until(() => seeds.querySelector(".pic").getAttribute("aria-label").includes(` at ${at.toFixed(2)}`));
     const canvas = seeds.querySelector("canvas");
     const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
     moves[at] = { size: [canvas.height, canvas.width], rgba: Array.from(pixels), words: seeds.textContent,
@@ -52,12 +52,12 @@ PROBE = """<script>
   const boxes = [...document.querySelectorAll(".classes input")];
   found.boxes = boxes.map(box => !box.hidden && box.checked);
   for (const box of boxes) box.click();
-  await wait();
+  await until(() => seeds.textContent.includes("nothing"));
   found.off = { words: seeds.textContent,
     maps: [...article.querySelectorAll("figure[data-what=map]")].map(f => f.hidden),
     layers: [...article.querySelectorAll("figure[data-what=truth] img[data-class]")].map(i => i.hidden) };
   document.querySelector(".tools button").click();
-  await wait();
+  await until(() => !seeds.textContent.includes("nothing"));
   found.reset = { words: seeds.textContent, told: document.querySelector("output").textContent,
     maps: [...article.querySelectorAll("figure[data-what=map]")].map(f => f.hidden), boxes: boxes.map(b => b.checked) };
   for (const part of document.querySelectorAll("details")) part.open = true;
@@ -68,12 +68,9 @@ PROBE = """<script>
   }).map(e => e.outerHTML.slice(0, 80));
   found.small = all("nav a, .tools input, .tools select, .tools button, .classes label, summary").filter(
     e => e.getBoundingClientRect().height < 24).map(e => e.outerHTML.slice(0, 80));
-  const output = document.createElement("pre");
-  output.id = "found";
-  output.textContent = JSON.stringify(found);
-  document.body.append(output);
-})();
-</script>"""
+  return found;
+})()
+"""
 AT = (0.1, 0.45, 0.8)
 
 
@@ -84,37 +81,17 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunResult]:
         yield run(str(few_masks_recipe(folder)), out=folder / "runs" / "run", only=["maps-seeds", "masks-score"])
 
 
-def chromium(folder: Path, *words: str) -> str:
-    """What a headless browser prints."""
-    assert BROWSER is not None
-    flags = [
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={folder / 'profile'}",
-    ]
-    command = [BROWSER, *flags, "--virtual-time-budget=60000", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with tab(tmp_path_factory.mktemp("chromium") / "profile") as browser:
+        browser.call("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
+        yield browser
 
 
 @pytest.fixture(scope="module")
-def found(done: RunResult, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("probe")
-    probe = PROBE.replace("AT)", f"{list(AT)})")
-    path = folder / "page.html"
-    path.write_text(done.report.read_text(encoding="utf-8").replace("</body>", f"{probe}</body>"), encoding="utf-8")
-    for _attempt in range(3):  # the browser prints what there is when its virtual time is over, early on a busy machine
-        shown = chromium(folder, "--window-size=390,9000", "--dump-dom", path.as_uri())
-        match = re.search(r'<pre id="found">(.*?)</pre>', shown, re.DOTALL)
-        if match:
-            break
-    assert match, "the probe did not end"
-    read: dict[str, Any] = json.loads(unescape(match[1]))
+def found(done: RunResult, opened: Tab) -> dict[str, Any]:
+    opened.open(done.report, 390, 9000)
+    read: dict[str, Any] = opened.value(PROBE.replace("AT)", f"{list(AT)})"))
     return read
 
 
@@ -161,10 +138,9 @@ def test_switches_hide_a_class_everywhere_and_the_button_brings_all_back(found: 
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 3000), (390, 3000)])
-def test_a_screenshot_shows_text_and_pictures(done: RunResult, tmp_path: Path, width: int, height: int) -> None:
-    path = tmp_path / "shot.png"
-    chromium(tmp_path, f"--window-size={width},{height}", f"--screenshot={path}", done.report.as_uri())
-    with Image.open(path) as image:
+def test_a_screenshot_shows_text_and_pictures(done: RunResult, opened: Tab, width: int, height: int) -> None:
+    opened.open(done.report, width, height)
+    with Image.open(BytesIO(opened.screenshot())) as image:
         assert image.size == (width, height)
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert len(np.unique(pixels, axis=0)) > 1000, "pictures have many colours"
@@ -173,9 +149,8 @@ def test_a_screenshot_shows_text_and_pictures(done: RunResult, tmp_path: Path, w
     assert (grey < 60).mean() > 0.005, "and there is text"
 
 
-def test_it_prints(done: RunResult, tmp_path: Path) -> None:
-    path = tmp_path / "page.pdf"
-    chromium(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={path}", done.report.as_uri())
-    data = path.read_bytes()
+def test_it_prints(done: RunResult, opened: Tab) -> None:
+    opened.open(done.report, 1280, 900)
+    data = opened.pdf()
     assert data.startswith(b"%PDF")
     assert data.count(b"/Subtype /Image") >= 8, "photos and layers are in print"
