@@ -108,6 +108,47 @@ def test_the_size_is_upright_before_the_pixels_are_read(tmp_path: Path) -> None:
     assert np.array_equal(photo.window(2, 1, 5, 6), upright[2:5, 1:6])
 
 
+MODES: dict[str, Callable[[], Image.Image]] = {
+    "RGB": lambda: Image.fromarray(colours(7, 9)),
+    "RGBA": lambda: Image.fromarray(colours(7, 9, 4)),
+    "LA": lambda: Image.fromarray(colours(7, 9, 4)).convert("LA"),
+    "L": lambda: Image.fromarray(colours(7, 9)[..., 0]),
+    "1": lambda: Image.fromarray(colours(7, 9)[..., 0] > 100),
+    "I;16": lambda: Image.fromarray((np.arange(63).reshape(7, 9) * 1000).astype(np.uint16)),
+    "P": lambda: Image.fromarray(colours(7, 9)).quantize(20),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_windows_of_a_stored_photo_are_those_of_the_upright_one(tmp_path: Path, mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "a.png"
+    image = MODES[mode]()
+    assert image.mode == mode
+    words: dict[str, Any] = {"transparency": 3} if mode == "P" else {}
+    image.save(path, exif=exif, **words)
+    photo, upright = open_photo(path), np.asarray(read_image(path))
+    height, width = photo.size
+    assert (height, width) == upright.shape[:2] == ((7, 9) if orientation < 5 else (9, 7))
+    for top, left, bottom, right in ((0, 0, height, width), (1, 2, 4, 7), (height - 1, width - 2, height, width)):
+        found = photo.window(top, left, bottom, right)
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, upright[top:bottom, left:right])
+
+
+def test_a_photo_is_held_once_as_its_file_has_it(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "grey.png", colours(40, 60)[..., 0], exif=exif)
+    photo = open_photo(path)
+    assert isinstance(photo, WholePhoto)
+    photo.window(0, 0, 60, 40)
+    held = [value for value in vars(photo.image).values() if isinstance(value, Image.Image)]
+    assert [(image.mode, image.size) for image in held] == [("L", (60, 40))]  # one channel, not turned
+
+
 def test_more_pixels_than_allowed_are_refused_before_decoding(tmp_path: Path) -> None:
     path = save(tmp_path / "large.png", colours(10, 20))
     with pytest.raises(DataError, match=r"large.png is 20 x 10, 200 pixels, more than the 199 .* --max-pixels 200$"):

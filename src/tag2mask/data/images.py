@@ -29,6 +29,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_FROM_RIGHT = {2, 3, 7, 8}  # orientations in which a side of the upright image, counted from its start,
+_FROM_BOTTOM = {3, 4, 6, 7}  # is counted from the right or from the bottom of the stored one
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 _SHORT_GREY = {"L;2": 85, "L;4": 17}  # Pillow stretches grey of 2 and 4 bits to 0..255: the step between two indices
 _HIGHEST_16 = 65535
@@ -45,9 +47,40 @@ def read_image(path: Path) -> Image.Image:
         DataError: the file is missing, empty, truncated, no image, or of a mode without a known range.
     """
     with _opened(path) as image:
-        image.load()  # TIFF is turned while it loads, so the orientation is asked for afterwards
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        return _turned(to_rgb(image, path), orientation)
+        return _turned(to_rgb(image, path), _loaded(image))
+
+
+class StoredImage:
+    """An image held once, as its file has it; parts of it come out upright and in RGB, as `read_image` gives the whole.
+
+    Args:
+        path: of the file, which is decoded here.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or no image.
+    """
+
+    def __init__(self, path: Path) -> None:
+        with _opened(path) as image:
+            self._turn = _loaded(image)
+        self._image, self._path = image, path
+
+    def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+        """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image.
+
+        Returns:
+            (bottom - top, right - left, 3) uint8 RGB, its own memory.
+
+        Raises:
+            DataError: values without a known range.
+        """
+        width, height = self._image.size
+        box = (left, top, right, bottom) if self._turn < _SIDEWAYS else (top, left, bottom, right)
+        if self._turn in _FROM_RIGHT:
+            box = (width - box[2], box[1], width - box[0], box[3])
+        if self._turn in _FROM_BOTTOM:
+            box = (box[0], height - box[3], box[2], height - box[1])
+        return np.array(_turned(to_rgb(self._image.crop(box), self._path), self._turn))
 
 
 def read_labels(path: Path, palette: Palette | None = None) -> Labels:
@@ -60,8 +93,7 @@ def read_labels(path: Path, palette: Palette | None = None) -> Labels:
     """
     with _opened(path) as image:
         step = _SHORT_GREY.get(_raw_mode(image), 1)
-        image.load()
-        turned = _turned(image, image.getexif().get(_ORIENTATION, 1))
+        turned = _turned(image, _loaded(image))
         if image.mode in ("RGB", "RGBA"):
             return _from_colours(np.asarray(_opaque(turned, path, "RGB")), path, palette)
         if image.mode not in ("P", "1", "L", "LA", "I") and not image.mode.startswith("I;16"):
@@ -133,6 +165,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"cannot read {path}: {reason}. Copy it again or take it out of the data set; "
             f"`tag2mask doctor` lists every broken file"
         ) from error
+
+
+def _loaded(image: Image.Image) -> int:
+    """Decode, and give the EXIF orientation that is left to apply."""
+    image.load()  # TIFF is turned while it loads, so the orientation is asked for afterwards
+    orientation: int = image.getexif().get(_ORIENTATION, 1)
+    return orientation
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.images import read_image
+from tag2mask.data.images import StoredImage, upright_size
 from tag2mask.segmentation.tiles import Picture
 
 MAX_PIXELS = 200_000_000
 """Pixels that a photo may have unless told otherwise: some 0.8 GB when decoded."""
-_ORIENTATION, _SIDEWAYS = 0x0112, 5  # of EXIF; from 5 on width and height are swapped
 _TIFF = {".tif", ".tiff"}
 
 
 class WholePhoto:
-    """A photo that is decoded as a whole when it is first looked at.
+    """A photo that is decoded as a whole when it is first looked at, and turned window by window.
 
     Args:
         path: the file.
@@ -34,17 +33,17 @@ class WholePhoto:
         self.path, self.size = path, size
 
     @cached_property
-    def image(self) -> Image.Image:
-        """The photo, upright RGB.
+    def image(self) -> StoredImage:
+        """The photo as stored: upright and in RGB it would be a second large photo in memory.
 
         Raises:
             DataError: it cannot be read.
         """
-        return read_image(self.path)
+        return StoredImage(self.path)
 
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """A part of the photo, see `Picture`."""
-        return np.array(self.image.crop((left, top, right, bottom)))
+        return self.image.part(top, left, bottom, right)
 
 
 class ArrayPhoto:
@@ -103,23 +102,9 @@ def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
         if windows is not None:
             _check_pixels(path, windows.size, max_pixels)
             return windows
-    size = _header(path)
+    size = upright_size(path)
     _check_pixels(path, size, max_pixels)
     return WholePhoto(path, size)
-
-
-def _header(path: Path) -> tuple[int, int]:
-    """(H, W), upright.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    try:
-        with Image.open(path) as image:
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) >= _SIDEWAYS  # Pillow turns TIFF
-            return (image.width, image.height) if turned else (image.height, image.width)
-    except Exception:  # whatever is wrong with it, reading it whole says so in words
-        return read_image(path).size[::-1]
 
 
 def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
