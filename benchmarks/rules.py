@@ -1,9 +1,16 @@
-"""What thresholds chosen without the truth lose to the oracle, and whether the best rule holds on other images.
+r"""What thresholds chosen without the truth lose to the oracle, and whether the best rule holds on other images.
 
 python -m benchmarks.rules views runs/voc-animals-amn --out rules-voc.yaml
 tag2mask run rules-voc.yaml --out runs/voc-animals-rules
 python -m benchmarks.rules measure runs/voc-animals-rules --out results/voc-animals
 python -m benchmarks.rules together results/voc-animals results/parts --out results
+
+The scenes of results/parts are those of this run, whose maps cam, lpcam and amn-lpcam-maps were measured::
+
+    tag2mask run own-data-amn data=parts data.images=200 data.size=128 classifier.train.epochs=8 \
+        classifier.train.accumulate=2 classifier.train.lr=1.0e-4 classifier.train.head_lr=1.0e-3 \
+        "classifier.train.long_side=[96,128]" classifier.train.crop=128 amn.train.crop=128 amn-lpcam.train.crop=128 \
+        --only amn-lpcam-maps --only cam --only lpcam --out runs/parts-amn
 
 ``views`` writes the recipe of a run's maps, and of the same maps from the image alone (one scale, no mirror), which
 agreement needs; nothing is trained again where the runs share a store. ``measure`` parts the images in two by the hash
