@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import ExifTags, Image
 
 from benchmarks.common import RESULTS, cpu_name, write_rows
 from tag2mask.config.recipe import load_recipe
@@ -25,6 +25,7 @@ from tag2mask.segmentation.segmenter import build_segmenter, save_segmenter
 from tag2mask.segmentation.settings import NetworkSettings
 
 CLASSES = ("cat", "cow", "dog", "horse", "person", "sheep")
+FORMS = ("whole", "sideways", "windows")
 _MIB = 1 << 20
 
 
@@ -53,14 +54,17 @@ class LargeRow:
     cpu: str
 
 
-def draw(folder: Path, side: int) -> list[Path]:
-    """One picture as JPEG, which is decoded whole, and as a TIFF in tiles, which is read in windows."""
+def draw(folder: Path, side: int) -> dict[str, Path]:
+    """One picture as JPEG, which is decoded whole, as one that EXIF turns, and as a TIFF in tiles, read in windows."""
     patch = np.random.default_rng(0).integers(0, 256, (side // 20, side // 20, 3), dtype=np.uint8)
     small = Image.fromarray(patch).resize((side // 4, side // 4), Image.Resampling.BICUBIC)
     pixels = np.tile(np.asarray(small), (4, 4, 1))[:side, :side]
-    paths = [folder / "whole.jpg", folder / "windows.tif"]
-    Image.fromarray(pixels).save(paths[0], quality=90)
-    tifffile.imwrite(paths[1], pixels, tile=(512, 512), compression="zlib", photometric="rgb")
+    paths = {form: folder / f"{form}.{'tif' if form == 'windows' else 'jpg'}" for form in FORMS}
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(pixels).save(paths["whole"], quality=90)
+    Image.fromarray(pixels).save(paths["sideways"], quality=90, exif=turned)
+    tifffile.imwrite(paths["windows"], pixels, tile=(512, 512), compression="zlib", photometric="rgb")
     return paths
 
 
@@ -86,13 +90,15 @@ def main() -> None:
     """Measure and write the CSV."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=20_000)
+    parser.add_argument("--form", choices=FORMS, action="append", help="again for more; default: all")
     parser.add_argument("--out", type=Path, default=RESULTS / "large_image.csv")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         net = Path(folder) / "net.safetensors"
         network = NetworkSettings.model_validate(load_recipe("own-data").stages["segmenter"]["network"])
         save_segmenter(build_segmenter(network, len(CLASSES)), net, CLASSES)
-        rows = [measure(net, photo, asked.side) for photo in draw(Path(folder), asked.side)]
+        photos = draw(Path(folder), asked.side)
+        rows = [measure(net, photos[form], asked.side) for form in asked.form or FORMS]
     write_rows(asked.out, rows)
     for row in rows:
         print(f"{row.form}: {row.peak_mb:.0f} MB, {row.beside_mb:.0f} beside the data, {row.seconds:.0f} s")
