@@ -7,6 +7,7 @@ The command line prints it without a traceback and exits with ``Tag2MaskError.ex
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -54,11 +55,12 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
         name: the name that was given.
         valid: the names that would have been understood.
     """
-    names = sorted(valid)
+    names = sorted(valid, key=_in_order)
     near = nearest(name, names)
-    hint = f"; did you mean '{near}'?" if near else ""
-    return (
-        f"unknown {what} '{name}'{hint} Known: {', '.join(names)}"
-        if near
-        else (f"unknown {what} '{name}'. Known: {', '.join(names)}")
-    )
+    hint = f"; did you mean '{near}'?" if near else "."
+    return f"unknown {what} '{name}'{hint} Known: {', '.join(names)}"
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """Sorts numbers in names by their value: A2 before A10."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"([0-9]+)", name)]
