@@ -185,6 +185,23 @@ FORMS: dict[str, Callable[[], tuple[NDArray[Any], dict[str, Any]]]] = {
         (np.arange(70 * 90).reshape(70, 90) * 10).astype(np.uint16),
         {"tile": (16, 16), "photometric": "minisblack"},
     ),
+    "lzw": lambda: (colours(70, 90), {"tile": (16, 32), "photometric": "rgb", "compression": "lzw", "predictor": 2}),
+    "zstd": lambda: (colours(70, 90), {"tile": (16, 32), "photometric": "rgb", "compression": "zstd"}),
+    "jpeg": lambda: (colours(70, 90), {"tile": (32, 32), "photometric": "rgb", "compression": "jpeg"}),
+    "jpeg, colours at half the size": lambda: (
+        colours(70, 90),
+        {
+            "tile": (32, 32),
+            "photometric": "ycbcr",
+            "compression": "jpeg",
+            "subsampling": (2, 2),
+            "compressionargs": {"level": 60, "subsampling": "420"},
+        },
+    ),
+    "jpeg, grey": lambda: (
+        colours(70, 90)[..., 0],
+        {"tile": (32, 32), "photometric": "minisblack", "compression": "jpeg"},
+    ),
     "alpha": lambda: (
         colours(70, 90, 4),
         {"tile": (16, 16), "photometric": "rgb", "extrasamples": ["unassalpha"]},
@@ -205,6 +222,31 @@ def test_windows_of_a_tiff_are_those_of_the_whole_as_pillow_reads_it(tmp_path: P
         found = photo.window(top, left, bottom, right)
         assert found.dtype == np.uint8
         assert np.array_equal(found, whole[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_windows_of_a_jpeg_tiff_whose_tables_stand_apart(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "map.tif"
+    Image.fromarray(colours(70, 90)).convert(mode).save(path, compression="jpeg", quality=70)
+    with tifffile.TiffFile(path) as file:
+        assert file.pages.first.jpegtables
+    photo = open_photo(path)
+    assert isinstance(photo, TiffPhoto)
+    whole = np.asarray(read_image(path))
+    for top, left, bottom, right in WINDOWS:
+        assert np.array_equal(photo.window(top, left, bottom, right), whole[top:bottom, left:right])
+
+
+def test_a_compression_without_its_decoder_is_left_to_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "map.tif"
+    tifffile.imwrite(path, colours(64, 64), tile=(16, 16), photometric="rgb", compression="lzw")
+    assert isinstance(open_photo(path), TiffPhoto)
+
+    def missing(page: Any, number: int) -> NDArray[Any]:
+        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
+
+    monkeypatch.setattr(tiff, "_decoded", missing)
+    assert np.array_equal(open_photo(path).window(0, 0, 64, 64), colours(64, 64))
 
 
 def test_a_window_decodes_only_the_tiles_it_touches_and_each_once(

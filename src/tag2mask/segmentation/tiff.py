@@ -23,9 +23,11 @@ _KEPT = 128 << 20
 """Bytes of decoded tiles that are kept for the next window."""
 _LARGEST = 64 << 20
 """Bytes of a tile or strip from which on windows save nothing."""
-_MODES = {(1, "uint8", 1): "grey", (1, "uint16", 1): "grey", (2, "uint8", 3): "RGB", (2, "uint8", 4): "RGBA"}
+_GREY, _RGB, _YCBCR = 1, 2, 6
+_FORMS = {(_GREY, "uint8", 1), (_GREY, "uint16", 1), (_RGB, "uint8", 3), (_RGB, "uint8", 4), (_YCBCR, "uint8", 3)}
 """What (photometric, type, samples) are read in windows; everything else is for Pillow, whole."""
-_CONTIGUOUS, _STRAIGHT_ALPHA, _JPEG = 1, 2, {6, 7, 33007, 34892}
+_CONTIGUOUS, _STRAIGHT_ALPHA = 1, 2
+_JPEG, _OTHER_JPEG = 7, {6, 33007, 34892}  # compressions: of today's files, and forms that Pillow is left to
 _UNDECODABLE = (ValueError, OSError, RuntimeError, ImportError, NotImplementedError)
 
 
@@ -104,9 +106,11 @@ def _readable(page: TiffPage) -> bool:
     """Whether a page is of a form that is read in windows as Pillow would read it whole."""
     upright = "Orientation" not in page.tags or page.tags["Orientation"].value == 1
     straight = page.samplesperpixel < len("RGBA") or tuple(page.extrasamples) == (_STRAIGHT_ALPHA,)
-    known = (int(page.photometric), str(page.dtype), page.samplesperpixel) in _MODES
+    known = (int(page.photometric), str(page.dtype), page.samplesperpixel) in _FORMS
+    if page.photometric == _YCBCR:
+        known = known and page.compression == _JPEG  # its decoder gives RGB
     return (
-        known and upright and straight and page.planarconfig == _CONTIGUOUS and page.compression not in _JPEG
+        known and upright and straight and page.planarconfig == _CONTIGUOUS and page.compression not in _OTHER_JPEG
         and page.imagedepth == 1
     )  # fmt: skip
 
@@ -118,6 +122,6 @@ def _decoded(page: Any, number: int) -> NDArray[Any]:
     data = page.parent.filehandle.read(count) if count else None
     if data is not None and len(data) < count:
         raise ValueError("the file is cut off")
-    decoded, _, shape = page.decode(data, number)
+    decoded, _, shape = page.decode(data, number, jpegtables=page.jpegtables)
     tile: NDArray[Any] = np.zeros(shape[1:], page.dtype) if decoded is None else decoded[0]
     return tile
