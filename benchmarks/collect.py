@@ -141,7 +141,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("run", type=Path, help="finished run")
     parser.add_argument("--command", required=True, help="the command that made it")
-    parser.add_argument("--out", type=Path, required=True, help="folder below results/")
+    parser.add_argument("--out", type=Path, required=True, help="folder, such as results/voc-animals")
     parser.add_argument(
         "--name", default="seeds", help="of the CSV; any other than seeds goes before curves and stages"
     )
