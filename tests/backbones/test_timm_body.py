@@ -63,7 +63,7 @@ def test_mean_and_std_are_the_networks() -> None:
         ({"name": "test_maxvit"}, "Choose a convolutional network, such as efficientnet_lite0 or resnet50"),
         ({"name": "resnet10t", "stride": 12}, "backbone.stride = 12: 'resnet10t' cannot have it; possible: 8, 16, 32"),
         ({"name": "test_convnext", "stride": 4}, "backbone.stride = 4: .* possible: 8, 16, 32"),
-        ({"name": "test_mambaout", "stride": 16}, r"possible: 32 \(its own; leave stride out\)"),
+        ({"name": "test_mambaout", "stride": 16}, r"possible: 32 \(its own: stride=null\)"),
         ({"detach_after": 2}, "backbone.detach_after = 2: only resnet50_irn has it; leave it out"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from tag2mask import AMN
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError, WeightsError
 from tag2mask.core.types import ActivationMaps
+from tag2mask.methods.cam.hooks import _is_grid
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -193,6 +195,41 @@ def test_bad_batches_are_refused(given: list[Any], text: str) -> None:
 def test_bad_arguments_are_refused(values: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         AMN(Small(), **values).fit(batches())
+
+
+def test_what_is_no_batches_is_refused() -> None:
+    with pytest.raises(DataError, match="fit expects batches, such as a list or a loader, got int"):
+        AMN(Small()).fit(5)  # type: ignore[arg-type]  # a user's mistake
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("vit_tiny_patch16_224", {"img_size": 64}), ("swin_tiny_patch4_window7_224", {"img_size": 64})]
+)
+def test_tokens_and_channels_that_come_last_are_no_feature_map(name: str, words: dict[str, Any]) -> None:
+    model = timm.create_model(name, pretrained=False, num_classes=3, **words)
+    with pytest.raises(ConfigError, match=r"is no feature map \(N, D, h, w\) of their shape.* Pass layer="):
+        AMN(model, epochs=1).fit(batches(1, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("size", "grid", "fits"),
+    [
+        ((100, 400), (4, 13), True), ((375, 500), (24, 32), True), ((299, 299), (8, 8), True),
+        ((32, 48), (32, 48), True), ((224, 224), (197, 64), False), ((224, 224), (7, 768), False),
+        ((224, 224), (197, 197), False), ((160, 160), (101, 32), False),
+    ],
+)  # fmt: skip
+def test_a_feature_map_has_the_shape_of_its_image(size: tuple[int, int], grid: tuple[int, int], fits: bool) -> None:
+    assert _is_grid(torch.zeros(1, 5, *grid), torch.zeros(1, 3, *size)) == fits
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_models_of_other_precision_are_copied_in_float32(dtype: torch.dtype) -> None:
+    given = [(images.to(dtype), tags, seeds) for images, tags, seeds in batches(1)]
+    found = AMN(Small().to(dtype), epochs=1).fit(given)(given[0][0], TAGS)
+    assert found[0].maps.dtype == torch.float32
+    if dtype == torch.float64:  # the copy is that of a float32 model
+        assert same(found, AMN(Small(), epochs=1).fit(batches(1))(IMAGES, TAGS))
 
 
 def test_calls_are_checked() -> None:

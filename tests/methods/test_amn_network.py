@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tag2mask.backbones.amn_keys import official_amn
 from tag2mask.backbones.levels import stage_places
 from tag2mask.backbones.network import load_network, save_network
+from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.methods.amn.files import load_amn, load_official, save_amn
 from tag2mask.methods.amn.network import BackboneAmn, build_amn, plain_weights
@@ -137,9 +138,9 @@ def test_stages_are_those_listed_for_each_network() -> None:
 
 
 def test_network_without_stages_is_refused_but_for_the_last() -> None:
-    assert amn(backbone={"name": "test_mambaout", "weights": "none"}, condition=[4]).codes
+    assert amn(backbone={"name": "test_mambaout", "weights": "none", "stride": None}, condition=[4]).codes
     with pytest.raises(ConfigError) as caught:
-        amn(backbone={"name": "test_mambaout", "weights": "none"}, condition=[1])
+        amn(backbone={"name": "test_mambaout", "weights": "none", "stride": None}, condition=[1])
     assert "backbone.name = 'test_mambaout': the end of its stage 1 cannot be found" in str(caught.value)
     assert "Condition the last features (condition=[4]), or choose another network" in str(caught.value)
 
@@ -234,6 +235,19 @@ def test_defaults_are_the_published() -> None:
     assert (t.epochs, t.batch_size, t.optimiser, t.lr, t.head_lr) == (5, 16, "adam", 5e-6, 1e-4)
     assert (t.weight_decay, t.schedule, t.rescale, t.crop) == (1e-4, "constant", (0.5, 1.5), 512)
     assert t.rates() == {"lr": 5e-6, "head_lr": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("given", "stride"),
+    [
+        ({"weights": "none"}, 16),
+        ({"name": "resnet50"}, 16),
+        ({"stride": 8}, 8),
+        ({"name": "resnet50", "stride": None}, None),
+    ],
+)
+def test_the_stride_is_amn_s_unless_it_is_named(given: dict[str, Any], stride: int | None) -> None:
+    assert validate(AmnSettings, {"backbone": given}, "amn").backbone.stride == stride
 
 
 @pytest.mark.parametrize("condition", [[], [4]])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +14,13 @@ from lightning.pytorch import Trainer
 from safetensors.torch import load_file
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError
+from tag2mask.core.types import Sample
 from tag2mask.training.callbacks import RECORD
 from tag2mask.training.fit import CHECKPOINT, discard_checkpoint, fit
+from tag2mask.training.images import TagImages
 from tests.training.toy import Toy, engine, images, train_settings, weights
 
+WORDS = "cannot read a.jpg: core.errors.DataError: no, tag2mask: copy it again"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -127,6 +131,29 @@ def test_worker_processes_change_nothing(tmp_path: Path) -> None:
     module = Toy(settings)
     fit(module, images(5), settings, out=tmp_path / "a", seed=3, engine=engine(workers=3))
     assert equal(module, trained(tmp_path / "b", n=5, epochs=2))
+
+
+class Broken(TagImages):
+    """Its third image cannot be read."""
+
+    def read(self, sample: Sample) -> Any:
+        """As an image file that is cut off."""
+        if sample.id == "002":
+            try:
+                raise OSError("truncated")
+            except OSError as error:
+                raise DataError(WORDS) from error
+        return super().read(sample)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_the_data_keeps_its_words(tmp_path: Path, workers: int) -> None:
+    settings = train_settings(epochs=1)
+    data = images(4)  # one batch
+    data.__class__ = Broken
+    with pytest.raises(DataError) as caught:
+        fit(Toy(settings), data, settings, out=tmp_path, seed=3, engine=engine(workers=workers))
+    assert str(caught.value) == WORDS
 
 
 def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def _stride_text(settings: BackboneSettings, name: str) -> str:
     """Error text that names the strides the network can have."""
     possible = [str(s) for s in _STRIDES if _has_stride(name, s)]
     if not possible:
-        possible = [f"{_dry_run(TimmBody(_create(name, None)), name)[1]} (its own; leave stride out)"]
+        possible = [f"{_dry_run(TimmBody(_create(name, None)), name)[1]} (its own: stride=null)"]
     return f"backbone.stride = {settings.stride}: '{settings.name}' cannot have it; possible: {', '.join(possible)}"
 
 

@@ -19,7 +19,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
 from tag2mask.core.files import megabytes, require_room, value_hash
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import rank, world_size
@@ -71,7 +71,7 @@ def fit(
 
     Raises:
         ConfigError: a device, precision or number of processes that cannot be had.
-        DataError: there are no images.
+        DataError: there are no images, or what ``data`` raises.
         StageError: the checkpoint cannot be written, or is damaged.
         TrainingError: the loss is no number.
     """
@@ -96,7 +96,9 @@ def fit(
             logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
             use_distributed_sampler=False,
         )  # fmt: skip
-        trainer.fit(module, _loader(data, order, engine), ckpt_path=_resumable(path, identity, name), weights_only=True)
+        with _own_words():
+            loader = _loader(data, order, engine)
+            trainer.fit(module, loader, ckpt_path=_resumable(path, identity, name), weights_only=True)
 
 
 def fit_batches(
@@ -163,6 +165,19 @@ def _loader(data: Dataset[Any], order: EpochOrder, engine: Engine) -> DataLoader
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # its own, or each epoch would draw from torch's
     )
+
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """An error of ours from a loader's worker, in its own words: torch puts the worker's traceback before them."""
+    try:
+        yield
+    except Tag2MaskError as error:
+        kind = type(error)
+        words = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2]
+        if words == str(error):
+            raise
+        raise kind(words.rstrip()) from None
 
 
 def _where(device: torch.device) -> dict[str, Any]:

@@ -33,8 +33,8 @@ _ENTRY = "amn-on-model"
 class AMN(CAM):
     """Activation maps of a per-pixel classifier that is told the tags (AMN paper, section 4).
 
-    `fit` once on images with tags and refined seeds; then call with images and tags, as `CAM`. The model is copied, so
-    that training leaves it alone; its batch-norm statistics stay as they are.
+    `fit` once on images with tags and refined seeds; then call with images and tags, as `CAM`. The model is copied, in
+    float32, so that training leaves it alone; its batch-norm statistics stay as they are.
 
     Args:
         model: any network with a last feature map.
@@ -98,11 +98,14 @@ class AMN(CAM):
                 ``epochs`` times, each batch one step: a list or a loader; a generator for ``epochs=1`` only.
 
         Raises:
-            ConfigError: no layer of the model can be used, or the smoothing is too strong for the number of classes.
+            ConfigError: no layer of the model can be used, such as in a network of tokens, or the smoothing is too
+                strong for the number of classes.
             DataError: no batch, a batch of a wrong form, NaN images, refined seeds that do not belong to the tags or
                 are all unsure, or a generator that ends before the last epoch.
             TrainingError: the loss is no number.
         """
+        if not isinstance(batches, Iterable):
+            raise DataError(f"fit expects batches, such as a list or a loader, got {type(batches).__name__}")
         source = iter(batches)
         first = next(source, None)
         if first is None:
@@ -136,7 +139,8 @@ class AMN(CAM):
         check_tags(tags, len(images), net.head.dilated()[0].out_channels - 1)
         told = tags.to(images.device, torch.float32)
         with evaluating(net):
-            pyramid = [net(self._views(images, s), torch.cat([told] * (1 + self.mirror))) for s in self.scales]
+            views = (self._views(images.float(), scale) for scale in self.scales)
+            pyramid = [net(view, torch.cat([told] * (1 + self.mirror))) for view in views]
         grid = pyramid[self.scales.index(1.0) if 1.0 in self.scales else 0]
         found = []
         for i, row in enumerate(told):
@@ -196,7 +200,7 @@ class AMN(CAM):
         self.model.get_submodule(layer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            body = UpTo(copy.deepcopy(self.model), layer)
+            body = UpTo(copy.deepcopy(self.model).float(), layer)
             net = AmnNet(body, channels, n_classes, condition, dropout=self.settings.dropout)
         freeze_statistics(net)
         return net.to(next(net.body.parameters()).device)

@@ -85,7 +85,7 @@ class Epochs:
             check_labels(labels.unique().tolist(), row.nonzero()[:, 0].tolist(), names, f"image {i} of a batch")
         if size not in self._grids:
             self._grids[size] = self.net.grid(*size)
-        return images, tags.float(), at_grid(seeds, *self._grids[size]).to(torch.uint8)
+        return images.float(), tags.float(), at_grid(seeds, *self._grids[size]).to(torch.uint8)
 
 
 def triple(batch: object) -> Batch:

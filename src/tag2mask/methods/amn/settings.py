@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.settings import Settings
@@ -15,6 +16,8 @@ from tag2mask.training.settings import HeadScheduleSettings
 
 LAST = 4
 """The stage whose conditioning is that of the paper: the network's last features."""
+STRIDE = 16
+"""Of the features, as published; null is the network's own."""
 Stage = Annotated[int, Field(ge=1, le=LAST)]
 
 
@@ -49,7 +52,7 @@ class AmnSettings(Settings):
     """AMN: its network, its training on refined seeds, or a finished one from a file."""
 
     backbone: BackboneSettings = Field(
-        default=BackboneSettings(stride=16),
+        default=BackboneSettings(stride=STRIDE),
         description="network below the head; with resnet50_irn detach_after null trains all stages, as published",
     )
     train: AmnTrainSettings = Field(default=AmnTrainSettings(), description="schedule, rates and crops")
@@ -64,6 +67,12 @@ class AmnSettings(Settings):
     checkpoint: Path | None = Field(
         default=None, description="AMN's res50_amn.pth: taken as it is instead of a training (resnet50_irn only)"
     )
+
+    @field_validator("backbone", mode="before")
+    @classmethod
+    def _stride(cls, given: object) -> object:
+        """A backbone whose stride is not named has AMN's, whatever else of it is."""
+        return {"stride": STRIDE, **given} if isinstance(given, Mapping) else given
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -144,11 +144,25 @@ def feature_layer(model: nn.Module, images: Tensor, layer: nn.Module | None = No
         layer: the layer, or None to find it.
 
     Raises:
-        ConfigError: there is no such layer, or the given one gives no feature map.
+        ConfigError: there is no such layer, or its output is no feature map, such as tokens or channels that come last.
     """
     events = _record(model, images[:1])
     event = events[_layer_index(events, layer)]
-    return {id(module): name for name, module in model.named_modules()}[id(event.module)], event.output.shape[1]
+    name = {id(module): name for name, module in model.named_modules()}[id(event.module)]
+    if not _is_grid(event.output, images):
+        raise ConfigError(
+            f"layer '{name}' gives {tuple(event.output.shape)} for images {tuple(images[:1].shape)}, which is no "
+            f"feature map (N, D, h, w) of their shape: tokens, or channels that come last. Pass layer=, a module with "
+            f"such a map; a network of tokens needs one that puts them in their places"
+        )
+    return name, event.output.shape[1]
+
+
+def _is_grid(features: Tensor, images: Tensor) -> bool:
+    """Whether rows and columns can be those of the images at one stride, give or take two cells at the borders."""
+    (rows, columns), (height, width) = features.shape[2:], images.shape[2:]
+    strides = range(1, max(height, width) + 1)
+    return any(abs(rows - height / s) <= 2 and abs(columns - width / s) <= 2 for s in strides)
 
 
 def _record(model: nn.Module, images: Tensor) -> list[_Event]:
