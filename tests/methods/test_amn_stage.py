@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tag2mask.backbones.network import load_network
+from tag2mask.config.recipe import load_recipe
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError, WeightsError
 from tag2mask.core.palette import write_labels
@@ -30,6 +32,8 @@ from tag2mask.methods.context import StageContext
 from tag2mask.pipeline.absent import analyse_tags
 from tag2mask.pipeline.api import RunResult, run
 from tag2mask.pipeline.evaluate import open_maps
+from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.preflight import preflight
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.methods.amn_drawn import settings
 from tests.methods.irn_drawn import data, seeds
@@ -152,13 +156,13 @@ def test_image_without_tags_has_no_maps_and_needs_no_pass(
     assert (found.classes, found.maps.shape) == ((), (0, 16, 20))
 
 
-def test_background_prior_needs_refined_seeds(tmp_path: Path, made: dict[str, Artefact]) -> None:
-    values = maps_settings(normalise="background-prior")
+def test_background_prior_without_refined_seeds_is_refused_before_anything_is_made() -> None:
+    values = {"kind": "amn-maps", "reads": {"amn": "amn"}, "normalise": "background-prior"}
+    plan = make_plan(load_recipe("own-data-amn", [f"stages.amn-maps={json.dumps(values)}", "data=parts"]))
     with pytest.raises(ConfigError) as caught:
-        program(context(tmp_path, data(), values, {"amn": made["amn"]}, "amn-maps"))
-    assert "amn-maps.normalise = background-prior needs refined seeds, but amn-maps.reads.seeds is not set" in str(
-        caught.value
-    )
+        preflight(plan)
+    text = "stage 'amn-maps': normalise = background-prior needs refined seeds, but reads.seeds is not set"
+    assert str(caught.value).startswith(text)
 
 
 def test_background_of_seeds_of_another_size_is_refused(tmp_path: Path, made: dict[str, Artefact]) -> None:

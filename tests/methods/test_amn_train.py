@@ -192,6 +192,16 @@ def test_images_without_a_sure_pixel_are_left_out(tmp_path: Path, caplog: pytest
     assert "amn: 1 of 8 images are left out: every pixel of their refined seeds is unsure" in caplog.text
 
 
+@pytest.mark.parametrize(("negatives", "count"), [("keep", 8), ("drop", 7)])
+def test_images_without_tags_take_part_or_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, negatives: str, count: int
+) -> None:
+    assert sum(not sample.tags for sample in data().samples) == 1
+    with caplog.at_level("INFO", "tag2mask"):
+        train(tmp_path, train={"epochs": 1}, negatives=negatives)
+    assert f"amn: {count} images, 1 epochs" in caplog.text
+
+
 def test_smoothing_for_too_few_classes_stops_before_the_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"smoothing = 0.6 .* expected less than 0.5"):
         train(tmp_path, Drawn([(0,)], n_classes=1, size=SIZE), smoothing=0.6)

@@ -31,6 +31,7 @@ KINDS = (
         reads={"amn": "weights"},
         may_read={"seeds": "masks"},
         runner="tag2mask.methods.amn.stage:program",
+        check="tag2mask.methods.amn.stage:check_maps",
     ),
     StageKind(
         name="amn-features",

@@ -63,6 +63,9 @@ class AmnSettings(Settings):
     dropout: float = Field(default=0.1, ge=0, lt=1, description="share of features set to 0 before the head")
     smoothing: float = Field(default=0.4, ge=0, lt=1, description="of the target, shared by the other classes")
     balanced: bool = Field(default=True, description="background and foreground pixels weigh the same in sum")
+    negatives: Literal["keep", "drop"] = Field(
+        default="keep", description="images with an empty tag cell: background everywhere"
+    )
     split: str | None = Field(default=None, description="a split of the data; null: the one that trains")
     checkpoint: Path | None = Field(
         default=None, description="AMN's res50_amn.pth: taken as it is instead of a training (resnet50_irn only)"

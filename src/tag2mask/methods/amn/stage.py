@@ -74,21 +74,28 @@ class AmnInput:
     background: NDArray[np.bool_] | None
 
 
-def program(context: StageContext) -> ImageProgram:
-    """Maps of each image.
+def check_maps(settings: AmnMapsSettings, roles: frozenset[str]) -> None:
+    """See that the normalisation has what it needs.
 
     Raises:
         ConfigError: ``background-prior`` without refined seeds.
+    """
+    if settings.normalise == "background-prior" and "seeds" not in roles:
+        raise ConfigError(
+            "normalise = background-prior needs refined seeds, but reads.seeds is not set: name a stage of kind "
+            "refined-seeds, or set normalise to minmax or learned"
+        )
+
+
+def program(context: StageContext) -> ImageProgram:
+    """Maps of each image, in settings and roles that `check_maps` has seen.
+
+    Raises:
         WeightsError: AMN's file is not whole. Preparing an image raises what reading it and its refined seeds raises.
     """
     settings: AmnMapsSettings = context.settings
     seeds = context.reads.get("seeds")
     prior = settings.normalise == "background-prior"
-    if prior and seeds is None:
-        raise ConfigError(
-            f"{context.name}.normalise = background-prior needs refined seeds, but {context.name}.reads.seeds is not "
-            f"set: name a stage of kind refined-seeds, or set {context.name}.normalise to minmax or learned"
-        )
     net, classes = load_amn(context.reads["amn"].path / WEIGHTS)
     device, dataset = resolve_device(context.engine), context.split("@infer")
     net = for_inference(net, device)

@@ -80,7 +80,8 @@ def train_amn(
         torch.manual_seed(seed)
         net = build_amn(settings, len(dataset.classes))
     seeds = checked(seeds, dataset.classes)
-    samples = with_sure_pixels(dataset.samples, seeds, name)
+    tagged = [sample for sample in dataset.samples if sample.tags or settings.negatives == "keep"]
+    samples = with_sure_pixels(tagged, seeds, name)
     schedule = settings.train
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     images = TaggedSeedImages(dataset, samples, seeds, transform, seed, net.grid(schedule.crop, schedule.crop))
