@@ -106,7 +106,9 @@ def test_the_numbers_are_those_that_the_runs_measured(
             assert c.first_iou == pytest.approx(measured(sharp, "maps", f"iou/{c.label}")[kind], abs=1e-4)
             assert c.difference == pytest.approx(c.second_iou - c.first_iou, abs=2e-4)
     assert (found.pairs[0].line.first_threshold, found.pairs[0].line.second_threshold) == ("0.2", "0.3")
-    assert found.pairs[0].line.command == f"tag2mask compare {sharp.path} {blurred.path}"
+    words = f"tag2mask compare {sharp.path} {blurred.path} --out "
+    assert found.pairs[0].line.command.startswith(words)
+    assert found.pairs[0].line.command.endswith(" --resamples 300")
 
 
 def test_each_image_is_scored_by_itself(found: Comparison, sharp: RunResult, folder: Path) -> None:
@@ -183,8 +185,13 @@ def test_images_that_a_threshold_saw_are_left_out_on_both_sides(sharp: RunResult
     again = made(folder, "sharp-nine", {**stages, "maps": maps(0)})
     assert line.first_miou == pytest.approx(measured(again, "maps", "miou")["oracle"], abs=1e-4)
     assert line.first_miou != pytest.approx(measured(sharp, "maps", "miou")["oracle"], abs=1e-4)
-    assert "pixel-masks:threshold(3)" in line.second_ledger.split()
-    assert "pixel-masks:threshold(3)" not in line.first_ledger.split()
+    assert line.first_ledger.split() == line.second_ledger.split() == ["pixel-masks:threshold(9)"]
+    assert line.command.endswith(f"--stage s --out {folder / 'seen'} --resamples 50")
+    fixed = both.pairs[0].line
+    assert (fixed.first_ledger, fixed.second_ledger) == ("", "")  # the few masks chose another threshold
+    chosen = compare_runs([few.path, again.path], stages=["s"], out=folder / "chosen", resamples=50).pairs
+    ledgers = {p.line.threshold_kind: (p.line.first_ledger, p.line.second_ledger) for p in chosen}
+    assert ledgers["few-masks(3)"] == ("pixel-masks:threshold(3)",) * 2
 
 
 def test_masks_are_compared_as_they_are(folder: Path, sharp: RunResult) -> None:
@@ -216,7 +223,7 @@ def counted(name: str, numbers: list[int], per_seed: list[list[list[list[int]]]]
     data.classes = ("cat",)
     nothing = Artefact(name, Path(), "", lambda *_: "")
     one = tuple(OneSeed(n, nothing, nothing, {}) for n in numbers)
-    side = Side(Path(), name, name, "maps", data, one, ("tags",))
+    side = Side(Path(), name, name, "maps", data, one, frozenset({"tags"}), frozenset({"tags"}))
     counts = tuple(ImageCounts.of([label_counts(np.array(m)) for m in images]) for images in per_seed)
     return Counted(side, tuple(Threshold(0.3) for _ in numbers), counts, ("a", "b"))
 

@@ -168,6 +168,24 @@ def test_a_file_of_weights_that_is_missing_is_named_before_anything_is_trained(t
 
 
 @pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("L6", Options(("foo=bar",)), "foo=bar: L6 computes a toy from numbers of its own, without data; leave it out"),
+        ("A3", Options(("data=voc",)), "data=voc: A3 computes a toy"),
+        ("A3", Options(seeds=3), "--seeds 3: A3 computes a toy"),
+        ("L6", Options(size="small"), "--size small: L6 computes a toy"),
+        ("L6", Options(recipes="voc12"), "--recipes voc12: L6 computes a toy"),
+        ("L8", Options(("prototypes.tau=0.3",)), "prototypes.tau=0.3: L8 sweeps prototypes.tau over 0.05, 0.1, "),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(tmp_path: Path, name: str, options: Options, text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run_experiment(name, replace(options, out=tmp_path / "out"))
+    assert str(caught.value).startswith(text)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("options", "text"),
     [
         (Options(seeds=0), "--seeds 0: expected a number of seeds, at least 1, such as --seeds 3"),

@@ -159,6 +159,14 @@ def test_numbers_are_held_against_each_other() -> None:
     assert (found.published, found.made, found.difference, found.tolerance) == (54.3315, 54.0, -0.3315, 0.2)
 
 
+@pytest.mark.parametrize("metric", ["gap", "margin", "plateau_width", "spearman/score", "optimum_sd", "threshold_sd"])
+def test_a_number_that_is_no_percentage_has_a_hundredth_of_the_tolerance(metric: str) -> None:
+    row = replace(ROW, metric=metric, value=0.24)
+    assert verdict(row, replace(row, value=0.2419)) == ("within", "")
+    assert verdict(row, replace(row, value=0.06)) == ("differs", "")
+    assert [r.tolerance for r in with_spread([TableRow(2, row, {})], 0.5)] == [0.005]
+
+
 def test_the_deviation_over_seeds_is_the_stated_spread() -> None:
     seeds = [replace(ROW, seed=i, value=v, threshold=0.3 + i / 100) for i, v in enumerate((54.0, 55.0, 56.0))]
     rows = [TableRow(i, r, {"tau": "1"}) for i, r in enumerate(seeds, start=2)]

@@ -49,6 +49,7 @@ P_IRN_CAM = Variant("irn-cam", "{data}-irn-cam")
 P_IRN_LPCAM = Variant("irn-lpcam", "{data}-irn-lpcam")
 P_AMN = Variant("amn", "{data}-amn")
 P_AMN_LPCAM = Variant("amn-lpcam", "{data}-amn-lpcam")
+P_LPCAM_ON_AMN = Variant("lpcam-on-amn", "{data}-lpcam-on-amn")
 P_PCL = Variant("pcl", "{data}-amn", ("amn.condition=[]",))
 
 

@@ -17,6 +17,8 @@ from tag2mask.experiments.image_counts import common_kinds, common_samples, coun
 from tag2mask.experiments.sides import Side, open_groups
 
 FOLDER, TABLE = "comparison", "compare"
+IMAGES = 3
+"""Largest gains and losses that are drawn, of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ def compare_runs(
     *,
     stages: Sequence[str] = (),
     out: Path | None = None,
-    images: int = 3,
+    images: int = IMAGES,
     resamples: int = RESAMPLES,
 ) -> Comparison:
     """Compare measured stages of finished runs on the same images; the first against each other one.
@@ -56,8 +58,12 @@ def compare_runs(
     """
     if images < 0 or resamples < 1:
         raise ConfigError(f"images = {images}, resamples = {resamples}; expected images of 0 or more, resamples of 1")
+    options = {"--out": out, "--images": images, "--resamples": resamples}
+    usual = {"--out": None, "--images": IMAGES, "--resamples": RESAMPLES}
+    words = [word for name in stages for word in ("--stage", name)]
+    words += [word for name, value in options.items() if value != usual[name] for word in (name, str(value))]
+    command = shlex.join(["tag2mask", "compare", *map(str, runs), *words])
     out = out or runs[0] / FOLDER
-    command = shlex.join(["tag2mask", "compare", *map(str, runs), *(w for name in stages for w in ("--stage", name))])
     pairs: list[PairLines] = []
     pictures: list[Path] = []
     for group in open_groups(runs, stages):

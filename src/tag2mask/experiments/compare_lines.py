@@ -134,11 +134,12 @@ def pair_lines(first: Counted, second: Counted, kind: str, command: str, resampl
     found = paired_bootstrap(first.counts, second.counts, resamples=resamples)
     (mean, sd), (other_mean, other_sd) = (_over_seeds(c.counts) for c in (first, second))
     names = first.side.name, second.side.name
+    seen, other_seen = (" ".join(one.side.ledger(kind, len(first.ids))) for one in (first, second))
     line = CompareLine(
         *names, first.side.dataset.split, len(first.ids), kind, _thresholds(first), _thresholds(second),
         _seeds(first), _seeds(second), _round(mean), sd, _round(other_mean), other_sd,
         _round(found.miou.value), _paired_sd(first, second), _round(found.miou.low), _round(found.miou.high),
-        _round(found.miou.sign_changes), resamples, " ".join(first.side.ledger), " ".join(second.side.ledger), command,
+        _round(found.miou.sign_changes), resamples, seen, other_seen, command,
     )  # fmt: skip
     before, after = _mean_ious(first.counts), _mean_ious(second.counts)
     classes = [

@@ -9,6 +9,7 @@ from tag2mask.experiments.chains import (
     P_AMN_LPCAM,
     P_IRN_CAM,
     P_IRN_LPCAM,
+    P_LPCAM_ON_AMN,
     light_network,
     published_network,
 )  # fmt: skip
@@ -41,7 +42,7 @@ L2 = Experiment(
         Row(
             "AMN + LPCAM, seeds", Place(AMN, "amn-lpcam-maps"), Place(P_AMN_LPCAM, "amn-maps"), _table_2(65.3, 42.5)
         ),
-        Row("AMN + LPCAM on AMN's features, seeds", Place(AMN, "lpcam-on-amn")),
+        Row("AMN + LPCAM on AMN's features, seeds", Place(AMN, "lpcam-on-amn"), Place(P_LPCAM_ON_AMN, "lpcam-on-amn")),
         Row("AMN, masks", Place(AMN, "amn-walk"), Place(P_AMN, "amn-walk"), _table_2(72.2, 46.7)),
         Row(
             "AMN + LPCAM, masks", Place(AMN, "amn-lpcam-walk"), Place(P_AMN_LPCAM, "amn-walk"), _table_2(72.7, 47.7)

@@ -153,6 +153,27 @@ def _check_options(chosen: Experiment, options: Options) -> None:
         )
     if options.images and not chosen.pictures:
         raise ConfigError(f"--image {options.images[0]}: {chosen.id} draws no images; leave it out")
+    if not (chosen.places("light") or chosen.places("voc12")):
+        _check_no_data(chosen, options)
+    swept = chosen.axes[0] if len(chosen.axes) == 1 else None
+    for word in options.words:
+        if swept is not None and word.partition("=")[0] == swept.setting:
+            raise ConfigError(
+                f"{word}: {chosen.id} sweeps {swept.setting} over {', '.join(swept.values)}, so it has no effect; "
+                "leave it out"
+            )
+
+
+def _check_no_data(chosen: Experiment, options: Options) -> None:
+    """Refuse what an experiment without a run would silently leave aside."""
+    given = [
+        *options.words,
+        *([f"--seeds {options.seeds}"] if options.seeds != 1 else []),
+        *([f"--size {options.size}"] if options.size != "full" else []),
+        *([f"--recipes {options.recipes}"] if options.recipes != "light" else []),
+    ]
+    if given:
+        raise ConfigError(f"{given[0]}: {chosen.id} computes a toy from numbers of its own, without data; leave it out")
 
 
 def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from tag2mask.pipeline.measures import METRICS, MasksSettings, SeedsSettings
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan, measured_by
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.store import MANIFEST
+
+ORACLE, WRITTEN = "oracle", ("fixed", "published")
+"""Kinds of threshold: chosen with the truth that is measured on, and those that stand in the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ class Side:
         makes: ``maps`` or ``masks``.
         dataset: the split that was measured.
         seeds: at least one, ascending.
-        ledger: supervision seen.
+        measured: supervision behind the maps or masks.
+        chosen: that, and what stands behind a threshold that the stage reads.
     """
 
     run: Path
@@ -58,7 +62,14 @@ class Side:
     makes: str
     dataset: Dataset
     seeds: tuple[OneSeed, ...]
-    ledger: tuple[str, ...]
+    measured: frozenset[str]
+    chosen: frozenset[str]
+
+    def ledger(self, kind: str, n_images: int) -> tuple[str, ...]:
+        """Supervision behind a number at a kind of threshold, of an oracle the truth of the images included."""
+        if kind == ORACLE:
+            return tuple(sorted(self.measured | {f"pixel-masks:threshold({n_images})"}))
+        return tuple(sorted(self.measured if kind in WRITTEN else self.chosen))
 
 
 def open_groups(runs: Sequence[Path], stages: Sequence[str]) -> list[list[Side]]:
@@ -153,10 +164,14 @@ def _open(run: Path, plan: Plan, name: str, shown: str) -> Side:
         made = finished(folder, plan, stage, keys)
         measured = made.reads[next(iter(stage.kind.reads))]
         seeds.append(OneSeed(stage.seed, measured, made, _thresholds(made, measured, run)))
-    ledger = {str(entry) for s in stages for entry in read_json(run / s.name / MANIFEST)["ledger"]}
     makes = "maps" if isinstance(stages[0].settings, SeedsSettings) else "masks"
     dataset = open_split(plan, own_split(plan, stages[0]))
-    return Side(run, name, shown, makes, dataset, tuple(seeds), tuple(sorted(ledger)))
+    seen, chosen = _ledger(one.measured for one in seeds), _ledger(one.measuring for one in seeds)
+    return Side(run, name, shown, makes, dataset, tuple(seeds), seen, chosen)
+
+
+def _ledger(artefacts: Iterable[Artefact]) -> frozenset[str]:
+    return frozenset(str(entry) for one in artefacts for entry in read_json(one.path / MANIFEST)["ledger"])
 
 
 def _thresholds(measuring: Artefact, measured: Artefact, run: Path) -> dict[str, Threshold]:

@@ -11,8 +11,13 @@ from tag2mask.evaluation.rows import ResultRow
 from tag2mask.experiments.published import TableRow
 
 TOLERANCE = 0.2
-"""Points that a number may differ by where its table states no larger spread."""
+"""Points that a number may differ by where its table states no larger spread; 0.002 of one that is no percentage."""
 
+_NO_PERCENTAGES = (
+    "absent", "present", "wrong_tag", "inside", "outside", "gap", "margin", "spread", "plateau_", "optimum_mean",
+    "optimum_sd", "optimum_distance", "threshold_sd", "spearman",
+)  # fmt: skip
+"""How metrics begin that go from 0 (or -1) to 1."""
 _TIMES = ("seconds", "peak_memory")
 _CHOSEN = ("fixed", "published")
 _DIGITS = 4
@@ -36,7 +41,7 @@ class Judged:
         published: the table's value, None where undefined.
         made: the value made again, None where undefined or missing.
         difference: made minus published.
-        tolerance: points allowed.
+        tolerance: allowed, in the unit of the number.
         verdict: one of `Verdict`.
         note: what else differs.
         command: that was run.
@@ -73,11 +78,16 @@ def with_spread(rows: Sequence[TableRow], least: float) -> list[TableRow]:
             groups.setdefault(_number_of(row), []).append(row.result.value)
     spreads = {key: statistics.stdev(values) for key, values in groups.items() if len(values) > 1}
     return [
-        replace(row, tolerance=max(least, round(spreads.get(_number_of(row), 0.0), _DIGITS)))
+        replace(row, tolerance=max(_allowed(row, least), round(spreads.get(_number_of(row), 0.0), _DIGITS)))
         if row.tolerance is None
         else row
         for row in rows
     ]
+
+
+def _allowed(row: TableRow, points: float) -> float:
+    """Points in the unit of the number."""
+    return points / 100 if row.result.metric.startswith(_NO_PERCENTAGES) else points
 
 
 def _number_of(row: TableRow) -> object:
@@ -95,7 +105,7 @@ def judge(row: TableRow, made: Sequence[TableRow], failure: str = "") -> Judged:
         made: everything that the command made.
         failure: why the command failed, empty where it did not.
     """
-    tolerance = TOLERANCE if row.tolerance is None else row.tolerance
+    tolerance = _allowed(row, TOLERANCE) if row.tolerance is None else row.tolerance
     ours = next((other for other in made if _same(row, other)), None)
     old, new = row.result.value, None if ours is None else ours.result.value
     verdict: Verdict
