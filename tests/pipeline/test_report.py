@@ -16,6 +16,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks import report_page
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, write_labels
@@ -354,8 +355,48 @@ def test_of_several_seeds_the_first_is_pictured_and_all_are_counted(done: RunRes
 
 
 def test_the_more_pictures_the_smaller_they_are() -> None:
-    found = [sizes(n) for n in (1, 300, 301, 3000, 5000, 5001, 10**6)]
-    assert found == [(320, 128), (320, 128), (224, 96), (160, 64), (128, 48), (96, 32), (96, 32)]
+    found = [sizes(n) for n in (1, 300, 301, 3000, 5000, 5001, 7501, 10**6)]
+    assert found == [(320, 128), (320, 128), (224, 96), (160, 64), (128, 48), (96, 32), (72, 24), (48, 16)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stages", [15, 24, 30])
+def test_500_images_of_many_stages_stay_below_30_megabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: int
+) -> None:
+    maps = stages // 3
+    monkeypatch.setattr(report_page, "IMAGES", 20)  # of 500 alike
+    monkeypatch.setattr(report_page, "sizes", lambda _n: sizes(500 * stages))
+    monkeypatch.setattr(report_page, "MAPS", tuple(f"maps {i}" for i in range(maps)))
+    monkeypatch.setattr(report_page, "LABELS", tuple(f"labels {i}" for i in range(stages - maps)))
+    _pictures, size = report_page.page(tmp_path / "page.html")
+    assert 500 / 20 * size < 30e6
+
+
+@pytest.mark.parametrize(("per", "words"), [("class", "one per class"), ("image", "one per image")])
+def test_thresholds_of_classes_or_images_are_named_and_drawn(
+    done: RunResult, tmp_path: Path, per: str, words: str
+) -> None:
+    chosen: dict[str, dict[str, object]] = {
+        "few": {"kind": "rule", "n": None, "rule": "otsu", "per": per},
+        "maps-seeds": {"threshold": 0.2},
+    }
+    (tmp_path / "data").symlink_to(done.path.parent.parent / "data")
+    recipe = yaml.safe_load(few_masks_recipe(tmp_path, chosen).read_text(encoding="utf-8"))
+    del recipe["stages"]["few"]["n"]
+    (tmp_path / "rule.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    result = run(str(tmp_path / "rule.yaml"), out=tmp_path / "runs" / "rule", only=["maps-seeds"])
+    page = Page(result.report.read_text(encoding="utf-8"))
+    check_alone_and_accessible(page)
+    assert f"maps, rule(otsu/{per}) threshold, {words}" in page.text("summary")
+    assert "maps, no threshold" not in page.text("summary")
+    shown = run_part(open_run(result.path), Choice()).parts[0].shown
+    assert shown
+    for one in shown:
+        (panel,) = [p for p in one.panels if p.caption == f"seeds of maps, threshold {words}"]
+        assert panel.what == "labels"
+        assert panel.note.endswith(" mIoU")
+    assert any(p.layers for one in shown for p in one.panels if p.caption.startswith("seeds of maps"))
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.thresholds import cut
+from tag2mask.evaluation.thresholds import Level, cut
 from tag2mask.pipeline.measured import Measured
 from tag2mask.pipeline.measures import IMAGES
 from tag2mask.pipeline.session import Done
@@ -23,10 +23,10 @@ from tag2mask.report.overlay import class_uri, map_uri, quantised, void_uri
 from tag2mask.report.parts import Layer, Panel, Shown
 from tag2mask.report.pictures import data_uri, fit
 
-_SIZES = ((300, 320, 128), (1500, 224, 96), (3000, 160, 64), (5000, 128, 48))
-_SMALLEST = (96, 32)
+_SIZES = ((300, 320, 128), (1500, 224, 96), (3000, 160, 64), (5000, 128, 48), (7500, 96, 32), (12_000, 72, 24))
+_SMALLEST = (48, 16)
 """Up to how many pictures a photo and a map have how many pixels on their longer side: a page of 500
-images stays below 30 MB and opens in less than a second."""
+images of up to 30 stages stays below 30 MB, and opens in less than a second."""
 
 
 @dataclass(frozen=True)
@@ -124,17 +124,21 @@ def _maps(scene: Scene, sample: Sample, done: Done, photo: Image.Image, cells: i
         for c, v in zip(made.classes, values, strict=True)
     ]
     found = scene.measured.get(name)
-    if found is None or found.threshold.value is None:
+    if found is None or found.threshold.kind == "none":
         return panels
-    labels = seeds(values, made.classes, (photo.height, photo.width), found.threshold.value)
-    share, at = shares(labels, names), f"{found.threshold.value:.2f}"
+    threshold, note = found.threshold, _score(scene, name, sample)
+    level = threshold.of(sample.id, made.classes)
+    labels = seeds(values, made.classes, (photo.height, photo.width), level)
+    if threshold.value is None:  # a slider has one threshold: these stay as they are
+        caption = f"seeds of {name}, threshold {threshold.text}"
+        return [*panels, _label_panel("labels", caption, labels, photo, names, note)]
+    share, at = shares(labels, names), f"{threshold.value:.2f}"
     alt = f"seeds of {name} at {at}: {share}"
-    note = _score(scene, name, sample)
     return [*panels, Panel("seeds", at, alt, _layers(labels), name, share=share, note=note)]
 
 
 def seeds(
-    values: NDArray[np.uint8], classes: Sequence[int], size: tuple[int, int], threshold: float
+    values: NDArray[np.uint8], classes: Sequence[int], size: tuple[int, int], threshold: Level
 ) -> NDArray[np.uint8]:
     """Seeds from maps as a page carries them, by the rule of its script.
 
@@ -142,7 +146,7 @@ def seeds(
         values: (K, h, w), 255 where a map is 1.
         classes: K class columns.
         size: (height, width) of the photo on the page.
-        threshold: 0..1.
+        threshold: 0..1, or one for each map.
 
     Returns:
         (height, width) labels.

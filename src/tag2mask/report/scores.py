@@ -87,7 +87,12 @@ class MethodResult:
     def at(self) -> str:
         """Kind and value of the first threshold in words."""
         first = self.scores[0]
-        return "no threshold" if first.threshold is None else f"{first.threshold_kind} threshold {first.threshold:.2f}"
+        if first.threshold is not None:
+            return f"{first.threshold_kind} threshold {first.threshold:.2f}"
+        if first.threshold_kind == "none":
+            return "no threshold"
+        several = first.threshold_kind.rpartition("/")[2].rstrip(")")  # of rule(otsu/class)
+        return f"{first.threshold_kind} threshold, one per {several}"
 
 
 @dataclass(frozen=True, slots=True)
