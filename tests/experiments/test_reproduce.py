@@ -33,6 +33,7 @@ ROW = ResultRow("lpcam", "train", 900, "oracle", 0.32, "miou", 54.3315, 0, "tag2
         ("tag2mask run demo --out=x", ("tag2mask", "run", "demo")),
         ("tag2mask sweep demo a.b=1,2", ("tag2mask", "sweep", "demo", "a.b=1,2")),
         ("tag2mask experiment run L1 --out --out", ("tag2mask", "experiment", "run", "L1")),
+        ("tag2mask analyse imbalance runs/x --out y", ("tag2mask", "analyse", "imbalance", "runs/x")),
         ("python -m benchmarks.rules --out results/x.csv -n 3", ("python", "-m", "benchmarks.rules", "-n", "3")),
     ],
 )
@@ -43,7 +44,7 @@ def test_commands_of_ours_are_accepted_without_the_folder_they_wrote_to(text: st
 @pytest.mark.parametrize(
     "text",
     [
-        "rm -rf /", "tag2mask export runs/x", "tag2mask analyse imbalance runs/x", "tag2mask run", "tag2mask", "",
+        "rm -rf /", "tag2mask export runs/x", "tag2mask analyse", "tag2mask run", "tag2mask", "",
         "python docs/make_toy.py", "python -m os", "python -m benchmarks.a.b", "python -m benchmarks",
         "bash -c tag2mask", "python -c 'import os'", "env X=1 tag2mask run demo", "tag2mask run demo && rm x",
         "tag2mask run demo ; rm x", "tag2mask experiment show L1", "./tag2mask run demo", "tag2mask run demo > x",
@@ -286,6 +287,20 @@ def test_tables_of_sweeps_and_experiments_are_found_in_their_folder(tmp_path: Pa
     assert collect(accept("tag2mask run demo", ""), out) == []
     write_metrics(out / "metrics.jsonl", [METRIC])
     assert collect(accept("tag2mask run demo", ""), out) == of_metrics([METRIC], "tag2mask run demo")
+
+
+@pytest.mark.slow
+def test_an_analysis_is_made_again_of_the_run_that_it_names(tmp_path: Path) -> None:
+    command = accept(f"tag2mask analyse imbalance {tiny_run(tmp_path).path} --stage cam", "line 2 of x.csv")
+    assert run_again(command, ["data.root=is not for an analysis"], tmp_path / "first") == ""
+    path = tmp_path / "first" / "imbalance.csv"
+    again = reproduce(path, out=tmp_path / "again")
+    assert {(row.metric, row.verdict) for row in again.rows} >= {("gap", "equal"), ("spread", "equal")}
+    assert again.agrees
+    rows = [r.result for r in read_table(path)]
+    spoilt = [replace(r, value=r.value + 0.1) if r.metric == "gap" and r.value is not None else r for r in rows]
+    differing = [r for r in reproduce(table(path, spoilt), out=tmp_path / "spoilt").rows if r.verdict != "equal"]
+    assert {(r.metric, r.verdict) for r in differing} == {("gap", "differs")}
 
 
 def test_a_benchmark_writes_its_table_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

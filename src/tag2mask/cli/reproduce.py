@@ -35,7 +35,8 @@ def command(
     Without --reuse nothing that an earlier run made is used: the numbers are really made again. On the machine and the
     versions that made them they come out equal; elsewhere within the tolerance: a column 'tolerance' of the table, else
     --tolerance or the deviation over the number's seeds, whichever is larger. Only commands of tag2mask (run, sweep,
-    experiment run) and python -m benchmarks.NAME are run; paths in them are taken from the current folder.
+    experiment run, analyse) and python -m benchmarks.NAME are run; paths in them are taken from the current folder. An
+    analysis is made again of the finished run that it names, which is not made again.
 
     Example: tag2mask reproduce results/voc-animals/seeds.csv data.root=VOC2012 --row metric=miou
     """

@@ -15,7 +15,7 @@ from tag2mask.evaluation.rows import read_metrics
 from tag2mask.experiments.published import TableRow, of_metrics, read_table
 from tag2mask.pipeline.measures import METRICS
 
-_VERBS = ("run", "sweep", "experiment")
+_VERBS = ("run", "sweep", "experiment", "analyse")
 _BENCHMARK = re.compile(r"benchmarks\.[a-z][a-z0-9_]*")
 _SHELL = frozenset({"&&", "||", ";", "|", "&", ">", ">>", "<"})
 _SAME_NUMBER = ("data.root=", "engine.")
@@ -40,6 +40,11 @@ class Command:
         return self.words[:2] == ("tag2mask", "run")
 
     @property
+    def is_analysis(self) -> bool:
+        """Whether it is ``tag2mask analyse``, which looks at the finished run that it names."""
+        return self.words[:2] == ("tag2mask", "analyse")
+
+    @property
     def is_benchmark(self) -> bool:
         """Whether it is ``python -m benchmarks.NAME``, which writes one CSV."""
         return self.words[0] == "python"
@@ -49,8 +54,8 @@ def accept(text: str, where: str) -> Command:
     """Check that a command is one that is run again; it is never given to a shell.
 
     Args:
-        text: ``tag2mask run``, ``tag2mask sweep``, ``tag2mask experiment run`` or ``python -m benchmarks.NAME``, and
-            what follows.
+        text: ``tag2mask run``, ``tag2mask sweep``, ``tag2mask experiment run``, ``tag2mask analyse`` or ``python -m
+            benchmarks.NAME``, and what follows.
         where: the row, for the error text.
 
     Raises:
@@ -65,8 +70,9 @@ def accept(text: str, where: str) -> Command:
     bench = words[:2] == ["python", "-m"] and len(words) > 2 and _BENCHMARK.fullmatch(words[2]) is not None
     if not (ours or bench) or _SHELL & set(words):
         raise ConfigError(
-            f"{where}: '{text}' is not run again; only tag2mask run, tag2mask sweep, tag2mask experiment run and "
-            "python -m benchmarks.NAME are, one command and no shell. Choose other rows with --row column=value"
+            f"{where}: '{text}' is not run again; only tag2mask run, tag2mask sweep, tag2mask experiment run, "
+            "tag2mask analyse and python -m benchmarks.NAME are, one command and no shell. Choose other rows with "
+            "--row column=value"
         )
     return Command(text, tuple(_without_out(words)))
 
@@ -99,7 +105,7 @@ def run_again(command: Command, overrides: Sequence[str], out: Path) -> str:
 
     Args:
         command: an accepted one.
-        overrides: added to a command of tag2mask.
+        overrides: added to a command of tag2mask that makes a run.
         out: folder of its own; of a benchmark the CSV ``<out>.csv``.
 
     Returns:
@@ -115,7 +121,8 @@ def run_again(command: Command, overrides: Sequence[str], out: Path) -> str:
             raise ConfigError(f"{module} is not here: run 'tag2mask reproduce' in the root of tag2mask's repository")
         words = [*command.words[1:], "--out", f"{out}.csv"]
     else:
-        words = ["-m", "tag2mask", *command.words[1:], *overrides, "--out", str(out)]
+        added = () if command.is_analysis else overrides
+        words = ["-m", "tag2mask", *command.words[1:], *added, "--out", str(out)]
     try:
         with out.with_name(f"{out.name}.log").open("wb") as log:
             code = subprocess.run([sys.executable, *words], stdout=log, check=False).returncode
