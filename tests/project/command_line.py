@@ -23,7 +23,7 @@ CHECKED = {
     "demo": "draws 200 scenes; `run demo` is run, made small",
     "experiment run": "trains; its own tests run it, made small",
     "prototypes drop": "which prototypes a small network keeps is chance; its own tests drop one",
-    "reproduce": "trains on data that is not here",
+    "reproduce": "trains on data that is not here; its own tests make the toy's table again",
     "sweep": "trains once for each point",
 }
 """Verbs whose command lines are checked but not run, and why."""

@@ -37,9 +37,12 @@ def test_they_go_on_from_pseudo_masks_and_measure_on_val(data: str, method: str,
     assert (own["segmenter"]["truth"], own["segmenter"]["split"]) == (False, None)
     assert load_recipe(f"{data}-{method}-{net}").allow_supervision == ("tags",)
     predictions = [name for name, spec in own.items() if spec["kind"] == "predictions"]
-    assert predictions == ["predictions", "predictions+crf"][: 1 + (net == "deeplabv2")]
+    assert predictions == ["predictions", "predictions+crf", "predictions+ms", "predictions+ms+crf"]
     for name in predictions:
-        assert (own[name]["scales"], own[name]["mirror"], own[name]["split"]) == ([1.0], False, None)
+        several = ([0.75, 1.0, 1.25], True) if "+ms" in name else ([1.0], False)
+        assert (own[name]["scales"], own[name]["mirror"], own[name]["split"]) == (*several, None)
+        assert own[name]["crf"] == ("deeplabv2" if "+crf" in name else None)
+        assert own[name]["fit"] == ([2048, 512] if net == "upernet" else None)
         assert own[f"{name}-score"]["reads"] == {"masks": name}
         assert own[f"{name}-score"]["split"] == "val"
 
