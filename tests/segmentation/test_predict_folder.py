@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,11 @@ from tag2mask.segmentation.folders import Outcome, predict_photos
 from tag2mask.segmentation.labels import Choices, Labeller, LoadedNetwork
 from tag2mask.segmentation.masks_out import MasksFolder
 from tag2mask.segmentation.photos import MAX_PIXELS, ArrayPhoto
+from tag2mask.segmentation.predict import predict_labels
 from tag2mask.segmentation.sources import find_sources
-from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours
+from tag2mask.segmentation.tiles import Tiling
+from tag2mask.segmentation.transforms import fit_factor
+from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, convolutions
 
 
 def colours(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -232,6 +236,45 @@ def test_fit_brings_photos_of_any_size_to_one() -> None:
     for size in ((8, 10), (4, 40)):
         assert labeller.labels([ArrayPhoto(colours(*size))])[0].shape == size
     assert seen == [(16, 20), (8, 10), (6, 64), (3, 32)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"fit": (64, 32)}, {"fit": (64, 32), "scales": (0.5, 1.0), "mirror": True}, {"scales": (0.25, 0.4)}],
+)
+def test_a_large_photo_that_is_fitted_first_is_computed_as_a_whole(
+    words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "WHOLE", 64 * 48)
+    net, image = convolutions(2), np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    calls: list[Tensor] = []
+    net.register_forward_pre_hook(lambda _, images: calls.extend(images))
+    choices = Choices(**words)
+    found = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), choices).labels([ArrayPhoto(image)])[0]
+    assert len(calls) == len(choices.scales) * (2 if choices.mirror else 1)
+    scales = [scale * fit_factor(150, 200, choices.fit) for scale in choices.scales]
+    assert np.array_equal(found, predict_labels(net, image, MEAN, STD, scales, choices.mirror))
+
+
+def test_a_large_photo_that_is_fitted_first_has_its_crf_at_that_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "WHOLE", 64 * 48)
+    image = np.zeros((150, 200, 3), np.uint8)
+    image[:, :100, 1] = image[:, 100:, 2] = 200
+    net = Colours()
+    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices(fit=(64, 32), crf="deeplabv2"))
+    found = labeller.labels([ArrayPhoto(image)])[0]
+    assert net.batches == [1]
+    assert (found[:, :97] == 1).all()
+    assert (found[:, 103:] == 2).all()
+
+
+def test_a_photo_that_a_scale_makes_large_is_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "WHOLE", 800 * 800)
+    net, image = Colours(), colours(600, 800)
+    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices(scales=(1.0, 1.5)))
+    assert np.array_equal(labeller.labels([ArrayPhoto(image)])[0], image.argmax(-1))
+    assert len(net.batches) == 4, "two tiles, two scales"
+    assert Choices(scales=(1.0, 1.5), tile=64).tiling((8, 8)) == Tiling(64, 10)
 
 
 @pytest.mark.parametrize(
