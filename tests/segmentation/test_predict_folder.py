@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -215,12 +216,29 @@ def test_very_large_photos_are_tiled_without_being_asked(tmp_path: Path, monkeyp
     assert labeller.choices.tiling((700, 900)) is None
 
 
-def test_a_photo_that_does_not_fit_into_memory_says_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "raised",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+)
+def test_a_photo_that_does_not_fit_into_memory_says_what_to_do(raised: Exception) -> None:
     def full(images: object) -> None:
-        raise MemoryError
+        raise raised
 
     labeller = Labeller(LoadedNetwork(full, MEAN, STD, CLASSES), Choices())  # type: ignore[arg-type]
     with pytest.raises(DataError, match="1 photos of 4 x 3 do not fit into memory .*--tile 512"):
+        labeller.labels([ArrayPhoto(colours(3, 4))])
+
+
+def test_other_errors_of_a_network_are_not_called_a_lack_of_memory() -> None:
+    def broken(images: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    labeller = Labeller(LoadedNetwork(broken, MEAN, STD, CLASSES), Choices())  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
         labeller.labels([ArrayPhoto(colours(3, 4))])
 
 

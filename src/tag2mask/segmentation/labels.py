@@ -148,7 +148,9 @@ class Labeller:
                 return [self._fitted(photo, factors) for photo in photos]
             whole = [photo.window(0, 0, height, width) for photo in photos]
             return [most_probable(one) for one in self._probabilities(factors, whole)]
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
             raise DataError(
                 f"{len(photos)} photos of {width} x {height} do not fit into memory with these choices: make tiles "
                 "smaller (--tile 512) or the batch (--batch 1)"
@@ -209,3 +211,8 @@ class Labeller:
                 f"the network gives {found} labels, but has {n_classes} class names: expected {n_classes + 1} labels, "
                 "background first"
             )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, for which torch has a class of its own on a GPU only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
