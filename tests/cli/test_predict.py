@@ -61,7 +61,7 @@ def test_options_reach_the_masks(run: Path, photos: Path, tmp_path: Path) -> Non
         "precision": "float32",
     }  # fmt: skip
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == [
-        "classes.txt", "masks/a.png", "overlays/a.jpg", "predictions.json",
+        "classes.txt", "masks/a.png", "overlays/a.jpg", "predictions.json", "sources.json",
     ]  # fmt: skip
 
 

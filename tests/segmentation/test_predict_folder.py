@@ -184,6 +184,39 @@ def test_another_networks_folder_is_refused(photos: Path, tmp_path: Path) -> Non
     assert predict(photos, tmp_path / "out").skipped == 3
 
 
+def test_masks_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
+    one, two = (save(tmp_path / name / "1.png", colours(5, 7, seed)) for seed, name in enumerate(("one", "two")))
+    out = tmp_path / "both"
+    predict(one.parent, out)
+    mask = (out / "masks" / "1.png").read_bytes()
+    save(two.parent / "0.png", colours(2, 2))
+    with pytest.raises(StageError, match=rf"masks/1.png of {one}, which that of {two} would .* Choose another --out"):
+        predict(two.parent, out)
+    assert [p.name for p in (out / "masks").iterdir()] == ["1.png"]
+    assert (out / "masks" / "1.png").read_bytes() == mask
+    save(one, colours(5, 7, 9))
+    assert predict(one.parent, out).made == 1, "a photo that changed in place"
+
+
+def test_photos_that_were_moved_or_copied_or_linked_go_on(tmp_path: Path) -> None:
+    one, out = tmp_path / "one", tmp_path / "out"
+    image = save(one / "1.png", colours(5, 7))
+    predict(one, out)
+    save(tmp_path / "copy" / "1.png", colours(5, 7))
+    assert predict(tmp_path / "copy", out).skipped == 1
+    (tmp_path / "copy").rename(tmp_path / "moved")
+    save(tmp_path / "moved" / "1.png", colours(5, 7, 1))
+    assert predict(tmp_path / "moved", out).made == 1
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "1.png").symlink_to(tmp_path / "moved" / "1.png")
+    assert predict(tmp_path / "link", out).skipped == 1
+    (out / "sources.json").unlink()
+    assert predict(image.parent, out).made == 1, "masks of before there were notes"
+    (out / "sources.json").write_text("[]")
+    with pytest.raises(StageError, match=r"sources.json is not what tag2mask wrote: remove it"):
+        predict(one, out)
+
+
 def test_an_output_folder_that_holds_other_things_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "letter.txt").write_text("mine")

@@ -84,10 +84,11 @@ def predict_photos(
         max_pixels: larger photos count as failed.
 
     Raises:
-        StageError: a file cannot be written; what was written stays.
+        StageError: a file cannot be written, and what was written stays; or masks of other photos would be replaced.
         WeightsError: the network gives no numbers.
     """
     outcome = Outcome()
+    folder.claim(sources)
 
     def prepare(source: Source) -> _Work | Failure | None:
         try:

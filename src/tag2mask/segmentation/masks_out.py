@@ -2,7 +2,8 @@
 
 ``DIR/masks/<folders>/<name>.png`` and ``DIR/overlays/<folders>/<name>.jpg`` keep the photos' folders and names;
 ``DIR/classes.txt`` names the classes in the order of the indices 1, 2, …; ``DIR/predictions.json`` names the network
-and the choices. Each mask carries a key of these and of its photo: whether it is done is known without making it.
+and the choices, ``DIR/sources.json`` the photo of each mask. Each mask carries a key of network, choices and photo:
+whether it is done is known without making it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tag2mask.report.pictures import fit, label_overlay
 from tag2mask.segmentation.labels import Choices
 from tag2mask.segmentation.sources import Source
 
-MANIFEST, MASKS, OVERLAYS = "predictions.json", "masks", "overlays"
+MANIFEST, SOURCES, MASKS, OVERLAYS = "predictions.json", "sources.json", "masks", "overlays"
 OVERLAY_SIDE = 2048
 """Longest side of an overlay in pixels."""
 _SCHEMA = 1
@@ -67,6 +68,39 @@ class MasksFolder:
             )
         write_text(self.path / CLASSES_FILE, "".join(f"{name}\n" for name in self._about["classes"]))
         write_json(self.path / MANIFEST, self._about)
+
+    def claim(self, sources: Sequence[Source]) -> None:
+        """Note which photo each mask is of, so that photos of another folder do not replace masks of the same names.
+
+        Photos that were moved (the one noted is gone), that changed in place, or that are the same in both places may.
+        Masks without a note are taken as of the photos given.
+
+        Raises:
+            StageError: a mask is there that was made from another photo; nothing was written.
+        """
+        path = self.path / SOURCES
+        noted: Any = read_json(path) if path.is_file() else {}
+        if not isinstance(noted, dict):
+            raise StageError(f"{path} is not what tag2mask wrote: remove it, or name another folder with --out")
+        for source in sources:
+            before = noted.get(str(source.name))
+            if isinstance(before, str) and self._of_another(source, Path(before)):
+                raise StageError(
+                    f"--out {self.path} holds the mask {MASKS}/{source.name}.png of {before}, which that of "
+                    f"{source.path} would replace; nothing was written. Choose another --out"
+                )
+        write_json(path, noted | {str(source.name): str(source.path) for source in sources})
+
+    def _of_another(self, source: Source, before: Path) -> bool:
+        """Whether there is a mask of another photo, ``before``, which differs from the source."""
+        if before == source.path:
+            return False
+        try:
+            found = labels_key(self.mask(source.name))
+            same = found is None or before.samefile(source.path) or found == self.key(source.path)
+        except OSError:  # one of them is gone, or cannot be read and is told of later
+            return False
+        return not same
 
     def key(self, photo: Path) -> str:
         """What the mask of a photo's content carries.
