@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -237,6 +238,31 @@ def test_a_folder_that_cannot_be_written_is_named(
     with pytest.raises(StageError, match="cannot write .*classes.txt: Permission denied"):
         predict(photos, tmp_path / "out")
     assert list((tmp_path / "out").rglob("*.png")) == []
+
+
+def test_names_as_long_as_can_be_are_written(tmp_path: Path) -> None:
+    name = "n" * (os.pathconf(tmp_path, "PC_NAME_MAX") - 4)
+    save(tmp_path / "photos" / f"{name}.png", colours(4, 4))
+    assert predict(tmp_path / "photos", tmp_path / "out", overlay=True).made == 1
+    assert (tmp_path / "out" / "masks" / f"{name}.png").is_file()
+
+
+@pytest.mark.parametrize("folder", ["masks", "overlays"])
+def test_a_name_too_long_for_the_disk_is_its_photos_fault(
+    folder: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def short(source: Path, target: Path) -> None:
+        if folder in target.parts and target.stem == "b":
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", short)  # as where masks go to a disk that takes shorter names than the photos'
+    outcome = predict(photos, tmp_path / "out", overlay=True, batch=3)
+    assert (outcome.made, [f.path.name for f in outcome.failed]) == (2, ["b.png"])
+    assert "b.png: the name of its mask, or of a folder of it, is too long" in outcome.failed[0].reason
+    assert {p.stem for p in (tmp_path / "out" / "overlays").rglob("*.jpg")} == {"a"}
 
 
 def test_very_large_photos_are_tiled_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import StageError
 
+_NUMBERS = itertools.count()
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 PARSING = threading.Lock()
 """Held while an npz is read: numpy parses each header with ``ast``, which in Python 3.11 fails now and then where two
@@ -32,7 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         StageError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -8,7 +8,9 @@ whether it is done is known without making it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import errno
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.core.errors import StageError
+from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.files import atomic_path, file_hash, read_json, value_hash, write_json, write_text
 from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.layout import CLASSES_FILE
@@ -126,10 +128,13 @@ class MasksFolder:
         """Write a mask; an overlay of what was there before is removed.
 
         Raises:
+            DataError: its name is too long for the file system.
             StageError: it cannot be written.
         """
-        self._overlay(source.name).unlink(missing_ok=True)
-        write_labels(self.mask(source.name), labels, key)
+        with _names_may_be_too_long(source):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                self._overlay(source.name).unlink()
+            write_labels(self.mask(source.name), labels, key)
 
     def draw(self, source: Source, image: Image.Image) -> None:
         """Write the overlay of a mask that has been written, at most `OVERLAY_SIDE` pixels a side.
@@ -139,12 +144,13 @@ class MasksFolder:
             image: the same photo, shrunk or not.
 
         Raises:
+            DataError: its name is too long for the file system.
             StageError: it cannot be written.
         """
         small = fit(image, OVERLAY_SIDE)
         labels = Image.fromarray(read_labels(self.mask(source.name)))
         shown = label_overlay(small, np.asarray(labels.resize(small.size, Image.Resampling.NEAREST)))
-        with atomic_path(self._overlay(source.name)) as temporary:
+        with _names_may_be_too_long(source), atomic_path(self._overlay(source.name)) as temporary:
             shown.save(temporary, format="JPEG", quality=90)
 
     def _overlay(self, name: PurePosixPath) -> Path:
@@ -163,3 +169,18 @@ class MasksFolder:
             f"--out {self.path} holds predictions made with other choices ({'; '.join(changed) or 'another version'}); "
             "nothing was written. Name a new folder, or give the same choices to go on"
         )
+
+
+@contextmanager
+def _names_may_be_too_long(source: Source) -> Iterator[None]:
+    """Make a name that the file system does not take a fault of its photo, not of the folder."""
+    try:
+        yield
+    except (StageError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno == errno.ENAMETOOLONG:
+            raise DataError(
+                f"{source.path}: the name of its mask, or of a folder of it, is too long for the disk of --out. Rename "
+                "the photo, or choose another --out"
+            ) from error
+        raise
