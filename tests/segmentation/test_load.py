@@ -116,6 +116,7 @@ def test_choices_reach_the_network(model: SegmentationModel) -> None:
         (torch.full((3, 4, 4), 1.5), r"values 1.5..1.5: expected \[0, 1\], not normalised"),
         (torch.full((3, 4, 4), float("nan")), r"expected \[0, 1\]"),
         (7, "a photo is of type int: expected a path"),
+        ("~nobody-here/x.jpg", "there is no home folder of that name"),
         ("nowhere.jpg", "nowhere.jpg does not exist"),
     ],
 )

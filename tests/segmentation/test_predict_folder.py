@@ -160,16 +160,18 @@ def test_one_bad_photo_does_not_stop_the_others_and_is_told(
     (photos / "none.jpg").write_bytes(b"")
     save(photos / "sub" / "large.png", colours(20, 20))
     (photos / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (photos / "a.heic").write_bytes(b"x")  # phones keep both: no clash of names with a.png
     outcome = predict(photos, tmp_path / "out", max_pixels=399)
     assert outcome.made == 3
-    assert [f.path.name for f in outcome.failed] == ["cut.png", "gone.png", "none.jpg", "large.png"]
+    assert [f.path.name for f in outcome.failed] == ["a.heic", "cut.png", "gone.png", "none.jpg", "large.png"]
     assert "none.jpg is empty" in caplog.text
     with pytest.raises(DataError) as told:
         outcome.check()
     lines = str(told.value).splitlines()
-    assert lines[0] == "4 of 7 photos have no mask:"
+    assert lines[0] == "5 of 8 photos have no mask:"
+    assert lines[1].endswith("a.heic is of a format that is not read: convert it to JPEG or PNG")
     assert [line.split(": ")[0].strip() for line in lines[1:]] == [str(f.path) for f in outcome.failed]
-    assert "400 pixels, more than the 399 allowed" in lines[4]
+    assert "400 pixels, more than the 399 allowed" in lines[5]
     Outcome(made=2).check()
 
 

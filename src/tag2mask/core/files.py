@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import StageError
+from tag2mask.core.errors import DataError, StageError
 
 _NUMBERS = itertools.count()
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -93,6 +93,20 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` and ``~user`` replaced by the home folder.
+
+    Raises:
+        DataError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            f"{path}: there is no home folder of that name; give the whole path, or ./{path} for a file of this name"
+        ) from error
 
 
 def file_hash(path: Path) -> str:

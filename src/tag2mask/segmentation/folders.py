@@ -92,12 +92,14 @@ def predict_photos(
     folder.claim(sources)
 
     def prepare(source: Source) -> _Work | Failure | None:
+        if source.problem is not None:
+            return Failure(source.path, source.problem)
         try:
             return _prepared(source, folder, max_pixels)
         except DataError as error:
             return Failure(source.path, str(error))
         except OSError as error:
-            return Failure(source.path, f"cannot be read: {error.strerror or error}")
+            return Failure(source.path, f"{source.path} cannot be read: {error.strerror or error}")
 
     with own_bound(), progress("predict", len(sources)) as counter:
         ready = _counted(ahead(prepare, sources, _READERS), outcome, counter)

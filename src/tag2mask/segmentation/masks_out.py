@@ -84,14 +84,14 @@ class MasksFolder:
         noted: Any = read_json(path) if path.is_file() else {}
         if not isinstance(noted, dict):
             raise StageError(f"{path} is not what tag2mask wrote: remove it, or name another folder with --out")
-        for source in sources:
+        for source in (source for source in sources if source.problem is None):
             before = noted.get(str(source.name))
             if isinstance(before, str) and self._of_another(source, Path(before)):
                 raise StageError(
                     f"--out {self.path} holds the mask {MASKS}/{source.name}.png of {before}, which that of "
                     f"{source.path} would replace; nothing was written. Choose another --out"
                 )
-        write_json(path, noted | {str(source.name): str(source.path) for source in sources})
+        write_json(path, noted | {str(source.name): str(source.path) for source in sources if source.problem is None})
 
     def _of_another(self, source: Source, before: Path) -> bool:
         """Whether there is a mask of another photo, ``before``, which differs from the source."""
