@@ -226,6 +226,10 @@ def test_an_output_folder_that_holds_other_things_is_refused(photos: Path, tmp_p
     with pytest.raises(StageError, match=r"out holds other things \(letter.txt\) and no predictions.json"):
         predict(photos, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["letter.txt"]
+    for text in ("[]", '{"network": "aa", "classes": ["disc", "square"], "choices": []}'):
+        (tmp_path / "out" / "predictions.json").write_text(text)
+        with pytest.raises(StageError, match=r"holds a predictions.json that tag2mask did not write; nothing was"):
+            predict(photos, tmp_path / "out")
     with pytest.raises(StageError, match="letter.txt is a file; name a new folder"):
         predict(photos, tmp_path / "out" / "letter.txt")
 
@@ -364,6 +368,14 @@ def test_a_photo_that_a_scale_makes_large_is_tiled(monkeypatch: pytest.MonkeyPat
         ({"crf": "deeplab"}, "unknown CRF preset 'deeplab'; did you mean 'deeplabv2'"),
         ({"overlap": 8}, "overlap = 8 belongs to tiles: give tile too"),
         ({"tile": 32}, "tile = 32 with overlap = 5: expected a tile of at least 37"),
+        ({"scales": 1.0}, r"scales = 1.0: expected numbers in brackets"),
+        ({"scales": "1,2"}, r"scales = '1,2': expected numbers in brackets"),
+        ({"fit": 512}, r"fit = 512: expected numbers in brackets"),
+        ({"fit": (512,)}, r"fit = \[512\]: expected the long and the short side"),
+        ({"fit": (float("inf"), float("inf"))}, r"fit = \[inf, inf\]: expected the long and the short side"),
+        ({"tile": 64.5}, "tile = 64.5: expected a whole number of pixels"),
+        ({"tile": 64, "overlap": 8.5}, "overlap = 8.5: expected a whole number of pixels"),
+        ({"precision": "float8"}, "unknown precision 'float8'.* Known: bfloat16, float32"),
         ({"fit": (16, 64)}, r"fit = \[16, 64\]: expected the long and the short side"),
     ],
 )

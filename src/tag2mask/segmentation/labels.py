@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from math import inf
+from numbers import Integral, Real
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.progress import Counter
 from tag2mask.data.shrunk import shrunk_size
 from tag2mask.data.transforms import scaled
@@ -73,7 +75,8 @@ class Choices:
         precision: of the network's pass.
 
     Raises:
-        ConfigError: a scale that is not above 0, an unknown preset, or tiles that do not go forward.
+        ConfigError: a scale that is not above 0, an unknown preset or precision, tiles that do not go forward, or a
+            value of another type.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -86,10 +89,17 @@ class Choices:
 
     def __post_init__(self) -> None:
         """Check the choices before anything is computed."""
-        if not self.scales or not all(0 < scale <= 8 for scale in self.scales):
-            raise ConfigError(f"scales = {list(self.scales)}: expected one or more numbers above 0, up to 8")
-        if self.fit is not None and not self.fit[0] >= self.fit[1] >= 1:
-            raise ConfigError(f"fit = {list(self.fit)}: expected the long and the short side, both at least 1")
+        scales = _numbers("scales", self.scales)
+        if not scales or not all(0 < scale <= 8 for scale in scales):
+            raise ConfigError(f"scales = {scales}: expected one or more numbers above 0, up to 8")
+        fit = None if self.fit is None else _numbers("fit", self.fit)
+        if fit is not None and (len(fit) != 2 or not inf > fit[0] >= fit[1] >= 1):
+            raise ConfigError(f"fit = {fit}: expected the long and the short side, both at least 1")
+        for name, pixels in (("tile", self.tile), ("overlap", self.overlap)):
+            if pixels is not None and not isinstance(pixels, Integral):
+                raise ConfigError(f"{name} = {pixels!r}: expected a whole number of pixels")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(unknown("precision", str(self.precision), get_args(Precision)))
         if self.crf is not None:
             find_preset(self.crf)
         if self.tile is None and self.overlap is not None:
@@ -110,6 +120,14 @@ class Choices:
     def text(self) -> dict[str, Any]:
         """As plain values, for a key or a manifest."""
         return {**asdict(self), "scales": list(self.scales), "fit": None if self.fit is None else list(self.fit)}
+
+
+def _numbers(name: str, value: Any) -> list[float]:
+    """The numbers of a choice that holds several."""
+    found: list[Any] = list(value) if isinstance(value, Iterable) else [None]
+    if not all(isinstance(number, Real) for number in found):
+        raise ConfigError(f"{name} = {value!r}: expected numbers in brackets, such as {(1.0, 0.5)}")
+    return found
 
 
 class Labeller:

@@ -9,7 +9,7 @@ whether it is done is known without making it.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -156,14 +156,19 @@ class MasksFolder:
     def _overlay(self, name: PurePosixPath) -> Path:
         return self.path / OVERLAYS / name.parent / f"{name.name}.jpg"
 
-    def _check(self, found: Mapping[str, Any]) -> None:
+    def _check(self, found: object) -> None:
         if found == self._about:
             return
+        if not isinstance(found, dict) or not isinstance(found.get("choices"), dict):
+            raise StageError(
+                f"--out {self.path} holds a {MANIFEST} that tag2mask did not write; nothing was written. Name a new "
+                "folder"
+            )
         if found.get("network") != self._about["network"] or found.get("classes") != self._about["classes"]:
             raise StageError(
                 f"--out {self.path} holds predictions of another network; nothing was written. Name a new folder"
             )
-        old, new = found.get("choices") or {}, self._about["choices"]
+        old, new = found["choices"], self._about["choices"]
         changed = [f"{name} {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value]
         raise StageError(
             f"--out {self.path} holds predictions made with other choices ({'; '.join(changed) or 'another version'}); "
