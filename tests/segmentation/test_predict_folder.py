@@ -328,27 +328,27 @@ def test_fit_brings_photos_of_any_size_to_one() -> None:
 def test_a_large_photo_that_is_fitted_first_is_computed_as_a_whole(
     words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 64 * 48)
-    net, image = convolutions(2), np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    monkeypatch.setattr(labels, "WHOLE", 500 * 400)
+    net, image = convolutions(2), np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
     calls: list[Tensor] = []
     net.register_forward_pre_hook(lambda _, images: calls.extend(images))
     choices = Choices(**words)
     found = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), choices).labels([ArrayPhoto(image)])[0]
     assert len(calls) == len(choices.scales) * (2 if choices.mirror else 1)
-    scales = [scale * fit_factor(150, 200, choices.fit) for scale in choices.scales]
+    scales = [scale * fit_factor(900, 1200, choices.fit) for scale in choices.scales]
     assert np.array_equal(found, predict_labels(net, image, MEAN, STD, scales, choices.mirror))
 
 
 def test_a_large_photo_that_is_fitted_first_has_its_crf_at_that_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 64 * 48)
-    image = np.zeros((150, 200, 3), np.uint8)
-    image[:, :100, 1] = image[:, 100:, 2] = 200
+    monkeypatch.setattr(labels, "WHOLE", 500 * 400)
+    image = np.zeros((900, 1200, 3), np.uint8)
+    image[:, :600, 1] = image[:, 600:, 2] = 200
     net = Colours()
     labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices(fit=(64, 32), crf="deeplabv2"))
     found = labeller.labels([ArrayPhoto(image)])[0]
     assert net.batches == [1]
-    assert (found[:, :97] == 1).all()
-    assert (found[:, 103:] == 2).all()
+    assert (found[:, :582] == 1).all()
+    assert (found[:, 618:] == 2).all()
 
 
 def test_a_photo_that_a_scale_makes_large_is_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
