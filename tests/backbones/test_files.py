@@ -110,3 +110,12 @@ def test_missing_and_damaged_files(tmp_path: Path, saved: Path) -> None:
     saved.write_bytes(saved.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="cannot be read: .* Expected a network saved by tag2mask"):
         load_network(saved)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)  # permissions do not bind an administrator, who may run this
+    with pytest.raises(WeightsError, match="may not be read: Permission denied. Allow it, or name another file"):
+        load_network(saved)

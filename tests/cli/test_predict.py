@@ -61,7 +61,7 @@ def test_options_reach_the_masks(run: Path, photos: Path, tmp_path: Path) -> Non
         "precision": "float32",
     }  # fmt: skip
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == [
-        "classes.txt", "masks/a.png", "overlays/a.jpg", "predictions.json",
+        "classes.txt", "masks/a.png", "overlays/a.jpg", "predictions.json", "sources.json",
     ]  # fmt: skip
 
 
@@ -87,6 +87,8 @@ def test_mistakes_are_told_before_anything_is_written(run: Path, photos: Path, t
         (["--scales", "1;2"], "--scales '1;2': expected numbers with commas"),
         (["--fit", "64"], "--fit '64': expected the long and the short side"),
         (["--fit", "64,1.5"], "--fit '64,1.5': expected the long and the short side"),
+        (["--fit", "nan,1"], "--fit 'nan,1': expected the long and the short side"),
+        (["--fit", "inf,1"], "--fit 'inf,1': expected the long and the short side"),
         (["--crf", "none"], "unknown CRF preset 'none'"),
         (["--batch", "0"], "batch = 0: expected 1 or more"),
     ):

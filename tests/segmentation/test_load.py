@@ -86,6 +86,7 @@ def test_other_modes_of_pillow_are_read_as_files_are(model: SegmentationModel) -
     red.putpixel((1, 1), (0, 0, 255, 255))
     assert model(red).labels.tolist() == [[0, 0, 0], [0, 2, 0]]
     assert model(Image.new("L", (3, 2), 90)).labels.shape == (2, 3)
+    assert model(Image.new("LA", (3, 2), (90, 255)).convert("La")).labels.shape == (2, 3)
     cyan_free = Image.new("CMYK", (2, 2), (0, 255, 255, 0))
     assert model(cyan_free).labels.max() == 0
 
@@ -101,6 +102,8 @@ def test_choices_reach_the_network(model: SegmentationModel) -> None:
     assert len(net.batches) == 4
     assert np.array_equal(found.labels, predict_labels(Colours(), image, MEAN, STD, (0.5, 1.0), True))
     assert not np.array_equal(found.labels, tiled.labels)
+    with pytest.raises(ConfigError, match="unknown precision 'float8'"):
+        model(image, precision="float8")  # type: ignore[call-overload]
     with pytest.raises(ConfigError, match="unknown CRF preset"):
         model(image, crf="deeplab")
 
@@ -116,12 +119,22 @@ def test_choices_reach_the_network(model: SegmentationModel) -> None:
         (torch.full((3, 4, 4), 1.5), r"values 1.5..1.5: expected \[0, 1\], not normalised"),
         (torch.full((3, 4, 4), float("nan")), r"expected \[0, 1\]"),
         (7, "a photo is of type int: expected a path"),
+        ("~nobody-here/x.jpg", "there is no home folder of that name"),
         ("nowhere.jpg", "nowhere.jpg does not exist"),
     ],
 )
 def test_what_is_no_photo_is_named(given: Any, text: str, model: SegmentationModel) -> None:
     with pytest.raises(DataError, match=text):
         model(given)
+
+
+def test_a_mode_without_a_way_to_rgb_is_named(model: SegmentationModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(image: Image.Image, mode: str) -> None:
+        raise ValueError(f"conversion from {image.mode} to {mode} not supported")
+
+    monkeypatch.setattr(Image.Image, "convert", refuse)
+    with pytest.raises(DataError, match="the image has mode HSV, which is not read: convert it to RGB first"):
+        model(Image.new("HSV", (3, 2)))
 
 
 def test_the_bound_of_pixels_is_for_files(model: SegmentationModel, tmp_path: Path) -> None:
@@ -234,3 +247,8 @@ def test_what_is_no_network_is_named(tmp_path: Path) -> None:
     (tmp_path / "net.safetensors").write_bytes(b"x")
     with pytest.raises(WeightsError, match="net.safetensors cannot be read"):
         tag2mask.load(tmp_path / "net.safetensors")
+
+
+def test_a_network_in_the_home_of_nobody_is_named() -> None:
+    with pytest.raises(DataError, match="~nobody-here/run: there is no home folder of that name"):
+        find_network("~nobody-here/run")

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -17,8 +20,11 @@ from tag2mask.segmentation.folders import Outcome, predict_photos
 from tag2mask.segmentation.labels import Choices, Labeller, LoadedNetwork
 from tag2mask.segmentation.masks_out import MasksFolder
 from tag2mask.segmentation.photos import MAX_PIXELS, ArrayPhoto
+from tag2mask.segmentation.predict import predict_labels
 from tag2mask.segmentation.sources import find_sources
-from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours
+from tag2mask.segmentation.tiles import Tiling
+from tag2mask.segmentation.transforms import fit_factor
+from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, convolutions
 
 
 def colours(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -154,16 +160,18 @@ def test_one_bad_photo_does_not_stop_the_others_and_is_told(
     (photos / "none.jpg").write_bytes(b"")
     save(photos / "sub" / "large.png", colours(20, 20))
     (photos / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (photos / "a.heic").write_bytes(b"x")  # phones keep both: no clash of names with a.png
     outcome = predict(photos, tmp_path / "out", max_pixels=399)
     assert outcome.made == 3
-    assert [f.path.name for f in outcome.failed] == ["cut.png", "gone.png", "none.jpg", "large.png"]
+    assert [f.path.name for f in outcome.failed] == ["a.heic", "cut.png", "gone.png", "none.jpg", "large.png"]
     assert "none.jpg is empty" in caplog.text
     with pytest.raises(DataError) as told:
         outcome.check()
     lines = str(told.value).splitlines()
-    assert lines[0] == "4 of 7 photos have no mask:"
+    assert lines[0] == "5 of 8 photos have no mask:"
+    assert lines[1].endswith("a.heic is of a format that is not read: convert it to JPEG or PNG")
     assert [line.split(": ")[0].strip() for line in lines[1:]] == [str(f.path) for f in outcome.failed]
-    assert "400 pixels, more than the 399 allowed" in lines[4]
+    assert "400 pixels, more than the 399 allowed" in lines[5]
     Outcome(made=2).check()
 
 
@@ -179,12 +187,49 @@ def test_another_networks_folder_is_refused(photos: Path, tmp_path: Path) -> Non
     assert predict(photos, tmp_path / "out").skipped == 3
 
 
+def test_masks_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
+    one, two = (save(tmp_path / name / "1.png", colours(5, 7, seed)) for seed, name in enumerate(("one", "two")))
+    out = tmp_path / "both"
+    predict(one.parent, out)
+    mask = (out / "masks" / "1.png").read_bytes()
+    save(two.parent / "0.png", colours(2, 2))
+    with pytest.raises(StageError, match=rf"masks/1.png of {one}, which that of {two} would .* Choose another --out"):
+        predict(two.parent, out)
+    assert [p.name for p in (out / "masks").iterdir()] == ["1.png"]
+    assert (out / "masks" / "1.png").read_bytes() == mask
+    save(one, colours(5, 7, 9))
+    assert predict(one.parent, out).made == 1, "a photo that changed in place"
+
+
+def test_photos_that_were_moved_or_copied_or_linked_go_on(tmp_path: Path) -> None:
+    one, out = tmp_path / "one", tmp_path / "out"
+    image = save(one / "1.png", colours(5, 7))
+    predict(one, out)
+    save(tmp_path / "copy" / "1.png", colours(5, 7))
+    assert predict(tmp_path / "copy", out).skipped == 1
+    (tmp_path / "copy").rename(tmp_path / "moved")
+    save(tmp_path / "moved" / "1.png", colours(5, 7, 1))
+    assert predict(tmp_path / "moved", out).made == 1
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "1.png").symlink_to(tmp_path / "moved" / "1.png")
+    assert predict(tmp_path / "link", out).skipped == 1
+    (out / "sources.json").unlink()
+    assert predict(image.parent, out).made == 1, "masks of before there were notes"
+    (out / "sources.json").write_text("[]")
+    with pytest.raises(StageError, match=r"sources.json is not what tag2mask wrote: remove it"):
+        predict(one, out)
+
+
 def test_an_output_folder_that_holds_other_things_is_refused(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "letter.txt").write_text("mine")
     with pytest.raises(StageError, match=r"out holds other things \(letter.txt\) and no predictions.json"):
         predict(photos, tmp_path / "out")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["letter.txt"]
+    for text in ("[]", '{"network": "aa", "classes": ["disc", "square"], "choices": []}'):
+        (tmp_path / "out" / "predictions.json").write_text(text)
+        with pytest.raises(StageError, match=r"holds a predictions.json that tag2mask did not write; nothing was"):
+            predict(photos, tmp_path / "out")
     with pytest.raises(StageError, match="letter.txt is a file; name a new folder"):
         predict(photos, tmp_path / "out" / "letter.txt")
 
@@ -201,6 +246,31 @@ def test_a_folder_that_cannot_be_written_is_named(
     assert list((tmp_path / "out").rglob("*.png")) == []
 
 
+def test_names_as_long_as_can_be_are_written(tmp_path: Path) -> None:
+    name = "n" * (os.pathconf(tmp_path, "PC_NAME_MAX") - 4)
+    save(tmp_path / "photos" / f"{name}.png", colours(4, 4))
+    assert predict(tmp_path / "photos", tmp_path / "out", overlay=True).made == 1
+    assert (tmp_path / "out" / "masks" / f"{name}.png").is_file()
+
+
+@pytest.mark.parametrize("folder", ["masks", "overlays"])
+def test_a_name_too_long_for_the_disk_is_its_photos_fault(
+    folder: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = os.replace
+
+    def short(source: Path, target: Path) -> None:
+        if folder in target.parts and target.stem == "b":
+            raise OSError(errno.ENAMETOOLONG, "File name too long")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", short)  # as where masks go to a disk that takes shorter names than the photos'
+    outcome = predict(photos, tmp_path / "out", overlay=True, batch=3)
+    assert (outcome.made, [f.path.name for f in outcome.failed]) == (2, ["b.png"])
+    assert "b.png: the name of its mask, or of a folder of it, is too long" in outcome.failed[0].reason
+    assert {p.stem for p in (tmp_path / "out" / "overlays").rglob("*.jpg")} == {"a"}
+
+
 def test_very_large_photos_are_tiled_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels, "WHOLE", 700 * 900)
     net = Colours()
@@ -211,12 +281,29 @@ def test_very_large_photos_are_tiled_without_being_asked(tmp_path: Path, monkeyp
     assert labeller.choices.tiling((700, 900)) is None
 
 
-def test_a_photo_that_does_not_fit_into_memory_says_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "raised",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+)
+def test_a_photo_that_does_not_fit_into_memory_says_what_to_do(raised: Exception) -> None:
     def full(images: object) -> None:
-        raise MemoryError
+        raise raised
 
     labeller = Labeller(LoadedNetwork(full, MEAN, STD, CLASSES), Choices())  # type: ignore[arg-type]
     with pytest.raises(DataError, match="1 photos of 4 x 3 do not fit into memory .*--tile 512"):
+        labeller.labels([ArrayPhoto(colours(3, 4))])
+
+
+def test_other_errors_of_a_network_are_not_called_a_lack_of_memory() -> None:
+    def broken(images: object) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    labeller = Labeller(LoadedNetwork(broken, MEAN, STD, CLASSES), Choices())  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
         labeller.labels([ArrayPhoto(colours(3, 4))])
 
 
@@ -235,6 +322,45 @@ def test_fit_brings_photos_of_any_size_to_one() -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [{"fit": (64, 32)}, {"fit": (64, 32), "scales": (0.5, 1.0), "mirror": True}, {"scales": (0.25, 0.4)}],
+)
+def test_a_large_photo_that_is_fitted_first_is_computed_as_a_whole(
+    words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "WHOLE", 500 * 400)
+    net, image = convolutions(2), np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    calls: list[Tensor] = []
+    net.register_forward_pre_hook(lambda _, images: calls.extend(images))
+    choices = Choices(**words)
+    found = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), choices).labels([ArrayPhoto(image)])[0]
+    assert len(calls) == len(choices.scales) * (2 if choices.mirror else 1)
+    scales = [scale * fit_factor(900, 1200, choices.fit) for scale in choices.scales]
+    assert np.array_equal(found, predict_labels(net, image, MEAN, STD, scales, choices.mirror))
+
+
+def test_a_large_photo_that_is_fitted_first_has_its_crf_at_that_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "WHOLE", 500 * 400)
+    image = np.zeros((900, 1200, 3), np.uint8)
+    image[:, :600, 1] = image[:, 600:, 2] = 200
+    net = Colours()
+    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices(fit=(64, 32), crf="deeplabv2"))
+    found = labeller.labels([ArrayPhoto(image)])[0]
+    assert net.batches == [1]
+    assert (found[:, :582] == 1).all()
+    assert (found[:, 618:] == 2).all()
+
+
+def test_a_photo_that_a_scale_makes_large_is_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labels, "WHOLE", 800 * 800)
+    net, image = Colours(), colours(600, 800)
+    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices(scales=(1.0, 1.5)))
+    assert np.array_equal(labeller.labels([ArrayPhoto(image)])[0], image.argmax(-1))
+    assert len(net.batches) == 4, "two tiles, two scales"
+    assert Choices(scales=(1.0, 1.5), tile=64).tiling((8, 8)) == Tiling(64, 10)
+
+
+@pytest.mark.parametrize(
     ("words", "text"),
     [
         ({"scales": ()}, r"scales = \[\]: expected one or more numbers above 0"),
@@ -242,6 +368,14 @@ def test_fit_brings_photos_of_any_size_to_one() -> None:
         ({"crf": "deeplab"}, "unknown CRF preset 'deeplab'; did you mean 'deeplabv2'"),
         ({"overlap": 8}, "overlap = 8 belongs to tiles: give tile too"),
         ({"tile": 32}, "tile = 32 with overlap = 5: expected a tile of at least 37"),
+        ({"scales": 1.0}, r"scales = 1.0: expected numbers in brackets"),
+        ({"scales": "1,2"}, r"scales = '1,2': expected numbers in brackets"),
+        ({"fit": 512}, r"fit = 512: expected numbers in brackets"),
+        ({"fit": (512,)}, r"fit = \[512\]: expected the long and the short side"),
+        ({"fit": (float("inf"), float("inf"))}, r"fit = \[inf, inf\]: expected the long and the short side"),
+        ({"tile": 64.5}, "tile = 64.5: expected a whole number of pixels"),
+        ({"tile": 64, "overlap": 8.5}, "overlap = 8.5: expected a whole number of pixels"),
+        ({"precision": "float8"}, "unknown precision 'float8'.* Known: bfloat16, float32"),
         ({"fit": (16, 64)}, r"fit = \[16, 64\]: expected the long and the short side"),
     ],
 )

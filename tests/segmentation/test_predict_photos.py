@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,6 +41,8 @@ def test_a_folder_keeps_names_and_folders(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
     found = find_sources([tmp_path], tmp_path / "out")
     assert [str(s.name) for s in found] == ["a", "b", "phone", "sub/deep/b"]
+    assert [s.problem for s in found if s.name.name != "phone"] == [None] * 3
+    assert found[2].problem == f"{tmp_path / 'phone.heic'} is of a format that is not read: convert it to JPEG or PNG"
     assert found[0].path == tmp_path / "a.JPG"
     assert found[0].name == PurePosixPath("a")
 
@@ -67,6 +70,61 @@ def test_own_output_is_no_input(tmp_path: Path) -> None:
     save(tmp_path / "out" / "masks" / "a.png")
     assert names([tmp_path], tmp_path / "out") == ["a"]
     assert names([str(tmp_path / "**" / "*.png")], tmp_path / "out") == ["a"]
+
+
+@pytest.mark.parametrize("given", ["few", "few/sub", "few/*.png"])
+def test_an_input_that_is_the_output_is_told_from_an_empty_one(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path / "few" / "a.png")
+    save(tmp_path / "few" / "sub" / "b.png")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"few.* lies in --out few, and what lies there is no input: choose another"):
+        names([given], Path("few"))
+
+
+def test_linked_folders_are_followed_each_once(tmp_path: Path) -> None:
+    photos, other = tmp_path / "photos", tmp_path / "other"
+    save(photos / "real" / "a.png")
+    save(other / "b.png")
+    (photos / "again").symlink_to(photos / "real")  # sorted before it, yet the folder itself gives the name
+    (photos / "real" / "up").symlink_to(photos)
+    (photos / "far").symlink_to(other)
+    (other / "back").symlink_to(photos)
+    (photos / "masks").symlink_to(tmp_path / "out")
+    save(tmp_path / "out" / "a.png")
+    assert names([photos], tmp_path / "out") == ["far/b", "real/a"]
+
+
+def test_folders_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "photos" / "a.png")
+    closed = save(tmp_path / "photos" / "a" / "b.png").parent
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(closed))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # permissions do not bind an administrator, who may run this
+    found = find_sources([tmp_path / "photos"], tmp_path / "out")
+    assert {s.path.name: s.problem for s in found} == {
+        "a.png": None, "a": f"folder {closed} cannot be read: Permission denied",
+    }  # fmt: skip
+
+
+def test_a_photo_where_one_may_not_look_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(DataError, match="a.png cannot be looked at: Permission denied. Allow it"):
+        names([tmp_path / "a.png"], tmp_path / "out")
+
+
+def test_the_home_of_nobody_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"~nobody-here/x.jpg: there is no home folder of that name"):
+        names(["~nobody-here/x.jpg"], tmp_path / "out")
 
 
 def test_a_file_named_like_a_pattern_is_that_file(tmp_path: Path) -> None:

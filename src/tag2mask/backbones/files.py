@@ -87,14 +87,17 @@ def read_about(path: Path) -> dict[str, Any]:
     """The plain values that travel with weights.
 
     Raises:
-        WeightsError: the file is missing, damaged, or not one of ours.
+        WeightsError: the file is missing, may not be read, is damaged, or not one of ours.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file; expected a network saved by tag2mask (.safetensors)")
     try:
+        path.open("rb").close()  # of a file that one may not read, safetensors says that there is none
         with safe_open(path, "pt") as stream:
             text = (stream.metadata() or {}).get(_KEY)
         about = json.loads(text) if text else None
+    except PermissionError as error:
+        raise WeightsError(f"{path} may not be read: {error.strerror}. Allow it, or name another file") from error
     except (SafetensorError, ValueError, OSError) as error:
         raise WeightsError(f"{path} cannot be read: {error}. Expected a network saved by tag2mask") from error
     if not isinstance(about, dict) or about.get("format") != _FORMAT:

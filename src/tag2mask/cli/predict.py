@@ -66,6 +66,6 @@ def _sides(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     sides = _numbers("--fit", text)
-    if len(sides) != 2 or any(side != int(side) for side in sides):
+    if len(sides) != 2 or not all(side.is_integer() for side in sides):
         raise ConfigError(f"--fit '{text}': expected the long and the short side in pixels, such as 2048,512")
     return int(sides[0]), int(sides[1])

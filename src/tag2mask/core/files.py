@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -17,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import StageError
+from tag2mask.core.errors import DataError, StageError
 
+_NUMBERS = itertools.count()
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 PARSING = threading.Lock()
 """Held while an npz is read: numpy parses each header with ``ast``, which in Python 3.11 fails now and then where two
@@ -32,7 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         StageError: the disk is full or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -91,6 +93,20 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {name: archive[name] for name in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with ``~`` and ``~user`` replaced by the home folder.
+
+    Raises:
+        DataError: there is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(
+            f"{path}: there is no home folder of that name; give the whole path, or ./{path} for a file of this name"
+        ) from error
 
 
 def file_hash(path: Path) -> str:

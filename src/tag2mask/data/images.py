@@ -187,7 +187,7 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
         path: names it in the error.
 
     Raises:
-        DataError: floating-point values, or values outside 0..65535.
+        DataError: floating-point values, values outside 0..65535, or a mode that Pillow cannot bring to RGB.
     """
     if image.mode.startswith("I"):
         values: NDArray[np.int64] = np.asarray(image).astype(np.int64)
@@ -198,6 +198,15 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise DataError(f"{path} has floating-point values, whose range is not known: store it with 16 or 8 bits")
+    if image.mode == "La":
+        image = image.convert("LA")  # the only one that Pillow has a way to from there
+    try:
+        return _converted(image)
+    except ValueError as error:
+        raise DataError(f"{path} has mode {image.mode}, which is not read: convert it to RGB first") from error
+
+
+def _converted(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         solid = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(solid, image.convert("RGBA")).convert("RGB")

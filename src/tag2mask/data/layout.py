@@ -12,7 +12,8 @@ from tag2mask.data.base import MAX_CLASSES
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 """File endings that count as images, in any case; files with others are not looked at."""
 
-_UNREADABLE_SUFFIXES = (".heic", ".heif")  # photos that Pillow cannot read: an error rather than a photo fewer
+UNREADABLE_SUFFIXES = (".heic", ".heif")
+"""Of photos that Pillow cannot read: an error rather than a photo fewer."""
 CLASSES_FILE = "classes.txt"
 
 
@@ -69,7 +70,7 @@ def list_images(folder: Path) -> dict[str, Path]:
         suffix = path.suffix.lower()
         if path.name.startswith(".") or not path.is_file():
             continue
-        if suffix in _UNREADABLE_SUFFIXES:
+        if suffix in UNREADABLE_SUFFIXES:
             raise DataError(f"{path} is of a format that is not read: convert it to JPEG or PNG")
         if suffix not in IMAGE_SUFFIXES:
             continue

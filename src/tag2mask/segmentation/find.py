@@ -9,7 +9,7 @@ from typing import Any
 
 from tag2mask.config.recipe import Recipe, load_recipe
 from tag2mask.core.errors import ConfigError, StageError, WeightsError, unknown
-from tag2mask.core.files import file_hash, read_json
+from tag2mask.core.files import expanded, file_hash, read_json
 from tag2mask.segmentation.files import WEIGHTS
 from tag2mask.segmentation.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.labels import LoadedNetwork
@@ -48,11 +48,12 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
         stage: for a run folder: which of its stages of kind ``segmenter``, where there are several.
 
     Raises:
+        DataError: ``~user`` of nobody.
         ConfigError: a stage is needed, unknown, or named for something that has none.
         StageError: the run has no finished segmenter.
         WeightsError: nothing of that name, or not a segmentation network.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if (path / _RECIPE).is_file():
         return _of_run(path, stage)
     if stage is not None:

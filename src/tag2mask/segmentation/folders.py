@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.ahead import ahead
@@ -84,18 +85,21 @@ def predict_photos(
         max_pixels: larger photos count as failed.
 
     Raises:
-        StageError: a file cannot be written; what was written stays.
+        StageError: a file cannot be written, and what was written stays; or masks of other photos would be replaced.
         WeightsError: the network gives no numbers.
     """
     outcome = Outcome()
+    folder.claim(sources)
 
     def prepare(source: Source) -> _Work | Failure | None:
+        if source.problem is not None:
+            return Failure(source.path, source.problem)
         try:
             return _prepared(source, folder, max_pixels)
         except DataError as error:
             return Failure(source.path, str(error))
         except OSError as error:
-            return Failure(source.path, f"cannot be read: {error.strerror or error}")
+            return Failure(source.path, f"{source.path} cannot be read: {error.strerror or error}")
 
     with own_bound(), progress("predict", len(sources)) as counter:
         ready = _counted(ahead(prepare, sources, _READERS), outcome, counter)
@@ -147,18 +151,25 @@ def _batches(items: Iterable[_Work], size: int) -> Iterator[list[_Work]]:
 
 def _make(batch: Sequence[_Work], labeller: Labeller, folder: MasksFolder, outcome: Outcome) -> None:
     """Masks and overlays of photos of one size; what fails is counted."""
+    labels: Sequence[NDArray[np.uint8] | None] = [None] * len(batch)
     try:
         if batch[0].labels:
-            for work, labels in zip(batch, labeller.labels([w.photo for w in batch]), strict=True):
-                folder.write(work.source, work.key, labels)
-        if folder.overlay:
-            for work in batch:
-                folder.draw(work.source, _shrunk(work.photo))
+            labels = labeller.labels([work.photo for work in batch])
     except DataError as error:
         outcome.failed += [Failure(work.source.path, str(error)) for work in batch]
         LOG.warning("%s", error)
         return
-    outcome.made += len(batch)
+    for work, made in zip(batch, labels, strict=True):
+        try:
+            if made is not None:
+                folder.write(work.source, work.key, made)
+            if folder.overlay:
+                folder.draw(work.source, _shrunk(work.photo))
+        except DataError as error:
+            outcome.failed.append(Failure(work.source.path, str(error)))
+            LOG.warning("%s", error)
+        else:
+            outcome.made += 1
 
 
 def _shrunk(photo: Picture) -> Image.Image:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.files import expanded
 from tag2mask.data.images import to_rgb
 from tag2mask.segmentation.photos import ArrayPhoto, open_photo
 from tag2mask.segmentation.predict import check_photo
@@ -26,7 +27,7 @@ def picture_of(photo: Photo, max_pixels: int) -> Picture:
         DataError: it cannot be read, or is of another shape, type or range, or a file of more than ``max_pixels``.
     """
     if isinstance(photo, str | Path):
-        return open_photo(Path(photo).expanduser(), max_pixels)
+        return open_photo(expanded(photo), max_pixels)
     if isinstance(photo, Image.Image):
         return ArrayPhoto(np.array(to_rgb(photo, Path("the image"))))
     if isinstance(photo, Tensor):

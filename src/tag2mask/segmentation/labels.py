@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any
+from math import inf
+from numbers import Integral, Real
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.progress import Counter
 from tag2mask.data.shrunk import shrunk_size
+from tag2mask.data.transforms import scaled
+from tag2mask.inference.runner import image_tensor
 from tag2mask.refine.crf.presets import find_preset
-from tag2mask.segmentation.predict import Network, Photo, Precision, most_probable, predict_batch, refined
+from tag2mask.segmentation.predict import (
+    Network,
+    Photo,
+    Precision,
+    device_of,
+    most_probable,
+    predict_batch,
+    refined,
+    view_logits,
+)
 from tag2mask.segmentation.tiles import Picture, Tiling, n_tiles, tiled_labels
 from tag2mask.segmentation.transforms import fit_factor
-from tag2mask.segmentation.working import enlarged_labels, shrunk_photo
+from tag2mask.segmentation.working import enlarged_labels, labels_of_views, shrunk_photo
 
 WHOLE = 4_000_000
-"""Pixels up to which a photo is computed as a whole unless tiles are asked for: some 2 GB with the light network."""
+"""Pixels that the network sees at once unless tiles are asked for: some 2 GB with the light network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +67,16 @@ class Choices:
         mirror: also the mirror image.
         fit: long and short side that photos are brought into first; the factor multiplies ``scales``. For networks
             that were trained so, as UPerNet was published with (2048, 512).
-        crf: preset of a dense CRF; in a tiled photo it works within each tile, and what it gives is blended.
-        tile: side of a tile in pixels; None computes photos whole, and such of more than `WHOLE` pixels in tiles of
-            `Tiling`'s own size.
+        crf: preset of a dense CRF; in a tiled photo it works within each tile, and what it gives is blended. Of a photo
+            of more than `WHOLE` pixels that is not tiled it sees the largest view, and what it gives is enlarged.
+        tile: side of a tile in pixels; None computes photos whole, and such of which the largest view has more than
+            `WHOLE` pixels in tiles of `Tiling`'s own size.
         overlap: pixels that neighbouring tiles share at least; None for a sixth of the tile.
         precision: of the network's pass.
 
     Raises:
-        ConfigError: a scale that is not above 0, an unknown preset, or tiles that do not go forward.
+        ConfigError: a scale that is not above 0, an unknown preset or precision, tiles that do not go forward, or a
+            value of another type.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -73,10 +89,17 @@ class Choices:
 
     def __post_init__(self) -> None:
         """Check the choices before anything is computed."""
-        if not self.scales or not all(0 < scale <= 8 for scale in self.scales):
-            raise ConfigError(f"scales = {list(self.scales)}: expected one or more numbers above 0, up to 8")
-        if self.fit is not None and not self.fit[0] >= self.fit[1] >= 1:
-            raise ConfigError(f"fit = {list(self.fit)}: expected the long and the short side, both at least 1")
+        scales = _numbers("scales", self.scales)
+        if not scales or not all(0 < scale <= 8 for scale in scales):
+            raise ConfigError(f"scales = {scales}: expected one or more numbers above 0, up to 8")
+        fit = None if self.fit is None else _numbers("fit", self.fit)
+        if fit is not None and (len(fit) != 2 or not inf > fit[0] >= fit[1] >= 1):
+            raise ConfigError(f"fit = {fit}: expected the long and the short side, both at least 1")
+        for name, pixels in (("tile", self.tile), ("overlap", self.overlap)):
+            if pixels is not None and not isinstance(pixels, Integral):
+                raise ConfigError(f"{name} = {pixels!r}: expected a whole number of pixels")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(unknown("precision", str(self.precision), get_args(Precision)))
         if self.crf is not None:
             find_preset(self.crf)
         if self.tile is None and self.overlap is not None:
@@ -87,11 +110,24 @@ class Choices:
         """How a photo of ``size`` = (H, W) is cut; None for whole."""
         if self.tile is not None:
             return Tiling(self.tile, self.tile // 6 if self.overlap is None else self.overlap)
-        return Tiling() if size[0] * size[1] > WHOLE else None
+        return Tiling() if size[0] * size[1] * max(self.factors(size)) ** 2 > WHOLE else None
+
+    def factors(self, size: tuple[int, int]) -> list[float]:
+        """What the sides of a photo of ``size`` = (H, W) are multiplied by in each view."""
+        factor = fit_factor(*size, self.fit)
+        return [scale * factor for scale in self.scales]
 
     def text(self) -> dict[str, Any]:
         """As plain values, for a key or a manifest."""
         return {**asdict(self), "scales": list(self.scales), "fit": None if self.fit is None else list(self.fit)}
+
+
+def _numbers(name: str, value: Any) -> list[float]:
+    """The numbers of a choice that holds several."""
+    found: list[Any] = list(value) if isinstance(value, Iterable) else [None]
+    if not all(isinstance(number, Real) for number in found):
+        raise ConfigError(f"{name} = {value!r}: expected numbers in brackets, such as {(1.0, 0.5)}")
+    return found
 
 
 class Labeller:
@@ -119,19 +155,20 @@ class Labeller:
             WeightsError: the network gives no numbers.
         """
         height, width = photos[0].size
-        small = self._small(height, width)
-        tiling = self.choices.tiling((height, width)) if small is None else None
-        factor = fit_factor(height, width, self.choices.fit)
-        probabilities = partial(self._probabilities, [scale * factor for scale in self.choices.scales])
+        factors, tiling = self.choices.factors((height, width)), self.choices.tiling((height, width))
         try:
+            small = self._small(height, width)
             if small is not None:
-                found = probabilities([shrunk_photo(photo, *small) for photo in photos])
-                return [enlarged_labels(one, height, width) for one in found]
+                return [self._shrunk(photo, small, self.choices.scales) for photo in photos]
             if tiling is not None:
-                return [self._tiled(photo, probabilities, tiling) for photo in photos]
+                return [self._tiled(photo, partial(self._probabilities, factors), tiling) for photo in photos]
+            if height * width > WHOLE:
+                return [self._fitted(photo, factors) for photo in photos]
             whole = [photo.window(0, 0, height, width) for photo in photos]
-            return [most_probable(one) for one in probabilities(whole)]
-        except (torch.OutOfMemoryError, MemoryError) as error:
+            return [most_probable(one) for one in self._probabilities(factors, whole)]
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
             raise DataError(
                 f"{len(photos)} photos of {width} x {height} do not fit into memory with these choices: make tiles "
                 "smaller (--tile 512) or the batch (--batch 1)"
@@ -144,24 +181,56 @@ class Labeller:
         size = shrunk_size(height, width, self.network.max_side)
         return None if size == (height, width) else size
 
+    def _shrunk(self, photo: Picture, size: tuple[int, int], scales: Sequence[float]) -> NDArray[np.uint8]:
+        """Labels of one photo from its probabilities, after the CRF, at a smaller size."""
+        return enlarged_labels(self._probabilities(scales, [shrunk_photo(photo, *size)])[0], *photo.size)
+
+    def _fitted(self, photo: Picture, factors: Sequence[float]) -> NDArray[np.uint8]:
+        """Labels of one photo that is too large itself, but not as the network sees it.
+
+        They are those of the photo as a whole; only a CRF has to work at the size of the largest view.
+        """
+        net, largest = self.network, max(factors)
+        if self.choices.crf is not None:
+            height, width = scaled(*photo.size, largest)
+            return self._shrunk(photo, (height, width), [factor / largest for factor in factors])
+        views: list[Tensor] = []
+        for factor in factors:
+            height, width = scaled(*photo.size, factor)
+            image = Image.fromarray(shrunk_photo(photo, height, width))
+            batch = image_tensor(image, (height, width), net.mean, net.std)[None].to(device_of(net.net))
+            views += [one[0] for one in view_logits(net.net, batch, self.choices.mirror, self.choices.precision)]
+        self._check_labels(len(views[0]))
+        return labels_of_views(views, *photo.size)
+
     def _tiled(
         self, photo: Picture, probabilities: Callable[[Sequence[Photo]], Tensor], tiling: Tiling
     ) -> NDArray[np.uint8]:
         """Labels of one photo in tiles; of one that takes long, the tiles are counted."""
         (height, width), total = photo.size, n_tiles(photo.size, tiling)
-        counter = Counter(f"tiles of {width} x {height}", total) if height * width > WHOLE else None
+        long = self.choices.tile is None or height * width > WHOLE
+        counter = Counter(f"tiles of {width} x {height}", total) if long else None
         return tiled_labels(photo, probabilities, tiling, self.batch, counter.advance if counter else None)
 
     def _probabilities(self, scales: Sequence[float], images: Sequence[Photo]) -> Tensor:
         """(N, C + 1, H, W), after the CRF."""
         net, choices = self.network, self.choices
         found = predict_batch(net.net, images, net.mean, net.std, scales, choices.mirror, choices.precision)
-        if found.shape[1] != len(net.classes) + 1:
-            raise ConfigError(
-                f"the network gives {found.shape[1]} labels, but has {len(net.classes)} class names: expected "
-                f"{len(net.classes) + 1} labels, background first"
-            )
+        self._check_labels(found.shape[1])
         crf = None if choices.crf is None else find_preset(choices.crf)
         if crf is None:
             return found
         return torch.stack([refined(one, image, crf) for one, image in zip(found, images, strict=True)])
+
+    def _check_labels(self, found: int) -> None:
+        n_classes = len(self.network.classes)
+        if found != n_classes + 1:
+            raise ConfigError(
+                f"the network gives {found} labels, but has {n_classes} class names: expected {n_classes + 1} labels, "
+                "background first"
+            )
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, for which torch has a class of its own on a GPU only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

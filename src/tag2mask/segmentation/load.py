@@ -16,6 +16,7 @@ from torch import nn
 from tag2mask.config.engine import Engine
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.core.files import expanded
 from tag2mask.core.palette import voc_palette
 from tag2mask.segmentation.find import Found, find_network
 from tag2mask.segmentation.forms import Photo, picture_of
@@ -102,7 +103,7 @@ class SegmentationModel:
         Raises:
             WeightsError: there is no such network.
         """
-        local = Path(name_or_path).expanduser()
+        local = expanded(name_or_path)
         return cls(find_network(local if local.exists() else fetch(str(name_or_path), revision)), device)
 
     @overload
@@ -159,7 +160,7 @@ class SegmentationModel:
         """
         if self._segmenter is None:
             raise WeightsError("a network in ONNX cannot be saved as weights: load the run or weights it was made from")
-        write_folder(self._segmenter, self.classes, self.origin, Path(folder).expanduser(), repo_id)
+        write_folder(self._segmenter, self.classes, self.origin, expanded(folder), repo_id)
 
     def push_to_hub(
         self,

@@ -8,7 +8,7 @@ inside the network, and UperNet is tested on the photo alone, so ``scales=(1.0,)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -85,9 +85,7 @@ def predict_batch(
     for scale in scales:
         size = scaled(height, width, scale)
         batch = torch.stack([image_tensor(photo, size, mean, std) for photo in photos]).to(device)
-        for view in (batch, batch.flip(-1)) if mirror else (batch,):
-            logits = _logits(net, view, precision)
-            logits = logits.flip(-1) if view is not batch else logits
+        for logits in view_logits(net, batch, mirror, precision):
             found = bilinear(logits, height, width).softmax(dim=1)
             total = found if total is None else total.add_(found)
     assert total is not None  # there is a scale
@@ -144,6 +142,18 @@ def device_of(net: Network) -> torch.device:
     """The device of a module's weights; the CPU for what has none, such as a network in ONNX."""
     parameter = next(net.parameters(), None) if isinstance(net, nn.Module) else None
     return torch.device("cpu") if parameter is None else parameter.device
+
+
+@torch.no_grad()
+def view_logits(net: Network, batch: Tensor, mirror: bool, precision: Precision) -> Iterator[Tensor]:
+    """Logits (N, C + 1, h, w) float32 of normalised photos at one scale, then of their mirror images, mirrored back.
+
+    Raises:
+        WeightsError: a logit is NaN or infinite.
+    """
+    yield _logits(net, batch, precision)
+    if mirror:
+        yield _logits(net, batch.flip(-1), precision).flip(-1)
 
 
 def _logits(net: Network, images: Tensor, precision: Precision) -> Tensor:

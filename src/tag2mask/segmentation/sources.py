@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.layout import IMAGE_SUFFIXES
+from tag2mask.core.files import expanded
+from tag2mask.data.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
 
-_PHONES = (".heic", ".heif")
-"""Photos that cannot be read: named among the failures rather than left out in silence."""
 _WILD = frozenset("*?[")
 
 
@@ -23,10 +22,13 @@ class Source:
     Attributes:
         path: of its file.
         name: where its mask goes below the folder of masks: folders and name as they were, without the ending.
+        problem: why it is no photo that can be read, as known from its name, or a folder that cannot: to be named among
+            the failures rather than left out in silence. None for all others.
     """
 
     path: Path
     name: PurePosixPath
+    problem: str | None = None
 
 
 def find_sources(inputs: Sequence[str | Path], out: Path) -> tuple[Source, ...]:
@@ -34,6 +36,7 @@ def find_sources(inputs: Sequence[str | Path], out: Path) -> tuple[Source, ...]:
 
     Names are relative to the folder that all inputs share: that itself for one folder, so that two photos of one name
     in different folders stay apart. Hidden files, files without an image's ending and all below ``out`` are left out.
+    Folders that are links are followed, each folder once.
 
     Args:
         inputs: folders, files, or patterns with ``*``, ``?``, ``[]`` and ``**``.
@@ -43,50 +46,90 @@ def find_sources(inputs: Sequence[str | Path], out: Path) -> tuple[Source, ...]:
         Each photo once, sorted by name.
 
     Raises:
-        DataError: an input is not there or holds no photo, or the masks of two photos would get the same name.
+        DataError: an input is not there, may not be looked at or holds no photo, or the masks of two photos would get
+            the same name.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, str | None] = {}
     roots = []
     for given in inputs:
-        root, paths = _one(str(given), out)
+        try:
+            root, photos = _one(str(given), out)
+        except OSError as error:
+            raise DataError(f"{given} cannot be looked at: {error.strerror}. Allow it, or name other photos") from error
         roots.append(str(root))
-        found.update(dict.fromkeys(paths))
+        found.update(photos)
     if not roots:
         raise DataError("no image was named: give folders, files, or patterns in quotes such as 'photos/**/*.jpg'")
     shared = Path(os.path.commonpath(roots))
-    sources = [Source(path, PurePosixPath(path.relative_to(shared).with_suffix("").as_posix())) for path in found]
-    _check_names(sources)
+    sources = [
+        Source(path, PurePosixPath(path.relative_to(shared).with_suffix("").as_posix()), problem)
+        for path, problem in found.items()
+    ]
+    _check_names([source for source in sources if source.problem is None])
     return tuple(sorted(sources, key=lambda source: source.name))
 
 
-def _one(given: str, out: Path) -> tuple[Path, list[Path]]:
-    """An input's folder, absolute, and its photos."""
-    path = Path(os.path.abspath(Path(given).expanduser()))
+def _one(given: str, out: Path) -> tuple[Path, dict[Path, str | None]]:
+    """An input's folder, absolute, and its photos with what is known to be wrong with them."""
+    path = Path(os.path.abspath(expanded(given)))
     if path.is_dir():
-        photos = list(_below(path, out))
+        photos = _below(path, out)
         if not photos:
+            _check_not_out(path, given, out)
             raise DataError(f"folder {given} holds no image, nor do those below it (looked for {_endings()})")
         return path, photos
     if path.is_file():
-        return path.parent, [path]
+        return path.parent, {path: _problem(path)}
     if not _WILD & set(given):
         raise DataError(f"{given} does not exist: expected a folder, an image file, or a pattern in quotes")
     fixed = Path(*_before_wild(path.parts))
-    photos = [Path(p) for p in sorted(glob.glob(str(path), recursive=True)) if _is_photo(Path(p), out)]
+    matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
+    photos = {p: _problem(p) for p in matches if _is_photo(p, out)}
     if not photos:
+        _check_not_out(fixed, given, out)
         raise DataError(f"pattern '{given}' matches no image (looked for {_endings()})")
     return fixed, photos
 
 
-def _below(folder: Path, out: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (p for p in sorted(Path(parent, name) for name in files) if _is_photo(p, out))
+def _below(root: Path, out: Path) -> dict[Path, str | None]:
+    """The photos in a folder and those below it, and the folders that cannot be read."""
+    found: dict[Path, str | None] = {}
+
+    def refused(error: OSError) -> None:
+        found[Path(error.filename)] = f"folder {error.filename} cannot be read: {error.strerror}"
+
+    seen = {os.path.realpath(out)}
+    waiting = [str(root)]  # links come last: folders proper keep their own names
+    while waiting:
+        for parent, folders, files in os.walk(waiting.pop(0), onerror=refused):
+            real = os.path.realpath(parent)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            waiting += [path for path in (os.path.join(parent, name) for name in folders) if os.path.islink(path)]
+            photos = (Path(parent, name) for name in sorted(files))
+            found.update({path: _problem(path) for path in photos if _is_photo(path, out)})
+    return found
+
+
+def _problem(path: Path) -> str | None:
+    if path.suffix.lower() not in UNREADABLE_SUFFIXES:
+        return None
+    return f"{path} is of a format that is not read: convert it to JPEG or PNG"
+
+
+def _check_not_out(folder: Path, given: str, out: Path) -> None:
+    """Say it where a folder seems empty because it is that of the masks."""
+    own = Path(os.path.abspath(out))
+    if own in (folder, *folder.parents):
+        raise DataError(f"{given} lies in --out {out}, and what lies there is no input: choose another --out")
 
 
 def _is_photo(path: Path, out: Path) -> bool:
     own = Path(os.path.abspath(out)) in path.parents
-    return not own and not path.name.startswith(".") and path.suffix.lower() in (*IMAGE_SUFFIXES, *_PHONES)
+    return not own and not path.name.startswith(".") and path.suffix.lower() in (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES)
 
 
 def _before_wild(parts: Sequence[str]) -> Iterator[str]:

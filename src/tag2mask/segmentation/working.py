@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -55,17 +56,44 @@ def enlarged_labels(probabilities: Tensor, height: int, width: int) -> NDArray[n
     Returns:
         (H, W) uint8, the lowest of equally probable labels.
     """
-    small = probabilities.shape[1]
+    return _in_bands(height, width, lambda rows: _enlarged(probabilities, rows, height, width))
+
+
+def labels_of_views(logits: Sequence[Tensor], height: int, width: int) -> NDArray[np.uint8]:
+    """The labels of the mean over views of the softmax of logits brought to a larger size, as `predict_batch` has them.
+
+    Args:
+        logits: of each view, (C + 1, h, w).
+        height: of the photo, H.
+        width: of the photo, W.
+
+    Returns:
+        (H, W) uint8, the lowest of equally probable labels.
+    """
+
+    def summed(rows: range) -> Tensor:
+        return torch.stack([_enlarged(view, rows, height, width).softmax(dim=0) for view in logits]).sum(dim=0)
+
+    return _in_bands(height, width, summed)
+
+
+def _in_bands(height: int, width: int, scores: Callable[[range], Tensor]) -> NDArray[np.uint8]:
+    """Labels (H, W) of scores (C + 1, rows, W), of which one band is held at a time."""
     labels = np.empty((height, width), dtype=np.uint8)
     step = max(1, _BAND // width)
     for first in range(0, height, step):
-        last = min(first + step, height)
-        place = ((torch.arange(first, last, dtype=torch.float64) + 0.5) * (small / height) - 0.5).clamp(0, small - 1)
-        above = place.floor().long()
-        share = (place - above).to(probabilities)[:, None]
-        below = (above + 1).clamp(max=small - 1)
-        above, below = above.to(probabilities.device), below.to(probabilities.device)
-        band = torch.lerp(probabilities[:, above], probabilities[:, below], share)
-        found = F.interpolate(band, width, mode="linear", align_corners=False).argmax(dim=0)
-        labels[first:last] = found.to(torch.uint8).cpu().numpy()
+        rows = range(first, min(first + step, height))
+        labels[first : rows.stop] = scores(rows).argmax(dim=0).to(torch.uint8).cpu().numpy()
     return labels
+
+
+def _enlarged(maps: Tensor, rows: range, height: int, width: int) -> Tensor:
+    """Some rows of ``maps`` (C + 1, h, w) brought bilinearly to (C + 1, height, width)."""
+    small = maps.shape[1]
+    places = torch.arange(rows.start, rows.stop, dtype=torch.float64)
+    place = ((places + 0.5) * (small / height) - 0.5).clamp(0, small - 1)
+    above = place.floor().long()
+    share = (place - above).to(maps)[:, None]
+    below = (above + 1).clamp(max=small - 1)
+    above, below = above.to(maps.device), below.to(maps.device)
+    return F.interpolate(torch.lerp(maps[:, above], maps[:, below], share), width, mode="linear", align_corners=False)
