@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError
-from tag2mask.core.palette import write_labels
+from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.export.folder import masks_of_folder
 from tag2mask.pipeline.export import export_masks
 from tests.export.drawn_masks import mask_folder
@@ -83,6 +83,15 @@ def test_masks_in_colour_or_of_16_bits(root: Path, pixels: Any, mode: str) -> No
 def test_a_grey_mask_of_8_bits_is_one(root: Path) -> None:
     Image.fromarray(ONES * 2).save(root / "masks" / "b.png")
     assert (masks_of_folder(root).images[1].labels() == 2).all()
+
+
+def test_masks_and_photos_above_pillows_own_bound(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # of 24 pixels
+    counts = export_masks(root, "coco", root.parent / "out", images=root / "photos")
+    assert (counts.images, Image.MAX_IMAGE_PIXELS) == (2, 5)
+    path = root / "masks" / "a.png"
+    write_labels(path, ONES, "key")
+    assert (labels_key(path), read_labels(path).shape) == ("key", (4, 6))  # as those of a run are read
 
 
 def test_a_broken_mask(root: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.pixels import own_bound
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
 from tag2mask.data.images import align_labels, read_labels
@@ -79,6 +80,7 @@ def check_labels(labels: Labels, n_classes: int, what: str) -> Labels:
     return labels
 
 
+@own_bound()  # the photo was as large when the mask was made
 def _labels(path: Path, classes: Sequence[str], photo: Path | None) -> Labels:
     """Read a mask, in the upright frame of its photo."""
     try:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.pixels import own_bound
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
@@ -171,6 +172,7 @@ def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
     raise ConfigError(unknown("stage of masks", name, makers))
 
 
+@own_bound()  # as in `masks_of_folder`
 def _labels(artefact: Artefact, dataset: Dataset, sample: Sample) -> Labels:
     what = f"the mask of '{sample.id}' in stage '{artefact.name}'"
     labels = check_labels(artefact.labels(dataset, sample), len(dataset.classes), what)
