@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,27 @@ def test_two_masks_or_photos_of_one_name_in_different_folders(root: Path) -> Non
 def test_names_that_differ_in_case_alone(root: Path) -> None:
     write_labels(root / "masks" / "B.png", ONES)
     refused(root, "image id 'b' and 'B' differ only in upper and lower case")
+
+
+@pytest.mark.parametrize("format", ["coco", "labelme", "cvat", "palette", "yolo", "voc-server"])
+def test_names_that_are_not_utf8(root: Path, format: str) -> None:
+    photo = root / "photos" / os.fsdecode(b"caf\xe9") / "b.jpg"
+    photo.parent.mkdir()
+    (root / "photos" / "b.jpg").rename(photo)
+    choices: dict[str, Any] = {"format": format, "images": root / "photos", "copy_images": False}
+    refused(root, r"the file name 'caf\\udce9/b.jpg' is not UTF-8, but what an export writes is: rename", **choices)
+    write_labels(root / "masks" / os.fsdecode(b"\xff.png"), ONES)
+    refused(root, r"the file name '\\udcff(.png)?' is not UTF-8", format=format)
+
+
+def test_a_photo_in_a_folder_that_is_not_utf8_is_copied(root: Path) -> None:
+    (root / "photos").rename(root / os.fsdecode(b"caf\xe9"))
+    assert export_masks(root, "palette", root.parent / "out", images=root / os.fsdecode(b"caf\xe9")).images == 2
+
+
+def test_class_names_with_control_characters(root: Path) -> None:
+    write(root / "classes.txt", "cat\nd\x01og\n")
+    refused(root, r"classes.txt has class 'd\\x01og', with a control character in its name; take it out", format="cvat")
 
 
 def test_names_that_agree_but_for_white_space_in_a_format_without(root: Path) -> None:
