@@ -122,6 +122,21 @@ def test_two_masks_or_photos_of_one_name_in_different_folders(root: Path) -> Non
     )
 
 
+def test_folders_of_masks_with_equal_names_are_exported_one_by_one(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("one", "two/deep"):  # as predict makes them of photos in folders
+        write_labels(root / "masks" / folder / "c.png", ONES)
+    refused(root, "export the folders one by one")
+    for folder in ("one", "two", "two/deep"):
+        assert export_masks(root / "masks" / folder, "coco", tmp_path / "out" / folder.replace("/", "-")).images == 1
+    monkeypatch.chdir(root / "masks" / "two" / "deep")
+    assert [i.id for i in masks_of_folder(Path()).images] == ["c"]
+    (root / "classes.txt").rename(root.parent / "classes.txt")  # of who knows what
+    monkeypatch.chdir(root.parent)
+    refused(root / "masks" / "two", "two has no classes.txt")
+
+
 def test_names_that_differ_in_case_alone(root: Path) -> None:
     write_labels(root / "masks" / "B.png", ONES)
     refused(root, "image id 'b' and 'B' differ only in upper and lower case")
