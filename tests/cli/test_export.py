@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tag2mask.core.palette import read_labels
+from tag2mask.export.registry import FORMATS
 from tag2mask.segmentation.segmenter import save_segmenter
 from tests.export.drawn_masks import mask_folder
 from tests.helpers.draw import save_image
@@ -29,6 +30,12 @@ def test_masks_of_a_folder_with_every_option(tmp_path: Path) -> None:
     assert [a["category_id"] for a in content["annotations"]] == [2]
     assert isinstance(content["annotations"][0]["segmentation"], dict)
     assert (tmp_path / "out" / "mine" / "a.jpg").is_file()
+
+
+def test_the_help_names_every_format_and_the_stage_of_pseudo_masks() -> None:
+    words = " ".join(tag2mask("export", "--help").stdout.split())
+    for name in (*FORMATS, "onnx", "--stage amn-lpcam-masks --format coco"):
+        assert name in words
 
 
 def test_mistakes_are_one_line_each(tmp_path: Path) -> None:

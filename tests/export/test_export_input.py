@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError
-from tag2mask.core.palette import write_labels
+from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.export.folder import masks_of_folder
 from tag2mask.pipeline.export import export_masks
 from tests.export.drawn_masks import mask_folder
@@ -85,6 +86,15 @@ def test_a_grey_mask_of_8_bits_is_one(root: Path) -> None:
     assert (masks_of_folder(root).images[1].labels() == 2).all()
 
 
+def test_masks_and_photos_above_pillows_own_bound(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)  # of 24 pixels
+    counts = export_masks(root, "coco", root.parent / "out", images=root / "photos")
+    assert (counts.images, Image.MAX_IMAGE_PIXELS) == (2, 5)
+    path = root / "masks" / "a.png"
+    write_labels(path, ONES, "key")
+    assert (labels_key(path), read_labels(path).shape) == ("key", (4, 6))  # as those of a run are read
+
+
 def test_a_broken_mask(root: Path) -> None:
     path = root / "masks" / "b.png"
     path.write_bytes(path.read_bytes()[:60])
@@ -112,9 +122,45 @@ def test_two_masks_or_photos_of_one_name_in_different_folders(root: Path) -> Non
     )
 
 
+def test_folders_of_masks_with_equal_names_are_exported_one_by_one(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("one", "two/deep"):  # as predict makes them of photos in folders
+        write_labels(root / "masks" / folder / "c.png", ONES)
+    refused(root, "export the folders one by one")
+    for folder in ("one", "two", "two/deep"):
+        assert export_masks(root / "masks" / folder, "coco", tmp_path / "out" / folder.replace("/", "-")).images == 1
+    monkeypatch.chdir(root / "masks" / "two" / "deep")
+    assert [i.id for i in masks_of_folder(Path()).images] == ["c"]
+    (root / "classes.txt").rename(root.parent / "classes.txt")  # of who knows what
+    monkeypatch.chdir(root.parent)
+    refused(root / "masks" / "two", "two has no classes.txt")
+
+
 def test_names_that_differ_in_case_alone(root: Path) -> None:
     write_labels(root / "masks" / "B.png", ONES)
     refused(root, "image id 'b' and 'B' differ only in upper and lower case")
+
+
+@pytest.mark.parametrize("format", ["coco", "labelme", "cvat", "palette", "yolo", "voc-server"])
+def test_names_that_are_not_utf8(root: Path, format: str) -> None:
+    photo = root / "photos" / os.fsdecode(b"caf\xe9") / "b.jpg"
+    photo.parent.mkdir()
+    (root / "photos" / "b.jpg").rename(photo)
+    choices: dict[str, Any] = {"format": format, "images": root / "photos", "copy_images": False}
+    refused(root, r"the file name 'caf\\udce9/b.jpg' is not UTF-8, but what an export writes is: rename", **choices)
+    write_labels(root / "masks" / os.fsdecode(b"\xff.png"), ONES)
+    refused(root, r"the file name '\\udcff(.png)?' is not UTF-8", format=format)
+
+
+def test_a_photo_in_a_folder_that_is_not_utf8_is_copied(root: Path) -> None:
+    (root / "photos").rename(root / os.fsdecode(b"caf\xe9"))
+    assert export_masks(root, "palette", root.parent / "out", images=root / os.fsdecode(b"caf\xe9")).images == 2
+
+
+def test_class_names_with_control_characters(root: Path) -> None:
+    write(root / "classes.txt", "cat\nd\x01og\n")
+    refused(root, r"classes.txt has class 'd\\x01og', with a control character in its name; take it out", format="cvat")
 
 
 def test_names_that_agree_but_for_white_space_in_a_format_without(root: Path) -> None:

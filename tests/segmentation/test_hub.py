@@ -103,6 +103,40 @@ def test_a_folder_that_holds_other_things_is_refused(run: Path, tmp_path: Path) 
         model.save_pretrained(tmp_path / "notes.txt")
 
 
+def test_files_of_others_under_the_same_names_are_kept(run: Path, tmp_path: Path) -> None:
+    model = tag2mask.load(run, device="cpu")
+    foreign = '{"library": "transformers"}'
+    for number, files in enumerate(
+        (
+            {"config.json": foreign, "model.safetensors": "weights", "README.md": "mine"},
+            {"README.md": "mine"},
+            {"model.safetensors": "weights"},
+            {"config.json": foreign, "notes.txt": "mine"},
+            {"config.json": "no JSON"},
+            {"config.json": '["tag2mask"]'},
+        )
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        first = sorted(files)[0]
+        with pytest.raises(StageError, match=rf"holds other things \({first}.*; nothing was written. Name a new"):
+            model.save_pretrained(folder)
+        assert {p.name: p.read_text() for p in folder.iterdir()} == files
+
+
+def test_an_empty_folder_and_one_saved_before_are_written(run: Path, tmp_path: Path) -> None:
+    model = tag2mask.load(run, device="cpu")
+    model.save_pretrained(tmp_path)
+    (tmp_path / "README.md").write_text("outdated")
+    (tmp_path / "notes.txt").write_text("mine")
+    model.save_pretrained(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {*FILES, "notes.txt"}
+    assert (tmp_path / "README.md").read_text() != "outdated"
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_files_that_do_not_belong_together_are_refused(run: Path, tmp_path: Path) -> None:
     saved = tmp_path / "saved"
     tag2mask.load(run, device="cpu").save_pretrained(saved)

@@ -71,9 +71,18 @@ def main() -> None:
     except Tag2MaskError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not _stopped(error):
+            raise
         sys.stderr.write("stopped; what was made is kept, the same command goes on from here\n")
         sys.exit(130)
+
+
+def _stopped(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an exit: typer turns it into one, and so does Lightning while it trains."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tag2mask.cli.tables import say
 
 def command(
     source: Annotated[str, typer.Argument(help="run folder, or folder of palette masks; for onnx: run or weights")],
-    format: Annotated[str, typer.Option(help="coco, labelme, cvat, palette, yolo, or onnx")],
+    format: Annotated[str, typer.Option(help="coco, labelme, cvat, palette, voc-server, yolo, or onnx")],
     out: Annotated[Path, typer.Option(help="new or empty folder; for onnx: the .onnx file")],
     stage: Annotated[str | None, typer.Option(help="stage of the run; default: the last that makes masks")] = None,
     classes: Annotated[Path | None, typer.Option(help="text file of class names, for a folder without one")] = None,
@@ -26,7 +26,10 @@ def command(
 ) -> None:
     """Write masks in the format of another tool, or a network as ONNX.
 
-    Example: tag2mask export runs/photos --format coco --out photos-coco
+    In a run of own-data the last stage of masks, predictions, has those of the images held out (val). The pseudo-masks
+    of the training images are those of --stage amn-lpcam-masks.
+
+    Example: tag2mask export runs/photos --stage amn-lpcam-masks --format coco --out photos-coco
     """
     if format == "onnx":
         masks_only = {"--classes": classes, "--images": images, "--name": name, "--min-area": min_area}

@@ -134,7 +134,7 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
         where: where they were written, for the error text.
 
     Raises:
-        DataError: no name, too many, an empty or repeated one, or one for the background.
+        DataError: no name, too many, an empty or repeated one, one with a control character, or one for the background.
     """
     classes = tuple(normal(n) for n in names)
     if not 1 <= len(classes) <= MAX_CLASSES:
@@ -142,6 +142,8 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
     for index, name in enumerate(classes):
         if not name or name in classes[:index]:
             raise DataError(f"{where} has {'an empty class name' if not name else f'class {name!r} twice'}")
+        if any(unicodedata.category(c) == "Cc" for c in name):  # XML cannot hold it, and nobody sees it
+            raise DataError(f"{where} has class {name!r}, with a control character in its name; take it out")
         if name.casefold().strip("_") == "background":
             raise DataError(f"{where} lists '{name}': background is label 0 and no class; take it out")
     return classes

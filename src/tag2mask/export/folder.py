@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.pixels import own_bound
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
 from tag2mask.data.images import align_labels, read_labels
@@ -30,7 +31,8 @@ def masks_of_folder(
 
     Args:
         folder: of palette PNGs; where it has a folder ``masks`` or ``SegmentationClass``, that one is meant.
-        classes: text file with one class name a line; None for ``classes.txt`` in the folder or the one around it.
+        classes: text file with one class name a line; None for ``classes.txt`` in the folder, the one around it, or the
+            one around the ``masks`` or ``SegmentationClass`` that the folder lies in.
         photos: folder of the photos, searched with all below it; None where they do not matter.
         name: of the whole.
 
@@ -45,7 +47,8 @@ def masks_of_folder(
     if not masks:
         raise DataError(f"folder {base} holds no PNG, nor do those below it: expected palette PNG masks")
     check_ids(masks)
-    names = _classes(classes, [folder, base, base.parent])
+    inner = next((p for p in base.absolute().parents if p.name in _INNER), base)  # a folder of photos in it is given
+    names = _classes(classes, [folder, base, base.parent, inner.parent])
     found = {} if photos is None else _photos(photos, masks)
     images = [Masked(i, found.get(i), partial(_labels, path, names, found.get(i))) for i, path in sorted(masks.items())]
     return Masks(name, names, tuple(images), shared_folder(found.values()))
@@ -79,6 +82,7 @@ def check_labels(labels: Labels, n_classes: int, what: str) -> Labels:
     return labels
 
 
+@own_bound()  # the photo was as large when the mask was made
 def _labels(path: Path, classes: Sequence[str], photo: Path | None) -> Labels:
     """Read a mask, in the upright frame of its photo."""
     try:

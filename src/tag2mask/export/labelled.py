@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tag2mask.core.errors import DataError
 from tag2mask.core.progress import Counter
 from tag2mask.data.base import Labels
 from tag2mask.export.instances import Instance, count_holes, find_instances
@@ -60,6 +61,22 @@ def labelled(
         file = _file(image, masks.photos) if photos is None else _copy(image, photos)
         yield LabelledImage(image.id, file, image.photo, labels, tuple(instances))
         counter.advance()
+
+
+def check_names(masks: Masks, copied: bool) -> None:
+    """See that the names of masks and photos can be written, before anything is.
+
+    Args:
+        masks: what is exported.
+        copied: whether photos are copied, and so named after the masks.
+
+    Raises:
+        DataError: one is not UTF-8.
+    """
+    for image in masks.images:
+        for name in (image.id, image.id if copied else _file(image, masks.photos)):
+            if any("\ud800" <= c <= "\udfff" for c in name):  # bytes of a name that are no UTF-8
+                raise DataError(f"the file name {name!r} is not UTF-8, but what an export writes is: rename it")
 
 
 def _without(labels: Labels, instances: list[Instance]) -> Labels:

@@ -155,8 +155,9 @@ class Artefact:
         if not path.exists():
             raise StageError(
                 f"stage '{self.name}' has no {makes} of image '{sample.id}' ({path}). Make them: {self.command}. If "
-                f"that is what you ran, the stage does not go over split '{dataset.split}'; set data.infer to one that "
-                "holds it"
+                f"that is what you ran, the stage does not go over split '{dataset.split}': set {self.name}.split "
+                "where it has that setting, else the split of the data that it goes over (data.val for predictions, "
+                "data.infer for others), to one that holds the image"
             )
         return path
 

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.pixels import own_bound
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
@@ -17,7 +18,7 @@ from tag2mask.data.layout import check_ids
 from tag2mask.data.shrunk import resized_labels
 from tag2mask.export.folder import check_labels, masks_of_folder, shared_folder
 from tag2mask.export.job import Job, Masked, Masks, Outline
-from tag2mask.export.labelled import Counts, labelled
+from tag2mask.export.labelled import Counts, check_names, labelled
 from tag2mask.export.registry import ExportFormat, writer
 from tag2mask.export.target import check_target, whole_folder
 from tag2mask.methods.artefact import Artefact
@@ -68,6 +69,7 @@ def export_masks(
     masks = masks if about.spaces else _without_spaces(masks)
     check_ids([masks.name])
     copied, counts = _copied(masks, format, about, copy_images), Counts()
+    check_names(masks, copied)
     holes = about.polygons and outline == "polygons"
     with whole_folder(out) as folder, progress(format, len(masks.images)) as counter:
         photos = folder / about.photos.format(name=masks.name) if copied else None
@@ -171,6 +173,7 @@ def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
     raise ConfigError(unknown("stage of masks", name, makers))
 
 
+@own_bound()  # as in `masks_of_folder`
 def _labels(artefact: Artefact, dataset: Dataset, sample: Sample) -> Labels:
     what = f"the mask of '{sample.id}' in stage '{artefact.name}'"
     labels = check_labels(artefact.labels(dataset, sample), len(dataset.classes), what)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tag2mask.core.errors import StageError, WeightsError
-from tag2mask.core.files import write_json, write_text
+from tag2mask.core.files import read_json, write_json, write_text
 from tag2mask.segmentation.card import model_card
 from tag2mask.segmentation.origin import Origin
 
@@ -33,13 +33,7 @@ def write_folder(net: Segmenter, classes: Sequence[str], origin: Origin, folder:
     """
     from tag2mask.segmentation.segmenter import save_segmenter
 
-    if folder.is_file():
-        raise StageError(f"{folder} is a file; name a new folder")
-    other = sorted(p.name for p in folder.iterdir() if p.name not in FILES) if folder.is_dir() else []
-    if other and not (folder / CONFIG).is_file():
-        raise StageError(
-            f"{folder} holds other things ({', '.join(other[:3])}); nothing was written. Name a new folder"
-        )
+    _check_target(folder)
     save_segmenter(net, folder / MODEL, tuple(classes))
     settings = net.settings.model_dump(mode="json", exclude={"weights", "pretrained"})
     config: dict[str, Any] = {
@@ -103,6 +97,28 @@ def push(folder: Path, repo_id: str, private: bool | None, token: str | None, me
             f"{type(error).__name__})"
         ) from error
     return str(done.commit_url)
+
+
+def _check_target(folder: Path) -> None:
+    """Refuse a folder with anything that is not ours: `FILES` are names that other libraries write too.
+
+    Raises:
+        StageError: it is a file, or holds things and no `CONFIG` that `write_folder` wrote.
+    """
+    if folder.is_file():
+        raise StageError(f"{folder} is a file; name a new folder")
+    held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    if held and not _is_own(folder / CONFIG):
+        raise StageError(f"{folder} holds other things ({', '.join(held[:3])}); nothing was written. Name a new folder")
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a `CONFIG` is one that `write_folder` wrote."""
+    try:
+        config = read_json(path)
+    except StageError:  # absent, or no JSON
+        return False
+    return isinstance(config, dict) and config.get("library") == "tag2mask"
 
 
 def _first_line(error: Exception) -> str:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.pixels import own_bound as own_bound  # noqa: PLC0414  # given on with `open_photo`
 from tag2mask.data.images import StoredImage, upright_size
 from tag2mask.segmentation.tiles import Picture
 
@@ -59,31 +56,6 @@ class ArrayPhoto:
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """A part of the photo, see `Picture`."""
         return self.image[top:bottom, left:right]
-
-
-class _Bound:
-    """Pillow's own bound on pixels, lifted while anyone reads photos that `open_photo` has checked."""
-
-    def __init__(self) -> None:
-        self._lock, self._users, self._before = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
-
-    @contextmanager
-    def lifted(self) -> Iterator[None]:
-        with self._lock:
-            if not self._users:
-                self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    Image.MAX_IMAGE_PIXELS = self._before
-
-
-own_bound = _Bound().lifted
-"""Context in which `open_photo` and the reading of its photos take place: its check of the pixels replaces Pillow's."""
 
 
 def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
