@@ -86,7 +86,7 @@ def test_a_download_that_fails_says_what_else_there_is(monkeypatch: pytest.Monke
     with pytest.raises(WeightsError) as caught:
         timm_state("resnet10t")
     assert "weights 'timm' for 'resnet10t' cannot be had: no network" in str(caught.value)
-    assert "backbone.weights=FILE.safetensors" in str(caught.value)
+    assert "a local file in the same setting, weights=FILE.safetensors (network.weights wants" in str(caught.value)
 
 
 def test_timm_weights_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

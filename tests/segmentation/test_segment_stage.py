@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
+import torch
 import yaml
 from PIL import Image
 
+from tag2mask.backbones.resnet_caffe import ResNet101Caffe
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError, WeightsError
 from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.data.images import read_labels as read_mask
@@ -22,7 +25,7 @@ from tag2mask.segmentation.kinds import KINDS
 from tag2mask.segmentation.predict import predict_labels
 from tag2mask.segmentation.segmenter import load_segmenter, save_segmenter
 from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
-from tag2mask.segmentation.stage import program, train
+from tag2mask.segmentation.stage import check, program, train
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.methods.irn_drawn import data, seeds
 from tests.segmentation.segment_drawn import build, settings
@@ -186,6 +189,42 @@ def test_networks_that_cannot_be_had_are_refused_before_anything_is_made(tmp_pat
     with pytest.raises((ConfigError, WeightsError), match=f"stage 'segmenter': {text}"):
         started(tmp_path, allowed, *f"segmenter.network.{word}".split())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "text"),
+    [
+        (
+            {"kind": "fpn", "encoder": "test_efficientnet"},
+            "net.pth does not belong to 'test_efficientnet': of .* missing",
+        ),
+        ({"kind": "deeplabv2", "encoder": "resnet101_caffe"}, "net.pth does not belong to 'resnet101_caffe'"),
+    ],
+)
+def test_a_weight_file_of_another_network_is_refused_before_masks_are_made(
+    network: dict[str, str], text: str, tmp_path: Path
+) -> None:
+    torch.save({"x": torch.zeros(1)}, tmp_path / "net.pth")
+    words = {**network, "weights": str(tmp_path / "net.pth"), "pretrained": "imagenet"}
+    with pytest.raises(WeightsError, match=text):
+        check(SegmenterSettings.model_validate({"network": words}), {"masks"})
+    (tmp_path / "net.pth").write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match="cannot read weights .*net.pth"):
+        check(SegmenterSettings.model_validate({"network": words}), {"masks"})
+
+
+def test_the_encoders_own_file_is_taken(tmp_path: Path) -> None:
+    net = timm.create_model("test_efficientnet", pretrained=False)
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    words = {"encoder": "test_efficientnet", "weights": str(tmp_path / "net.pth"), "pretrained": "imagenet"}
+    check(SegmenterSettings.model_validate({"network": {"kind": "fpn", **words}}), {"masks"})
+    torch.save(ResNet101Caffe().state_dict(), tmp_path / "net.pth")
+    words["encoder"] = "resnet101_caffe"
+    check(SegmenterSettings.model_validate({"network": {"kind": "deeplabv2", **words}}), {"masks"})
+    words["weights"] = str(tmp_path / "absent.pth")
+    absent = SegmenterSettings.model_validate({"network": {"kind": "deeplabv2", **words}})
+    with pytest.raises(WeightsError, match="begins with deeplab-pytorch.s files alone, deeplabv1"):
+        absent.network.fingerprint()
 
 
 def test_images_without_truth_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

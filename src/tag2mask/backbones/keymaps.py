@@ -39,10 +39,20 @@ def read_state(path: Path) -> State:
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, expected: str) -> None:
-    """Load ``state`` into ``module``, whose names and shapes it must have (batch-norm counters may be absent).
+    """Load ``state`` into ``module``, whose names and shapes it must have, see `check_strict`.
+
+    Raises:
+        WeightsError: it has not.
+    """
+    check_strict(module, state, source, expected)
+    module.load_state_dict(dict(state), strict=False)
+
+
+def check_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, expected: str) -> None:
+    """See that ``state`` has the names and shapes of ``module`` (batch-norm counters may be absent).
 
     Args:
-        module: takes the weights.
+        module: may be without memory, on torch's device "meta".
         state: tensors by name.
         source: where they come from, for the error text.
         expected: the network, in words, for the error text.
@@ -63,7 +73,6 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, exp
                 f"{source} does not belong to {expected}: '{name}' is {tuple(value.shape)}, "
                 f"expected {tuple(own[name].shape)}"
             )
-    module.load_state_dict(dict(state), strict=False)
 
 
 def in_order(state: Mapping[str, Tensor], names: Sequence[str], source: str) -> State:

@@ -84,7 +84,8 @@ def timm_state(name: str) -> dict[str, Tensor]:
     except Exception as error:  # each of timm's ways to download has its own exceptions
         raise WeightsError(
             f"weights 'timm' for '{name}' cannot be had: {error}. Give a local file "
-            f"(backbone.weights=FILE.safetensors), or weights=none to train from random weights"
+            f"in the same setting, weights=FILE.safetensors (network.weights wants network.pretrained beside it), or "
+            f"weights=none to train from random weights"
         ) from error
     return dict(net.state_dict())
 

@@ -112,6 +112,31 @@ class DeepLabV2(Segmenter):
         return dilated_sum(each(self.head), self.body(images))
 
 
+def check_caffe(settings: NetworkSettings) -> None:
+    """Refuse weights that `CAFFE` cannot begin with, by their names and shapes.
+
+    Raises:
+        WeightsError: they are no file, or one that cannot be read or is of another network.
+    """
+    if settings.weights != "none":
+        with torch.device("meta"):
+            body = caffe_body().module
+        keymaps.check_strict(body, *_caffe_state(settings), f"'{CAFFE}'")
+
+
+def _caffe_state(settings: NetworkSettings) -> tuple[keymaps.State, str]:
+    """Tensors of the first weights, and the file that they are from."""
+    if not settings.is_file:
+        raise WeightsError(
+            f"network.weights = '{settings.weights}': {CAFFE} has no weights but its own files. Give one of "
+            f"deeplab-pytorch's (network.weights=deeplabv1_resnet101-imagenet.pth network.pretrained=imagenet), or "
+            f"take encoder=resnet101 with weights=timm, which is another network"
+        )
+    path = local_file(settings.weights)
+    assert settings.pretrained is not None  # a file has it
+    return official_deeplab(keymaps.read_state(path), settings.pretrained, str(path)), str(path)
+
+
 def _body(settings: NetworkSettings) -> Body:
     """The encoder with its first weights."""
     if settings.encoder != CAFFE:
@@ -126,15 +151,6 @@ def _body(settings: NetworkSettings) -> Body:
             ) from error
         return Body(net.body, net.head.in_channels, STRIDE, net.mean, net.std)
     body = caffe_body()
-    if settings.is_file:
-        path = local_file(settings.weights)
-        assert settings.pretrained is not None  # a file has it
-        state = official_deeplab(keymaps.read_state(path), settings.pretrained, str(path))
-        keymaps.load_strict(body.module, state, str(path), f"'{CAFFE}'")
-    elif settings.weights != "none":
-        raise WeightsError(
-            f"network.weights = '{settings.weights}': {CAFFE} has no weights but its own files. Give one of "
-            f"deeplab-pytorch's (network.weights=deeplabv1_resnet101-imagenet.pth network.pretrained=imagenet), or "
-            f"take encoder=resnet101 with weights=timm, which is another network"
-        )
+    if settings.weights != "none":
+        keymaps.load_strict(body.module, *_caffe_state(settings), f"'{CAFFE}'")
     return body

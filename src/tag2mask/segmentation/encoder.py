@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
 from tag2mask.backbones import keymaps
@@ -58,6 +60,21 @@ def check_bundled(settings: NetworkSettings) -> None:
         )
 
 
+def check_file(settings: NetworkSettings) -> None:
+    """Refuse a weight file of another network than timm's encoder, by its names and shapes.
+
+    Raises:
+        WeightsError: the file cannot be read, or does not belong to the encoder.
+    """
+    path = local_file(settings.weights)
+    try:
+        with torch.device("meta"):  # no memory, and nothing is drawn
+            net: Any = timm.create_model(encoder_name(settings.encoder), pretrained=False, num_classes=0)
+    except (RuntimeError, NotImplementedError):  # a network that computes while it is built: training will look
+        return
+    keymaps.check_strict(net, _headless(path, net), str(path), f"'{settings.encoder}'")
+
+
 def load_encoder(features: nn.Module, settings: NetworkSettings) -> None:
     """Load the first weights into timm's network as it gives features of every level.
 
@@ -89,11 +106,16 @@ def _whole_state(name: str, settings: NetworkSettings) -> tuple[dict[str, Tensor
         state = keymaps.in_order(keymaps.read_state(path), list(net.state_dict()), str(path))
     else:
         path = local_file(settings.weights)
-        head = net.pretrained_cfg.get("classifier") or ()
-        names = (head,) if isinstance(head, str) else tuple(head)
-        state = keymaps.without(keymaps.read_state(path), [f"{n}." for n in names])
+        state = _headless(path, net)
     keymaps.load_strict(net, state, str(path), f"'{settings.encoder}'")
     return dict(net.state_dict()), str(path)
+
+
+def _headless(path: Path, net: Any) -> dict[str, Tensor]:
+    """The tensors of a file without those of the classifier, as timm names it for the network."""
+    head = net.pretrained_cfg.get("classifier") or ()
+    names = (head,) if isinstance(head, str) else tuple(head)
+    return keymaps.without(keymaps.read_state(path), [f"{n}." for n in names])
 
 
 def _plain(name: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from tag2mask.backbones.settings import BackboneSettings, weights_fingerprint
 from tag2mask.config.settings import Settings
-from tag2mask.core.errors import unknown
+from tag2mask.core.errors import WeightsError, unknown
 from tag2mask.training.settings import HeadScheduleSettings
 
 CAFFE = "resnet101_caffe"
@@ -103,6 +104,11 @@ class NetworkSettings(Settings):
         Raises:
             WeightsError: the weight file is not there.
         """
+        if self.encoder == CAFFE and self.is_file and not Path(self.weights).expanduser().is_file():
+            raise WeightsError(
+                f"network.weights = '{self.weights}': there is no such file. {CAFFE} begins with deeplab-pytorch's "
+                f"files alone, deeplabv1_resnet101-imagenet.pth or -coco.pth: name yours with network.weights=FILE"
+            )
         return weights_fingerprint(BackboneSettings(name=self.encoder, weights=self.weights))
 
 

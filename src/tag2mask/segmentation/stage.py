@@ -13,7 +13,8 @@ from tag2mask.data.base import Labels
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.refine.crf import PRESETS
 from tag2mask.segmentation.data import truth_of
-from tag2mask.segmentation.encoder import check_bundled, encoder_name
+from tag2mask.segmentation.deeplab import check_caffe
+from tag2mask.segmentation.encoder import check_bundled, check_file, encoder_name
 from tag2mask.segmentation.files import WEIGHTS, load_segmenter
 from tag2mask.segmentation.predict import Photo, predict_labels
 from tag2mask.segmentation.settings import CAFFE, PredictionSettings, SegmenterSettings
@@ -27,7 +28,7 @@ def check(settings: SegmenterSettings, roles: Set[str]) -> None:
 
     Raises:
         ConfigError: masks are read although the truth trains, or neither is there; an unknown encoder.
-        WeightsError: weights that the encoder does not have.
+        WeightsError: weights that the encoder does not have, or a file that cannot be read or is another network's.
     """
     if ("masks" in roles) == settings.truth:
         found = "both truth = true and reads.masks" if settings.truth else "neither truth = true nor reads.masks"
@@ -38,6 +39,10 @@ def check(settings: SegmenterSettings, roles: Set[str]) -> None:
     if settings.network.encoder != CAFFE:
         encoder_name(settings.network.encoder)
     check_bundled(settings.network)
+    if settings.network.encoder == CAFFE:
+        check_caffe(settings.network)
+    elif settings.network.is_file:
+        check_file(settings.network)
 
 
 def train(context: StageContext) -> None:
