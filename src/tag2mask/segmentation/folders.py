@@ -13,10 +13,11 @@ from PIL import Image
 
 from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
+from tag2mask.core.pixels import own_bound
 from tag2mask.core.progress import Counter, progress
 from tag2mask.segmentation.labels import WHOLE, Labeller
 from tag2mask.segmentation.masks_out import OVERLAY_SIDE, MasksFolder
-from tag2mask.segmentation.photos import MAX_PIXELS, ArrayPhoto, open_photo, own_bound
+from tag2mask.segmentation.photos import MAX_PIXELS, ArrayPhoto, open_photo
 from tag2mask.segmentation.sources import Source
 from tag2mask.segmentation.tiles import Picture
 

@@ -18,11 +18,12 @@ from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.files import expanded
 from tag2mask.core.palette import voc_palette
+from tag2mask.core.pixels import own_bound
 from tag2mask.segmentation.find import Found, find_network
 from tag2mask.segmentation.forms import Photo, picture_of
 from tag2mask.segmentation.hub import fetch, push, write_folder
 from tag2mask.segmentation.labels import Choices, Labeller
-from tag2mask.segmentation.photos import MAX_PIXELS, own_bound
+from tag2mask.segmentation.photos import MAX_PIXELS
 from tag2mask.segmentation.predict import Precision
 from tag2mask.training.device import resolve_device
 

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.pixels import own_bound as own_bound  # noqa: PLC0414  # given on with `open_photo`
 from tag2mask.data.images import StoredImage, upright_size
 from tag2mask.segmentation.tiles import Picture
 
