@@ -209,9 +209,9 @@ def test_an_image_that_is_not_there_is_told_the_nearest(tmp_path: Path) -> None:
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("x")
-    for name in ("L6", "L1"):
+    for name, data in (("L6", ()), ("L1", SCENES)):
         with pytest.raises(StageError, match="is not empty and "):
-            run_experiment(name, Options(SCENES, out=tmp_path / "mine"))
+            run_experiment(name, Options(data, out=tmp_path / "mine"))
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     shutil.rmtree(tmp_path / "mine")
     assert run_experiment("L6", Options(out=tmp_path / "mine")).path == tmp_path / "mine"

@@ -20,14 +20,14 @@ def tiny_words(name: str) -> list[str]:
         found += [word for word in tiny_overrides(place.variant.recipe) if not word.startswith("data.")]
         added = [stage for stage in _ADDED if any(w.startswith(f"stages.{stage}=") for w in place.variant.words)]
         found += [f"{stage}.{word}" for stage in added for word in TINY_STAGES[_ADDED[stage]]]
-    return list(dict.fromkeys(found))
+    swept = {axis.setting for axis in experiment(name).axes}
+    return [word for word in dict.fromkeys(found) if word.partition("=")[0] not in swept]
 
 
 def tiny_experiment(
     name: str, folder: Path, *words: str, seeds: int = 1, images: tuple[str, ...] = (), scenes: bool = True
 ) -> ExperimentResult:
     """Run an experiment on eight drawn scenes, or on what the words name; those in one folder share their store."""
-    options = Options(
-        (*(SCENES if scenes else ()), *tiny_words(name), *words), seeds=seeds, out=folder / "runs" / name, images=images
-    )
+    data = SCENES if scenes and experiment(name).places("light") else ()  # a toy has none
+    options = Options((*data, *tiny_words(name), *words), seeds=seeds, out=folder / "runs" / name, images=images)
     return run_experiment(name, options)
