@@ -67,6 +67,16 @@ def test_a_network_sees_photos_at_the_size_of_its_training() -> None:
     assert net.sizes[3:] == [(64, 64), (64, 56), (58, 64), (58, 56)], "tiles are asked for at the photo's own size"
 
 
+def test_photos_of_one_size_are_shrunk_into_one_batch() -> None:
+    net = Sizes()
+    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES, max_side=40), Choices(), batch=3)
+    photos = [ArrayPhoto(photo(90, 120, seed)) for seed in range(3)]
+    found = labeller.labels(photos)
+    assert net.sizes == [(30, 40)], "one pass for the three"
+    for one, given in zip(found, photos, strict=True):
+        assert np.array_equal(one, labeller.labels([given])[0])
+
+
 def test_the_size_travels_with_the_network(tmp_path: Path) -> None:
     net = tiny()
     net.max_side = 50

@@ -159,7 +159,7 @@ class Labeller:
         try:
             small = self._small(height, width)
             if small is not None:
-                return [self._shrunk(photo, small, self.choices.scales) for photo in photos]
+                return self._shrunk(photos, small, self.choices.scales)
             if tiling is not None:
                 return [self._tiled(photo, partial(self._probabilities, factors), tiling) for photo in photos]
             if height * width > WHOLE:
@@ -181,9 +181,12 @@ class Labeller:
         size = shrunk_size(height, width, self.network.max_side)
         return None if size == (height, width) else size
 
-    def _shrunk(self, photo: Picture, size: tuple[int, int], scales: Sequence[float]) -> NDArray[np.uint8]:
-        """Labels of one photo from its probabilities, after the CRF, at a smaller size."""
-        return enlarged_labels(self._probabilities(scales, [shrunk_photo(photo, *size)])[0], *photo.size)
+    def _shrunk(
+        self, photos: Sequence[Picture], size: tuple[int, int], scales: Sequence[float]
+    ) -> list[NDArray[np.uint8]]:
+        """Labels of photos of one size, a batch, from their probabilities, after the CRF, at a smaller size."""
+        found = self._probabilities(scales, [shrunk_photo(photo, *size) for photo in photos])
+        return [enlarged_labels(one, *photo.size) for one, photo in zip(found, photos, strict=True)]
 
     def _fitted(self, photo: Picture, factors: Sequence[float]) -> NDArray[np.uint8]:
         """Labels of one photo that is too large itself, but not as the network sees it.
@@ -193,7 +196,7 @@ class Labeller:
         net, largest = self.network, max(factors)
         if self.choices.crf is not None:
             height, width = scaled(*photo.size, largest)
-            return self._shrunk(photo, (height, width), [factor / largest for factor in factors])
+            return self._shrunk([photo], (height, width), [factor / largest for factor in factors])[0]
         views: list[Tensor] = []
         for factor in factors:
             height, width = scaled(*photo.size, factor)
