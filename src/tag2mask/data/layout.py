@@ -59,6 +59,13 @@ def need_folder(root: Path, name: str, layout: str) -> Path:
     return folder
 
 
+def unreadable(path: Path) -> str | None:
+    """Why a photo cannot be read, as known from its name; None for all others."""
+    if path.suffix.lower() not in UNREADABLE_SUFFIXES:
+        return None
+    return f"{path} is of a format that is not read: convert it to JPEG or PNG"
+
+
 def list_images(folder: Path) -> dict[str, Path]:
     """Image files directly in ``folder`` by id (file name without ending), sorted; hidden files are left out.
 
@@ -70,8 +77,8 @@ def list_images(folder: Path) -> dict[str, Path]:
         suffix = path.suffix.lower()
         if path.name.startswith(".") or not path.is_file():
             continue
-        if suffix in UNREADABLE_SUFFIXES:
-            raise DataError(f"{path} is of a format that is not read: convert it to JPEG or PNG")
+        if problem := unreadable(path):
+            raise DataError(problem)
         if suffix not in IMAGE_SUFFIXES:
             continue
         other = found.setdefault(normal(path.stem), path)

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import expanded
-from tag2mask.data.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES
+from tag2mask.data.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, unreadable
 
 _WILD = frozenset("*?[")
 
@@ -79,12 +79,12 @@ def _one(given: str, out: Path) -> tuple[Path, dict[Path, str | None]]:
             raise DataError(f"folder {given} holds no image, nor do those below it (looked for {_endings()})")
         return path, photos
     if path.is_file():
-        return path.parent, {path: _problem(path)}
+        return path.parent, {path: unreadable(path)}
     if not _WILD & set(given):
         raise DataError(f"{given} does not exist: expected a folder, an image file, or a pattern in quotes")
     fixed = Path(*_before_wild(path.parts))
     matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
-    photos = {p: _problem(p) for p in matches if _is_photo(p, out)}
+    photos = {p: unreadable(p) for p in matches if _is_photo(p, out)}
     if not photos:
         _check_not_out(fixed, given, out)
         raise DataError(f"pattern '{given}' matches no image (looked for {_endings()})")
@@ -110,14 +110,8 @@ def _below(root: Path, out: Path) -> dict[Path, str | None]:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             waiting += [path for path in (os.path.join(parent, name) for name in folders) if os.path.islink(path)]
             photos = (Path(parent, name) for name in sorted(files))
-            found.update({path: _problem(path) for path in photos if _is_photo(path, out)})
+            found.update({path: unreadable(path) for path in photos if _is_photo(path, out)})
     return found
-
-
-def _problem(path: Path) -> str | None:
-    if path.suffix.lower() not in UNREADABLE_SUFFIXES:
-        return None
-    return f"{path} is of a format that is not read: convert it to JPEG or PNG"
 
 
 def _check_not_out(folder: Path, given: str, out: Path) -> None:
