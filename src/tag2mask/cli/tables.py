@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tag2mask.core.names import printable
+
 if TYPE_CHECKING:
     from tag2mask.evaluation.rows import MetricRow
     from tag2mask.pipeline.api import RunResult
@@ -14,8 +16,8 @@ MEANS = ("miou", "fp", "fn", "precision", "recall")
 
 
 def say(text: str = "") -> None:
-    """Write a line to standard output."""
-    sys.stdout.write(f"{text}\n")
+    """Write a line to standard output, what a terminal must not get from a name as escapes."""
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
