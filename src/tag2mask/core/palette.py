@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import atomic_path
-from tag2mask.core.pixels import own_bound
+from tag2mask.core.pixels import open_image, own_bound
 
 _KEY = "tag2mask-key"
 
@@ -56,7 +56,7 @@ def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
 def labels_key(path: Path) -> str | None:
     """The sample key of a label image, read without its pixels; None where the file is absent, foreign or has none."""
     try:
-        with own_bound(), Image.open(path) as image:
+        with own_bound(), open_image(path) as image:
             key = image.info.get(_KEY)
     except Exception:  # absent, cut off or foreign: all mean "not made yet"
         return None
@@ -70,9 +70,11 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         StageError: the file is damaged, or no palette PNG.
     """
     try:
-        with own_bound(), Image.open(path) as image:
+        with own_bound(), open_image(path) as image:
             if image.mode != "P":
                 raise StageError(f"{path} has mode {image.mode}; expected a palette PNG. Remove it and run again")
             return np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for files that are cut off or foreign
+    except StageError:
+        raise
+    except Exception as error:  # Pillow's plugins raise anything for files that are cut off, damaged or foreign
         raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.pixels import FORMATS, open_image
 from tag2mask.data.base import Labels
 
 Palette = Mapping[tuple[int, int, int], int]
@@ -31,7 +31,6 @@ _TURNS = {
 }
 _FROM_RIGHT = {2, 3, 7, 8}  # orientations in which a side of the upright image, counted from its start,
 _FROM_BOTTOM = {3, 4, 6, 7}  # is counted from the right or from the bottom of the stored one
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 _SHORT_GREY = {"L;2": 85, "L;4": 17}  # Pillow stretches grey of 2 and 4 bits to 0..255: the step between two indices
 _HIGHEST_16 = 65535
 _HIGHEST_8 = 255
@@ -153,14 +152,22 @@ def _stored(path: Path) -> tuple[tuple[int, int], int]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        if path.stat().st_size == 0:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or a device"
+            raise DataError(f"cannot read {path}: it is {kind}, expected an image file. Take it out of the data set")
+        if about.st_size == 0:
             raise DataError(f"{path} is empty (0 bytes): copy it again. `tag2mask doctor` lists every broken file")
-        with Image.open(path) as image:
+        with open_image(path) as image:
             yield image
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist. `tag2mask doctor` lists every missing file") from error
-    except _BROKEN as error:
-        reason = "no image that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
+    except Exception as error:  # Pillow's plugins raise anything for a damaged file: IndexError, struct.error, …
+        reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"no image that can be read (of the formats {', '.join(FORMATS)})"
         raise DataError(
             f"cannot read {path}: {reason}. Copy it again or take it out of the data set; "
             f"`tag2mask doctor` lists every broken file"
