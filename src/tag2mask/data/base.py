@@ -74,6 +74,10 @@ class Dataset(ABC):
     def truth(self, sample: Sample) -> Labels | None:
         """The truth as (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 void; None without one."""
 
+    def remarks(self, sample: Sample) -> tuple[str, ...]:
+        """What is doubtful about a sample but stops nothing, each in words that name it; the doctor's warnings."""
+        return ()
+
     @property
     @abstractmethod
     def has_truth(self) -> bool:

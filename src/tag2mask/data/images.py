@@ -117,16 +117,33 @@ def align_labels(labels: Labels, image: Path, what: str) -> Labels:
     Raises:
         DataError: the mask has another size than its image, or the image is broken.
     """
+    if check_size((labels.shape[0], labels.shape[1]), image, what):
+        return labels
+    return np.asarray(_turned(Image.fromarray(labels), _stored(image)[1]))
+
+
+def check_size(size: tuple[int, int], image: Path, what: str) -> bool:
+    """Compare the size of a mask with that of its image, by the image's header alone.
+
+    Args:
+        size: (H, W) of the mask.
+        image: the image file.
+        what: name of the mask for the error text.
+
+    Returns:
+        True where it is the upright size, false where it is that of the stored pixels, which EXIF turns.
+
+    Raises:
+        DataError: it is neither, or the image is broken.
+    """
     stored, orientation = _stored(image)
     upright = stored[::-1] if orientation >= _SIDEWAYS else stored
-    if labels.shape == upright:
-        return labels
-    if labels.shape == stored:
-        return np.asarray(_turned(Image.fromarray(labels), orientation))
-    raise DataError(
-        f"{what} is {labels.shape[1]} x {labels.shape[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
-        f"a mask must have the size of its image. `tag2mask doctor` lists every such mask"
-    )
+    if size not in (upright, stored):
+        raise DataError(
+            f"{what} is {size[1]} x {size[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
+            f"a mask must have the size of its image. `tag2mask doctor` lists every such mask"
+        )
+    return size == upright
 
 
 def upright_size(path: Path) -> tuple[int, int]:

@@ -49,6 +49,10 @@ class ShrunkImages(Dataset):
         height, width = labels.shape
         return resized_labels(labels, *shrunk_size(height, width, self._side))
 
+    def remarks(self, sample: Sample) -> tuple[str, ...]:
+        """What is doubtful about a sample."""
+        return self._whole.remarks(sample)
+
     @property
     def has_truth(self) -> bool:
         """Whether any sample has a truth."""
