@@ -38,7 +38,7 @@ def need_root(root: Path | None, kind: str, layout: str) -> Path:
         layout: what the folder should hold, for the error text.
 
     Raises:
-        DataError: ``root`` is not set or no folder.
+        DataError: ``root`` is not set or no folder, or its name or that of a folder around it is not UTF-8.
     """
     if root is None:
         raise DataError(f"data.root is not set: data={kind} needs a folder with {layout}. Type data.root=FOLDER")
@@ -49,6 +49,9 @@ def need_root(root: Path | None, kind: str, layout: str) -> Path:
             f"data.root = {root} {state}: expected a folder with {layout}. Type data.root=FOLDER"
             f"{'' if folder.is_absolute() else f' (relative paths start at {Path.cwd()})'}"
         )
+    whole = folder.resolve()
+    for part in (whole, *whole.parents):
+        check_utf8(part)
     return folder
 
 
