@@ -83,6 +83,14 @@ class Dataset(ABC):
     def has_truth(self) -> bool:
         """Whether any sample has a truth."""
 
+    @property
+    def truth_reading(self) -> str:
+        """Stands for how mask files become labels, in the keys of what looks at the truth; empty for files as they are.
+
+        Settings such as a palette change the truth of files that do not change themselves.
+        """
+        return ""
+
     def content_hash(self, sample: Sample) -> str:
         """SHA-256 of what the image is made of; a data set without image files overrides this."""
         assert sample.image is not None

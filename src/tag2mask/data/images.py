@@ -82,10 +82,15 @@ class StoredImage:
         return np.array(_turned(to_rgb(self._image.crop(box), self._path), self._turn))
 
 
-def read_labels(path: Path, palette: Palette | None = None) -> Labels:
+def read_labels(path: Path, palette: Palette | None = None, values: Mapping[int, int] | None = None) -> Labels:
     """Read a mask as (H, W) uint8 label indices.
 
     Indexed (P), grey (L, 8 or 16 bits) and 1-bit masks hold the indices themselves; masks in colour need ``palette``.
+
+    Args:
+        path: of the mask.
+        palette: label index of each colour.
+        values: label index of those values that are not the index themselves, such as {255: 1}; not of colours.
 
     Raises:
         DataError: the file is broken, a colour is not in ``palette``, an index is above 255, or the mode has no labels.
@@ -97,10 +102,17 @@ def read_labels(path: Path, palette: Palette | None = None) -> Labels:
             return _from_colours(np.asarray(_opaque(turned, path, "RGB")), path, palette)
         if image.mode not in ("P", "1", "L", "LA", "I") and not image.mode.startswith("I;16"):
             raise DataError(f"mask {path} has mode {image.mode}: expected P, L, 1, 16-bit grey, or RGB with a palette")
-        values = np.asarray(_opaque(turned, path, "L") if image.mode == "LA" else turned).astype(np.int64) // step
-    if values.size and not 0 <= values.min() <= values.max() <= _HIGHEST_8:
-        raise DataError(f"mask {path} holds index {values.max()}: expected 0..255 (0 background, 255 void)")
-    return values.astype(np.uint8)
+        stored = np.asarray(_opaque(turned, path, "L") if image.mode == "LA" else turned).astype(np.int64) // step
+    labels = stored.copy() if values else stored
+    for value, label in (values or {}).items():
+        labels[stored == value] = label
+    if labels.size and not 0 <= labels.min() <= labels.max() <= _HIGHEST_8:
+        strange = labels.max() if labels.max() > _HIGHEST_8 else labels.min()
+        raise DataError(
+            f"mask {path} holds index {strange}: expected 0..255 (0 background, 255 void). If a value stands for "
+            f"another, say so: 'data.mask_values={{{strange}: 1}}'"
+        )
+    return labels.astype(np.uint8)
 
 
 def align_labels(labels: Labels, image: Path, what: str) -> Labels:

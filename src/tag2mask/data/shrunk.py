@@ -58,6 +58,11 @@ class ShrunkImages(Dataset):
         """Whether any sample has a truth."""
         return self._whole.has_truth
 
+    @property
+    def truth_reading(self) -> str:
+        """How mask files become labels."""
+        return self._whole.truth_reading
+
     def content_hash(self, sample: Sample) -> str:
         """SHA-256 of what the image is made of before it is shrunk."""
         return self._whole.content_hash(sample)

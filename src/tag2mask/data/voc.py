@@ -11,8 +11,8 @@ from pydantic import Field
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset, DataSettings
-from tag2mask.data.filebased import FileDataset
+from tag2mask.data.base import Dataset
+from tag2mask.data.filebased import FileDataset, MaskFileSettings
 from tag2mask.data.layout import (
     CLASSES_FILE,
     columns,
@@ -39,7 +39,7 @@ VOC_CLASSES = (
 """VOC's own classes in the order of its masks: taken where no list is declared and every object is one of them."""
 
 
-class VocSettings(DataSettings):
+class VocSettings(MaskFileSettings):
     """Settings of the reader ``voc``."""
 
     all_classes: tuple[str, ...] | None = Field(
@@ -78,7 +78,7 @@ def open_split(settings: VocSettings, split: str) -> Dataset:
         Sample(e.id, columns(n, classes, str(root / "Annotations" / f"{e.id}.xml")), e.image, e.mask)
         for e, n in zip(entries, names, strict=True)
     ]
-    return FileDataset("voc", split, samples, classes, settings.classes)
+    return FileDataset("voc", split, samples, classes, settings.classes, mask_values=settings.mask_values)
 
 
 def read_objects(path: Path, allow_empty: bool = False) -> tuple[str, ...]:
