@@ -175,7 +175,7 @@ def test_where_no_truth_shows_a_class_there_is_no_mean_and_no_oracle() -> None:
         analyse_optimum(held, held.maps)
     with pytest.raises(NothingShownError):
         robustness(found.curve)
-    matrix = confusion_matrix(np.zeros((2, 2)), np.zeros((2, 2)), 2)
+    matrix = confusion_matrix(np.zeros((2, 2), int), np.zeros((2, 2), int), 2)
     counts = ImageCounts.of([label_counts(matrix)])
     assert math.isnan(counts.miou())
     assert np.isnan(counts.image_mious()).all()
