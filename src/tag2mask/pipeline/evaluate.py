@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tag2mask.core.errors import ConfigError, NothingShownError, StageError, unknown
+from tag2mask.core.errors import ConfigError, StageError, nothing_shown, unknown
 from tag2mask.core.files import read_json
 from tag2mask.core.progress import progress
 from tag2mask.core.types import ActivationMaps, Sample
@@ -66,7 +66,7 @@ def evaluate_run(
     for name in (name for name in predicted if not stages or name in stages):
         rows += _prediction_rows(run, name, split)
     if not rows:  # no threshold was given, and none is best where the truth shows no class
-        raise NothingShownError
+        raise nothing_shown()
     return rows
 
 
