@@ -51,7 +51,8 @@ def print_summary(result: RunResult) -> None:
     for row in result.metrics:
         if row.metric == "map":
             say(f"\n{row.stage}: mean average precision {_percent(row)} on {row.split} ({row.n_images} images)")
-    say(f"\nrun folder: {result.path}\nreport:     {result.report}")
+    page = str(result.report) if result.reported else "none: neither seeds nor masks were measured"
+    say(f"\nrun folder: {result.path}\nreport:     {page}")
 
 
 def print_seeds(metrics: Sequence[MetricRow]) -> None:

@@ -55,8 +55,8 @@ def recipe_path(name: str) -> Path:
     path = Path(name)
     if path.suffix in {".yaml", ".yml"}:
         if not os.path.exists(path):  # unlike Path.exists, also of a name that is too long
-            copy = command("cp", "own-data", path.name)
-            raise ConfigError(f"recipe file '{shortened(name)}' does not exist; copy one with: {shortened(copy)}")
+            copied = shortened(command("cp", "own-data", path.name))
+            raise ConfigError(f"recipe file '{shortened(name)}' does not exist; copy one with: {copied}")
         return path
     if name not in shipped():
         raise ConfigError(unknown("recipe", name, shipped()) + ". A file of your own must end in .yaml")

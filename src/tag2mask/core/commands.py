@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-
-_PLAIN = re.compile(r"[\w@%+=:,./-]+")
 
 
 def command(*words: object) -> str:
@@ -19,8 +16,4 @@ def command(*words: object) -> str:
 
 def quoted(*words: object) -> str:
     """Words as one types them into a shell: those with blanks, brackets, quotes and the like in quotes."""
-    return " ".join(_word(str(word)) for word in words)
-
-
-def _word(word: str) -> str:
-    return word if _PLAIN.fullmatch(word) else shlex.quote(word)
+    return shlex.join(map(str, words))
