@@ -9,9 +9,11 @@ import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tag2mask.core import files
 from tag2mask.core.errors import StageError
@@ -103,8 +105,8 @@ def test_other_files_are_told(content: bytes, tmp_path: Path) -> None:
         ("maps", np.asarray("maps")),
     ],
 )  # fmt: skip
-def test_arrays_of_another_form_are_no_maps(name: str, array: np.ndarray, tmp_path: Path) -> None:
-    whole = {
+def test_arrays_of_another_form_are_no_maps(name: str, array: NDArray[Any], tmp_path: Path) -> None:
+    whole: dict[str, NDArray[Any]] = {
         "maps": np.zeros((1, 2, 2), np.float16), "classes": np.zeros(1, np.int16), "size": np.full(2, 8, np.int32),
         "key": np.asarray("k"),
     }  # fmt: skip

@@ -115,6 +115,22 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     return array
 
 
+def check_archive(path: Path) -> None:
+    """See that what torch has written as a zip, packing nothing, is whole: it reads on where bytes have changed.
+
+    Raises:
+        ValueError: a part does not have the sum that stands beside it, or they claim more bytes than the file has.
+        OSError, zipfile.BadZipFile: it is no such file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(info.file_size for info in archive.infolist())
+        if claimed > path.stat().st_size:
+            raise ValueError(f"it says that it holds {claimed} bytes, more than it has")
+        changed = archive.testzip()
+    if changed is not None:
+        raise ValueError(f"its part '{changed}' has changed since it was written")
+
+
 def reason(error: BaseException) -> str:
     """What an error of another library says, in one line without its end stop; its kind where it says nothing."""
     if isinstance(error, OSError) and error.strerror:

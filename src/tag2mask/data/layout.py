@@ -15,6 +15,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".g
 UNREADABLE_SUFFIXES = (".heic", ".heif")
 """Of photos that Pillow cannot read: an error rather than a photo fewer."""
 CLASSES_FILE = "classes.txt"
+_UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
+"""Categories of characters that no class name may have: control characters, lone surrogates, breaks of lines."""
 
 
 def normal(text: str) -> str:
@@ -149,7 +151,9 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
     for index, name in enumerate(classes):
         if not name or name in classes[:index]:
             raise DataError(f"{where} has {'an empty class name' if not name else f'class {name!r} twice'}")
-        if any(unicodedata.category(c) == "Cc" for c in name):  # XML cannot hold it, and nobody sees it
+        if any(
+            unicodedata.category(c) in _UNWRITABLE for c in name
+        ):  # XML or UTF-8 cannot hold it, a list breaks there
             raise DataError(f"{where} has class {name!r}, with a control character in its name; take it out")
         if name.casefold().strip("_") == "background":
             raise DataError(f"{where} lists '{name}': background is label 0 and no class; take it out")
