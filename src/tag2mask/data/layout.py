@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tag2mask.core.errors import DataError, unknown
-from tag2mask.core.names import is_utf8, shown
+from tag2mask.core.names import is_utf8, shortened, shown
 from tag2mask.data.base import MAX_CLASSES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
@@ -16,8 +16,8 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".g
 UNREADABLE_SUFFIXES = (".heic", ".heif")
 """Of photos that Pillow cannot read: an error rather than a photo fewer."""
 CLASSES_FILE = "classes.txt"
-_SHOWN = 160
-"""Characters of a name in an error text."""
+_UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
+"""Categories of characters that no class name may have: control characters, lone surrogates, breaks of lines."""
 _LONGEST_ID = 251
 """Bytes of an id: file systems take names of 255, and what is stored under it has an ending of four."""
 _LONGEST_CLASS = 200
@@ -85,7 +85,7 @@ def is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError as error:
-        raise DataError(f"cannot look at {_cut(str(path))}: {error.strerror}") from error
+        raise DataError(f"cannot look at {shortened(str(path))}: {error.strerror}") from error
 
 
 def check_utf8(path: Path) -> None:
@@ -163,14 +163,14 @@ def check_ids(ids: Iterable[str]) -> None:
     for name in ids:
         if not name or name.startswith(".") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):
             raise DataError(
-                f"image id '{_cut(name)}' is no safe file name: no '/', '\\', control character or leading '.'"
+                f"image id '{shortened(name)}' is no safe file name: no '/', '\\', control character or leading '.'"
             )
         if not is_utf8(name):
-            raise DataError(f"image id '{_cut(name)}' is not UTF-8: rename the file")
+            raise DataError(f"image id '{shortened(name)}' is not UTF-8: rename the file")
         if len(name.encode()) > _LONGEST_ID:
             raise DataError(
-                f"image id '{_cut(name)}' has {len(name.encode())} bytes, more than the {_LONGEST_ID} that file names "
-                f"can have beside an ending: rename the file"
+                f"image id '{shortened(name)}' has {len(name.encode())} bytes, more than the {_LONGEST_ID} that file "
+                f"names can have beside an ending: rename the file"
             )
         other = seen.get(name.casefold())
         if other is not None:
@@ -195,25 +195,20 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
         raise DataError(f"{where} has {len(classes)} classes: expected 1..{MAX_CLASSES}")
     for index, name in enumerate(classes):
         if not name or name in classes[:index]:
-            problem = f"class '{_cut(name)}' twice" if name else "an empty class name"
+            problem = f"class '{shortened(name)}' twice" if name else "an empty class name"
             raise DataError(f"{where} has {problem}")
-        if any(unicodedata.category(c) == "Cc" for c in name):  # XML cannot hold it, and nobody sees it
-            raise DataError(f"{where} has class '{_cut(name)}', with a control character in its name; take it out")
         if not is_utf8(name):
-            raise DataError(f"{where} has class '{_cut(name)}', whose name is not UTF-8: rename it")
+            raise DataError(f"{where} has class '{shortened(name)}', whose name is not UTF-8: rename it")
+        if any(unicodedata.category(c) in _UNWRITABLE for c in name):  # XML cannot hold it, a list breaks there
+            raise DataError(f"{where} has class '{shortened(name)}', with a control character in its name; take it out")
         if len(name) > _LONGEST_CLASS:
             raise DataError(
-                f"{where} has class '{_cut(name)}', a name of {len(name)} characters: expected at most {_LONGEST_CLASS}"
+                f"{where} has class '{shortened(name)}', a name of {len(name)} characters: expected at most "
+                f"{_LONGEST_CLASS}"
             )
         if name.casefold().strip("_") == "background":
             raise DataError(f"{where} lists '{name}': background is label 0 and no class; take it out")
     return classes
-
-
-def _cut(name: str) -> str:
-    """The beginning of a name, as it can be printed."""
-    text = shown(name)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def declared_classes(root: Path, setting: Sequence[str] | None) -> tuple[str, ...] | None:
