@@ -49,6 +49,10 @@ class StageError(Tag2MaskError):
     """A stage, store or run folder that is not what a run needs."""
 
 
+class DamagedError(StageError):
+    """A file that the program wrote itself, and that does not hold what was written: it counts as not made."""
+
+
 class TrainingError(Tag2MaskError):
     """A training that cannot go on, such as one with a NaN loss."""
 
