@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError, StageError
+from tag2mask.core.stopping import on_stop
 
 _NUMBERS = itertools.count()
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -37,8 +38,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        with on_stop(lambda: temporary.unlink(missing_ok=True)):
+            yield temporary
+            os.replace(temporary, path)
     except OSError as error:
         raise StageError(
             f"cannot write {path}: {error.strerror or error}. Nothing was left half-written; "
