@@ -84,14 +84,15 @@ def waiting(out: Path) -> None:
 @app.command("patient")
 def patient(out: Path, seconds: int) -> None:
     """Process 0 alone works for longer than the processes of a training wait; then process 1 falls silent in one."""
+    (out / f"{rank()}").touch()
+    while not (out / f"{1 - rank()}").exists():  # a busy machine may load torch for one long before the other
+        time.sleep(0.1)
     ranks.TIMEOUT = timedelta(seconds=seconds)
     join()
-    if rank() == 0:
-        time.sleep(seconds + 2)
     barrier()
     if rank() == 0:
-        time.sleep(seconds + 2)  # a training waits before its first step
-    train(out / "whole")
+        time.sleep(seconds + 2)
+    train(out / "whole")  # waits before its first step
     sys.stderr.write("trained\n")
     train(out / "silent", silent=1)
 
