@@ -20,6 +20,7 @@ from tag2mask.core.types import Sample
 from tag2mask.training.callbacks import RECORD
 from tag2mask.training.fit import CHECKPOINT, discard_checkpoint, fit
 from tag2mask.training.images import TagImages
+from tests.training.stopped import Killing
 from tests.training.toy import Toy, engine, images, train_settings, weights
 
 WORDS = "cannot read a.jpg: core.errors.DataError: no, tag2mask: copy it again"
@@ -206,6 +207,13 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
         torch.testing.assert_close(value, results[1][name], rtol=1e-5, atol=1e-7)
 
 
+def test_a_killed_decoder_is_a_mistake_with_a_remedy(tmp_path: Path) -> None:
+    """As the kernel kills it when memory is short."""
+    data, settings = Killing.drawn(signal.SIGKILL), train_settings()
+    with pytest.raises(StageError, match=r"process that decodes images .* was killed.*engine\.workers=0"):
+        fit(Toy(settings), data, settings, out=tmp_path, seed=3, engine=engine(workers=1))
+
+
 def test_nan_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
     settings = train_settings()
     module = Toy(settings)
@@ -215,7 +223,8 @@ def test_nan_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "the loss is nan in epoch 2 of 3, step 5 of 9" in text
     assert "Lower the rates, such as train.lr=0.001 train.head_lr=0.002" in text
-    assert "The checkpoint after epoch 1 is kept: the same command goes on from it" in text
+    assert "The checkpoint after epoch 1 is kept, but other settings train from the beginning" in text
+    assert "The same command fails again in the same way (a setting train.… is typed as training.train.…)" in text
     assert all(torch.isfinite(v).all() for v in weights(module).values())
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import DamagedError, DataError, StageError
 from tag2mask.core.regular import need_regular
+from tag2mask.core.stopping import on_stop
 
 _NUMBERS = itertools.count()
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -55,9 +56,10 @@ def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _to_disk(temporary)
-        os.replace(temporary, path)
+        with on_stop(lambda: temporary.unlink(missing_ok=True)):
+            yield temporary
+            _to_disk(temporary)
+            os.replace(temporary, path)
         if settled:
             settle(path.parent)
     except OSError as error:
