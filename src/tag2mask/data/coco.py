@@ -61,6 +61,7 @@ class CocoDataset(FileDataset):
         self._crowd, self._overlap = settings.crowd, settings.overlap
         self._instances = instances
         super().__init__("coco", split, _samples(instances, folder, self._path), instances.classes, settings.classes)
+        self.sources = (self._path,)
 
     @property
     def has_truth(self) -> bool:

@@ -12,6 +12,7 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.data.images import Palette, align_labels, read_image, read_labels
+from tag2mask.data.label_arrays import is_array, read_array
 from tag2mask.data.layout import check_classes, check_ids, columns
 
 
@@ -43,6 +44,7 @@ class FileDataset(Dataset):
     ) -> None:
         self.name, self.split, self._palette = name, split, palette
         self._all_classes = check_classes(all_classes, f"the class list of data={name}")
+        self.tag_names = self._all_classes
         self.classes = self._all_classes if classes is None else check_classes(classes, "data.classes")
         columns(self.classes, self._all_classes, "data.classes")
         kept = {self._all_classes.index(c): column for column, c in enumerate(self.classes)}
@@ -82,7 +84,9 @@ class FileDataset(Dataset):
 
     def stored_labels(self, sample: Sample) -> Labels | None:
         """The mask as stored, (H, W) uint8 with indices of the full class list, or None without one."""
-        return None if sample.truth is None else read_labels(sample.truth, self._palette)
+        if sample.truth is None:
+            return None
+        return read_array(sample.truth) if is_array(sample.truth) else read_labels(sample.truth, self._palette)
 
     @property
     def has_truth(self) -> bool:
