@@ -10,6 +10,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from tag2mask.core.names import LONGEST, shortened
+
 
 class Tag2MaskError(Exception):
     """Base of every error that a user can cause and mend."""
@@ -41,6 +43,10 @@ class StageError(Tag2MaskError):
     """A stage, store or run folder that is not what a run needs."""
 
 
+class DamagedError(StageError):
+    """A file that the program wrote itself, and that does not hold what was written: it counts as not made."""
+
+
 class TrainingError(Tag2MaskError):
     """A training that cannot go on, such as one with a NaN loss."""
 
@@ -55,7 +61,7 @@ def nothing_shown(where: str = "the ground truth") -> NothingShownError:
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name closest in spelling to ``name``, or None where nothing is close."""
-    found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name[:LONGEST], list(valid), n=1, cutoff=0.5)
     return found[0] if found else None
 
 
@@ -70,7 +76,7 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     names = sorted(valid, key=_in_order)
     near = nearest(name, names)
     hint = f"; did you mean '{near}'?" if near else "."
-    return f"unknown {what} '{name}'{hint} Known: {', '.join(names)}"
+    return f"unknown {what} '{shortened(name)}'{hint} Known: {', '.join(names)}"
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:

@@ -11,6 +11,9 @@ _TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u20
 """Marks that change the direction of the text around them."""
 _FIRST_BYTE, _LAST_BYTE, _OFFSET = 0xDC80, 0xDCFF, 0xDC00  # how Python keeps a byte of a name that is no UTF-8
 
+LONGEST = 200
+"""Characters of a name in a message; longer ones are no slip of the finger."""
+
 
 def shown(name: str | os.PathLike[str]) -> str:
     r"""A file name, class name or id on one line, what cannot be printed as escapes.
@@ -24,6 +27,17 @@ def shown(name: str | os.PathLike[str]) -> str:
 def printable(text: str) -> str:
     """A text of several lines as `shown` would have it, its line breaks and tabs kept."""
     return "".join(c if c in "\n\t" else _escaped(c) for c in text)
+
+
+def shortened(value: object, longest: int = LONGEST) -> str:
+    """A name or value in the middle of a message: as `shown`, and of bounded length; what is left out is counted.
+
+    Args:
+        value: such as a setting of a stranger's recipe.
+        longest: most characters that are kept.
+    """
+    text = shown(str(value))
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text) - longest} more characters)"
 
 
 def is_utf8(name: str | os.PathLike[str]) -> bool:

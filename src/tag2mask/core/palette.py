@@ -11,10 +11,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import atomic_path
+from tag2mask.core.files import atomic_path, reason
 from tag2mask.core.pixels import open_image, own_bound
 
 _KEY = "tag2mask-key"
+_DEFLATE = 1032
+"""Bytes that one byte of deflate, which PNG uses, stands for at most."""
 
 
 @cache
@@ -73,8 +75,10 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         with own_bound(), open_image(path) as image:
             if image.mode != "P":
                 raise StageError(f"{path} has mode {image.mode}; expected a palette PNG. Remove it and run again")
+            if image.height * (1 + image.width // 8) > _DEFLATE * path.stat().st_size:  # even at a bit a pixel
+                raise ValueError(f"so few bytes cannot hold the {image.width} x {image.height} pixels that it claims")
             return np.array(image)
     except StageError:
         raise
-    except Exception as error:  # Pillow's plugins raise anything for files that are cut off, damaged or foreign
-        raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error
+    except Exception as error:  # Pillow and zlib have many kinds for files that are cut off or foreign
+        raise StageError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error

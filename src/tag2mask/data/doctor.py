@@ -14,7 +14,8 @@ from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.doctor_files import broken, each, image_files, plain, siblings, twin_stems
 from tag2mask.data.doctor_pixels import Pixels, pixel_findings
-from tag2mask.data.doctor_tables import ClassCount, Finding, SplitCount, count_classes, large, tag_findings, together
+from tag2mask.data.doctor_tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
+from tag2mask.data.finding import Finding
 from tag2mask.data.images import grey_range
 from tag2mask.data.registry import open_split
 

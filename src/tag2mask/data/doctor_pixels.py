@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tag2mask.data.base import DataSettings
-from tag2mask.data.doctor_tables import Finding
+from tag2mask.data.finding import Finding
 from tag2mask.data.images import few_levels
 
 

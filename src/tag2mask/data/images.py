@@ -108,6 +108,20 @@ def read_labels(path: Path, palette: Palette | None = None, values: Mapping[int,
         if image.mode not in ("P", "1", "L", "LA", "I") and not image.mode.startswith("I;16"):
             raise DataError(f"mask {path} has mode {image.mode}: expected P, L, 1, 16-bit grey, or RGB with a palette")
         stored = np.asarray(_opaque(turned, path, "L") if image.mode == "LA" else turned).astype(np.int64) // step
+    return label_indices(stored, path, values)
+
+
+def label_indices(stored: NDArray[np.int64], path: Path, values: Mapping[int, int] | None) -> Labels:
+    """Label indices (H, W) uint8 of the values that a mask file holds.
+
+    Args:
+        stored: (H, W) whole numbers.
+        path: of the mask, for the error text.
+        values: label index of those values that are not the index themselves, such as {255: 1}.
+
+    Raises:
+        DataError: an index is outside 0..255.
+    """
     labels = stored.copy() if values else stored
     for value, label in (values or {}).items():
         labels[stored == value] = label
