@@ -12,8 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import atomic_path, reason
-from tag2mask.core.pixels import own_bound
-from tag2mask.core.regular import need_regular
+from tag2mask.core.pixels import open_image, own_bound
 
 _KEY = "tag2mask-key"
 _DEFLATE = 1032
@@ -59,7 +58,7 @@ def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
 def labels_key(path: Path) -> str | None:
     """The sample key of a label image, read without its pixels; None where the file is absent, foreign or has none."""
     try:
-        with own_bound(), Image.open(need_regular(path), formats=["PNG"]) as image:
+        with own_bound(), open_image(path) as image:
             key = image.info.get(_KEY)
     except Exception:  # absent, cut off or foreign: all mean "not made yet"
         return None
@@ -73,7 +72,7 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         StageError: the file is damaged, or no palette PNG.
     """
     try:
-        with own_bound(), Image.open(need_regular(path), formats=["PNG"]) as image:
+        with own_bound(), open_image(path) as image:
             if image.mode != "P":
                 raise StageError(f"{path} has mode {image.mode}; expected a palette PNG. Remove it and run again")
             if image.height * (1 + image.width // 8) > _DEFLATE * path.stat().st_size:  # even at a bit a pixel
@@ -81,5 +80,5 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
             return np.array(image)
     except StageError:
         raise
-    except Exception as error:  # Pillow and zlib have many kinds for files that are cut off or foreign
+    except Exception as error:  # Pillow's plugins raise anything for files that are cut off, damaged or foreign
         raise StageError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
