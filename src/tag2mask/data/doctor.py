@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +13,10 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.doctor_files import broken, each, image_files, plain, siblings, twin_stems
+from tag2mask.data.doctor_pixels import Pixels, pixel_findings
 from tag2mask.data.doctor_tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
 from tag2mask.data.finding import Finding
+from tag2mask.data.images import grey_range
 from tag2mask.data.registry import open_split
 
 
@@ -47,12 +49,17 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """One image looked at: (W, H) if it can be read, and the class columns in its truth if that can be read."""
+    """One image looked at: (W, H) if it can be read, and what its pixels and those of its truth hold."""
 
     sample: Sample
     size: tuple[int, int] | None
-    shown: frozenset[int] | None
+    pixels: Pixels
     findings: tuple[Finding, ...]
+
+    @property
+    def shown(self) -> frozenset[int] | None:
+        """The class columns in its truth."""
+        return self.pixels.shown
 
 
 def examine(
@@ -83,6 +90,7 @@ def examine(
     findings += twin_stems(siblings(look.sample.image for look in looks.values()))
     findings += _disagreements(opened, looks)
     findings += tag_findings(by_name, settings)
+    findings += pixel_findings([look.pixels for look in looks.values()], settings)
     findings += large(look.size for look in looks.values() if look.size is not None)
     order = {"error": 0, "warning": 1, "note": 2}
     return Report(
@@ -125,9 +133,10 @@ def _look_at_all(opened: Sequence[Dataset], workers: int, quiet: bool) -> dict[t
 
 def _look_at(dataset: Dataset, sample: Sample) -> _Look:
     """Read one image and its truth; whatever goes wrong is a finding."""
-    findings, size, shown = [], None, None
+    findings, size, pixels = [], None, Pixels(sample.id)
     try:
         size = dataset.image(sample).size
+        pixels = replace(pixels, grey=None if sample.image is None else grey_range(sample.image))
     except Exception as error:  # the doctor lives through anything a file can do to a reader
         findings.append(Finding("image", "error", (sample.id,), plain(error), "Replace or remove the file"))
     remedy = "Correct it or take it out; a run leaves it out"
@@ -139,10 +148,11 @@ def _look_at(dataset: Dataset, sample: Sample) -> _Look:
             findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
     else:
         if labels is not None:
-            values = {int(v) for v in np.unique(labels)} - {0, IGNORE}
-            shown = frozenset(v - 1 for v in values)
+            every = {int(v) for v in np.unique(labels)}
+            values = every - {0, IGNORE}
+            pixels = replace(pixels, shown=frozenset(v - 1 for v in values), ignored=IGNORE in every)
             findings += _mask_findings(sample, labels.shape, size, values, len(dataset.classes))
-    return _Look(sample, size, shown, tuple(findings))
+    return _Look(sample, size, pixels, tuple(findings))
 
 
 def _mask_findings(
