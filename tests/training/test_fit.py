@@ -101,10 +101,22 @@ def test_one_checkpoint_that_needs_no_pickle_and_can_be_discarded(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / CHECKPOINT).write_bytes(b"no checkpoint")
-    with pytest.raises(StageError, match=r"checkpoint.ckpt is damaged .* Remove it and run again"):
-        trained(tmp_path)
+@pytest.mark.parametrize("damage", ["foreign", "empty", "cut", "flipped"])
+def test_a_damaged_checkpoint_counts_as_none(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    whole = trained(tmp_path)
+    path = tmp_path / CHECKPOINT
+    data = bytearray(path.read_bytes())
+    values = next(iter(weights(whole).values())).numpy().tobytes()
+    data[data.index(values)] ^= 1
+    path.write_bytes(
+        {"foreign": b"no checkpoint", "empty": b"", "cut": bytes(data[:900]), "flipped": bytes(data)}[damage]
+    )
+    with caplog.at_level("WARNING", "tag2mask"):
+        again = trained(tmp_path)
+    assert "checkpoint.ckpt is damaged" in caplog.text
+    assert "training starts from its beginning" in caplog.text
+    assert equal(again, whole)
+    assert again.trainer.fit_loop.epoch_progress.current.started > 0
 
 
 def test_the_callers_randomness_is_left_alone(tmp_path: Path) -> None:

@@ -175,9 +175,12 @@ def unsealed(values: Any, path: Path) -> dict[str, Any]:
     return rest
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a compressed npz whose bytes depend on the arrays alone (numpy's own carries the time)."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, settled: bool = True) -> None:
+    """Write a compressed npz whose bytes depend on the arrays alone (numpy's own carries the time).
+
+    Each array has a checksum of its own, as every member of a zip. ``settled`` as in `atomic_path`.
+    """
+    with atomic_path(path, settled=settled) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
@@ -186,16 +189,18 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read every array of an npz, never by pickle.
+    """Read every array of an npz, never by pickle, and see that each is what was written.
 
     Raises:
-        StageError: the file is damaged or holds Python objects.
+        DamagedError: there is no file, it is damaged, or it holds Python objects.
     """
     try:
-        with PARSING, np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error
+        with zipfile.ZipFile(path) as archive:  # each member to its end, where zipfile looks at its checksum
+            members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+        with PARSING:
+            return {n: np.lib.format.read_array(io.BytesIO(b), allow_pickle=False) for n, b in members.items()}
+    except Exception as error:  # zip, zlib, numpy and Python's parser each have kinds of their own for damaged bytes
+        raise DamagedError(f"cannot read {path}: {error or type(error).__name__}. Remove it and run again") from error
 
 
 def expanded(path: str | Path) -> Path:

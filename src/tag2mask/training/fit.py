@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
-from tag2mask.core.files import megabytes, require_room, value_hash
+from tag2mask.core.files import cannot_write, megabytes, require_room, value_hash
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import rank, world_size
 from tag2mask.training.callbacks import RECORD, EpochCheckpoint, ShowProgress, StepSeed, StopAfter, StopAtNaN
@@ -72,7 +72,7 @@ def fit(
     Raises:
         ConfigError: a device, precision or number of processes that cannot be had.
         DataError: there are no images, or what ``data`` raises.
-        StageError: the checkpoint cannot be written, or is damaged.
+        StageError: the checkpoint cannot be written or read.
         TrainingError: the loss is no number.
     """
     n = len(data)  # type: ignore[arg-type]  # torch's Dataset does not say that it is sized
@@ -150,9 +150,16 @@ def announce(net: nn.Module, moments: int, n_images: int, epochs: int, out: Path
 
 
 def discard_checkpoint(out: Path) -> None:
-    """Remove the checkpoint of a training whose result has been written."""
+    """Remove the checkpoint of a training whose result has been written.
+
+    Raises:
+        StageError: it may not be removed.
+    """
     if rank() == 0:
-        (out / CHECKPOINT).unlink(missing_ok=True)
+        try:
+            (out / CHECKPOINT).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(out / CHECKPOINT, error) from error
 
 
 def _loader(data: Dataset[Any], order: EpochOrder, engine: Engine) -> DataLoader[Any]:
@@ -197,20 +204,36 @@ def _where(device: torch.device) -> dict[str, Any]:
 
 
 def _resumable(path: Path, identity: str, name: str) -> Path | None:
-    """The checkpoint to go on from, or None where there is none of this training."""
+    """The checkpoint to go on from, or None where there is none of this training, or it is not what was written.
+
+    Raises:
+        StageError: it may not be read.
+    """
     if not path.exists():
         return None
     try:
-        record = torch.load(path, "cpu", weights_only=True, mmap=True)[RECORD]
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        found = _identity(path)
+    except PermissionError as error:
         raise StageError(
-            f"{path} is damaged ({error}). Remove it and run again; {name} starts from its beginning"
+            f"{path} may not be read: {error.strerror}. Allow it, and run the same command again"
         ) from error
-    if record["identity"] == identity:
+    except Exception as error:  # torch and zipfile have many kinds for files that are cut off or foreign
+        LOG.warning("%s is damaged (%s); %s starts from its beginning", path, str(error) or type(error).__name__, name)
+        return None
+    if found == identity:
         LOG.info("%s: goes on from %s", name, path)
         return path
     LOG.warning("%s: %s is of other settings, another seed or other data; the training starts anew", name, path)
     return None
+
+
+def _identity(path: Path) -> str:
+    """What the training of a checkpoint is of; raises whatever its readers do where the file is not whole."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()  # torch writes a checksum for each tensor, and does not look at it
+    if damaged is not None:
+        raise ValueError(f"'{damaged}' in it does not fit its checksum")
+    return str(torch.load(path, "cpu", weights_only=True, mmap=True)[RECORD]["identity"])
 
 
 @contextmanager
