@@ -103,4 +103,4 @@ def read_keyed(path: Path) -> tuple[NDArray[np.uint8], str | None]:
 def _checksum(labels: NDArray[np.uint8], key: str) -> str:
     """CRC-32 of size, labels and key, as 8 hex digits."""
     about = f"{labels.shape[0]} {labels.shape[1]} {key}".encode(errors="replace")
-    return f"{zlib.crc32(np.ascontiguousarray(labels), zlib.crc32(about)):08x}"
+    return f"{zlib.crc32(labels.tobytes(), zlib.crc32(about)):08x}"
