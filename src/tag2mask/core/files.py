@@ -11,7 +11,7 @@ import os
 import shutil
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DamagedError, DataError, StageError
+from tag2mask.core.regular import need_regular
+from tag2mask.core.stopping import on_stop
 
 _NUMBERS = itertools.count()
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+MOST_BYTES = 1 << 30
+"""Bytes of arrays that are read from one npz: maps of 80 classes of a photo of 100 megapixels."""
 PARSING = threading.Lock()
 """Held while an npz is read: numpy parses each header with ``ast``, which in Python 3.11 fails now and then where two
 threads do so at once (SystemError: AST constructor recursion depth mismatch)."""
@@ -52,9 +56,10 @@ def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _to_disk(temporary)
-        os.replace(temporary, path)
+        with on_stop(lambda: temporary.unlink(missing_ok=True)):
+            yield temporary
+            _to_disk(temporary)
+            os.replace(temporary, path)
         if settled:
             settle(path.parent)
     except OSError as error:
@@ -139,7 +144,7 @@ def read_json(path: Path) -> Any:
         StageError: there is no file, or it may not be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(need_regular(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"cannot read {path}: {error}") from error
     except OSError as error:
@@ -188,19 +193,60 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, settled: boo
             archive.writestr(info, buffer.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read every array of an npz, never by pickle, and see that each is what was written.
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an npz, never by pickle, and in no more memory than `MOST_BYTES`, whatever it claims to hold.
+
+    Args:
+        path: of the file.
+        names: of the arrays to read, those that are there; None for all.
 
     Raises:
-        DamagedError: there is no file, it is damaged, or it holds Python objects.
+        DamagedError: there is no file, it is damaged, too large, or holds Python objects.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # each member to its end, where zipfile looks at its checksum
-            members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-        with PARSING:
-            return {n: np.lib.format.read_array(io.BytesIO(b), allow_pickle=False) for n, b in members.items()}
+        # numpy alone would take a single array and, as it opens any path, wait for a pipe
+        with PARSING, need_regular(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            claimed = sum(info.file_size for info in members.values())
+            if claimed > MOST_BYTES:
+                raise ValueError(f"it says that it holds {megabytes(claimed)}, more than {megabytes(MOST_BYTES)}")
+            return {n: _array(archive, info) for n, info in members.items() if names is None or n in names}
     except Exception as error:  # zip, zlib, numpy and Python's parser each have kinds of their own for damaged bytes
-        raise DamagedError(f"cannot read {path}: {error or type(error).__name__}. Remove it and run again") from error
+        raise DamagedError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(info) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        if stream.read(1):  # only at its end does zipfile look at the checksum
+            raise ValueError(f"{info.filename} holds more than it says")
+    if array.size > MOST_BYTES:  # of elements without bytes, such as empty strings
+        raise ValueError(f"{info.filename} says that it has {array.size} elements")
+    return array
+
+
+def check_archive(path: Path) -> None:
+    """See that what torch has written as a zip, packing nothing, is whole: it reads on where bytes have changed.
+
+    Raises:
+        ValueError: a part does not have the sum that stands beside it, or they claim more bytes than the file has.
+        OSError, zipfile.BadZipFile: it is no such file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(info.file_size for info in archive.infolist())
+        if claimed > path.stat().st_size:
+            raise ValueError(f"it says that it holds {claimed} bytes, more than it has")
+        changed = archive.testzip()
+    if changed is not None:
+        raise ValueError(f"its part '{changed}' has changed since it was written")
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another library says, in one line without its end stop; its kind where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def expanded(path: str | Path) -> Path:
@@ -218,9 +264,13 @@ def expanded(path: str | Path) -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits."""
+    """SHA-256 of a file's bytes, as 64 hex digits.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with need_regular(path).open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -12,10 +12,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tag2mask.core.errors import DamagedError, StageError
-from tag2mask.core.files import atomic_path
-from tag2mask.core.pixels import own_bound
+from tag2mask.core.files import atomic_path, reason
+from tag2mask.core.pixels import open_image, own_bound
 
 _KEY, _CHECK = "tag2mask-key", "tag2mask-check"
+_DEFLATE = 1032
+"""Bytes that one byte of deflate, which PNG uses, stands for at most."""
 
 
 @cache
@@ -83,15 +85,17 @@ def read_keyed(path: Path) -> tuple[NDArray[np.uint8], str | None]:
         DamagedError: as `read_labels`.
     """
     try:
-        with own_bound(), Image.open(path, formats=["PNG"]) as image:
+        with own_bound(), open_image(path) as image:
             if image.mode != "P":
                 raise DamagedError(f"{path} has mode {image.mode}; expected a palette PNG. Remove it and run again")
+            if image.height * (1 + image.width // 8) > _DEFLATE * path.stat().st_size:  # even at a bit a pixel
+                raise ValueError(f"so few bytes cannot hold the {image.width} x {image.height} pixels that it claims")
             labels: NDArray[np.uint8] = np.array(image)
             key, check = image.info.get(_KEY), image.info.get(_CHECK)
     except DamagedError:
         raise
     except Exception as error:  # Pillow and zlib have many kinds for files that are cut off or foreign
-        raise DamagedError(f"cannot read {path}: {error or type(error).__name__}. Remove it and run again") from error
+        raise DamagedError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
     if check is not None and check != _checksum(labels, str(key or "")):
         raise DamagedError(
             f"cannot read {path}: its labels do not fit the checksum in it (labels changed on purpose have to be saved "

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STRIDE = 4
+_FORMS = {"maps": ("f", 3), "classes": ("iu", 1), "size": ("iu", 1), "key": ("U", 0)}
+"""Kinds of numbers and axes of each array of a file."""
 
 
 def stride4(height: int, width: int) -> tuple[int, int]:
@@ -62,7 +64,8 @@ def read_maps(path: Path) -> MapsFile:
     import torch
 
     arrays = _arrays(path)
-    values: Tensor = torch.from_numpy(arrays["maps"].astype(np.float32))
+    with np.errstate(over="ignore"):  # infinite then, which `check_maps` refuses
+        values: Tensor = torch.from_numpy(arrays["maps"].astype(np.float32))
     height, width = (int(v) for v in arrays["size"])
     return MapsFile(ActivationMaps(tuple(map(int, arrays["classes"])), values), (height, width), str(arrays["key"]))
 
@@ -77,9 +80,16 @@ def maps_key(path: Path) -> str | None:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     arrays = read_arrays(path)
-    missing = {"maps", "classes", "size", "key"} - set(arrays)
+    missing = set(_FORMS) - set(arrays)
     if missing:
-        raise DamagedError(f"{path} holds no maps (missing: {', '.join(sorted(missing))}). Remove it and run again")
+        raise DamagedError(f"{path} holds no maps (missing: {', '.join(sorted(missing))}); remove it and run again")
+    for name, (kinds, ndim) in _FORMS.items():
+        array = arrays[name]
+        if array.dtype.kind not in kinds or array.ndim != ndim or (name == "size" and array.shape != (2,)):
+            raise DamagedError(
+                f"{path} holds no maps ('{name}' has type {array.dtype} and shape {array.shape}); remove it and run "
+                "again"
+            )
     return arrays
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
+from tag2mask.core.commands import command, quoted
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import cannot_write, read_json, write_json, write_text
 from tag2mask.pipeline.environment import environment
@@ -43,7 +44,7 @@ class RunFolder:
             known = sorted(p.parent.name for p in path.parent.glob(f"*/{RECIPE}")) if path.parent.is_dir() else []
             hint = f" Runs beside it: {', '.join(known)}." if known else ""
             raise StageError(
-                f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: tag2mask run demo --out {path}"
+                f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: {command('run', 'demo', '--out', path)}"
             )
         return cls(path)
 
@@ -98,7 +99,7 @@ class RunFolder:
     @property
     def command(self) -> str:
         """The command that goes on with the run, and makes again what is missing of it."""
-        return f"tag2mask run {self.path / RECIPE} --out {self.path}"
+        return command("run", self.path / RECIPE, "--out", self.path)
 
     def recipe(self) -> Recipe:
         """The resolved recipe of the run.
@@ -110,8 +111,8 @@ class RunFolder:
             return load_recipe(str(self.path / RECIPE))
         except ConfigError as error:
             raise ConfigError(
-                f"{error}. The run wrote that file: write it again with the command that began the run, "
-                f"tag2mask run RECIPE … --out {self.path}"
+                f"{error}. The run wrote that file, and writes it again where the command that began it is given again, "
+                f"with --out {quoted(self.path)}"
             ) from error
 
     def link(self, name: str, artefact: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.config.recipe import Recipe, load_recipe
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, unknown
 from tag2mask.core.files import expanded, file_hash, read_json, unsealed
 from tag2mask.core.manifest import MANIFEST
@@ -79,7 +80,7 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
 def _of_run(run: Path, stage: str | None) -> Found:
     recipe = load_recipe(str(run / _RECIPE))
     name = _choose(run, _instances(recipe), stage)
-    folder, again = run / name, f"tag2mask run {run / _RECIPE} --out {run}"
+    folder, again = run / name, command("run", run / _RECIPE, "--out", run)
     if not (folder / MANIFEST).is_file() or not (folder / WEIGHTS).is_file():
         raise StageError(f"stage '{name}' of {run} is not finished; go on: {again}")
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.config.recipe import Recipe
+from tag2mask.core.commands import command
 from tag2mask.core.errors import StageError, WeightsError
 from tag2mask.evaluation.rows import read_metrics
 
@@ -112,10 +113,8 @@ def _numbers(run: Path, recipe: Recipe, name: str, seed: str) -> list[Number]:
     try:
         rows = read_metrics(path) if path.is_file() else []
     except StageError as error:
-        LOG.warning(
-            "%s; nothing is said of what the network was measured at. Written again by: tag2mask run %s --out %s",
-            error, run / "recipe.yaml", run,
-        )  # fmt: skip
+        same = command("run", run / "recipe.yaml", "--out", run)
+        LOG.warning("%s. Nothing is said of what was measured with the network; written again by: %s", error, same)
         return []
     makers = {k: v for k, v in recipe.stages.items() if name in (v.get("reads") or {}).values()}
     return [
