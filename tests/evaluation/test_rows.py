@@ -61,7 +61,8 @@ def test_scores_become_rows() -> None:
     scores = SegmentationScores.from_matrix(np.array([[5, 0], [0, 0]]), ["cat"])
     rows = score_rows(scores, Threshold(0.3), stage="cam", method="cam", split="val", n_images=1, seed=0, time="t")
     values = {row.metric: row.value for row in rows}
-    assert values["miou"] == 100.0
+    assert values["iou/background"] == 100.0
+    assert values["miou"] is None
     assert values["recall"] is None
     assert len(rows) == len(scores.values())
     assert {(r.threshold, r.threshold_kind, r.n_images) for r in rows} == {(0.3, "fixed", 1)}

@@ -23,6 +23,16 @@ class DataError(Tag2MaskError):
     """Images, tags, masks or splits that cannot be read as the data set says."""
 
 
+class NothingShownError(DataError):
+    """A ground truth without a pixel of any class, on which no mIoU is defined and no threshold is best."""
+
+    def __init__(self, where: str = "the ground truth") -> None:
+        super().__init__(
+            f"{where} shows no class: only background and ignored pixels (255), so there is no mIoU. If 255 is your "
+            f"object, write 1, or give 'data.mask_values={{255: 1}}'; tag2mask doctor looks at the masks"
+        )
+
+
 class ConfigError(Tag2MaskError):
     """A recipe, setting or override that does not fit its schema."""
 
@@ -37,6 +47,10 @@ class LedgerError(Tag2MaskError):
 
 class StageError(Tag2MaskError):
     """A stage, store or run folder that is not what a run needs."""
+
+
+class DamagedError(StageError):
+    """A file that the program wrote itself, and that does not hold what was written: it counts as not made."""
 
 
 class TrainingError(Tag2MaskError):

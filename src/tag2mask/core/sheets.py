@@ -31,6 +31,8 @@ def read_csv(path: Path) -> list[list[str]]:
     Raises:
         DataError: it cannot be read as CSV in UTF-8.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise DataError(f"cannot read {path}: it is not a file")
     try:
         text = path.read_bytes().decode("utf-8-sig")
         return [[_own(cell) for cell in line] for line in csv.reader(io.StringIO(text, newline=""))]

@@ -13,7 +13,8 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.doctor_files import broken, each, image_files, plain, siblings, twin_stems
-from tag2mask.data.doctor_tables import ClassCount, Finding, SplitCount, count_classes, large, tag_findings, together
+from tag2mask.data.doctor_tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
+from tag2mask.data.finding import Finding
 from tag2mask.data.registry import open_split
 
 
@@ -129,6 +130,8 @@ def _look_at(dataset: Dataset, sample: Sample) -> _Look:
         size = dataset.image(sample).size
     except Exception as error:  # the doctor lives through anything a file can do to a reader
         findings.append(Finding("image", "error", (sample.id,), plain(error), "Replace or remove the file"))
+    remedy = "Correct it or take it out; a run leaves it out"
+    findings += [Finding("mask", "warning", (sample.id,), text, remedy) for text in dataset.remarks(sample)]
     try:
         labels = dataset.truth(sample)
     except Exception as error:
