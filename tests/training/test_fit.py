@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,40 @@ def test_one_checkpoint_that_needs_no_pickle_and_can_be_discarded(tmp_path: Path
 def test_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"no checkpoint")
     with pytest.raises(StageError, match=r"checkpoint.ckpt is damaged .* Remove it and run again"):
+        trained(tmp_path)
+
+
+class Script(torch.nn.Module):
+    """What is pickled by name."""
+
+
+@pytest.mark.parametrize(
+    "value", [[1], torch.zeros(2), 3, "text", None, {}, {RECORD: {"identity": "x"}}, {RECORD: [1]}, Script()]
+)
+def test_checkpoints_that_hold_something_else_are_told(tmp_path: Path, value: object) -> None:
+    torch.save(value, tmp_path / CHECKPOINT)
+    with pytest.raises(StageError, match=r"checkpoint.ckpt is damaged .* Remove it and run again"):
+        trained(tmp_path)
+
+
+def test_checkpoints_that_are_cut_or_changed_are_told(tmp_path: Path) -> None:
+    trained(tmp_path)
+    path, whole = tmp_path / CHECKPOINT, (tmp_path / CHECKPOINT).read_bytes()
+    with zipfile.ZipFile(path) as archive:  # in the midst of a tensor, where torch would read on
+        part = max(archive.infolist(), key=lambda info: info.file_size)
+    middle = whole.index(part.filename.encode()) + 200
+    for changed in (
+        b"",
+        whole[:-100],
+        whole[: len(whole) // 2],
+        whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+    ):
+        path.write_bytes(changed)
+        with pytest.raises(StageError, match=r"checkpoint.ckpt is damaged .* Remove it and run again"):
+            trained(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(StageError, match=r"is damaged \(it is a named pipe, not a file\)"):
         trained(tmp_path)
 
 

@@ -28,6 +28,7 @@ from tag2mask.cli import (
 )
 from tag2mask.core import stopping
 from tag2mask.core.errors import Tag2MaskError
+from tag2mask.core.names import printable
 from tag2mask.core.ranks import rank
 
 app = typer.Typer(
@@ -56,7 +57,7 @@ class _Lines(logging.Formatter):
     """Messages as they are; warnings and errors say that they are."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = printable(super().format(record))
         return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
@@ -76,7 +77,7 @@ def main() -> None:
     try:
         app()
     except Tag2MaskError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as error:
         if not _stopped(error):

@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError, StageError
+from tag2mask.core.regular import need_regular
 from tag2mask.core.stopping import on_stop
 
 _NUMBERS = itertools.count()
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+MOST_BYTES = 1 << 30
+"""Bytes of arrays that are read from one npz: maps of 80 classes of a photo of 100 megapixels."""
 PARSING = threading.Lock()
 """Held while an npz is read: numpy parses each header with ``ast``, which in Python 3.11 fails now and then where two
 threads do so at once (SystemError: AST constructor recursion depth mismatch)."""
@@ -66,11 +69,11 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        StageError: the file is not JSON.
+        StageError: there is no file, it is not JSON, or nested deeper than Python reads.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        return json.loads(need_regular(path).read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
         raise StageError(f"cannot read {path}: {error}") from error
 
 
@@ -84,17 +87,58 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             archive.writestr(info, buffer.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read every array of an npz, never by pickle.
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an npz, never by pickle, and in no more memory than `MOST_BYTES`, whatever it claims to hold.
+
+    Args:
+        path: of the file.
+        names: of the arrays to read, those that are there; None for all.
 
     Raises:
-        StageError: the file is damaged or holds Python objects.
+        StageError: there is no file, it is damaged, too large, or holds Python objects.
     """
     try:
-        with PARSING, np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error
+        # numpy alone would take a single array and, as it opens any path, wait for a pipe
+        with PARSING, need_regular(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            claimed = sum(info.file_size for info in members.values())
+            if claimed > MOST_BYTES:
+                raise ValueError(f"it says that it holds {megabytes(claimed)}, more than {megabytes(MOST_BYTES)}")
+            return {n: _array(archive, info) for n, info in members.items() if names is None or n in names}
+    except Exception as error:  # zip, zlib, numpy and Python's parser each have kinds of their own for damaged bytes
+        raise StageError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(info) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    if array.size > MOST_BYTES:  # of elements without bytes, such as empty strings
+        raise ValueError(f"{info.filename} says that it has {array.size} elements")
+    return array
+
+
+def check_archive(path: Path) -> None:
+    """See that what torch has written as a zip, packing nothing, is whole: it reads on where bytes have changed.
+
+    Raises:
+        ValueError: a part does not have the sum that stands beside it, or they claim more bytes than the file has.
+        OSError, zipfile.BadZipFile: it is no such file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(info.file_size for info in archive.infolist())
+        if claimed > path.stat().st_size:
+            raise ValueError(f"it says that it holds {claimed} bytes, more than it has")
+        changed = archive.testzip()
+    if changed is not None:
+        raise ValueError(f"its part '{changed}' has changed since it was written")
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another library says, in one line without its end stop; its kind where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def expanded(path: str | Path) -> Path:
@@ -112,9 +156,13 @@ def expanded(path: str | Path) -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits."""
+    """SHA-256 of a file's bytes, as 64 hex digits.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with need_regular(path).open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -13,8 +13,8 @@ from pydantic import Field, field_validator
 from tag2mask.core.errors import DataError, nearest, unknown
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
-from tag2mask.data.base import Dataset, DataSettings
-from tag2mask.data.filebased import FileDataset
+from tag2mask.data.base import Dataset
+from tag2mask.data.filebased import FileDataset, MaskFileSettings
 from tag2mask.data.images import Palette
 from tag2mask.data.layout import (
     check_classes,
@@ -35,7 +35,7 @@ _BLACK, _CREAM = (0, 0, 0), (224, 224, 192)  # background and void, as VOC colou
 Colour = tuple[int, int, int]
 
 
-class FolderSettings(DataSettings):
+class FolderSettings(MaskFileSettings):
     """Settings of the reader ``folder``; paths are relative to ``root``."""
 
     infer: str = Field("all", description="split whose images get maps and masks")
@@ -89,7 +89,8 @@ def open_split(settings: FolderSettings, split: str) -> Dataset:
         Sample(i, columns(tagged.tags[i], classes, f"image {path}"), path, masks.get(i))
         for i, path in tagged.images.items()
     ]
-    return FileDataset("folder", split, [s for s in samples if s.id in chosen], classes, settings.classes, palette)
+    used = [s for s in samples if s.id in chosen]
+    return FileDataset("folder", split, used, classes, settings.classes, palette, settings.mask_values)
 
 
 def label_of_colour(palette: Mapping[str, Colour], classes: tuple[str, ...]) -> Palette:

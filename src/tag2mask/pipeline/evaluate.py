@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tag2mask.core.errors import ConfigError, StageError, unknown
+from tag2mask.core.errors import ConfigError, NothingShownError, StageError, unknown
 from tag2mask.core.files import read_json
 from tag2mask.core.progress import progress
 from tag2mask.core.types import ActivationMaps, Sample
@@ -20,7 +20,7 @@ from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.pipeline.keys import SampleKeys, keys_of
 from tag2mask.pipeline.measured import network_of
-from tag2mask.pipeline.measures import now, unseen
+from tag2mask.pipeline.measures import now, say_nothing_shown, unseen
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.store import MANIFEST
@@ -61,9 +61,12 @@ def evaluate_run(
         samples = unseen([opened.artefact], opened.dataset, opened.name)
         with progress(opened.name, len(samples)) as counter:
             found = evaluate_seeds(opened.dataset, opened.read, kinds, samples=samples, advance=counter.advance)
+        say_nothing_shown(opened.name, found)
         rows += found.rows(stage=opened.name, method=opened.method, seed=opened.stage.seed, time=now())
     for name in (name for name in predicted if not stages or name in stages):
         rows += _prediction_rows(run, name, split)
+    if not rows:  # no threshold was given, and none is best where the truth shows no class
+        raise NothingShownError
     return rows
 
 
@@ -76,6 +79,7 @@ def _prediction_rows(run: Path, name: str, split: str | None) -> tuple[MetricRow
     samples = unseen([made], dataset, name)
     with progress(name, len(samples)) as counter:
         found = evaluate_masks(dataset, partial(made.labels, dataset), samples=samples, advance=counter.advance)
+    say_nothing_shown(name, found)
     label = f"{name} ({how(stage.settings.model_dump())})"
     method = f"{name} ({network_of(made)}; {how(stage.settings.model_dump())})"
     return score_rows(

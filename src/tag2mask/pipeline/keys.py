@@ -42,9 +42,10 @@ class ContentHashes:
         return dataset.content_hash(sample) if sample.image is None else self.file(sample.image)
 
     def truth(self, dataset: Dataset, sample: Sample) -> str:
-        """Hash of a sample's truth; of the decoded labels where it has no file of its own."""
+        """Hash of a sample's truth: of its file and how it is read, or of the labels where it has no file."""
         if sample.truth is not None:
-            return self.file(sample.truth)
+            file, reading = self.file(sample.truth), dataset.truth_reading
+            return value_hash([file, reading]) if reading else file
         labels = dataset.truth(sample)
         return "none" if labels is None else value_hash([list(labels.shape), labels.tobytes().hex()])
 

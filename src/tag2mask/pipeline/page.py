@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tag2mask.config.recipe import dump_recipe
+from tag2mask.core.commands import command
 from tag2mask.core.files import read_json, value_hash
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
@@ -58,17 +59,21 @@ class FinishedRun:
     command: str
 
 
-def write_page(plan: Plan, result: RunResult, command: str) -> None:
+def write_page(plan: Plan, result: RunResult, command: str) -> bool:
     """Write ``report.html`` into the run folder; nothing where the run has evaluated neither seeds nor masks.
 
     Args:
         plan: of the run.
         result: with its metrics and finished stages.
         command: that makes the same run again.
+
+    Returns:
+        Whether it was written.
     """
     part = run_part(FinishedRun(plan, result.path, result.stages, result.metrics, command), Choice())
     if part.parts:
         render_page([part], result.report)
+    return bool(part.parts)
 
 
 def run_part(run: FinishedRun, choice: Choice, name: str = "") -> RunPart:
@@ -104,7 +109,7 @@ def run_part(run: FinishedRun, choice: Choice, name: str = "") -> RunPart:
         environment=_environment(run.path),
         galleries=tuple(_galleries(run)) if parts else (),
         gallery_note="What each prototype in use looks like. All of them, with the reasons, and how to drop one: "
-        f"tag2mask prototypes {run.path}",
+        + command("prototypes", run.path),
     )
 
 

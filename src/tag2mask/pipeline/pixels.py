@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.ahead import ahead
-from tag2mask.core.errors import StageError
+from tag2mask.core.errors import NothingShownError, StageError
 from tag2mask.core.files import read_json, write_json
 from tag2mask.core.progress import progress
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
@@ -100,8 +101,10 @@ def _look(found: Measured, dataset: Dataset) -> Pixels:
             optima: dict[str, float] = {}
         else:
             maps = partial(_maps, found, dataset, counted)
-            analysis = analyse_optimum(dataset, maps, samples=samples, advance=counter.advance)
-            optima = {image.id: image.threshold for image in analysis.images}
+            optima = {}
+            with suppress(NothingShownError):  # then there is no best threshold of an image; its pixels are counted
+                analysis = analyse_optimum(dataset, maps, samples=samples, advance=counter.advance)
+                optima = {image.id: image.threshold for image in analysis.images}
     total = sum((matrix for matrix, _ in counted.values()), np.zeros_like(next(iter(counted.values()))[0]))
     ids = sorted(counted)
     return Pixels(tuple(tuple(row) for row in total.tolist()), {i: counted[i][1] for i in ids}, optima)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
+from tag2mask.core.commands import command
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import read_json, write_json, write_text
 from tag2mask.pipeline.environment import environment
@@ -39,7 +40,7 @@ class RunFolder:
             known = sorted(p.parent.name for p in path.parent.glob(f"*/{RECIPE}")) if path.parent.is_dir() else []
             hint = f" Runs beside it: {', '.join(known)}." if known else ""
             raise StageError(
-                f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: tag2mask run demo --out {path}"
+                f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: {command('run', 'demo', '--out', path)}"
             )
         return cls(path)
 
@@ -83,7 +84,7 @@ class RunFolder:
     @property
     def command(self) -> str:
         """The command that goes on with the run, and makes again what is missing of it."""
-        return f"tag2mask run {self.path / RECIPE} --out {self.path}"
+        return command("run", self.path / RECIPE, "--out", self.path)
 
     def recipe(self) -> Recipe:
         """The resolved recipe of the run."""

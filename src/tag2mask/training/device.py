@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 
 import torch
 
 from tag2mask.config.engine import Engine
+from tag2mask.core.commands import quoted
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.ranks import world_size
 
@@ -42,10 +42,9 @@ def check_processes(engine: Engine) -> None:
         return
     if world > 1:
         raise ConfigError(f"engine.devices = {engine.devices}, but {world} processes were started; leave it out")
-    command = shlex.join(sys.argv[1:])
     raise ConfigError(
         f"engine.devices = {engine.devices}: a plain command uses one device. Start the processes with:\n"
-        f"  torchrun --nproc-per-node={engine.devices} -m tag2mask {command}".rstrip()
+        f"  {quoted('torchrun', f'--nproc-per-node={engine.devices}', '-m', 'tag2mask', *sys.argv[1:])}"
     )
 
 

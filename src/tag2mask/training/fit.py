@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,9 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
-from tag2mask.core.files import megabytes, require_room, value_hash
+from tag2mask.core.files import check_archive, megabytes, reason, require_room, value_hash
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import barrier, join, others, rank, world_size
+from tag2mask.core.regular import need_regular
 from tag2mask.training.callbacks import (
     RECORD,
     EpochCheckpoint,
@@ -37,6 +37,8 @@ from tag2mask.training.order import EpochOrder
 from tag2mask.training.settings import ScheduleSettings
 
 CHECKPOINT = "checkpoint.ckpt"
+_PARTS = {"state_dict", "optimizer_states", "loops", "epoch", "global_step", RECORD}
+"""Entries that every checkpoint has."""
 _PRECISION: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 _ADVICE = (
     ".*does not have many workers.*",  # images are decoded by threads
@@ -226,16 +228,25 @@ def _resumable(path: Path, identity: str, name: str) -> Path | None:
     if not path.exists():
         return None
     try:
-        record = torch.load(path, "cpu", weights_only=True, mmap=True)[RECORD]
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        found = _identity_in(need_regular(path))
+    except Exception as error:  # zip, pickle and torch have kinds of their own for damaged bytes
         raise StageError(
-            f"{path} is damaged ({error}). Remove it and run again; {name} starts from its beginning"
+            f"{path} is damaged ({reason(error)}). Remove it and run again; {name} starts from its beginning"
         ) from error
-    if record["identity"] == identity:
+    if found == identity:
         LOG.info("%s: goes on from %s", name, path)
         return path
     LOG.warning("%s: %s is of other settings, another seed or other data; the training starts anew", name, path)
     return None
+
+
+def _identity_in(path: Path) -> str:
+    """What training a checkpoint is of; every byte is held against the sums that torch has written beside them."""
+    check_archive(path)
+    checkpoint = torch.load(path, "cpu", weights_only=True, mmap=True)
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _PARTS:
+        raise TypeError("it is no checkpoint of a training")
+    return str(checkpoint[RECORD]["identity"])
 
 
 @contextmanager
