@@ -118,14 +118,18 @@ def align_labels(labels: Labels, image: Path, what: str) -> Labels:
     Raises:
         DataError: the mask has another size than its image, or the image is broken.
     """
+    turn = mask_turn(labels.shape, image, what)
+    return labels if turn == 1 else np.asarray(_turned(Image.fromarray(labels), turn))
+
+
+def mask_turn(shape: tuple[int, ...], image: Path, what: str) -> int:
+    """The EXIF orientation that brings a mask of ``shape`` = (H, W) upright; 1 where it is. See `align_labels`."""
     stored, orientation = _stored(image)
     upright = stored[::-1] if orientation >= _SIDEWAYS else stored
-    if labels.shape == upright:
-        return labels
-    if labels.shape == stored:
-        return np.asarray(_turned(Image.fromarray(labels), orientation))
+    if shape in (upright, stored):
+        return 1 if shape == upright else orientation
     raise DataError(
-        f"{what} is {labels.shape[1]} x {labels.shape[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
+        f"{what} is {shape[1]} x {shape[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
         f"a mask must have the size of its image. `tag2mask doctor` lists every such mask"
     )
 
