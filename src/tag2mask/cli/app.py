@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 
 import typer
@@ -25,7 +26,9 @@ from tag2mask.cli import (
     show,
     sweep,
 )
+from tag2mask.core import stopping
 from tag2mask.core.errors import Tag2MaskError
+from tag2mask.core.names import printable
 from tag2mask.core.ranks import rank
 
 app = typer.Typer(
@@ -46,11 +49,15 @@ app.add_typer(analyse.app, name="analyse")
 app.add_typer(experiment.app, name="experiment")
 
 
+_FROM_THE_BEGINNING = frozenset({"doctor", "eval", "report", "compare", "export", "ls", "show", "cp", "analyse"})
+"""Verbs that look or write in one go; all others resume."""
+
+
 class _Lines(logging.Formatter):
     """Messages as they are; warnings and errors say that they are."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = printable(super().format(record))
         return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
@@ -66,16 +73,26 @@ def _listen() -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends with its text and exit code 2, never with a traceback."""
     _listen()
+    stopping.listen(_last_words)
     try:
         app()
     except Tag2MaskError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, SystemExit) as error:
         if not _stopped(error):
             raise
-        sys.stderr.write("stopped; what was made is kept, the same command goes on from here\n")
+        sys.stderr.write(_last_words(signal.SIGINT))
         sys.exit(130)
+
+
+def _last_words(number: int) -> str:
+    """The line of a process that was told to stop."""
+    if number == signal.SIGINT:
+        return "stopped; what was made is kept, the same command goes on from here\n"
+    if sys.argv[1:] and sys.argv[1] in _FROM_THE_BEGINNING:
+        return "stopped; nothing is half-written, the same command begins anew\n"
+    return "stopped; the same command resumes\n"
 
 
 def _stopped(error: BaseException | None) -> bool:

@@ -11,10 +11,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import atomic_path
-from tag2mask.core.pixels import own_bound
+from tag2mask.core.files import atomic_path, reason
+from tag2mask.core.pixels import open_image, own_bound
 
 _KEY = "tag2mask-key"
+_DEFLATE = 1032
+"""Bytes that one byte of deflate, which PNG uses, stands for at most."""
 
 
 @cache
@@ -56,7 +58,7 @@ def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
 def labels_key(path: Path) -> str | None:
     """The sample key of a label image, read without its pixels; None where the file is absent, foreign or has none."""
     try:
-        with own_bound(), Image.open(path) as image:
+        with own_bound(), open_image(path) as image:
             key = image.info.get(_KEY)
     except Exception:  # absent, cut off or foreign: all mean "not made yet"
         return None
@@ -70,9 +72,13 @@ def read_labels(path: Path) -> NDArray[np.uint8]:
         StageError: the file is damaged, or no palette PNG.
     """
     try:
-        with own_bound(), Image.open(path) as image:
+        with own_bound(), open_image(path) as image:
             if image.mode != "P":
                 raise StageError(f"{path} has mode {image.mode}; expected a palette PNG. Remove it and run again")
+            if image.height * (1 + image.width // 8) > _DEFLATE * path.stat().st_size:  # even at a bit a pixel
+                raise ValueError(f"so few bytes cannot hold the {image.width} x {image.height} pixels that it claims")
             return np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for files that are cut off or foreign
-        raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error
+    except StageError:
+        raise
+    except Exception as error:  # Pillow and zlib have many kinds for files that are cut off or foreign
+        raise StageError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error

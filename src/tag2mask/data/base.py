@@ -81,10 +81,22 @@ class Dataset(ABC):
     def truth(self, sample: Sample) -> Labels | None:
         """The truth as (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 void; None without one."""
 
+    def remarks(self, sample: Sample) -> tuple[str, ...]:
+        """What is doubtful about a sample but stops nothing, each in words that name it; the doctor's warnings."""
+        return ()
+
     @property
     @abstractmethod
     def has_truth(self) -> bool:
         """Whether any sample has a truth."""
+
+    @property
+    def truth_reading(self) -> str:
+        """Stands for how mask files become labels, in the keys of what looks at the truth; empty for files as they are.
+
+        Settings such as a palette change the truth of files that do not change themselves.
+        """
+        return ""
 
     def content_hash(self, sample: Sample) -> str:
         """SHA-256 of what the image is made of; a data set without image files overrides this."""

@@ -165,6 +165,8 @@ def look_at(dataset: Dataset, sample: Sample) -> Look:
         size = dataset.image(sample).size
     except Exception as error:  # the doctor lives through anything a file can do to a reader
         findings.append(Finding("image", "error", (sample.id,), plain(error), "Replace or remove the file"))
+    remedy = "Correct it or take it out; a run leaves it out"
+    findings += [Finding("mask", "warning", (sample.id,), text, remedy) for text in dataset.remarks(sample)]
     try:
         labels = dataset.truth(sample)
     except Exception as error:

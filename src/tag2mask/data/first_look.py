@@ -14,7 +14,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.doctor import Key, Look, each_once, look_at
 from tag2mask.data.doctor_files import each, plain
 from tag2mask.data.finding import Finding
-from tag2mask.data.images import mask_turn, upright_size
+from tag2mask.data.images import check_size, upright_size
 from tag2mask.data.label_arrays import array_size, is_array
 
 SECONDS = 45.0
@@ -80,7 +80,7 @@ def header_at(dataset: Dataset, sample: Sample) -> Look:
     try:
         if sample.truth is not None:
             shape = array_size(sample.truth) if is_array(sample.truth) else upright_size(sample.truth)
-            mask_turn(shape, sample.image, f"mask {sample.truth}")
+            check_size(shape, sample.image, f"mask {sample.truth}")
     except Exception as error:
         findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
     return Look(sample, (width, height), None, tuple(findings))

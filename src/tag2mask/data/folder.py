@@ -15,8 +15,8 @@ from pydantic import Field, field_validator
 from tag2mask.core.errors import DataError, unknown
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
-from tag2mask.data.base import Dataset, DataSettings
-from tag2mask.data.filebased import FileDataset
+from tag2mask.data.base import Dataset
+from tag2mask.data.filebased import FileDataset, MaskFileSettings
 from tag2mask.data.finding import Finding
 from tag2mask.data.images import Palette
 from tag2mask.data.label_arrays import ARRAY_SUFFIX
@@ -44,7 +44,7 @@ Colour = tuple[int, int, int]
 Separator = Annotated[str, Field(min_length=1)]
 
 
-class FolderSettings(DataSettings):
+class FolderSettings(MaskFileSettings):
     """Settings of the reader ``folder``; paths are relative to ``root``."""
 
     infer: str = Field("all", description="split whose images get maps and masks")
@@ -110,7 +110,8 @@ def open_split(settings: FolderSettings, split: str) -> Dataset:
     samples = [
         Sample(i, _columns(tagged.tags[i], classes, path), path, masks.get(i)) for i, path in tagged.images.items()
     ]
-    dataset = FileDataset("folder", split, [s for s in samples if s.id in chosen], classes, settings.classes, palette)
+    used = [s for s in samples if s.id in chosen]
+    dataset = FileDataset("folder", split, used, classes, settings.classes, palette, settings.mask_values)
     dataset.findings = (*tagged.findings, *unread)
     return dataset
 

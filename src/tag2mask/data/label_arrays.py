@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import PARSING
 from tag2mask.data.base import Labels
+from tag2mask.data.images import label_indices
 
 ARRAY_SUFFIX = ".npy"
-_HIGHEST = 255
 
 
 def is_array(path: Path) -> bool:
@@ -21,20 +22,18 @@ def is_array(path: Path) -> bool:
     return path.suffix.lower() == ARRAY_SUFFIX
 
 
-def read_array(path: Path) -> Labels:
+def read_array(path: Path, values: Mapping[int, int] | None = None) -> Labels:
     """Read a mask of whole numbers or booleans, (H, W), as (H, W) uint8.
+
+    Args:
+        path: of the mask.
+        values: label index of those values that are not the index themselves, such as {255: 1}.
 
     Raises:
         DataError: the file is missing, damaged or holds Python objects, other numbers, another shape, or an index
             outside 0..255.
     """
-    values = _mapped(path)
-    if values.size and not 0 <= values.min() <= values.max() <= _HIGHEST:
-        raise DataError(
-            f"mask {path} holds {values.min()}..{values.max()}: expected 0..255 (0 background, 255 void). Write 255 "
-            f"where pixels are to be left out"
-        )
-    return np.array(values, dtype=np.uint8)
+    return label_indices(np.array(_mapped(path), dtype=np.int64), path, values)
 
 
 def array_size(path: Path) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskErr
 from tag2mask.core.files import write_text
 from tag2mask.evaluation.thresholds import Threshold, check_same_kind
 
+_AGAIN = "Remove it; the tag2mask run command that made the run writes it again"
 _DIGITS = 4
 _NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
 
@@ -149,14 +150,12 @@ def read_metrics(path: Path) -> list[MetricRow]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise StageError(f"cannot read {path}: {error}. Make it again with tag2mask eval RUN") from error
+        raise StageError(f"cannot read {path}: {error}. {_AGAIN}") from error
     for number, line in enumerate(lines, start=1):
         try:
             found.append(MetricRow(**json.loads(line)))
         except (ValueError, TypeError, Tag2MaskError) as error:
-            raise StageError(
-                f"line {number} of {path} is no metric row ({error}). Remove the file and run tag2mask eval RUN"
-            ) from error
+            raise StageError(f"line {number} of {path} is no metric row ({error}). {_AGAIN}") from error
     return found
 
 

@@ -126,7 +126,9 @@ def _threshold(side: Side, one: OneSeed, kind: str, samples: Sequence[Sample]) -
     threshold = one.thresholds[kind]
     if threshold.kind != "oracle" or _measured(one) <= {s.id for s in samples}:
         return threshold
-    (best,) = evaluate_seeds(side.dataset, partial(one.measured.maps, side.dataset), samples=samples).scores
+    found = evaluate_seeds(side.dataset, partial(one.measured.maps, side.dataset), samples=samples)
+    found.check()
+    (best,) = found.scores
     return best.threshold
 
 

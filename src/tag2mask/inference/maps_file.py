@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tag2mask.core.errors import DataError, StageError
-from tag2mask.core.files import PARSING, read_arrays, write_arrays
+from tag2mask.core.files import read_arrays, write_arrays
 from tag2mask.core.types import ActivationMaps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 STRIDE = 4
+_FORMS = {"maps": ("f", 3), "classes": ("iu", 1), "size": ("iu", 1), "key": ("U", 0)}
+"""Kinds of numbers and axes of each array of a file."""
 
 
 def stride4(height: int, width: int) -> tuple[int, int]:
@@ -60,10 +62,18 @@ def read_maps(path: Path) -> MapsFile:
     import torch
 
     arrays = read_arrays(path)
-    missing = {"maps", "classes", "size", "key"} - set(arrays)
+    missing = set(_FORMS) - set(arrays)
     if missing:
         raise StageError(f"{path} holds no maps (missing: {', '.join(sorted(missing))}); remove it and run again")
-    values: Tensor = torch.from_numpy(arrays["maps"].astype(np.float32))
+    for name, (kinds, ndim) in _FORMS.items():
+        array = arrays[name]
+        if array.dtype.kind not in kinds or array.ndim != ndim or (name == "size" and array.shape != (2,)):
+            raise StageError(
+                f"{path} holds no maps ('{name}' has type {array.dtype} and shape {array.shape}); remove it and run "
+                "again"
+            )
+    with np.errstate(over="ignore"):  # infinite then, which `check_maps` refuses
+        values: Tensor = torch.from_numpy(arrays["maps"].astype(np.float32))
     height, width = (int(v) for v in arrays["size"])
     return MapsFile(ActivationMaps(tuple(map(int, arrays["classes"])), values), (height, width), str(arrays["key"]))
 
@@ -71,9 +81,8 @@ def read_maps(path: Path) -> MapsFile:
 def maps_key(path: Path) -> str | None:
     """The sample key of a file of maps, or None where the file is absent or damaged."""
     try:
-        with PARSING, np.load(path, allow_pickle=False) as archive:
-            return str(archive["key"])
-    except Exception:  # absent, cut off or foreign: all mean "not made yet"
+        return str(read_arrays(path, ["key"])["key"])
+    except (StageError, KeyError):  # absent, cut off or foreign: all mean "not made yet"
         return None
 
 

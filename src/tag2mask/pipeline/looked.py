@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import read_json, value_hash, write_json
+from tag2mask.core.files import read_json, sealed, stamp, unsealed, value_hash, write_json
+from tag2mask.core.progress import LOG
 from tag2mask.data.base import Dataset
 from tag2mask.data.doctor import Key, Look, each_once
 from tag2mask.data.finding import Finding
@@ -70,29 +71,24 @@ class Looked:
                 "findings": findings,
             }
         if entries:
-            write_json(self._path, self._stored() | entries)
+            write_json(self._path, sealed(self._stored() | entries))
 
     def _stored(self) -> dict[str, Any]:
         """What is in the file; empty where there is none, or a damaged one."""
         try:
-            stored = read_json(self._path) if self._path.is_file() else {}
-        except StageError:  # cut off by a crash: look again
+            return unsealed(read_json(self._path), self._path) if self._path.is_file() else {}
+        except StageError as error:
+            LOG.warning("%s; the images are looked at again", error)
             return {}
-        return stored if isinstance(stored, dict) else {}
 
     def _stamp(self, key: Key, dataset: Dataset) -> list[Any]:
         """What shows that the files behind a sample have changed."""
         if key not in self._stamps:
             sample = self._wanted[key][1]
             files = [p for p in (sample.image, sample.truth, *dataset.sources) if p is not None]
-            self._stamps[key] = [[str(p), *_stamp(p)] for p in files]
+            self._stamps[key] = [[str(p), *stamp(p)] for p in files]
         return self._stamps[key]
 
 
 def _name(key: Key) -> str:
     return f"{key[0]}:{key[1]}"
-
-
-def _stamp(path: Path) -> list[int]:
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterable, Sequence
 
 from tag2mask.core import ledger
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import Sample
@@ -29,9 +29,12 @@ def preflight(plan: Plan) -> None:
 
     Raises:
         LedgerError: a stage would train on something that the recipe does not allow.
-        ConfigError: settings that cannot be had; the stage is named.
+        ConfigError: a device or settings that cannot be had; the stage is named.
         WeightsError: weights that are not there; the stage is named.
     """
+    from tag2mask.training.device import check_precision, resolve_device
+
+    device = resolve_device(plan.recipe.engine)
     seen: dict[str, frozenset[str]] = {}
     for stage in plan.stages:
         seen[stage.name] = stage.kind.adds(stage.settings).union(*(seen[source] for source in stage.reads.values()))
@@ -39,6 +42,7 @@ def preflight(plan: Plan) -> None:
             ledger.check(seen[stage.name], plan.recipe.allow_supervision, stage.name)
         try:
             stage.kind.look_over(stage.settings, stage.reads)
+            check_precision(getattr(getattr(stage.settings, "train", None), "precision", ""), device)
         except (ConfigError, WeightsError) as error:
             raise _of_stage(error, stage) from error
 
@@ -116,7 +120,7 @@ def _doctor(plan: Plan) -> str:
     """The command that lists everything."""
     values = plan.data.model_dump(mode="json", exclude_defaults=True)
     words = [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
-    return " ".join(["tag2mask doctor", plan.data_kind, *map(shlex.quote, words)])
+    return command("doctor", plan.data_kind, *words)
 
 
 def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
@@ -148,8 +152,8 @@ def _check_sources(session: Session, stage: PlannedStage, dataset: Dataset) -> N
             split = session.plan.split_of(source)
             raise StageError(
                 f"stage '{stage.name}' reads '{source.name}' of the images of split '{dataset.split}', but that is "
-                f"made for split '{split}', which lacks {len(missing)} of them, first '{missing[0]}'. Let data.infer name a "
-                f"split that holds all of them, or {stage.name}.split one that is part of '{split}'"
+                f"made for split '{split}', which lacks {len(missing)} of them, first '{missing[0]}'. Let data.infer "
+                f"name a split that holds all of them, or {stage.name}.split one that is part of '{split}'"
             )
 
 

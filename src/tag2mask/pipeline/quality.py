@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tag2mask.core.ahead import ahead
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import write_text
 from tag2mask.core.progress import progress
@@ -115,9 +115,9 @@ def _assessed(judged: JudgedMasks, samples: Sequence[Sample], advance: Callable[
 
 
 def _command(run: Path, stage: str, worst: int, images: int | None, *, classifier: bool) -> str:
-    words = ["tag2mask", "analyse", QUALITY, str(run), "--stage", stage, "--worst", str(worst)]
+    words = ["analyse", QUALITY, str(run), "--stage", stage, "--worst", str(worst)]
     words += ["--images", str(images)] if images is not None else []
-    return shlex.join([*words, *(["--classifier"] if classifier else [])])
+    return command(*words, *(["--classifier"] if classifier else []))
 
 
 def _table(stage: str, found: QualityAnalysis) -> str:

@@ -123,7 +123,8 @@ class Session:
     def _fingerprint(self, dataset: Dataset) -> str:
         files = [(s.id, s.truth) for s in dataset.samples if s.truth is not None and s.truth.is_file()]
         masks = [[name, self.keys.hashes.file(path)] for name, path in files]
-        return value_hash([list(dataset.classes), self.keys.all(dataset), masks])
+        reading = [dataset.truth_reading] if masks and dataset.truth_reading else []
+        return value_hash([list(dataset.classes), self.keys.all(dataset), masks, *reading])
 
     def samples(self, stage: PlannedStage, dataset: Dataset) -> Sequence[Sample]:
         """What a stage made as a whole looks at: all samples of its split, unless its kind names fewer."""

@@ -75,7 +75,8 @@ def make_files(session: Session, stages: Sequence[PlannedStage], make: Callable[
 
     Args:
         session: of the run.
-        stages: on the same split.
+        stages: on the same split. Those of one key, such as of two seeds that are one in all they read, are one
+            artefact: it is made once and noted for each of them.
         make: computes and writes the missing files of this process; returns the seconds it took.
 
     Raises:
@@ -85,18 +86,22 @@ def make_files(session: Session, stages: Sequence[PlannedStage], make: Callable[
     if dataset is None:
         _make_nothing(session, stages)
         return
-    keys = {stage.name: session.key(stage) for stage in stages}
+    same: dict[str, list[PlannedStage]] = {}
+    for stage in stages:
+        same.setdefault(session.key(stage), []).append(stage)
     with ExitStack() as held:
         if session.rank == 0:
-            for stage in sorted(stages, key=lambda s: keys[s.name]):  # one order for all runs: no deadlock
-                held.enter_context(session.lock(stage, keys[stage.name]))
+            for key in sorted(same):  # one order for all runs: no deadlock
+                held.enter_context(session.lock(same[key][0], key))
         barrier()
-        shares = [_share(session, stage, keys[stage.name], dataset) for stage in stages]
+        shares = [_share(session, ones[0], key, dataset) for key, ones in same.items()]
         barrier()
         seconds = make(shares)
         barrier()
         for share in shares:
-            _finish(share, seconds, [s.name for s in stages if s is not share.stage])
+            manifest = _finish(share, seconds, [s.name for s in stages if s is not share.stage])
+            for stage in same[share.key]:
+                session.finish(stage, manifest)
 
 
 def _make_nothing(session: Session, stages: Sequence[PlannedStage]) -> None:
@@ -155,7 +160,8 @@ def _share(session: Session, stage: PlannedStage, key: str, dataset: Dataset) ->
     return Share(session, stage, key, dataset, frozenset(s.id for s in dataset.samples if missing(s)))
 
 
-def _finish(share: Share, seconds: float, shared_with: Sequence[str]) -> None:
+def _finish(share: Share, seconds: float, shared_with: Sequence[str]) -> Manifest:
+    """The manifest of a share that is made: a new one where something of it was."""
     session, stage = share.session, share.stage
     manifest = session.store.manifest(stage.kind.name, share.key)
     if manifest is None or share.missing or manifest.n_images != len(share.dataset):
@@ -172,4 +178,4 @@ def _finish(share: Share, seconds: float, shared_with: Sequence[str]) -> None:
         )
         if session.rank == 0:
             session.store.finish(manifest)
-    session.finish(stage, manifest)
+    return manifest

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.config.recipe import Recipe, load_recipe
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, StageError, WeightsError, unknown
 from tag2mask.core.files import expanded, file_hash, read_json
 from tag2mask.segmentation.files import WEIGHTS
@@ -80,7 +81,8 @@ def _of_run(run: Path, stage: str | None) -> Found:
     name = _choose(run, _instances(recipe), stage)
     folder = run / name
     if not (folder / _MANIFEST).is_file() or not (folder / WEIGHTS).is_file():
-        raise StageError(f"stage '{name}' of {run} is not finished; go on: tag2mask run {run / _RECIPE} --out {run}")
+        same = command("run", run / _RECIPE, "--out", run)
+        raise StageError(f"stage '{name}' of {run} is not finished; go on: {same}")
     found = _weights(folder / WEIGHTS, Origin())
     assert found.segmenter is not None
     return Found(found.network, found.segmenter, found.hash, origin_of(run, recipe, name, found.segmenter.initial))

@@ -17,6 +17,7 @@ from tag2mask.segmentation.data import no_truth, truth_of
 from tag2mask.segmentation.deeplab import check_caffe
 from tag2mask.segmentation.encoder import check_bundled, check_file, encoder_name
 from tag2mask.segmentation.files import WEIGHTS, load_segmenter
+from tag2mask.segmentation.libraries import check_decoder
 from tag2mask.segmentation.predict import Photo, predict_labels
 from tag2mask.segmentation.settings import CAFFE, PredictionSettings, SegmenterSettings
 from tag2mask.segmentation.train import train_segmenter
@@ -39,6 +40,7 @@ def check(settings: SegmenterSettings, roles: Set[str]) -> None:
         )
     if settings.network.encoder != CAFFE:
         encoder_name(settings.network.encoder)
+    check_decoder(settings.network)
     check_bundled(settings.network)
     if settings.network.encoder == CAFFE:
         check_caffe(settings.network)

@@ -23,7 +23,12 @@ def train(context: StageContext) -> None:
         WeightsError: the initial weights do not fit the backbone.
     """
     train_classifier(
-        context.split("@train"), context.settings, out=context.out, seed=context.seed, engine=context.engine
+        context.split("@train"),
+        context.settings,
+        out=context.out,
+        seed=context.seed,
+        engine=context.engine,
+        name=context.name,
     )
 
 

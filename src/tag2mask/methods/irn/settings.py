@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tag2mask.backbones.settings import BackboneSettings, weights_fingerprint
+from tag2mask.backbones.settings import BackboneSettings, unreadable_file, weights_fingerprint
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.files import file_hash
@@ -90,12 +90,11 @@ def checkpoint_file(path: Path, expected: str = "IRN's res50_irn.pth") -> Path:
         expected: what it should be, for the error text.
 
     Raises:
-        WeightsError: there is no such file.
+        WeightsError: there is no such file, or it cannot be read.
     """
-    if not path.is_file():
+    if problem := unreadable_file(path):
         raise WeightsError(
-            f"setting 'checkpoint' = {path}: there is no such file; expected {expected}. Leave checkpoint out "
-            "to train the network"
+            f"setting 'checkpoint' = {path}: {problem}; expected {expected}. Leave checkpoint out to train the network"
         )
     return path
 
