@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -16,6 +14,7 @@ from tag2mask.config.settings import Settings
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.files import write_json, write_text
 from tag2mask.core.progress import progress
+from tag2mask.core.sheets import csv_text
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.masks import MaskEvaluation, evaluate_masks
@@ -187,9 +186,7 @@ def _curve(found: SeedEvaluation) -> str:
 
 
 def _table(header: list[str], lines: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *lines])
-    return text.getvalue()
+    return csv_text([header, *lines])
 
 
 def now() -> str:
