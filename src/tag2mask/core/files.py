@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import threading
 import zipfile
@@ -22,6 +23,7 @@ from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.regular import need_regular
 
 _NUMBERS = itertools.count()
+_TEMPORARY = re.compile(r"\.[0-9]+-[0-9]+\.tmp")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 MOST_BYTES = 1 << 30
 """Bytes of arrays that are read from one npz: maps of 80 classes of a photo of 100 megapixels."""
@@ -50,6 +52,22 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # gone by the rename, or never made: the folder may be a file
             temporary.unlink()
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one that `atomic_path` gives until a file is whole."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder and below it; links are not followed.
+
+    Only where no other process can be writing there.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in filter(is_temporary, names):
+            with suppress(OSError):
+                Path(parent, name).unlink()
 
 
 def write_text(path: Path, text: str) -> None:
