@@ -20,9 +20,8 @@ def open_image(path: Path) -> Image.Image:
     """Open an image file of one of `FORMATS` by its header; the only place where files are given to Pillow to read.
 
     Raises:
-        OSError: it cannot be read, is a pipe or a device, or is of none of these formats (then
-            `PIL.UnidentifiedImageError`). A damaged file may bring about anything else that Pillow's plugins raise,
-            here and when it is decoded.
+        OSError: it cannot be read, is no regular file, or of none of these formats (`PIL.UnidentifiedImageError`). A
+            damaged file may bring about anything else that Pillow's plugins raise, here and when it is decoded.
     """
     return Image.open(need_regular(path), formats=FORMATS)
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from tag2mask.config.settings import Settings
 from tag2mask.core.files import file_hash
 from tag2mask.core.types import Sample
+from tag2mask.data.finding import Finding
 from tag2mask.data.noise import TagNoise
 
 Labels = NDArray[np.uint8]
@@ -50,6 +51,9 @@ class Dataset(ABC):
         classes: class names; column ``c`` of the tags is index ``c + 1`` in label images, 0 is background.
         samples: sorted by id.
         max_side: longest side that images are shrunk to; None where they are as their files hold them.
+        findings: what the reader noticed that is no error.
+        tag_names: every class that occurs or is declared, before a subset was taken; empty where a reader tells none.
+        sources: files that all samples depend on, such as COCO's annotations.
     """
 
     name: str
@@ -57,6 +61,9 @@ class Dataset(ABC):
     classes: tuple[str, ...]
     samples: Sequence[Sample]
     max_side: int | None = None
+    findings: tuple[Finding, ...] = ()
+    tag_names: tuple[str, ...] = ()
+    sources: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -65,6 +65,7 @@ class CocoDataset(FileDataset):
         self._instances = instances
         self._named: set[str] = set()  # images whose polygons without area were named
         super().__init__("coco", split, _samples(instances, folder, self._path), instances.classes, settings.classes)
+        self.sources = (self._path,)
 
     @property
     def has_truth(self) -> bool:

@@ -15,6 +15,7 @@ from tag2mask.core.files import value_hash
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings, Labels
 from tag2mask.data.images import Palette, align_labels, read_image, read_labels
+from tag2mask.data.label_arrays import is_array, read_array
 from tag2mask.data.layout import check_classes, check_ids, columns
 
 PixelValue = Annotated[int, Field(ge=0, le=65535)]
@@ -62,6 +63,7 @@ class FileDataset(Dataset):
     ) -> None:
         self.name, self.split, self._palette, self._mask_values = name, split, palette, dict(mask_values or {})
         self._all_classes = check_classes(all_classes, f"the class list of data={name}")
+        self.tag_names = self._all_classes
         self.classes = self._all_classes if classes is None else check_classes(classes, "data.classes")
         columns(self.classes, self._all_classes, "data.classes")
         for value, label in self._mask_values.items():
@@ -116,7 +118,11 @@ class FileDataset(Dataset):
 
     def stored_labels(self, sample: Sample) -> Labels | None:
         """The mask as stored, (H, W) uint8 with indices of the full class list, or None without one."""
-        return None if sample.truth is None else read_labels(sample.truth, self._palette, self._mask_values)
+        if sample.truth is None:
+            return None
+        if is_array(sample.truth):
+            return read_array(sample.truth, self._mask_values)
+        return read_labels(sample.truth, self._palette, self._mask_values)
 
     @property
     def has_truth(self) -> bool:

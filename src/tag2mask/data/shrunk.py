@@ -28,6 +28,7 @@ class ShrunkImages(Dataset):
         self.name, self.split, self.classes, self.samples = (
             dataset.name, dataset.split, dataset.classes, dataset.samples,
         )  # fmt: skip
+        self.findings, self.tag_names, self.sources = dataset.findings, dataset.tag_names, dataset.sources
         self.max_side = self._side = max_side
         self._whole = dataset
 

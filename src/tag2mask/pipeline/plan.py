@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,7 @@ def make_plan(recipe: Recipe) -> Plan:
         ConfigError: an unknown kind, setting, role or instance; a circle; each with what would be valid.
     """
     ledger.parse(recipe.allow_supervision)
+    _check_distinct(recipe.seeds)
     values = dict(recipe.data)
     kind = values.pop("kind", None)
     if not isinstance(kind, str):
@@ -148,6 +149,15 @@ def _check_reads(name: str, kind: StageKind, reads: Mapping[str, Any], recipe: R
         if made != makes:
             needed = "a threshold is" if makes == "threshold" else f"{makes} are"
             raise ConfigError(f"{name}.reads.{role} = '{source}' makes {made}, but {needed} needed")
+
+
+def _check_distinct(seeds: Sequence[int]) -> None:
+    """Stages are named after their seeds."""
+    once = [*dict.fromkeys(seeds)]
+    if len(once) < len(seeds):
+        twice = next(seed for seed in once if seeds.count(seed) > 1)
+        named = ",".join(map(str, once))
+        raise ConfigError(f"seeds = {list(seeds)} names seed {twice} twice: expected each once, seeds=[{named}]")
 
 
 def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:
