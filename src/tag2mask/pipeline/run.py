@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from tag2mask.core.files import told
 from tag2mask.core.ranks import barrier, join, rank, world_size
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.images import make_images
@@ -22,6 +23,11 @@ def run_plan(plan: Plan, folder: RunFolder) -> list[Done]:
     Raises:
         Tag2MaskError: whatever a stage finds wrong; what was made so far stays and is used by the next run.
     """
+    with told():
+        return _run(plan, folder)
+
+
+def _run(plan: Plan, folder: RunFolder) -> list[Done]:
     if plan.recipe.engine.threads is not None:
         import torch
 
