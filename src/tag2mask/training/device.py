@@ -10,7 +10,7 @@ import torch
 from tag2mask.config.engine import Engine
 from tag2mask.core.commands import quoted
 from tag2mask.core.errors import ConfigError
-from tag2mask.core.ranks import world_size
+from tag2mask.core.ranks import local_processes, world_size
 
 
 def resolve_device(engine: Engine) -> torch.device:
@@ -46,11 +46,6 @@ def check_processes(engine: Engine) -> None:
         f"engine.devices = {engine.devices}: a plain command uses one device. Start the processes with:\n"
         f"  {quoted('torchrun', f'--nproc-per-node={engine.devices}', '-m', 'tag2mask', *sys.argv[1:])}"
     )
-
-
-def local_processes() -> int:
-    """Processes of this run on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
 
 
 def _gpu(name: str, index: str) -> int:
