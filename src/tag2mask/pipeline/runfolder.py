@@ -115,8 +115,8 @@ class RunFolder:
             return load_recipe(str(self.path / RECIPE))
         except ConfigError as error:
             raise ConfigError(
-                f"{error}. The run wrote that file, and writes it again where the command that began it is given again, "
-                f"with --out {quoted(self.path)}"
+                f"{error}. The run wrote that file, and writes it again where the command that began it is given "
+                f"again, with --out {quoted(self.path)}"
             ) from error
 
     def link(self, name: str, artefact: Path) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
+from tag2mask.core.errors import DataError, StageError, Tag2MaskError
 from tag2mask.core.files import cannot_write, check_archive, megabytes, reason, require_room, value_hash
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import barrier, join, local_processes, others, rank, world_size
@@ -32,7 +32,7 @@ from tag2mask.training.callbacks import (
     StopAfter,
     StopAtNaN,
 )
-from tag2mask.training.device import check_processes, resolve_device
+from tag2mask.training.device import check_precision, check_processes, resolve_device
 from tag2mask.training.order import EpochOrder
 from tag2mask.training.settings import ScheduleSettings
 
@@ -92,8 +92,7 @@ def fit(
     check_processes(engine)
     device = resolve_device(engine)
     join(device.type)
-    if settings.precision == "float16" and device.type == "cpu":
-        raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
+    check_precision(settings.precision, device)
     order = EpochOrder(n, settings, seed, rank(), world_size(), whole=whole_batches)
     path, identity = out / CHECKPOINT, value_hash([settings.model_dump(), seed, n])
     callbacks = [

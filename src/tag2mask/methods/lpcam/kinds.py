@@ -72,5 +72,6 @@ KINDS = (
         settings=LpcamSettings,
         reads={"classifier": "weights", "prototypes": "prototypes"},
         runner="tag2mask.methods.lpcam.stage:program",
+        check_data="tag2mask.methods.lpcam.stage:check_data",
     ),
 )
