@@ -38,7 +38,9 @@ def fixed_thresholds(texts: Iterable[str]) -> dict[str, list[float]]:
         except ValueError:
             value = math.nan
         if not name or not 0 <= value <= 1:
-            raise ConfigError(f"--fixed {shortened(text)}: expected STAGE=THRESHOLD, a threshold from 0 to 1, such as cam=0.3")
+            raise ConfigError(
+                f"--fixed {shortened(text)}: expected STAGE=THRESHOLD, a threshold from 0 to 1, such as cam=0.3"
+            )
         found.setdefault(name, []).append(value)
     return found
 
