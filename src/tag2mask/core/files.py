@@ -180,9 +180,12 @@ def unsealed(values: Any, path: Path) -> dict[str, Any]:
     return rest
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a compressed npz whose bytes depend on the arrays alone (numpy's own carries the time)."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, settled: bool = True) -> None:
+    """Write a compressed npz whose bytes depend on the arrays alone (numpy's own carries the time).
+
+    Each array has a checksum of its own, as every member of a zip. ``settled`` as in `atomic_path`.
+    """
+    with atomic_path(path, settled=settled) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
@@ -198,7 +201,7 @@ def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, N
         names: of the arrays to read, those that are there; None for all.
 
     Raises:
-        StageError: there is no file, it is damaged, too large, or holds Python objects.
+        DamagedError: there is no file, it is damaged, too large, or holds Python objects.
     """
     try:
         # numpy alone would take a single array and, as it opens any path, wait for a pipe
@@ -209,12 +212,14 @@ def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, N
                 raise ValueError(f"it says that it holds {megabytes(claimed)}, more than {megabytes(MOST_BYTES)}")
             return {n: _array(archive, info) for n, info in members.items() if names is None or n in names}
     except Exception as error:  # zip, zlib, numpy and Python's parser each have kinds of their own for damaged bytes
-        raise StageError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
+        raise DamagedError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
     with archive.open(info) as stream:
         array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        if stream.read(1):  # only at its end does zipfile look at the checksum
+            raise ValueError(f"{info.filename} holds more than it says")
     if array.size > MOST_BYTES:  # of elements without bytes, such as empty strings
         raise ValueError(f"{info.filename} says that it has {array.size} elements")
     return array

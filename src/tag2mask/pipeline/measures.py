@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from tag2mask.config.settings import Settings
-from tag2mask.core.errors import DataError, NothingShownError
+from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.files import write_json, write_text
 from tag2mask.core.progress import progress
 from tag2mask.core.sheets import csv_text
@@ -151,7 +151,7 @@ def say_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None
     """Say why there is no mIoU where the truth shows no class, and what to do."""
     if not found.shows_classes:
         where = f"the ground truth of the {found.n_images} images of split '{found.split}'"
-        LOG.warning("%s: %s", name, NothingShownError(where))
+        LOG.warning("%s: %s", name, nothing_shown(where))
 
 
 def measure_tags(context: StageContext) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
-from tag2mask.core.commands import command
+from tag2mask.core.commands import command, quoted
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import cannot_write, read_json, write_json, write_text
 from tag2mask.pipeline.environment import environment
@@ -111,8 +111,8 @@ class RunFolder:
             return load_recipe(str(self.path / RECIPE))
         except ConfigError as error:
             raise ConfigError(
-                f"{error}. The run wrote that file: write it again with the command that began the run, "
-                f"tag2mask run RECIPE … --out {self.path}"
+                f"{error}. The run wrote that file, and writes it again where the command that began it is given "
+                f"again, with --out {quoted(self.path)}"
             ) from error
 
     def link(self, name: str, artefact: Path) -> None:

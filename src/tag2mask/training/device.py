@@ -48,6 +48,16 @@ def check_processes(engine: Engine) -> None:
     )
 
 
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that a device cannot train in.
+
+    Raises:
+        ConfigError: float16 on the CPU.
+    """
+    if precision == "float16" and device.type == "cpu":
+        raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
+
+
 def local_processes() -> int:
     """Processes of this run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))

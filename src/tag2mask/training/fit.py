@@ -18,8 +18,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
-from tag2mask.core.files import check_archive, megabytes, reason, require_room, value_hash
+from tag2mask.core.errors import DataError, StageError, Tag2MaskError
+from tag2mask.core.files import cannot_write, check_archive, megabytes, reason, require_room, value_hash
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import barrier, join, others, rank, world_size
 from tag2mask.core.regular import need_regular
@@ -32,7 +32,7 @@ from tag2mask.training.callbacks import (
     StopAfter,
     StopAtNaN,
 )
-from tag2mask.training.device import check_processes, local_processes, resolve_device
+from tag2mask.training.device import check_precision, check_processes, local_processes, resolve_device
 from tag2mask.training.order import EpochOrder
 from tag2mask.training.settings import ScheduleSettings
 
@@ -83,7 +83,7 @@ def fit(
     Raises:
         ConfigError: a device, precision or number of processes that cannot be had.
         DataError: there are no images, or what ``data`` raises.
-        StageError: the checkpoint cannot be written, or is damaged; or a worker or another process has ended.
+        StageError: the checkpoint cannot be written or read; or a worker or another process has ended.
         TrainingError: the loss is no number.
     """
     n = len(data)  # type: ignore[arg-type]  # torch's Dataset does not say that it is sized
@@ -92,8 +92,7 @@ def fit(
     check_processes(engine)
     device = resolve_device(engine)
     join(device.type)
-    if settings.precision == "float16" and device.type == "cpu":
-        raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
+    check_precision(settings.precision, device)
     order = EpochOrder(n, settings, seed, rank(), world_size(), whole=whole_batches)
     path, identity = out / CHECKPOINT, value_hash([settings.model_dump(), seed, n])
     callbacks = [
@@ -163,9 +162,16 @@ def announce(net: nn.Module, moments: int, n_images: int, epochs: int, out: Path
 
 
 def discard_checkpoint(out: Path) -> None:
-    """Remove the checkpoint of a training whose result has been written."""
+    """Remove the checkpoint of a training whose result has been written.
+
+    Raises:
+        StageError: it may not be removed.
+    """
     if rank() == 0:
-        (out / CHECKPOINT).unlink(missing_ok=True)
+        try:
+            (out / CHECKPOINT).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(out / CHECKPOINT, error) from error
 
 
 def _loader(data: Dataset[Any], order: EpochOrder, engine: Engine) -> DataLoader[Any]:
@@ -224,15 +230,22 @@ def _where(device: torch.device) -> dict[str, Any]:
 
 
 def _resumable(path: Path, identity: str, name: str) -> Path | None:
-    """The checkpoint to go on from, or None where there is none of this training."""
+    """The checkpoint to go on from, or None where there is none of this training, or it is not what was written.
+
+    Raises:
+        StageError: it may not be read.
+    """
     if not path.exists():
         return None
     try:
         found = _identity_in(need_regular(path))
-    except Exception as error:  # zip, pickle and torch have kinds of their own for damaged bytes
+    except PermissionError as error:
         raise StageError(
-            f"{path} is damaged ({reason(error)}). Remove it and run again; {name} starts from its beginning"
+            f"{path} may not be read: {error.strerror}. Allow it, and run the same command again"
         ) from error
+    except Exception as error:  # zip, pickle and torch have kinds of their own for damaged bytes
+        LOG.warning("%s is damaged (%s); %s starts from its beginning", path, reason(error), name)
+        return None
     if found == identity:
         LOG.info("%s: goes on from %s", name, path)
         return path
