@@ -48,6 +48,8 @@ class StageKind:
         check: ``module:function``, called with the settings and the roles that are read before a run begins: what
             is wrong with them is said then, not hours later.
         samples: for a kind made as a whole that looks at a part of its split: which, from its settings and the split.
+        same: role -> a role that what is read there has read too: both must be the same instance, as prototypes and
+            classifier of one network must.
         blind: for a kind that chooses a threshold: it never looks at a truth, which is then no part of its key.
     """
 
@@ -63,6 +65,7 @@ class StageKind:
     may_read: Mapping[str, Makes] = field(default_factory=dict)
     samples: Callable[[Any, Dataset], Sequence[Sample]] | None = None
     check: str | None = None
+    same: Mapping[str, str] = field(default_factory=dict)
     blind: bool = False
 
     def adds(self, settings: Any) -> frozenset[str]:

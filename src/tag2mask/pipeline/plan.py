@@ -92,6 +92,7 @@ def make_plan(recipe: Recipe) -> Plan:
     stages = {name: _stage(name, spec, recipe) for name, spec in recipe.stages.items()}
     ordered = [stages[name] for name in _order(stages)]
     _check_seeds(stages)
+    _check_same(stages)
     resolved = recipe.model_copy(
         update={
             "data": {"kind": kind, **data.model_dump(mode="json")},
@@ -143,6 +144,20 @@ def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:
                 raise ConfigError(
                     f"{stage.name}.seed = {stage.seed}, but it reads '{source}', which follows the recipe's seeds: set "
                     f"{source}.seed too, or leave {stage.name}.seed out"
+                )
+
+
+def _check_same(stages: Mapping[str, PlannedStage]) -> None:
+    """What belongs to one network comes from one: such as prototypes, and the classifier whose features they are of."""
+    for stage in stages.values():
+        for role, shared in stage.kind.same.items():
+            source = stages[stage.reads[role]]
+            theirs, own = source.reads.get(shared), stage.reads[shared]
+            if theirs is not None and theirs != own:
+                raise ConfigError(
+                    f"{stage.name}.reads.{shared} = '{own}', but {stage.name}.reads.{role} = '{source.name}' is made "
+                    f"with '{theirs}': they belong to one network. Set {stage.name}.reads.{shared}={theirs}, or read "
+                    f"{role} made with '{own}'"
                 )
 
 

@@ -60,6 +60,7 @@ KINDS = (
         makes="prototypes",
         settings=PrototypeSettings,
         reads={"classifier": "weights", "maps": "maps"},
+        same={"maps": "classifier"},
         runner="tag2mask.methods.lpcam.stage:cluster",
     ),
     StageKind(
@@ -67,6 +68,7 @@ KINDS = (
         makes="maps",
         settings=LpcamSettings,
         reads={"classifier": "weights", "prototypes": "prototypes"},
+        same={"prototypes": "classifier"},
         runner="tag2mask.methods.lpcam.stage:program",
     ),
 )
