@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,7 +92,7 @@ def make_plan(recipe: Recipe) -> Plan:
     stages = {name: _stage(name, spec, recipe) for name, spec in recipe.stages.items()}
     ordered = [stages[name] for name in _order(stages)]
     _check_seeds(stages)
-    _check_same(stages)
+    _check_same(ordered)
     resolved = recipe.model_copy(
         update={
             "data": {"kind": kind, **data.model_dump(mode="json")},
@@ -147,11 +147,13 @@ def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:
                 )
 
 
-def _check_same(stages: Mapping[str, PlannedStage]) -> None:
+def _check_same(ordered: Iterable[PlannedStage]) -> None:
     """What belongs to one network comes from one: such as prototypes, and the classifier whose features they are of."""
-    for stage in stages.values():
+    before: dict[str, PlannedStage] = {}
+    for stage in ordered:
+        before[stage.name] = stage
         for role, shared in stage.kind.same.items():
-            source = stages[stage.reads[role]]
+            source = before[stage.reads[role]]
             theirs, own = source.reads.get(shared), stage.reads[shared]
             if theirs is not None and theirs != own:
                 raise ConfigError(
