@@ -115,8 +115,10 @@ def test_choices_reach_the_network(model: SegmentationModel) -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\) .* expected \(H, W, 3\) uint8"),
-        (np.zeros((4, 4, 3), np.float32), "type float32: expected"),
+        (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\) .* expected \(H, W, 3\) uint8"),
+        (np.zeros((4, 4, 3), np.int64), "type int64: expected"),
+        (np.full((4, 4, 3), 255.0), r"type float64, with values 255..255: expected \[0, 1\], not normalised"),
+        (np.full((4, 4), np.nan), r"expected \[0, 1\]"),
         (torch.zeros(4, 4, 3), r"tensor of shape \(4, 4, 3\) .* expected \(3, H, W\)"),
         (torch.zeros(2, 3, 4, 4), "give several as a list"),
         (torch.zeros(3, 4, 4, dtype=torch.uint8), "torch.uint8: expected"),
