@@ -23,7 +23,7 @@ LONG = "n" * 5000
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Runs a command in a folder with one odd thing of each sort; gives its exit code and standard error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.stopping, "listen", lambda _: None)
+    monkeypatch.setattr("tag2mask.core.stopping.listen", lambda _: None)
     Path("file.txt").write_text("x")
     Path("empty").mkdir()
     os.mkfifo("pipe")
