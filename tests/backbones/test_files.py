@@ -99,7 +99,7 @@ def test_other_number_of_classes_is_refused(saved: Path) -> None:
         ({"classes": ["a", "", "c"]}, "has an empty class name"),
         ({"classes": ["a", "b\nc", "d"]}, "with a control character in its name"),
         ({"classes": ["a", "b\u2028c", "d"]}, "with a control character in its name"),
-        ({"classes": ["a", "\ud800", "d"]}, "with a control character in its name"),
+        ({"classes": ["a", "\ud800", "d"]}, "whose name is not UTF-8"),
         ({"classes": [str(i) for i in range(300)]}, "has 300 classes: expected 1..254"),
         ({"classes": {"a": 1}}, "cannot be rebuilt"),
         ({"trained": [True]}, "says of 1 classes whether they were trained, but names 3"),
@@ -138,7 +138,7 @@ def test_names_of_networks_elsewhere_are_refused(saved: Path, name: str, monkeyp
 
 
 def test_a_small_file_that_claims_a_large_network_costs_no_memory(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = []
+    built: list[str] = []
 
     def build(settings: BackboneSettings, n_classes: int) -> TagNet:
         net = build_network(settings, n_classes)

@@ -99,7 +99,7 @@ def test_void_images_alone_say_nothing() -> None:
     assert truth is not None
     held = Held(("a",), [(maps, columns, np.full_like(truth, 255))] * 2)
     images = count_images(held, held.maps, held.samples)
-    with pytest.raises(DataError, match=r"shows no class: .*data\.mask_values=\{255: 1\}"):
+    with pytest.raises(DataError, match=r"shows no class, .*data\.mask_values=\{255: 1\}"):
         resample(images, 2, draws=3)
     both = Held(("a",), [(maps, columns, np.full_like(truth, 255)), steps(0.5, 0.2)])
     found = resample(count_images(both, both.maps, both.samples), 2, draws=30)

@@ -61,6 +61,7 @@ def test_maps_of_one_key_in_one_pass_are_made_once(tmp_path: Path) -> None:
     assert [t.name for t in _times(result.stages)].count("lpcam-f@0 + lpcam@0") == 1
 
 
+@pytest.mark.slow
 def test_two_of_every_kind_are_one_of_every_kind(tmp_path: Path) -> None:
     reads = {"maps": "maps", "threshold": "few"}
     twins: dict[str, Any] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
@@ -62,8 +62,11 @@ def write_weights(net: nn.Module, path: Path, about: Mapping[str, Any]) -> None:
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     text = json.dumps({"format": _FORMAT, **about}, sort_keys=True, ensure_ascii=False)
-    with atomic_path(path) as temporary:  # one metadata entry only: safetensors does not order several
-        save_file(tensors, temporary, {_KEY: text})
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, {_KEY: text})  # one entry only: safetensors does not order several
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(str(error)) from error
 
 
 class _SavedNetwork(Settings):

@@ -68,6 +68,8 @@ def print_seeds(metrics: Sequence[MetricRow]) -> None:
         for k in keys
     ]
     say(table(["stage", "split", "images", "threshold", "at", *MEANS], lines))
+    if any(values[*k, "miou"].value is None for k in keys):
+        say("-: the ground truth shows no class, so there is no mIoU; tag2mask doctor looks at the masks")
     networks = dict.fromkeys(r.method for r in metrics if r.metric == "miou" and " (" in r.method)
     if networks:
         say("\n" + "\n".join(networks))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,11 +13,27 @@ from tag2mask.core.names import shortened
 _MOST_LINES = 20
 S = TypeVar("S", bound="Settings")
 
+ADDED: Final[dict[str, Any]] = {"added": True}
+"""``json_schema_extra`` of a field that came after the first release: at its default it is in no key, so that what a
+store holds is not made again for a setting that changes nothing."""
+
 
 class Settings(BaseModel):
     """Settings of a stage, data set or recipe; subclasses list fields with types, ranges and descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+def key_values(settings: Settings) -> dict[str, Any]:
+    """What a stage's key takes of its settings: all as plain values, but `ADDED` fields only off their default."""
+    values = settings.model_dump(mode="json")
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if field.json_schema_extra == ADDED and value == field.default:
+            del values[name]
+        elif isinstance(value, Settings):
+            values[name] = key_values(value)
+    return values
 
 
 def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:

@@ -26,12 +26,6 @@ class DataError(Tag2MaskError):
 class NothingShownError(DataError):
     """A ground truth without a pixel of any class, on which no mIoU is defined and no threshold is best."""
 
-    def __init__(self, where: str = "the ground truth") -> None:
-        super().__init__(
-            f"{where} shows no class: only background and ignored pixels (255), so there is no mIoU. If 255 is your "
-            f"object, write 1, or give 'data.mask_values={{255: 1}}'; tag2mask doctor looks at the masks"
-        )
-
 
 class ConfigError(Tag2MaskError):
     """A recipe, setting or override that does not fit its schema."""
@@ -55,6 +49,14 @@ class DamagedError(StageError):
 
 class TrainingError(Tag2MaskError):
     """A training that cannot go on, such as one with a NaN loss."""
+
+
+def nothing_shown(where: str = "the ground truth") -> NothingShownError:
+    """The error for a ground truth that shows no class, which ``where`` names."""
+    return NothingShownError(
+        f"{where} shows no class, so there is no mIoU. If the masks hold 0 and 255 only and 255 is your object, "
+        f"write 1, or give 'data.mask_values={{255: 1}}'; tag2mask doctor looks at the masks"
+    )
 
 
 def nearest(name: str, valid: Iterable[str]) -> str | None:

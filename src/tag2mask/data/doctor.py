@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +13,10 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.doctor_files import broken, each, image_files, plain, siblings, twin_stems
+from tag2mask.data.doctor_pixels import Pixels, pixel_findings
 from tag2mask.data.doctor_tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
 from tag2mask.data.finding import Finding
+from tag2mask.data.images import grey_range
 from tag2mask.data.registry import open_split
 
 Key = tuple[str, Path | None]
@@ -55,14 +57,19 @@ class Look:
     Attributes:
         sample: the image.
         size: (W, H) if it can be read.
-        shown: class columns in its truth, if that can be read and has been.
+        pixels: what its pixels and those of its truth hold, as far as they were read.
         findings: what is wrong with it.
     """
 
     sample: Sample
     size: tuple[int, int] | None
-    shown: frozenset[int] | None
+    pixels: Pixels
     findings: tuple[Finding, ...]
+
+    @property
+    def shown(self) -> frozenset[int] | None:
+        """The class columns in its truth."""
+        return self.pixels.shown
 
 
 def examine(
@@ -111,6 +118,7 @@ def findings_of(by_name: Mapping[str, Dataset], looks: Mapping[Key, Look], setti
         *twin_stems(siblings(look.sample.image for look in looks.values())),
         *_disagreements(list(by_name.values()), looks),
         *tag_findings(by_name, settings),
+        *pixel_findings([look.pixels for look in looks.values()], settings),
         *large(look.size for look in looks.values() if look.size is not None),
     ]
 
@@ -160,9 +168,10 @@ def _look_at_all(opened: Sequence[Dataset], workers: int, quiet: bool) -> dict[K
 
 def look_at(dataset: Dataset, sample: Sample) -> Look:
     """Read one image and its truth; whatever goes wrong is a finding."""
-    findings, size, shown = [], None, None
+    findings, size, pixels = [], None, Pixels(sample.id)
     try:
         size = dataset.image(sample).size
+        pixels = replace(pixels, grey=None if sample.image is None else grey_range(sample.image))
     except Exception as error:  # the doctor lives through anything a file can do to a reader
         findings.append(Finding("image", "error", (sample.id,), plain(error), "Replace or remove the file"))
     remedy = "Correct it or take it out; a run leaves it out"
@@ -174,10 +183,11 @@ def look_at(dataset: Dataset, sample: Sample) -> Look:
             findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
     else:
         if labels is not None:
-            values = {int(v) for v in np.unique(labels)} - {0, IGNORE}
-            shown = frozenset(v - 1 for v in values)
+            every = {int(v) for v in np.unique(labels)}
+            values = every - {0, IGNORE}
+            pixels = replace(pixels, shown=frozenset(v - 1 for v in values), ignored=IGNORE in every)
             findings += _mask_findings(sample, labels.shape, size, values, len(dataset.classes))
-    return Look(sample, size, shown, tuple(findings))
+    return Look(sample, size, pixels, tuple(findings))
 
 
 def _mask_findings(

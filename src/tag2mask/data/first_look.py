@@ -13,6 +13,7 @@ from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.doctor import Key, Look, each_once, look_at
 from tag2mask.data.doctor_files import each, plain
+from tag2mask.data.doctor_pixels import Pixels
 from tag2mask.data.finding import Finding
 from tag2mask.data.images import check_size, upright_size
 from tag2mask.data.label_arrays import array_size, is_array
@@ -75,7 +76,7 @@ def header_at(dataset: Dataset, sample: Sample) -> Look:
     try:
         height, width = dataset.working_size(sample) or upright_size(sample.image)
     except Exception as error:  # as `look_at`
-        return Look(sample, None, None, (Finding("image", "error", (sample.id,), plain(error), _REMEDY),))
+        return Look(sample, None, Pixels(sample.id), (Finding("image", "error", (sample.id,), plain(error), _REMEDY),))
     findings = []
     try:
         if sample.truth is not None:
@@ -83,4 +84,4 @@ def header_at(dataset: Dataset, sample: Sample) -> Look:
             check_size(shape, sample.image, f"mask {sample.truth}")
     except Exception as error:
         findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
-    return Look(sample, (width, height), None, tuple(findings))
+    return Look(sample, (width, height), Pixels(sample.id), tuple(findings))

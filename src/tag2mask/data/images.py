@@ -13,7 +13,9 @@ from PIL import Image, UnidentifiedImageError
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.pixels import FORMATS, open_image
+from tag2mask.core.progress import LOG
 from tag2mask.data.base import Labels
+from tag2mask.data.tiff_header import unusual_tiff
 
 Palette = Mapping[tuple[int, int, int], int]
 """Label index of each colour (r, g, b), for masks stored in colour."""
@@ -33,6 +35,8 @@ _FROM_RIGHT = {2, 3, 7, 8}  # orientations in which a side of the upright image,
 _FROM_BOTTOM = {3, 4, 6, 7}  # is counted from the right or from the bottom of the stored one
 _SHORT_GREY = {"L;2": 85, "L;4": 17}  # Pillow stretches grey of 2 and 4 bits to 0..255: the step between two indices
 _HIGHEST_16 = 65535
+_DIM = 1 << 14
+"""A photo of 16 bits whose values stay below it has a quarter of the grey levels at most, and looks nearly black."""
 _HIGHEST_8 = 255
 
 
@@ -49,6 +53,27 @@ def read_image(path: Path) -> Image.Image:
         return _turned(to_rgb(image, path), _loaded(image))
 
 
+def upright(image: Image.Image, name: str) -> Image.Image:
+    """An image that is open already, decoded and turned as its EXIF says, in its own mode.
+
+    Raises:
+        DataError: it is truncated, closed or damaged.
+    """
+    try:
+        return _turned(image, _loaded(image))
+    except Exception as error:  # as in `_opened`
+        raise DataError(f"cannot read {name}: {error}. Open it again from a file that is whole") from error
+
+
+def upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    """An image that is open already as `read_image` gives that of a file.
+
+    Raises:
+        DataError: it is truncated, closed or damaged, or of a mode without a known range.
+    """
+    return to_rgb(upright(image, name), Path(name))
+
+
 class StoredImage:
     """An image held once, as its file has it; parts of it come out upright and in RGB, as `read_image` gives the whole.
 
@@ -63,6 +88,8 @@ class StoredImage:
         with _opened(path) as image:
             self._turn = _loaded(image)
         self._image, self._path = image, path
+        if image.mode.startswith("I"):
+            warn_few_levels(path, _grey_range(image)[1])
 
     def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image.
@@ -192,6 +219,38 @@ def _stored(path: Path) -> tuple[tuple[int, int], int]:
         return size, tags.get(_ORIENTATION, 1)
 
 
+def grey_range(path: Path) -> tuple[int, int] | None:
+    """Lowest and highest value of a grey photo of 16 bits or more, as stored; None for photos of all other kinds.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or no image.
+    """
+    with _opened(path) as image:
+        return _grey_range(image) if image.mode.startswith("I") else None
+
+
+def few_levels(highest: int) -> str | None:
+    """What becomes of a photo that is read as 0..65535 and holds no value above ``highest``; None where that is enough.
+
+    Cameras and microscopes of 10 or 12 bits write their numbers as they are into files of 16 bits.
+    """
+    if highest >= _DIM:
+        return None
+    levels = (highest + 128) // 257 + 1
+    return f"holds values of up to {highest}, which read as 0..65535 leave {levels} of 256 grey levels"
+
+
+def warn_few_levels(path: Path, highest: int) -> None:
+    """Say it where a grey photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
+    if problem := few_levels(highest):
+        LOG.warning("%s %s, nearly black: stretch its values to 0..65535, or store it with 8 bits", path, problem)
+
+
+def _grey_range(image: Image.Image) -> tuple[int, int]:
+    values = np.asarray(image)
+    return (int(values.min()), int(values.max())) if values.size else (0, 0)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
@@ -208,6 +267,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist. `tag2mask doctor` lists every missing file") from error
     except Exception as error:  # Pillow's plugins raise anything for a damaged file: IndexError, struct.error, …
+        if isinstance(error, UnidentifiedImageError) and (problem := unusual_tiff(path)):
+            raise DataError(problem) from error
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = f"no image that can be read (of the formats {', '.join(FORMATS)})"
@@ -247,7 +308,11 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
             )
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise DataError(f"{path} has floating-point values, whose range is not known: store it with 16 or 8 bits")
+        low, high = image.getextrema()
+        raise DataError(
+            f"{path} has floating-point values, whose range is not known (here {low:g}..{high:g}): store it with 16 or "
+            f"8 bits"
+        )
     if image.mode == "La":
         image = image.convert("LA")  # the only one that Pillow has a way to from there
     try:

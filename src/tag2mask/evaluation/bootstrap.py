@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import ConfigError, DataError, NothingShownError
+from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.core.ratios import known_mean, percent
 from tag2mask.evaluation.confusion import Matrix
 
@@ -161,7 +161,7 @@ def _check_paired(first: Sequence[ImageCounts], second: Sequence[ImageCounts]) -
                 f"{counts.true.shape[0]} of {counts.true.shape[1]} with other pixels in their truth"
             )
     if not truth[:, 1:].any():
-        raise NothingShownError
+        raise nothing_shown()
 
 
 def _drawn(rng: np.random.Generator, n_images: int, rows: int) -> Floats:

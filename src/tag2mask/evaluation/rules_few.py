@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import DataError, NothingShownError
+from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.ratios import known_mean, percent
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -88,7 +88,7 @@ class Sums:
             NothingShownError: no pixel of a class was counted.
         """
         if not self.shows_classes:
-            raise NothingShownError("the ground truth of the images that a threshold is to be chosen on")
+            raise nothing_shown("the ground truth of the images that a threshold is to be chosen on")
         return known_mean(percent(self.both, self.truth + self.seeds - self.both))
 
 
@@ -200,7 +200,7 @@ def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, s
         )
     total = _total(images, n_labels)
     if not total.shows_classes:
-        raise NothingShownError
+        raise nothing_shown()
     rng = np.random.default_rng((seed, n))
     found: list[FewDraw] = []
     for _ in range(_TRIES * draws):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tag2mask.core.errors import ConfigError, NothingShownError
+from tag2mask.core.errors import ConfigError, nothing_shown
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
@@ -77,7 +77,7 @@ class SeedEvaluation:
             NothingShownError: it shows none.
         """
         if not self.shows_classes:
-            raise NothingShownError(f"the ground truth of the {self.n_images} images of split '{self.split}'")
+            raise nothing_shown(f"the ground truth of the {self.n_images} images of split '{self.split}'")
 
     def rows(self, *, stage: str, method: str, seed: int, time: str) -> tuple[MetricRow, ...]:
         """Every metric at every threshold, as rows of ``metrics.jsonl``."""

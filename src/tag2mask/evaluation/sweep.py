@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import ConfigError, DataError, NothingShownError
+from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.core.ratios import known_mean, percent
 from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
 from tag2mask.evaluation.metrics import SegmentationScores
@@ -185,5 +185,5 @@ def best(curve: Sequence[CurvePoint]) -> CurvePoint:
     if not curve:
         raise ConfigError("an empty curve has no best threshold; sweep at least one")
     if all(math.isnan(point.miou) for point in curve):
-        raise NothingShownError
+        raise nothing_shown()
     return max(curve, key=lambda point: -math.inf if math.isnan(point.miou) else point.miou)

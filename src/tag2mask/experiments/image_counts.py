@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.progress import progress
+from tag2mask.core.sheets import read_columns
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import Counts, ImageCounts, label_counts
 from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
@@ -134,8 +134,7 @@ def _threshold(side: Side, one: OneSeed, kind: str, samples: Sequence[Sample]) -
 
 def _measured(one: OneSeed) -> set[str]:
     """Ids of the images that the stage has measured."""
-    with (one.measuring.path / IMAGES).open(encoding="utf-8", newline="") as stream:
-        return {line["image"] for line in csv.DictReader(stream)}
+    return {name for (name,) in read_columns(one.measuring.path / IMAGES, ("image",), numbers=())}
 
 
 def _counted(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tag2mask.core.errors import DataError, StageError
+from tag2mask.core.errors import DamagedError, DataError
 from tag2mask.core.files import read_arrays, write_arrays
 from tag2mask.core.types import ActivationMaps
 
@@ -50,6 +51,7 @@ def write_maps(path: Path, maps: ActivationMaps, size: tuple[int, int], key: str
             "size": np.asarray(size, dtype=np.int32),
             "key": np.asarray(key),
         },
+        settled=False,  # one of many
     )
 
 
@@ -57,21 +59,11 @@ def read_maps(path: Path) -> MapsFile:
     """Read maps that `write_maps` wrote.
 
     Raises:
-        StageError: the file is damaged, or holds something else.
+        DamagedError: the file is damaged, or holds something else.
     """
     import torch
 
-    arrays = read_arrays(path)
-    missing = set(_FORMS) - set(arrays)
-    if missing:
-        raise StageError(f"{path} holds no maps (missing: {', '.join(sorted(missing))}); remove it and run again")
-    for name, (kinds, ndim) in _FORMS.items():
-        array = arrays[name]
-        if array.dtype.kind not in kinds or array.ndim != ndim or (name == "size" and array.shape != (2,)):
-            raise StageError(
-                f"{path} holds no maps ('{name}' has type {array.dtype} and shape {array.shape}); remove it and run "
-                "again"
-            )
+    arrays = _arrays(path)
     with np.errstate(over="ignore"):  # infinite then, which `check_maps` refuses
         values: Tensor = torch.from_numpy(arrays["maps"].astype(np.float32))
     height, width = (int(v) for v in arrays["size"])
@@ -79,11 +71,26 @@ def read_maps(path: Path) -> MapsFile:
 
 
 def maps_key(path: Path) -> str | None:
-    """The sample key of a file of maps, or None where the file is absent or damaged."""
+    """The sample key of a file of maps, or None where the file is absent or, anywhere in it, damaged."""
     try:
-        return str(read_arrays(path, ["key"])["key"])
-    except (StageError, KeyError):  # absent, cut off or foreign: all mean "not made yet"
+        return str(_arrays(path)["key"])
+    except DamagedError:  # absent, cut off or foreign: all mean "not made yet"
         return None
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    arrays = read_arrays(path)
+    missing = set(_FORMS) - set(arrays)
+    if missing:
+        raise DamagedError(f"{path} holds no maps (missing: {', '.join(sorted(missing))}); remove it and run again")
+    for name, (kinds, ndim) in _FORMS.items():
+        array = arrays[name]
+        if array.dtype.kind not in kinds or array.ndim != ndim or (name == "size" and array.shape != (2,)):
+            raise DamagedError(
+                f"{path} holds no maps ('{name}' has type {array.dtype} and shape {array.shape}); remove it and run "
+                "again"
+            )
+    return arrays
 
 
 def check_maps(maps: ActivationMaps, size: tuple[int, int], n_classes: int, what: str) -> None:

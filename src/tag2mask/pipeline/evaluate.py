@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tag2mask.core.errors import ConfigError, DamagedError, NothingShownError, StageError, unknown
+from tag2mask.core.errors import ConfigError, DamagedError, StageError, nothing_shown, unknown
 from tag2mask.core.manifest import read_manifest
 from tag2mask.core.progress import progress
 from tag2mask.core.types import ActivationMaps, Sample
@@ -65,7 +65,7 @@ def evaluate_run(
     for name in (name for name in predicted if not stages or name in stages):
         rows += _prediction_rows(run, name, split)
     if not rows:  # no threshold was given, and none is best where the truth shows no class
-        raise NothingShownError
+        raise nothing_shown()
     return rows
 
 

@@ -11,6 +11,7 @@ from tag2mask.core.files import read_json, sealed, stamp, unsealed, value_hash, 
 from tag2mask.core.progress import LOG
 from tag2mask.data.base import Dataset
 from tag2mask.data.doctor import Key, Look, each_once
+from tag2mask.data.doctor_pixels import Pixels
 from tag2mask.data.finding import Finding
 from tag2mask.pipeline.plan import Plan
 
@@ -45,9 +46,8 @@ class Looked:
                 continue
             try:
                 if entry["stamps"] == self._stamp(key, dataset):
-                    size, shown = entry["size"], entry["shown"]
                     findings = tuple(Finding(k, s, tuple(i), t, r) for k, s, i, t, r in entry["findings"])
-                    found[key] = Look(sample, tuple(size), None if shown is None else frozenset(shown), findings)
+                    found[key] = Look(sample, tuple(entry["size"]), _pixels(sample.id, entry["pixels"]), findings)
             except (KeyError, TypeError, ValueError, OSError):
                 continue
         return found
@@ -62,12 +62,12 @@ class Looked:
         for key, look in looks.items():
             if look.size is None or any(f.severity == "error" for f in look.findings):
                 continue
-            shown = None if look.shown is None else sorted(look.shown)
+            pixels, shown = look.pixels, None if look.shown is None else sorted(look.shown)
             findings = [[f.kind, f.severity, list(f.ids), f.text, f.remedy] for f in look.findings]
             entries[_name(key)] = {
                 "stamps": self._stamp(key, self._wanted[key][0]),
                 "size": look.size,
-                "shown": shown,
+                "pixels": [shown, pixels.ignored, pixels.grey],
                 "findings": findings,
             }
         if entries:
@@ -88,6 +88,11 @@ class Looked:
             files = [p for p in (sample.image, sample.truth, *dataset.sources) if p is not None]
             self._stamps[key] = [[str(p), *stamp(p)] for p in files]
         return self._stamps[key]
+
+
+def _pixels(sample: str, entry: Sequence[Any]) -> Pixels:
+    shown, ignored, grey = entry
+    return Pixels(sample, None if shown is None else frozenset(shown), ignored, None if grey is None else tuple(grey))
 
 
 def _name(key: Key) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -13,9 +11,10 @@ from typing import Literal
 from pydantic import Field
 
 from tag2mask.config.settings import Settings
-from tag2mask.core.errors import DataError, NothingShownError
+from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.files import write_json, write_text
 from tag2mask.core.progress import progress
+from tag2mask.core.sheets import csv_text
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.masks import MaskEvaluation, evaluate_masks
@@ -152,7 +151,7 @@ def say_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None
     """Say why there is no mIoU where the truth shows no class, and what to do."""
     if not found.shows_classes:
         where = f"the ground truth of the {found.n_images} images of split '{found.split}'"
-        LOG.warning("%s: %s", name, NothingShownError(where))
+        LOG.warning("%s: %s", name, nothing_shown(where))
 
 
 def measure_tags(context: StageContext) -> None:
@@ -187,9 +186,7 @@ def _curve(found: SeedEvaluation) -> str:
 
 
 def _table(header: list[str], lines: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *lines])
-    return text.getvalue()
+    return csv_text([header, *lines])
 
 
 def now() -> str:

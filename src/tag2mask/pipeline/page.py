@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from tag2mask.config.recipe import dump_recipe
 from tag2mask.core.commands import command
 from tag2mask.core.files import value_hash
+from tag2mask.core.sheets import read_columns
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
 from tag2mask.evaluation.rows import MetricRow
@@ -201,8 +201,8 @@ def _curve(finished: Done) -> list[tuple[float, float]]:
     path = finished.artefact.path / CURVE
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [(float(line["threshold"]), float(line["miou"])) for line in csv.DictReader(stream)]
+    names = ("threshold", "miou")
+    return [(at, miou) for at, miou in read_columns(path, names, numbers=names)]
 
 
 def _times(stages: Sequence[Done]) -> list[StageTime]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +14,7 @@ from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import write_text
 from tag2mask.core.progress import progress
+from tag2mask.core.sheets import csv_text
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.assessed import SCORE, Assessed, ImageQuality, QualityAnalysis, assess
 from tag2mask.evaluation.rows import ResultRow, write_results
@@ -122,13 +121,11 @@ def _command(run: Path, stage: str, worst: int, images: int | None, *, classifie
 
 def _table(stage: str, found: QualityAnalysis) -> str:
     """Every image as CSV, worst first; an empty cell is a signal that says nothing of it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["stage", "split", "rank", "image", SCORE, *found.names, "miou"])
+    lines: list[list[object]] = [["stage", "split", "rank", "image", SCORE, *found.names, "miou"]]
     for number, image in enumerate(found.worst(len(found.images)), start=1):
         cells = ("" if math.isnan(v) else round(v, _DIGITS) for v in (image.score, *image.signals, image.miou))
-        writer.writerow([stage, found.split, number, image.id, *cells])
-    return text.getvalue()
+        lines.append([stage, found.split, number, image.id, *cells])
+    return csv_text(lines)
 
 
 def _draw(judged: JudgedMasks, lowest: Sequence[ImageQuality], count: int, path: Path) -> None:

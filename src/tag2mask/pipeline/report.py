@@ -91,6 +91,8 @@ def _check_out(out: Path) -> None:
     """
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it, such as {out / 'report.html'}")
+    if out.exists() and not out.is_file():
+        raise ConfigError(f"--out {out} is a device or a pipe; name a file, such as {out.parent / 'report.html'}")
     if out.exists() and _MARK not in out.read_bytes()[:_HEAD].decode("utf-8", errors="replace"):
         raise ConfigError(f"--out {out} exists and is no page of tag2mask; nothing was changed. Name another file")
     existing = next(p for p in out.absolute().parents if p.exists())

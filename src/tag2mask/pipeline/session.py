@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from tag2mask.config.settings import key_values
 from tag2mask.core.errors import Tag2MaskError
 from tag2mask.core.files import value_hash
 from tag2mask.core.ranks import rank
@@ -90,7 +91,7 @@ class Session:
         return stage_key(
             kind=kind.name,
             version=kind.version,
-            settings=stage.settings.model_dump(mode="json"),
+            settings=key_values(stage.settings),
             inputs=self.inputs(stage),
             seed=stage.seed if kind.makes in {"weights", "prototypes"} else None,
             fingerprint=kind.fingerprint(stage.settings) if kind.fingerprint else "",

@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError, StageError, Tag2MaskError
-from tag2mask.core.files import check_archive, megabytes, reason, require_room, value_hash
+from tag2mask.core.files import cannot_write, check_archive, megabytes, reason, require_room, value_hash
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import barrier, join, others, rank, world_size
+from tag2mask.core.ranks import barrier, join, local_processes, others, rank, world_size
 from tag2mask.core.regular import need_regular
 from tag2mask.training.callbacks import (
     RECORD,
@@ -32,7 +32,7 @@ from tag2mask.training.callbacks import (
     StopAfter,
     StopAtNaN,
 )
-from tag2mask.training.device import check_precision, check_processes, local_processes, resolve_device
+from tag2mask.training.device import check_precision, check_processes, resolve_device
 from tag2mask.training.order import EpochOrder
 from tag2mask.training.settings import ScheduleSettings
 
@@ -83,7 +83,7 @@ def fit(
     Raises:
         ConfigError: a device, precision or number of processes that cannot be had.
         DataError: there are no images, or what ``data`` raises.
-        StageError: the checkpoint cannot be written, or is damaged; or a worker or another process has ended.
+        StageError: the checkpoint cannot be written or read; or a worker or another process has ended.
         TrainingError: the loss is no number.
     """
     n = len(data)  # type: ignore[arg-type]  # torch's Dataset does not say that it is sized
@@ -162,9 +162,16 @@ def announce(net: nn.Module, moments: int, n_images: int, epochs: int, out: Path
 
 
 def discard_checkpoint(out: Path) -> None:
-    """Remove the checkpoint of a training whose result has been written."""
+    """Remove the checkpoint of a training whose result has been written.
+
+    Raises:
+        StageError: it may not be removed.
+    """
     if rank() == 0:
-        (out / CHECKPOINT).unlink(missing_ok=True)
+        try:
+            (out / CHECKPOINT).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(out / CHECKPOINT, error) from error
 
 
 def _loader(data: Dataset[Any], order: EpochOrder, engine: Engine) -> DataLoader[Any]:
@@ -223,29 +230,50 @@ def _where(device: torch.device) -> dict[str, Any]:
 
 
 def _resumable(path: Path, identity: str, name: str) -> Path | None:
-    """The checkpoint to go on from, or None where there is none of this training."""
+    """The checkpoint to go on from, or None where there is none of this training, or it is not what was written.
+
+    Raises:
+        StageError: it may not be read.
+    """
     if not path.exists():
         return None
     try:
-        found = _identity_in(need_regular(path))
-    except Exception as error:  # zip, pickle and torch have kinds of their own for damaged bytes
+        found = _record_of(need_regular(path))
+    except PermissionError as error:
         raise StageError(
-            f"{path} is damaged ({reason(error)}). Remove it and run again; {name} starts from its beginning"
+            f"{path} may not be read: {error.strerror}. Allow it, and run the same command again"
         ) from error
-    if found == identity:
+    except Exception as error:  # zip, pickle and torch have kinds of their own for damaged bytes
+        LOG.warning("%s is damaged (%s); %s starts from its beginning", path, reason(error), name)
+        return None
+    if found["identity"] == identity:
         LOG.info("%s: goes on from %s", name, path)
+        _say_threads(found.get("threads"), name)
         return path
     LOG.warning("%s: %s is of other settings, another seed or other data; the training starts anew", name, path)
     return None
 
 
-def _identity_in(path: Path) -> str:
+def _say_threads(before: object, name: str) -> None:
+    """Warn where a training goes on with another number of threads than it was begun with."""
+    threads = torch.get_num_threads()
+    if isinstance(before, int) and before != threads:
+        LOG.warning(
+            "%s: was begun with engine.threads=%d and goes on with %d: sums are added in another order, so the weights "
+            "will not be those of a training without a stop, bit for bit. engine.threads=%d goes on as it was begun",
+            name, before, threads, before,
+        )  # fmt: skip
+
+
+def _record_of(path: Path) -> dict[str, Any]:
     """What training a checkpoint is of; every byte is held against the sums that torch has written beside them."""
     check_archive(path)
     checkpoint = torch.load(path, "cpu", weights_only=True, mmap=True)
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _PARTS:
         raise TypeError("it is no checkpoint of a training")
-    return str(checkpoint[RECORD]["identity"])
+    record: dict[str, Any] = checkpoint[RECORD]
+    record["identity"]
+    return record
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def program(context: StageContext) -> ImageProgram:
     def one(entry: WalkInput) -> ActivationMaps:
         if entry.image is None:
             return entry.maps
-        edge = boundary_map(net, entry.image.to(device), settings.mirror)
+        edge = boundary_map(net, entry.image.to(device), settings.mirror, settings.pad)
         return walked(ActivationMaps(entry.maps.classes, entry.maps.maps.to(device)), edge, settings)
 
     return ImageProgram(prepare, compute)
