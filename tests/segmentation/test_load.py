@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -11,6 +13,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import tag2mask
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
@@ -111,8 +115,10 @@ def test_choices_reach_the_network(model: SegmentationModel) -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\) .* expected \(H, W, 3\) uint8"),
-        (np.zeros((4, 4, 3), np.float32), "type float32: expected"),
+        (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\) .* expected \(H, W, 3\) uint8"),
+        (np.zeros((4, 4, 3), np.int64), "type int64: expected"),
+        (np.full((4, 4, 3), 255.0), r"type float64, with values 255..255: expected \[0, 1\], not normalised"),
+        (np.full((4, 4), np.nan), r"expected \[0, 1\]"),
         (torch.zeros(4, 4, 3), r"tensor of shape \(4, 4, 3\) .* expected \(3, H, W\)"),
         (torch.zeros(2, 3, 4, 4), "give several as a list"),
         (torch.zeros(3, 4, 4, dtype=torch.uint8), "torch.uint8: expected"),
@@ -285,3 +291,50 @@ def test_what_is_no_network_is_named(tmp_path: Path) -> None:
 def test_a_network_in_the_home_of_nobody_is_named() -> None:
     with pytest.raises(DataError, match="~nobody-here/run: there is no home folder of that name"):
         find_network("~nobody-here/run")
+
+
+def test_what_is_no_network_by_its_kind_is_told_and_not_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tag2mask.segmentation.find.fetch", lambda name: pytest.fail("it was looked for"))
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    os.mkfifo("runs/pipe")
+    Path("runs/link").symlink_to("nowhere")
+    with pytest.raises(WeightsError, match="runs/pipe is a named pipe: expected a run folder, or a file"):
+        tag2mask.load("runs/pipe")
+    with pytest.raises(WeightsError, match="runs/link is a link to nothing"):
+        tag2mask.load("runs/link")
+    with pytest.raises(WeightsError, match="cannot be looked at: File name too long"):
+        tag2mask.load("n" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"segmenter": {"encoder": "test_efficientnet", "weights": "timm"}},
+            "names first weights, 'timm', beside its own",
+        ),
+        ({"segmenter": {"encoder": "hf-hub:owner/name", "weights": "none"}}, "unknown encoder"),
+        ({"segmenter": {"encoder": "test_efficientnet.x/y", "weights": "none"}}, "Leave out what is behind the dot"),
+        ({"segmenter": {"encoder": "test_efficientnet", "weights": "none", "kind": ["fpn"]}}, "cannot be rebuilt"),
+        ({"segmenter": float("nan")}, "cannot be rebuilt"),
+        ({"max_side": -1}, "cannot be rebuilt .*max_side"),
+        ({"max_side": float("nan")}, "cannot be rebuilt .*max_side"),
+        ({"max_side": [1]}, "cannot be rebuilt .*max_side"),
+        ({"initial": "evil"}, "cannot be rebuilt .*initial"),
+        ({"classes": ["disc", "disc"]}, "has class 'disc' twice"),
+        ({"classes": ["disc", "a\nb"]}, "with a control character in its name"),
+        ({"classes": "ab"}, "cannot be rebuilt .*classes"),
+    ],
+)
+def test_odd_metadata_of_weights_is_named(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_segmenter(tiny(), path, CLASSES)
+    with safe_open(path, "pt") as stream:
+        about = json.loads(stream.metadata()["tag2mask"])
+    save_file(load_file(path), path, {"tag2mask": json.dumps({**about, **changes})})
+    with pytest.raises(WeightsError, match=text) as caught:
+        tag2mask.load(path)
+    assert "w.safetensors" in str(caught.value)

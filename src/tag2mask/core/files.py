@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import threading
 import zipfile
@@ -24,6 +25,7 @@ from tag2mask.core.regular import need_regular
 from tag2mask.core.stopping import on_stop
 
 _NUMBERS = itertools.count()
+_TEMPORARY = re.compile(r"\.[0-9]+-[0-9]+\.tmp")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 MOST_BYTES = 1 << 30
 """Bytes of arrays that are read from one npz: maps of 80 classes of a photo of 100 megapixels."""
@@ -67,6 +69,22 @@ def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # gone by the rename, or never made: the folder may be a file
             temporary.unlink()
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one that `atomic_path` gives until a file is whole."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder and below it; links are not followed.
+
+    Only where no other process can be writing there.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in filter(is_temporary, names):
+            with suppress(OSError):
+                Path(parent, name).unlink()
 
 
 def _to_disk(file: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.finding import Finding
+from tag2mask.data.subset import MARK
 from tag2mask.data.tag_names import name_findings
 
 TOGETHER_SHARE = 0.9
@@ -90,6 +91,8 @@ def _overlaps(by_name: Mapping[str, Dataset], settings: DataSettings) -> list[Fi
     """Ids in two splits; the split that gets masks may hold the others."""
     findings = []
     for first, second in combinations(by_name, 2):
+        if first.partition(MARK)[0] == second.partition(MARK)[0]:  # a part of the other, on purpose
+            continue
         shared = sorted({s.id for s in by_name[first].samples} & {s.id for s in by_name[second].samples})
         if shared and (settings.infer not in (first, second) or {first, second} == {settings.train, settings.val}):
             text = f"{len(shared)} ids are in '{by_name[first].split}' and in '{by_name[second].split}'"

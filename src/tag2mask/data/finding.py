@@ -26,3 +26,8 @@ class Finding:
     ids: tuple[str, ...]
     text: str
     remedy: str
+
+    def lines(self) -> str:
+        """Kind, the first of the ids, text and remedy, on two lines."""
+        about = ", ".join(self.ids[:5]) + (f" and {len(self.ids) - 5} more" if len(self.ids) > 5 else "")
+        return f"[{self.kind}] {about + ': ' if about else ''}{self.text}\n    {self.remedy}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tag2mask.pipeline.store import Store, point, store_beside
 
 RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
+_THREADS = "threads"
 LOG = logging.getLogger("tag2mask")
 
 
@@ -69,10 +70,15 @@ class RunFolder:
             raise cannot_write(self.path, error) from error
         self.store.prepare()
 
-    def begin(self, recipe: Recipe) -> None:
-        """Write the resolved recipe and the environment."""
+    def begin(self, recipe: Recipe, threads: int) -> None:
+        """Write the resolved recipe and the environment with the number of threads."""
         write_text(self.path / RECIPE, dump_recipe(recipe))
-        write_json(self.path / ENVIRONMENT, environment())
+        write_json(self.path / ENVIRONMENT, {**environment(), _THREADS: str(threads)})
+
+    def threads(self) -> int | None:
+        """CPU threads that the run computes with since it was begun; None where that is not noted."""
+        noted = str(self.environment().get(_THREADS, ""))
+        return int(noted) if re.fullmatch("[1-9][0-9]{0,3}", noted) else None
 
     def end(self, data: Mapping[str, str]) -> None:
         """Add to the environment what is known once the run is through.
@@ -80,10 +86,8 @@ class RunFolder:
         Args:
             data: split -> what its images, tags and masks were, as `tag2mask.pipeline.session.Session.fingerprints`.
         """
-        torch = sys.modules.get("torch")
-        threads = {"threads": str(torch.get_num_threads())} if torch else {}
         known = self.environment() or environment()
-        write_json(self.path / ENVIRONMENT, {**known, **threads, "data": dict(data)})
+        write_json(self.path / ENVIRONMENT, {**known, "data": dict(data)})
 
     def environment(self) -> dict[str, Any]:
         """What was written of versions, machine and data; empty where there is nothing, or not what was written."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tag2mask.config.settings import key_values
+from tag2mask.core.errors import Tag2MaskError
 from tag2mask.core.files import value_hash
 from tag2mask.core.ranks import rank
 from tag2mask.core.types import Sample
@@ -150,6 +151,12 @@ class Session:
 
     def finish(self, stage: PlannedStage, manifest: Manifest) -> None:
         """Note a stage as done and link it in the run folder."""
+        self.note(stage, manifest)
+        if self.rank == 0:
+            self.folder.link(stage.name, self.store.folder(stage.kind.name, manifest.key))
+
+    def note(self, stage: PlannedStage, manifest: Manifest) -> None:
+        """Note a stage as done."""
         path = self.store.folder(stage.kind.name, manifest.key)
         artefact = Artefact(
             stage.name,
@@ -161,8 +168,28 @@ class Session:
             self.folder.command,
         )
         self.done[stage.name] = Done(stage, artefact, manifest)
-        if self.rank == 0:
-            self.folder.link(stage.name, path)
+
+    def complete(self) -> bool:
+        """Whether everything of the plan is made and linked, so that a run has nothing to do; notes no stage."""
+        stages = self.plan.stages
+        if not all((self.folder.path / stage.name).is_symlink() for stage in stages):
+            return False
+        try:
+            return all(self._is_made(stage) for stage in stages)
+        except (Tag2MaskError, OSError):  # what is wrong is said by what looks at it next
+            return False
+        finally:
+            self.done.clear()
+
+    def _is_made(self, stage: PlannedStage) -> bool:
+        manifest = self.store.manifest(stage.kind.name, self.key(stage))
+        if manifest is None:
+            return False
+        dataset = self.dataset(stage)
+        if stage.kind.makes in FOLDERS and manifest.n_images != (0 if dataset is None else len(dataset)):
+            return False
+        self.note(stage, manifest)
+        return True
 
 
 def peak_memory() -> int:

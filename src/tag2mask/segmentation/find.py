@@ -11,8 +11,9 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, load_recipe
 from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, unknown
-from tag2mask.core.files import expanded, file_hash, read_json, unsealed
+from tag2mask.core.files import expanded, file_hash, read_json, reason, unsealed
 from tag2mask.core.manifest import MANIFEST
+from tag2mask.core.regular import special_kind
 from tag2mask.segmentation.files import WEIGHTS
 from tag2mask.segmentation.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.labels import LoadedNetwork
@@ -54,9 +55,18 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
         DataError: ``~user`` of nobody.
         ConfigError: a stage is needed, unknown, or named for something that has none.
         StageError: the run has no finished segmenter, or its weights are not what was trained.
-        WeightsError: nothing of that name, or not a segmentation network.
+        WeightsError: nothing of that name, not a segmentation network, or one may not look.
     """
     path = expanded(source)
+    try:
+        return _find(path, source, stage)
+    except OSError as error:  # of a name that is too long, or where one may not look
+        raise WeightsError(
+            f"{source} cannot be looked at: {reason(error)}. Allow it, or name another network"
+        ) from error
+
+
+def _find(path: Path, source: str | Path, stage: str | None) -> Found:
     if (path / _RECIPE).is_file():
         return _of_run(path, stage)
     if stage is not None:
@@ -70,6 +80,9 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
         )
     if path.is_file():
         return _onnx(path) if path.suffix.lower() == _ONNX else _of_file(path)
+    if path.exists() or path.is_symlink():
+        kind = special_kind(path) if path.exists() else "a link to nothing"
+        raise WeightsError(f"{source} is {kind}: expected a run folder, or a file .safetensors or .onnx")
     if _HUB_NAME.fullmatch(str(source)) and path.suffix.lower() not in {".safetensors", _ONNX}:
         return _saved(fetch(str(source)))
     raise WeightsError(
