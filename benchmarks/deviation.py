@@ -1,10 +1,11 @@
-"""What storing maps at stride 4 in float16, and bfloat16 in the network, cost in mIoU of seeds.
+"""What a stretched grid and storing at stride 4 in float16 cost together in mIoU of seeds, and what bfloat16 costs.
 
 python -m benchmarks.deviation RUN --images 150 --out results/voc-animals/deviation.csv
 
 Three forms of CAM and LPCAM on the same images and the same classifier: ``full`` resizes from the feature grid straight
-to ceil(H/16) 16, cuts to H x W and stays in float32, as the published code does; ``stored`` is what a run writes; and
-``bfloat16`` is what a run writes with precision: bfloat16.
+to ceil(H/16) 16, cuts to H x W and stays in float32, as the published code does; ``stored`` is what a run writes, with
+the grid stretched over the image; and ``bfloat16`` is what a run writes with precision: bfloat16. ``benchmarks.grid``
+takes the grid and storing apart.
 """
 
 from __future__ import annotations
@@ -113,6 +114,22 @@ def measure(network: TagNet, heads: dict[str, MapHead], dataset: Dataset, sample
     return rows
 
 
+def finished(run: Path, images: int) -> tuple[TagNet, dict[str, MapHead], Dataset, list[Sample]]:
+    """A run's classifier, the heads of CAM and LPCAM on it, its data, and so many of its images, evenly spaced."""
+    plan = make_plan(RunFolder.existing(run).recipe())
+    dataset = open_split(plan, plan.data.infer)
+    network, classes = load_network(run / "classifier" / "weights.safetensors")
+    network = network.eval().to(memory_format=torch.channels_last)
+    prototypes = load_prototypes(run / "prototypes" / "prototypes.safetensors")
+    heads: dict[str, MapHead] = {
+        "cam": CAMHead(network.class_weights().detach()),
+        "lpcam": LPCAMHead(prototypes, len(classes)),
+    }
+    chosen = np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int)
+    samples = [dataset.samples[i] for i in chosen if dataset.samples[i].tags]
+    return network, heads, dataset, samples
+
+
 def main() -> None:
     """Measure on a finished run's classifier and prototypes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -120,18 +137,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=150, help="images of the split, evenly spaced")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    plan = make_plan(RunFolder.existing(arguments.run).recipe())
-    dataset = open_split(plan, plan.data.infer)
-    network, classes = load_network(arguments.run / "classifier" / "weights.safetensors")
-    network = network.eval().to(memory_format=torch.channels_last)
-    prototypes = load_prototypes(arguments.run / "prototypes" / "prototypes.safetensors")
-    heads: dict[str, MapHead] = {
-        "cam": CAMHead(network.class_weights().detach()),
-        "lpcam": LPCAMHead(prototypes, len(classes)),
-    }
-    chosen = np.linspace(0, len(dataset) - 1, min(arguments.images, len(dataset))).round().astype(int)
-    samples = [dataset.samples[i] for i in chosen if dataset.samples[i].tags]
-    write_rows(arguments.out, measure(network, heads, dataset, samples))
+    write_rows(arguments.out, measure(*finished(arguments.run, arguments.images)))
 
 
 if __name__ == "__main__":

@@ -60,6 +60,7 @@ def test_bfloat16_is_no_farther_from_the_truth_than_convolutions_in_bfloat16() -
     assert (ours - exact).abs().max() < 0.01 * exact.abs().max()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")  # old, but still there to be used
 def test_a_traced_network_keeps_its_convolutions() -> None:
     class Head(nn.Module):
         def __init__(self) -> None:

@@ -10,9 +10,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from tag2mask.backbones.build import build_network
 from tag2mask.backbones.network import load_network, save_network
+from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.errors import WeightsError
-from tests.backbones.make import images, inner, network
+from tests.backbones.make import TINY, images, inner, network
 
 CLASSES = ("cat", "dog, wild", "Löwe")
 
@@ -86,13 +89,73 @@ def test_other_number_of_classes_is_refused(saved: Path) -> None:
     ("changes", "text"),
     [
         ({"format": 99}, "is not a network saved by tag2mask"),
-        ({"backbone": {"name": "gone"}}, "cannot be rebuilt by this version of tag2mask: .*unknown network"),
+        (
+            {"backbone": {"name": "gone", "weights": "none"}},
+            "cannot be rebuilt by this version of tag2mask: .*unknown network",
+        ),
         ({"classes": None}, "cannot be rebuilt by this version of tag2mask"),
+        ({"classes": ["a", 2, "c"]}, "cannot be rebuilt by this version of tag2mask: .*classes.1"),
+        ({"classes": ["a", "b", "a"]}, "metadata of .*w.safetensors has class 'a' twice. Save the network again"),
+        ({"classes": ["a", "", "c"]}, "has an empty class name"),
+        ({"classes": ["a", "b\nc", "d"]}, "with a control character in its name"),
+        ({"classes": ["a", "b\u2028c", "d"]}, "with a control character in its name"),
+        ({"classes": ["a", "\ud800", "d"]}, "whose name is not UTF-8"),
+        ({"classes": [str(i) for i in range(300)]}, "has 300 classes: expected 1..254"),
+        ({"classes": {"a": 1}}, "cannot be rebuilt"),
+        ({"trained": [True]}, "says of 1 classes whether they were trained, but names 3"),
+        ({"trained": float("nan")}, "cannot be rebuilt"),
+        ({"backbone": None}, "cannot be rebuilt"),
+        ({"backbone": [[]] * 3}, "cannot be rebuilt"),
+        ({"backbone": {"name": 1e308, "weights": "none"}}, "cannot be rebuilt"),
+        ({"backbone": {"name": "x" * 5000, "weights": "none"}}, "cannot be rebuilt"),
+        ({"surplus": 1}, "cannot be rebuilt .*surplus"),
     ],
 )
 def test_metadata_that_makes_no_sense(saved: Path, changes: dict[str, object], text: str) -> None:
     rewrite(saved, **changes)
     with pytest.raises(WeightsError, match=text):
+        load_network(saved)
+
+
+@pytest.mark.parametrize("weights", ["timm", "bundled", "hf-hub:owner/name", "/etc/passwd", "start.pth"])
+def test_a_file_that_names_further_weights_makes_nobody_look_for_them(
+    saved: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tag2mask.backbones.files.read_state", lambda path: pytest.fail("it was read"))
+    rewrite(saved, backbone={"name": TINY, "weights": weights})
+    with pytest.raises(WeightsError, match=f"w.safetensors names first weights, '{weights}', beside its own"):
+        load_network(saved)
+
+
+@pytest.mark.parametrize(
+    "name", ["hf-hub:timm/resnet18", "local-dir:/tmp", "resnet18.hf-hub:timm/x", "/etc/passwd", "resnet18.x/y"]
+)
+def test_names_of_networks_elsewhere_are_refused(saved: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timm.create_model", lambda *args, **words: pytest.fail("it was looked for"))
+    rewrite(saved, backbone={"name": name, "weights": "none"})
+    with pytest.raises(WeightsError, match="cannot be rebuilt by this version of tag2mask: backbone.name"):
+        load_network(saved)
+
+
+def test_a_small_file_that_claims_a_large_network_costs_no_memory(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[str] = []
+
+    def build(settings: BackboneSettings, n_classes: int) -> TagNet:
+        net = build_network(settings, n_classes)
+        built.extend(p.device.type for p in net.parameters())
+        return net
+
+    monkeypatch.setattr("tag2mask.backbones.files.build_network", build)
+    rewrite(saved, backbone={"name": "resnet101", "weights": "none"})
+    with pytest.raises(WeightsError, match="does not belong to 'resnet101' with 3 classes"):
+        load_network(saved)
+    assert set(built) == {"meta"}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000, '"\\ud800"', "null", "[]", '{"format": "1"}'])
+def test_metadata_that_is_no_json_object(saved: Path, text: str) -> None:
+    save_file(load_file(saved), saved, {"tag2mask": text})
+    with pytest.raises(WeightsError, match=r"w.safetensors (cannot be read|is not a network saved by tag2mask)"):
         load_network(saved)
 
 

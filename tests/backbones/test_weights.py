@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from tag2mask.backbones.files import read_about
 from tag2mask.backbones.keymaps import in_order, read_state
 from tag2mask.backbones.settings import BackboneSettings, bundled_file, weights_fingerprint
 from tag2mask.core.errors import WeightsError
@@ -156,7 +159,9 @@ def test_damaged_file_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_python_objects_are_never_loaded(tmp_path: Path) -> None:
     torch.save({"weights": Path("/")}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="cannot read weights .*w.pth: Weights only load failed"):
+    with pytest.raises(
+        WeightsError, match="cannot read weights .*w.pth: it is damaged, or holds Python objects, which are not run"
+    ):
         network(weights=str(tmp_path / "w.pth"))
     torch.save({"epoch": 3, "model": {}}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="expected a flat state dict, tensors by name"):
@@ -203,3 +208,69 @@ def test_settings_and_fingerprints_need_no_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout == "[]\n"
+
+
+class Script(torch.nn.Module):
+    """What is pickled by name."""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([torch.zeros(2)], "it holds a value of type list"), (torch.zeros(2), "it holds a value of type Tensor"),
+        (3, "of type int"), ("text", "of type str"), (Script(), "Python objects, which are not run"),
+        ({3: torch.zeros(2)}, "its entry 3 is no plain tensor"), ({"a": [1]}, "its entry 'a' is no plain tensor"),
+        ({"a": torch.zeros(1).expand(1 << 40)}, "its entry 'a' is no plain tensor"),
+        ({"a": torch.zeros(2, device="meta")}, "its entry 'a' is no plain tensor"),
+        ({"a": torch.zeros(2, dtype=torch.complex64)}, "its entry 'a' is no plain tensor"),
+    ],
+)  # fmt: skip
+def test_files_of_other_things_are_refused(tmp_path: Path, value: object, text: str) -> None:
+    torch.save(value, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=f"cannot read weights .*w.pth: .*{text}.*expected a flat state dict"):
+        read_state(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_files_that_are_cut_or_changed_are_refused(tmp_path: Path, legacy: bool) -> None:
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.arange(1000.0)}, path, _use_new_zipfile_serialization=not legacy)
+    assert torch.equal(read_state(path)["a"], torch.arange(1000.0))
+    whole = path.read_bytes()
+    for changed in (b"", whole[:-100], whole[:100], *([] if legacy else [whole[:1500] + b"x" + whole[1501:]])):
+        path.write_bytes(changed)
+        with pytest.raises(WeightsError, match=r"cannot read weights .*w.pth: .*copy the file again"):
+            read_state(path)
+
+
+def test_a_file_that_unpacks_to_more_than_it_has_is_not_unpacked(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "plain.pth")
+    with zipfile.ZipFile(tmp_path / "plain.pth") as plain, zipfile.ZipFile(tmp_path / "w.pth", "w") as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name), zipfile.ZIP_DEFLATED)
+    with pytest.raises(WeightsError, match=r"w.pth: it says that it holds .* bytes, more than it has"):
+        read_state(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("size", [1 << 60, 1 << 20, 2])
+def test_headers_of_safetensors_that_claim_the_impossible(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "w.safetensors"
+    header = b'{"a":{"dtype":"F32","shape":[1152921504606846976],"data_offsets":[0,4611686018427387904]}}'
+    path.write_bytes(size.to_bytes(8, "little") + header)
+    for read in (read_state, read_about):
+        with pytest.raises(WeightsError, match=r"w.safetensors"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_pipes_are_refused_as_weights(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    chosen = settings(weights=str(tmp_path / name))
+    for act in (
+        lambda: network(weights=chosen.weights),
+        lambda: weights_fingerprint(chosen),
+        lambda: read_state(tmp_path / name),
+        lambda: read_about(tmp_path / name),
+    ):
+        with pytest.raises(WeightsError, match=f"{name}.*: it is a named pipe, not a file"):
+            act()

@@ -1,16 +1,24 @@
-"""Reading arrays from several threads at once."""
+"""Reading arrays: from several threads at once, and from files that are damaged or claim what they do not hold."""
 
 from __future__ import annotations
 
 import gc
+import io
 import sys
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
+from numpy.typing import NDArray
 
-from tag2mask.core.files import read_arrays, write_arrays
+from tag2mask.core import files
+from tag2mask.core.errors import StageError
+from tag2mask.core.files import read_arrays, read_json, reason, write_arrays
+from tag2mask.inference.maps_file import maps_key, read_maps
 
 
 class Litter:
@@ -44,3 +52,78 @@ def test_arrays_are_read_by_several_threads_while_rubbish_is_collected(tmp_path:
     finally:
         gc.set_threshold(*before[0])
         sys.setswitchinterval(before[1])
+
+
+def with_header(path: Path, header: str, data: bytes = b"") -> Path:
+    """An npz whose one array is described by ``header``."""
+    text = header.encode() + b" " * (-(len(header) + 11) % 64) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("maps.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1152921504606846976,)", "(99999999999,)", "(-1, 3)", "(" * 300 + ")" * 300, "9" * 5000, "None"]
+)
+@pytest.mark.parametrize("kind", ["<f2", "<U0", "V0", "O", "x"])
+def test_headers_that_claim_the_impossible_cost_an_error(shape: str, kind: str, tmp_path: Path) -> None:
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}"
+    path = with_header(tmp_path / "maps.npz", header)
+    with pytest.raises(StageError, match=r"cannot read .*maps.npz: .+\. Remove it and run again"):
+        read_arrays(path)
+
+
+def test_an_archive_that_unpacks_to_more_than_allowed_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "maps.npz"
+    write_arrays(path, {"maps": np.zeros(1000, np.float16), "key": np.asarray("k")})
+    monkeypatch.setattr(files, "MOST_BYTES", 2000)
+    with pytest.raises(StageError, match=r"maps.npz: it says that it holds .*Remove it"):
+        read_arrays(path)
+    assert maps_key(path) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY\x01\x00", b"\x80\x04]q\x00."])
+def test_other_files_are_told(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "maps.npz"
+    path.write_bytes(content)
+    with pytest.raises(StageError, match="cannot read .*maps.npz"):
+        read_arrays(path)
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    path.write_bytes(buffer.getvalue())  # of one array: no npz
+    with pytest.raises(StageError, match="cannot read .*maps.npz"):
+        read_arrays(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("maps", np.zeros((1, 2, 2), np.int8)), ("maps", np.zeros((2, 2), np.float16)), ("classes", np.zeros(1)),
+        ("size", np.full(2, np.nan)), ("size", np.zeros(3, np.int32)), ("size", np.asarray(4)), ("key", np.zeros(2)),
+        ("maps", np.asarray("maps")),
+    ],
+)  # fmt: skip
+def test_arrays_of_another_form_are_no_maps(name: str, array: NDArray[Any], tmp_path: Path) -> None:
+    whole: dict[str, NDArray[Any]] = {
+        "maps": np.zeros((1, 2, 2), np.float16), "classes": np.zeros(1, np.int16), "size": np.full(2, 8, np.int32),
+        "key": np.asarray("k"),
+    }  # fmt: skip
+    write_arrays(tmp_path / "maps.npz", whole)
+    assert read_maps(tmp_path / "maps.npz").size == (8, 8)
+    write_arrays(tmp_path / "maps.npz", {**whole, name: array})
+    with pytest.raises(StageError, match=f"holds no maps \\('{name}' has type .*remove it and run again"):
+        read_maps(tmp_path / "maps.npz")
+
+
+def test_json_that_is_nested_too_deep_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    with pytest.raises(StageError, match="cannot read .*a.json"):
+        read_json(tmp_path / "a.json")
+
+
+def test_reasons_are_one_line() -> None:
+    assert reason(ValueError("first.\n second")) == "first"
+    assert reason(EOFError()) == "EOFError"
+    assert reason(OSError(2, "No such file", "x")) == "No such file"

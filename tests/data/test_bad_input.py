@@ -1,6 +1,7 @@
 """What goes wrong with a data set as a whole, for every reader of files: a clear error, and nothing written."""
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import pytest
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
+from tag2mask.data.doctor import examine
 from tag2mask.data.filebased import FileDataset
 from tag2mask.data.layout import check_classes, check_ids, list_images, need_root, read_lines
-from tag2mask.data.registry import load_dataset
+from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc, save_image, write
 
 DRAWERS: dict[str, Any] = {"voc": draw_voc, "coco": draw_coco, "folder": draw_folder}
@@ -174,6 +176,70 @@ def test_only_image_files_are_listed_and_photos_that_cannot_be_read_are_not_skip
     write(tmp_path / "IMG_1.HEIC", "x")
     with pytest.raises(DataError, match=r"IMG_1\.HEIC is of a format that is not read: convert it to JPEG or PNG"):
         list_images(tmp_path)
+
+
+def renamed(path: Path, name: bytes) -> Path:
+    """A file or folder under a name that may not be UTF-8."""
+    other = path.with_name(os.fsdecode(name))
+    try:
+        path.rename(other)
+    except OSError:
+        pytest.skip("the file system takes names in UTF-8 alone")
+    return other
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "name", "shown"),
+    [
+        ("folder", "images/photo 00.png", b"caf\x82.png", r"caf\\x82\.png is not UTF-8: rename it .*convmv"),
+        ("folder", "masks/photo 00.png", b"caf\x82.png", r"masks/caf\\x82\.png is not UTF-8"),
+        ("voc", "JPEGImages/2007_000001.jpg", b"\xe9.jpg", r"\\xe9\.jpg is not UTF-8"),
+        ("folder", ".", b"d\xe4ta", r"d\\xe4ta is not UTF-8"),
+        ("coco", ".", b"d\xe4ta", r"d\\xe4ta is not UTF-8"),
+    ],
+)
+def test_a_name_that_is_not_utf8_is_shown_with_escapes_by_reader_and_doctor(
+    tmp_path: Path, kind: str, place: str, name: bytes, shown: str
+) -> None:
+    root = tmp_path / "data"
+    DRAWERS[kind](root)
+    moved = renamed(root / place, name)
+    root = moved if place == "." else root
+    with pytest.raises(DataError, match=shown) as caught:
+        load_dataset(kind, root)
+    str(caught.value).encode()
+    report = examine(kind, data_settings(kind, {"root": root}), quiet=True)
+    assert [f.kind for f in report.findings if f.severity == "error"] == ["open"]
+    assert re.search(shown, report.findings[0].text)
+
+
+def test_a_class_folder_that_is_not_utf8_is_shown_with_escapes(tmp_path: Path) -> None:
+    draw_folder(tmp_path, layout="subfolders", masks=False)
+    renamed(tmp_path / "disc", b"d\xffsc")
+    with pytest.raises(DataError, match=r"d\\xffsc.*not UTF-8.*rename it"):
+        load_dataset("folder", tmp_path)
+
+
+def test_lone_surrogates_and_names_that_no_file_system_takes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"image id 'a\\ud800' is not UTF-8"):
+        check_ids(["a\ud800"])
+    with pytest.raises(DataError, match=r"image id 'a+… .*' has 300 bytes, more than the 251"):
+        check_ids(["a" * 300])
+    with pytest.raises(DataError, match=r"here has class 'a\\udfff', whose name is not UTF-8"):
+        check_classes(["a\udfff"], "here")
+    with pytest.raises(DataError, match=r"here has class 'a+… .*', a name of 5000 characters: expected at most 200"):
+        check_classes(["a" * 5000], "here")
+
+
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_folder(tmp_path)
+
+    def refuse(self: Path) -> Any:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match="images cannot be read: Permission denied. Allow it"):
+        load_dataset("folder", tmp_path)
 
 
 def test_lists_must_be_utf8_text(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """The reader ``coco``: categories, tags, and the truth it draws against a decoder written for the test."""
 
 import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
 from tag2mask.data.base import Dataset, Labels
-from tag2mask.data.registry import load_dataset
+from tag2mask.data.doctor import examine
+from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import CLASSES, coco_annotation, draw_coco, run_lengths, save_image, write, write_coco
 
 H, W = 20, 30
@@ -159,19 +162,156 @@ def test_outlines_may_be_absent_altogether_but_not_in_part(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "outline",
     [
-        [[1.0, 1.0, 5.0, 5.0]],
         [[1.0, 1.0, 5.0, 5.0, 7.0, 3.0, 2.0]],
         [["a", "b", "c", "d", "e", "f"]],
         {"size": [20, 31], "counts": [620]},
         {"size": [20, 30], "counts": [599]},
         {"size": [20, 30], "counts": [-1, 601]},
         {"size": [20, 30]},
+        {"size": [20, 30], "counts": [600.0]},
+        {"size": [20, 30], "counts": [True, 599]},
+        {"size": [20, 30], "counts": [2**70, 0]},
+        {"size": [20, 30], "counts": "aYZ"},
+        {"size": [20, 30], "counts": "o" * 5000},
+        {"size": [20, 30], "counts": "0\u00ff"},
+        {"size": "20", "counts": [600]},
+        "a", 7, True, {"a": 1}, [[]] * 2 + [None], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [[10**400] * 6], [[[1, 2], [3, 4]]],
+        [[1.0, 1.0, 5.0, math.nan, 7.0, 3.0]],
+        [[1.0, 1.0, math.inf, 5.0, 7.0, 3.0]],
+        [[1.0, 1.0, 1e9, 5.0, 7.0, 3.0]],
+        [[1.0, 1.0, 5.0, -1e8, 7.0, 3.0]],
+        [[1.0, 1.0, 5.0, 5.0, 7.0, 3.0], [1e308, -1e308, 5.0, 5.0, 1e308, 3.0]],
+        [[-9e5, 0.0, 9e5, 10.0] * 9],
     ],
-)
+)  # fmt: skip
 def test_a_malformed_outline_names_its_annotation(tmp_path: Path, outline: Any) -> None:
     dataset = one_image(tmp_path, [coco_annotation(44, 7, 1, box(1, 1, 5, 5)) | {"segmentation": outline}])
-    with pytest.raises(DataError, match="annotation 44 has no valid outline for 30 x 20 pixels: expected polygons"):
+    with pytest.raises(DataError, match="annotation 44 has no valid outline for 30 x 20 pixels: .*; expected polygons"):
         truth_of(dataset)
+
+
+@pytest.mark.parametrize(
+    ("polygons", "why"),
+    [
+        ([[]], "a polygon of 0 points, without area"),
+        ([[5.0, 5.0]], "a polygon of 1 points"),
+        ([[1.0, 1.0, 5.0, 5.0]], "a polygon of 2 points"),
+        ([[3.0, 3.0] * 4], "a polygon without area, whose 4 points lie on one line"),
+        ([[1.0, 1.0, 5.0, 3.0, 9.0, 5.0, 3.0, 2.0]], "whose 4 points lie on one line"),
+    ],
+)
+@pytest.mark.parametrize("overlap", ["later", "smaller"])
+def test_a_polygon_without_area_is_left_out_with_a_warning_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, polygons: Any, why: str, overlap: str
+) -> None:
+    thing = [[5.0, 5.0, 12.0, 5.0, 12.0, 12.0, 5.0, 12.0]]
+    flat = coco_annotation(44, 7, 1, box(1, 1, 5, 5)) | {"segmentation": polygons}
+    both = coco_annotation(45, 7, 11, box(1, 1, 5, 5)) | {"segmentation": [*thing, *polygons]}
+    dataset = one_image(tmp_path, [flat, both], overlap=overlap)
+    assert dataset.samples[0].tags == (0, 1)
+    for _ in range(2):
+        assert np.array_equal(truth_of(dataset), box(5, 5, 12, 12) * np.uint8(2))
+    texts = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert [t.partition("annotation ")[2][:2] for t in texts] == ["44", "45"]
+    assert all("instances_train2017.json" in t and why in t and "left out of the truth" in t for t in texts)
+
+
+def test_a_bow_tie_and_what_leaves_the_image_have_an_area(tmp_path: Path) -> None:
+    bow = [[2.0, 2.0, 12.0, 2.0, 2.0, 12.0, 12.0, 12.0]]  # the areas of its halves cancel out
+    wide = [[-400.0, 15.0, 900.0, 15.0, 900.0, 18.0, -400.0, 18.0]]
+    annotations = [coco_annotation(i, 7, 1, box(1, 1, 5, 5)) | {"segmentation": s} for i, s in enumerate((bow, wide))]
+    truth = truth_of(one_image(tmp_path, annotations))
+    assert truth[3, 5] == truth[10, 5] == 1
+    assert truth[15:18].all()
+    assert not truth[18:].any()
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (20, 2**40), (0, 0), (-1, 30), (W, H)])
+def test_the_size_is_that_of_the_photo_before_anything_is_drawn(tmp_path: Path, size: tuple[int, int]) -> None:
+    save_image(tmp_path / "train2017/7.jpg", np.full((H, W, 3), 90, dtype=np.uint8))
+    image = {"id": 7, "file_name": "7.jpg", "height": size[0], "width": size[1]}
+    write_coco(tmp_path / "annotations/instances_train2017.json", [image], [coco_annotation(1, 7, 1, box(1, 1, 5, 5))])
+    dataset = load_dataset("coco", tmp_path, "train2017")
+    with pytest.raises(DataError, match=rf"the mask of '7' is {size[1]} x {size[0]} pixels, its image .* is 30 x 20"):
+        truth_of(dataset)
+    report = examine("coco", data_settings("coco", {"root": tmp_path}), ["train2017"], quiet=True)
+    assert (report.findings[0].kind, report.findings[0].ids) == ("mask", ("7",))
+
+
+@pytest.mark.parametrize(
+    ("value", "crowd"),
+    [
+        (0, False), (1, True), ("0", False), ("1", True), (0.0, False), (1.0, True), (True, True), (False, False),
+        ("true", True), ("False", False), ("", False), (None, False), (" 0 ", False), ("1.0", True),
+    ],
+)  # fmt: skip
+def test_iscrowd_is_understood_however_it_is_written(tmp_path: Path, value: Any, crowd: bool) -> None:
+    annotation = coco_annotation(1, 7, 1, box(1, 1, 5, 5)) | {"iscrowd": value}
+    dataset = one_image(tmp_path, [annotation, coco_annotation(2, 7, 11, box(8, 8, 9, 9))])
+    assert dataset.samples[0].tags == ((1,) if crowd else (0, 1))
+
+
+ODD = (None, [], {}, "x", "1" * 5000, math.nan, math.inf, -math.inf, 1e308, -1, 10**400, 2.5, True, "\ud800", "a\nb")
+
+
+@pytest.mark.parametrize("part", ["images", "annotations", "categories"])
+def test_whatever_a_value_of_the_file_is_the_error_names_the_file(tmp_path: Path, part: str) -> None:
+    """Each value in turn replaced by each odd one; nothing but a `DataError`, with the file's or the image's name."""
+    draw_coco(tmp_path, n=1, splits=("train",))
+    path = tmp_path / "annotations/instances_train2017.json"
+    text = path.read_text()
+    keys = [None, *json.loads(text)[part][0]]
+    for key in keys:
+        for odd in ODD:
+            content = json.loads(text)
+            if key is None:
+                content[part] = odd if odd in ([], {}) else [odd]
+            else:
+                content[part][0][key] = odd
+            write(path, json.dumps(content))
+            error = ""
+            try:
+                dataset = load_dataset("coco", tmp_path)
+                for sample in dataset.samples:
+                    dataset.truth(sample)
+            except DataError as caught:
+                error = str(caught)
+            assert len(error) < 700 + len(str(tmp_path)) * 4
+            assert not error or re.search("instances_train2017|image id|split 'train2017'|000000000001", error)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ('{"images": ' + "[" * 5000 + "]" * 5000 + "}", "nested too deeply"),
+        ('{"images": [' + "1" * 5000 + "]}", "thousands of digits"),
+        ("[]", "it has no 'images'; expected an object with images, annotations, categories"),
+        ("7", "it has no 'images'"),
+        ('{"images": {}, "annotations": [], "categories": []}', "'images' is an object, expected a list"),
+        ('{"images": [], "annotations": [7], "categories": []}', "'annotations', number 0, is 7, expected an object"),
+    ],
+)
+def test_json_of_another_shape_is_named(tmp_path: Path, text: str, message: str) -> None:
+    draw_coco(tmp_path, n=1, splits=("train",))
+    write(tmp_path / "annotations/instances_train2017.json", text)
+    with pytest.raises(DataError, match=rf"instances_train2017\.json.*{message}"):
+        load_dataset("coco", tmp_path)
+    (tmp_path / "annotations/instances_train2017.json").write_bytes(b'{"images": "\xff"}')
+    with pytest.raises(DataError, match=r"instances_train2017\.json is not UTF-8"):
+        load_dataset("coco", tmp_path)
+
+
+def test_backslashes_in_file_names_are_folders(tmp_path: Path) -> None:
+    save_image(tmp_path / "train2017/a/b/7.jpg", np.full((H, W, 3), 90, dtype=np.uint8))
+    image = {"id": 7, "file_name": "a\\b\\7.jpg", "height": H, "width": W}
+    write_coco(tmp_path / "annotations/instances_train2017.json", [image], [coco_annotation(1, 7, 1, box(1, 1, 5, 5))])
+    dataset = load_dataset("coco", tmp_path, "train2017")
+    assert dataset.samples[0].image == tmp_path / "train2017/a/b/7.jpg"
+    for name in ("..\\7.jpg", "\\etc\\7.jpg", "C:\\7.jpg"):
+        write_coco(tmp_path / "annotations/instances_train2017.json", [image | {"file_name": name}], [])
+        with pytest.raises(DataError, match="leads out of the image folder"):
+            load_dataset("coco", tmp_path, "train2017")
 
 
 def test_train_stands_for_the_one_year_that_is_there(tmp_path: Path) -> None:
@@ -200,8 +340,11 @@ def test_images_may_lie_in_a_folder_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"annotations": None}, r"is not in COCO's instance format: TypeError"),
-        ({"categories": [{"id": 1}]}, r"is not in COCO's instance format: KeyError 'name'"),
+        ({"annotations": None}, r"is not in COCO's instance format: 'annotations' is missing or null, expected a list"),
+        (
+            {"categories": [{"id": 1}]},
+            r"is not in COCO's instance format: category 0: name is missing or null, expected text",
+        ),
         ({"categories": []}, r"annotation 10 refers to category 1, which the file lacks"),
         ({"images": []}, r"annotation 10 refers to image 1, which the file lacks"),
         ({"images": [], "annotations": []}, r"split 'train2017' of data=coco holds no images"),

@@ -14,7 +14,8 @@ from tag2mask.core.types import Sample
 from tag2mask.data import doctor
 from tag2mask.data.base import Dataset, DataSettings, Labels
 from tag2mask.data.doctor import Report
-from tag2mask.data.doctor_tables import ClassCount, Finding, SplitCount
+from tag2mask.data.doctor_tables import ClassCount, SplitCount
+from tag2mask.data.finding import Finding
 from tag2mask.data.registry import data_settings
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc
 

@@ -1,10 +1,12 @@
 """Image and mask files of every kind that people have."""
 
 import io
+import os
 import re
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.images import align_labels, read_image, read_labels, to_rgb
+from tag2mask.data.images import StoredImage, align_labels, read_image, read_labels, to_rgb, upright_size
 
 GREY = (np.arange(15 * 17) % 251).astype(np.uint8).reshape(15, 17)
 RGB = np.stack([GREY, 250 - GREY, GREY // 2], axis=2)
@@ -276,3 +278,43 @@ def test_what_is_no_image_names_the_file_and_the_remedy(tmp_path: Path) -> None:
         read_image(tmp_path / "gone.jpg")
     with pytest.raises(DataError, match=r"cannot read .*text\.jpg: no image that can be read"):
         read_labels(tmp_path / "text.jpg")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "TGA", "JPEG2000", "ICO", "PCX", "PDF"])
+@pytest.mark.parametrize("name", ["p.jpg", "p.png"])
+def test_a_format_that_is_not_listed_is_not_read_whatever_its_ending(tmp_path: Path, kind: str, name: str) -> None:
+    """Pillow alone would start Ghostscript for an EPS, however it is named."""
+    path = tmp_path / name
+    Image.new("RGB", (32, 32)).save(path, format=kind)
+    for reading in (read_image, read_labels, upright_size, StoredImage):
+        with pytest.raises(DataError, match=rf"cannot read .*{name}: no image that can be read .*JPEG, PNG, BMP"):
+            reading(path)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM"])
+def test_the_listed_formats_are_read_whatever_the_ending(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "p.jpg"
+    Image.new("RGB", (32, 16)).save(path, format=kind)
+    assert read_image(path).size == (32, 16)
+
+
+def test_a_folder_or_a_pipe_in_place_of_an_image_is_named_and_never_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    os.mkfifo(tmp_path / "b.png")
+    for name, what in (("a.png", "a folder"), ("b.png", "a pipe or a device")):
+        with pytest.raises(DataError, match=rf"{name}: it is {what}, expected an image file"):
+            read_image(tmp_path / name)
+        with pytest.raises(DataError, match=rf"{name}: it is {what}, expected an image file"):
+            read_labels(tmp_path / name)
+
+
+def test_whatever_a_decoder_raises_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "p.png"
+    Image.new("RGB", (4, 4)).save(path)
+
+    def fail(_: Path) -> Any:
+        raise IndexError
+
+    monkeypatch.setattr("tag2mask.data.images.open_image", fail)
+    with pytest.raises(DataError, match=r"cannot read .*p\.png: IndexError\. Copy it again"):
+        read_image(path)

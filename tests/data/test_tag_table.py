@@ -53,7 +53,10 @@ def test_an_empty_cell_is_a_negative_and_a_missing_row_an_error(tmp_path: Path) 
         ),
         ("image,tags\none\n", r"line 2: 'one' has 1 cells, expected image and tags"),
         ("image,tags\n,cat\n", r"line 2: ',cat' has 2 cells"),
-        ("image,tags\none,a\none.jpg,a\n", r"line 3: image 'one' has a row in line 2 already: keep one"),
+        (
+            "image,tags\none,a\none.jpg,\n",
+            r"line 3: image 'one' has a row in line 2 already, .* empty tag cell\. Rows of one image are joined",
+        ),
         ("image,tags\nthre.jpg,a\n", r"line 2: there is no image 'thre'; did you mean 'three\.jpg'\?"),
         ("image,tags\nqqqqqq.jpg,a\n", r"line 2: there is no image 'qqqqqq'$"),
         ("image,tags\nsub/one.jpg,a\n", r"line 2: image 'sub/one\.jpg' names a folder; give the file name alone"),

@@ -1,5 +1,6 @@
 """The reader ``voc``: lists, annotations, class order, mask folders."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +204,35 @@ def test_an_index_without_a_class_is_named(tmp_path: Path) -> None:
     write_labels(tmp_path / "SegmentationClass/2007_000001.png", labels)
     with pytest.raises(DataError, match=r"2007_000001\.png holds indices 4, 77: expected 0 \(background\), 1\.\.3"):
         truth_of(voc(tmp_path))
+
+
+@pytest.mark.parametrize("encoding", ["foo", "utf-32", "shift_jis", "utf-16", "hex", "idna", "undefined"])
+def test_an_encoding_that_cannot_be_read_names_the_file(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{voc_xml(["cat"])}')
+    with pytest.raises(DataError, match=r"a\.xml.*no (valid )?XML.*(Save it as UTF-8|Fix it or copy it again)"):
+        read_objects(path)
+
+
+def test_what_is_no_file_in_the_place_of_an_annotation_or_a_list_is_named(tmp_path: Path) -> None:
+    draw_voc(tmp_path, n=1)
+    annotation = tmp_path / "Annotations/2007_000001.xml"
+    annotation.unlink()
+    os.mkfifo(annotation)
+    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is no file"):
+        load_dataset("voc", tmp_path)
+    annotation.unlink()
+    annotation.mkdir()
+    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is no file"):
+        load_dataset("voc", tmp_path)
+    split = tmp_path / "ImageSets/Segmentation/train.txt"
+    split.write_text("x" * 5000)
+    with pytest.raises(DataError, match="cannot look at .*: File name too long"):
+        load_dataset("voc", tmp_path)
+    split.write_bytes(bytes(range(256)))
+    with pytest.raises(DataError, match=r"train\.txt is not UTF-8 text"):
+        load_dataset("voc", tmp_path)
+    split.unlink()
+    split.mkdir()
+    with pytest.raises(DataError, match=r"split list .*train\.txt is a folder: expected a text file"):
+        load_dataset("voc", tmp_path)

@@ -110,9 +110,20 @@ def test_labels_that_cannot_be_scored_are_dropped_and_listed() -> None:
 
 def test_a_mean_of_nothing_is_nan() -> None:
     scores = SegmentationScores.from_matrix(np.array([[5, 0], [0, 0]]), ["a"])
-    assert scores.miou == 100
+    assert scores.iou[0] == 100
+    assert math.isnan(scores.miou), "the background alone is no mean"
     assert math.isnan(scores.mean("recall"))
     assert math.isnan(scores.pooled_precision)
+
+
+def test_no_mean_without_a_class_in_the_truth() -> None:
+    """Masks of 0 and 255: whatever is predicted, only the background can be right."""
+    scores = SegmentationScores.from_matrix(np.array([[5, 3], [0, 0]]), ["a"])
+    values = dict(scores.values())
+    means = {"miou", "miou_foreground", *PER_LABEL[1:], *(f"{m}_with_background" for m in PER_LABEL[1:])}
+    assert all(math.isnan(values[name]) for name in means)
+    assert values["iou/background"] == pytest.approx(62.5)
+    assert not scores.shows_classes
 
 
 def test_every_average_has_its_own_name() -> None:

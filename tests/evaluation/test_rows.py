@@ -61,7 +61,8 @@ def test_scores_become_rows() -> None:
     scores = SegmentationScores.from_matrix(np.array([[5, 0], [0, 0]]), ["cat"])
     rows = score_rows(scores, Threshold(0.3), stage="cam", method="cam", split="val", n_images=1, seed=0, time="t")
     values = {row.metric: row.value for row in rows}
-    assert values["miou"] == 100.0
+    assert values["iou/background"] == 100.0
+    assert values["miou"] is None
     assert values["recall"] is None
     assert len(rows) == len(scores.values())
     assert {(r.threshold, r.threshold_kind, r.n_images) for r in rows} == {(0.3, "fixed", 1)}
@@ -95,7 +96,7 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     write_metrics(path, [ROW])
     path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
-    with pytest.raises(StageError, match=r"line 2 of .*metrics.jsonl is no metric row .*tag2mask eval RUN"):
+    with pytest.raises(StageError, match=r"line 2 of .*metrics.jsonl is no metric row .*Remove it; the tag2mask run"):
         read_metrics(path)
 
 

@@ -99,8 +99,22 @@ def test_void_images_alone_say_nothing() -> None:
     assert truth is not None
     held = Held(("a",), [(maps, columns, np.full_like(truth, 255))] * 2)
     images = count_images(held, held.maps, held.samples)
-    with pytest.raises(DataError, match="every pixel of these images is void"):
+    with pytest.raises(DataError, match=r"shows no class, .*data\.mask_values=\{255: 1\}"):
         resample(images, 2, draws=3)
     both = Held(("a",), [(maps, columns, np.full_like(truth, 255)), steps(0.5, 0.2)])
     found = resample(count_images(both, both.maps, both.samples), 2, draws=30)
     assert found.low == found.high == 0.2, "draws of void images only are drawn again"
+
+
+def test_draws_without_a_class_are_drawn_again_and_too_few_are_an_error() -> None:
+    maps, columns, truth = steps(0.5, 0.2)
+    assert truth is not None
+    empty = (maps, columns, np.zeros_like(truth))
+    held = Held(("a",), [empty, empty, steps(0.5, 0.2), steps(0.5, 0.2)])
+    images = count_images(held, held.maps, held.samples)
+    assert {d.threshold for d in draw_few(images, 1, 2, 20)} == {0.2}
+    assert len(draw_few(images, 1, 2, 20)) == 20
+    with pytest.raises(DataError, match="n = 1 masks of 3 images: hardly a draw has an image that shows a class"):
+        draw_few(images[:3], 1, 2, 20)
+    with pytest.raises(DataError, match="shows no class"):
+        draw_few(images[:2], 1, 2, 20)

@@ -1,5 +1,6 @@
 """Seeds of a split: against the slow way, with images without a truth, in order, from several threads."""
 
+import math
 import threading
 import time
 
@@ -8,13 +9,18 @@ import pytest
 import torch
 from PIL import Image
 
-from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.errors import ConfigError, DataError, NothingShownError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset, Labels
+from tag2mask.evaluation.bootstrap import ImageCounts, label_counts, paired_bootstrap
+from tag2mask.evaluation.confusion import confusion_matrix
 from tag2mask.evaluation.metrics import SegmentationMetrics
+from tag2mask.evaluation.optimum import analyse_optimum
+from tag2mask.evaluation.robustness import robustness
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.sweep import GRID
 from tag2mask.evaluation.thresholds import Threshold, cut
+from tests.helpers.held_maps import Held, steps
 
 
 class Drawn(Dataset):
@@ -151,3 +157,27 @@ def test_a_truth_that_is_void_everywhere_scores_nan_alone() -> None:
     assert np.isnan(found.images[0].miou)
     assert not np.isnan(found.images[1].miou)
     assert found.n_images == 3
+
+
+def test_where_no_truth_shows_a_class_there_is_no_mean_and_no_oracle() -> None:
+    maps, columns, truth = steps(0.5, 0.2)
+    assert truth is not None
+    held = Held(("a",), [(maps, columns, np.where(truth == 1, np.uint8(255), truth))] * 2)
+    found = evaluate_seeds(held, held.maps, [Threshold(0.3, "fixed")])
+    assert [s.threshold.kind for s in found.scores] == ["fixed"]
+    assert not found.shows_classes
+    assert math.isnan(found.scores[0].scores.miou)
+    assert all(math.isnan(point.miou) for point in found.curve)
+    assert all(math.isnan(image.miou) for image in found.images)
+    with pytest.raises(NothingShownError, match=r"the 2 images of split .* shows no class.*'data\.mask_values="):
+        found.check()
+    with pytest.raises(NothingShownError):
+        analyse_optimum(held, held.maps)
+    with pytest.raises(NothingShownError):
+        robustness(found.curve)
+    matrix = confusion_matrix(np.zeros((2, 2), int), np.zeros((2, 2), int), 2)
+    counts = ImageCounts.of([label_counts(matrix)])
+    assert math.isnan(counts.miou())
+    assert np.isnan(counts.image_mious()).all()
+    with pytest.raises(NothingShownError):
+        paired_bootstrap([counts], [counts], resamples=3)

@@ -161,3 +161,12 @@ def tag2mask(*words: str, timeout: float = 300, cwd: Path | None = None) -> subp
 def launch(words: Sequence[str], timeout: float = 300, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command and catch what it prints."""
     return subprocess.run(words, capture_output=True, text=True, timeout=timeout, cwd=cwd, check=False)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended but was not waited for does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones.irn_keys import official_boundary
-from tag2mask.backbones.levels import level_channels, level_features
+from tag2mask.backbones.levels import level_features, levels_of
 from tag2mask.backbones.network import save_network
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.methods.irn.files import load_boundary, load_official, save_boundary
@@ -97,7 +97,9 @@ def test_levels_are_timms_own(stride: int | None) -> None:
     theirs.load_state_dict(inner(net).state_dict(), strict=False)
     with torch.no_grad():
         expected, found = theirs(images()), level_features(net.body, images())
-    assert level_channels(net) == tuple(theirs.feature_info.channels()) == (16, 24, 32, 48, 64)
+    forms = levels_of(net)
+    assert tuple(form.channels for form in forms) == tuple(theirs.feature_info.channels()) == (16, 24, 32, 48, 64)
+    assert tuple(form.stride for form in forms) == tuple(theirs.feature_info.reduction())
     assert len(found) == len(expected)
     for ours, other in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, other)
@@ -123,6 +125,63 @@ def test_sides_are_filled_with_the_mean_colour_to_whole_cells(values: dict[str, 
     filled = torch.zeros(1, 3, height, width)
     filled[..., :40, :71] = image
     torch.testing.assert_close(net(image), net(filled)[..., :10, :18])
+
+
+PADDED = [(97, 65), (40, 71), (33, 50), (5, 3), (1, 50), (64, 96)]
+
+
+@pytest.mark.parametrize("size", PADDED, ids=str)
+def test_without_padding_the_logits_are_the_published_of_the_bare_image(
+    irn: BoundaryNet, size: tuple[int, int]
+) -> None:
+    """As LPCAM and AMN's branch for COCO do: enlarged by factors, then cut, whatever the size."""
+    image = images(1, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(irn(image, "none"), published(irn, image), rtol=1e-4, atol=1e-5)
+
+
+def test_padding_to_512_fills_both_sides_and_changes_every_cell() -> None:
+    net, image = boundary(), images(1, 97, 65)
+    filled = torch.zeros(1, 3, 512, 512)
+    filled[..., :97, :65] = image
+    with torch.no_grad():
+        found, expected = net(image, 512), net(filled, "none")[..., :25, :17]
+        others = [net(image, "cells"), net(image, "none")]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert all((found - other).abs().mean() > 1e-3 for other in others), "group norm averages over the padding"
+
+
+@pytest.mark.parametrize("values", [{}, {"stride": 8}], ids=str)
+def test_no_padding_keeps_cells_of_any_network_in_place(values: dict[str, Any]) -> None:
+    """A looped reference, levels finer than the grid included: the middle of each cell, read from each level."""
+    net, image = boundary(**values), images(1, 41, 71)
+    with torch.no_grad():
+        found, parts = net(image, "none")[0, 0], []
+        for level, stride, reduce, norm in zip(
+            level_features(net.body, image), net.strides, net.reduce, net.norms, strict=True
+        ):
+            plane, part = norm(reduce(level))[0], torch.zeros(32, 11, 18)
+            for i in range(11):
+                for j in range(18):
+                    y, x = ((n + 0.5) * 4 / stride - 0.5 for n in (i, j))
+                    y, x = min(max(y, 0.0), plane.shape[1] - 1), min(max(x, 0.0), plane.shape[2] - 1)
+                    top, left = int(y), int(x)
+                    below, right = min(top + 1, plane.shape[1] - 1), min(left + 1, plane.shape[2] - 1)
+                    rows = plane[:, [top, below]] * torch.tensor([1 - (y - top), y - top])[:, None]
+                    part[:, i, j] = rows.sum(1)[:, left] * (1 - (x - left)) + rows.sum(1)[:, right] * (x - left)
+            parts.append(part.relu())
+        expected = net.join(torch.cat(parts)[None])[0, 0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(513, 40), (40, 600), (512, 512), (700, 36)], ids=str)
+def test_nothing_is_cut_and_larger_images_are_padded_to_cells(size: tuple[int, int]) -> None:
+    net, image = boundary(), images(1, *size)
+    with torch.no_grad():
+        found = net(image, 512)
+        assert found.shape == (1, 1, -(-size[0] // 4), -(-size[1] // 4))
+        torch.testing.assert_close(found, net(image, "cells"))
+        assert net(image, "none").shape == found.shape
 
 
 def test_gradients_reach_the_branch_alone() -> None:

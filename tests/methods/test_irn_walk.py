@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tag2mask.config.settings import validate
-from tag2mask.core.errors import DataError, StageError, WeightsError
+from tag2mask.config.settings import key_values, validate
+from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.inference.maps_file import stride4, write_maps
@@ -154,13 +154,13 @@ def test_fingerprint_follows_the_backbones_weights() -> None:
 
 def test_maps_walk_along_the_images_own_boundaries(tmp_path: Path, walk: Callable[..., ImageProgram]) -> None:
     images, net = data(), load_boundary(tmp_path / "irn" / WEIGHTS)
-    for values in ({}, {"power": 1.3, "beta": 4, "log2_steps": 3, "radius": 4, "mirror": False}):
+    for values in ({}, {"power": 1.3, "beta": 4, "log2_steps": 3, "radius": 4, "mirror": False, "pad": "512"}):
         program = walk(**values)
         s = validate(WalkSettings, values, "walk")
         for sample in images.samples[:7]:
             image = image_tensor(images.image(sample), SIZE, net.mean, net.std)
             with torch.no_grad():
-                edge = boundary_map(net, image, s.mirror)
+                edge = boundary_map(net, image, s.mirror, s.pad)
             expected = random_walk(drawn_maps(sample) ** s.power, edge, s.radius, s.beta, s.log2_steps)
             found = made(program, sample)
             assert found.classes == sample.tags
@@ -168,6 +168,15 @@ def test_maps_walk_along_the_images_own_boundaries(tmp_path: Path, walk: Callabl
             torch.testing.assert_close(found.maps, expected / expected.max(), rtol=1e-5, atol=1e-6)
             assert found.maps.max() == 1
             assert found.maps.min() >= 0
+
+
+def test_padding_is_a_setting_that_leaves_the_key_alone_at_its_default() -> None:
+    assert "pad" not in key_values(WalkSettings())
+    found = {given: validate(WalkSettings, {"pad": given}, "walk").pad for given in ("cells", 512, "512", "none")}
+    assert list(found.values()) == ["cells", 512, 512, "none"]
+    assert key_values(WalkSettings(pad=512))["pad"] == 512
+    with pytest.raises(ConfigError, match="setting 'walk.pad' = 640: .*'cells', 512 or 'none'"):
+        validate(WalkSettings, {"pad": 640}, "walk")
 
 
 def test_one_maximum_for_all_maps_of_an_image() -> None:

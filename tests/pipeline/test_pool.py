@@ -19,7 +19,7 @@ from tag2mask.pipeline import images
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.pool import in_pool, one_thread, workers
 from tests.helpers.drawn_maps import few_masks_recipe, registered
-from tests.helpers.tiny import files_of
+from tests.helpers.tiny import alive, files_of
 from tests.pipeline.pool_work import die_at_three, fail_at_two, state
 
 
@@ -133,12 +133,3 @@ def test_workers_end_with_a_killed_parent_and_leave_ctrl_c_to_it(killer: signal.
         while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not any(alive(pid) for pid in pids)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended but was not waited for does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -43,7 +43,7 @@ def test_draws_single_methods_and_undefined_numbers_are_said() -> None:
     ]
     mask = MethodResult("masks", (Score("none", None, 60, 1, 2, 3, 4, 1),))
     assert said([mask]) == [("60.0", "masks", "masks, no threshold, 1 image", "")]
-    with pytest.raises(DataError, match="at least one method with a score; evaluate a stage first"):
+    with pytest.raises(DataError, match="a page needs at least one method with a score; give the recipe a stage"):
         headlines([MethodResult("A", ())])
 
 

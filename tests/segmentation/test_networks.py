@@ -18,8 +18,10 @@ from tag2mask.backbones.network import build_network, save_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.segmentation.libraries import check_decoder
 from tag2mask.segmentation.segmenter import build_segmenter, load_segmenter, save_segmenter
-from tag2mask.segmentation.settings import LIBRARY, NetworkSettings, SegmentTrainSettings
+from tag2mask.segmentation.settings import LIBRARY, NetworkSettings, SegmenterSettings, SegmentTrainSettings
+from tag2mask.segmentation.stage import check
 from tests.segmentation.segment_drawn import build, network
 
 CLASSES = ("cat", "dog", "hen")
@@ -140,6 +142,12 @@ def test_swins_tables_of_positions_and_norms_do_not_decay() -> None:
             "unknown setting of fpn's decoder 'pyramid_channels'; did you mean 'dec",
         ),
         ({"kind": "upernet", "decoder": {"a": 1}}, "decoder = {'a': 1}: that of kind = upernet is as published; leave"),
+        (
+            {"decoder": {"decoder_pyramid_channels": 10**12}},
+            "decoder.decoder_pyramid_channels = 1000000000000: expected",
+        ),
+        ({"decoder": {"decoder_pyramid_channels": 0}}, "expected numbers from 1 to 65536"),
+        ({"kind": "unet", "decoder": {"decoder_channels": [1] * 5000}}, "expected numbers from 1 to 65536, at most 16"),
         ({"encodr": "x"}, "unknown setting 'network.encodr': did you mean 'encoder'"),
     ],
 )
@@ -169,6 +177,12 @@ def test_first_weights_are_named_and_those_that_saw_masks_are_in_the_ledger() ->
     ("values", "error", "text"),
     [
         ({"encoder": "resnet5"}, ConfigError, "network.encoder = 'resnet5': unknown encoder; did you mean 'resnet"),
+        (
+            {"encoder": "resnet18.nothing"},
+            ConfigError,
+            "network.encoder = 'resnet18.nothing', encoder 'resnet18.nothing'",
+        ),
+        ({"encoder": "hf-hub:timm/resnet18"}, ConfigError, "'hf-hub:timm/resnet18': unknown encoder"),
         ({"encoder": "resnet18", "weights": "bundled"}, WeightsError, "there are bundled weights for efficientnet_l"),
         (
             {"kind": "deeplabv2", "encoder": "resnet101_caffe", "weights": "timm"},
@@ -193,6 +207,19 @@ def test_networks_that_cannot_be_had(values: dict[str, Any], error: type[Excepti
     with pytest.raises(error) as caught:
         build_segmenter(validate(NetworkSettings, {"weights": "none", **values}, "network"), 3)
     assert text in str(caught.value)
+
+
+def test_a_decoder_that_does_not_run_is_refused_before_anything_is_trained() -> None:
+    check_decoder(
+        NetworkSettings(weights="none", encoder="test_efficientnet", decoder={"decoder_pyramid_channels": 32})
+    )
+    wrong = NetworkSettings(weights="none", encoder="test_efficientnet", decoder={"decoder_interpolation": "cubist"})
+    with pytest.raises(
+        ConfigError, match=r"network.decoder = .*cubist.*: the decoder of 'fpn' does not run with it .*lea"
+    ):
+        check_decoder(wrong)
+    with pytest.raises(ConfigError, match="cubist"):
+        check(SegmenterSettings(network=wrong, truth=True), set())
 
 
 def test_no_class_is_refused() -> None:

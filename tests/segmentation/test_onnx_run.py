@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,17 @@ def test_a_network_of_others(tmp_path: Path) -> None:
         ("{", "the entry 'tag2mask' of its metadata is damaged"),
         ({"schema": 1}, "the entry 'tag2mask' of its metadata is damaged .'max_side'.; export it again"),
         ({"schema": 1, "max_side": None, "classes": []}, "is damaged .no class names.; export it again"),
+        ("[" * 100_000, "the entry 'tag2mask' of its metadata is damaged"),
+        ([1], "is damaged .no object.; export it again"),
+        (
+            {"schema": 1, "max_side": float("nan"), "classes": ["cat", "dog"]},
+            "is damaged .max_side nan.; export it again",
+        ),
+        ({"schema": 1, "max_side": True, "classes": ["cat", "dog"]}, "is damaged .max_side True."),
+        ({"schema": 1, "max_side": None, "classes": ["cat", None]}, "is damaged .no class names."),
+        ({"schema": 1, "max_side": None, "classes": "cd"}, "is damaged .no class names."),
+        ({"schema": 1, "max_side": None, "classes": ["cat", "cat"]}, "metadata of .* has class 'cat' twice"),
+        ({"schema": 1, "max_side": None, "classes": ["cat", "a\nb"]}, "with a control character in its name"),
         ({"schema": 9, "max_side": None, "classes": ["cat"]}, "x.onnx has schema 9, expected 1: export it again"),
         (
             {"schema": 1, "max_side": None, "classes": ["cat"]},
@@ -105,6 +117,53 @@ def test_metadata_that_is_damaged_or_does_not_fit(tmp_path: Path, about: Any, me
     path = saved(framed(identity(), MEAN, STD, 32), tmp_path / "x.onnx", about)
     with pytest.raises(WeightsError, match=message):
         OnnxSegmenter(path)
+
+
+@pytest.mark.parametrize("place", ["part.bin", "../part.bin", "/dev/zero", "gone.bin"])
+def test_a_network_in_several_files_is_refused_and_none_of_them_is_opened(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's file would choose which file is read; ours are whole."""
+    from onnx import TensorProto
+
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    for folder in (tmp_path, tmp_path / "sub"):
+        (folder / "part.bin").write_bytes(np.ones(3, np.float32).tobytes())
+    model = framed(identity(), MEAN, STD, 32)
+    tensor = next(one for one in model.graph.initializer if one.name.endswith("mean"))
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", place
+    with pytest.raises(WeightsError, match=r"x.onnx cannot be read as ONNX: .*export it again, which gives one file"):
+        OnnxSegmenter(saved(model, tmp_path / "sub" / "x.onnx", ABOUT))
+
+
+def test_files_that_are_cut_or_no_files(tmp_path: Path) -> None:
+    path = saved(framed(identity(), MEAN, STD, 32), tmp_path / "x.onnx", ABOUT)
+    whole = path.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 20):
+        path.write_bytes(whole[:length])
+        with pytest.raises(WeightsError, match=r"x.onnx"):
+            OnnxSegmenter(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(WeightsError, match=r"x.onnx cannot be read: it is a named pipe, not a file"):
+        OnnxSegmenter(path)
+
+
+def test_scores_of_fewer_images_than_were_given(tmp_path: Path) -> None:
+    from onnx import helper, numpy_helper
+
+    model = framed(identity(), MEAN, STD, 32)
+    node = next(n for n in model.graph.node if "logits" in n.output)
+    node.output[0] = "all"
+    model.graph.node.append(helper.make_node("ReduceMax", ["all", "axis"], ["logits"], keepdims=1))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.int64), "axis"))
+    net = OnnxSegmenter(saved(model, tmp_path / "x.onnx", ABOUT))
+    with pytest.raises(DataError, match=r"x.onnx gives scores of shape .*: export it again"):
+        net(torch.zeros(2, 3, 8, 8))
 
 
 def test_an_input_of_another_name(tmp_path: Path) -> None:

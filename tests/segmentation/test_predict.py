@@ -12,12 +12,14 @@ from torch.nn import functional as F
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.inference.runner import image_tensor
 from tag2mask.refine.crf import PRESETS
+from tag2mask.segmentation.build import build_segmenter
 from tag2mask.segmentation.predict import (
     device_of,
     predict_batch,
     predict_labels,
     predict_probabilities,
 )
+from tag2mask.segmentation.settings import NetworkSettings
 from tests.segmentation.toy_net import MEAN, STD, Colours, convolutions
 
 
@@ -152,3 +154,11 @@ def test_photos_of_two_sizes_are_no_batch() -> None:
 def test_a_network_without_numbers_is_named() -> None:
     with pytest.raises(WeightsError, match="the network's output is NaN or infinite"):
         predict_labels(lambda images: images * float("nan"), photo(4, 4), MEAN, STD)
+
+
+def test_a_network_that_does_not_take_a_photo_is_told_with_its_size() -> None:
+    """PAN halves 64 pixels to nothing."""
+    settings = NetworkSettings(kind="pan", encoder="test_efficientnet", weights="none", decoder={"decoder_channels": 8})
+    net = build_segmenter(settings, 2).eval()
+    with pytest.raises(DataError, match=r"the network cannot compute images of 33 x 20 pixels: .+\. Give larger ones"):
+        predict_labels(net, np.zeros((20, 33, 3), np.uint8), net.mean, net.std)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tag2mask.core.types import Sample
 from tag2mask.training.callbacks import RECORD
 from tag2mask.training.fit import CHECKPOINT, discard_checkpoint, fit
 from tag2mask.training.images import TagImages
+from tests.training.stopped import Killing
 from tests.training.toy import Toy, engine, images, train_settings, weights
 
 WORDS = "cannot read a.jpg: core.errors.DataError: no, tag2mask: copy it again"
@@ -101,10 +104,50 @@ def test_one_checkpoint_that_needs_no_pickle_and_can_be_discarded(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_damaged_checkpoint_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / CHECKPOINT).write_bytes(b"no checkpoint")
-    with pytest.raises(StageError, match=r"checkpoint.ckpt is damaged .* Remove it and run again"):
-        trained(tmp_path)
+class Script(torch.nn.Module):
+    """What is pickled by name."""
+
+
+@pytest.mark.parametrize(
+    "value", [[1], torch.zeros(2), 3, "text", None, {}, {RECORD: {"identity": "x"}}, {RECORD: [1]}, Script()]
+)
+def test_checkpoints_that_hold_something_else_count_as_none(
+    tmp_path: Path, value: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save(value, tmp_path / CHECKPOINT)
+    with caplog.at_level("WARNING", "tag2mask"):
+        again = trained(tmp_path)
+    assert "checkpoint.ckpt is damaged" in caplog.text
+    assert "training starts from its beginning" in caplog.text
+    assert again.trainer.global_step > 0
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut at its end", "cut in its midst", "changed", "a pipe"])
+def test_checkpoints_that_are_cut_or_changed_count_as_none(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = trained(tmp_path)
+    path, whole = tmp_path / CHECKPOINT, (tmp_path / CHECKPOINT).read_bytes()
+    with zipfile.ZipFile(path) as archive:  # in the midst of a tensor, where torch would read on
+        part = max(archive.infolist(), key=lambda info: info.file_size)
+    middle = whole.index(part.filename.encode()) + 200
+    changed = {
+        "empty": b"",
+        "cut at its end": whole[:-100],
+        "cut in its midst": whole[: len(whole) // 2],
+        "changed": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+    }
+    if damage in changed:
+        path.write_bytes(changed[damage])
+    else:
+        path.unlink()
+        os.mkfifo(path)
+    with caplog.at_level("WARNING", "tag2mask"):
+        again = trained(tmp_path)
+    assert "checkpoint.ckpt is damaged" in caplog.text
+    assert "training starts from its beginning" in caplog.text
+    assert equal(again, done)
+    assert path.read_bytes() == whole
 
 
 def test_the_callers_randomness_is_left_alone(tmp_path: Path) -> None:
@@ -170,6 +213,13 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
         torch.testing.assert_close(value, results[1][name], rtol=1e-5, atol=1e-7)
 
 
+def test_a_killed_decoder_is_a_mistake_with_a_remedy(tmp_path: Path) -> None:
+    """As the kernel kills it when memory is short."""
+    data, settings = Killing.drawn(signal.SIGKILL), train_settings()
+    with pytest.raises(StageError, match=r"process that decodes images .* was killed.*engine\.workers=0"):
+        fit(Toy(settings), data, settings, out=tmp_path, seed=3, engine=engine(workers=1))
+
+
 def test_nan_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
     settings = train_settings()
     module = Toy(settings)
@@ -179,7 +229,8 @@ def test_nan_stops_before_the_weights_are_spoilt(tmp_path: Path) -> None:
     text = str(caught.value)
     assert "the loss is nan in epoch 2 of 3, step 5 of 9" in text
     assert "Lower the rates, such as train.lr=0.001 train.head_lr=0.002" in text
-    assert "The checkpoint after epoch 1 is kept: the same command goes on from it" in text
+    assert "The checkpoint after epoch 1 is kept, but other settings train from the beginning" in text
+    assert "The same command fails again in the same way (a setting train.… is typed as training.train.…)" in text
     assert all(torch.isfinite(v).all() for v in weights(module).values())
 
 

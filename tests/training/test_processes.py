@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +43,24 @@ def test_two_processes_train_to_the_same_weights_bit_for_bit(tmp_path: Path) -> 
     one, two = (load_file(tmp_path / name / "toy.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["training", "waiting"])
+def test_a_process_that_is_told_to_stop_leaves_and_ends_all(verb: str, tmp_path: Path) -> None:
+    """It takes part in no further exchange: the others may be in the middle of their own work, for hours."""
+    result = torchrun("tests.training.stopped", verb, str(tmp_path), *(["1"] if verb == "training" else []))
+    assert result.returncode != 0
+    assert "stopped; the same command resumes\n" in result.stderr
+    first = result.stderr.rpartition("Root Cause")[2]
+    assert re.search(r"rank +: 1 .*\n *exitcode +: 143 ", first), result.stderr
+
+
+@pytest.mark.slow
+def test_work_of_one_process_may_take_longer_than_an_answer_in_a_training(tmp_path: Path) -> None:
+    result = torchrun("tests.training.stopped", "patient", str(tmp_path), "8")
+    before, _, after = result.stderr.partition("trained\n")
+    assert "error" not in before, result.stderr
+    assert "error: process 0 of 2: another process has ended or has not answered for 8 s" in after, result.stderr
+    assert re.search(r"rank +: 0 .*\n *exitcode +: 2 ", after.rpartition("Root Cause")[2]), result.stderr
+    assert "tag2mask/" not in after, "no traceback of ours"

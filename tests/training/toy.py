@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class Drawn(Dataset):
 
 
 class Toy(LightningModule):
-    """Two convolutions, dropout and a head; ``at_step`` is called before each step with its number."""
+    """Two convolutions, dropout and a head; ``at_kill`` is called before step ``kill_step``."""
 
     def __init__(self, settings: TrainSettings, n_classes: int = 3) -> None:
         super().__init__()
@@ -77,11 +78,12 @@ class Toy(LightningModule):
         self.head = nn.Linear(8, n_classes)
         self.poison_step = -1
         self.kill_step = -1
+        self.at_kill: Callable[[], object] = lambda: os.kill(os.getpid(), signal.SIGKILL)
         self.epoch_draws: list[float] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         if self.global_step == self.kill_step:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.at_kill()
         images, tags = batch
         loss = multilabel_soft_margin(self.head(self.body(images).mean((2, 3))), tags)
         return loss * float("nan") if self.global_step == self.poison_step else loss

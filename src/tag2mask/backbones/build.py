@@ -40,6 +40,17 @@ def build_network(settings: BackboneSettings, n_classes: int) -> TagNet:
     return net.to(memory_format=torch.channels_last)
 
 
+def check_network(settings: BackboneSettings, n_classes: int) -> None:
+    """See that a network can be had with its first weights; torch's random numbers are left alone.
+
+    Raises:
+        ConfigError: as `build_network`.
+        WeightsError: as `build_network`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        build_network(settings, n_classes)
+
+
 def _load_initial(net: TagNet, settings: BackboneSettings) -> None:
     if settings.weights == "none":
         return

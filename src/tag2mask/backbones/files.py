@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.keymaps import load_strict, read_state
+from tag2mask.backbones.keymaps import check_strict, load_strict, read_state
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.backbones.tagnet import TagNet
-from tag2mask.config.settings import validate
-from tag2mask.core.errors import ConfigError, WeightsError
-from tag2mask.core.files import atomic_path
+from tag2mask.config.settings import Settings, validate
+from tag2mask.core.errors import ConfigError, DataError, WeightsError
+from tag2mask.core.files import atomic_path, reason
+from tag2mask.core.regular import need_regular
+from tag2mask.data.layout import check_classes
 
 _KEY = "tag2mask"
 _FORMAT = 1
+N = TypeVar("N", bound=nn.Module)
+S = TypeVar("S", bound=Settings)
 
 
 def save_network(net: TagNet, path: Path, classes: Sequence[str]) -> None:
@@ -57,8 +62,19 @@ def write_weights(net: nn.Module, path: Path, about: Mapping[str, Any]) -> None:
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     text = json.dumps({"format": _FORMAT, **about}, sort_keys=True, ensure_ascii=False)
-    with atomic_path(path) as temporary:  # one metadata entry only: safetensors does not order several
-        save_file(tensors, temporary, {_KEY: text})
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, {_KEY: text})  # one entry only: safetensors does not order several
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(str(error)) from error
+
+
+class _SavedNetwork(Settings):
+    """What travels with a classification network."""
+
+    backbone: BackboneSettings
+    classes: tuple[str, ...]
+    trained: tuple[bool, ...]
 
 
 def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
@@ -70,17 +86,86 @@ def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
     Raises:
         WeightsError: the file is missing, damaged, not one of ours, or of another network than it says.
     """
+    saved = read_saved(path, _SavedNetwork)
+    classes = saved_classes(saved.classes, path)
+    if len(saved.trained) != len(classes):
+        raise WeightsError(
+            f"{path} says of {len(saved.trained)} classes whether they were trained, but names {len(classes)}"
+        )
+    expected = f"'{saved.backbone.name}' with {len(classes)} classes"
+    net = rebuild(path, saved.backbone.weights, lambda: build_network(saved.backbone, len(classes)), expected)
+    net.trained = saved.trained
+    return net, classes
+
+
+def rebuild(path: Path, weights: str, build: Callable[[], N], expected: str) -> N:
+    """Build the network that a file says it is of, and load it, in evaluation mode.
+
+    Whatever the file says, nothing is downloaded, no other file is read, and no more memory is taken than its tensors
+    do: a network without memory is held against them first.
+
+    Args:
+        path: the .safetensors file.
+        weights: first weights, as the settings in the file have them.
+        build: builds the network.
+        expected: the network, in words, for the error text.
+
+    Raises:
+        WeightsError: the file names first weights, or is damaged, or of another network than it says.
+    """
+    if weights != "none":
+        raise WeightsError(
+            f"{path} names first weights, {weights!r:.80}, beside its own, which no file of tag2mask does; nothing was "
+            "looked for there. Save the network again, or name another file"
+        )
+    state = read_state(path)
+    try:
+        sketch = without_memory(build)
+        if sketch is not None:
+            check_strict(sketch, state, str(path), expected)
+        net = build()
+    except ConfigError as error:
+        raise _not_rebuilt(path, error) from error
+    load_strict(net, state, str(path), expected)
+    return net.eval()
+
+
+def without_memory(build: Callable[[], N]) -> N | None:
+    """The network that ``build`` gives, with names and shapes but no numbers; None where it needs those to be built."""
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            return build()
+    except (RuntimeError, NotImplementedError, ConfigError):
+        return None
+
+
+def read_saved(path: Path, schema: type[S]) -> S:
+    """What travels with weights, by its schema.
+
+    Raises:
+        WeightsError: as `read_about`; or something else travels with them.
+    """
     about = read_about(path)
     try:
-        classes = tuple(str(c) for c in about["classes"])
-        trained = tuple(bool(t) for t in about["trained"])
-        settings = validate(BackboneSettings, about["backbone"], "backbone")
-        net = build_network(settings, len(classes))
-    except (KeyError, TypeError, ConfigError) as error:
-        raise WeightsError(f"{path} cannot be rebuilt by this version of tag2mask: {error}") from error
-    load_strict(net, read_state(path), str(path), f"'{settings.name}' with {len(classes)} classes")
-    net.trained = trained
-    return net.eval(), classes
+        return validate(schema, {name: value for name, value in about.items() if name != "format"}, "")
+    except (ConfigError, RecursionError) as error:
+        raise _not_rebuilt(path, error) from error
+
+
+def saved_classes(names: Sequence[str], path: Path) -> tuple[str, ...]:
+    """The class names of a file of weights, which are as those of a data set have to be.
+
+    Raises:
+        WeightsError: none, too many, an empty or repeated one, or one that cannot be written in a line.
+    """
+    try:
+        return check_classes(names, f"the metadata of {path}")
+    except DataError as error:
+        raise WeightsError(f"{error}. Save the network again, or name another file") from error
+
+
+def _not_rebuilt(path: Path, error: Exception) -> WeightsError:
+    return WeightsError(f"{path} cannot be rebuilt by this version of tag2mask: {error!s:.500}")
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -89,17 +174,19 @@ def read_about(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: the file is missing, may not be read, is damaged, or not one of ours.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file; expected a network saved by tag2mask (.safetensors)")
     try:
-        path.open("rb").close()  # of a file that one may not read, safetensors says that there is none
+        need_regular(path).open("rb").close()  # of a file that one may not read, safetensors says that there is none
         with safe_open(path, "pt") as stream:
             text = (stream.metadata() or {}).get(_KEY)
         about = json.loads(text) if text else None
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"{path}: there is no such file; expected a network saved by tag2mask (.safetensors)"
+        ) from error
     except PermissionError as error:
         raise WeightsError(f"{path} may not be read: {error.strerror}. Allow it, or name another file") from error
-    except (SafetensorError, ValueError, OSError) as error:
-        raise WeightsError(f"{path} cannot be read: {error}. Expected a network saved by tag2mask") from error
+    except Exception as error:  # safetensors and Python's parser have kinds of their own for damaged bytes
+        raise WeightsError(f"{path} cannot be read: {reason(error)}. Expected a network saved by tag2mask") from error
     if not isinstance(about, dict) or about.get("format") != _FORMAT:
         raise WeightsError(
             f"{path} is not a network saved by tag2mask (its metadata lacks '{_KEY}', format {_FORMAT}). For plain "

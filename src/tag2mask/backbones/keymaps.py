@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tag2mask.core.errors import WeightsError
+from tag2mask.core.files import check_archive, reason
+from tag2mask.core.regular import need_regular
 
 State = dict[str, Tensor]
+_FLAT = "expected a flat state dict, tensors by name: copy the file again, or name another"
 _COUNTERS = "num_batches_tracked"
 """Batch-norm counters: absent from old files, and without effect while statistics are frozen."""
 _ALIASES = {
@@ -27,15 +31,39 @@ def read_state(path: Path) -> State:
     """Read tensors by name from a .safetensors or .pth file, never by running what is in it.
 
     Raises:
-        WeightsError: the file is damaged, holds Python objects, or holds no tensors.
+        WeightsError: the file is missing, damaged, or holds anything but plain tensors by name.
     """
     try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise WeightsError(f"cannot read weights {path}: {(str(error) or repr(error)).splitlines()[0]}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"cannot read weights {path}: expected a flat state dict, tensors by name")
+        need_regular(path)
+        state: Any = load_file(path) if path.suffix == ".safetensors" else _read_pth(path)
+    except pickle.UnpicklingError as error:  # torch's own words advise to run what is in it
+        raise WeightsError(
+            f"cannot read weights {path}: it is damaged, or holds Python objects, which are not run; {_FLAT}"
+        ) from error
+    except Exception as error:  # zip, pickle, torch and safetensors have kinds of their own for damaged bytes
+        raise WeightsError(f"cannot read weights {path}: {reason(error)}; {_FLAT}") from error
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"cannot read weights {path}: it holds a value of type {type(state).__name__}; {_FLAT}")
+    for name, value in state.items():
+        if not isinstance(name, str) or not _is_plain(value):
+            raise WeightsError(f"cannot read weights {path}: its entry {name!r:.80} is no plain tensor; {_FLAT}")
     return dict(state)
+
+
+def _read_pth(path: Path) -> Any:
+    if zipfile.is_zipfile(path):
+        check_archive(path)
+    return torch.load(path, "cpu", weights_only=True)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether an entry is a tensor of numbers in memory, each of which the file holds."""
+    if not isinstance(value, Tensor) or value.layout is not torch.strided or value.device.type != "cpu":
+        return False
+    held = (
+        value.untyped_storage().nbytes()
+    )  # less than its elements take where one is repeated, at no cost, without end
+    return not value.is_quantized and not value.is_complex() and value.numel() * value.element_size() <= held
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, expected: str) -> None:

@@ -42,9 +42,22 @@ def level_features(body: nn.Module, images: Tensor) -> list[Tensor]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One of the maps that `level_features` gives.
+
+    Attributes:
+        channels: D_k.
+        stride: input pixels per cell.
+    """
+
+    channels: int
+    stride: int
+
+
 @torch.no_grad()
-def level_channels(net: TagNet) -> tuple[int, ...]:
-    """Number of channels D_k of each level of a network, from running zeros; leaves its body in evaluation mode.
+def levels_of(net: TagNet) -> tuple[Level, ...]:
+    """The levels of a network, from running zeros; leaves its body in evaluation mode.
 
     Raises:
         ConfigError: timm cannot take the network's levels apart.
@@ -57,7 +70,7 @@ def level_channels(net: TagNet) -> tuple[int, ...]:
             f"backbone.name = '{net.settings.name}': timm gives only its last features, but those of every level are "
             f"needed ({error}). Choose another network, such as efficientnet_lite0, resnet50 or resnet50_irn"
         ) from error
-    return tuple(level.shape[1] for level in levels)
+    return tuple(Level(level.shape[1], round(_PROBE / level.shape[2])) for level in levels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import WeightsError
-from tag2mask.core.files import file_hash, value_hash
+from tag2mask.core.files import expanded, file_hash, reason, value_hash
+from tag2mask.core.regular import need_regular
 
 BUNDLED = "efficientnet_lite0"
 """The network whose ImageNet weights come with pip."""
@@ -60,17 +61,29 @@ def local_file(weights: str) -> Path:
     """The weight file that a setting names.
 
     Raises:
-        WeightsError: there is no such file, or its kind is unknown.
+        DataError: ``~user`` of nobody.
+        WeightsError: there is no such file, it cannot be read, or its kind is unknown.
     """
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"weights '{weights}': expected bundled, timm, none, or a .safetensors or .pth file")
-    if not path.is_file():
+    if problem := unreadable_file(path):
         raise WeightsError(
-            f"weights '{weights}': there is no such file. Name yours in the setting 'weights' (a path), or take "
+            f"weights '{weights}': {problem}. Name yours in the setting 'weights' (a path), or take "
             f"another source: bundled (with efficientnet_lite0), timm (downloads), none (random)"
         )
     return path
+
+
+def unreadable_file(path: Path) -> str | None:
+    """Why a file that a user named cannot be read, in words; None where it can be."""
+    try:
+        need_regular(path).open("rb").close()
+    except FileNotFoundError:
+        return "there is no such file"
+    except (OSError, ValueError) as error:
+        return reason(error)
+    return None
 
 
 def weights_fingerprint(settings: BackboneSettings) -> str:

@@ -34,20 +34,35 @@ class TimmBody(nn.Module):
         return features.permute(0, 3, 1, 2) if self.channels_last else features
 
 
-def timm_name(name: str) -> str:
-    """Name of a network in timm.
+def timm_name(name: str, setting: str = "backbone.name", what: str = "network", own: str = "resnet50_irn") -> str:
+    """Name of a network in timm's own lists.
+
+    Names with a source (``hf-hub:…``, ``local-dir:…``) and paths, which timm would look for elsewhere, are not there.
+
+    Args:
+        name: as given.
+        setting: that gives it, for the error text.
+        what: the name stands for, for the error text.
+        own: network of ours that the setting knows beside timm's.
 
     Raises:
-        ConfigError: timm has no such network; the nearest name is given.
+        ConfigError: timm has no such network; the nearest name is given. Or no weights as a tag behind a dot names.
     """
     known = ALIASES.get(name, name)
     if not timm.is_model(known):
-        near = nearest(name, [*timm.list_models(), *ALIASES, "resnet50_irn"])
+        near = nearest(name, [*timm.list_models(), *ALIASES, own])
         hint = f"did you mean '{near}'? " if near else ""
         raise ConfigError(
-            f"backbone.name = '{name}': unknown network; {hint}"
-            f'Known: efficientnet_lite0, resnet50_irn and timm\'s: python -c "import timm; print(timm.list_models())"'
+            f"{setting} = '{name}': unknown {what}; {hint}"
+            f'Known: efficientnet_lite0, {own} and timm\'s: python -c "import timm; print(timm.list_models())"'
         )
+    if "." in known:
+        try:
+            timm.get_pretrained_cfg(known, allow_unregistered=False)
+        except RuntimeError as error:
+            raise ConfigError(
+                f"{setting} = '{name}', {what} '{known}': {error} Leave out what is behind the dot"
+            ) from error
     return known
 
 

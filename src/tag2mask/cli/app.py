@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
+import signal
 import sys
+from typing import Any
 
 import typer
+import typer.core
 
 from tag2mask.cli import (
     analyse,
@@ -25,10 +29,31 @@ from tag2mask.cli import (
     show,
     sweep,
 )
-from tag2mask.core.errors import Tag2MaskError
+from tag2mask.core import stopping
+from tag2mask.core.errors import ConfigError, Tag2MaskError
+from tag2mask.core.names import printable, shortened
 from tag2mask.core.ranks import rank
 
+
+class _Words(typer.core.TyperGroup):
+    """The verbs; refuses words that mean nothing to any of them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse an empty word (a variable without a value; a path it would be the current folder) and NUL.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        for number, word in enumerate(args, start=1):
+            if not word or _EMPTY_OPTION.fullmatch(word):
+                raise ConfigError(f"word {number} of the command, '{word}', has no value; was a variable not set?")
+            if "\0" in word:
+                raise ConfigError(f"word {number} of the command, '{shortened(word)}', holds a NUL; leave it out")
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
+    cls=_Words,
     name="tag2mask",
     help="Pixel masks from image tags. Begin with: tag2mask demo",
     no_args_is_help=True,
@@ -46,11 +71,16 @@ app.add_typer(analyse.app, name="analyse")
 app.add_typer(experiment.app, name="experiment")
 
 
+_EMPTY_OPTION = re.compile(r"-[-a-z]+=")
+_FROM_THE_BEGINNING = frozenset({"doctor", "eval", "report", "compare", "export", "ls", "show", "cp", "analyse"})
+"""Verbs that look or write in one go; all others resume."""
+
+
 class _Lines(logging.Formatter):
     """Messages as they are; warnings and errors say that they are."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = printable(super().format(record))
         return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
@@ -66,16 +96,30 @@ def _listen() -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends with its text and exit code 2, never with a traceback."""
     _listen()
+    stopping.listen(_last_words)
     try:
         app()
     except Tag2MaskError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         sys.exit(error.exit_code)
+    except OSError as error:  # no right to read or write, a name too long, a disk full or gone: no fault of the program
+        about = f": '{shortened(error.filename)}'" if error.filename is not None else ""
+        sys.stderr.write(f"error: {error.strerror or error}{about}; check the name and the rights of what is named\n")
+        sys.exit(Tag2MaskError.exit_code)
     except (KeyboardInterrupt, SystemExit) as error:
         if not _stopped(error):
             raise
-        sys.stderr.write("stopped; what was made is kept, the same command goes on from here\n")
+        sys.stderr.write(_last_words(signal.SIGINT))
         sys.exit(130)
+
+
+def _last_words(number: int) -> str:
+    """The line of a process that was told to stop."""
+    if number == signal.SIGINT:
+        return "stopped; what was made is kept, the same command goes on from here\n"
+    if sys.argv[1:] and sys.argv[1] in _FROM_THE_BEGINNING:
+        return "stopped; nothing is half-written, the same command begins anew\n"
+    return "stopped; the same command resumes\n"
 
 
 def _stopped(error: BaseException | None) -> bool:

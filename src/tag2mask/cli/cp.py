@@ -19,6 +19,7 @@ def command(
     Example: tag2mask cp own-data mine.yaml
     """
     from tag2mask.config.recipe import recipe_path
+    from tag2mask.core.commands import command as made
     from tag2mask.core.errors import ConfigError
     from tag2mask.core.files import write_text
 
@@ -28,4 +29,4 @@ def command(
     if target.exists():
         raise ConfigError(f"target '{target}' exists; remove it or name another file")
     write_text(target, source.read_text(encoding="utf-8"))
-    say(f"{target}: edit it, then: tag2mask run {target} --out runs/{target.stem}")
+    say(f"{target}: edit it, then: {made('run', target, '--out', Path('runs') / target.stem)}")

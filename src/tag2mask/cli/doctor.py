@@ -40,8 +40,7 @@ def _print(report: Report) -> None:
         _print_together(report)
     say()
     for found in report.findings:
-        about = ", ".join(found.ids[:5]) + (f" and {len(found.ids) - 5} more" if len(found.ids) > 5 else "")
-        say(f"{found.severity} [{found.kind}] {about}: {found.text}\n    {found.remedy}")
+        say(f"{found.severity} {found.lines()}")
     say(f"{report.count('error')} errors, {report.count('warning')} warnings, {report.count('note')} notes")
 
 

@@ -23,10 +23,11 @@ def command(
 
     Example: tag2mask eval runs/own-data --stage lpcam --threshold 0.4 --threshold 0.5
     """
+    from tag2mask.core.commands import command as made
     from tag2mask.evaluation.rows import write_results
     from tag2mask.pipeline.evaluate import evaluate_run
 
     rows = evaluate_run(run, stages=stage or [], thresholds=threshold or [], split=split)
     print_seeds(rows)
     if csv is not None:
-        write_results(csv, [row.result(f"tag2mask eval {run}") for row in rows])
+        write_results(csv, [row.result(made("eval", run)) for row in rows])

@@ -157,7 +157,9 @@ def _added(place: Place) -> list[str]:
 
 
 def _commands(chosen: Experiment) -> list[str]:
-    run = f"tag2mask experiment run {chosen.id}"
+    from tag2mask.core.commands import command
+
+    run = command("experiment", "run", chosen.id)
     if not chosen.places("light"):
         return [run]
     data, recipes = ("coco", "coco14") if chosen.used.startswith("MS COCO") else ("voc", "voc12")
@@ -167,4 +169,4 @@ def _commands(chosen: Experiment) -> list[str]:
         f"{run} data={data} data.root=FOLDER --size small": "a light look",
         f"{run} --recipes {recipes} data.root=FOLDER": "with the papers' numbers",
     }
-    return [f"{command:<70} {what}" for command, what in said.items()]
+    return [f"{typed:<70} {what}" for typed, what in said.items()]

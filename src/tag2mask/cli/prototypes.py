@@ -21,6 +21,7 @@ def command(
 
     Example: tag2mask prototypes runs/demo drop train foreground:3
     """
+    from tag2mask.core.commands import command as made
     from tag2mask.core.errors import ConfigError
     from tag2mask.pipeline.prototypes import drop_prototype, show_prototypes
 
@@ -35,5 +36,5 @@ def command(
     else:
         raise ConfigError(
             f"'{' '.join(filter(None, [action, cls, prototype]))}' is not understood; "
-            f"write: tag2mask prototypes {run} drop CLASS foreground:N"
+            f"write: {made('prototypes', run, 'drop', 'CLASS', 'foreground:N')}"
         )

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tag2mask.core.names import printable, shown
+
 if TYPE_CHECKING:
     from tag2mask.evaluation.rows import MetricRow
     from tag2mask.pipeline.api import RunResult
@@ -14,13 +16,13 @@ MEANS = ("miou", "fp", "fn", "precision", "recall")
 
 
 def say(text: str = "") -> None:
-    """Write a line to standard output."""
-    sys.stdout.write(f"{text}\n")
+    """Write a line to standard output, what a terminal must not get from a name as escapes."""
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Columns aligned for a terminal, in plain text: words to the left, numbers to the right."""
-    rows = [list(header), *(list(line) for line in lines)]
+    rows = [[shown(cell) for cell in line] for line in (header, *lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     right = [all(_is_number(line[i]) for line in lines) and bool(lines) for i in range(len(header))]
 
@@ -49,7 +51,8 @@ def print_summary(result: RunResult) -> None:
     for row in result.metrics:
         if row.metric == "map":
             say(f"\n{row.stage}: mean average precision {_percent(row)} on {row.split} ({row.n_images} images)")
-    say(f"\nrun folder: {result.path}\nreport:     {result.report}")
+    page = str(result.report) if result.reported else "none: neither seeds nor masks were measured"
+    say(f"\nrun folder: {result.path}\nreport:     {page}")
 
 
 def print_seeds(metrics: Sequence[MetricRow]) -> None:
@@ -65,6 +68,8 @@ def print_seeds(metrics: Sequence[MetricRow]) -> None:
         for k in keys
     ]
     say(table(["stage", "split", "images", "threshold", "at", *MEANS], lines))
+    if any(values[*k, "miou"].value is None for k in keys):
+        say("-: the ground truth shows no class, so there is no mIoU; tag2mask doctor looks at the masks")
     networks = dict.fromkeys(r.method for r in metrics if r.metric == "miou" and " (" in r.method)
     if networks:
         say("\n" + "\n".join(networks))

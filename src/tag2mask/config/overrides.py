@@ -6,9 +6,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
+from tag2mask.config.plain import parse_yaml
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.names import shortened
+
+_DEEPEST = 16
 
 
 def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -25,31 +27,32 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict
     for text in sorted(overrides, key=lambda o: not o.startswith("data=")):
         key, sign, value = text.partition("=")
         if not sign or not key:
-            raise ConfigError(f"override '{text}' is not key=value, such as data.root=photos or cam.scales=[1.0]")
-        _set(result, key.split("."), _parse(text, value))
+            raise ConfigError(
+                f"override '{shortened(text)}' is not key=value, such as data.root=photos or cam.scales=[1.0]"
+            )
+        path = key.split(".")
+        if len(path) > _DEEPEST:
+            raise ConfigError(f"override '{shortened(text)}': no setting is {len(path)} levels deep")
+        _set(result, path, parse_yaml(value, f"override '{shortened(text)}': the value"))
     return result
-
-
-def _parse(text: str, value: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override '{text}': the value is not YAML ({error})") from error
 
 
 def _set(recipe: dict[str, Any], path: list[str], value: Any) -> None:
     if path == ["data"] and isinstance(value, str):
         recipe["data"] = {"kind": value}
         return
-    stages = recipe.get("stages") or {}
-    if path[0] in stages:
+    stages = recipe.get("stages")
+    names = [str(name) for name in stages] if isinstance(stages, Mapping) else []
+    if path[0] in names:
         path = ["stages", *path]
     elif path[0] not in {"name", "description", "data", "seeds", "allow_supervision", "engine", "stages"}:
-        raise ConfigError(unknown("setting", ".".join(path), ["data", "seeds", "engine", "allow_supervision", *stages]))
+        raise ConfigError(unknown("setting", ".".join(path), ["data", "seeds", "engine", "allow_supervision", *names]))
     node = recipe
     for part in path[:-1]:
         child = node.setdefault(part, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"override '{'.'.join(path)}': '{part}' is a value, it has no settings of its own")
+            raise ConfigError(
+                f"override '{shortened('.'.join(path))}': '{shortened(part)}' is a value, it has no settings of its own"
+            )
         node = child
     node[path[-1]] = value

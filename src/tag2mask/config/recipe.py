@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field
 
 from tag2mask.config.engine import Engine
 from tag2mask.config.overrides import apply_overrides
+from tag2mask.config.plain import read_yaml
 from tag2mask.config.settings import Settings, validate
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.names import shortened
+
+LARGEST_SEED = 2**63 - 1
+"""What torch and numpy both take."""
 
 
 class Recipe(Settings):
@@ -27,10 +34,10 @@ class Recipe(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
     data: dict[str, Any]
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, le=LARGEST_SEED)], ...] = Field((0,), min_length=1)
     allow_supervision: tuple[str, ...] = ("tags",)
     engine: Engine = Field(default_factory=Engine)
-    stages: dict[str, dict[str, Any]] = Field(min_length=1)
+    stages: dict[str, dict[str, Any]] = Field(min_length=1, max_length=200)
 
 
 def shipped() -> dict[str, Path]:
@@ -47,8 +54,9 @@ def recipe_path(name: str) -> Path:
     """
     path = Path(name)
     if path.suffix in {".yaml", ".yml"}:
-        if not path.is_file():
-            raise ConfigError(f"recipe file '{name}' does not exist; copy one with: tag2mask cp own-data {path.name}")
+        if not os.path.exists(path):  # unlike Path.exists, also of a name that is too long
+            copied = shortened(command("cp", "own-data", path.name))
+            raise ConfigError(f"recipe file '{shortened(name)}' does not exist; copy one with: {copied}")
         return path
     if name not in shipped():
         raise ConfigError(unknown("recipe", name, shipped()) + ". A file of your own must end in .yaml")
@@ -62,10 +70,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: no such recipe, bad YAML, or a problem with a key or value, one line each.
     """
     path = recipe_path(name)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path} is not YAML: {error}") from error
+    values = read_yaml(path, "recipe")
     if not isinstance(values, Mapping):
         raise ConfigError(f"recipe {path} is not a mapping with name, data and stages")
     return validate(Recipe, apply_overrides(values, overrides), "")
@@ -85,8 +90,9 @@ def reduced(recipe: Recipe, stages: Sequence[str]) -> Recipe:
             raise ConfigError(unknown("stage", name, recipe.stages))
         if name not in wanted:
             wanted.add(name)
-            reads = recipe.stages[name].get("reads") or {}
-            waiting += [str(source) for source in reads.values() if source in recipe.stages]  # others: make_plan says
+            reads = recipe.stages[name].get("reads")
+            sources = reads.values() if isinstance(reads, Mapping) else ()  # what is neither: make_plan says
+            waiting += [source for source in sources if isinstance(source, str) and source in recipe.stages]
     kept = {name: spec for name, spec in recipe.stages.items() if name in wanted}
     return recipe.model_copy(update={"stages": kept})
 

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tag2mask.core.errors import ConfigError, nearest
+from tag2mask.core.names import shortened
 
+_MOST_LINES = 20
 S = TypeVar("S", bound="Settings")
+
+ADDED: Final[dict[str, Any]] = {"added": True}
+"""``json_schema_extra`` of a field that came after the first release: at its default it is in no key, so that what a
+store holds is not made again for a setting that changes nothing."""
 
 
 class Settings(BaseModel):
     """Settings of a stage, data set or recipe; subclasses list fields with types, ranges and descriptions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+def key_values(settings: Settings) -> dict[str, Any]:
+    """What a stage's key takes of its settings: all as plain values, but `ADDED` fields only off their default."""
+    values = settings.model_dump(mode="json")
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if field.json_schema_extra == ADDED and value == field.default:
+            del values[name]
+        elif isinstance(value, Settings):
+            values[name] = key_values(value)
+    return values
 
 
 def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
@@ -38,11 +56,13 @@ def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
 
 def describe(error: ValidationError, schema: type[BaseModel], where: str = "") -> list[str]:
     """One line for each problem that pydantic found, in the words of the recipe."""
-    return [_line(dict(e), schema, where) for e in error.errors()]
+    found = error.errors()
+    more = [f"and {len(found) - _MOST_LINES} more problems"] if len(found) > _MOST_LINES else []
+    return [*(_line(dict(e), schema, where) for e in found[:_MOST_LINES]), *more]
 
 
 def _line(problem: dict[str, Any], schema: type[BaseModel], where: str) -> str:
-    path = [str(p) for p in problem["loc"]]
+    path = [shortened(p) for p in problem["loc"]]
     key = ".".join([where, *path] if where else path)
     if problem["type"] == "extra_forbidden":
         valid = _fields_at(schema, path[:-1])
@@ -52,7 +72,7 @@ def _line(problem: dict[str, Any], schema: type[BaseModel], where: str) -> str:
     if problem["type"] == "missing":
         return f"missing setting '{key}'"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"setting '{key}' = {problem.get('input')!r}: {message[0].lower()}{message[1:]}"
+    return f"setting '{key}' = {shortened(repr(problem.get('input')))}: {message[:1].lower()}{message[1:]}"
 
 
 def _fields_at(schema: type[BaseModel], path: list[str]) -> list[str]:

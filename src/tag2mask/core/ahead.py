@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Iterator[Result]:
+def ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Generator[Result]:
     """Results of ``work`` in the order of ``items``, computed by threads at most ``2 * threads`` items ahead.
 
     An error in ``work`` is raised where its result would have come; later items are not begun then.

@@ -10,6 +10,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from tag2mask.core.names import LONGEST, shortened
+
 
 class Tag2MaskError(Exception):
     """Base of every error that a user can cause and mend."""
@@ -19,6 +21,10 @@ class Tag2MaskError(Exception):
 
 class DataError(Tag2MaskError):
     """Images, tags, masks or splits that cannot be read as the data set says."""
+
+
+class NothingShownError(DataError):
+    """A ground truth without a pixel of any class, on which no mIoU is defined and no threshold is best."""
 
 
 class ConfigError(Tag2MaskError):
@@ -37,13 +43,25 @@ class StageError(Tag2MaskError):
     """A stage, store or run folder that is not what a run needs."""
 
 
+class DamagedError(StageError):
+    """A file that the program wrote itself, and that does not hold what was written: it counts as not made."""
+
+
 class TrainingError(Tag2MaskError):
     """A training that cannot go on, such as one with a NaN loss."""
 
 
+def nothing_shown(where: str = "the ground truth") -> NothingShownError:
+    """The error for a ground truth that shows no class, which ``where`` names."""
+    return NothingShownError(
+        f"{where} shows no class, so there is no mIoU. If the masks hold 0 and 255 only and 255 is your object, "
+        f"write 1, or give 'data.mask_values={{255: 1}}'; tag2mask doctor looks at the masks"
+    )
+
+
 def nearest(name: str, valid: Iterable[str]) -> str | None:
     """The valid name closest in spelling to ``name``, or None where nothing is close."""
-    found = difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name[:LONGEST], list(valid), n=1, cutoff=0.5)
     return found[0] if found else None
 
 
@@ -58,7 +76,7 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
     names = sorted(valid, key=_in_order)
     near = nearest(name, names)
     hint = f"; did you mean '{near}'?" if near else "."
-    return f"unknown {what} '{name}'{hint} Known: {', '.join(names)}"
+    return f"unknown {what} '{shortened(name)}'{hint} Known: {', '.join(names)}"
 
 
 def _in_order(name: str) -> list[tuple[int, str]]:

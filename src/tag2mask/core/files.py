@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import itertools
@@ -10,7 +11,7 @@ import os
 import shutil
 import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import DataError, StageError
+from tag2mask.core.errors import DamagedError, DataError, StageError
+from tag2mask.core.regular import need_regular
+from tag2mask.core.stopping import on_stop
 
 _NUMBERS = itertools.count()
 _EPOCH = (1980, 1, 1, 0, 0, 0)
+MOST_BYTES = 1 << 30
+"""Bytes of arrays that are read from one npz: maps of 80 classes of a photo of 100 megapixels."""
 PARSING = threading.Lock()
 """Held while an npz is read: numpy parses each header with ``ast``, which in Python 3.11 fails now and then where two
 threads do so at once (SystemError: AST constructor recursion depth mismatch)."""
 
 
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
+_NO_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+CHECK = "check"
+"""Entry of a JSON file that the program reads again: the hash of the others."""
+
+
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it takes its place, on failure it is removed.
+
+    The content is on the disk before the file has its name, so that a power cut leaves no name without its content.
+
+    Args:
+        path: of the file.
+        settled: also put the name on the disk. Without it a power cut may take the file away as a whole: for one of
+            many files, whose folder `settle` puts there once.
 
     Raises:
         StageError: the disk is full or the folder cannot be written.
@@ -37,16 +56,73 @@ def atomic_path(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
+        with on_stop(lambda: temporary.unlink(missing_ok=True)):
+            yield temporary
+            _to_disk(temporary)
+            os.replace(temporary, path)
+        if settled:
+            settle(path.parent)
     except OSError as error:
-        raise StageError(
-            f"cannot write {path}: {error.strerror or error}. Nothing was left half-written; "
-            f"make room or choose another folder with --out, and run the same command again"
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):  # gone by the rename, or never made: the folder may be a file
             temporary.unlink()
+
+
+def _to_disk(file: Path) -> None:
+    """Wait until a file's content is on the disk, where its file system can say so."""
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def settle(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system can do that."""
+    with suppress(OSError):  # Windows and some network disks cannot
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def cannot_write(path: Path, error: OSError) -> StageError:
+    """The error of ours for a file or folder that could not be written or made: what stands against it, what mends it.
+
+    Args:
+        path: of the file or folder.
+        error: what the system said.
+    """
+    in_the_way = next((p for p in (path, *path.parents) if os.path.lexists(p)), path)
+    if error.errno in _FORBIDDEN:
+        closed = next(
+            (p for p in (path, *path.parents) if os.path.lexists(p) and not os.access(p, os.W_OK)), path.parent
+        )
+        remedy = f"allow yourself to write {closed}{_owner(closed)}"
+    elif in_the_way.is_symlink() and not in_the_way.exists():
+        remedy = f"{in_the_way} is a link to {os.readlink(in_the_way)}, which is not there: make that, remove the link"
+    elif error.errno in _IN_THE_WAY:
+        remedy = f"move {in_the_way} away, which is {'a folder' if in_the_way.is_dir() else 'a file'}"
+    else:
+        remedy = "make room"
+    return StageError(
+        f"cannot write {path}: {error.strerror or error}. Nothing was left half-written; {remedy} or choose another "
+        "folder with --out, and run the same command again"
+    )
+
+
+def _owner(path: Path) -> str:
+    """Whose a path is, where it is another user's."""
+    with suppress(OSError, AttributeError):
+        owner = path.stat().st_uid
+        if owner != os.geteuid():
+            return f", which is of the user with number {owner}"
+    return ""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -64,17 +140,52 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        StageError: the file is not JSON.
+        DamagedError: the file is not JSON, or nested deeper than Python reads.
+        StageError: there is no file, or it may not be read.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        return json.loads(need_regular(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"cannot read {path}: {error}") from error
+    except OSError as error:
         raise StageError(f"cannot read {path}: {error}") from error
 
 
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write a compressed npz whose bytes depend on the arrays alone (numpy's own carries the time)."""
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values and, under `CHECK`, their hash, by which `unsealed` sees whether they are what was written."""
+    return {**values, CHECK: value_hash(dict(values))}
+
+
+def unsealed(values: Any, path: Path) -> dict[str, Any]:
+    """What was sealed, as read from JSON; values of an older version, without a seal, pass as they are.
+
+    Args:
+        values: as read.
+        path: where from, for the error text.
+
+    Raises:
+        DamagedError: they are no mapping, or do not fit their hash.
+    """
+    if not isinstance(values, dict):
+        raise DamagedError(f"{path} is not what tag2mask wrote: expected names with values")
+    rest = {name: value for name, value in values.items() if name != CHECK}
+    if CHECK not in values:
+        return rest
+    try:
+        whole = values[CHECK] == value_hash(rest)
+    except ValueError:  # half of a surrogate pair, which no text that was written holds
+        whole = False
+    if not whole:
+        raise DamagedError(f"{path} is not what tag2mask wrote: its values do not fit their checksum")
+    return rest
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, settled: bool = True) -> None:
+    """Write a compressed npz whose bytes depend on the arrays alone (numpy's own carries the time).
+
+    Each array has a checksum of its own, as every member of a zip. ``settled`` as in `atomic_path`.
+    """
+    with atomic_path(path, settled=settled) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
@@ -82,17 +193,60 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
             archive.writestr(info, buffer.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read every array of an npz, never by pickle.
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an npz, never by pickle, and in no more memory than `MOST_BYTES`, whatever it claims to hold.
+
+    Args:
+        path: of the file.
+        names: of the arrays to read, those that are there; None for all.
 
     Raises:
-        StageError: the file is damaged or holds Python objects.
+        DamagedError: there is no file, it is damaged, too large, or holds Python objects.
     """
     try:
-        with PARSING, np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error
+        # numpy alone would take a single array and, as it opens any path, wait for a pipe
+        with PARSING, need_regular(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            claimed = sum(info.file_size for info in members.values())
+            if claimed > MOST_BYTES:
+                raise ValueError(f"it says that it holds {megabytes(claimed)}, more than {megabytes(MOST_BYTES)}")
+            return {n: _array(archive, info) for n, info in members.items() if names is None or n in names}
+    except Exception as error:  # zip, zlib, numpy and Python's parser each have kinds of their own for damaged bytes
+        raise DamagedError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(info) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        if stream.read(1):  # only at its end does zipfile look at the checksum
+            raise ValueError(f"{info.filename} holds more than it says")
+    if array.size > MOST_BYTES:  # of elements without bytes, such as empty strings
+        raise ValueError(f"{info.filename} says that it has {array.size} elements")
+    return array
+
+
+def check_archive(path: Path) -> None:
+    """See that what torch has written as a zip, packing nothing, is whole: it reads on where bytes have changed.
+
+    Raises:
+        ValueError: a part does not have the sum that stands beside it, or they claim more bytes than the file has.
+        OSError, zipfile.BadZipFile: it is no such file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(info.file_size for info in archive.infolist())
+        if claimed > path.stat().st_size:
+            raise ValueError(f"it says that it holds {claimed} bytes, more than it has")
+        changed = archive.testzip()
+    if changed is not None:
+        raise ValueError(f"its part '{changed}' has changed since it was written")
+
+
+def reason(error: BaseException) -> str:
+    """What an error of another library says, in one line without its end stop; its kind where it says nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__
 
 
 def expanded(path: str | Path) -> Path:
@@ -110,12 +264,29 @@ def expanded(path: str | Path) -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits."""
+    """SHA-256 of a file's bytes, as 64 hex digits.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with need_regular(path).open("rb") as stream:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """What shows that a file has changed without reading it: size, times of change, and its number on the disk.
+
+    The time of writing alone does not: ``rsync -a`` and ``cp -p`` set it back. Where a file system has no number or
+    second time they are 0, and the others have to do.
+
+    Raises:
+        OSError: there is no such file, or one may not look.
+    """
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, getattr(found, "st_ctime_ns", 0), getattr(found, "st_ino", 0)
 
 
 def value_hash(value: Any) -> str:

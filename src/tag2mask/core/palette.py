@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tag2mask.core.errors import StageError
-from tag2mask.core.files import atomic_path
-from tag2mask.core.pixels import own_bound
+from tag2mask.core.errors import DamagedError, StageError
+from tag2mask.core.files import atomic_path, reason
+from tag2mask.core.pixels import open_image, own_bound
 
-_KEY = "tag2mask-key"
+_KEY, _CHECK = "tag2mask-key", "tag2mask-check"
+_DEFLATE = 1032
+"""Bytes that one byte of deflate, which PNG uses, stands for at most."""
 
 
 @cache
@@ -42,37 +45,66 @@ def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
     Args:
         path: of the PNG.
         labels: label indices, 255 for unsure.
-        key: sample key that the file carries, in a text chunk before the pixels; none where empty.
+        key: sample key that the file carries, in a text chunk before the pixels; none where empty. A checksum of labels
+            and key is always there.
     """
     image = Image.fromarray(labels, mode="P")
     image.putpalette(voc_palette())
     text = PngInfo()
     if key:
         text.add_text(_KEY, key)
-    with atomic_path(path) as temporary:
+    text.add_text(_CHECK, _checksum(labels, key))
+    with atomic_path(path, settled=False) as temporary:  # one of many
         image.save(temporary, format="PNG", pnginfo=text)
 
 
 def labels_key(path: Path) -> str | None:
-    """The sample key of a label image, read without its pixels; None where the file is absent, foreign or has none."""
+    """The sample key of a label image; None where the file is absent, foreign, has none, or is not what was written."""
     try:
-        with own_bound(), Image.open(path) as image:
-            key = image.info.get(_KEY)
-    except Exception:  # absent, cut off or foreign: all mean "not made yet"
+        return read_keyed(path)[1]
+    except StageError:  # absent, cut off or foreign: all mean "not made yet"
         return None
-    return key if isinstance(key, str) else None
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
     """Read a (H, W) uint8 label image that `write_labels` wrote.
 
     Raises:
-        StageError: the file is damaged, or no palette PNG.
+        DamagedError: the file is damaged, no palette PNG, or its labels are not those that were written.
+    """
+    return read_keyed(path)[0]
+
+
+def read_keyed(path: Path) -> tuple[NDArray[np.uint8], str | None]:
+    """A (H, W) uint8 label image that `write_labels` wrote, and the sample key that it carries, None without one.
+
+    PNG's own checksums are not looked at by Pillow where the pixels are; files of others, and of older versions of
+    tag2mask, have no further one, and pass without.
+
+    Raises:
+        DamagedError: as `read_labels`.
     """
     try:
-        with own_bound(), Image.open(path) as image:
+        with own_bound(), open_image(path) as image:
             if image.mode != "P":
-                raise StageError(f"{path} has mode {image.mode}; expected a palette PNG. Remove it and run again")
-            return np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for files that are cut off or foreign
-        raise StageError(f"cannot read {path}: {error}. Remove it and run again") from error
+                raise DamagedError(f"{path} has mode {image.mode}; expected a palette PNG. Remove it and run again")
+            if image.height * (1 + image.width // 8) > _DEFLATE * path.stat().st_size:  # even at a bit a pixel
+                raise ValueError(f"so few bytes cannot hold the {image.width} x {image.height} pixels that it claims")
+            labels: NDArray[np.uint8] = np.array(image)
+            key, check = image.info.get(_KEY), image.info.get(_CHECK)
+    except DamagedError:
+        raise
+    except Exception as error:  # Pillow and zlib have many kinds for files that are cut off or foreign
+        raise DamagedError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
+    if check is not None and check != _checksum(labels, str(key or "")):
+        raise DamagedError(
+            f"cannot read {path}: its labels do not fit the checksum in it (labels changed on purpose have to be saved "
+            f"without its text '{_CHECK}'). Remove it and run again"
+        )
+    return labels, key if isinstance(key, str) else None
+
+
+def _checksum(labels: NDArray[np.uint8], key: str) -> str:
+    """CRC-32 of size, labels and key, as 8 hex digits."""
+    about = f"{labels.shape[0]} {labels.shape[1]} {key}".encode(errors="replace")
+    return f"{zlib.crc32(labels.tobytes(), zlib.crc32(about)):08x}"

@@ -1,12 +1,29 @@
-"""Pillow's bound on the pixels of an image, lifted where another one, or none, is wanted."""
+"""Opening image files: of the formats that are read and no others, and of how many pixels."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from PIL import Image
+
+from tag2mask.core.regular import need_regular
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+"""What is read, by Pillow's names: PPM stands for PGM and PBM too. A file is what its bytes say, not its ending: Pillow
+left to itself would start Ghostscript for an EPS that is named ``photo.jpg``."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """Open an image file of one of `FORMATS` by its header; the only place where files are given to Pillow to read.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or of none of these formats (`PIL.UnidentifiedImageError`). A
+            damaged file may bring about anything else that Pillow's plugins raise, here and when it is decoded.
+    """
+    return Image.open(need_regular(path), formats=FORMATS)
 
 
 class _Bound:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from tag2mask.core.stopping import on_stop
 
 LOG = logging.getLogger("tag2mask")
 _LINE_EVERY = 15.0
@@ -70,9 +73,15 @@ def progress(what: str, total: int, quiet: bool = False) -> Iterator[Counter]:
         return
     bar = _Bar(what, total)
     try:
-        yield bar
+        with on_stop(_show_cursor):
+            yield bar
     finally:
         bar.stop()
+
+
+def _show_cursor() -> None:
+    """Give the terminal back as a bar found it, below the bar."""
+    os.write(2, b"\x1b[?25h\n")
 
 
 class _Silent(Counter):

@@ -14,6 +14,7 @@ from pydantic import Field
 from tag2mask.config.settings import Settings
 from tag2mask.core.files import file_hash
 from tag2mask.core.types import Sample
+from tag2mask.data.finding import Finding
 from tag2mask.data.noise import TagNoise
 
 Labels = NDArray[np.uint8]
@@ -50,6 +51,9 @@ class Dataset(ABC):
         classes: class names; column ``c`` of the tags is index ``c + 1`` in label images, 0 is background.
         samples: sorted by id.
         max_side: longest side that images are shrunk to; None where they are as their files hold them.
+        findings: what the reader noticed that is no error.
+        tag_names: every class that occurs or is declared, before a subset was taken; empty where a reader tells none.
+        sources: files that all samples depend on, such as COCO's annotations.
     """
 
     name: str
@@ -57,6 +61,9 @@ class Dataset(ABC):
     classes: tuple[str, ...]
     samples: Sequence[Sample]
     max_side: int | None = None
+    findings: tuple[Finding, ...] = ()
+    tag_names: tuple[str, ...] = ()
+    sources: tuple[Path, ...] = ()
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -74,10 +81,22 @@ class Dataset(ABC):
     def truth(self, sample: Sample) -> Labels | None:
         """The truth as (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 void; None without one."""
 
+    def remarks(self, sample: Sample) -> tuple[str, ...]:
+        """What is doubtful about a sample but stops nothing, each in words that name it; the doctor's warnings."""
+        return ()
+
     @property
     @abstractmethod
     def has_truth(self) -> bool:
         """Whether any sample has a truth."""
+
+    @property
+    def truth_reading(self) -> str:
+        """Stands for how mask files become labels, in the keys of what looks at the truth; empty for files as they are.
+
+        Settings such as a palette change the truth of files that do not change themselves.
+        """
+        return ""
 
     def content_hash(self, sample: Sample) -> str:
         """SHA-256 of what the image is made of; a data set without image files overrides this."""

@@ -10,11 +10,14 @@ import numpy as np
 from pydantic import Field
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings, Labels
-from tag2mask.data.coco_json import Annotation, Instances, decode, read_instances
+from tag2mask.data.coco_json import Annotation, Instances, read_instances
+from tag2mask.data.coco_outline import flat_polygons, outline_of
 from tag2mask.data.filebased import FileDataset
-from tag2mask.data.layout import need_folder, need_root, no_split
+from tag2mask.data.images import check_size
+from tag2mask.data.layout import is_file, need_folder, need_root, no_split
 
 LAYOUT = "annotations/instances_<split>.json and the images in <split>/ or images/<split>/"
 _LIST = re.compile(r"instances_(.+)\.json")
@@ -60,7 +63,9 @@ class CocoDataset(FileDataset):
         folder = _image_folder(root, split)
         self._crowd, self._overlap = settings.crowd, settings.overlap
         self._instances = instances
+        self._named: set[str] = set()  # images whose polygons without area were named
         super().__init__("coco", split, _samples(instances, folder, self._path), instances.classes, settings.classes)
+        self.sources = (self._path,)
 
     @property
     def has_truth(self) -> bool:
@@ -71,23 +76,40 @@ class CocoDataset(FileDataset):
         """Draw the annotations of an image as (H, W) uint8; None where the file has no outlines at all.
 
         Raises:
-            DataError: an outline is missing or malformed.
+            DataError: an outline is missing or malformed, or the file claims another size than the image has.
         """
         if not self.has_truth:
             return None
+        assert sample.image is not None
         image = self._instances.images[sample.id]
-        objects = [a for a in image.annotations if not a.crowd]
-        masks = [decode(a, image.height, image.width, self._path) for a in objects]
+        check_size((image.height, image.width), sample.image, f"the mask of '{sample.id}'")  # before any is drawn
+        for text in self.remarks(sample):
+            LOG.warning("%s", text)
+        drawn = [
+            (a, outline_of(a, image.height, image.width, self._path))
+            for a in image.annotations if not a.crowd or self._crowd == "ignore"
+        ]  # fmt: skip
         labels = np.zeros((image.height, image.width), dtype=np.uint8)
-        for annotation in image.annotations if self._crowd == "ignore" else ():
+        for annotation, outline in drawn:
             if annotation.crowd:
-                labels[decode(annotation, image.height, image.width, self._path)] = IGNORE
-        order = range(len(objects))
+                labels[outline.mask()] = IGNORE
+        objects = [(a, outline) for a, outline in drawn if not a.crowd]
         if self._overlap == "smaller":  # drawn last, so on top; the later one where areas agree
-            order = sorted(order, key=lambda i: -int(masks[i].sum()))  # type: ignore[assignment]
-        for i in order:
-            labels[masks[i]] = objects[i].column + 1
+            objects.sort(key=lambda one: -one[1].area)
+        for annotation, outline in objects:
+            labels[outline.mask()] = annotation.column + 1
         return labels
+
+    def remarks(self, sample: Sample) -> tuple[str, ...]:
+        """Polygons without area, which are left out; each is named once, here or in the log when the truth is drawn."""
+        if sample.id in self._named:
+            return ()
+        self._named.add(sample.id)
+        return tuple(
+            f"{self._path}: annotation {a.id} of image '{sample.id}' has {why}: it is left out of the truth"
+            for a in self._instances.images[sample.id].annotations
+            for why in flat_polygons(a)
+        )
 
 
 def _full_name(folder: Path, split: str) -> str:
@@ -111,7 +133,7 @@ def _image_folder(root: Path, split: str) -> Path:
 
 def _samples(instances: Instances, folder: Path, source: Path) -> list[Sample]:
     samples = [Sample(i, _tags(image.annotations), folder / image.file) for i, image in instances.images.items()]
-    absent = [s.image for s in samples if s.image is not None and not s.image.is_file()]
+    absent = [s.image for s in samples if s.image is not None and not is_file(s.image)]
     if absent:
         raise DataError(f"{source} names {len(absent)} of {len(samples)} images that do not exist, first {absent[0]}")
     return samples

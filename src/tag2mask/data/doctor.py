@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +13,14 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.doctor_files import broken, each, image_files, plain, siblings, twin_stems
-from tag2mask.data.doctor_tables import ClassCount, Finding, SplitCount, count_classes, large, tag_findings, together
+from tag2mask.data.doctor_pixels import Pixels, pixel_findings
+from tag2mask.data.doctor_tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
+from tag2mask.data.finding import Finding
+from tag2mask.data.images import grey_range
 from tag2mask.data.registry import open_split
+
+Key = tuple[str, Path | None]
+"""Id and file of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +51,25 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """One image looked at: (W, H) if it can be read, and the class columns in its truth if that can be read."""
+class Look:
+    """One image looked at.
+
+    Attributes:
+        sample: the image.
+        size: (W, H) if it can be read.
+        pixels: what its pixels and those of its truth hold, as far as they were read.
+        findings: what is wrong with it.
+    """
 
     sample: Sample
     size: tuple[int, int] | None
-    shown: frozenset[int] | None
+    pixels: Pixels
     findings: tuple[Finding, ...]
+
+    @property
+    def shown(self) -> frozenset[int] | None:
+        """The class columns in its truth."""
+        return self.pixels.shown
 
 
 def examine(
@@ -70,37 +88,59 @@ def examine(
         ConfigError: there is no such reader.
     """
     names = tuple(dict.fromkeys(splits or [s for s in (settings.train, settings.val, settings.infer) if s]))
-    by_name, findings = _open(kind, settings, names)
+    by_name, findings = open_splits(names, lambda name: open_split(kind, settings, name))
     opened = list(by_name.values())
     looks = _look_at_all(opened, workers, quiet)
-    findings += [f for look in looks.values() for f in look.findings]
     root = settings.root.expanduser() if settings.root else None
     if len(opened) < len(names) and root is not None and root.is_dir():
         rest = sorted(set(image_files(root)) - {look.sample.image for look in looks.values()})
         findings += [f for f in each(broken, rest, "doctor: other files", workers, quiet) if f]
         findings += twin_stems(rest)
-    findings += twin_stems(siblings(look.sample.image for look in looks.values()))
-    findings += _disagreements(opened, looks)
-    findings += tag_findings(by_name, settings)
-    findings += large(look.size for look in looks.values() if look.size is not None)
-    order = {"error": 0, "warning": 1, "note": 2}
     return Report(
         kind,
         tuple(_split_count(d, looks) for d in opened),
         count_classes(opened),
         together(opened),
-        tuple(sorted(dict.fromkeys(findings), key=lambda f: order[f.severity])),
+        tuple(in_order([*findings, *findings_of(by_name, looks, settings)])),
     )
 
 
-def _open(kind: str, settings: DataSettings, names: Iterable[str]) -> tuple[dict[str, Dataset], list[Finding]]:
-    """The splits that open and agree on the classes, by the name asked for, and an error for each that does not."""
+def findings_of(by_name: Mapping[str, Dataset], looks: Mapping[Key, Look], settings: DataSettings) -> list[Finding]:
+    """What the images that were looked at, their tags and their names say; the same for the doctor and for a run.
+
+    Args:
+        by_name: the splits by the name that was asked for.
+        looks: what was seen of images, of all or of some.
+        settings: of the reader.
+    """
+    return [
+        *(f for look in looks.values() for f in look.findings),
+        *twin_stems(siblings(look.sample.image for look in looks.values())),
+        *_disagreements(list(by_name.values()), looks),
+        *tag_findings(by_name, settings),
+        *pixel_findings([look.pixels for look in looks.values()], settings),
+        *large(look.size for look in looks.values() if look.size is not None),
+    ]
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Each finding once, errors first, then warnings, then notes."""
+    return sorted(dict.fromkeys(findings), key=lambda f: ("error", "warning", "note").index(f.severity))
+
+
+def open_splits(names: Iterable[str], opening: Callable[[str], Dataset]) -> tuple[dict[str, Dataset], list[Finding]]:
+    """The splits that open and agree on the classes, by the name asked for, and an error for each that does not.
+
+    Args:
+        names: of splits.
+        opening: opens one.
+    """
     opened: dict[str, Dataset] = {}
     findings: list[Finding] = []
     failed: dict[str, list[str]] = {}
     for name in names:
         try:
-            dataset = open_split(kind, settings, name)
+            dataset = opening(name)
         except (DataError, OSError) as error:
             for line in str(error).splitlines():
                 failed.setdefault(line, []).append(name)
@@ -115,20 +155,27 @@ def _open(kind: str, settings: DataSettings, names: Iterable[str]) -> tuple[dict
     return opened, [Finding("open", "error", tuple(n), text, remedy) for text, n in failed.items()] + findings
 
 
-def _look_at_all(opened: Sequence[Dataset], workers: int, quiet: bool) -> dict[tuple[str, Path | None], _Look]:
+def each_once(opened: Iterable[Dataset]) -> dict[Key, tuple[Dataset, Sample]]:
     """Every image once, even where it is in several splits."""
-    wanted = {(s.id, s.image): (d, s) for d in opened for s in d.samples}
-    looks = each(lambda pair: _look_at(*pair), list(wanted.values()), "doctor", workers, quiet)
+    return {(s.id, s.image): (d, s) for d in opened for s in d.samples}
+
+
+def _look_at_all(opened: Sequence[Dataset], workers: int, quiet: bool) -> dict[Key, Look]:
+    wanted = each_once(opened)
+    looks = each(lambda pair: look_at(*pair), list(wanted.values()), "doctor", workers, quiet)
     return dict(zip(wanted, looks, strict=True))
 
 
-def _look_at(dataset: Dataset, sample: Sample) -> _Look:
+def look_at(dataset: Dataset, sample: Sample) -> Look:
     """Read one image and its truth; whatever goes wrong is a finding."""
-    findings, size, shown = [], None, None
+    findings, size, pixels = [], None, Pixels(sample.id)
     try:
         size = dataset.image(sample).size
+        pixels = replace(pixels, grey=None if sample.image is None else grey_range(sample.image))
     except Exception as error:  # the doctor lives through anything a file can do to a reader
         findings.append(Finding("image", "error", (sample.id,), plain(error), "Replace or remove the file"))
+    remedy = "Correct it or take it out; a run leaves it out"
+    findings += [Finding("mask", "warning", (sample.id,), text, remedy) for text in dataset.remarks(sample)]
     try:
         labels = dataset.truth(sample)
     except Exception as error:
@@ -136,10 +183,11 @@ def _look_at(dataset: Dataset, sample: Sample) -> _Look:
             findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
     else:
         if labels is not None:
-            values = {int(v) for v in np.unique(labels)} - {0, IGNORE}
-            shown = frozenset(v - 1 for v in values)
+            every = {int(v) for v in np.unique(labels)}
+            values = every - {0, IGNORE}
+            pixels = replace(pixels, shown=frozenset(v - 1 for v in values), ignored=IGNORE in every)
             findings += _mask_findings(sample, labels.shape, size, values, len(dataset.classes))
-    return _Look(sample, size, shown, tuple(findings))
+    return Look(sample, size, pixels, tuple(findings))
 
 
 def _mask_findings(
@@ -157,7 +205,7 @@ def _mask_findings(
     return findings
 
 
-def _disagreements(opened: Sequence[Dataset], looks: dict[tuple[str, Path | None], _Look]) -> list[Finding]:
+def _disagreements(opened: Sequence[Dataset], looks: Mapping[Key, Look]) -> list[Finding]:
     """Per class: images that show it without the tag, and images with the tag that do not show it."""
     findings = []
     seen = [(look.sample, look.shown) for look in looks.values() if look.shown is not None]
@@ -175,7 +223,7 @@ def _disagreements(opened: Sequence[Dataset], looks: dict[tuple[str, Path | None
     return findings
 
 
-def _split_count(dataset: Dataset, looks: dict[tuple[str, Path | None], _Look]) -> SplitCount:
+def _split_count(dataset: Dataset, looks: Mapping[Key, Look]) -> SplitCount:
     own = [looks[s.id, s.image] for s in dataset.samples]
     return SplitCount(
         dataset.split,

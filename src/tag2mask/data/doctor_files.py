@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tag2mask.core.progress import progress
-from tag2mask.data.doctor_tables import Finding
+from tag2mask.data.finding import Finding
 from tag2mask.data.images import read_image
 from tag2mask.data.layout import IMAGE_SUFFIXES
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
 
 import numpy as np
 
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.finding import Finding
+from tag2mask.data.subset import MARK
+from tag2mask.data.tag_names import name_findings
 
 TOGETHER_SHARE = 0.9
 """A class that is in this share of another's images or more cannot be told from it by tags."""
@@ -20,27 +22,6 @@ TOGETHER_IMAGES = 10
 
 LARGE = 1500
 """Longest side in pixels above which an image is noted."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One problem.
-
-    Attributes:
-        kind: ``open`` (a split that does not open), ``image``, ``mask``, ``stem`` (two files with one name), ``split``
-            (ids in two splits), ``class`` (without images, or in all), ``tags`` (mask and tags disagree), ``together``
-            (one class always comes with another), ``truth`` (missing masks) or ``size`` (large images).
-        severity: an error stops a run or spoils it, a warning may, a note is for information.
-        ids: what it is about: image ids, split names or class names.
-        text: what was found.
-        remedy: what to do.
-    """
-
-    kind: str
-    severity: Literal["error", "warning", "note"]
-    ids: tuple[str, ...]
-    text: str
-    remedy: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +74,8 @@ def tag_findings(by_name: Mapping[str, Dataset], settings: DataSettings) -> list
         return []
     opened = list(by_name.values())
     return [
+        *(f for dataset in opened for f in dataset.findings),
+        *name_findings(opened[0].tag_names or opened[0].classes, settings),
         *_overlaps(by_name, settings),
         *(f for name, dataset in by_name.items() for f in _empty_classes(dataset, trains=name == settings.train)),
         *_inseparable(opened),
@@ -108,6 +91,8 @@ def _overlaps(by_name: Mapping[str, Dataset], settings: DataSettings) -> list[Fi
     """Ids in two splits; the split that gets masks may hold the others."""
     findings = []
     for first, second in combinations(by_name, 2):
+        if first.partition(MARK)[0] == second.partition(MARK)[0]:  # a part of the other, on purpose
+            continue
         shared = sorted({s.id for s in by_name[first].samples} & {s.id for s in by_name[second].samples})
         if shared and (settings.infer not in (first, second) or {first, second} == {settings.train, settings.val}):
             text = f"{len(shared)} ids are in '{by_name[first].split}' and in '{by_name[second].split}'"
@@ -134,7 +119,7 @@ def _inseparable(opened: Sequence[Dataset]) -> list[Finding]:
     always = [c for c in range(len(names)) if counts[c, c] == total and total >= TOGETHER_IMAGES]
     findings = [
         Finding("class", "warning", (names[c],), f"all {total} images are tagged '{names[c]}'",
-                "Add images without it (an empty tag cell is a verified negative)")
+                "Add images without it: an empty tag cell, or a sub-folder named background, says that none is there")
         for c in always
     ]  # fmt: skip
     for b, name in enumerate(names):

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.files import value_hash
 from tag2mask.core.types import IGNORE, Sample
-from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.base import Dataset, DataSettings, Labels
 from tag2mask.data.images import Palette, align_labels, read_image, read_labels
+from tag2mask.data.label_arrays import is_array, read_array
 from tag2mask.data.layout import check_classes, check_ids, columns
+
+PixelValue = Annotated[int, Field(ge=0, le=65535)]
+MaskLabel = Annotated[int, Field(ge=0, le=IGNORE)]
+
+
+class MaskFileSettings(DataSettings):
+    """Settings of readers whose truth is mask files."""
+
+    mask_values: dict[PixelValue, MaskLabel] | None = Field(
+        None,
+        description="label of each value in the mask files that is not the label itself, such as {255: 1} where 255 "
+        "is the object; 0 is background, 1 the first class, 255 ignored",
+    )
 
 
 class FileDataset(Dataset):
@@ -27,9 +44,11 @@ class FileDataset(Dataset):
         all_classes: every class of the data set; ``all_classes[i]`` is index ``i + 1`` in the mask files.
         classes: the classes to keep, in the order to keep them; None keeps all.
         palette: label index of each colour, for masks stored in colour.
+        mask_values: label index of values in the mask files that are not the index themselves.
 
     Raises:
-        DataError: no samples, an unsafe or repeated id, or a class in ``classes`` that ``all_classes`` lacks.
+        DataError: no samples, an unsafe or repeated id, a class in ``classes`` that ``all_classes`` lacks, or a label
+            in ``mask_values`` without a class.
     """
 
     def __init__(
@@ -40,11 +59,16 @@ class FileDataset(Dataset):
         all_classes: Sequence[str],
         classes: Sequence[str] | None = None,
         palette: Palette | None = None,
+        mask_values: Mapping[int, int] | None = None,
     ) -> None:
-        self.name, self.split, self._palette = name, split, palette
+        self.name, self.split, self._palette, self._mask_values = name, split, palette, dict(mask_values or {})
         self._all_classes = check_classes(all_classes, f"the class list of data={name}")
+        self.tag_names = self._all_classes
         self.classes = self._all_classes if classes is None else check_classes(classes, "data.classes")
         columns(self.classes, self._all_classes, "data.classes")
+        for value, label in self._mask_values.items():
+            if len(self._all_classes) < label != IGNORE:
+                raise DataError(f"data.mask_values: {value} is to be {label}, {self._expected()}")
         kept = {self._all_classes.index(c): column for column, c in enumerate(self.classes)}
         self.samples = tuple(sorted((_chosen(s, kept) for s in found), key=lambda s: s.id))
         if not self.samples:
@@ -75,14 +99,30 @@ class FileDataset(Dataset):
         strange = np.unique(labels[(labels > len(self._all_classes)) & (labels != IGNORE)])
         if strange.size:
             raise DataError(
-                f"{what} holds {'index' if strange.size == 1 else 'indices'} {', '.join(map(str, strange))}: expected "
-                f"0 (background), 1..{len(self._all_classes)} (classes in their order) or 255 (void)"
+                f"{what} holds {'index' if strange.size == 1 else 'indices'} {', '.join(map(str, strange))}: "
+                f"{self._expected()}. If a value stands for another, say so: 'data.mask_values={{{strange[0]}: 1}}'"
             )
         return self._relabel[labels]
 
+    def _expected(self) -> str:
+        return f"expected 0 (background), 1..{len(self._all_classes)} (classes in their order) or 255 (void)"
+
+    @property
+    def truth_reading(self) -> str:
+        """Hash of what mask files mean where that is not their indices as they are; see `Dataset.truth_reading`."""
+        palette = sorted([*colour, label] for colour, label in (self._palette or {}).items())
+        values = sorted(self._mask_values.items())
+        labels = self._relabel[: len(self._all_classes) + 1].tolist()
+        plain = not (palette or values) and labels == list(range(len(labels)))
+        return "" if plain else value_hash([palette, values, labels])
+
     def stored_labels(self, sample: Sample) -> Labels | None:
         """The mask as stored, (H, W) uint8 with indices of the full class list, or None without one."""
-        return None if sample.truth is None else read_labels(sample.truth, self._palette)
+        if sample.truth is None:
+            return None
+        if is_array(sample.truth):
+            return read_array(sample.truth, self._mask_values)
+        return read_labels(sample.truth, self._palette, self._mask_values)
 
     @property
     def has_truth(self) -> bool:

@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from tag2mask.core.errors import DataError, nearest, unknown
+from tag2mask.core.errors import DataError, unknown
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
-from tag2mask.data.base import Dataset, DataSettings
-from tag2mask.data.filebased import FileDataset
+from tag2mask.data.base import Dataset
+from tag2mask.data.filebased import FileDataset, MaskFileSettings
+from tag2mask.data.finding import Finding
 from tag2mask.data.images import Palette
+from tag2mask.data.label_arrays import ARRAY_SUFFIX
 from tag2mask.data.layout import (
+    IMAGE_SUFFIXES,
+    ImageNames,
     check_classes,
     check_ids,
     columns,
     declared_classes,
+    files_below,
+    image_id,
     list_images,
     need_folder,
     need_root,
     no_split,
     normal,
     read_lines,
-    without_suffix,
 )
-from tag2mask.data.tag_sources import LAYOUT, Tagged, from_names, from_subfolders, from_table
+from tag2mask.data.tag_names import several_in
+from tag2mask.data.tag_sources import LAYOUT, Tagged, from_names, from_subfolders, from_table, no_images
 
 _BLACK, _CREAM = (0, 0, 0), (224, 224, 192)  # background and void, as VOC colours them
 Colour = tuple[int, int, int]
+Separator = Annotated[str, Field(min_length=1)]
 
 
-class FolderSettings(DataSettings):
+class FolderSettings(MaskFileSettings):
     """Settings of the reader ``folder``; paths are relative to ``root``."""
 
     infer: str = Field("all", description="split whose images get maps and masks")
@@ -46,6 +55,14 @@ class FolderSettings(DataSettings):
     tags: Path | None = Field(None, description="CSV file with the columns image,tags; null: tags.csv")
     pattern: str | None = Field(
         None, description="regular expression for whole file names without ending; its group 'tags' holds the tags"
+    )
+    separator: Separator | tuple[Separator, ...] | None = Field(
+        None,
+        description="what parts the tags of an image, or a list of such; null: ';' in a table, any of ';,+' in file "
+        "names, nothing in the names of sub-folders",
+    )
+    fold_case: bool = Field(
+        False, description="'Cat' and 'cat' are one class, spelled as declared, or in lower case where none is declared"
     )
     images: str | None = Field(None, description="folder of the images; null: images where there is one, else root")
     masks: str | None = Field(None, description="folder of the masks; null: masks where there is one")
@@ -64,7 +81,7 @@ class FolderSettings(DataSettings):
         try:
             if value is not None and "tags" not in re.compile(value).groupindex:
                 raise ValueError("expected a group (?P<tags>…)")
-        except re.error as error:
+        except (re.error, RecursionError, OverflowError) as error:
             raise ValueError(f"no regular expression: {error}") from error
         return value
 
@@ -81,15 +98,61 @@ def open_split(settings: FolderSettings, split: str) -> Dataset:
     root = need_root(settings.root, "folder", LAYOUT)
     tagged = _tagged(settings, root)
     check_ids(tagged.images)
-    classes = declared_classes(root, settings.all_classes) or _found_classes(tagged, settings, root)
+    declared = declared_classes(root, settings.all_classes)
+    spelling = _spelling(declared, tagged.names) if settings.fold_case else {}
+    if settings.fold_case:
+        tagged = tagged.with_names({n: spelling.get(n.lower(), n) for n in tagged.names})
+        settings = _respelled(settings, spelling)
+    classes = declared or _found_classes(tagged, settings, root)
     palette = None if settings.palette is None else label_of_colour(settings.palette, classes)
-    masks = _masks(settings, root, tagged.images)
-    chosen = _split(root, split, tagged.images, settings.val_fraction)
+    masks, unread = _masks(settings, root, tagged.images)
+    chosen = _split(root, split, tagged, settings.val_fraction)
     samples = [
-        Sample(i, columns(tagged.tags[i], classes, f"image {path}"), path, masks.get(i))
-        for i, path in tagged.images.items()
+        Sample(i, _columns(tagged.tags[i], classes, path), path, masks.get(i)) for i, path in tagged.images.items()
     ]
-    return FileDataset("folder", split, [s for s in samples if s.id in chosen], classes, settings.classes, palette)
+    used = [s for s in samples if s.id in chosen]
+    dataset = FileDataset("folder", split, used, classes, settings.classes, palette, settings.mask_values)
+    dataset.findings = (*tagged.findings, *unread)
+    return dataset
+
+
+def _spelling(declared: Sequence[str] | None, found: Collection[str]) -> dict[str, str]:
+    """From a name in lower case to the class that it stands for.
+
+    Raises:
+        DataError: two declared classes differ in case alone.
+    """
+    if declared is None:
+        return {name.lower(): name.lower() for name in found}
+    several = [name for name, count in Counter(c.lower() for c in declared).items() if count > 1]
+    if several:
+        twins = ", ".join(c for c in declared if c.lower() == several[0])
+        raise DataError(
+            f"data.fold_case makes the classes {twins} one: take all but one out, or set data.fold_case=false"
+        )
+    return {c.lower(): c for c in declared}
+
+
+def _respelled(settings: FolderSettings, spelling: Mapping[str, str]) -> FolderSettings:
+    """The settings with their class names spelled as the classes are."""
+    classes, palette = settings.classes, settings.palette
+    respelled = {
+        "classes": classes and tuple(spelling.get(normal(c).lower(), c) for c in classes),
+        "palette": palette and {spelling.get(normal(c).lower(), c): colour for c, colour in palette.items()},
+    }
+    return settings.model_copy(update=respelled)
+
+
+def _columns(names: Sequence[str], classes: tuple[str, ...], path: Path) -> tuple[int, ...]:
+    """The columns of an image's tags; says it where an unknown one looks like several."""
+    for name in names:
+        separator = None if name in classes else several_in(name, classes)
+        if separator is not None:
+            raise DataError(
+                f"image {path}: unknown class '{name}', whose parts are known: if these are several tags, set "
+                f"\"data.separator='{separator}'\""
+            )
+    return columns(names, classes, f"image {path}")
 
 
 def label_of_colour(palette: Mapping[str, Colour], classes: tuple[str, ...]) -> Palette:
@@ -125,12 +188,35 @@ def validation_part(ids: Collection[str], fraction: float) -> set[str]:
 
 def _tagged(settings: FolderSettings, root: Path) -> Tagged:
     base = need_folder(root, settings.images or ("images" if (root / "images").is_dir() else "."), LAYOUT)
-    layout = _layout(settings, root)
+    layout, separators = _layout(settings, root), _separators(settings)
+    others = (root / (settings.masks or "masks"), root / "splits")
     if layout == "subfolders":
-        return from_subfolders(base, {root / (settings.masks or "masks"), root / "splits"})
+        return from_subfolders(base, others, separators or ())
+    whole = settings.images is not None or base != root  # of a root that holds more than images only what lies in it
+    images = list_images(base, below=whole, left_out=others)
+    if not images:
+        raise no_images(base)
+    ignored = () if whole else _not_read(base, others, layout)
     if layout == "csv":
-        return from_table(_table(settings, root), base)
-    return from_names(settings.pattern, base)
+        tagged = from_table(_table(settings, root), images, separators)
+    else:
+        tagged = from_names(settings.pattern, images, separators)
+    return replace(tagged, findings=(*tagged.findings, *ignored))
+
+
+def _separators(settings: FolderSettings) -> tuple[str, ...] | None:
+    given = settings.separator
+    return (given,) if isinstance(given, str) else given
+
+
+def _not_read(root: Path, others: Collection[Path], layout: str) -> tuple[Finding, ...]:
+    """What is said of images in the sub-folders of a root without ``images``; a table tells which images are meant."""
+    inner = [p for p in files_below(root, left_out=others) if p.suffix.lower() in IMAGE_SUFFIXES and p.parent != root]
+    if not inner:
+        return ()
+    text = f"{len(inner)} images in sub-folders of {root} are not read, first {inner[0].relative_to(root)}"
+    severity: Literal["note", "warning"] = "note" if layout == "csv" else "warning"
+    return (Finding("file", severity, (), text, "If they belong to the data, set data.images=."),)
 
 
 def _layout(settings: FolderSettings, root: Path) -> str:
@@ -162,27 +248,41 @@ def _found_classes(tagged: Tagged, settings: FolderSettings, root: Path) -> tupl
     return check_classes(sorted(tagged.names), f"the tags in {root}")
 
 
-def _masks(settings: FolderSettings, root: Path, images: Mapping[str, Path]) -> dict[str, Path]:
+def _masks(
+    settings: FolderSettings, root: Path, images: Mapping[str, Path]
+) -> tuple[dict[str, Path], tuple[Finding, ...]]:
+    """The mask of each image that has one, and what is said of files that are no masks."""
     if settings.masks is None and not (root / "masks").is_dir():
-        return {}
-    masks = list_images(need_folder(root, settings.masks or "masks", "the masks that data.masks names"))
+        return {}, ()
+    folder = need_folder(root, settings.masks or "masks", "the masks that data.masks names")
+    read = (*IMAGE_SUFFIXES, ARRAY_SUFFIX)
+    masks = list_images(folder, below=True, suffixes=read)
     strange = [p for i, p in masks.items() if i not in images]
     if strange:
         raise DataError(
             f"{len(strange)} of {len(masks)} masks belong to no image, first {strange[0]}: "
-            f"a mask has the name of its image, but for the ending"
+            f"a mask has the name of its image, but for the ending, and its sub-folder if the image lies in one"
         )
-    return masks
+    others = [p for p in files_below(folder) if p.suffix.lower() not in read]
+    unread = [p for p in others if image_id(p.relative_to(folder).as_posix()) in images]
+    if not unread:
+        return masks, ()
+    text = f"{len(unread)} files in {folder} have names of images, but are not read as masks, first {unread[0].name}"
+    ids = tuple(p.name for p in unread)
+    return masks, (Finding("file", "warning", ids, text, f"Masks end in {', '.join(read)}: convert them"),)
 
 
-def _split(root: Path, split: str, images: Mapping[str, Path], val_fraction: float) -> Collection[str]:
-    lists = {p.stem: p for p in (root / "splits").glob("*.txt")}
+def _split(root: Path, split: str, tagged: Tagged, val_fraction: float) -> Collection[str]:
+    images, lists = tagged.images, {p.stem: p for p in (root / "splits").glob("*.txt")}
     if split in lists:
         return _listed(lists[split], images)
     if split == "all":
         return images.keys()
-    if lists or split not in ("train", "val"):
-        raise no_split(split, {"all", *(lists or ("train", "val"))}, root / "splits" if lists else root)
+    if not lists and split in tagged.splits:
+        return tagged.splits[split]
+    known = [*(lists or tagged.splits or ("train", "val"))]
+    if lists or split not in known:
+        raise no_split(split, {"all", *known}, root / "splits" if lists else root)
     held_out = validation_part(images.keys(), val_fraction)
     if split == "val" and not held_out:
         raise DataError(f"{root} holds a single image, which leaves none for split 'val': set data.val=null")
@@ -190,13 +290,10 @@ def _split(root: Path, split: str, images: Mapping[str, Path], val_fraction: flo
 
 
 def _listed(path: Path, images: Mapping[str, Path]) -> set[str]:
+    names = ImageNames(images)
     chosen: set[str] = set()
     for number, line in read_lines(path):
-        name = without_suffix(line)
-        if name not in images:
-            near = nearest(name, images)
-            hint = f"; did you mean '{near}'?" if near else ""
-            raise DataError(f"{path}, line {number}: there is no image '{name}'{hint}")
+        name = names.find(line, f"{path}, line {number}")
         if name in chosen:
             raise DataError(f"{path}, line {number}: image '{name}' is listed twice")
         chosen.add(name)

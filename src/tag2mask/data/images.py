@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.pixels import FORMATS, open_image
+from tag2mask.core.progress import LOG
 from tag2mask.data.base import Labels
 
 Palette = Mapping[tuple[int, int, int], int]
@@ -31,9 +32,10 @@ _TURNS = {
 }
 _FROM_RIGHT = {2, 3, 7, 8}  # orientations in which a side of the upright image, counted from its start,
 _FROM_BOTTOM = {3, 4, 6, 7}  # is counted from the right or from the bottom of the stored one
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 _SHORT_GREY = {"L;2": 85, "L;4": 17}  # Pillow stretches grey of 2 and 4 bits to 0..255: the step between two indices
 _HIGHEST_16 = 65535
+_DIM = 1 << 14
+"""A photo of 16 bits whose values stay below it has a quarter of the grey levels at most, and looks nearly black."""
 _HIGHEST_8 = 255
 
 
@@ -58,7 +60,7 @@ def upright(image: Image.Image, name: str) -> Image.Image:
     """
     try:
         return _turned(image, _loaded(image))
-    except _BROKEN as error:
+    except Exception as error:  # as for files: Pillow's plugins raise anything
         raise DataError(f"cannot read {name}: {error}. Open it again from a file that is whole") from error
 
 
@@ -85,6 +87,8 @@ class StoredImage:
         with _opened(path) as image:
             self._turn = _loaded(image)
         self._image, self._path = image, path
+        if image.mode.startswith("I"):
+            warn_few_levels(path, _grey_range(image)[1])
 
     def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image.
@@ -104,10 +108,15 @@ class StoredImage:
         return np.array(_turned(to_rgb(self._image.crop(box), self._path), self._turn))
 
 
-def read_labels(path: Path, palette: Palette | None = None) -> Labels:
+def read_labels(path: Path, palette: Palette | None = None, values: Mapping[int, int] | None = None) -> Labels:
     """Read a mask as (H, W) uint8 label indices.
 
     Indexed (P), grey (L, 8 or 16 bits) and 1-bit masks hold the indices themselves; masks in colour need ``palette``.
+
+    Args:
+        path: of the mask.
+        palette: label index of each colour.
+        values: label index of those values that are not the index themselves, such as {255: 1}; not of colours.
 
     Raises:
         DataError: the file is broken, a colour is not in ``palette``, an index is above 255, or the mode has no labels.
@@ -119,10 +128,31 @@ def read_labels(path: Path, palette: Palette | None = None) -> Labels:
             return _from_colours(np.asarray(_opaque(turned, path, "RGB")), path, palette)
         if image.mode not in ("P", "1", "L", "LA", "I") and not image.mode.startswith("I;16"):
             raise DataError(f"mask {path} has mode {image.mode}: expected P, L, 1, 16-bit grey, or RGB with a palette")
-        values = np.asarray(_opaque(turned, path, "L") if image.mode == "LA" else turned).astype(np.int64) // step
-    if values.size and not 0 <= values.min() <= values.max() <= _HIGHEST_8:
-        raise DataError(f"mask {path} holds index {values.max()}: expected 0..255 (0 background, 255 void)")
-    return values.astype(np.uint8)
+        stored = np.asarray(_opaque(turned, path, "L") if image.mode == "LA" else turned).astype(np.int64) // step
+    return label_indices(stored, path, values)
+
+
+def label_indices(stored: NDArray[np.int64], path: Path, values: Mapping[int, int] | None) -> Labels:
+    """Label indices (H, W) uint8 of the values that a mask file holds.
+
+    Args:
+        stored: (H, W) whole numbers.
+        path: of the mask, for the error text.
+        values: label index of those values that are not the index themselves, such as {255: 1}.
+
+    Raises:
+        DataError: an index is outside 0..255.
+    """
+    labels = stored.copy() if values else stored
+    for value, label in (values or {}).items():
+        labels[stored == value] = label
+    if labels.size and not 0 <= labels.min() <= labels.max() <= _HIGHEST_8:
+        strange = labels.max() if labels.max() > _HIGHEST_8 else labels.min()
+        raise DataError(
+            f"mask {path} holds index {strange}: expected 0..255 (0 background, 255 void). If a value stands for "
+            f"another, say so: 'data.mask_values={{{strange}: 1}}'"
+        )
+    return labels.astype(np.uint8)
 
 
 def align_labels(labels: Labels, image: Path, what: str) -> Labels:
@@ -139,16 +169,33 @@ def align_labels(labels: Labels, image: Path, what: str) -> Labels:
     Raises:
         DataError: the mask has another size than its image, or the image is broken.
     """
+    if check_size((labels.shape[0], labels.shape[1]), image, what):
+        return labels
+    return np.asarray(_turned(Image.fromarray(labels), _stored(image)[1]))
+
+
+def check_size(size: tuple[int, int], image: Path, what: str) -> bool:
+    """Compare the size of a mask with that of its image, by the image's header alone.
+
+    Args:
+        size: (H, W) of the mask.
+        image: the image file.
+        what: name of the mask for the error text.
+
+    Returns:
+        True where it is the upright size, false where it is that of the stored pixels, which EXIF turns.
+
+    Raises:
+        DataError: it is neither, or the image is broken.
+    """
     stored, orientation = _stored(image)
     upright = stored[::-1] if orientation >= _SIDEWAYS else stored
-    if labels.shape == upright:
-        return labels
-    if labels.shape == stored:
-        return np.asarray(_turned(Image.fromarray(labels), orientation))
-    raise DataError(
-        f"{what} is {labels.shape[1]} x {labels.shape[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
-        f"a mask must have the size of its image. `tag2mask doctor` lists every such mask"
-    )
+    if size not in (upright, stored):
+        raise DataError(
+            f"{what} is {size[1]} x {size[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
+            f"a mask must have the size of its image. `tag2mask doctor` lists every such mask"
+        )
+    return size == upright
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -171,17 +218,57 @@ def _stored(path: Path) -> tuple[tuple[int, int], int]:
         return size, tags.get(_ORIENTATION, 1)
 
 
+def grey_range(path: Path) -> tuple[int, int] | None:
+    """Lowest and highest value of a grey photo of 16 bits or more, as stored; None for photos of all other kinds.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or no image.
+    """
+    with _opened(path) as image:
+        return _grey_range(image) if image.mode.startswith("I") else None
+
+
+def few_levels(highest: int) -> str | None:
+    """What becomes of a photo that is read as 0..65535 and holds no value above ``highest``; None where that is enough.
+
+    Cameras and microscopes of 10 or 12 bits write their numbers as they are into files of 16 bits.
+    """
+    if highest >= _DIM:
+        return None
+    levels = (highest + 128) // 257 + 1
+    return f"holds values of up to {highest}, which read as 0..65535 leave {levels} of 256 grey levels"
+
+
+def warn_few_levels(path: Path, highest: int) -> None:
+    """Say it where a grey photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
+    if problem := few_levels(highest):
+        LOG.warning("%s %s, nearly black: stretch its values to 0..65535, or store it with 8 bits", path, problem)
+
+
+def _grey_range(image: Image.Image) -> tuple[int, int]:
+    values = np.asarray(image)
+    return (int(values.min()), int(values.max())) if values.size else (0, 0)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        if path.stat().st_size == 0:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or a device"
+            raise DataError(f"cannot read {path}: it is {kind}, expected an image file. Take it out of the data set")
+        if about.st_size == 0:
             raise DataError(f"{path} is empty (0 bytes): copy it again. `tag2mask doctor` lists every broken file")
-        with Image.open(path) as image:
+        with open_image(path) as image:
             yield image
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist. `tag2mask doctor` lists every missing file") from error
-    except _BROKEN as error:
-        reason = "no image that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
+    except Exception as error:  # Pillow's plugins raise anything for a damaged file: IndexError, struct.error, …
+        reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"no image that can be read (of the formats {', '.join(FORMATS)})"
         raise DataError(
             f"cannot read {path}: {reason}. Copy it again or take it out of the data set; "
             f"`tag2mask doctor` lists every broken file"
@@ -218,7 +305,11 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
             )
         return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise DataError(f"{path} has floating-point values, whose range is not known: store it with 16 or 8 bits")
+        low, high = image.getextrema()
+        raise DataError(
+            f"{path} has floating-point values, whose range is not known (here {low:g}..{high:g}): store it with 16 or "
+            f"8 bits"
+        )
     if image.mode == "La":
         image = image.convert("LA")  # the only one that Pillow has a way to from there
     try:

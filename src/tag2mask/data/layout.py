@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tag2mask.core.errors import DataError, unknown
+from tag2mask.core.errors import DataError, nearest, unknown
+from tag2mask.core.names import is_utf8, shortened, shown
 from tag2mask.data.base import MAX_CLASSES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
@@ -15,6 +17,16 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".g
 UNREADABLE_SUFFIXES = (".heic", ".heif")
 """Of photos that Pillow cannot read: an error rather than a photo fewer."""
 CLASSES_FILE = "classes.txt"
+_UNWRITABLE = {"Cc", "Cs", "Zl", "Zp"}
+"""Categories of characters that no class name may have: control characters, lone surrogates, breaks of lines."""
+_LONGEST_ID = 251
+"""Bytes of an id: file systems take names of 255, and what is stored under it has an ending of four."""
+_LONGEST_CLASS = 200
+"""Characters of a class name, which tables and figures have to hold."""
+JOINT = "__"
+"""Stands in an id between the folders and the name of an image in a sub-folder: results are files named by the id."""
+_OURS = {"recipe.yaml", "predictions.json", "experiment.json", "sweep.json", "reproduce.json"}
+"""Files that mark a folder which tag2mask has written."""
 
 
 def normal(text: str) -> str:
@@ -31,7 +43,7 @@ def need_root(root: Path | None, kind: str, layout: str) -> Path:
         layout: what the folder should hold, for the error text.
 
     Raises:
-        DataError: ``root`` is not set or no folder.
+        DataError: ``root`` is not set or no folder, or its name or that of a folder around it is not UTF-8.
     """
     if root is None:
         raise DataError(f"data.root is not set: data={kind} needs a folder with {layout}. Type data.root=FOLDER")
@@ -42,6 +54,9 @@ def need_root(root: Path | None, kind: str, layout: str) -> Path:
             f"data.root = {root} {state}: expected a folder with {layout}. Type data.root=FOLDER"
             f"{'' if folder.is_absolute() else f' (relative paths start at {Path.cwd()})'}"
         )
+    whole = folder.resolve()
+    for part in (whole, *whole.parents):
+        check_utf8(part)
     return folder
 
 
@@ -66,31 +81,160 @@ def unreadable(path: Path) -> str | None:
     return f"{path} is of a format that is not read: convert it to JPEG or PNG"
 
 
-def list_images(folder: Path) -> dict[str, Path]:
-    """Image files directly in ``folder`` by id (file name without ending), sorted; hidden files are left out.
+def is_file(path: Path) -> bool:
+    """Whether there is a file of that name, or a link to one; what is not a file of its own (a pipe) does not count.
 
     Raises:
-        DataError: two files share an id, or a photo is of a format that cannot be read.
+        DataError: it cannot be found out: the name is too long, or the folder may not be looked into.
+    """
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise DataError(f"cannot look at {shortened(str(path))}: {error.strerror}") from error
+
+
+def check_utf8(path: Path) -> None:
+    """Refuse the name of a file or folder that is not UTF-8, as unpacking an old zip leaves behind.
+
+    Raises:
+        DataError: with the bytes of the name as escapes.
+    """
+    if not is_utf8(path.name):
+        raise DataError(
+            f"the name of {shown(path)} is not UTF-8: rename it (for names from an old zip: "
+            f"convmv -f cp850 -t utf8 -r --notest {shown(path.parent)})"
+        )
+
+
+def list_images(
+    folder: Path, *, below: bool = False, left_out: Collection[Path] = (), suffixes: Collection[str] = IMAGE_SUFFIXES
+) -> dict[str, Path]:
+    """Image files in ``folder`` by id (file name without ending), sorted; hidden files are left out.
+
+    Args:
+        folder: where to look.
+        below: look into its sub-folders too, but for hidden ones, ``left_out`` and what tag2mask has written itself.
+            The id of an image there is its path from ``folder`` without ending, `JOINT` in the place of each ``/``.
+        left_out: sub-folders that are not looked into.
+        suffixes: file endings in lower case.
+
+    Raises:
+        DataError: two files share an id, a photo is of a format that cannot be read, or a name is not UTF-8.
     """
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        suffix = path.suffix.lower()
-        if path.name.startswith(".") or not path.is_file():
-            continue
+    for path in _files(folder, below, left_out):
         if problem := unreadable(path):
             raise DataError(problem)
-        if suffix not in IMAGE_SUFFIXES:
+        if path.suffix.lower() not in suffixes:
             continue
-        other = found.setdefault(normal(path.stem), path)
+        check_utf8(path)
+        other = found.setdefault(image_id(path.relative_to(folder).as_posix()), path)
         if other != path:
-            raise DataError(f"{other} and {path.name} have the same name before the ending: rename or remove one")
+            name = path.name if path.parent == other.parent else path
+            raise DataError(f"{other} and {name} have the same name before the ending: rename or remove one")
     return found
 
 
+def files_below(folder: Path, left_out: Collection[Path] = ()) -> list[Path]:
+    """Every file in ``folder`` and below that `list_images` would look at, whatever its ending.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return list(_files(folder, True, left_out))
+
+
+def _files(folder: Path, below: bool, left_out: Collection[Path]) -> Iterator[Path]:
+    """The files that are not hidden, sorted, those of a folder before those below it; links are followed, once each."""
+    waiting, seen = [folder], {os.path.realpath(p) for p in left_out}
+    while waiting:
+        current = waiting.pop(0)
+        try:
+            paths = sorted(p for p in current.iterdir() if not p.name.startswith("."))
+        except OSError as error:
+            raise DataError(f"folder {current} cannot be read: {error.strerror}. Allow it, or move it away") from error
+        yield from (p for p in paths if is_file(p))
+        seen.add(os.path.realpath(current))
+        inner = [p for p in paths if below and p.is_dir() and os.path.realpath(p) not in seen]
+        for path in inner:
+            check_utf8(path)
+        waiting = [p for p in inner if not is_ours(p)] + waiting
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether tag2mask has written a folder: a run (one that has only begun too), predictions, a sweep."""
+    try:
+        names = {p.name for p in folder.iterdir() if not p.name.startswith(".")}
+    except OSError:  # whoever reads it says so
+        return False
+    return not names.isdisjoint(_OURS) or names == {"lock"}
+
+
+def holds_ours(folder: Path) -> bool:
+    """Whether a folder holds some that tag2mask has written, as ``runs`` does."""
+    return any(p.name == ".store" or is_ours(p) for p in folder.iterdir() if p.is_dir())
+
+
 def without_suffix(name: str) -> str:
-    """``name`` without an image ending, if it has one."""
+    """``name`` without an image ending, if it has one, nor blanks before it."""
     path = Path(name)
-    return name[: -len(path.suffix)] if path.suffix.lower() in IMAGE_SUFFIXES else name
+    return name[: -len(path.suffix)].rstrip() if path.suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def image_id(path: str) -> str:
+    """The id of the image at a path from the folder of the images, the folders parted by ``/``."""
+    *folders, name = path.split("/")
+    return JOINT.join([*map(normal, folders), normal(name.removesuffix(Path(name).suffix))])
+
+
+class ImageNames:
+    """Finds images by what people call them: by the path from their folder, or by a name that only one has.
+
+    Args:
+        images: image files by id.
+    """
+
+    def __init__(self, images: Mapping[str, Path]) -> None:
+        self._images = images
+        self._called: dict[str, list[str]] = {}
+        for name, path in images.items():
+            self._called.setdefault(normal(path.stem), []).append(name)
+
+    def find(self, name: str, where: str) -> str:
+        """The id of an image, which may be written with or without ending.
+
+        Args:
+            name: as somebody wrote it.
+            where: file and line, for the error text.
+
+        Raises:
+            DataError: there is no such image, the nearest is given, or several of that name.
+        """
+        whole = without_suffix(normal(name.replace("\\", "/").removeprefix("./")))
+        parts = [normal(p) for p in whole.split("/")]
+        if (known := JOINT.join(parts)) in self._images:
+            return known
+        called = [i for i in self._called.get(parts[-1], ()) if self._ends(i, parts[:-1])]
+        if len(called) == 1:
+            return called[0]
+        if called:
+            paths = ", ".join(str(self._images[i]) for i in called[:3])
+            raise DataError(f"{where}: {len(called)} images are called '{whole}': {paths}. Write folder/name")
+        if ".." in parts or (len(parts) > 1 and not any(JOINT in i for i in self._images)):
+            raise DataError(f"{where}: image '{name}' names a folder; give the file name alone")
+        near = nearest(whole, [*self._images, *self._called])
+        hint = f"; did you mean '{self._written(near)}'?" if near else ""
+        raise DataError(f"{where}: there is no image '{whole}'{hint}")
+
+    def _ends(self, name: str, folders: list[str]) -> bool:
+        """Whether the last folders of an image's path are these."""
+        own = [normal(p) for p in self._images[name].parent.parts]
+        return own[len(own) - len(folders) :] == folders
+
+    def _written(self, name: str) -> str:
+        """How an image is best called whose id or name is given."""
+        path = self._images[name if name in self._images else self._called[name][0]]
+        return path.name if len(self._called[normal(path.stem)]) == 1 else name.replace(JOINT, "/") + path.suffix
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -100,7 +244,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
         DataError: the file is missing or not UTF-8.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a name may hold other line separators
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -120,12 +264,22 @@ def check_ids(ids: Iterable[str]) -> None:
     """Check that ids are safe and distinct file names.
 
     Raises:
-        DataError: an id is empty, starts with a dot, holds a slash or control character, or two ids agree but for case.
+        DataError: an id is empty, too long, not UTF-8, starts with a dot, holds a slash or control character, or two
+            ids agree but for case.
     """
     seen: dict[str, str] = {}
     for name in ids:
         if not name or name.startswith(".") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):
-            raise DataError(f"image id {name!r} is no safe file name: no '/', '\\', control character or leading '.'")
+            raise DataError(
+                f"image id '{shortened(name)}' is no safe file name: no '/', '\\', control character or leading '.'"
+            )
+        if not is_utf8(name):
+            raise DataError(f"image id '{shortened(name)}' is not UTF-8: rename the file")
+        if len(name.encode()) > _LONGEST_ID:
+            raise DataError(
+                f"image id '{shortened(name)}' has {len(name.encode())} bytes, more than the {_LONGEST_ID} that file "
+                f"names can have beside an ending: rename the file"
+            )
         other = seen.get(name.casefold())
         if other is not None:
             how = "occurs twice" if other == name else f"and '{other}' differ only in upper and lower case"
@@ -141,16 +295,25 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
         where: where they were written, for the error text.
 
     Raises:
-        DataError: no name, too many, an empty or repeated one, one with a control character, or one for the background.
+        DataError: no name, too many, an empty, repeated or very long one, one that is not UTF-8 or has a control
+            character, or one for the background.
     """
     classes = tuple(normal(n) for n in names)
     if not 1 <= len(classes) <= MAX_CLASSES:
         raise DataError(f"{where} has {len(classes)} classes: expected 1..{MAX_CLASSES}")
     for index, name in enumerate(classes):
         if not name or name in classes[:index]:
-            raise DataError(f"{where} has {'an empty class name' if not name else f'class {name!r} twice'}")
-        if any(unicodedata.category(c) == "Cc" for c in name):  # XML cannot hold it, and nobody sees it
-            raise DataError(f"{where} has class {name!r}, with a control character in its name; take it out")
+            problem = f"class '{shortened(name)}' twice" if name else "an empty class name"
+            raise DataError(f"{where} has {problem}")
+        if not is_utf8(name):
+            raise DataError(f"{where} has class '{shortened(name)}', whose name is not UTF-8: rename it")
+        if any(unicodedata.category(c) in _UNWRITABLE for c in name):  # XML cannot hold it, a list breaks there
+            raise DataError(f"{where} has class '{shortened(name)}', with a control character in its name; take it out")
+        if len(name) > _LONGEST_CLASS:
+            raise DataError(
+                f"{where} has class '{shortened(name)}', a name of {len(name)} characters: expected at most "
+                f"{_LONGEST_CLASS}"
+            )
         if name.casefold().strip("_") == "background":
             raise DataError(f"{where} lists '{name}': background is label 0 and no class; take it out")
     return classes

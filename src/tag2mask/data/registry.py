@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from tag2mask.config.settings import validate
-from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.noise import noisy
 from tag2mask.data.shrunk import ShrunkImages
@@ -74,11 +74,14 @@ def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
         split: the split's name, or ``SPLIT@FILE`` for those of its images whose ids the text file lists.
 
     Raises:
-        DataError: the data set or the list cannot be read, the list names an image that the split does not have, or
-            the settings' tag noise leaves no tag.
+        DataError: the data set, a folder of it or the list cannot be read, the list names an image that the split does
+            not have, or the settings' tag noise leaves no tag.
     """
     name, mark, path = split.partition(MARK)
-    dataset = reader(kind).open_split(settings, name)
+    try:
+        dataset = reader(kind).open_split(settings, name)
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        raise DataError(f"cannot look at {error.filename or settings.root}: {error.strerror or error}") from error
     if mark:
         dataset = part_of(dataset, Path(path).expanduser())
     dataset = _with_wrong_tags(dataset, settings, split)

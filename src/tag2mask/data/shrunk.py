@@ -28,6 +28,7 @@ class ShrunkImages(Dataset):
         self.name, self.split, self.classes, self.samples = (
             dataset.name, dataset.split, dataset.classes, dataset.samples,
         )  # fmt: skip
+        self.findings, self.tag_names, self.sources = dataset.findings, dataset.tag_names, dataset.sources
         self.max_side = self._side = max_side
         self._whole = dataset
 
@@ -49,10 +50,19 @@ class ShrunkImages(Dataset):
         height, width = labels.shape
         return resized_labels(labels, *shrunk_size(height, width, self._side))
 
+    def remarks(self, sample: Sample) -> tuple[str, ...]:
+        """What is doubtful about a sample."""
+        return self._whole.remarks(sample)
+
     @property
     def has_truth(self) -> bool:
         """Whether any sample has a truth."""
         return self._whole.has_truth
+
+    @property
+    def truth_reading(self) -> str:
+        """How mask files become labels."""
+        return self._whole.truth_reading
 
     def content_hash(self, sample: Sample) -> str:
         """SHA-256 of what the image is made of before it is shrunk."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tag2mask.core.errors import DataError, nearest
 from tag2mask.data.base import Dataset
-from tag2mask.data.layout import read_lines
+from tag2mask.data.layout import JOINT, read_lines, without_suffix
 
 MARK = "@"
 
@@ -17,7 +17,7 @@ def part_of(dataset: Dataset, path: Path) -> Dataset:
 
     Args:
         dataset: a split.
-        path: text file with ids, one a line; a repeated one counts once.
+        path: text file with ids or file names, one a line; a repeated one counts once.
 
     Raises:
         DataError: the file cannot be read, is empty, or lists an image that the split does not have.
@@ -26,6 +26,7 @@ def part_of(dataset: Dataset, path: Path) -> Dataset:
     if not lines:
         raise DataError(f"{path} lists no image: expected ids of split '{dataset.split}', one a line")
     known = {sample.id for sample in dataset.samples}
+    lines = [(number, name if name in known else _as_id(name)) for number, name in lines]
     for number, name in lines:
         if name not in known:
             near = nearest(name, known)
@@ -36,3 +37,8 @@ def part_of(dataset: Dataset, path: Path) -> Dataset:
     part.samples = tuple(sample for sample in dataset.samples if sample.id in names)
     part.split = f"{dataset.split}{MARK}{path}"
     return part
+
+
+def _as_id(name: str) -> str:
+    """The id of the image that a line names by its file, in a sub-folder perhaps."""
+    return without_suffix(name).replace("/", JOINT)

@@ -4,57 +4,79 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tag2mask.core.errors import DataError, nearest
-from tag2mask.data.layout import normal, without_suffix
+from tag2mask.core.errors import DataError
+from tag2mask.data.layout import ImageNames, normal
 
 HEADER = ["image", "tags"]
 _EXPECTED = "a first line 'image,tags' and rows such as 'photo1.jpg,cat;dog' (no tags: 'photo2.jpg,')"
 
 
+SEPARATOR = ";"
+"""Parts the tags of a cell unless told otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class TagRow:
-    """One row: its line in the file, the id it names, the tags in its cell."""
+    """What a table says of one image.
 
-    line: int
+    Attributes:
+        lines: of the file that name it; several are one row for each tag.
+        id: of the image.
+        tags: in all its cells together.
+    """
+
+    lines: tuple[int, ...]
     id: str
     tags: tuple[str, ...]
 
 
-def split_tags(cell: str, separators: str = ";") -> tuple[str, ...]:
+def split_tags(cell: str, separators: Sequence[str] = SEPARATOR) -> tuple[str, ...]:
     """The tags in a cell, normalised; empty pieces are no tags."""
     for separator in separators[1:]:
         cell = cell.replace(separator, separators[0])
     return tuple(t for piece in cell.split(separators[0]) if (t := normal(piece)))
 
 
-def read_table(path: Path, images: Mapping[str, Path]) -> dict[str, TagRow]:
-    """Read a tag table; every image needs exactly one row, and an empty cell says that it shows no class.
+def read_table(path: Path, images: Mapping[str, Path], separators: Sequence[str] | None = None) -> dict[str, TagRow]:
+    """Read a tag table; every image needs a row, and an empty cell says that it shows no class.
+
+    Several rows of one image, as tables with one tag a row have them, are joined.
 
     Args:
         path: the CSV file, UTF-8 with or without byte-order mark; columns may be parted by ``;`` instead of a comma,
             and a cell of several tags then needs quotes.
         images: image files by id.
+        separators: what parts the tags of a cell; `SEPARATOR` where None. With that of the columns among them, every
+            cell behind the first holds tags.
 
     Raises:
-        DataError: wrong encoding, header or row, an unknown image, an image twice or without a row.
+        DataError: wrong encoding, header or row, an unknown image, one without a row, or one with tags in one row and
+            an empty cell in another.
     """
+    names = ImageNames(images)
     rows: dict[str, TagRow] = {}
-    for row in _rows(path):
-        if row.id not in images:
-            near = nearest(row.id, images)
-            hint = f"; did you mean '{images[near].name}'?" if near else ""
-            raise DataError(f"{path}, line {row.line}: there is no image '{row.id}'{hint}")
-        first = rows.setdefault(row.id, row)
+    for line, called, cell in _rows(path, separators or ()):
+        name = names.find(called, f"{path}, line {line}")
+        row = TagRow((line,), name, split_tags(cell, separators or SEPARATOR))
+        first = rows.setdefault(name, row)
         if first is not row:
-            raise DataError(
-                f"{path}, line {row.line}: image '{row.id}' has a row in line {first.line} already: keep one"
-            )
+            rows[name] = _joined(first, row, path)
     _every_image(images, rows, path)
     return rows
+
+
+def _joined(first: TagRow, second: TagRow, path: Path) -> TagRow:
+    if bool(first.tags) != bool(second.tags):
+        raise DataError(
+            f"{path}, line {second.lines[0]}: image '{second.id}' has a row in line {first.lines[0]} already, and one "
+            f"of the two has an empty tag cell. Rows of one image are joined: take the empty one out if the image "
+            f"shows {', '.join(map(repr, first.tags or second.tags))}, else the other"
+        )
+    return TagRow(first.lines + second.lines, first.id, tuple(dict.fromkeys(first.tags + second.tags)))
 
 
 def _every_image(images: Iterable[str], rows: Mapping[str, TagRow], path: Path) -> None:
@@ -66,36 +88,39 @@ def _every_image(images: Iterable[str], rows: Mapping[str, TagRow], path: Path) 
         )
 
 
-def _rows(path: Path) -> list[TagRow]:
+def _rows(path: Path, separators: Sequence[str]) -> list[tuple[int, str, str]]:
+    """Line, image and tag cell of each row."""
     text = _text(path)
     first = text.partition("\n")[0].strip()
-    separator = ";" if "," not in first and ";" in first else ","
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    column = ";" if "," not in first and ";" in first else ","
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=column, strict=True)
     found = []
     try:
         header = [c.strip() for c in next(reader, [])]
         if header != HEADER:
             raise DataError(f"{path} starts with '{first}': expected {_EXPECTED}")
-        found = [_row(cells, reader.line_num, separator, path) for cells in reader if any(c.strip() for c in cells)]
+        for cells in reader:
+            if column in separators and len(cells) > len(HEADER):
+                cells = [cells[0], column.join(cells[1:])]
+            if any(c.strip() for c in cells):
+                found.append(_row(cells, reader.line_num, column, path))
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: no valid CSV ({error})") from error
     return found
 
 
-def _row(cells: list[str], line: int, separator: str, path: Path) -> TagRow:
+def _row(cells: list[str], line: int, column: str, path: Path) -> tuple[int, str, str]:
     if len(cells) != len(HEADER) or not cells[0].strip():
         hint = (
             "with ';' between the columns, several tags need quotes: photo1.jpg;\"cat;dog\""
-            if separator == ";"
+            if column == ";"
             else "tags are parted by ';': photo1.jpg,cat;dog"
         )
+        hint += f". If each cell behind the image is a tag, set \"data.separator='{column}'\""
         raise DataError(
-            f"{path}, line {line}: '{separator.join(cells)}' has {len(cells)} cells, expected image and tags; {hint}"
+            f"{path}, line {line}: '{column.join(cells)}' has {len(cells)} cells, expected image and tags; {hint}"
         )
-    name = normal(cells[0])
-    if "/" in name or "\\" in name:
-        raise DataError(f"{path}, line {line}: image '{name}' names a folder; give the file name alone")
-    return TagRow(line, without_suffix(name), split_tags(cells[1]))
+    return line, cells[0], cells[1]
 
 
 def _text(path: Path) -> str:

@@ -11,12 +11,13 @@ from pydantic import Field
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset, DataSettings
-from tag2mask.data.filebased import FileDataset
+from tag2mask.data.base import Dataset
+from tag2mask.data.filebased import FileDataset, MaskFileSettings
 from tag2mask.data.layout import (
     CLASSES_FILE,
     columns,
     declared_classes,
+    is_file,
     list_images,
     need_folder,
     need_root,
@@ -38,7 +39,7 @@ VOC_CLASSES = (
 """VOC's own classes in the order of its masks: taken where no list is declared and every object is one of them."""
 
 
-class VocSettings(DataSettings):
+class VocSettings(MaskFileSettings):
     """Settings of the reader ``voc``."""
 
     all_classes: tuple[str, ...] | None = Field(
@@ -77,7 +78,7 @@ def open_split(settings: VocSettings, split: str) -> Dataset:
         Sample(e.id, columns(n, classes, str(root / "Annotations" / f"{e.id}.xml")), e.image, e.mask)
         for e, n in zip(entries, names, strict=True)
     ]
-    return FileDataset("voc", split, samples, classes, settings.classes)
+    return FileDataset("voc", split, samples, classes, settings.classes, mask_values=settings.mask_values)
 
 
 def read_objects(path: Path, allow_empty: bool = False) -> tuple[str, ...]:
@@ -86,14 +87,19 @@ def read_objects(path: Path, allow_empty: bool = False) -> tuple[str, ...]:
     Raises:
         DataError: the file is missing or malformed, an object has no name, or there is none and not ``allow_empty``.
     """
+    if not is_file(path):
+        state = "is no file" if path.exists() else "does not exist"
+        raise DataError(f"annotation {path} {state}, but its image is in the split")
     try:
         parser = ElementTree.XMLParser(target=_PlainTree())
         tree = ElementTree.parse(path, parser)
-    except FileNotFoundError as error:
-        raise DataError(f"annotation {path} does not exist, but its image is in the split") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
     except ElementTree.ParseError as error:
         line = getattr(error, "position", (1, 0))[0]
-        raise DataError(f"{path}, line {line}: no valid XML ({error}). Mend it or copy it again") from error
+        raise DataError(f"{path}, line {line}: no valid XML ({error}). Fix it or copy it again") from error
+    except (LookupError, ValueError) as error:  # an encoding that Python does not know, or that expat does not take
+        raise DataError(f"{path}: no XML that can be read ({error}). Save it as UTF-8") from error
     names = tuple(normal(o.findtext("name", "")) for o in tree.findall("object"))
     if "" in names:
         raise DataError(f"annotation {path}: object {names.index('') + 1} has no <name>")
@@ -115,12 +121,14 @@ class _PlainTree(ElementTree.TreeBuilder):
 def _entries(root: Path, split: str) -> list[_Entry]:
     lists = need_folder(root, "ImageSets/Segmentation", LAYOUT)
     path = lists / f"{split}.txt"
-    if not path.is_file():
+    if path.is_dir():
+        raise DataError(f"split list {path} is a folder: expected a text file with one id a line")
+    if not is_file(path):
         raise no_split(split, (p.stem for p in lists.glob("*.txt")), lists)
     images = list_images(need_folder(root, "JPEGImages", LAYOUT))
     lines = [(number, line.split()) for number, line in read_lines(path)]
     entries = [_entry(words, images, root, f"{path}, line {number}") for number, words in lines]
-    absent = [e.image for e in entries if not e.image.is_file()]
+    absent = [e.image for e in entries if not is_file(e.image)]
     if absent:
         raise DataError(
             f"split {path} names {len(absent)} of {len(entries)} images that do not exist, first {absent[0]}"
@@ -139,7 +147,7 @@ def _entry(words: Sequence[str], images: dict[str, Path], root: Path, where: str
     for word in words:
         _refuse_climbing(word, where)
     image, mask = (root / word.lstrip("/") for word in words)
-    if not mask.is_file():
+    if not is_file(mask):
         raise DataError(f"{where}: mask {mask} does not exist")
     return _Entry(normal(image.stem), image, mask)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.core.ratios import known_mean, percent
 from tag2mask.evaluation.confusion import Matrix
 
@@ -69,11 +69,12 @@ class ImageCounts:
 
     def miou(self) -> float:
         """Mean of `ious`, as `SegmentationScores.miou`."""
-        return float(known_mean(self.ious()))
+        return float(known_mean(self.ious())) if self.true[:, 1:].any() else math.nan
 
     def image_mious(self) -> Floats:
-        """Each image's own mIoU: (n,) percent over the labels in its truth or prediction; NaN where all is void."""
-        return known_mean(_ious(self.flat.astype(np.float64)))
+        """Each image's own mIoU: (n,) percent over the labels in either; NaN where its truth shows no class."""
+        found: Floats = np.where(self.true[:, 1:].any(axis=1), known_mean(_ious(self.flat.astype(np.float64))), np.nan)
+        return found
 
 
 def label_counts(matrix: Matrix) -> Counts:
@@ -130,6 +131,7 @@ def paired_bootstrap(
     Raises:
         ConfigError: ``resamples`` is below 1.
         DataError: a side has no counts, or the images differ: another number, or other pixels in their truth.
+        NothingShownError: their truth shows no class.
     """
     if resamples < 1:
         raise ConfigError(f"resamples = {resamples}; expected at least 1, such as {RESAMPLES}")
@@ -158,6 +160,8 @@ def _check_paired(first: Sequence[ImageCounts], second: Sequence[ImageCounts]) -
                 f"the sides are not of the same images: {truth.shape[0]} images of {truth.shape[1]} labels, and "
                 f"{counts.true.shape[0]} of {counts.true.shape[1]} with other pixels in their truth"
             )
+    if not truth[:, 1:].any():
+        raise nothing_shown()
 
 
 def _drawn(rng: np.random.Generator, n_images: int, rows: int) -> Floats:
@@ -173,8 +177,12 @@ def _mean_ious(seeds: Sequence[Floats], weights: Floats) -> Floats:
     """
     every = []
     for flat in seeds:
-        ious = _ious(weights @ flat)
-        every.append(np.concatenate([ious, known_mean(ious)[:, None]], axis=1))
+        sums = weights @ flat
+        ious = _ious(sums)
+        n_labels = ious.shape[1]
+        shown = sums[:, n_labels + 1 : 2 * n_labels].any(axis=1)  # the truth of the images drawn shows a class
+        miou = np.where(shown, known_mean(ious), np.nan)
+        every.append(np.concatenate([ious, miou[:, None]], axis=1))
     mean: Floats = np.mean(every, axis=0)
     return mean
 

@@ -49,17 +49,19 @@ class BoundaryScores:
         iou: (L,) Boundary IoU of each label; NaN where no truth and no prediction has a band of it.
         trimap: width in pixels and the scores in that band, ascending; None where no pixel lies in it.
         share: width of Boundary IoU's band as a share of the image's diagonal.
+        shows_classes: whether the truth shows a foreground class; where it shows none, no mean is defined.
     """
 
     labels: tuple[str, ...]
     iou: Percent
     trimap: tuple[tuple[int, SegmentationScores | None], ...]
     share: float = SHARE
+    shows_classes: bool = True
 
     @property
     def mean(self) -> float:
         """Mean Boundary IoU over the labels that have one, background included as in mIoU."""
-        return float(known_mean(self.iou))
+        return float(known_mean(self.iou)) if self.shows_classes else math.nan
 
     def values(self) -> tuple[tuple[str, float], ...]:
         """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
@@ -68,7 +70,8 @@ class BoundaryScores:
         ``boundary_iou/<label>`` one label's; ``trimap_miou/<w>`` and ``trimap_accuracy/<w>`` are of the pixels at most
         ``w`` from a boundary.
         """
-        means = (("boundary_iou", self.mean), ("boundary_iou_foreground", float(known_mean(self.iou[1:]))))
+        foreground = float(known_mean(self.iou[1:])) if self.shows_classes else math.nan
+        means = (("boundary_iou", self.mean), ("boundary_iou_foreground", foreground))
         single = tuple((f"boundary_iou/{n}", float(v)) for n, v in zip(self.labels, self.iou, strict=True))
         bands = tuple(
             pair
@@ -163,6 +166,7 @@ class BoundaryMetrics:
             percent(self.both, union),
             tuple(zip(self.widths, scored, strict=True)),
             self.share,
+            bool(self.true[1:].any()),
         )
 
     def _count_bands(self, guess: LabelImage, true: LabelImage) -> None:

@@ -51,6 +51,11 @@ class MaskEvaluation:
     image_metrics: tuple[str, ...]
     images: tuple[MaskImage, ...]
 
+    @property
+    def shows_classes(self) -> bool:
+        """Whether the truth of any image shows a class; where none does, every mean IoU is NaN."""
+        return self.scores.shows_classes
+
 
 def evaluate_masks(
     dataset: Dataset,

@@ -8,6 +8,7 @@ classes they reproduce the sums of LPCAM's Table 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -79,12 +80,25 @@ class SegmentationScores:
         )
 
     @property
+    def shows_classes(self) -> bool:
+        """Whether a foreground class has a pixel in the truth; where none has, no mean is defined."""
+        return bool(self.matrix[1:].any())
+
+    @property
     def miou(self) -> float:
-        """Mean IoU over all labels, background included; labels in neither truth nor prediction are dropped."""
+        """Mean IoU over all labels, background included; labels in neither truth nor prediction are dropped.
+
+        NaN where the truth shows no foreground class: a mean over the background alone would be no measure.
+        """
         return self.mean("iou", with_background=True)
 
     def mean(self, metric: str, *, with_background: bool = False) -> float:
-        """Mean of one of `PER_LABEL` over the labels where it is defined; NaN where it is defined for none."""
+        """Mean of one of `PER_LABEL` over the labels where it is defined.
+
+        NaN where it is defined for none, and where the truth shows no foreground class.
+        """
+        if not self.shows_classes:
+            return math.nan
         values: Percent = getattr(self, metric)[0 if with_background else 1 :]
         return float(known_mean(values))
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.ratios import known_mean
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import Matrix
@@ -38,6 +37,7 @@ def analyse_optimum(
 
     Raises:
         DataError: no image has a truth, or maps and truth do not fit (the image is named).
+        NothingShownError: no truth shows a class.
     """
     chosen = dataset.samples if samples is None else samples
     whole = ThresholdSweep(dataset.classes)
@@ -46,7 +46,7 @@ def analyse_optimum(
     for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
         whole.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
         labels, sweep = image_sweep(pair)
-        curve = known_mean(sweep.ious())  # as `SegmentationScores.miou`; NaN where the truth is void everywhere
+        curve = sweep.mious()  # NaN where the truth shows no class
         own[np.ix_(labels, labels)] += sweep.matrix(GRID[_middle(_optima(curve))])
         curves.append((pair.sample, curve))
     top = best(whole.curve())

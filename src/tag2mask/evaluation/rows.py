@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -13,8 +11,10 @@ from typing import Any, Protocol
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
 from tag2mask.core.files import write_text
+from tag2mask.core.sheets import csv_text, read_csv
 from tag2mask.evaluation.thresholds import Threshold, check_same_kind
 
+_AGAIN = "Remove it; the tag2mask run command that made the run writes it again"
 _DIGITS = 4
 _NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
 
@@ -149,14 +149,12 @@ def read_metrics(path: Path) -> list[MetricRow]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise StageError(f"cannot read {path}: {error}. Make it again with tag2mask eval RUN") from error
+        raise StageError(f"cannot read {path}: {error}. {_AGAIN}") from error
     for number, line in enumerate(lines, start=1):
         try:
             found.append(MetricRow(**json.loads(line)))
         except (ValueError, TypeError, Tag2MaskError) as error:
-            raise StageError(
-                f"line {number} of {path} is no metric row ({error}). Remove the file and run tag2mask eval RUN"
-            ) from error
+            raise StageError(f"line {number} of {path} is no metric row ({error}). {_AGAIN}") from error
     return found
 
 
@@ -173,11 +171,8 @@ def write_table(path: Path, line: type[Any], lines: Iterable[Any]) -> None:
         line: the dataclass whose fields are the columns.
         lines: its instances; None and NaN become empty cells.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(f.name for f in fields(line))
-    writer.writerows([_cell(v) for v in asdict(values).values()] for values in lines)
-    write_text(path, text.getvalue())
+    cells = ([_cell(v) for v in asdict(values).values()] for values in lines)
+    write_text(path, csv_text([[f.name for f in fields(line)], *cells]))
 
 
 def _cell(value: Any) -> Any:
@@ -190,10 +185,7 @@ def read_results(path: Path) -> list[ResultRow]:
     Raises:
         DataError: the file cannot be read, its header is not `COLUMNS`, or a line does not fit; the line is named.
     """
-    try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+    lines = read_csv(path)
     if not lines or tuple(lines[0]) != COLUMNS:
         raise DataError(f"{path} starts with {lines[0] if lines else 'nothing'}; expected the columns {list(COLUMNS)}")
     return [_result(line, f"line {number} of {path}") for number, line in enumerate(lines[1:], start=2)]

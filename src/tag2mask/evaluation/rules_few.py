@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import DataError
+from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.ratios import known_mean, percent
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -29,6 +29,8 @@ LEVEL = 0.95
 """Share of the resampled thresholds inside an interval."""
 
 _DIGITS = 4
+_TRIES = 100
+"""Draws at most for each that counts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +70,11 @@ class Sums:
         self.seeds[:, labels] += times * image.seeds
         self.truth[labels] += times * image.truth
 
+    @property
+    def shows_classes(self) -> bool:
+        """Whether the truth of any of the images shows a class."""
+        return bool(self.truth[1:].any())
+
     def without(self, other: Sums) -> Sums:
         """These counts less others that are part of them."""
         rest = Sums(len(self.truth))
@@ -78,10 +85,10 @@ class Sums:
         """(101,) mIoU in percent, as `SegmentationScores.miou`.
 
         Raises:
-            DataError: no pixel was counted.
+            NothingShownError: no pixel of a class was counted.
         """
-        if not self.truth.any():
-            raise DataError("every pixel of these images is void (255), so no threshold can be chosen on them")
+        if not self.shows_classes:
+            raise nothing_shown("the ground truth of the images that a threshold is to be chosen on")
         return known_mean(percent(self.both, self.truth + self.seeds - self.both))
 
 
@@ -153,7 +160,7 @@ def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, s
         seed: of the draws.
 
     Raises:
-        DataError: their truth is void everywhere.
+        NothingShownError: their truth shows no class.
     """
     full = _total(images, n_labels).curve()
     rng = np.random.default_rng((seed, len(images)))
@@ -161,7 +168,7 @@ def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, s
     while len(chosen) < draws:
         times = np.bincount(rng.integers(0, len(images), len(images)), minlength=len(images))
         drawn = _total(images, n_labels, times)
-        if drawn.truth.any():  # else the draw holds void images only
+        if drawn.shows_classes:  # else the draw holds images only that have no mIoU
             chosen.append(int(drawn.curve().argmax()))
     thresholds = np.asarray(GRID)[chosen]
     tail = 100 * (1 - LEVEL) / 2
@@ -182,7 +189,9 @@ def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, s
         seed: of the draws.
 
     Raises:
-        DataError: ``n`` leaves no image to measure on, or a truth is void everywhere.
+        DataError: ``n`` leaves no image to measure on, or so few show a class that hardly a draw has one of them and
+            leaves another.
+        NothingShownError: no truth shows a class.
     """
     if not 1 <= n < len(images):
         raise DataError(
@@ -190,14 +199,23 @@ def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, s
             f"{len(images) - 1}"
         )
     total = _total(images, n_labels)
+    if not total.shows_classes:
+        raise nothing_shown()
     rng = np.random.default_rng((seed, n))
-    found = []
-    for _ in range(draws):
+    found: list[FewDraw] = []
+    for _ in range(_TRIES * draws):
         drawn = _total([images[i] for i in rng.choice(len(images), n, replace=False)], n_labels)
+        if not (drawn.shows_classes and total.without(drawn).shows_classes):
+            continue  # no mIoU to choose by, or none to measure
         threshold, rest = best_threshold(drawn.curve()), total.without(drawn).curve()
         miou = float(rest[GRID.index(threshold)])
         found.append(FewDraw(n, threshold, round(miou, _DIGITS), round(float(rest.max()) - miou, _DIGITS)))
-    return tuple(found)
+        if len(found) == draws:
+            return tuple(found)
+    raise DataError(
+        f"n = {n} masks of {len(images)} images: hardly a draw has an image that shows a class and leaves another; "
+        f"measure on images that show classes"
+    )
 
 
 def _counted(sample_id: str, labels: Iterable[int], sweep: ThresholdSweep) -> ImageCounts:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tag2mask.core.errors import ConfigError
+from tag2mask.core.errors import ConfigError, nothing_shown
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
@@ -52,7 +53,7 @@ class SeedEvaluation:
         split: the evaluated split.
         n_images: images with a truth, all counted.
         n_without_truth: images left out because they have none.
-        scores: one for each threshold given, in that order, then the oracle's if asked for.
+        scores: one for each threshold given, in that order, then the oracle's if asked for and `shows_classes`.
         curve: the means at 0.00, 0.01, ..., 1.00.
         images: scores of each image at the first threshold given; empty where none was.
     """
@@ -63,6 +64,20 @@ class SeedEvaluation:
     scores: tuple[SeedScores, ...]
     curve: tuple[CurvePoint, ...]
     images: tuple[ImageScore, ...]
+
+    @property
+    def shows_classes(self) -> bool:
+        """Whether the truth of any image shows a class; where none does, every mean is NaN and there is no oracle."""
+        return any(not math.isnan(point.miou) for point in self.curve)
+
+    def check(self) -> None:
+        """Refuse what can only be told where the truth shows a class.
+
+        Raises:
+            NothingShownError: it shows none.
+        """
+        if not self.shows_classes:
+            raise nothing_shown(f"the ground truth of the {self.n_images} images of split '{self.split}'")
 
     def rows(self, *, stage: str, method: str, seed: int, time: str) -> tuple[MetricRow, ...]:
         """Every metric at every threshold, as rows of ``metrics.jsonl``."""
@@ -94,7 +109,7 @@ def evaluate_seeds(
         dataset: the split.
         read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
         thresholds: thresholds of any kind but ``oracle`` and ``none``; a rule may give each class or image its own.
-        oracle: whether to add the threshold of `GRID` with the largest mIoU on these very images.
+        oracle: whether to add the threshold of `GRID` with the largest mIoU on these very images, if one is defined.
         samples: those of the split to evaluate; all of them where None.
         threads: how many images are read and resized beside the counting.
         advance: called after each image, those without a truth included.
@@ -120,7 +135,7 @@ def evaluate_seeds(
         SeedScores(t, SegmentationScores.from_matrix(own[i] if v is None else sweep.matrix(v), dataset.classes))
         for i, (t, v) in enumerate(zip(thresholds, values, strict=True))
     ]
-    if oracle:
+    if oracle and any(not math.isnan(point.miou) for point in curve):
         value = best(curve).threshold
         scores.append(SeedScores(Threshold(value, "oracle"), sweep.scores(value)))
     return SeedEvaluation(dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images))

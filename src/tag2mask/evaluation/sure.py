@@ -30,6 +30,11 @@ class SureScores:
     known: NDArray[np.int64]
 
     @property
+    def shows_classes(self) -> bool:
+        """Whether a foreground class has a pixel in the truth, be the seeds sure of it or not."""
+        return bool(self.known[1:].any())
+
+    @property
     def coverage(self) -> float:
         """Share of the pixels that are not void in the truth where the seeds are sure."""
         return float(percent(self.matrix.sum(), self.known.sum()))
@@ -41,7 +46,7 @@ class SureScores:
 
     @property
     def miou_sure(self) -> float:
-        """Mean IoU over the sure pixels alone, of the labels that occur there; NaN where nothing is sure."""
+        """Mean IoU over the sure pixels alone, of the labels that occur there; NaN where no class of the truth is."""
         return self._segmentation().miou if self.matrix.sum() else math.nan
 
     def values(self) -> tuple[tuple[str, float], ...]:

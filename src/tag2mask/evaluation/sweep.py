@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.core.ratios import percent
+from tag2mask.core.errors import ConfigError, DataError, nothing_shown
+from tag2mask.core.ratios import known_mean, percent
 from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
 from tag2mask.evaluation.metrics import SegmentationScores
 
@@ -157,6 +157,10 @@ class ThresholdSweep:
         predicted[:, 0] = self._true.sum() - predicted[:, 1:].sum(axis=1)
         return percent(both, self._true + predicted - both)
 
+    def mious(self) -> NDArray[np.float64]:
+        """(T,) mIoU at every threshold, percent, as `SegmentationScores.miou`: NaN where the truth shows no class."""
+        return known_mean(self.ious()) if self._true[1:].any() else np.full(len(self.thresholds), np.nan)
+
     def curve(self, thresholds: Iterable[float] | None = None) -> tuple[CurvePoint, ...]:
         """The means at the given thresholds, or at all of the sweep's, ascending.
 
@@ -176,7 +180,10 @@ def best(curve: Sequence[CurvePoint]) -> CurvePoint:
 
     Raises:
         ConfigError: the curve is empty.
+        NothingShownError: no point has a mIoU, since the truth shows no class.
     """
     if not curve:
         raise ConfigError("an empty curve has no best threshold; sweep at least one")
+    if all(math.isnan(point.miou) for point in curve):
+        raise nothing_shown()
     return max(curve, key=lambda point: -math.inf if math.isnan(point.miou) else point.miou)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, StageError
+from tag2mask.core.stopping import on_stop
 from tag2mask.evaluation.rows import read_metrics
 from tag2mask.experiments.published import TableRow, of_metrics, read_table
 from tag2mask.pipeline.measures import METRICS
@@ -124,8 +125,12 @@ def run_again(command: Command, overrides: Sequence[str], out: Path) -> str:
         added = () if command.is_analysis else overrides
         words = ["-m", "tag2mask", *command.words[1:], *added, "--out", str(out)]
     try:
-        with out.with_name(f"{out.name}.log").open("wb") as log:
-            code = subprocess.run([sys.executable, *words], stdout=log, check=False).returncode
+        with (
+            out.with_name(f"{out.name}.log").open("wb") as log,
+            subprocess.Popen([sys.executable, *words], stdout=log) as process,
+            on_stop(process.terminate),
+        ):
+            code = process.wait()
     except OSError as error:
         raise StageError(f"cannot run '{command.text}': {error}") from error
     return f"the command ended with exit code {code}" if code else ""

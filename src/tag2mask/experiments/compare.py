@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError
 from tag2mask.evaluation.bootstrap import RESAMPLES
 from tag2mask.evaluation.rows import write_table
@@ -62,12 +62,12 @@ def compare_runs(
     usual = {"--out": None, "--images": IMAGES, "--resamples": RESAMPLES}
     words = [word for name in stages for word in ("--stage", name)]
     words += [word for name, value in options.items() if value != usual[name] for word in (name, str(value))]
-    command = shlex.join(["tag2mask", "compare", *map(str, runs), *words])
+    same = command("compare", *runs, *words)
     out = out or runs[0] / FOLDER
     pairs: list[PairLines] = []
     pictures: list[Path] = []
     for group in open_groups(runs, stages):
-        found, drawn = _compare(group, command, out, images, resamples)
+        found, drawn = _compare(group, same, out, images, resamples)
         pairs += found
         pictures += drawn
     files = [out / f"{TABLE}.csv", out / f"{TABLE}-classes.csv", out / f"{TABLE}-images.csv"]

@@ -77,7 +77,7 @@ def look(
         network: the classifier.
         dataset: the split.
         samples: of the split.
-        settings: scales, mirror and precision of the maps.
+        settings: scales, mirror, precision and grid of the maps.
         device: where the network runs.
         advance: called after each image.
 
@@ -108,7 +108,8 @@ def _one(
     bfloat16 = settings.precision == "bfloat16"
     features = pair_features(network.features, images, mirror=settings.mirror, bfloat16=bfloat16)
     classes = torch.tensor([*sample.tags, confusing], device=device)
-    (maps,) = merge_scales(features, [CAMHead(network.class_weights())], classes, stride4(*full))
+    part = settings.part(full, network.stride)
+    (maps,) = merge_scales(features, [CAMHead(network.class_weights())], classes, stride4(*full), part)
     return ImageConfusion(sample, confusing, scores.numpy(), maps.cpu())
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean
 
+from tag2mask.core.sheets import read_columns
 from tag2mask.evaluation.robustness import WITHIN, robustness
 from tag2mask.evaluation.rows import ResultRow, read_metrics
 from tag2mask.evaluation.sweep import CurvePoint
@@ -48,8 +48,7 @@ def curves(ran: Ran) -> Found:
 def read_curve(path: Path) -> list[CurvePoint]:
     """The points of a stage of kind ``seeds``, ascending."""
     names = [f.name for f in fields(CurvePoint)]
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [CurvePoint(*(float(line[name]) for name in names)) for line in csv.DictReader(stream)]
+    return [CurvePoint(*line) for line in read_columns(path, names, numbers=names)]
 
 
 def _measuring(ran: Ran, stage: str) -> list[Done]:

@@ -6,12 +6,11 @@ import itertools
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import yaml
-
+from tag2mask.config.plain import parse_yaml
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import value_hash
+from tag2mask.core.names import shortened
 
 _OPEN, _CLOSE, _QUOTES = "[{(", "]})", "'\""
 _LONGEST = 100
@@ -96,17 +95,10 @@ def _check_values(words: str, values: Sequence[str]) -> None:
         raise ConfigError(f"'{words}' has an empty value; expected key=v1,v2,… (null is written out)")
     known: dict[str, str] = {}
     for value in values:
-        meant = value_hash(_parsed(words, value))
+        meant = value_hash(parse_yaml(value, f"'{shortened(words)}': the value {shortened(value)}"))
         if meant in known:
             raise ConfigError(f"'{words}' has one value twice: {known[meant]} and {value}")
         known[meant] = value
-
-
-def _parsed(words: str, value: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"'{words}': the value {value} is not YAML ({error})") from error
 
 
 def grid_points(grid: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +9,7 @@ from functools import partial
 from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.progress import progress
+from tag2mask.core.sheets import read_columns
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import Counts, ImageCounts, label_counts
 from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
@@ -126,14 +126,15 @@ def _threshold(side: Side, one: OneSeed, kind: str, samples: Sequence[Sample]) -
     threshold = one.thresholds[kind]
     if threshold.kind != "oracle" or _measured(one) <= {s.id for s in samples}:
         return threshold
-    (best,) = evaluate_seeds(side.dataset, partial(one.measured.maps, side.dataset), samples=samples).scores
+    found = evaluate_seeds(side.dataset, partial(one.measured.maps, side.dataset), samples=samples)
+    found.check()
+    (best,) = found.scores
     return best.threshold
 
 
 def _measured(one: OneSeed) -> set[str]:
     """Ids of the images that the stage has measured."""
-    with (one.measuring.path / IMAGES).open(encoding="utf-8", newline="") as stream:
-        return {line["image"] for line in csv.DictReader(stream)}
+    return {name for (name,) in read_columns(one.measuring.path / IMAGES, ("image",), numbers=())}
 
 
 def _counted(

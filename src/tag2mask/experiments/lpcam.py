@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tag2mask.core.commands import command
 from tag2mask.experiments.chains import CLASSIFIER, CLUSTERING, CONFUSING, EITHER, OWN, P_SEEDS, SEEDS, TRAINING
 from tag2mask.experiments.experiment import COCO, VOC, Axis, Experiment, Order, Place, Published, Row, Variant
 
@@ -91,7 +92,7 @@ def _swept(
         for axis in axes
         for value in axis.values
     )
-    commands = (f"tag2mask sweep own-data-amn amn-{axis.setting}={','.join(axis.values)}" for axis in axes)
+    commands = (command("sweep", "own-data-amn", f"amn-{axis.setting}={','.join(axis.values)}") for axis in axes)
     notes = tuple(_HOST.format(command=f"{c} data.root=FOLDER --stage lpcam-on-amn-seeds") for c in commands)
     return Experiment(name, "LPCAM", f"Figure 5{item}", title, question, rows, axes=axes, swept=_LPCAM, notes=notes)
 

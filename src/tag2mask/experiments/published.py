@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DataError, unknown
+from tag2mask.core.sheets import read_csv
 from tag2mask.evaluation.rows import COLUMNS, MetricRow, ResultRow
 
 _TOLERANCE = "tolerance"
@@ -41,10 +40,7 @@ def read_table(path: Path, *, required: bool = True) -> list[TableRow]:
     Raises:
         DataError: it cannot be read, has no such columns, or a line does not fit.
     """
-    try:
-        lines = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+    lines = read_csv(path)
     header = lines[0] if lines else []
     absent = [name for name in COLUMNS if name not in header]
     if absent and not required:
@@ -78,8 +74,11 @@ def _too_little(path: Path, absent: Sequence[str], lines: Sequence[Mapping[str, 
 
 
 def _is_results(path: Path) -> bool:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        return set(COLUMNS) <= set(next(csv.reader(stream), ()))
+    try:
+        lines = read_csv(path)
+    except DataError:
+        return False
+    return bool(lines) and set(COLUMNS) <= set(lines[0])
 
 
 def _row(cells: Mapping[str, str], line: int, path: Path) -> TableRow:
@@ -91,7 +90,7 @@ def _row(cells: Mapping[str, str], line: int, path: Path) -> TableRow:
 
     def count(name: str) -> int:
         value = number(name)
-        if value is None or value != int(value):
+        if value is None or not value.is_integer():
             raise DataError(f"line {line} of {path}: {name} is '{cells[name]}'; expected a whole number")
         return int(value)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.config.recipe import load_recipe
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, DataError, nearest
 from tag2mask.core.files import write_json
 from tag2mask.core.ranks import rank
@@ -59,7 +59,7 @@ class Options:
         given += ["--recipes", self.recipes] if self.recipes != "light" else []
         given += ["--out", str(self.out)] if self.out else []
         given += [word for image in self.images for word in ("--image", image)]
-        return shlex.join(["tag2mask", "experiment", "run", name, *self.words, *given])
+        return command("experiment", "run", name, *self.words, *given)
 
 
 @dataclass(frozen=True, slots=True)

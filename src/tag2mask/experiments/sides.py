@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import read_json
+from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.rows import read_metrics
 from tag2mask.evaluation.thresholds import Threshold
@@ -18,7 +19,6 @@ from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.measures import METRICS, MasksSettings, SeedsSettings
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan, measured_by
 from tag2mask.pipeline.runfolder import RunFolder
-from tag2mask.pipeline.store import MANIFEST
 
 ORACLE, WRITTEN = "oracle", ("fixed", "published")
 """Kinds of threshold: chosen with the truth that is measured on, and those that stand in the recipe."""

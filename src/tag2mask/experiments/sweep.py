@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, unknown
 from tag2mask.core.files import write_json
 from tag2mask.core.ranks import rank
@@ -185,7 +185,7 @@ def _nothing_measured(plan: Plan, only: Sequence[str]) -> str:
 
 
 def _command(recipe: str, words: Sequence[str], only: Sequence[str]) -> str:
-    return shlex.join(["tag2mask", "run", recipe, *words, *(word for name in only for word in ("--only", name))])
+    return command("run", recipe, *words, *(word for name in only for word in ("--only", name)))
 
 
 def _run(point: SweepPoint, recipe: Recipe) -> SweepPoint:

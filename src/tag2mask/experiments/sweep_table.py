@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.files import write_text
+from tag2mask.core.sheets import csv_text
 from tag2mask.evaluation.rows import COLUMNS, MetricRow
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.experiments.sweep_figure import draw_sweep
@@ -152,12 +151,7 @@ def write_sweep(result: SweepResult, name: str) -> SweepResult:
 
 def _csv(result: SweepResult) -> str:
     """Every number of every point: swept settings, then the columns of ``results/``."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*result.keys, *COLUMNS])
-    for point in result.points:
-        writer.writerows(_lines(point))
-    return text.getvalue()
+    return csv_text([[*result.keys, *COLUMNS], *(line for point in result.points for line in _lines(point))])
 
 
 def _lines(point: SweepPoint) -> Iterable[list[object]]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from tag2mask.config.recipe import dump_recipe
 from tag2mask.core.files import write_text
-from tag2mask.core.ranks import barrier, rank
+from tag2mask.core.ranks import barrier, join, rank
 from tag2mask.evaluation.rows import ResultRow
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.experiments.sweep import SweepPoint, share_store, sweep
+from tag2mask.training.device import resolve_device
 
 BASE = "base.yaml"
 """The recipe that every point changes in one setting."""
@@ -25,6 +26,7 @@ def run_axes(ran: Ran) -> Found:
     """
     assert ran.recipe is not None
     base = ran.out / BASE
+    join(resolve_device(ran.recipe.engine).type)
     if rank() == 0:
         write_text(base, dump_recipe(ran.recipe))
         share_store(ran.out)

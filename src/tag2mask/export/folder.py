@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.pixels import own_bound
+from tag2mask.core.pixels import open_image, own_bound
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
 from tag2mask.data.images import align_labels, read_labels
@@ -86,9 +85,9 @@ def check_labels(labels: Labels, n_classes: int, what: str) -> Labels:
 def _labels(path: Path, classes: Sequence[str], photo: Path | None) -> Labels:
     """Read a mask, in the upright frame of its photo."""
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             mode = image.mode
-    except OSError:  # reading it says in words what is wrong
+    except Exception:  # whatever a damaged file brings about; reading it says in words what is wrong
         mode = _MODES[0]
     if mode not in _MODES:
         raise DataError(

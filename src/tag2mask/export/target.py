@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tag2mask.core.errors import StageError
+from tag2mask.core.stopping import on_stop
 
 _BEGUN, _END = ".tag2mask-export.", ".tmp"
 
@@ -40,23 +41,28 @@ def whole_folder(out: Path) -> Iterator[Path]:
     check_target(out)
     temporary = out / f"{_BEGUN}{os.getpid()}{_END}"
     made = not out.exists()
+
+    def remove() -> None:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if made:
+            with suppress(OSError):  # holds the export, or was never made
+                out.rmdir()
+
     try:
-        temporary.mkdir(parents=True, exist_ok=True)
-        for left in (p for p in out.iterdir() if p != temporary):
-            shutil.rmtree(left)
-        yield temporary
-        for path in sorted(temporary.iterdir()):
-            path.rename(out / path.name)
+        with on_stop(remove):
+            temporary.mkdir(parents=True, exist_ok=True)
+            for left in (p for p in out.iterdir() if p != temporary):
+                shutil.rmtree(left)
+            yield temporary
+            for path in sorted(temporary.iterdir()):
+                path.rename(out / path.name)
     except OSError as error:
         raise StageError(
             f"cannot write {error.filename or out}: {error.strerror or error}. Nothing was left half-written; make "
             f"room or choose another folder with --out, and run the same command again"
         ) from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        if made:
-            with suppress(OSError):  # holds the export, or was never made
-                out.rmdir()
+        remove()
 
 
 def _is_begun(name: str) -> bool:

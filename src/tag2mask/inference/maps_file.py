@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tag2mask.core.errors import DataError, StageError
-from tag2mask.core.files import PARSING, read_arrays, write_arrays
+from tag2mask.core.errors import DamagedError, DataError
+from tag2mask.core.files import read_arrays, write_arrays
 from tag2mask.core.types import ActivationMaps
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 STRIDE = 4
+_FORMS = {"maps": ("f", 3), "classes": ("iu", 1), "size": ("iu", 1), "key": ("U", 0)}
+"""Kinds of numbers and axes of each array of a file."""
 
 
 def stride4(height: int, width: int) -> tuple[int, int]:
@@ -48,6 +51,7 @@ def write_maps(path: Path, maps: ActivationMaps, size: tuple[int, int], key: str
             "size": np.asarray(size, dtype=np.int32),
             "key": np.asarray(key),
         },
+        settled=False,  # one of many
     )
 
 
@@ -55,26 +59,38 @@ def read_maps(path: Path) -> MapsFile:
     """Read maps that `write_maps` wrote.
 
     Raises:
-        StageError: the file is damaged, or holds something else.
+        DamagedError: the file is damaged, or holds something else.
     """
     import torch
 
-    arrays = read_arrays(path)
-    missing = {"maps", "classes", "size", "key"} - set(arrays)
-    if missing:
-        raise StageError(f"{path} holds no maps (missing: {', '.join(sorted(missing))}); remove it and run again")
-    values: Tensor = torch.from_numpy(arrays["maps"].astype(np.float32))
+    arrays = _arrays(path)
+    with np.errstate(over="ignore"):  # infinite then, which `check_maps` refuses
+        values: Tensor = torch.from_numpy(arrays["maps"].astype(np.float32))
     height, width = (int(v) for v in arrays["size"])
     return MapsFile(ActivationMaps(tuple(map(int, arrays["classes"])), values), (height, width), str(arrays["key"]))
 
 
 def maps_key(path: Path) -> str | None:
-    """The sample key of a file of maps, or None where the file is absent or damaged."""
+    """The sample key of a file of maps, or None where the file is absent or, anywhere in it, damaged."""
     try:
-        with PARSING, np.load(path, allow_pickle=False) as archive:
-            return str(archive["key"])
-    except Exception:  # absent, cut off or foreign: all mean "not made yet"
+        return str(_arrays(path)["key"])
+    except DamagedError:  # absent, cut off or foreign: all mean "not made yet"
         return None
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    arrays = read_arrays(path)
+    missing = set(_FORMS) - set(arrays)
+    if missing:
+        raise DamagedError(f"{path} holds no maps (missing: {', '.join(sorted(missing))}); remove it and run again")
+    for name, (kinds, ndim) in _FORMS.items():
+        array = arrays[name]
+        if array.dtype.kind not in kinds or array.ndim != ndim or (name == "size" and array.shape != (2,)):
+            raise DamagedError(
+                f"{path} holds no maps ('{name}' has type {array.dtype} and shape {array.shape}); remove it and run "
+                "again"
+            )
+    return arrays
 
 
 def check_maps(maps: ActivationMaps, size: tuple[int, int], n_classes: int, what: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.core.errors import WeightsError
-from tag2mask.core.resize import bilinear
+from tag2mask.core.resize import bilinear_part
 
 
 class MapHead(Protocol):
@@ -54,7 +54,11 @@ def pair_features(
 
 
 def merge_scales(
-    features_per_scale: Iterable[Tensor], heads: Sequence[MapHead], classes: Tensor, size: tuple[int, int]
+    features_per_scale: Iterable[Tensor],
+    heads: Sequence[MapHead],
+    classes: Tensor,
+    size: tuple[int, int],
+    part: tuple[float, float] = (1.0, 1.0),
 ) -> list[Tensor]:
     """Maps of every head from the same features: head, resize, mean over the scales, divide by the maximum.
 
@@ -63,6 +67,7 @@ def merge_scales(
         heads: what makes maps of features; all share one forward pass.
         classes: (K,) int64 columns of the classes wanted; K may be 0.
         size: (height, width) of the maps.
+        part: the shares of the features' rows and columns that become the maps, see `MapsSettings.part`.
 
     Returns:
         For each head (K, height, width) float32: each map's maximum is exactly 1, or the map is all zero.
@@ -74,7 +79,7 @@ def merge_scales(
     sums: list[Tensor] = []
     scales = 0
     for features in features_per_scale:
-        maps = [bilinear(head(features, classes), *size) for head in heads]
+        maps = [bilinear_part(head(features, classes), *size, part) for head in heads]
         sums = [total + new for total, new in zip(sums, maps, strict=True)] if sums else maps
         scales += 1
     if not scales:

@@ -71,7 +71,7 @@ def make_maps(
         tasks: one for each method.
         dataset: opens the images.
         samples: in the order of work.
-        settings: scales, mirror and precision, the same for all tasks.
+        settings: scales, mirror, precision and grid, the same for all tasks.
         device: where the network runs.
         counter: advanced by one for each sample, those already done included.
 
@@ -115,4 +115,5 @@ def _sample_maps(
     bfloat16 = settings.precision == "bfloat16"
     features = pair_features(network.features, images, mirror=settings.mirror, bfloat16=bfloat16)
     classes = torch.tensor(sample.tags, device=device)
-    return merge_scales(features, [task.head for task in tasks], classes, stride4(*size))
+    part = settings.part(size, network.stride)
+    return merge_scales(features, [task.head for task in tasks], classes, stride4(*size), part)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import ADDED, Settings
 
 Scale = Annotated[float, Field(gt=0, le=8)]
 
@@ -14,10 +14,32 @@ Scale = Annotated[float, Field(gt=0, le=8)]
 class PyramidSettings(Settings):
     """Multi-scale and mirror inference."""
 
-    scales: tuple[Scale, ...] = Field((0.5, 1.0, 1.5, 2.0), min_length=1, description="factors on the image's sides")
-    mirror: bool = Field(True, description="add the map of the mirrored image")
-    precision: Literal["float32", "bfloat16"] = Field("float32", description="of the network's forward pass")
+    scales: tuple[Scale, ...] = Field(
+        default=(0.5, 1.0, 1.5, 2.0), min_length=1, description="factors on the image's sides"
+    )
+    mirror: bool = Field(default=True, description="add the map of the mirrored image")
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network's forward pass")
+
+
+Grid = Literal["stretched", "aligned"]
 
 
 class MapsSettings(PyramidSettings):
     """Maps from features that methods share: scales and mirror are averaged, then divided by the maximum."""
+
+    grid: Grid = Field(
+        default="stretched",
+        description="how feature cells lie on the image: stretched over it, or aligned, each as many pixels as the "
+        "network's stride, the last ones reaching beyond the image, as published",
+        json_schema_extra=ADDED,
+    )
+
+    def part(self, size: tuple[int, int], stride: int) -> tuple[float, float]:
+        """The shares of the rows and columns of a feature grid that an image of ``size`` = (height, width) fills.
+
+        Where aligned, the grid of every scale lies on ceil(side / stride) stride pixels of the image, as published.
+        """
+        if self.grid == "stretched":
+            return 1.0, 1.0
+        height, width = (side / (-(-side // stride) * stride) for side in size)
+        return height, width

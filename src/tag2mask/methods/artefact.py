@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import StageError
+from tag2mask.core.errors import DamagedError, StageError
 from tag2mask.core.files import read_json, write_json
-from tag2mask.core.palette import labels_key, read_labels
+from tag2mask.core.palette import read_keyed
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
 
+T = TypeVar("T")
 THRESHOLD = "threshold.json"
 FOLDERS = {"maps": ("maps", ".npz"), "masks": ("masks", ".png")}
 """Folder and ending of the files of a stage that makes one file an image, by what it makes."""
@@ -111,10 +112,10 @@ class Artefact:
         """The maps of one sample, stride 4, float32.
 
         Raises:
-            StageError: they are missing, or were made from another image, other tags or in another run.
+            StageError: they are missing or damaged, or were made from another image, other tags or in another run.
             DataError: they hold NaN or values outside 0..1, are of no class of the data, or of the wrong size.
         """
-        found = read_maps(self._existing("maps", dataset, sample))
+        found = self._whole(read_maps, self._existing("maps", dataset, sample))
         self._check_key(found.key, "maps", dataset, sample)
         check_maps(found.maps, found.size, len(dataset.classes), f"'{sample.id}' in stage '{self.name}'")
         return found.maps
@@ -125,29 +126,39 @@ class Artefact:
         Raises:
             StageError: it is missing or damaged, or was made from another image, other tags or in another run.
         """
-        path = self._existing("masks", dataset, sample)
-        self._check_key(labels_key(path), "masks", dataset, sample)
-        return read_labels(path)
+        labels, key = self._whole(read_keyed, self._existing("masks", dataset, sample))
+        self._check_key(key, "masks", dataset, sample)
+        return labels
 
     def threshold(self) -> FewMasks | Ruled:
         """The threshold that a stage has chosen, on a few masks or by a rule.
 
         Raises:
-            StageError: there is none.
+            StageError: there is none, or it is damaged.
         """
         path = self.path / THRESHOLD
         if not path.is_file():
             raise StageError(f"stage '{self.name}' has no {path}; make it: {self.command}")
-        values = read_json(path)
-        if "rule" not in values:
-            return FewMasks(**{**values, "ids": tuple(values["ids"])})
-        pairs = {name: tuple((key, value) for key, value in values[name]) for name in ("classes", "images")}
-        return Ruled(**{**values, **pairs})
+        try:
+            values = read_json(path)
+            if "rule" not in values:
+                return FewMasks(**{**values, "ids": tuple(values["ids"])})
+            pairs = {name: tuple((key, value) for key, value in values[name]) for name in ("classes", "images")}
+            return Ruled(**{**values, **pairs})
+        except (DamagedError, KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"{path} is not what was chosen ({error}). Make it again: {self.command}") from error
 
     def masks_seen(self) -> frozenset[str]:
         """Ids of the images on whose truth a threshold was chosen, of this stage or of any that it was made from."""
         own = frozenset(self.threshold().ids) if (self.path / THRESHOLD).is_file() else frozenset()
         return own.union(*(artefact.masks_seen() for artefact in self.reads.values()))
+
+    def _whole(self, read: Callable[[Path], T], path: Path) -> T:
+        """What is read of a file; where it is damaged, the error names the command that makes it again."""
+        try:
+            return read(path)
+        except DamagedError as error:
+            raise DamagedError(f"{error}: {self.command}") from error
 
     def _existing(self, makes: str, dataset: Dataset, sample: Sample) -> Path:
         folder, ending = FOLDERS[makes]

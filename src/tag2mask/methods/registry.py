@@ -47,6 +47,8 @@ class StageKind:
         supervision: what it adds to the ledger, or a function of its settings that says so.
         check: ``module:function``, called with the settings and the roles that are read before a run begins: what
             is wrong with them is said then, not hours later.
+        check_data: ``module:function``, called likewise with the settings and the split that the stage works on. It
+            gives, in words, what may spoil the stage, and raises what would stop it.
         samples: for a kind made as a whole that looks at a part of its split: which, from its settings and the split.
         same: role -> a role that what is read there has read too: both must be the same instance, as prototypes and
             classifier of one network must.
@@ -66,6 +68,7 @@ class StageKind:
     samples: Callable[[Any, Dataset], Sequence[Sample]] | None = None
     check: str | None = None
     same: Mapping[str, str] = field(default_factory=dict)
+    check_data: str | None = None
     blind: bool = False
 
     def adds(self, settings: Any) -> frozenset[str]:
@@ -86,6 +89,20 @@ class StageKind:
             self.fingerprint(settings)
         if self.check is not None:
             _function(self.check)(settings, frozenset(roles))
+
+    def look_at_data(self, settings: Any, dataset: Dataset) -> Sequence[str]:
+        """Find what of a split does not do for a stage with these settings.
+
+        Returns:
+            What may spoil the stage, in words.
+
+        Raises:
+            Tag2MaskError: what would stop it.
+        """
+        if self.samples is not None:
+            self.samples(settings, dataset)
+        found: Sequence[str] = () if self.check_data is None else _function(self.check_data)(settings, dataset)
+        return found
 
 
 def _function(path: str) -> Callable[..., Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
@@ -220,7 +220,7 @@ def _boxes(found: Sequence[tuple[str, ImbalanceAnalysis]], measure: str, title: 
 
 def command_of(verb: str, maps: OpenedMaps, options: Sequence[str] = ()) -> str:
     """The command that repeats one analysis of one stage."""
-    return shlex.join(["tag2mask", "analyse", verb, str(maps.run), "--stage", maps.name, *options])
+    return command("analyse", verb, maps.run, "--stage", maps.name, *options)
 
 
 def _command(verb: str, maps: OpenedMaps, split: str | None) -> str:

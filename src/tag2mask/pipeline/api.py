@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
+from tag2mask.core import commands
 from tag2mask.core.ranks import rank
 from tag2mask.evaluation.rows import MetricRow, read_metrics, write_metrics
 from tag2mask.pipeline.measured import network_of
@@ -27,15 +28,17 @@ class RunResult:
         path: the run folder.
         metrics: every number measured.
         stages: the finished stages in order.
+        reported: whether the page was written: there is none where neither seeds nor masks were measured.
     """
 
     path: Path
     metrics: tuple[MetricRow, ...]
     stages: tuple[Done, ...]
+    reported: bool = False
 
     @property
     def report(self) -> Path:
-        """The page to open."""
+        """The page to open, where it was written."""
         return self.path / REPORT
 
 
@@ -65,7 +68,7 @@ def run(
     loaded = load_recipe(recipe, overrides)
     folder = RunFolder(Path(out) if out is not None else Path("runs") / loaded.name)
     part = [word for name in only for word in ("--only", name)]
-    words = command or " ".join(["tag2mask run", recipe, *overrides, f"--out {folder.path}", *part])
+    words = command or commands.command("run", recipe, *overrides, "--out", folder.path, *part)
     return run_loaded(reduced(loaded, only) if only else loaded, folder, words)
 
 
@@ -78,7 +81,7 @@ def run_loaded(recipe: Recipe, folder: RunFolder, command: str) -> RunResult:
         write_metrics(folder.path / METRICS, result.metrics)
         from tag2mask.pipeline.page import write_page
 
-        write_page(plan, result, command)
+        return replace(result, reported=write_page(plan, result, command))
     return result
 
 

@@ -70,7 +70,7 @@ def ask_scales(program: MapsProgram, settings: MapsSettings, engine: Engine) -> 
 
     Args:
         program: of the stage of maps.
-        settings: of that stage: scales, mirror, precision.
+        settings: of that stage: scales, mirror, precision, grid.
         engine: device.
 
     Returns:
@@ -89,7 +89,8 @@ def ask_scales(program: MapsProgram, settings: MapsSettings, engine: Engine) -> 
         columns = torch.tensor(list(classes), device=device)
         found = []
         for features in pair_features(net.features, views, mirror=settings.mirror, bfloat16=bfloat16):
-            (maps,) = merge_scales([features], [program.head], columns, stride4(height, width))
+            part = settings.part((height, width), net.stride)
+            (maps,) = merge_scales([features], [program.head], columns, stride4(height, width), part)
             found.append(cut(bilinear(maps.cpu(), height, width).numpy(), classes, level))
         return tuple(found)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import progress
 from tag2mask.evaluation.boundary import SHARE
@@ -52,7 +52,7 @@ def _measure(run: Path, judged: JudgedMasks, share: float) -> tuple[ResultRow, .
     with progress(judged.name, len(samples)) as counter:
         found = boundary_of(dataset, judged.mask, samples, share, counter.advance, whole)
     words = ["--share", f"{share:g}"] if share != SHARE else []
-    command = shlex.join(["tag2mask", "analyse", BOUNDARY, str(run), "--stage", judged.name, *words])
+    same = command("analyse", BOUNDARY, run, "--stage", judged.name, *words)
     rows = [
         score_rows(
             scores, judged.threshold, stage=judged.name, method=judged.name.partition("@")[0], split=dataset.split,
@@ -60,4 +60,4 @@ def _measure(run: Path, judged: JudgedMasks, share: float) -> tuple[ResultRow, .
         )
         for scores in (whole.compute(), found.compute())
     ]  # fmt: skip
-    return tuple(row.result(command) for part in rows for row in part)
+    return tuple(row.result(same) for part in rows for row in part)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tag2mask.core.errors import ConfigError, StageError, unknown
-from tag2mask.core.files import read_json
+from tag2mask.core.errors import ConfigError, DamagedError, StageError, nothing_shown, unknown
+from tag2mask.core.manifest import read_manifest
 from tag2mask.core.progress import progress
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data import registry
@@ -20,10 +20,9 @@ from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.pipeline.keys import SampleKeys, keys_of
 from tag2mask.pipeline.measured import network_of
-from tag2mask.pipeline.measures import now, unseen
+from tag2mask.pipeline.measures import now, say_nothing_shown, unseen
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RunFolder
-from tag2mask.pipeline.store import MANIFEST
 from tag2mask.segmentation.origin import how
 
 _PREDICTIONS = "predictions"
@@ -61,9 +60,12 @@ def evaluate_run(
         samples = unseen([opened.artefact], opened.dataset, opened.name)
         with progress(opened.name, len(samples)) as counter:
             found = evaluate_seeds(opened.dataset, opened.read, kinds, samples=samples, advance=counter.advance)
+        say_nothing_shown(opened.name, found)
         rows += found.rows(stage=opened.name, method=opened.method, seed=opened.stage.seed, time=now())
     for name in (name for name in predicted if not stages or name in stages):
         rows += _prediction_rows(run, name, split)
+    if not rows:  # no threshold was given, and none is best where the truth shows no class
+        raise nothing_shown()
     return rows
 
 
@@ -76,6 +78,7 @@ def _prediction_rows(run: Path, name: str, split: str | None) -> tuple[MetricRow
     samples = unseen([made], dataset, name)
     with progress(name, len(samples)) as counter:
         found = evaluate_masks(dataset, partial(made.labels, dataset), samples=samples, advance=counter.advance)
+    say_nothing_shown(name, found)
     label = f"{name} ({how(stage.settings.model_dump())})"
     method = f"{name} ({network_of(made)}; {how(stage.settings.model_dump())})"
     return score_rows(
@@ -179,16 +182,32 @@ def finished(folder: RunFolder, plan: Plan, stage: PlannedStage, keys: SampleKey
     """The artefact of a stage that the run has finished, with all that it was made from.
 
     Raises:
-        StageError: it has not.
+        StageError: it has not, or what was trained or chosen in it is not what was made any more.
     """
     link = folder.path / stage.name
-    if not (link / MANIFEST).is_file():
+    try:
+        manifest = read_manifest(link)
+    except DamagedError as error:
+        raise StageError(f"{error}. Make stage '{stage.name}' again: {folder.command}") from error
+    if manifest is None:
         raise StageError(f"stage '{stage.name}' of {folder.path} is not finished; go on: {folder.command}")
-    key = str(read_json(link / MANIFEST)["key"])
+    # What is gone is told by whoever needs it; numbers are read row by row, and a page looks at their files itself.
+    changed = [] if stage.kind.makes == "metrics" else manifest.changed(link, keys.hashes.file)
+    if changed:
+        raise not_as_made(folder, stage.name, link / changed[0])
+    key = manifest.key
     by_name = {s.name: s for s in plan.stages}
     reads = {role: finished(folder, plan, by_name[source], keys) for role, source in stage.reads.items()}
     path, sample_key = link.resolve(), partial(keys.of, key)
     return Artefact(stage.name, path, key, sample_key, stage.settings, reads, folder.command)
+
+
+def not_as_made(folder: RunFolder, stage: str, first: Path) -> StageError:
+    """The error for files of a stage that are not what was made, and what makes them again."""
+    return StageError(
+        f"files of stage '{stage}' of {folder.path} are gone or changed; go on: {folder.command} (the first of "
+        f"them is {first})"
+    )
 
 
 def _chosen(plan: Plan, names: Sequence[str], run: Path) -> list[PlannedStage]:

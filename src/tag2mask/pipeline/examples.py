@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from tag2mask.core.sheets import read_columns
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.thresholds import Level, cut
@@ -92,8 +92,7 @@ def image_scores(found: Measured) -> dict[str, float]:
     path = found.measuring.artefact.path / IMAGES
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        return {line["image"]: float(line["miou"]) for line in csv.DictReader(stream)}
+    return dict(read_columns(path, ("image", "miou"), numbers=("miou",)))
 
 
 def _shown(scene: Scene, sample: Sample, reason: str, side: int, cells: int) -> Shown:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError
+from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings, open_split
 from tag2mask.data.words import data_from_words
@@ -17,7 +18,6 @@ from tag2mask.pipeline.evaluate import finished
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, make_plan
 from tag2mask.pipeline.runfolder import RECIPE, RunFolder
-from tag2mask.pipeline.store import MANIFEST
 from tag2mask.report.heatmap import draw_shares
 
 CO_OCCURRENCE = "co-occurrence"

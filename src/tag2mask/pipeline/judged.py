@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, StageError, unknown
+from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.base import Dataset
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
@@ -18,7 +19,6 @@ from tag2mask.pipeline.judged_masks import CutMaps, JudgedMasks
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RunFolder
-from tag2mask.pipeline.store import MANIFEST
 
 PREDICTIONS = "predictions"
 

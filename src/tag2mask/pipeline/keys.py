@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import file_hash, read_json, value_hash, write_json
+from tag2mask.core.files import file_hash, read_json, sealed, stamp, unsealed, value_hash, write_json
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 
+LOG = logging.getLogger("tag2mask")
+
 
 class ContentHashes:
-    """Hashes of image and mask contents, remembered by path, size and time of change.
+    """Hashes of image and mask contents, remembered by path and by what shows that a file has changed.
 
     Args:
         path: JSON file of the memory; a damaged one is begun anew.
@@ -22,36 +25,42 @@ class ContentHashes:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._changed = False
+        self._known: dict[str, Any] = {}
         try:
-            self._known: dict[str, list[Any]] = read_json(path) if path.exists() else {}
-        except StageError:
-            self._known = {}
+            if path.exists():
+                self._known = unsealed(read_json(path), path)
+        except StageError as error:
+            LOG.warning("%s; the contents of the images are read again", error)
 
     def file(self, path: Path) -> str:
-        """SHA-256 of a file."""
-        stat = path.stat()
-        name, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
+        """SHA-256 of a file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        name, now = str(path.resolve()), [*stamp(path)]
         known = self._known.get(name)
-        if known is None or known[:2] != stamp:
-            self._known[name] = known = [*stamp, file_hash(path)]
+        if not isinstance(known, list) or known[:-1] != now:
+            self._known[name] = known = [*now, file_hash(path)]
             self._changed = True
-        return str(known[2])
+        return str(known[-1])
 
     def image(self, dataset: Dataset, sample: Sample) -> str:
         """SHA-256 of what a sample's image is made of."""
         return dataset.content_hash(sample) if sample.image is None else self.file(sample.image)
 
     def truth(self, dataset: Dataset, sample: Sample) -> str:
-        """Hash of a sample's truth; of the decoded labels where it has no file of its own."""
+        """Hash of a sample's truth: of its file and how it is read, or of the labels where it has no file."""
         if sample.truth is not None:
-            return self.file(sample.truth)
+            file, reading = self.file(sample.truth), dataset.truth_reading
+            return value_hash([file, reading]) if reading else file
         labels = dataset.truth(sample)
         return "none" if labels is None else value_hash([list(labels.shape), labels.tobytes().hex()])
 
     def save(self) -> None:
         """Write the memory where something is new."""
         if self._changed:
-            write_json(self._path, self._known)
+            write_json(self._path, sealed(self._known))
             self._changed = False
 
 
@@ -60,7 +69,7 @@ class SampleKeys:
 
     def __init__(self, hashes: ContentHashes) -> None:
         self.hashes = hashes
-        self._contents: dict[tuple[int, str], str] = {}
+        self._contents: dict[tuple[Dataset, str], str] = {}
 
     def of(self, stage_key: str, dataset: Dataset, sample: Sample) -> str:
         """The key that the file of one sample carries."""
@@ -68,18 +77,19 @@ class SampleKeys:
 
     def content(self, dataset: Dataset, sample: Sample) -> str:
         """What a sample is, whatever is done with it."""
-        known = self._contents.get((id(dataset), sample.id))
+        known = self._contents.get((dataset, sample.id))
         if known is None:
             tags = [dataset.classes[c] for c in sample.tags]
             size = dataset.working_size(sample)
             shrunk = [] if size is None else [list(size)]
             known = value_hash([sample.id, self.hashes.image(dataset, sample), tags, *shrunk])
-            self._contents[id(dataset), sample.id] = known
+            self._contents[dataset, sample.id] = known
         return known
 
     def all(self, dataset: Dataset, samples: Iterable[Sample] | None = None) -> str:
-        """What a training stage hashes: the sorted contents of the samples it sees."""
-        return value_hash(sorted(self.content(dataset, s) for s in (samples or dataset.samples)))
+        """What a training stage hashes: the sorted contents of the samples it sees, all of the split where None."""
+        seen = dataset.samples if samples is None else samples
+        return value_hash(sorted(self.content(dataset, s) for s in seen))
 
 
 def keys_of(store: Path, rank: int = 0) -> SampleKeys:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -13,12 +11,13 @@ from typing import Literal
 from pydantic import Field
 
 from tag2mask.config.settings import Settings
-from tag2mask.core.errors import DataError
+from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.files import write_json, write_text
 from tag2mask.core.progress import progress
+from tag2mask.core.sheets import csv_text
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.masks import evaluate_masks
+from tag2mask.evaluation.masks import MaskEvaluation, evaluate_masks
 from tag2mask.evaluation.rows import MetricRow, score_rows, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
@@ -74,7 +73,7 @@ def measure_seeds(context: StageContext) -> None:
             samples=samples,
             advance=counter.advance,
         )
-    _say_left_out(context, found.n_without_truth)
+    _say_left_out(context, found)
     rows = found.rows(stage=maps.name, method=maps.name.partition("@")[0], seed=context.seed, time=now())
     write_metrics(context.out / METRICS, rows)
     write_text(context.out / CURVE, _curve(found))
@@ -92,7 +91,7 @@ def measure_masks(context: StageContext) -> None:
         found = evaluate_masks(
             dataset, partial(masks.labels, dataset), unsure=settings.unsure, samples=samples, advance=counter.advance
         )
-    _say_left_out(context, found.n_without_truth)
+    _say_left_out(context, found)
     rows = score_rows(
         found.scores,
         threshold_of(masks),
@@ -142,9 +141,17 @@ def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[S
     return samples
 
 
-def _say_left_out(context: StageContext, n_without_truth: int) -> None:
-    if n_without_truth:
-        LOG.warning("%s: %d images without a truth are left out", context.name, n_without_truth)
+def _say_left_out(context: StageContext, found: SeedEvaluation | MaskEvaluation) -> None:
+    if found.n_without_truth:
+        LOG.warning("%s: %d images without a truth are left out", context.name, found.n_without_truth)
+    say_nothing_shown(context.name, found)
+
+
+def say_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None:
+    """Say why there is no mIoU where the truth shows no class, and what to do."""
+    if not found.shows_classes:
+        where = f"the ground truth of the {found.n_images} images of split '{found.split}'"
+        LOG.warning("%s: %s", name, nothing_shown(where))
 
 
 def measure_tags(context: StageContext) -> None:
@@ -179,9 +186,7 @@ def _curve(found: SeedEvaluation) -> str:
 
 
 def _table(header: list[str], lines: list[list[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *lines])
-    return text.getvalue()
+    return csv_text([header, *lines])
 
 
 def now() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tag2mask.config.recipe import dump_recipe
-from tag2mask.core.files import read_json, value_hash
+from tag2mask.core.commands import command
+from tag2mask.core.files import value_hash
+from tag2mask.core.sheets import read_columns
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
 from tag2mask.evaluation.rows import MetricRow
@@ -24,6 +25,7 @@ from tag2mask.pipeline.notes import notes
 from tag2mask.pipeline.pixels import Pixels, measured_ids, pixels_of
 from tag2mask.pipeline.plan import Plan
 from tag2mask.pipeline.prototypes import gallery_classes
+from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.session import Done
 from tag2mask.report.choice import Choice
 from tag2mask.report.gallery import GalleryClass
@@ -58,17 +60,21 @@ class FinishedRun:
     command: str
 
 
-def write_page(plan: Plan, result: RunResult, command: str) -> None:
+def write_page(plan: Plan, result: RunResult, command: str) -> bool:
     """Write ``report.html`` into the run folder; nothing where the run has evaluated neither seeds nor masks.
 
     Args:
         plan: of the run.
         result: with its metrics and finished stages.
         command: that makes the same run again.
+
+    Returns:
+        Whether it was written.
     """
     part = run_part(FinishedRun(plan, result.path, result.stages, result.metrics, command), Choice())
     if part.parts:
         render_page([part], result.report)
+    return bool(part.parts)
 
 
 def run_part(run: FinishedRun, choice: Choice, name: str = "") -> RunPart:
@@ -104,7 +110,7 @@ def run_part(run: FinishedRun, choice: Choice, name: str = "") -> RunPart:
         environment=_environment(run.path),
         galleries=tuple(_galleries(run)) if parts else (),
         gallery_note="What each prototype in use looks like. All of them, with the reasons, and how to drop one: "
-        f"tag2mask prototypes {run.path}",
+        + command("prototypes", run.path),
     )
 
 
@@ -195,19 +201,20 @@ def _curve(finished: Done) -> list[tuple[float, float]]:
     path = finished.artefact.path / CURVE
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [(float(line["threshold"]), float(line["miou"])) for line in csv.DictReader(stream)]
+    names = ("threshold", "miou")
+    return [(at, miou) for at, miou in read_columns(path, names, numbers=names)]
 
 
 def _times(stages: Sequence[Done]) -> list[StageTime]:
-    """Each stage once; stages that shared their forward passes are one line."""
-    names = {done.stage.name for done in stages}
+    """Each artefact once: stages that shared their forward passes, or are one in all that they read, are one line."""
+    keys = {done.stage.name: done.artefact.key for done in stages}
     seen: set[str] = set()
     times = []
     for done in stages:
         if done.stage.name in seen:
             continue
-        together = (done.stage.name, *(n for n in done.manifest.shared_with if n in names))
+        own = {done.artefact.key, *(keys[n] for n in done.manifest.shared_with if n in keys)}
+        together = [name for name, key in keys.items() if key in own]
         seen.update(together)
         manifest = done.manifest
         times.append(StageTime(" + ".join(together), manifest.seconds, manifest.made, manifest.peak_memory))
@@ -216,10 +223,8 @@ def _times(stages: Sequence[Done]) -> list[StageTime]:
 
 def _environment(path: Path) -> Mapping[str, str]:
     """Versions, machine and data of the run, each as text; empty where they were not written."""
-    file = path / "environment.json"
-    values = read_json(file) if file.is_file() else {}
     found: dict[str, str] = {}
-    for name, value in values.items():
+    for name, value in RunFolder(path).environment().items():
         found |= (
             {f"{name} {part}": str(v) for part, v in value.items()} if isinstance(value, dict) else {name: str(value)}
         )

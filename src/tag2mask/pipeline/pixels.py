@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.ahead import ahead
-from tag2mask.core.errors import StageError
-from tag2mask.core.files import read_json, write_json
+from tag2mask.core.errors import NothingShownError, StageError
+from tag2mask.core.files import read_json, sealed, unsealed, write_json
 from tag2mask.core.progress import progress
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -70,23 +70,23 @@ def pixels_of(found: Measured, dataset: Dataset) -> Pixels:
         return known
     pixels = _look(found, dataset)
     try:
-        write_json(path, {"schema": _SCHEMA, **asdict(pixels)})
+        write_json(path, sealed({"schema": _SCHEMA, **asdict(pixels)}))
     except StageError as error:  # a store that may only be read: the page is made all the same
         LOG.warning("%s: the pixels counted for the page are not remembered: %s", found.name, error)
     return pixels
 
 
 def _read(path: Path) -> Pixels | None:
-    """What was remembered; None where there is nothing of this schema."""
+    """What was remembered; None where there is nothing of this schema, or it is damaged."""
     if not path.is_file():
         return None
     try:
-        values: Any = read_json(path)
-    except StageError:  # cut off: count again
+        values = unsealed(read_json(path), path)
+        if values.get("schema") != _SCHEMA:
+            return None
+        return Pixels(tuple(tuple(row) for row in values["matrix"]), values["void"], values["optima"])
+    except (StageError, KeyError, TypeError):  # cut off or foreign: count again
         return None
-    if values.pop("schema", None) != _SCHEMA:
-        return None
-    return Pixels(tuple(tuple(row) for row in values["matrix"]), values["void"], values["optima"])
 
 
 def _look(found: Measured, dataset: Dataset) -> Pixels:
@@ -100,8 +100,10 @@ def _look(found: Measured, dataset: Dataset) -> Pixels:
             optima: dict[str, float] = {}
         else:
             maps = partial(_maps, found, dataset, counted)
-            analysis = analyse_optimum(dataset, maps, samples=samples, advance=counter.advance)
-            optima = {image.id: image.threshold for image in analysis.images}
+            optima = {}
+            with suppress(NothingShownError):  # then there is no best threshold of an image; its pixels are counted
+                analysis = analyse_optimum(dataset, maps, samples=samples, advance=counter.advance)
+                optima = {image.id: image.threshold for image in analysis.images}
     total = sum((matrix for matrix, _ in counted.values()), np.zeros_like(next(iter(counted.values()))[0]))
     ids = sorted(counted)
     return Pixels(tuple(tuple(row) for row in total.tolist()), {i: counted[i][1] for i in ids}, optima)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tag2mask.config.recipe import Recipe
+from tag2mask.config.recipe import LARGEST_SEED, Recipe
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core import ledger
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.names import shortened
 from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings
 from tag2mask.methods.registry import StageKind, register_method, stage_kind
@@ -84,10 +85,11 @@ def make_plan(recipe: Recipe) -> Plan:
         ConfigError: an unknown kind, setting, role or instance; a circle; each with what would be valid.
     """
     ledger.parse(recipe.allow_supervision)
+    _check_distinct(recipe.seeds)
     values = dict(recipe.data)
     kind = values.pop("kind", None)
     if not isinstance(kind, str):
-        raise ConfigError("missing setting 'data.kind': the reader, such as voc, coco, folder or parts")
+        raise ConfigError(f"{_missing('data.kind', kind)}: the reader, such as voc, coco, folder or parts")
     data = data_settings(kind, values)
     stages = {name: _stage(name, spec, recipe) for name, spec in recipe.stages.items()}
     ordered = [stages[name] for name in _order(stages)]
@@ -104,36 +106,59 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def _stage(name: str, spec: Mapping[str, Any], recipe: Recipe) -> PlannedStage:
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"stage name '{name}' must begin with a-z and hold only a-z, 0-9, '-', '_' and '+'")
+        raise ConfigError(
+            f"stage name '{shortened(name)}' must begin with a-z and hold only a-z, 0-9, '-', '_' and '+'"
+        )
     values = dict(spec)
     kind_name = values.pop("kind", None)
     if not isinstance(kind_name, str):
-        raise ConfigError(f"missing setting 'stages.{name}.kind'")
+        raise ConfigError(f"{_missing(f'stages.{name}.kind', kind_name)}: what it does; see: tag2mask ls stages")
     kind = stage_kind(kind_name)
-    reads = values.pop("reads", {}) or {}
+    reads = values.pop("reads", None)
+    if not isinstance(reads, Mapping | None):
+        raise ConfigError(f"{name}.reads = {shortened(repr(reads))}: expected a stage for each role, {{role: stage}}")
+    reads = reads or {}
     _check_reads(name, kind, reads, recipe)
     seed = values.pop("seed", None)
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-        raise ConfigError(f"{name}.seed = {seed!r}: expected an integer of at least 0, or null for the recipe's seeds")
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= LARGEST_SEED):
+        raise ConfigError(
+            f"{name}.seed = {shortened(repr(seed))}: expected an integer from 0 to {LARGEST_SEED}, or null for the "
+            "recipe's seeds"
+        )
     settings = validate(kind.settings, values, name)
     return PlannedStage(name, kind, dict(reads), settings, recipe.seeds[0] if seed is None else seed, seed is not None)
 
 
+def _missing(key: str, value: object) -> str:
+    return f"missing setting '{key}'" if value is None else f"'{key}' = {shortened(repr(value))} is not a name"
+
+
 def _check_reads(name: str, kind: StageKind, reads: Mapping[str, Any], recipe: Recipe) -> None:
     roles = {**kind.reads, **kind.may_read}
-    for role in reads:
+    for role, source in reads.items():
         if role not in roles:
             raise ConfigError(unknown("role", f"{name}.reads.{role}", [f"{name}.reads.{r}" for r in roles]))
+        if not isinstance(source, str):
+            raise ConfigError(f"{name}.reads.{role} = {shortened(repr(source))}: expected the name of one stage")
     for role, makes in kind.reads.items():
         if role not in reads:
             raise ConfigError(f"missing setting '{name}.reads.{role}': the stage that makes the {makes}")
     for role, source in reads.items():
         if source not in recipe.stages:
-            raise ConfigError(f"{name}.reads.{role}: " + unknown("stage", str(source), recipe.stages))
+            raise ConfigError(f"{name}.reads.{role}: " + unknown("stage", source, recipe.stages))
         made, makes = stage_kind(str(recipe.stages[source].get("kind"))).makes, roles[role]
         if made != makes:
             needed = "a threshold is" if makes == "threshold" else f"{makes} are"
             raise ConfigError(f"{name}.reads.{role} = '{source}' makes {made}, but {needed} needed")
+
+
+def _check_distinct(seeds: Sequence[int]) -> None:
+    """Stages are named after their seeds."""
+    once = [*dict.fromkeys(seeds)]
+    if len(once) < len(seeds):
+        twice = next(seed for seed in once if seeds.count(seed) > 1)
+        named = ",".join(map(str, once))
+        raise ConfigError(f"seeds = {list(seeds)} names seed {twice} twice: expected each once, seeds=[{named}]")
 
 
 def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:

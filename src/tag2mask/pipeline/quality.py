@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from tag2mask.core.ahead import ahead
+from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import write_text
 from tag2mask.core.progress import progress
+from tag2mask.core.sheets import csv_text
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.assessed import SCORE, Assessed, ImageQuality, QualityAnalysis, assess
 from tag2mask.evaluation.rows import ResultRow, write_results
@@ -115,20 +114,18 @@ def _assessed(judged: JudgedMasks, samples: Sequence[Sample], advance: Callable[
 
 
 def _command(run: Path, stage: str, worst: int, images: int | None, *, classifier: bool) -> str:
-    words = ["tag2mask", "analyse", QUALITY, str(run), "--stage", stage, "--worst", str(worst)]
+    words = ["analyse", QUALITY, str(run), "--stage", stage, "--worst", str(worst)]
     words += ["--images", str(images)] if images is not None else []
-    return shlex.join([*words, *(["--classifier"] if classifier else [])])
+    return command(*words, *(["--classifier"] if classifier else []))
 
 
 def _table(stage: str, found: QualityAnalysis) -> str:
     """Every image as CSV, worst first; an empty cell is a signal that says nothing of it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["stage", "split", "rank", "image", SCORE, *found.names, "miou"])
+    lines: list[list[object]] = [["stage", "split", "rank", "image", SCORE, *found.names, "miou"]]
     for number, image in enumerate(found.worst(len(found.images)), start=1):
         cells = ("" if math.isnan(v) else round(v, _DIGITS) for v in (image.score, *image.signals, image.miou))
-        writer.writerow([stage, found.split, number, image.id, *cells])
-    return text.getvalue()
+        lines.append([stage, found.split, number, image.id, *cells])
+    return csv_text(lines)
 
 
 def _draw(judged: JudgedMasks, lowest: Sequence[ImageQuality], count: int, path: Path) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, nearest
-from tag2mask.pipeline.evaluate import finished, open_split
+from tag2mask.core.manifest import read_manifest
+from tag2mask.pipeline.evaluate import finished, not_as_made, open_split
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.measured import measured
 from tag2mask.pipeline.page import FinishedRun, run_part
@@ -67,9 +68,11 @@ def open_run(path: Path) -> FinishedRun:
     stages = []
     for stage in plan.stages:
         artefact = finished(folder, plan, stage, keys)
-        manifest = folder.store.manifest(stage.kind.name, artefact.key)
-        if manifest is None:
-            raise StageError(f"files of stage '{stage.name}' of {path} are gone or changed; go on: {folder.command}")
+        manifest = read_manifest(artefact.path)
+        assert manifest is not None  # it is finished
+        wrong = [*manifest.gone(artefact.path), *manifest.changed(artefact.path, keys.hashes.file)]
+        if wrong:
+            raise not_as_made(folder, stage.name, artefact.path / wrong[0])
         stages.append(Done(stage, artefact, manifest))
     if not any(not m.unsure for m in measured(stages)):
         raise StageError(
@@ -88,6 +91,8 @@ def _check_out(out: Path) -> None:
     """
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it, such as {out / 'report.html'}")
+    if out.exists() and not out.is_file():
+        raise ConfigError(f"--out {out} is a device or a pipe; name a file, such as {out.parent / 'report.html'}")
     if out.exists() and _MARK not in out.read_bytes()[:_HEAD].decode("utf-8", errors="replace"):
         raise ConfigError(f"--out {out} exists and is no page of tag2mask; nothing was changed. Name another file")
     existing = next(p for p in out.absolute().parents if p.exists())

@@ -137,9 +137,11 @@ def _measured(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked) -> Seed
         *_by_classifier(maps, tagged, asked, plan.recipe.engine),
     ]
     with progress(maps.name, len(samples)) as counter:
-        return evaluate_seeds(
+        found = evaluate_seeds(
             maps.dataset, maps.read, list(dict.fromkeys(chosen)), samples=samples, advance=counter.advance
         )
+    found.check()
+    return found
 
 
 def _own(maps: OpenedMaps, stages: Sequence[PlannedStage], asked: Asked) -> Iterator[Threshold]:

@@ -9,7 +9,7 @@ from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.images import make_images
 from tag2mask.pipeline.maps import from_features, make_pass, pass_of
 from tag2mask.pipeline.plan import Plan
-from tag2mask.pipeline.preflight import preflight
+from tag2mask.pipeline.preflight import look_ahead, preflight
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.session import Done, Session
 from tag2mask.pipeline.store import exclusive
@@ -35,9 +35,11 @@ def run_plan(plan: Plan, folder: RunFolder) -> list[Done]:
         if rank() == 0:
             folder.prepare()
             held.enter_context(exclusive(folder.path / "lock", f"the run {folder.path}"))
+        session = Session(plan, folder)
+        if rank() == 0:
+            look_ahead(session)
             folder.begin(plan.recipe)
         barrier()
-        session = Session(plan, folder)
         done = _execute(session)
         if rank() == 0:
             folder.unlink_others({s.name for s in plan.stages})

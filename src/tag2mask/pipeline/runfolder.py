@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
-from tag2mask.core.errors import StageError
-from tag2mask.core.files import read_json, write_json, write_text
+from tag2mask.core.commands import command, quoted
+from tag2mask.core.errors import ConfigError, StageError
+from tag2mask.core.files import cannot_write, read_json, write_json, write_text
 from tag2mask.pipeline.environment import environment
 from tag2mask.pipeline.store import Store
 
 RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
+LOG = logging.getLogger("tag2mask")
 
 
 class RunFolder:
@@ -26,7 +30,8 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.store = Store(path.parent / ".store")
+        named = path if path.name not in ("", "..") else path.resolve()  # the parent of '.' is '.', beside nothing
+        self.store = Store(named.parent / ".store")
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -39,7 +44,7 @@ class RunFolder:
             known = sorted(p.parent.name for p in path.parent.glob(f"*/{RECIPE}")) if path.parent.is_dir() else []
             hint = f" Runs beside it: {', '.join(known)}." if known else ""
             raise StageError(
-                f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: tag2mask run demo --out {path}"
+                f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: {command('run', 'demo', '--out', path)}"
             )
         return cls(path)
 
@@ -60,9 +65,8 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StageError(
-                f"cannot make the folder {self.path}: {error.strerror}; choose another with --out"
-            ) from error
+            raise cannot_write(self.path, error) from error
+        self.store.prepare()
 
     def begin(self, recipe: Recipe) -> None:
         """Write the resolved recipe and the environment."""
@@ -77,33 +81,67 @@ class RunFolder:
         """
         torch = sys.modules.get("torch")
         threads = {"threads": str(torch.get_num_threads())} if torch else {}
-        known = read_json(self.path / ENVIRONMENT)
+        known = self.environment() or environment()
         write_json(self.path / ENVIRONMENT, {**known, **threads, "data": dict(data)})
+
+    def environment(self) -> dict[str, Any]:
+        """What was written of versions, machine and data; empty where there is nothing, or not what was written."""
+        path = self.path / ENVIRONMENT
+        try:
+            found = read_json(path) if path.is_file() else {}
+        except StageError as error:
+            LOG.warning(
+                "%s; nothing is said of versions and data. The next run writes it again: %s", error, self.command
+            )
+            return {}
+        return found if isinstance(found, dict) else {}
 
     @property
     def command(self) -> str:
         """The command that goes on with the run, and makes again what is missing of it."""
-        return f"tag2mask run {self.path / RECIPE} --out {self.path}"
+        return command("run", self.path / RECIPE, "--out", self.path)
 
     def recipe(self) -> Recipe:
-        """The resolved recipe of the run."""
-        return load_recipe(str(self.path / RECIPE))
+        """The resolved recipe of the run.
+
+        Raises:
+            ConfigError: it was damaged, or is of another version.
+        """
+        try:
+            return load_recipe(str(self.path / RECIPE))
+        except ConfigError as error:
+            raise ConfigError(
+                f"{error}. The run wrote that file, and writes it again where the command that began it is given "
+                f"again, with --out {quoted(self.path)}"
+            ) from error
 
     def link(self, name: str, artefact: Path) -> None:
-        """Point ``name`` at an artefact of the store."""
+        """Point ``name`` at an artefact of the store.
+
+        Raises:
+            StageError: something else stands there, or no link can be made.
+        """
         link = self.path / name
-        target = os.path.relpath(artefact, self.path)
+        # The run folder may be a link itself: what is in it is read from the folder that it leads to.
+        store = artefact.parent
+        target = os.path.relpath(store.parent.resolve() / store.name / artefact.name, self.path.resolve())
         if link.is_symlink() and os.readlink(link) == target:
             return
         if link.exists() and not link.is_symlink():
             raise StageError(f"{link} stands where the link to stage '{name}' belongs; move it away")
         temporary = self.path / f".{name}.tmp"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(target)
-        temporary.replace(link)
+        try:
+            temporary.unlink(missing_ok=True)
+            temporary.symlink_to(target)
+            temporary.replace(link)
+        except OSError as error:
+            raise cannot_write(link, error) from error
 
     def unlink_others(self, names: set[str]) -> None:
         """Remove links to instances that the recipe has no longer."""
         for path in self.path.iterdir():
             if path.is_symlink() and path.name not in names:
-                path.unlink()
+                try:
+                    path.unlink()
+                except OSError as error:
+                    raise cannot_write(path, error) from error

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from tag2mask.config.settings import key_values
+from tag2mask.core.errors import Tag2MaskError
 from tag2mask.core.files import value_hash
 from tag2mask.core.ranks import rank
 from tag2mask.core.types import Sample
@@ -89,7 +91,7 @@ class Session:
         return stage_key(
             kind=kind.name,
             version=kind.version,
-            settings=stage.settings.model_dump(mode="json"),
+            settings=key_values(stage.settings),
             inputs=self.inputs(stage),
             seed=stage.seed if kind.makes in {"weights", "prototypes"} else None,
             fingerprint=kind.fingerprint(stage.settings) if kind.fingerprint else "",
@@ -122,7 +124,8 @@ class Session:
     def _fingerprint(self, dataset: Dataset) -> str:
         files = [(s.id, s.truth) for s in dataset.samples if s.truth is not None and s.truth.is_file()]
         masks = [[name, self.keys.hashes.file(path)] for name, path in files]
-        return value_hash([list(dataset.classes), self.keys.all(dataset), masks])
+        reading = [dataset.truth_reading] if masks and dataset.truth_reading else []
+        return value_hash([list(dataset.classes), self.keys.all(dataset), masks, *reading])
 
     def samples(self, stage: PlannedStage, dataset: Dataset) -> Sequence[Sample]:
         """What a stage made as a whole looks at: all samples of its split, unless its kind names fewer."""
@@ -148,6 +151,12 @@ class Session:
 
     def finish(self, stage: PlannedStage, manifest: Manifest) -> None:
         """Note a stage as done and link it in the run folder."""
+        self.note(stage, manifest)
+        if self.rank == 0:
+            self.folder.link(stage.name, self.store.folder(stage.kind.name, manifest.key))
+
+    def note(self, stage: PlannedStage, manifest: Manifest) -> None:
+        """Note a stage as done."""
         path = self.store.folder(stage.kind.name, manifest.key)
         artefact = Artefact(
             stage.name,
@@ -159,8 +168,28 @@ class Session:
             self.folder.command,
         )
         self.done[stage.name] = Done(stage, artefact, manifest)
-        if self.rank == 0:
-            self.folder.link(stage.name, path)
+
+    def complete(self) -> bool:
+        """Whether everything of the plan is made and linked, so that a run has nothing to do; notes no stage."""
+        stages = self.plan.stages
+        if not all((self.folder.path / stage.name).is_symlink() for stage in stages):
+            return False
+        try:
+            return all(self._is_made(stage) for stage in stages)
+        except (Tag2MaskError, OSError):  # what is wrong is said by what looks at it next
+            return False
+        finally:
+            self.done.clear()
+
+    def _is_made(self, stage: PlannedStage) -> bool:
+        manifest = self.store.manifest(stage.kind.name, self.key(stage))
+        if manifest is None:
+            return False
+        dataset = self.dataset(stage)
+        if stage.kind.makes in FOLDERS and manifest.n_images != (0 if dataset is None else len(dataset)):
+            return False
+        self.note(stage, manifest)
+        return True
 
 
 def peak_memory() -> int:

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.files import megabytes, require_room
+from tag2mask.core.ahead import ahead
+from tag2mask.core.behind import Later, behind
+from tag2mask.core.files import megabytes, require_room, settle
 from tag2mask.core.palette import labels_key, write_labels
 from tag2mask.core.ranks import barrier, world_size
 from tag2mask.core.types import ActivationMaps, Sample
@@ -27,6 +29,8 @@ Size = tuple[int, int]
 _KEY_OF = {"maps": maps_key, "masks": labels_key}
 _BESIDE = 1100
 """Bytes of a file beside its maps or labels: names, key, palette."""
+_READERS = 2
+"""Threads that see whether the files that are there are whole."""
 _SHRINKS = 8
 """A label image takes less than this part of a byte a pixel: it is compressed, and its regions are large."""
 
@@ -41,6 +45,7 @@ class Share:
         key: its stage key.
         dataset: the split it goes over.
         missing: ids of the samples whose file is absent, damaged or of another key.
+        later: writes a file while the next one is computed.
     """
 
     session: Session
@@ -48,19 +53,20 @@ class Share:
     key: str
     dataset: Dataset
     missing: frozenset[str]
+    later: Later
 
     def wants(self, sample: Sample) -> bool:
         """Whether the sample's file is still to be made."""
         return sample.id in self.missing
 
     def write(self, sample: Sample, result: ActivationMaps | NDArray[np.uint8], size: Size) -> None:
-        """Write the file of one sample, an image of ``size`` = (height, width)."""
+        """Have the file of one sample written, an image of ``size`` = (height, width)."""
         path = _path(self.session, self.stage, self.key, sample)
         key = self.session.keys.of(self.key, self.dataset, sample)
         if isinstance(result, ActivationMaps):
-            write_maps(path, result, size, key)
+            self.later(write_maps, path, result, size, key)
         else:
-            write_labels(path, result, key)
+            self.later(write_labels, path, result, key)
 
     def bytes_of(self, size: Size, n_tags: int) -> int:
         """About what the file of an image of ``size`` with that many tags takes, rather too much than too little."""
@@ -75,7 +81,8 @@ def make_files(session: Session, stages: Sequence[PlannedStage], make: Callable[
 
     Args:
         session: of the run.
-        stages: on the same split.
+        stages: on the same split. Those of one key, such as of two seeds that are one in all they read, are one
+            artefact: it is made once and noted for each of them.
         make: computes and writes the missing files of this process; returns the seconds it took.
 
     Raises:
@@ -85,18 +92,23 @@ def make_files(session: Session, stages: Sequence[PlannedStage], make: Callable[
     if dataset is None:
         _make_nothing(session, stages)
         return
-    keys = {stage.name: session.key(stage) for stage in stages}
+    same: dict[str, list[PlannedStage]] = {}
+    for stage in stages:
+        same.setdefault(session.key(stage), []).append(stage)
     with ExitStack() as held:
         if session.rank == 0:
-            for stage in sorted(stages, key=lambda s: keys[s.name]):  # one order for all runs: no deadlock
-                held.enter_context(session.lock(stage, keys[stage.name]))
+            for key in sorted(same):  # one order for all runs: no deadlock
+                held.enter_context(session.lock(same[key][0], key))
         barrier()
-        shares = [_share(session, stage, keys[stage.name], dataset) for stage in stages]
-        barrier()
-        seconds = make(shares)
+        with behind() as later:
+            shares = [_share(session, ones[0], key, dataset, later) for key, ones in same.items()]
+            barrier()
+            seconds = make(shares)
         barrier()
         for share in shares:
-            _finish(share, seconds, [s.name for s in stages if s is not share.stage])
+            manifest = _finish(share, seconds, [s.name for s in stages if s is not share.stage])
+            for stage in same[share.key]:
+                session.finish(stage, manifest)
 
 
 def _make_nothing(session: Session, stages: Sequence[PlannedStage]) -> None:
@@ -146,16 +158,32 @@ def _path(session: Session, stage: PlannedStage, key: str, sample: Sample) -> Pa
     return session.store.folder(stage.kind.name, key) / folder / f"{sample.id}{ending}"
 
 
-def _share(session: Session, stage: PlannedStage, key: str, dataset: Dataset) -> Share:
+def _share(session: Session, stage: PlannedStage, key: str, dataset: Dataset, later: Later) -> Share:
     stored = _KEY_OF[stage.kind.makes]
 
-    def missing(sample: Sample) -> bool:
-        return stored(_path(session, stage, key, sample)) != session.keys.of(key, dataset, sample)
+    damaged: list[Path] = []
 
-    return Share(session, stage, key, dataset, frozenset(s.id for s in dataset.samples if missing(s)))
+    def missing(sample: Sample) -> str | None:
+        """The sample's id where its file is to be made."""
+        path = _path(session, stage, key, sample)
+        found = stored(path)
+        if found == session.keys.of(key, dataset, sample):
+            return None
+        if found is None and path.exists():
+            damaged.append(path)
+        return sample.id
+
+    absent = frozenset(name for name in ahead(missing, dataset.samples, _READERS) if name is not None)
+    if damaged:
+        LOG.warning(
+            "%s: %d files are damaged, first %s; they count as not made and are made again",
+            stage.name, len(damaged), min(damaged),
+        )  # fmt: skip
+    return Share(session, stage, key, dataset, absent, later)
 
 
-def _finish(share: Share, seconds: float, shared_with: Sequence[str]) -> None:
+def _finish(share: Share, seconds: float, shared_with: Sequence[str]) -> Manifest:
+    """The manifest of a share that is made: a new one where something of it was."""
     session, stage = share.session, share.stage
     manifest = session.store.manifest(stage.kind.name, share.key)
     if manifest is None or share.missing or manifest.n_images != len(share.dataset):
@@ -171,5 +199,7 @@ def _finish(share: Share, seconds: float, shared_with: Sequence[str]) -> None:
             shared_with=tuple(shared_with),
         )
         if session.rank == 0:
+            folder = session.store.folder(stage.kind.name, share.key)
+            settle(folder / FOLDERS[stage.kind.makes][0])
             session.store.finish(manifest)
-    session.finish(stage, manifest)
+    return manifest

@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-from tag2mask.core.errors import StageError
-from tag2mask.core.files import file_hash, read_json, write_json
+from tag2mask.core.errors import DamagedError, StageError
+from tag2mask.core.files import cannot_write, file_hash, stamp
+from tag2mask.core.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What is known of an artefact.
-
-    Attributes:
-        kind: the stage kind.
-        key: its stage key.
-        made_from: role -> hash or key of what it read.
-        ledger: supervision seen, its own and that of everything it read.
-        n_images: samples trained on, mapped or measured.
-        seconds: of computing, without what was there already.
-        made: samples computed in those seconds (maps and masks), else ``n_images``.
-        peak_memory: largest resident memory of a process of the run by then, bytes.
-        shared_with: other instances whose maps came from the same forward passes (the seconds are of all together).
-        files: name -> SHA-256 of the files of an artefact made as a whole; empty for maps and masks, whose files carry
-            sample keys.
-        schema: version of this list.
-    """
-
-    kind: str
-    key: str
-    made_from: dict[str, str]
-    ledger: tuple[str, ...]
-    n_images: int
-    seconds: float
-    made: int
-    peak_memory: int
-    shared_with: tuple[str, ...] = ()
-    files: dict[str, str] = field(default_factory=dict)
-    schema: int = SCHEMA
-
-    def output_hash(self) -> str:
-        """What a later stage's key takes of this one: its files' hashes, or the key where it has none."""
-        return self.key if not self.files else ",".join(f"{n}:{h}" for n, h in sorted(self.files.items()))
+__all__ = ["MANIFEST", "Manifest", "Store", "exclusive", "sweep"]
+LOG = logging.getLogger("tag2mask")
+Stamp = tuple[int, ...]
 
 
 class Store:
@@ -68,41 +34,74 @@ class Store:
         """Where the artefact of that key lives, made or not."""
         return self.root / f"{kind}-{key[:16]}"
 
-    def manifest(self, kind: str, key: str) -> Manifest | None:
-        """The manifest of a finished artefact; None where it is not finished or a file of it is gone or changed.
+    def prepare(self) -> None:
+        """Make the folder, and see that it can be written.
 
         Raises:
-            StageError: the manifest was written by another version of the schema.
+            StageError: it cannot, such as a store of another user, a file of that name, or a link to nowhere.
         """
-        path = self.folder(kind, key) / MANIFEST
-        if not path.exists():
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+
+    def manifest(self, kind: str, key: str) -> Manifest | None:
+        """The manifest of a finished artefact; None where it is not finished or is not what was made, which is said.
+
+        Raises:
+            StageError: the manifest may not be read, or was written by another version of the schema.
+        """
+        folder = self.folder(kind, key)
+        try:
+            found = read_manifest(folder)
+        except DamagedError as error:
+            LOG.warning("%s; '%s' counts as not made and is made again", error, folder.name)
             return None
-        values: dict[str, Any] = read_json(path)
-        if values.get("schema") != SCHEMA:
-            raise StageError(f"{path} has schema {values.get('schema')}, expected {SCHEMA}; remove {path.parent}")
-        values["ledger"], values["shared_with"] = tuple(values["ledger"]), tuple(values["shared_with"])
-        manifest = Manifest(**values)
-        whole = all((path.parent / n).is_file() and file_hash(path.parent / n) == h for n, h in manifest.files.items())
-        return manifest if whole and manifest.key == key else None
+        if found is None or found.key != key:
+            return None
+        wrong = [*found.gone(folder), *found.changed(folder, file_hash)]
+        if wrong:
+            LOG.warning(
+                "%s is gone or changed; '%s' counts as not made and is made again", folder / wrong[0], folder.name
+            )
+            return None
+        return found
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest: from now on the artefact counts as made."""
-        write_json(self.folder(manifest.kind, manifest.key) / MANIFEST, asdict(manifest))
+        write_manifest(self.folder(manifest.kind, manifest.key), manifest)
 
-    def hash_files(self, kind: str, key: str) -> dict[str, str]:
-        """SHA-256 of the files directly in an artefact's folder, hidden ones, logs and the manifest left out."""
+    def present(self, kind: str, key: str) -> dict[str, Stamp]:
+        """The files directly in an artefact's folder with what a change of them shows in, before a stage writes."""
         folder = self.folder(kind, key)
-        names = sorted(p.name for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-        return {n: file_hash(folder / n) for n in names if n != MANIFEST and not n.endswith(".log")}
+        found = folder.iterdir() if folder.is_dir() else ()
+        return {p.name: stamp(p) for p in found if p.is_file() and not p.name.startswith(".")}
+
+    def hash_files(self, kind: str, key: str, before: Mapping[str, Stamp] | None = None) -> dict[str, str]:
+        """SHA-256 of the files that a stage has written directly into its artefact's folder; logs are left out.
+
+        Args:
+            kind: of the stage.
+            key: its stage key.
+            before: what `present` found before: files that have not changed since are others', such as the report's.
+        """
+        folder, old = self.folder(kind, key), before or {}
+        written = sorted(name for name, found in self.present(kind, key).items() if old.get(name) != found)
+        return {n: file_hash(folder / n) for n in written if n != MANIFEST and not n.endswith(".log")}
 
 
 def sweep(folder: Path) -> None:
     """Remove what a killed process left half-made in an artefact's folder; only under its lock."""
     for path in [*folder.rglob(".*.tmp"), *folder.rglob(".vectors-*")]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError as error:
+            raise cannot_write(path, error) from error
 
 
 @contextmanager
@@ -115,10 +114,13 @@ def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
         wait: wait for the other process instead of refusing.
 
     Raises:
-        StageError: another process holds it and ``wait`` is false.
+        StageError: another process holds it and ``wait`` is false, or the file cannot be made or locked.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise cannot_write(path, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -127,8 +129,14 @@ def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
             raise StageError(
                 f"{what} is in use by process {other}; wait for it to end, or choose another folder with --out"
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise StageError(
+                f"cannot lock {path}: {error.strerror or error}. A run needs a disk that can lock files: choose a "
+                "folder on another disk with --out"
+            ) from error
+        with suppress(OSError):  # a full disk: the lock holds, it only cannot say whose it is
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -24,7 +24,7 @@ def make_whole(session: Session, stage: PlannedStage) -> None:
         if session.rank == 0:
             held.enter_context(session.lock(stage, key))
         barrier()
-        manifest = session.store.manifest(kind.name, key)
+        manifest, before = session.store.manifest(kind.name, key), session.store.present(kind.name, key)
         barrier()
         if manifest is not None:
             LOG.info("%s: done already (%s)", stage.name, session.store.folder(kind.name, key).name)
@@ -41,7 +41,7 @@ def make_whole(session: Session, stage: PlannedStage) -> None:
                 seconds=seconds,
                 made=count,
                 peak_memory=peak_memory(),
-                files=session.store.hash_files(kind.name, key),
+                files=session.store.hash_files(kind.name, key, before),
             )
             if session.rank == 0:
                 session.store.finish(manifest)

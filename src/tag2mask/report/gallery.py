@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
+from tag2mask.core.commands import quoted
 from tag2mask.core.errors import DataError
 from tag2mask.report.html import render
 
@@ -56,7 +56,7 @@ class GalleryClass:
     @property
     def quoted(self) -> str:
         """The name as one word of a shell command."""
-        return shlex.quote(self.name)
+        return quoted(self.name)
 
     def of(self, side: str) -> tuple[GalleryPrototype, ...]:
         """The prototypes of one of `SIDES`."""
@@ -87,4 +87,4 @@ def render_gallery(classes: Sequence[GalleryClass], title: str, out: Path, run: 
                 raise DataError(
                     f"prototype '{prototype.name}' of class '{group.name}' is not named like foreground:3 or context:0"
                 )
-    render("gallery.html", out, title=title, classes=classes, sides=SIDES, run=shlex.quote(run))
+    render("gallery.html", out, title=title, classes=classes, sides=SIDES, run=quoted(run))

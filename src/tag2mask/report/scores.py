@@ -192,7 +192,9 @@ def headlines(methods: Sequence[MethodResult]) -> tuple[Headline, ...]:
     """
     found = groups(methods)
     if not found:
-        raise DataError("a page needs at least one method with a score; evaluate a stage first (tag2mask eval RUN)")
+        raise DataError(
+            "a page needs at least one method with a score; give the recipe a stage of kind seeds or masks, and run it"
+        )
     return tuple(_headline(group) for group in sorted(found, key=lambda group: group.kind == "oracle"))
 
 

@@ -102,10 +102,7 @@ def truth_of(dataset: Dataset, name: str) -> tuple[list[Sample], Masks]:
     """
     found = [sample for sample in dataset.samples if dataset.truth(sample) is not None]
     if not found:
-        raise DataError(
-            f"{name}: truth = true, but split '{dataset.split}' has no truth. Add masks to the data, choose another "
-            f"split, or set truth=false and read a stage of pseudo-masks"
-        )
+        raise no_truth(dataset, f"{name}: ")
     if len(found) < len(dataset):
         LOG.warning("%s: %d of %d images have no truth and are left out", name, len(dataset) - len(found), len(dataset))
 
@@ -115,3 +112,11 @@ def truth_of(dataset: Dataset, name: str) -> tuple[list[Sample], Masks]:
         return mask
 
     return found, read
+
+
+def no_truth(dataset: Dataset, where: str = "") -> DataError:
+    """The error for a split whose truth should train, and that has none."""
+    return DataError(
+        f"{where}truth = true, but split '{dataset.split}' has no truth. Add masks to the data, choose another split, "
+        f"or set truth=false and read a stage of pseudo-masks"
+    )

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tag2mask.backbones import keymaps
 from tag2mask.backbones.settings import BUNDLED, bundled_file, local_file
 from tag2mask.backbones.tagnet import RGB
-from tag2mask.backbones.timm_body import ALIASES, timm_state
-from tag2mask.core.errors import ConfigError, WeightsError, nearest
+from tag2mask.backbones.timm_body import timm_name, timm_state
+from tag2mask.core.errors import WeightsError
 from tag2mask.segmentation.settings import CAFFE, NetworkSettings
 
 
@@ -23,15 +23,7 @@ def encoder_name(name: str) -> str:
     Raises:
         ConfigError: timm has no such network; the nearest name is given.
     """
-    known = ALIASES.get(name, name)
-    if not timm.is_model(known):
-        near = nearest(name, [*timm.list_models(), *ALIASES, CAFFE])
-        hint = f"did you mean '{near}'? " if near else ""
-        raise ConfigError(
-            f"network.encoder = '{name}': unknown encoder; {hint}"
-            f'Known: efficientnet_lite0, {CAFFE} and timm\'s: python -c "import timm; print(timm.list_models())"'
-        )
-    return known
+    return timm_name(name, "network.encoder", "encoder", CAFFE)
 
 
 def encoder_colours(name: str) -> tuple[RGB, RGB]:

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import torch
+from pydantic import Field
 
-from tag2mask.backbones.files import read_about, write_weights
-from tag2mask.backbones.keymaps import load_strict, read_state
-from tag2mask.config.settings import validate
-from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.backbones.files import read_about, read_saved, rebuild, saved_classes, write_weights
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import WeightsError
 from tag2mask.segmentation.build import build_segmenter
 from tag2mask.segmentation.network import Segmenter
 from tag2mask.segmentation.settings import NetworkSettings
 
 WEIGHTS = "weights.safetensors"
 _ENTRY = "segmenter"
+
+
+class _SavedSegmenter(Settings):
+    """What travels with a segmentation network."""
+
+    segmenter: NetworkSettings
+    initial: Literal["imagenet", "coco", "timm", "none"]
+    max_side: int | None = Field(ge=1)
+    classes: tuple[str, ...]
 
 
 def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None:
@@ -47,16 +57,16 @@ def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
     Raises:
         WeightsError: the file is missing, damaged, no segmentation network, or of another one than it says.
     """
-    about = read_about(path)
-    if _ENTRY not in about:
+    if _ENTRY not in read_about(path):
         raise WeightsError(f"{path} holds no segmentation network, but another one; name the weights of a 'segmenter'")
-    try:
-        classes = tuple(str(c) for c in about["classes"])
-        settings = validate(NetworkSettings, about[_ENTRY], "network")
+    saved = read_saved(path, _SavedSegmenter)
+    classes, settings = saved_classes(saved.classes, path), saved.segmenter
+
+    def build() -> Segmenter:
         with torch.random.fork_rng(devices=[]):
-            net = build_segmenter(settings, len(classes))
-        net.initial, net.max_side = str(about["initial"]), None if about["max_side"] is None else int(about["max_side"])
-    except (KeyError, TypeError, ConfigError) as error:
-        raise WeightsError(f"{path} cannot be rebuilt by this version of tag2mask: {error}") from error
-    load_strict(net, read_state(path), str(path), f"'{settings.kind}' on '{settings.encoder}', {len(classes)} classes")
-    return net.eval(), classes
+            return build_segmenter(settings, len(classes))
+
+    expected = f"'{settings.kind}' on '{settings.encoder}', {len(classes)} classes"
+    net = rebuild(path, settings.weights, build, expected)
+    net.initial, net.max_side = saved.initial, saved.max_side
+    return net, classes

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.config.recipe import Recipe, load_recipe
-from tag2mask.core.errors import ConfigError, StageError, WeightsError, unknown
-from tag2mask.core.files import expanded, file_hash, read_json
+from tag2mask.core.commands import command
+from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, unknown
+from tag2mask.core.files import expanded, file_hash, read_json, unsealed
+from tag2mask.core.manifest import MANIFEST
 from tag2mask.segmentation.files import WEIGHTS
 from tag2mask.segmentation.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.labels import LoadedNetwork
@@ -18,7 +20,7 @@ from tag2mask.segmentation.segmenter import Segmenter, load_segmenter
 
 KIND = "segmenter"
 """Kind of the stages that train these networks."""
-_RECIPE, _MANIFEST, _ONNX = "recipe.yaml", "manifest.json", ".onnx"
+_RECIPE, _ONNX = "recipe.yaml", ".onnx"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
@@ -50,7 +52,7 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
     Raises:
         DataError: ``~user`` of nobody.
         ConfigError: a stage is needed, unknown, or named for something that has none.
-        StageError: the run has no finished segmenter.
+        StageError: the run has no finished segmenter, or its weights are not what was trained.
         WeightsError: nothing of that name, or not a segmentation network.
     """
     path = expanded(source)
@@ -78,12 +80,24 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
 def _of_run(run: Path, stage: str | None) -> Found:
     recipe = load_recipe(str(run / _RECIPE))
     name = _choose(run, _instances(recipe), stage)
-    folder = run / name
-    if not (folder / _MANIFEST).is_file() or not (folder / WEIGHTS).is_file():
-        raise StageError(f"stage '{name}' of {run} is not finished; go on: tag2mask run {run / _RECIPE} --out {run}")
+    folder, again = run / name, command("run", run / _RECIPE, "--out", run)
+    if not (folder / MANIFEST).is_file() or not (folder / WEIGHTS).is_file():
+        raise StageError(f"stage '{name}' of {run} is not finished; go on: {again}")
+    try:
+        manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
+    except DamagedError as error:
+        raise StageError(f"{error}. Make stage '{name}' again: {again}") from error
+    files = manifest.get("files")
+    made = files.get(WEIGHTS) if isinstance(files, dict) else None
+    if made is not None and made != file_hash(folder / WEIGHTS):
+        raise StageError(
+            f"{folder / WEIGHTS} is not what stage '{name}' has trained: it does not fit the {MANIFEST} beside it. "
+            f"Train it again: {again}"
+        )
     found = _weights(folder / WEIGHTS, Origin())
     assert found.segmenter is not None
-    return Found(found.network, found.segmenter, found.hash, origin_of(run, recipe, name, found.segmenter.initial))
+    origin = origin_of(run, recipe, name, found.segmenter.initial, manifest)
+    return Found(found.network, found.segmenter, found.hash, origin)
 
 
 def _instances(recipe: Recipe) -> list[str]:

@@ -31,6 +31,7 @@ KINDS = (
         fingerprint=_weights,
         supervision=_supervision,
         check="tag2mask.segmentation.stage:check",
+        check_data="tag2mask.segmentation.stage:check_data",
     ),
     StageKind(
         name="predictions",

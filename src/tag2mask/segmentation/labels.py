@@ -27,6 +27,7 @@ from tag2mask.segmentation.predict import (
     Precision,
     device_of,
     most_probable,
+    out_of_memory,
     predict_batch,
     refined,
     view_logits,
@@ -167,7 +168,7 @@ class Labeller:
             whole = [photo.window(0, 0, height, width) for photo in photos]
             return [most_probable(one) for one in self._probabilities(factors, whole)]
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
             raise DataError(
                 f"{len(photos)} photos of {width} x {height} do not fit into memory with these choices: make tiles "
@@ -232,8 +233,3 @@ class Labeller:
                 f"the network gives {found} labels, but has {n_classes} class names: expected {n_classes + 1} labels, "
                 "background first"
             )
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether there was too little memory, for which torch has a class of its own on a GPU only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)

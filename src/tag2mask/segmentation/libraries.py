@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.core.errors import ConfigError
+from tag2mask.core.files import reason
 from tag2mask.segmentation.encoder import encoder_colours, encoder_name, load_encoder, published
 from tag2mask.segmentation.network import Segmenter
 from tag2mask.segmentation.settings import NetworkSettings
 
-_REFUSALS = (AssertionError, TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, AttributeError)
-"""What the two libraries raise where a network cannot be built in the way asked for."""
+_TRIED = 256
+"""Side of the image that a decoder is tried with: enough for those that halve it eight times."""
 _ANY_SIZE: tuple[dict[str, Any], ...] = (
     {"strict_img_size": False, "always_partition": True},  # Swin; else its last stage, 7 x 7 at 224, has no shift
     {"strict_img_size": False},
@@ -77,11 +78,34 @@ def library_network(settings: NetworkSettings, name: str, n_labels: int, **optio
         options |= _any_size(name)
     try:
         return smp.create_model(settings.kind, f"tu-{name}", encoder_weights=None, classes=n_labels, **options)
-    except _REFUSALS as error:
+    except Exception as error:  # the two libraries raise whatever they run into
         raise ConfigError(
             f"network.kind = '{settings.kind}' cannot stand on network.encoder = '{settings.encoder}' ({error}). "
             f"Choose a convolutional encoder, such as efficientnet_lite0 or resnet50"
             + (", or leave network.decoder out" if settings.decoder else "")
+        ) from error
+
+
+def check_decoder(settings: NetworkSettings) -> None:
+    """Refuse what a decoder is told that it cannot be built or run with, by a network without memory.
+
+    Raises:
+        ConfigError: with the library's own words.
+    """
+    if not settings.decoder:
+        return
+    name = encoder_name(settings.encoder)
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]), torch.no_grad():
+            library_network(settings, name, 2).eval()(torch.zeros(1, 3, _TRIED, _TRIED))
+    except ConfigError:
+        raise
+    except Exception as error:  # as above
+        if "meta" in str(error).lower():  # it computes with numbers, which are not there: training will look
+            return
+        raise ConfigError(
+            f"network.decoder = {settings.decoder}: the decoder of '{settings.kind}' does not run with it "
+            f"({reason(error)}). Change it, or leave it out"
         ) from error
 
 
@@ -91,7 +115,7 @@ def _any_size(name: str) -> dict[str, Any]:
         try:
             with torch.device("meta"):
                 timm.create_model(name, features_only=True, **options)
-        except _REFUSALS:
+        except Exception:  # as above
             continue
         return options
     return {}

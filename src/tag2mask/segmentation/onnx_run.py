@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tag2mask.backbones.files import saved_classes
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
+from tag2mask.core.files import reason
+from tag2mask.core.regular import need_regular
 
 ENTRY = "tag2mask"
 """Key of the file's metadata that holds settings and class names as JSON."""
 SCHEMA = 1
+_FLOATS = "tensor(float)"
+_FOLDER_OF_PARTS = "session.model_external_initializers_file_folder_path"
 MISSING = "{what}, which the extra 'onnx' brings: pip install 'tag2mask[onnx]'"
 
 
@@ -45,7 +51,7 @@ class OnnxSegmenter:
         self.path = path
         self._session = _session(path)
         about = _about(self._session.get_modelmeta().custom_metadata_map, path)
-        self.classes = tuple(str(name) for name in about["classes"])
+        self.classes: tuple[str, ...] = about["classes"]
         self.max_side: int | None = about["max_side"]
         _check_form(self._session, len(self.classes) + 1, path)
 
@@ -69,23 +75,36 @@ class OnnxSegmenter:
         except Exception as error:  # onnxruntime's own kinds share no base of their own
             raise DataError(
                 f"{self.path} cannot segment images of {images.shape[3]} x {images.shape[2]} pixels: "
-                f"{str(error).strip()}. Give larger ones, or fewer at once where memory is short"
+                f"{reason(error):.500}. Give larger ones, or fewer at once where memory is short"
             ) from error
+        if logits.ndim != 4 or len(logits) != len(values):
+            raise DataError(
+                f"{self.path} gives scores of shape {logits.shape} for images of shape {values.shape}: export it again"
+            )
         return torch.from_numpy(logits)
 
 
 def _session(path: Path) -> Any:
     import onnxruntime
 
-    if not path.is_file():
-        raise WeightsError(f"{path} does not exist: expected a network that 'tag2mask export --format onnx' wrote")
+    try:
+        content = need_regular(path).read_bytes()
+    except FileNotFoundError as error:
+        raise WeightsError(
+            f"{path} does not exist: expected a network that 'tag2mask export --format onnx' wrote"
+        ) from error
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {reason(error)}. Allow it, or name another file") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4  # not errors, which are raised as well
+    options.add_session_config_entry(_FOLDER_OF_PARTS, os.devnull)  # no folder: what is written is in one file
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own kinds share no base of their own
-        raise WeightsError(f"{path} cannot be read as ONNX: {str(error).strip()}. Copy or export it again") from error
+        raise WeightsError(
+            f"{path} cannot be read as ONNX: {reason(error):.500}. Copy or export it again, which gives one file"
+        ) from error
 
 
 def _about(metadata: dict[str, str], path: Path) -> dict[str, Any]:
@@ -95,25 +114,29 @@ def _about(metadata: dict[str, str], path: Path) -> dict[str, Any]:
             f"classes are not known. Write one: tag2mask export RUN --format onnx --out FILE.onnx"
         )
     try:
-        about: dict[str, Any] = json.loads(metadata[ENTRY])
+        about: Any = json.loads(metadata[ENTRY])
+        if not isinstance(about, dict):
+            raise TypeError("no object")
         if about["schema"] != SCHEMA:
-            raise WeightsError(f"{path} has schema {about['schema']}, expected {SCHEMA}: export it again")
-        if about["max_side"] is not None and (not isinstance(about["max_side"], int) or about["max_side"] < 1):
-            raise TypeError(f"max_side {about['max_side']}")
-        if not isinstance(about["classes"], list) or not about["classes"]:
+            raise WeightsError(f"{path} has schema {about['schema']!r:.80}, expected {SCHEMA}: export it again")
+        if about["max_side"] is not None and (type(about["max_side"]) is not int or about["max_side"] < 1):
+            raise TypeError(f"max_side {about['max_side']!r:.80}")
+        names = about["classes"]
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise TypeError("no class names")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(
             f"{path}: the entry '{ENTRY}' of its metadata is damaged ({error}); export it again"
         ) from error
-    return about
+    return {**about, "classes": saved_classes(names, path)}
 
 
 def _check_form(session: Any, n_labels: int, path: Path) -> None:
     """See that input and output are those of the metadata."""
-    inputs, outputs = ([(i.name, i.shape[1:2]) for i in ends] for ends in (session.get_inputs(), session.get_outputs()))
-    if inputs != [("images", [3])] or outputs != [("logits", [n_labels])]:
+    ends = (session.get_inputs(), session.get_outputs())
+    inputs, outputs = ([(e.name, (e.shape or [])[1:2], e.type) for e in one] for one in ends)
+    if inputs != [("images", [3], _FLOATS)] or outputs != [("logits", [n_labels], _FLOATS)]:
         raise WeightsError(
             f"{path} does not fit its metadata: expected an input 'images' of 3 channels and an output 'logits' of "
-            f"{n_labels} labels, found {inputs} and {outputs}. Export it again"
+            f"{n_labels} labels, found {inputs} and {outputs} (both should be {_FLOATS}). Export it again"
         )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from tag2mask.config.recipe import Recipe
-from tag2mask.core.errors import WeightsError
-from tag2mask.core.files import read_json
+from tag2mask.core.commands import command
+from tag2mask.core.errors import StageError, WeightsError
 from tag2mask.evaluation.rows import read_metrics
+
+LOG = logging.getLogger("tag2mask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def read_origin(values: Mapping[str, Any], where: Path) -> Origin:
         ) from error
 
 
-def origin_of(run: Path, recipe: Recipe, stage: str, initial: str) -> Origin:
+def origin_of(run: Path, recipe: Recipe, stage: str, initial: str, manifest: Mapping[str, Any]) -> Origin:
     """Where the network of a finished stage comes from, read from its run folder.
 
     Args:
@@ -88,33 +91,35 @@ def origin_of(run: Path, recipe: Recipe, stage: str, initial: str) -> Origin:
         recipe: of the run.
         stage: instance that trained the network, with its seed where there are several.
         initial: as in `Origin`.
-
-    Raises:
-        StageError: a file of the run cannot be read.
+        manifest: of the stage, as read.
     """
     name, _, seed = stage.partition("@")
-    manifest = read_json(run / stage / "manifest.json")
+    n_images, seen = manifest.get("n_images"), manifest.get("ledger")
     split = recipe.stages[name].get("split") or recipe.data.get("train") or "train"
     return Origin(
         recipe=recipe.name,
         stage=stage,
         seed=int(seed) if seed else recipe.seeds[0],
         data=f"{recipe.data.get('kind')}, split {split}",
-        n_images=int(manifest["n_images"]),
+        n_images=n_images if isinstance(n_images, int) else None,
         initial=initial,
-        ledger=tuple(manifest["ledger"]),
+        ledger=tuple(map(str, seen)) if isinstance(seen, list) else (),
         numbers=tuple(_numbers(run, recipe, name, seed)),
     )
 
 
 def _numbers(run: Path, recipe: Recipe, name: str, seed: str) -> list[Number]:
     path = run / "metrics.jsonl"
-    if not path.is_file():
+    try:
+        rows = read_metrics(path) if path.is_file() else []
+    except StageError as error:
+        same = command("run", run / "recipe.yaml", "--out", run)
+        LOG.warning("%s. Nothing is said of what was measured with the network; written again by: %s", error, same)
         return []
     makers = {k: v for k, v in recipe.stages.items() if name in (v.get("reads") or {}).values()}
     return [
         Number(row.stage, row.split, row.n_images, row.value, row.seed, how(makers[row.stage.partition("@")[0]]))
-        for row in read_metrics(path)
+        for row in rows
         if row.metric == "miou" and row.stage.partition("@")[0] in makers and row.stage.partition("@")[2] == seed
     ]
 

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from tag2mask.core.errors import ConfigError, DataError, WeightsError
+from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError, WeightsError
+from tag2mask.core.files import reason
 from tag2mask.core.resize import bilinear
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.runner import image_tensor
 from tag2mask.refine.crf import CRFPreset, DenseCRF
+from tag2mask.segmentation.network import Segmenter
 
 Network = Callable[[Tensor], Tensor]
 """(N, 3, H, W) normalised RGB -> logits (N, C + 1, h, w), background first."""
@@ -138,6 +140,11 @@ def most_probable(probabilities: Tensor) -> NDArray[np.uint8]:
     return probabilities.argmax(dim=0).to(torch.uint8).cpu().numpy()
 
 
+def out_of_memory(error: Exception) -> bool:
+    """Whether there was too little memory, for which torch has a class of its own on a GPU only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def device_of(net: Network) -> torch.device:
     """The device of a module's weights; the CPU for what has none, such as a network in ONNX."""
     parameter = next(net.parameters(), None) if isinstance(net, nn.Module) else None
@@ -149,6 +156,7 @@ def view_logits(net: Network, batch: Tensor, mirror: bool, precision: Precision)
     """Logits (N, C + 1, h, w) float32 of normalised photos at one scale, then of their mirror images, mirrored back.
 
     Raises:
+        DataError: the network does not take images of this size.
         WeightsError: a logit is NaN or infinite.
     """
     yield _logits(net, batch, precision)
@@ -157,8 +165,16 @@ def view_logits(net: Network, batch: Tensor, mirror: bool, precision: Precision)
 
 
 def _logits(net: Network, images: Tensor, precision: Precision) -> Tensor:
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-        logits = net(images).float()
+    try:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = net(images).float()
+    except Exception as error:  # what the libraries run into with settings or sizes that do not go together
+        if not isinstance(net, Segmenter) or isinstance(error, Tag2MaskError) or out_of_memory(error):
+            raise
+        raise DataError(
+            f"the network cannot compute images of {images.shape[3]} x {images.shape[2]} pixels: {reason(error)}. Give "
+            "larger ones, or use another network"
+        ) from error
     if not bool(torch.isfinite(logits).all()):
         raise WeightsError(
             "the network's output is NaN or infinite: its weights are damaged, or its training diverged. Train it "

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tag2mask.backbones.settings import BackboneSettings, weights_fingerprint
+from tag2mask.backbones.settings import BackboneSettings, unreadable_file, weights_fingerprint
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import WeightsError, unknown
+from tag2mask.core.files import expanded
 from tag2mask.training.settings import HeadScheduleSettings
 
 CAFFE = "resnet101_caffe"
@@ -34,6 +34,8 @@ LIBRARY = {
     "unetplusplus": _UNET,
 }  # fmt: skip
 """Architectures taken from segmentation-models-pytorch as they are, and what their decoders can be told."""
+_WIDEST, _MOST_VALUES = 65_536, 16
+"""Numbers that a decoder may be told, and how many for one setting: more is a mistake that would fill the memory."""
 KINDS = (DEEPLAB, UPERNET, *LIBRARY)
 _FROM = ("bundled", "timm", "none")
 
@@ -80,9 +82,20 @@ class NetworkSettings(Settings):
     def _check_decoder(self) -> None:
         if self.decoder and self.kind not in LIBRARY:
             raise ValueError(f"decoder = {self.decoder}: that of kind = {self.kind} is as published; leave it out")
-        for name in self.decoder:
+        for name, value in self.decoder.items():
             if name not in LIBRARY[self.kind]:
                 raise ValueError(unknown(f"setting of {self.kind}'s decoder", name, LIBRARY[self.kind]))
+            self._check_numbers(name, value)
+
+    @staticmethod
+    def _check_numbers(name: str, value: object) -> None:
+        values = value if isinstance(value, tuple) else (value,)
+        least = 0 if name.endswith("dropout") else 1
+        numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
+        if len(values) > _MOST_VALUES or not all(least <= v <= _WIDEST for v in numbers):
+            raise ValueError(
+                f"decoder.{name} = {value!s:.80}: expected numbers from {least} to {_WIDEST}, at most {_MOST_VALUES}"
+            )
 
     @property
     def is_file(self) -> bool:
@@ -104,9 +117,9 @@ class NetworkSettings(Settings):
         Raises:
             WeightsError: the weight file is not there.
         """
-        if self.encoder == CAFFE and self.is_file and not Path(self.weights).expanduser().is_file():
+        if self.encoder == CAFFE and self.is_file and (problem := unreadable_file(expanded(self.weights))):
             raise WeightsError(
-                f"network.weights = '{self.weights}': there is no such file. {CAFFE} begins with deeplab-pytorch's "
+                f"network.weights = '{self.weights}': {problem}. {CAFFE} begins with deeplab-pytorch's "
                 f"files alone, deeplabv1_resnet101-imagenet.pth or -coco.pth: name yours with network.weights=FILE"
             )
         return weights_fingerprint(BackboneSettings(name=self.encoder, weights=self.weights))

@@ -9,13 +9,15 @@ import torch
 
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.types import Sample
-from tag2mask.data.base import Labels
+from tag2mask.data.base import Dataset, Labels
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.refine.crf import PRESETS
-from tag2mask.segmentation.data import truth_of
+from tag2mask.segmentation.build import build_segmenter
+from tag2mask.segmentation.data import no_truth, truth_of
 from tag2mask.segmentation.deeplab import check_caffe
 from tag2mask.segmentation.encoder import check_bundled, check_file, encoder_name
 from tag2mask.segmentation.files import WEIGHTS, load_segmenter
+from tag2mask.segmentation.libraries import check_decoder
 from tag2mask.segmentation.predict import Photo, predict_labels
 from tag2mask.segmentation.settings import CAFFE, PredictionSettings, SegmenterSettings
 from tag2mask.segmentation.train import train_segmenter
@@ -38,11 +40,27 @@ def check(settings: SegmenterSettings, roles: Set[str]) -> None:
         )
     if settings.network.encoder != CAFFE:
         encoder_name(settings.network.encoder)
+    check_decoder(settings.network)
     check_bundled(settings.network)
     if settings.network.encoder == CAFFE:
         check_caffe(settings.network)
     elif settings.network.is_file:
         check_file(settings.network)
+
+
+def check_data(settings: SegmenterSettings, dataset: Dataset) -> Sequence[str]:
+    """See that the network with its first weights can be had, and that there is a truth where it should train.
+
+    Raises:
+        ConfigError: a network that cannot be had.
+        DataError: the truth should train, and there is none.
+        WeightsError: weights of another network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        build_segmenter(settings.network, len(dataset.classes))
+    if settings.truth and not dataset.has_truth:
+        raise no_truth(dataset)
+    return ()
 
 
 def train(context: StageContext) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.images import to_rgb
+from tag2mask.data.images import to_rgb, warn_few_levels
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -23,6 +23,8 @@ _KEPT = 128 << 20
 """Bytes of decoded tiles that are kept for the next window."""
 _LARGEST = 64 << 20
 """Bytes of a tile or strip from which on windows save nothing."""
+_LOOKED_AT = 16
+"""Tiles or strips of a photo of 16 bits whose grey levels are looked at before it is read."""
 _GREY, _RGB, _YCBCR = 1, 2, 6
 _FORMS = {(_GREY, "uint8", 1), (_GREY, "uint16", 1), (_RGB, "uint8", 3), (_RGB, "uint8", 4), (_YCBCR, "uint8", 3)}
 """What (photometric, type, samples) are read in windows; everything else is for Pillow, whole."""
@@ -96,10 +98,18 @@ def open_tiff(path: Path) -> TiffPhoto | None:
             if not _readable(page) or chunk[0] * chunk[1] * page.samplesperpixel > _LARGEST:
                 return None
             _decoded(page, 0)
+            if str(page.dtype) == "uint16":
+                _look_at_levels(page, path)
     except _UNDECODABLE as error:
         LOG.info("%s is read as a whole: %s", path, error)
         return None
     return TiffPhoto(path, (page.imagelength, page.imagewidth), chunk)
+
+
+def _look_at_levels(page: TiffPage, path: Path) -> None:
+    """Warn where tiles or strips from all over a photo of 16 bits use few of its grey levels."""
+    places = {int(i) for i in np.linspace(0, len(page.dataoffsets) - 1, _LOOKED_AT)}
+    warn_few_levels(path, max(int(_decoded(page, i).max(initial=0)) for i in places))
 
 
 def _readable(page: TiffPage) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -73,16 +76,32 @@ class StepSeed(Callback):
         torch.manual_seed(derive(_DROPOUT, self.seed, trainer.current_epoch, self.order.part_number(batch_idx)))
 
 
+class OwnSignals(Callback):
+    """Leaves SIGTERM to whoever handled it before: Lightning's handler waits for other processes and ends with 0."""
+
+    def __init__(self) -> None:
+        self._before = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the handler back that Lightning has just replaced; one that Python cannot name stays replaced."""
+        if self._before is None or threading.current_thread() is not threading.main_thread():
+            return
+        signal.signal(signal.SIGTERM, self._before)
+        if trainer.received_sigterm:  # in the moment before
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 class StopAtNaN(Callback):
     """Stops a training whose loss is no number, before it spoils the weights.
 
     Args:
         settings: named in the advice.
         steps: after which the training ends, if not with its last epoch.
+        stage: whose settings they are in a recipe; None outside of a run.
     """
 
-    def __init__(self, settings: ScheduleSettings, steps: int | None = None) -> None:
-        self.settings, self.steps = settings, steps
+    def __init__(self, settings: ScheduleSettings, steps: int | None = None, stage: str | None = None) -> None:
+        self.settings, self.steps, self.stage = settings, steps, stage
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
         """Check the loss.
@@ -97,12 +116,13 @@ class StopAtNaN(Callback):
         lower = " ".join(f"train.{name}={rate / 10:g}" for name, rate in s.rates().items())
         steps = self.steps or trainer.estimated_stepping_batches
         of = f" of {int(steps)}" if math.isfinite(steps) else ""  # batches that come one by one are not counted
+        typed = f" (a setting train.… is typed as {self.stage}.train.…)" if self.stage else ""
         wider = "" if s.precision == "float32" else ", or train.precision=float32"
-        kept = f". The checkpoint after epoch {epoch} is kept: the same command goes on from it" if epoch else ""
+        kept = f". The checkpoint after epoch {epoch} is kept, but other settings train from the beginning"
         raise TrainingError(
             f"the loss is {loss.item()} in epoch {epoch + 1} of {s.epochs}, step {trainer.global_step + 1}{of} "
-            f"(learning rates {rates}; precision {s.precision}). "
-            f"Lower the rates, such as {lower}{wider}{kept}"
+            f"(learning rates {rates}; precision {s.precision}). The same command fails again in the same way{typed}. "
+            f"Lower the rates, such as {lower}{wider}{kept if epoch else ''}"
         )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 
 import torch
 
 from tag2mask.config.engine import Engine
+from tag2mask.core.commands import quoted
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.ranks import world_size
 
@@ -42,11 +42,20 @@ def check_processes(engine: Engine) -> None:
         return
     if world > 1:
         raise ConfigError(f"engine.devices = {engine.devices}, but {world} processes were started; leave it out")
-    command = shlex.join(sys.argv[1:])
     raise ConfigError(
         f"engine.devices = {engine.devices}: a plain command uses one device. Start the processes with:\n"
-        f"  torchrun --nproc-per-node={engine.devices} -m tag2mask {command}".rstrip()
+        f"  {quoted('torchrun', f'--nproc-per-node={engine.devices}', '-m', 'tag2mask', *sys.argv[1:])}"
     )
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that a device cannot train in.
+
+    Raises:
+        ConfigError: float16 on the CPU.
+    """
+    if precision == "float16" and device.type == "cpu":
+        raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
 
 
 def local_processes() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -19,16 +18,27 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
-from tag2mask.core.files import megabytes, require_room, value_hash
+from tag2mask.core.errors import DataError, StageError, Tag2MaskError
+from tag2mask.core.files import cannot_write, check_archive, megabytes, reason, require_room, value_hash
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import rank, world_size
-from tag2mask.training.callbacks import RECORD, EpochCheckpoint, ShowProgress, StepSeed, StopAfter, StopAtNaN
-from tag2mask.training.device import check_processes, local_processes, resolve_device
+from tag2mask.core.ranks import barrier, join, others, rank, world_size
+from tag2mask.core.regular import need_regular
+from tag2mask.training.callbacks import (
+    RECORD,
+    EpochCheckpoint,
+    OwnSignals,
+    ShowProgress,
+    StepSeed,
+    StopAfter,
+    StopAtNaN,
+)
+from tag2mask.training.device import check_precision, check_processes, local_processes, resolve_device
 from tag2mask.training.order import EpochOrder
 from tag2mask.training.settings import ScheduleSettings
 
 CHECKPOINT = "checkpoint.ckpt"
+_PARTS = {"state_dict", "optimizer_states", "loops", "epoch", "global_step", RECORD}
+"""Entries that every checkpoint has."""
 _PRECISION: dict[str, Any] = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 _ADVICE = (
     ".*does not have many workers.*",  # images are decoded by threads
@@ -36,6 +46,7 @@ _ADVICE = (
     ".*GPU available but not used.*",
     ".*in eval mode at the start of training.*",  # backbones that are not trained
     r".*isinstance\(treespec, LeafSpec\).*",  # between torch and Lightning
+    ".*`broadcast_buffers` is deprecated.*",  # torch 2.10 has no other word for it
 )
 """Warnings of Lightning and torch's loader that a user of ours can do nothing about."""
 
@@ -64,7 +75,7 @@ def fit(
         out: folder for the checkpoint, which stays until `discard_checkpoint`.
         seed: of order and dropout, at least 0.
         engine: device and workers.
-        name: of the work, for the progress bar.
+        name: of the work or its stage, for messages.
         whole_batches: give ``module`` this process's whole share of a batch, which it splits into parts itself, as a
             loss needs whose parts cannot be averaged.
         steps: after which it ends, within its last epoch; None for all of ``settings.epochs``.
@@ -72,7 +83,7 @@ def fit(
     Raises:
         ConfigError: a device, precision or number of processes that cannot be had.
         DataError: there are no images, or what ``data`` raises.
-        StageError: the checkpoint cannot be written, or is damaged.
+        StageError: the checkpoint cannot be written or read; or a worker or another process has ended.
         TrainingError: the loss is no number.
     """
     n = len(data)  # type: ignore[arg-type]  # torch's Dataset does not say that it is sized
@@ -80,13 +91,13 @@ def fit(
         raise DataError(f"{name}: there are no images to train on")
     check_processes(engine)
     device = resolve_device(engine)
-    if settings.precision == "float16" and device.type == "cpu":
-        raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
+    join(device.type)
+    check_precision(settings.precision, device)
     order = EpochOrder(n, settings, seed, rank(), world_size(), whole=whole_batches)
     path, identity = out / CHECKPOINT, value_hash([settings.model_dump(), seed, n])
     callbacks = [
-        EpochCheckpoint(path, identity), StepSeed(order, seed), StopAtNaN(settings, steps), StopAfter(steps),
-        ShowProgress(name, steps),
+        EpochCheckpoint(path, identity), StepSeed(order, seed), StopAtNaN(settings, steps, name), StopAfter(steps),
+        ShowProgress(name, steps), OwnSignals(),
     ]  # fmt: skip
     module.train()  # frozen statistics look after themselves
     with _quiet(), torch.random.fork_rng(devices=[]):
@@ -98,6 +109,7 @@ def fit(
         )  # fmt: skip
         with _own_words():
             loader = _loader(data, order, engine)
+            barrier()  # what one process did alone until here took as long as it took; a step does not
             trainer.fit(module, loader, ckpt_path=_resumable(path, identity, name), weights_only=True)
 
 
@@ -119,8 +131,8 @@ def fit_batches(
     with _quiet(), torch.random.fork_rng(devices=[]):
         trainer = Trainer(
             **_where(device), max_epochs=settings.epochs, precision=_PRECISION[settings.precision],
-            callbacks=[StopAtNaN(settings)], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, use_distributed_sampler=False,
+            callbacks=[StopAtNaN(settings), OwnSignals()], logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
         )  # fmt: skip
         trainer.fit(module, batches)
     module.to(device)
@@ -150,9 +162,16 @@ def announce(net: nn.Module, moments: int, n_images: int, epochs: int, out: Path
 
 
 def discard_checkpoint(out: Path) -> None:
-    """Remove the checkpoint of a training whose result has been written."""
+    """Remove the checkpoint of a training whose result has been written.
+
+    Raises:
+        StageError: it may not be removed.
+    """
     if rank() == 0:
-        (out / CHECKPOINT).unlink(missing_ok=True)
+        try:
+            (out / CHECKPOINT).unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(out / CHECKPOINT, error) from error
 
 
 def _loader(data: Dataset[Any], order: EpochOrder, engine: Engine) -> DataLoader[Any]:
@@ -169,9 +188,23 @@ def _loader(data: Dataset[Any], order: EpochOrder, engine: Engine) -> DataLoader
 
 @contextmanager
 def _own_words() -> Iterator[None]:
-    """An error of ours from a loader's worker, in its own words: torch puts the worker's traceback before them."""
+    """An error of ours from a loader's worker, in its own words: torch puts the worker's traceback before them.
+
+    Raises:
+        StageError: a worker was killed, or another process of the run has ended.
+        Tag2MaskError: what the worker raised.
+    """
     try:
-        yield
+        with others():
+            yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise StageError(
+            "a process that decodes images for the training was killed, perhaps for want of memory (or of shared "
+            "memory: in a container, more of it is --shm-size). The last whole epoch is kept; run the same command "
+            f"again with fewer of them: engine.workers=0 decodes within the run ({str(error).splitlines()[0]})"
+        ) from error
     except Tag2MaskError as error:
         kind = type(error)
         words = str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2]
@@ -197,20 +230,36 @@ def _where(device: torch.device) -> dict[str, Any]:
 
 
 def _resumable(path: Path, identity: str, name: str) -> Path | None:
-    """The checkpoint to go on from, or None where there is none of this training."""
+    """The checkpoint to go on from, or None where there is none of this training, or it is not what was written.
+
+    Raises:
+        StageError: it may not be read.
+    """
     if not path.exists():
         return None
     try:
-        record = torch.load(path, "cpu", weights_only=True, mmap=True)[RECORD]
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        found = _identity_in(need_regular(path))
+    except PermissionError as error:
         raise StageError(
-            f"{path} is damaged ({error}). Remove it and run again; {name} starts from its beginning"
+            f"{path} may not be read: {error.strerror}. Allow it, and run the same command again"
         ) from error
-    if record["identity"] == identity:
+    except Exception as error:  # zip, pickle and torch have kinds of their own for damaged bytes
+        LOG.warning("%s is damaged (%s); %s starts from its beginning", path, reason(error), name)
+        return None
+    if found == identity:
         LOG.info("%s: goes on from %s", name, path)
         return path
     LOG.warning("%s: %s is of other settings, another seed or other data; the training starts anew", name, path)
     return None
+
+
+def _identity_in(path: Path) -> str:
+    """What training a checkpoint is of; every byte is held against the sums that torch has written beside them."""
+    check_archive(path)
+    checkpoint = torch.load(path, "cpu", weights_only=True, mmap=True)
+    if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _PARTS:
+        raise TypeError("it is no checkpoint of a training")
+    return str(checkpoint[RECORD]["identity"])
 
 
 @contextmanager

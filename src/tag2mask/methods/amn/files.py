@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from tag2mask.backbones.amn_keys import official_amn
-from tag2mask.backbones.files import read_about, write_weights
+from tag2mask.backbones.files import read_about, read_saved, rebuild, saved_classes, write_weights
 from tag2mask.backbones.keymaps import load_strict, read_state
-from tag2mask.config.settings import validate
-from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import WeightsError
 from tag2mask.methods.amn.network import BackboneAmn
 from tag2mask.methods.amn.settings import AmnSettings
 from tag2mask.methods.irn.settings import checkpoint_file
@@ -21,6 +21,13 @@ EXPECTED = "AMN's res50_amn.pth"
 _ENTRY = "amn"
 _REBUILDS = {"backbone", "condition", "dropout"}
 """What of the settings a network is rebuilt from."""
+
+
+class _SavedAmn(Settings):
+    """What travels with AMN's network."""
+
+    amn: AmnSettings
+    classes: tuple[str, ...]
 
 
 def save_amn(net: BackboneAmn, path: Path, classes: Sequence[str]) -> None:
@@ -43,17 +50,12 @@ def load_amn(path: Path) -> tuple[BackboneAmn, tuple[str, ...]]:
     Raises:
         WeightsError: the file is missing, damaged, not AMN's, or of another network than it says.
     """
-    about = read_about(path)
-    if _ENTRY not in about:
+    if _ENTRY not in read_about(path):
         raise WeightsError(f"{path} holds no AMN, but another network; name the folder of a stage 'amn'")
-    try:
-        settings = validate(AmnSettings, about[_ENTRY], "amn")
-        classes = tuple(str(c) for c in about["classes"])
-        net = _fresh(settings, len(classes))
-    except (KeyError, TypeError, ConfigError) as error:
-        raise WeightsError(f"{path} cannot be rebuilt by this version of tag2mask: {error}") from error
-    load_strict(net, read_state(path), str(path), f"AMN on '{settings.backbone.name}' with {len(classes)} classes")
-    return net.eval(), classes
+    saved = read_saved(path, _SavedAmn)
+    classes, backbone = saved_classes(saved.classes, path), saved.amn.backbone
+    expected = f"AMN on '{backbone.name}' with {len(classes)} classes"
+    return rebuild(path, backbone.weights, lambda: _fresh(saved.amn, len(classes)), expected), classes
 
 
 def load_official(path: Path, settings: AmnSettings, n_classes: int) -> BackboneAmn:

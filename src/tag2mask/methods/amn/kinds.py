@@ -22,6 +22,7 @@ KINDS = (
         runner="tag2mask.methods.amn.stage:train",
         split="train",
         fingerprint=_weights,
+        check_data="tag2mask.methods.amn.stage:check_data",
         supervision=frozenset({"tags"}),
     ),
     StageKind(

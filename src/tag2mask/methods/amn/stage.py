@@ -16,13 +16,14 @@ from tag2mask.backbones.network import build_network, save_network
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.data import at_grid
 from tag2mask.methods.amn.files import WEIGHTS, load_amn, load_official, save_amn
 from tag2mask.methods.amn.maps import class_maps, image_logits
-from tag2mask.methods.amn.network import AmnNet, plain_weights
+from tag2mask.methods.amn.network import AmnNet, build_amn, plain_weights
 from tag2mask.methods.amn.settings import AmnMapsSettings, AmnSettings
 from tag2mask.methods.amn.train import train_amn
 from tag2mask.methods.cam.classifier import WEIGHTS as CLASSIFIER
@@ -55,6 +56,21 @@ def train(context: StageContext) -> None:
             context.name, settings.checkpoint,
         )  # fmt: skip
         save_amn(net, context.out / WEIGHTS, dataset.classes)
+
+
+def check_data(settings: AmnSettings, dataset: Dataset) -> Sequence[str]:
+    """See that the network with its first weights can be had, or AMN's own be read.
+
+    Raises:
+        ConfigError: a network or smoothing that cannot be had.
+        WeightsError: weights or a checkpoint of another network or number of classes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        if settings.checkpoint is not None:
+            load_official(settings.checkpoint, settings, len(dataset.classes))
+        else:
+            build_amn(settings, len(dataset.classes))
+    return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ def train_classifier(
     seed: int,
     engine: Engine,
     val: Dataset | None = None,
+    name: str = "classifier",
 ) -> ClassifierResult:
     """Train a classifier and write ``weights.safetensors`` and ``metrics.json``; interrupted, it goes on by itself.
 
@@ -97,6 +98,7 @@ def train_classifier(
         seed: of the head's first weights, order and augmentation; at least 0.
         engine: device and workers.
         val: held-out split for average precision.
+        name: of the stage, for messages.
 
     Raises:
         ConfigError: a network, device or number of processes that cannot be had.
@@ -116,8 +118,8 @@ def train_classifier(
     images = TagImages(train, samples, transform, seed)
     weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
     remembered = {"adam": 2, "adamw": 2, "sgd": 1 if schedule.momentum else 0}[schedule.optimiser]
-    announce(net, remembered * weights, len(samples), schedule.epochs, out, "classifier")
-    fit(module, images, schedule, out=out, seed=seed, engine=engine, name="classifier")
+    announce(net, remembered * weights, len(samples), schedule.epochs, out, name)
+    fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name)
     if rank() == 0:
         save_network(net, out / WEIGHTS, train.classes)
         result = ClassifierResult(train.classes, trained, sum(schedule.long_side) // 2)

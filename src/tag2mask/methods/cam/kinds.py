@@ -23,6 +23,7 @@ KINDS = (
         runner="tag2mask.methods.cam.stage:train",
         split="train",
         fingerprint=_weights,
+        check_data="tag2mask.methods.cam.stage:check_data",
         supervision=frozenset({"tags"}),
     ),
     StageKind(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
-from tag2mask.backbones.network import load_network
+from tag2mask.backbones.network import check_network, load_network
+from tag2mask.core.errors import DataError
+from tag2mask.data.base import Dataset
 from tag2mask.methods.cam.classifier import WEIGHTS, train_classifier
 from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.context import MapsProgram, StageContext
 
 
@@ -18,7 +23,43 @@ def train(context: StageContext) -> None:
         WeightsError: the initial weights do not fit the backbone.
     """
     train_classifier(
-        context.split("@train"), context.settings, out=context.out, seed=context.seed, engine=context.engine
+        context.split("@train"),
+        context.settings,
+        out=context.out,
+        seed=context.seed,
+        engine=context.engine,
+        name=context.name,
+    )
+
+
+def check_data(settings: ClassifierSettings, dataset: Dataset) -> Sequence[str]:
+    """See that the tags can be learned, and that the network with its first weights can be had.
+
+    Returns:
+        A line for the classes that every training image has: there is nothing to tell them from.
+
+    Raises:
+        ConfigError: a network that cannot be had.
+        DataError: no training image has a tag.
+        WeightsError: weights of another network or number of classes.
+    """
+    check_network(settings.backbone, len(dataset.classes))
+    samples = [s for s in dataset.samples if s.tags or settings.negatives == "keep"]
+    if not any(s.tags for s in samples):
+        raise DataError(f"no image of split '{dataset.split}' has a tag: a classifier has nothing to learn")
+    always = [name for c, name in enumerate(dataset.classes) if all(c in s.tags for s in samples)]
+    if not always:
+        return ()
+    dropped = len(dataset) - len(samples)
+    remedy = (
+        f"negatives=keep takes the {dropped} images without any tag too"
+        if dropped
+        else "add images without it: an empty tag cell, or a sub-folder named background, says that none is there"
+    )
+    names = ", ".join(f"'{name}'" for name in always)
+    return (
+        f"all {len(samples)} images that train are tagged {names}, and none is without: a classifier cannot learn what "
+        f"to tell it from, and its maps mean nothing. Stop, and {remedy}",
     )
 
 

@@ -6,17 +6,23 @@ from pathlib import Path
 
 import torch
 
-from tag2mask.backbones.files import read_about, write_weights
+from tag2mask.backbones.files import read_about, read_saved, rebuild, write_weights
 from tag2mask.backbones.irn_keys import official_boundary
 from tag2mask.backbones.keymaps import load_strict, read_state
 from tag2mask.backbones.settings import BackboneSettings
-from tag2mask.config.settings import validate
-from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import WeightsError
 from tag2mask.methods.irn.network import BoundaryNet, build_boundary
 from tag2mask.methods.irn.settings import checkpoint_file
 
 WEIGHTS = "weights.safetensors"
 _ENTRY = "boundary_backbone"
+
+
+class _SavedBoundary(Settings):
+    """What travels with a boundary network."""
+
+    boundary_backbone: BackboneSettings
 
 
 def save_boundary(net: BoundaryNet, path: Path) -> None:
@@ -34,16 +40,11 @@ def load_boundary(path: Path) -> BoundaryNet:
     Raises:
         WeightsError: the file is missing, damaged, not a boundary network, or of another network than it says.
     """
-    about = read_about(path)
-    if _ENTRY not in about:
+    if _ENTRY not in read_about(path):
         raise WeightsError(f"{path} holds no boundary network, but another one; name the folder of a stage 'irn'")
-    try:
-        settings = validate(BackboneSettings, about[_ENTRY], "backbone")
-    except (TypeError, ConfigError) as error:
-        raise WeightsError(f"{path} cannot be rebuilt by this version of tag2mask: {error}") from error
-    net = _fresh(settings)
-    load_strict(net, read_state(path), str(path), f"the boundary network of '{settings.name}'")
-    return net.eval()
+    settings = read_saved(path, _SavedBoundary).boundary_backbone
+    expected = f"the boundary network of '{settings.name}'"
+    return rebuild(path, settings.weights, lambda: _fresh(settings), expected)
 
 
 def load_official(path: Path, settings: BackboneSettings) -> BoundaryNet:

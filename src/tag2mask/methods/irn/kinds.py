@@ -27,6 +27,7 @@ KINDS = (
         runner="tag2mask.methods.irn.stage:train",
         split="train",
         fingerprint=_weights,
+        check_data="tag2mask.methods.irn.stage:check_data",
         supervision=_supervision,
     ),
     StageKind(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.backbones.levels import level_channels, level_features
+from tag2mask.backbones.levels import level_features, levels_of
 from tag2mask.backbones.network import TagNet, build_network
 from tag2mask.backbones.settings import BackboneSettings
-from tag2mask.core.resize import bilinear
+from tag2mask.core.resize import bilinear_part
 from tag2mask.inference.multiscale import add_mirror, pair_features
-from tag2mask.methods.irn.settings import STRIDE
+from tag2mask.methods.irn.settings import STRIDE, Pad
 
 _WIDTH, _GROUPS = 32, 4
 _MULTIPLE = 16
@@ -33,17 +35,19 @@ class BoundaryNet(nn.Module):
         mean: channel means; an image in [0, 1] goes in as ``(image - mean) / std``.
         std: channel standard deviations.
         multiple: input sides are padded to a multiple of it, so that every level has whole cells.
+        strides: input pixels per cell of each level.
     """
 
     def __init__(self, net: TagNet) -> None:
         super().__init__()
         self.settings, self.mean, self.std = net.settings, net.mean, net.std
         self.multiple = max(_MULTIPLE, net.stride)
-        channels = level_channels(net)
+        levels = levels_of(net)
+        self.strides = tuple(level.stride for level in levels)
         self.body = net.body.requires_grad_(False)
-        self.reduce = nn.ModuleList(nn.Conv2d(depth, _WIDTH, 1, bias=False) for depth in channels)
-        self.norms = nn.ModuleList(nn.GroupNorm(_GROUPS, _WIDTH) for _ in channels)
-        self.join = nn.Conv2d(_WIDTH * len(channels), 1, 1)
+        self.reduce = nn.ModuleList(nn.Conv2d(level.channels, _WIDTH, 1, bias=False) for level in levels)
+        self.norms = nn.ModuleList(nn.GroupNorm(_GROUPS, _WIDTH) for _ in levels)
+        self.join = nn.Conv2d(_WIDTH * len(levels), 1, 1)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of the branch; the backbone stays in evaluation mode."""
@@ -51,31 +55,46 @@ class BoundaryNet(nn.Module):
         self.body.eval()
         return self
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, pad: Pad = "cells") -> Tensor:
         """Boundary logits.
 
         Args:
-            images: (N, 3, H, W), normalised, of any size. What is missing to a multiple is filled with 0, the mean
-                colour, on the right and below; nothing is ever cut.
+            images: (N, 3, H, W), normalised, of any size.
+            pad: what they are filled up to with 0, the mean colour, on the right and below: ``cells``, a multiple of
+                `multiple`; 512, both sides, larger images to cells; ``none``. Nothing is ever cut.
 
         Returns:
             (N, 1, ceil(H / 4), ceil(W / 4)).
         """
         height, width = images.shape[-2:]
-        padded = F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
+        padded = self._padded(images, pad)
         with torch.no_grad():
             levels = level_features(self.body, padded)
-        size = padded.shape[-2] // STRIDE, padded.shape[-1] // STRIDE
-        parts = [
-            bilinear(norm(reduce(level)), *size).relu()
-            for level, reduce, norm in zip(levels, self.reduce, self.norms, strict=True)
-        ]
+        size = -(-padded.shape[-2] // STRIDE), -(-padded.shape[-1] // STRIDE)
+        parts = []
+        for level, stride, reduce, norm in zip(levels, self.strides, self.reduce, self.norms, strict=True):
+            part = _part(level, stride, size) if pad == "none" else (1.0, 1.0)  # else all cells are whole
+            parts.append(bilinear_part(norm(reduce(level)), *size, part).relu())
         logits: Tensor = self.join(torch.cat(parts, dim=1))
         return logits[..., : -(-height // STRIDE), : -(-width // STRIDE)]
+
+    def _padded(self, images: Tensor, pad: Pad) -> Tensor:
+        if pad == "none":
+            return images
+        height, width = images.shape[-2:]
+        side = pad if pad != "cells" and max(height, width) <= pad else 0
+        missing = [side - n if side else -n % self.multiple for n in (width, height)]
+        return F.pad(images, (0, missing[0], 0, missing[1]))
 
     def branch_parameters(self) -> list[nn.Parameter]:
         """What is trained: all but the backbone."""
         return [*self.reduce.parameters(), *self.norms.parameters(), *self.join.parameters()]
+
+
+def _part(level: Tensor, stride: int, size: Sequence[int]) -> tuple[float, float]:
+    """The shares of a level's rows and columns under a stride-4 grid of ``size``, each cell ``stride`` pixels wide."""
+    rows, columns = (n * STRIDE / (cells * stride) for n, cells in zip(size, level.shape[-2:], strict=True))
+    return rows, columns
 
 
 def build_boundary(settings: BackboneSettings, n_classes: int = 1) -> BoundaryNet:
@@ -94,16 +113,17 @@ def build_boundary(settings: BackboneSettings, n_classes: int = 1) -> BoundaryNe
     return BoundaryNet(build_network(settings, n_classes)).to(memory_format=torch.channels_last)
 
 
-def boundary_map(net: BoundaryNet, image: Tensor, mirror: bool = True) -> Tensor:
+def boundary_map(net: BoundaryNet, image: Tensor, mirror: bool = True, pad: Pad = "cells") -> Tensor:
     """The probability of a boundary in each cell, from the image as it is and its mirror image.
 
     Args:
         net: in evaluation mode.
         image: (3, H, W), normalised, on the network's device.
         mirror: average the logits with those of the mirror image, flipped back.
+        pad: what both are filled up to, on the right and below, see `BoundaryNet.forward`.
 
     Returns:
         (ceil(H / 4), ceil(W / 4)) float32 in [0, 1].
     """
-    logits = next(pair_features(net, [image], mirror=mirror)).float()
+    logits = next(pair_features(partial(net, pad=pad), [image], mirror=mirror)).float()
     return torch.sigmoid(add_mirror(logits)[0] / len(logits))

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from tag2mask.backbones.settings import BackboneSettings, weights_fingerprint
-from tag2mask.config.settings import Settings
+from tag2mask.backbones.settings import BackboneSettings, unreadable_file, weights_fingerprint
+from tag2mask.config.settings import ADDED, Settings
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.files import file_hash
 from tag2mask.training.settings import ScheduleSettings
 
 STRIDE = 4
 """Pixels per cell of the grid on which boundaries, pairs and maps lie."""
+Pad = Literal["cells", 512, "none"]
+"""Up to which size an image is filled with the mean colour; group norm averages over it too."""
 OFFICIAL = "resnet50_irn"
 """The network of IRN's own checkpoints."""
 
@@ -90,12 +92,11 @@ def checkpoint_file(path: Path, expected: str = "IRN's res50_irn.pth") -> Path:
         expected: what it should be, for the error text.
 
     Raises:
-        WeightsError: there is no such file.
+        WeightsError: there is no such file, or it cannot be read.
     """
-    if not path.is_file():
+    if problem := unreadable_file(path):
         raise WeightsError(
-            f"setting 'checkpoint' = {path}: there is no such file; expected {expected}. Leave checkpoint out "
-            "to train the network"
+            f"setting 'checkpoint' = {path}: {problem}; expected {expected}. Leave checkpoint out to train the network"
         )
     return path
 
@@ -108,3 +109,15 @@ class WalkSettings(Settings):
     log2_steps: int = Field(default=8, ge=0, le=20, description="the walk has 2^this steps")
     power: float = Field(default=1.0, gt=0, description="power of the maps before the walk")
     mirror: bool = Field(default=True, description="average the boundary logits of the image and its mirror image")
+    pad: Pad = Field(
+        default="cells",
+        description="what the boundary network's input is filled up to: cells, whole ones; 512, both sides, as IRN "
+        "does (larger images: cells); none. Nothing is cut",
+        json_schema_extra=ADDED,
+    )
+
+    @field_validator("pad", mode="before")
+    @classmethod
+    def _number(cls, given: object) -> object:
+        """Quotes around the number change nothing."""
+        return 512 if given == "512" else given

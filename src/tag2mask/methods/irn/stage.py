@@ -10,10 +10,11 @@ from torch import Tensor
 
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.methods.irn.files import WEIGHTS, load_boundary, load_official, save_boundary
-from tag2mask.methods.irn.network import boundary_map
+from tag2mask.methods.irn.network import boundary_map, build_boundary
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
 from tag2mask.methods.irn.train import train_boundary
 from tag2mask.methods.irn.walk import walked
@@ -44,6 +45,21 @@ def train(context: StageContext) -> None:
         dataset, lambda sample: seeds.labels(dataset, sample), settings,
         out=context.out, seed=context.seed, engine=context.engine, name=context.name,
     )  # fmt: skip
+
+
+def check_data(settings: IrnSettings, dataset: Dataset) -> Sequence[str]:
+    """See that the network with its first weights can be had, or IRN's own be read.
+
+    Raises:
+        ConfigError: a network that cannot be had.
+        WeightsError: weights or a checkpoint of another network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        if settings.checkpoint is not None:
+            load_official(settings.checkpoint, settings.backbone)
+        else:
+            build_boundary(settings.backbone, len(dataset.classes))
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +101,7 @@ def program(context: StageContext) -> ImageProgram:
     def one(entry: WalkInput) -> ActivationMaps:
         if entry.image is None:
             return entry.maps
-        edge = boundary_map(net, entry.image.to(device), settings.mirror)
+        edge = boundary_map(net, entry.image.to(device), settings.mirror, settings.pad)
         return walked(ActivationMaps(entry.maps.classes, entry.maps.maps.to(device)), edge, settings)
 
     return ImageProgram(prepare, compute)

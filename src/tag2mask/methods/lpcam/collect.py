@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 
 import numpy as np
@@ -47,7 +46,7 @@ class Collector:
             raise ConfigError(f"max_vectors = {max_vectors} must be 1 or more, or null for all")
         self._tau, self._parent, self._name, self._images = tau, folder, name, images
         self._max_vectors, self._seed = max_vectors, seed
-        self._folder: TemporaryDirectory[str] | None = None
+        self._folder = ExitStack()
         self._sides: tuple[Sink, Sink] | None = None
         self._dim = 0
 
@@ -101,9 +100,7 @@ class Collector:
         for sink in self._sides or ():
             sink.close()
         self._sides = None
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+        self._folder.close()
 
     def _open(self, dim: int, positions: int) -> tuple[Sink, Sink]:
         self._dim = dim
@@ -113,8 +110,7 @@ class Collector:
                 SampleSink(dim, self._max_vectors, self._seed + 1),
             )
             return self._sides
-        self._folder = temporary_folder(self._parent)
-        folder = Path(self._folder.name)
+        folder = self._folder.enter_context(temporary_folder(self._parent))
         if self._images is not None:
             announce(self._name, self._images * positions * dim * 2, folder)
         self._sides = FileSink(folder / "foreground", dim), FileSink(folder / "context", dim)

@@ -16,23 +16,27 @@ _DROP = re.compile(r"(?P<cls>.+) (?P<side>foreground|context):(?P<number>\d+)")
 class PrototypeSettings(Settings):
     """Clustering and choice of prototypes (LPCAM section 3.1, eqs. 2-4)."""
 
-    images_per_class: int | None = Field(60, ge=1, description="seeded sample of each class's images; null: all")
-    split: str | None = Field(None, description="a split of the data; null: the one whose maps were made")
-    n_prototypes: int = Field(12, ge=1, description="K, clusters of foreground and of context each")
-    tau: float = Field(0.1, ge=0, le=1, description="eq. 2: foreground where CAM >= tau")
-    mu_f: float = Field(0.9, ge=0, le=1, description="eq. 3: foreground centres scoring above are kept")
-    mu_b: float = Field(0.9, ge=0, le=1, description="eq. 4: context centres scoring below are kept")
-    mu_b_low: float = Field(0.0, ge=0, le=1, description="context centres scoring at or below it are dropped")
-    max_vectors: int | None = Field(None, ge=1, description="seeded sample of a class's vectors; null: all, on disk")
-    memory_mb: int = Field(512, ge=16, description="memory that clustering may use for vectors")
-    max_iterations: int = Field(100, ge=1, description="cap on k-means iterations")
+    images_per_class: int | None = Field(
+        default=60, ge=1, description="seeded sample of each class's images; null: all"
+    )
+    split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
+    n_prototypes: int = Field(default=12, ge=1, description="K, clusters of foreground and of context each")
+    tau: float = Field(default=0.1, ge=0, le=1, description="eq. 2: foreground where CAM >= tau")
+    mu_f: float = Field(default=0.9, ge=0, le=1, description="eq. 3: foreground centres scoring above are kept")
+    mu_b: float = Field(default=0.9, ge=0, le=1, description="eq. 4: context centres scoring below are kept")
+    mu_b_low: float = Field(default=0.0, ge=0, le=1, description="context centres scoring at or below it are dropped")
+    max_vectors: int | None = Field(
+        default=None, ge=1, description="seeded sample of a class's vectors; null: all, on disk"
+    )
+    memory_mb: int = Field(default=512, ge=16, description="memory that clustering may use for vectors")
+    max_iterations: int = Field(default=100, ge=1, description="cap on k-means iterations")
 
 
 class LpcamSettings(MapsSettings):
     """Maps from prototypes (LPCAM eqs. 5, 6)."""
 
-    foreground_only: bool = Field(False, description="LPCAM-F: leave the context term BG out")
-    drop: tuple[str, ...] = Field((), description="prototypes left out by hand, such as 'train foreground:3'")
+    foreground_only: bool = Field(default=False, description="LPCAM-F: leave the context term BG out")
+    drop: tuple[str, ...] = Field(default=(), description="prototypes left out by hand, such as 'train foreground:3'")
 
     @field_validator("drop")
     @classmethod
@@ -70,5 +74,6 @@ KINDS = (
         reads={"classifier": "weights", "prototypes": "prototypes"},
         same={"prototypes": "classifier"},
         runner="tag2mask.methods.lpcam.stage:program",
+        check_data="tag2mask.methods.lpcam.stage:check_data",
     ),
 )

@@ -25,7 +25,7 @@ from tag2mask.methods.cam.classifier import WEIGHTS
 from tag2mask.methods.context import MapsProgram, StageContext
 from tag2mask.methods.lpcam.build import ClassPrototypes, Clustering, build_class
 from tag2mask.methods.lpcam.collect import collect
-from tag2mask.methods.lpcam.kinds import PrototypeSettings, parse_drop
+from tag2mask.methods.lpcam.kinds import LpcamSettings, PrototypeSettings, parse_drop
 from tag2mask.methods.lpcam.maps import LPCAMHead
 from tag2mask.methods.lpcam.select import Judge, Rules, drop_by_hand
 from tag2mask.methods.lpcam.store import load_prototypes, save_prototypes
@@ -158,9 +158,25 @@ def program(context: StageContext) -> MapsProgram:
     """
     network, classes = load_network(context.reads["classifier"].path / WEIGHTS)
     prototypes = load_prototypes(context.reads["prototypes"].path / PROTOTYPES)
+    _check_drops(context.settings.drop, classes, f"{context.name}.drop")
     for text in context.settings.drop:
         name, side, number = parse_drop(text)
-        if name not in classes:
-            raise ConfigError(f"{context.name}.drop: " + unknown("class", name, classes))
         prototypes = drop_by_hand(prototypes, list(classes).index(name), side, number, name)
     return MapsProgram(network, LPCAMHead(prototypes, len(classes), context.settings.foreground_only))
+
+
+def check_data(settings: LpcamSettings, dataset: Dataset) -> Sequence[str]:
+    """See that the prototypes dropped by hand are of classes that there are.
+
+    Raises:
+        ConfigError: ``drop`` names another class.
+    """
+    _check_drops(settings.drop, dataset.classes, "drop")
+    return ()
+
+
+def _check_drops(drops: Sequence[str], classes: Sequence[str], setting: str) -> None:
+    for text in drops:
+        name, _, _ = parse_drop(text)
+        if name not in classes:
+            raise ConfigError(f"{setting}: " + unknown("class", name, classes))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import StageError
+from tag2mask.core.stopping import on_stop
 
 LOG = logging.getLogger("tag2mask")
 Half = NDArray[np.float16]
@@ -140,8 +143,9 @@ class SampleSink:
         """Nothing to remove."""
 
 
-def temporary_folder(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
-    """A new folder in ``parent`` (made where absent; None for the system's place), removed by its ``cleanup``.
+@contextmanager
+def temporary_folder(parent: Path | None) -> Iterator[Path]:
+    """A new folder in ``parent`` (made where absent; None for the system's place), removed in the end.
 
     Raises:
         StageError: it cannot be made.
@@ -149,9 +153,11 @@ def temporary_folder(parent: Path | None) -> tempfile.TemporaryDirectory[str]:
     try:
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(prefix=".vectors-", dir=parent, ignore_cleanup_errors=True)
+        folder = tempfile.TemporaryDirectory(prefix=".vectors-", dir=parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise StageError(f"cannot make a temporary folder in {parent}: {error.strerror or error}") from error
+    with on_stop(folder.cleanup), folder:
+        yield Path(folder.name)
 
 
 def announce(name: str, size: int, folder: Path) -> None:

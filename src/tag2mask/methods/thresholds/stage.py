@@ -34,6 +34,7 @@ def choose(context: StageContext) -> None:
     samples, maps = listed(settings, dataset), context.reads["maps"]
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(dataset, partial(maps.maps, dataset), samples=samples, advance=counter.advance)
+    found.check()
     (best,) = found.scores  # the oracle of these images
     assert best.threshold.value is not None
     chosen = FewMasks(best.threshold.value, len(samples), tuple(s.id for s in samples), round(best.scores.miou, 4))

@@ -1,0 +1,90 @@
+"""Manifests: what is known of a finished artefact, written last, in a file that says whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from tag2mask.core.errors import DamagedError, StageError
+from tag2mask.core.files import read_json, sealed, unsealed, write_json
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What is known of an artefact.
+
+    Attributes:
+        kind: the stage kind.
+        key: its stage key.
+        made_from: role -> hash or key of what it read.
+        ledger: supervision seen, its own and that of everything it read.
+        n_images: samples trained on, mapped or measured.
+        seconds: of computing, without what was there already.
+        made: samples computed in those seconds (maps and masks), else ``n_images``.
+        peak_memory: largest resident memory of a process of the run by then, bytes.
+        shared_with: other instances whose maps came from the same forward passes (the seconds are of all together).
+        files: name -> SHA-256 of the files of an artefact made as a whole; empty for maps and masks, whose files carry
+            sample keys.
+        schema: version of this list.
+    """
+
+    kind: str
+    key: str
+    made_from: dict[str, str]
+    ledger: tuple[str, ...]
+    n_images: int
+    seconds: float
+    made: int
+    peak_memory: int
+    shared_with: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def output_hash(self) -> str:
+        """What a later stage's key takes of this one: its files' hashes, or the key where it has none."""
+        return self.key if not self.files else ",".join(f"{n}:{h}" for n, h in sorted(self.files.items()))
+
+    def changed(self, folder: Path, hash_of: Callable[[Path], str]) -> list[str]:
+        """Names of the files in the artefact's folder that are there, and are not what was made.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        return [n for n, h in self.files.items() if (folder / n).is_file() and hash_of(folder / n) != h]
+
+    def gone(self, folder: Path) -> list[str]:
+        """Names of the files that the artefact's folder has no longer."""
+        return [name for name in self.files if not (folder / name).is_file()]
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of an artefact, whole or not at all: from now on the artefact counts as made."""
+    write_json(folder / MANIFEST, sealed(asdict(manifest)))
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of an artefact; None where there is none.
+
+    Raises:
+        DamagedError: it is empty, cut off or otherwise not what was written.
+        StageError: it may not be read, or was written by another version of the schema.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    values = read_json(path)
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if isinstance(schema, int) and schema != SCHEMA:
+        raise StageError(f"{path} has schema {schema}, expected {SCHEMA}; remove {folder}")
+    try:
+        return TypeAdapter(Manifest).validate_python(unsealed(values, path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DamagedError(f"{path} is not what tag2mask wrote: '{where}': {first['msg']}") from error

@@ -1,0 +1,58 @@
+"""Names and texts that come from outside, brought into a form that every terminal, log and UTF-8 file takes."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+
+_HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
+"""Categories of characters that are not shown as they are: control characters, lone surrogates, line separators."""
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Marks that change the direction of the text around them."""
+_FIRST_BYTE, _LAST_BYTE, _OFFSET = 0xDC80, 0xDCFF, 0xDC00  # how Python keeps a byte of a name that is no UTF-8
+
+LONGEST = 200
+"""Characters of a name in a message; longer ones are no slip of the finger."""
+
+
+def shown(name: str | os.PathLike[str]) -> str:
+    r"""A file name, class name or id on one line, what cannot be printed as escapes.
+
+    Bytes that are no UTF-8 (names from old zips) become ``\xe9``, other lone surrogates ``\ud800``, control characters
+    ``\x1b`` or ``\n``; everything else, a backslash too, stays.
+    """
+    return "".join(map(_escaped, os.fspath(name)))
+
+
+def printable(text: str) -> str:
+    """A text of several lines as `shown` would have it, its line breaks and tabs kept."""
+    return "".join(c if c in "\n\t" else _escaped(c) for c in text)
+
+
+def shortened(value: object, longest: int = LONGEST) -> str:
+    """A name or value in the middle of a message: as `shown`, and of bounded length; what is left out is counted.
+
+    Args:
+        value: such as a setting of a stranger's recipe.
+        longest: most characters that are kept.
+    """
+    text = shown(str(value))
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text) - longest} more characters)"
+
+
+def is_utf8(name: str | os.PathLike[str]) -> bool:
+    """Whether a name can be written as UTF-8: false for file names in another encoding, and for lone surrogates."""
+    try:
+        os.fspath(name).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) not in _HIDDEN and character not in _TURNING:
+        return character
+    code = ord(character)
+    if _FIRST_BYTE <= code <= _LAST_BYTE:
+        return f"\\x{code - _OFFSET:02x}"
+    return character.encode("unicode_escape").decode("ascii")

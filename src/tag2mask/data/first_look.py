@@ -1,0 +1,87 @@
+"""The look at the images of a run before it begins: the headers of all, and as many decoded as a minute allows."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import closing
+
+from tag2mask.core.ahead import ahead
+from tag2mask.core.progress import LOG, progress
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.data.doctor import Key, Look, each_once, look_at
+from tag2mask.data.doctor_files import each, plain
+from tag2mask.data.doctor_pixels import Pixels
+from tag2mask.data.finding import Finding
+from tag2mask.data.images import check_size, upright_size
+from tag2mask.data.label_arrays import array_size, is_array
+
+SECONDS = 45.0
+"""Time for decoding images and masks."""
+AT_LEAST = 200
+"""Images that are decoded however long they take."""
+_THREADS = 4
+_REMEDY = "Replace or remove the file"
+
+
+def first_look(
+    opened: Iterable[Dataset], soon: Collection[Key], known: Mapping[Key, Look], quiet: bool = False
+) -> dict[Key, Look]:
+    """Look at the images that are files: headers first, then whole, those that nothing else decodes soon before others.
+
+    The order within these depends on the ids alone. Where headers are wrong, nothing is decoded: it is said at once.
+
+    Args:
+        opened: the splits.
+        soon: images that the first training decodes within minutes.
+        known: what was seen of images that have not changed since.
+        quiet: show no progress.
+
+    Returns:
+        What was seen of each image that is a file.
+    """
+    wanted = {k: pair for k, pair in each_once(opened).items() if k[1] is not None and k not in known}
+    order = sorted(wanted, key=lambda k: (k in soon, hashlib.sha256(k[0].encode()).digest()))
+    quiet = quiet or len(order) <= AT_LEAST
+    looks = dict(zip(order, each(lambda k: header_at(*wanted[k]), order, "headers", _THREADS, quiet), strict=True))
+    decoded: dict[Key, Look] = {}
+    if not any(look.findings for look in looks.values()):
+        decoded = _decoded(order, lambda k: look_at(*wanted[k]), quiet)
+        if len(decoded) < len(order):
+            LOG.info(
+                "of %d images the headers were read and %d decoded; the others are decoded while their stages run",
+                len(order), len(decoded),
+            )  # fmt: skip
+    return {**known, **looks, **decoded}
+
+
+def _decoded(order: Sequence[Key], look: Callable[[Key], Look], quiet: bool) -> dict[Key, Look]:
+    started = time.monotonic()
+    found: dict[Key, Look] = {}
+    results = ahead(look, order, _THREADS)
+    with progress("images and masks", len(order), quiet) as counter, closing(results):
+        for key, seen in zip(order, results, strict=True):
+            found[key] = seen
+            counter.advance()
+            if len(found) >= AT_LEAST and time.monotonic() - started > SECONDS:
+                break
+    return found
+
+
+def header_at(dataset: Dataset, sample: Sample) -> Look:
+    """Read the headers of an image file and its mask file; whatever goes wrong is a finding."""
+    assert sample.image is not None
+    try:
+        height, width = dataset.working_size(sample) or upright_size(sample.image)
+    except Exception as error:  # as `look_at`
+        return Look(sample, None, Pixels(sample.id), (Finding("image", "error", (sample.id,), plain(error), _REMEDY),))
+    findings = []
+    try:
+        if sample.truth is not None:
+            shape = array_size(sample.truth) if is_array(sample.truth) else upright_size(sample.truth)
+            check_size(shape, sample.image, f"mask {sample.truth}")
+    except Exception as error:
+        findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
+    return Look(sample, (width, height), Pixels(sample.id), tuple(findings))

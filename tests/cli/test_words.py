@@ -1,0 +1,100 @@
+"""Words of a command that fit no verb: one message and exit code 2, never a traceback, a hang or another folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tag2mask.cli import app as cli
+from tag2mask.config.recipe import load_recipe
+from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.runfolder import RunFolder
+
+Call = Callable[..., tuple[int, str]]
+LONG = "n" * 5000
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command in a folder with one odd thing of each sort; gives its exit code and standard error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli.stopping, "listen", lambda _: None)
+    Path("file.txt").write_text("x")
+    Path("empty").mkdir()
+    os.mkfifo("pipe")
+    begun = RunFolder(Path("runs/begun"))
+    begun.prepare()
+    begun.begin(make_plan(load_recipe("demo", ["data.images=8"])).recipe)
+
+    def called(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["tag2mask", *words])
+        signal.alarm(20)  # a pipe must not be waited for
+        try:
+            cli.main()
+        except SystemExit as left:
+            return int(left.code or 0), capsys.readouterr().err
+        finally:
+            signal.alarm(0)
+        return 0, capsys.readouterr().err
+
+    return called
+
+
+@pytest.mark.parametrize("odd", ["missing", "file.txt", "empty", "pipe", "runs/begun", LONG, "a\0b", "caf\udce9", ""])
+def test_odd_names_of_runs_files_and_stages_are_mistakes(call: Call, odd: str) -> None:
+    for words in (
+        ["report", odd, "-o", "r.html"],
+        ["eval", odd],
+        ["eval", "runs/begun", "--stage", odd],
+        ["export", odd, "--format", "coco", "--out", "made"],
+        ["export", "empty", "--format", odd, "--out", "made"],
+        ["compare", odd, "runs/begun"],
+        ["prototypes", odd],
+        ["prototypes", "runs/begun", "drop", odd, odd],
+        ["cp", odd, "new.yaml"],
+        ["show", odd],
+        ["show", "demo", odd],
+        ["run", "demo", "--only", odd],
+        ["sweep", odd, "cam.scales=[1.0],[0.5]"],
+        ["reproduce", odd],
+        ["ls", odd],
+        ["experiment", "show", odd],
+        ["experiment", "run", odd],
+        ["analyse", "quality", odd],
+        ["analyse", "few-masks", "runs/begun", "--n", odd],
+    ):
+        code, text = call(*words)
+        assert (code, text[:7]) == (2, "error: "), (words, text)
+        assert len(text) < 2000, words
+        text.encode("utf-8")
+    assert not Path("r.html").exists()
+    assert not Path("made").exists()
+    assert not Path("new.yaml").exists()
+
+
+def test_an_out_that_cannot_be_written_to(call: Call) -> None:
+    for words in (["report", "runs/begun", "-o", "pipe"], ["cp", "demo", "pipe"], ["cp", "demo", f"{LONG}.yaml"]):
+        code, text = call(*words)
+        assert (code, text[:7]) == (2, "error: "), (words, text)
+
+
+def test_an_empty_word_is_named_by_its_place(call: Call) -> None:
+    assert "word 4 of the command, '', has no value" in call("run", "demo", "--out", "")[1]
+    assert "word 3 of the command, '--out=', has no value" in call("run", "demo", "--out=")[1]
+
+
+def test_no_right_to_a_folder(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    code, text = call("eval", "runs/begun")
+    assert (code, text.splitlines()) == (
+        2,
+        ["error: Permission denied: 'runs/begun/recipe.yaml'; check the name and the rights of what is named"],
+    )

@@ -1,0 +1,80 @@
+"""Commands that the program advises are built in one place, and the command line reads their very words back."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tag2mask.config.recipe import load_recipe
+from tag2mask.core.commands import command, quoted
+from tag2mask.core.errors import Tag2MaskError
+from tag2mask.experiments.run import Options
+from tag2mask.pipeline.runfolder import RunFolder
+from tests.project.command_line import parse, verb
+from tests.project.source import modules
+
+ODD = 'my photos [1]/it\'s "$HOME" & `x`; ~ (ä) 猫*'
+VERB = re.compile(
+    r"\btag2mask (?:run|demo|doctor|eval|predict|prototypes|report|sweep|compare|reproduce|export|cp|show)\b"
+)
+
+
+def advised() -> dict[str, tuple[str, dict[str, object]]]:
+    """What some texts advise, beside what the command line should read of it."""
+    folder = RunFolder(Path(ODD))
+    with pytest.raises(Tag2MaskError) as no_run:
+        RunFolder.existing(folder.path)
+    with pytest.raises(Tag2MaskError) as no_recipe:
+        load_recipe(f"{ODD}.yaml")
+    name = Path(f"{ODD}.yaml").name
+    return {
+        "go on": (folder.command, {"recipe": f"{ODD}/recipe.yaml", "out": Path(ODD)}),
+        "begin a run": (str(no_run.value).partition("Begin one: ")[2], {"recipe": "demo", "out": Path(ODD)}),
+        "copy a recipe": (str(no_recipe.value).partition("copy one with: ")[2], {"target": Path(name)}),
+        "an experiment": (
+            Options((f"data.root={ODD}", "cam.scales=[1.0, 0.5]"), out=Path(ODD)).command("L1"),
+            {"overrides": [f"data.root={ODD}", "cam.scales=[1.0, 0.5]"], "out": Path(ODD)},
+        ),
+        "a run": (
+            command("run", "own-data", f"data.root={ODD}", "data.mask_values={255: 1}", "--only", "masks"),
+            {"overrides": [f"data.root={ODD}", "data.mask_values={255: 1}"], "only": ["masks"]},
+        ),
+        "prototypes": (command("prototypes", ODD, "drop", "traffic light", "foreground:1"), {"cls": "traffic light"}),
+    }
+
+
+@pytest.mark.parametrize("what", advised())
+def test_an_advised_command_is_read_back_word_for_word(what: str) -> None:
+    text, expected = advised()[what]
+    words = shlex.split(text)
+    assert words[0] == "tag2mask", text
+    read = parse(words[1:])
+    assert verb(words[1:])
+    assert {name: read[name] for name in expected} == expected
+
+
+def test_plain_words_stay_as_they_are() -> None:
+    assert command("run", "own-data", "data.root=photos", "--out", Path("runs/photos")) == (
+        "tag2mask run own-data data.root=photos --out runs/photos"
+    )
+    assert quoted("") == "''"
+
+
+def by_hand() -> Iterator[str]:
+    """Texts of the source that put a value behind a verb of tag2mask themselves."""
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "\0" for part in node.values)
+                found = VERB.search(text)
+                if found and "\0" in re.split(r"[.;:,]\s|\)", text[found.end() :])[0]:
+                    yield f"{module.path}:{node.lineno}: {text}"
+
+
+def test_no_text_puts_a_value_into_a_command_itself() -> None:
+    assert not list(by_hand())
