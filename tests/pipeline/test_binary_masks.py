@@ -37,6 +37,8 @@ def test_a_run_prints_no_miou_over_no_class_and_measures_once_the_values_are_giv
     assert {row.threshold_kind for row in means} == {"fixed"}, "no threshold is best"
     assert "shows no class, so there is no mIoU" in caplog.text
     assert "'data.mask_values={255: 1}'" in caplog.text
+    before = caplog.text.partition("shows no class")[0]
+    assert "the masks hold 0 and 255 only: if 255 is your object, write 1" in before, "said before the first stage"
     print_seeds(first.metrics)
     shown = capsys.readouterr().out
     assert "100.0" not in shown
@@ -49,8 +51,10 @@ def test_a_run_prints_no_miou_over_no_class_and_measures_once_the_values_are_giv
         with pytest.raises(NothingShownError, match=r"data\.mask_values=\{255: 1\}"):
             ask()
     made = (out / "classifier" / "manifest.json").stat().st_mtime_ns
+    caplog.clear()
     second = run("own-data", *words, "data.mask_values={255: 1}", out=out, only=["cam-seeds"])
     assert (out / "classifier" / "manifest.json").stat().st_mtime_ns == made, "no training looks at masks"
+    assert "hold 0 and 255 only: if 255" not in caplog.text
     values = [row.value for row in second.metrics if row.metric == "miou"]
     assert len(values) == 2
     assert all(value is not None and 0 < value < 100 for value in values)
