@@ -43,7 +43,9 @@ def test_a_run_prints_no_miou_over_no_class_and_measures_once_the_values_are_giv
     shown = capsys.readouterr().out
     assert "100.0" not in shown
     assert "the ground truth shows no class" in shown
-    assert "100.0 mIoU" not in first.report.read_text()
+    page = first.report.read_text()
+    assert "100.0 mIoU" not in page
+    assert "the ground truth shows no class, so there is no mIoU" in page
     for ask in (
         lambda: evaluate_run(out), lambda: analyse_rules([out]), lambda: analyse_few(out, n=[1]),
         lambda: analyse_thresholds(out), lambda: analyse_curves([out]),
