@@ -57,7 +57,8 @@ class Stepper:
 
     def __call__(self) -> None:
         """Take the steps."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
         if self._process.stdout.readline() != "done\n":

@@ -30,7 +30,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     os.mkfifo("pipe")
     begun = RunFolder(Path("runs/begun"))
     begun.prepare()
-    begun.begin(make_plan(load_recipe("demo", ["data.images=8"])).recipe)
+    begun.begin(make_plan(load_recipe("demo", ["data.images=8"])).recipe, threads=1)
 
     def called(*words: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["tag2mask", *words])

@@ -16,6 +16,7 @@ from tag2mask.core.types import Sample
 from tag2mask.data import first_look
 from tag2mask.data.base import Dataset
 from tag2mask.data.doctor import Look
+from tag2mask.data.doctor_pixels import Pixels
 from tag2mask.data.registry import load_dataset
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.registry import stage_kind
@@ -114,7 +115,7 @@ def test_as_many_are_decoded_as_the_time_allows_the_later_ones_first(
 
     def look(_: Dataset, sample: Sample) -> Look:
         decoded.append(sample.id)
-        return Look(sample, (2, 2), frozenset(), ())
+        return Look(sample, (2, 2), Pixels(sample.id, frozenset()), ())
 
     monkeypatch.setattr(first_look, "look_at", look)
     monkeypatch.setattr(first_look, "SECONDS", 0.0)

@@ -61,7 +61,7 @@ def upright(image: Image.Image, name: str) -> Image.Image:
     """
     try:
         return _turned(image, _loaded(image))
-    except _BROKEN as error:
+    except Exception as error:  # as in `_opened`
         raise DataError(f"cannot read {name}: {error}. Open it again from a file that is whole") from error
 
 
