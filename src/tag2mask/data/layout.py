@@ -180,7 +180,10 @@ def _inside(folder: Path) -> list[Path]:
 
 def is_ours(folder: Path) -> bool:
     """Whether tag2mask has written a folder: a run (one that has only begun too), predictions, a sweep."""
-    names = {p.name for p in _inside(folder)}
+    try:
+        names = {p.name for p in _inside(folder)}
+    except DataError:  # whoever reads it says so
+        return False
     return not names.isdisjoint(_OURS) or names == {"lock"}
 
 
