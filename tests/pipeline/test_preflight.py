@@ -154,7 +154,7 @@ def test_weights_and_networks_of_later_stages_are_tried_first(photos: Path) -> N
 def test_few_masks_are_counted_first(photos: Path) -> None:
     for path in sorted((photos / "masks").iterdir())[1:]:
         path.unlink()
-    with pytest.raises(DataError, match="'few': a threshold was to be chosen on 2 masks, but 1 images of split 'all'"):
+    with pytest.raises(DataError, match="a threshold was to be chosen on 2 masks, but 1 images of split 'all'"):
         start(
             photos, "stages.few={kind: few-masks, n: 2, reads: {maps: cam}}",
             "stages.cam-seeds.reads={maps: cam, threshold: few}", "allow_supervision=[tags,pixel-masks:threshold(2)]",

@@ -133,7 +133,7 @@ def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
     """What may spoil a stage on its split.
 
     Raises:
-        Tag2MaskError: what would stop it, the stage named.
+        Tag2MaskError: what would stop it; settings and weights with the stage named.
     """
     dataset = session.dataset(stage)
     if dataset is None:
@@ -141,7 +141,7 @@ def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
     try:
         _check_sources(session, stage, dataset)
         return stage.kind.look_at_data(stage.settings, dataset)
-    except Tag2MaskError as error:
+    except (ConfigError, WeightsError) as error:
         raise _of_stage(error, stage) from error
 
 
