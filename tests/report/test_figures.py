@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,7 +135,7 @@ def test_what_no_font_has_is_an_escape_in_a_picture_and_said_once(
     seen: list[str] = []
     save = Figure.savefig
 
-    def saved(self: Figure, *args: object, **options: object) -> None:
+    def saved(self: Figure, *args: Any, **options: Any) -> None:
         seen.extend(text.get_text() for text in self.findobj(Text))
         save(self, *args, **options)
 

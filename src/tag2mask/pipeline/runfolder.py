@@ -70,10 +70,10 @@ class RunFolder:
             raise cannot_write(self.path, error) from error
         self.store.prepare()
 
-    def begin(self, recipe: Recipe, threads: int) -> None:
-        """Write the resolved recipe and the environment with the number of threads."""
+    def begin(self, recipe: Recipe, threads: int | None = None) -> None:
+        """Write the resolved recipe and the environment, with the number of threads that the run computes with."""
         write_text(self.path / RECIPE, dump_recipe(recipe))
-        write_json(self.path / ENVIRONMENT, {**environment(), _THREADS: str(threads)})
+        write_json(self.path / ENVIRONMENT, environment() | ({_THREADS: str(threads)} if threads else {}))
 
     def threads(self) -> int | None:
         """CPU threads that the run computes with since it was begun; None where that is not noted."""

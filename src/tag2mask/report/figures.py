@@ -217,6 +217,9 @@ def save_figure(figure: Figure, title: str, out: Path) -> None:
     figure.suptitle(title, fontsize=10)
     kind = out.suffix.removeprefix(".")
     metadata = {"svg": {"Date": None}, "png": {"Software": None}}[kind]
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "tag2mask"}
-    with atomic_path(out) as temporary, matplotlib.rc_context(settings), legible(figure, out, as_text=kind == "svg"):
+    with (
+        atomic_path(out) as temporary,
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tag2mask"}),
+        legible(figure, out, as_text=kind == "svg"),
+    ):
         figure.savefig(temporary, format=kind, metadata=metadata)
