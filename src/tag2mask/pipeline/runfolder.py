@@ -12,7 +12,7 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
 from tag2mask.core.commands import command, quoted
 from tag2mask.core.errors import ConfigError, StageError
-from tag2mask.core.files import cannot_write, read_json, write_json, write_text
+from tag2mask.core.files import cannot_write, is_temporary, read_json, write_json, write_text
 from tag2mask.pipeline.environment import environment
 from tag2mask.pipeline.store import Store
 
@@ -56,7 +56,7 @@ class RunFolder:
         """
         if self.path.is_file():
             raise StageError(f"--out {self.path} is a file; name a new folder or the folder of a run")
-        names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+        names = {p.name for p in self.path.iterdir() if not is_temporary(p.name)} if self.path.is_dir() else set()
         if names - {"lock"} and RECIPE not in names:
             raise StageError(
                 f"--out {self.path} is not empty and is not a run (it has no {RECIPE}); nothing was changed. "
