@@ -14,7 +14,7 @@ from tag2mask import AMN
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError, WeightsError
 from tag2mask.core.types import ActivationMaps
-from tag2mask.methods.cam.hooks import _is_grid
+from tag2mask.methods.cam.anatomy import _is_grid
 
 Batch = tuple[Tensor, Tensor, Tensor]
 

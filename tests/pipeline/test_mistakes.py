@@ -54,6 +54,20 @@ def test_wrong_settings_are_refused_before_anything_runs(case: str) -> None:
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize(("stage", "role"), [("lpcam", "prototypes"), ("prototypes", "maps")])
+def test_prototypes_of_another_classifier_are_refused(tmp_path: Path, stage: str, role: str) -> None:
+    recipe = yaml.safe_load(Path(load_path("demo")).read_text())
+    recipe["stages"]["second"] = recipe["stages"]["classifier"]
+    recipe["stages"][stage]["reads"]["classifier"] = "second"
+    path = tmp_path / "mixed.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    with pytest.raises(ConfigError) as caught:
+        make_plan(load_recipe(str(path), []))
+    assert f"{stage}.reads.classifier = 'second'" in str(caught.value)
+    assert f"{stage}.reads.{role}" in str(caught.value)
+    assert f"Set {stage}.reads.classifier=classifier" in str(caught.value)
+
+
 def test_stages_in_a_circle_are_named(tmp_path: Path) -> None:
     recipe = yaml.safe_load(Path(load_path("demo")).read_text())
     recipe["stages"]["cam"] = {"kind": "lpcam", "reads": {"classifier": "classifier", "prototypes": "prototypes"}}
@@ -185,7 +199,7 @@ def test_eval_names_the_stages_there_are(done: RunResult) -> None:
 def test_a_stage_that_is_not_finished_names_the_command(done: RunResult, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "begun")
     folder.prepare()
-    folder.begin(make_plan(load_recipe(str(done.path / "recipe.yaml"))).recipe)
+    folder.begin(make_plan(load_recipe(str(done.path / "recipe.yaml"))).recipe, threads=1)
     with pytest.raises(StageError, match=r"stage 'cam' of .* is not finished; go on: tag2mask run .*recipe.yaml --out"):
         evaluate_run(tmp_path / "begun")
 

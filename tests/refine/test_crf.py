@@ -254,8 +254,11 @@ def failing(image: Any = None, preset: str = "irn", **call: Any) -> str:
 
 def test_what_cannot_be_refined_is_said() -> None:
     zeros = np.zeros((4, 5), np.int64)
-    assert "expected (H, W, 3) uint8" in failing(np.zeros((4, 5), np.uint8))
-    assert "torch.float64: expected (H, W, 3) uint8" in failing(np.zeros((4, 5, 3)))
+    assert "expected (H, W, 3) uint8" in failing(np.zeros((4, 5, 4), np.uint8))
+    assert "type int64: expected (H, W, 3) uint8 0..255" in failing(np.zeros((4, 5, 3), np.int64))
+    assert "image has shape (4, 5, 3) and type float64, with values 2..2: expected [0, 1]" in failing(
+        np.full((4, 5, 3), 2.0)
+    )
     assert "unknown CRF preset 'irm'; did you mean 'irn'?" in failing(preset="irm")
     assert "labels of shape (5, 4) do not fit the image: expected (..., 4, 5)" in failing(refine_labels=[zeros.T, 2])
     assert "label 3 with n_labels = 3: expected 0 to 2" in failing(refine_labels=[zeros + 3, 3])
@@ -266,6 +269,7 @@ def test_what_cannot_be_refined_is_said() -> None:
     assert "probabilities of shape (2, 5, 4)" in failing(refine=[np.ones((2, 5, 4), np.float32)])
     assert "NaN or a negative number" in failing(refine=[np.full((2, 4, 5), np.nan, np.float32)])
     assert "NaN or a negative number" in failing(refine=[np.full((2, 4, 5), -0.1, np.float32)])
+    assert "probabilities go up to 255: expected 0 to 1" in failing(refine=[np.full((2, 4, 5), 255, np.float32)])
     assert "probabilities are torch.int64" in failing(refine=[np.ones((2, 4, 5), np.int64)])
 
 

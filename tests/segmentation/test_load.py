@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import tag2mask
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
-from tag2mask.core.files import file_hash
+from tag2mask.core.files import file_hash, sealed, write_json
 from tag2mask.core.palette import voc_palette
 from tag2mask.segmentation.find import Found, find_network
 from tag2mask.segmentation.forms import Photo as AnyPhoto
@@ -115,8 +115,10 @@ def test_choices_reach_the_network(model: SegmentationModel) -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\) .* expected \(H, W, 3\) uint8"),
-        (np.zeros((4, 4, 3), np.float32), "type float32: expected"),
+        (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\) .* expected \(H, W, 3\) uint8"),
+        (np.zeros((4, 4, 3), np.int64), "type int64: expected"),
+        (np.full((4, 4, 3), 255.0), r"type float64, with values 255..255: expected \[0, 1\], not normalised"),
+        (np.full((4, 4), np.nan), r"expected \[0, 1\]"),
         (torch.zeros(4, 4, 3), r"tensor of shape \(4, 4, 3\) .* expected \(3, H, W\)"),
         (torch.zeros(2, 3, 4, 4), "give several as a list"),
         (torch.zeros(3, 4, 4, dtype=torch.uint8), "torch.uint8: expected"),
@@ -199,6 +201,39 @@ def test_a_run_without_a_finished_network_says_so(tmp_path: Path) -> None:
     run = write_run(tmp_path / "maps", {"pseudo": {"kind": "pseudo-masks"}}, {})
     with pytest.raises(StageError, match="no stage of kind 'segmenter', so the run holds no network"):
         find_network(run)
+
+
+def test_weights_that_are_not_what_the_run_has_trained_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", STAGES, {"segmenter": tiny(0)})
+    weights, manifest = run / "segmenter" / "weights.safetensors", run / "segmenter" / "manifest.json"
+    about = {"ledger": ["tags"], "n_images": 12, "files": {"weights.safetensors": file_hash(weights)}}
+    write_json(manifest, sealed(about))
+    assert tag2mask.load(run).origin.n_images == 12
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    again = rf"tag2mask run {run}/recipe.yaml --out {run}"
+    with pytest.raises(StageError, match=rf"{weights} is not what stage 'segmenter' has trained.*{again}"):
+        tag2mask.load(run)
+    with pytest.raises(StageError, match=rf"{weights} is not what its stage has trained"):
+        tag2mask.load(weights)
+    elsewhere = tmp_path / "weights.safetensors"
+    elsewhere.write_bytes(bytes(data))
+    tag2mask.load(elsewhere)  # nothing is known of it
+    for garbled in ("", '{"files', "[]"):
+        manifest.write_text(garbled)
+        with pytest.raises(StageError, match=rf"{manifest}.* Make stage 'segmenter' again: {again}"):
+            tag2mask.load(run)
+
+
+@pytest.mark.parametrize("garbled", [b"", b'{"stage"', b"[]", b"\xff\x00"])
+def test_numbers_that_are_garbled_do_not_stop_a_network(
+    garbled: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = write_run(tmp_path / "run", STAGES, {"segmenter": tiny(0)})
+    (run / "metrics.jsonl").write_bytes(garbled)
+    assert tag2mask.load(run).origin.numbers == ()
+    assert ("written again by: tag2mask run" in caplog.text) == bool(garbled)
 
 
 def test_a_file_of_weights_is_loaded_without_its_run(tmp_path: Path) -> None:

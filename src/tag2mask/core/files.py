@@ -123,6 +123,25 @@ def cannot_write(path: Path, error: OSError) -> StageError:
     )
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """Make what the system says of a file, and nobody else has put into words, an error of ours.
+
+    Raises:
+        StageError: a file or folder cannot be read or written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}:
+            raise  # not of a file
+        where = "a file" if error.filename is None else str(error.filename)
+        raise StageError(
+            f"cannot read or write {where}: {error.strerror or error}. See that it is there, that you may read and "
+            "write it, and that the disk has room, and run the same command again"
+        ) from error
+
+
 def _owner(path: Path) -> str:
     """Whose a path is, where it is another user's."""
     with suppress(OSError, AttributeError):
@@ -147,11 +166,15 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        DamagedError: the file is not JSON, or nested deeper than Python reads.
+        DamagedError: the file is not JSON, nested deeper than Python reads, or holds what is no text.
         StageError: there is no file, or it may not be read.
     """
     try:
-        return json.loads(need_regular(path).read_text(encoding="utf-8"))
+        text = need_regular(path).read_text(encoding="utf-8")
+        values = json.loads(text)
+        if "\\ud" in text.lower():  # half of a surrogate pair could not be written anywhere again
+            json.dumps(values, ensure_ascii=False).encode()
+        return values
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"cannot read {path}: {error}") from error
     except OSError as error:
@@ -178,11 +201,7 @@ def unsealed(values: Any, path: Path) -> dict[str, Any]:
     rest = {name: value for name, value in values.items() if name != CHECK}
     if CHECK not in values:
         return rest
-    try:
-        whole = values[CHECK] == value_hash(rest)
-    except ValueError:  # half of a surrogate pair, which no text that was written holds
-        whole = False
-    if not whole:
+    if values[CHECK] != value_hash(rest):
         raise DamagedError(f"{path} is not what tag2mask wrote: its values do not fit their checksum")
     return rest
 

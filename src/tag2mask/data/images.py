@@ -53,6 +53,27 @@ def read_image(path: Path) -> Image.Image:
         return _turned(to_rgb(image, path), _loaded(image))
 
 
+def upright(image: Image.Image, name: str) -> Image.Image:
+    """An image that is open already, decoded and turned as its EXIF says, in its own mode.
+
+    Raises:
+        DataError: it is truncated, closed or damaged.
+    """
+    try:
+        return _turned(image, _loaded(image))
+    except Exception as error:  # as in `_opened`
+        raise DataError(f"cannot read {name}: {error}. Open it again from a file that is whole") from error
+
+
+def upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    """An image that is open already as `read_image` gives that of a file.
+
+    Raises:
+        DataError: it is truncated, closed or damaged, or of a mode without a known range.
+    """
+    return to_rgb(upright(image, name), Path(name))
+
+
 class StoredImage:
     """An image held once, as its file has it; parts of it come out upright and in RGB, as `read_image` gives the whole.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE
+from tag2mask.data.forms import Numbers, array_of
 
 Matrix = NDArray[np.int64]
 """(L, L) pixel counts for L labels, background first; row = truth, column = prediction."""
@@ -22,18 +23,19 @@ _CODES = 256
 # image on one core, no torch, and the threshold sweep needs a third axis, which torchmetrics has not.
 
 
-def label_image(labels: ArrayLike, what: str, sample_id: str = "") -> LabelImage:
+def label_image(labels: Numbers, what: str, sample_id: str = "") -> LabelImage:
     """Check that ``labels`` is an (H, W) image of whole numbers 0..255 and return it as uint8.
 
     Args:
-        labels: numpy array, CPU tensor or nested lists.
+        labels: array, tensor, image of Pillow's (of a palette its indices), what `tag2mask.load`'s networks give, or
+            nested lists.
         what: ``prediction`` or ``truth``, for the error text.
         sample_id: id of the image, for the error text.
 
     Raises:
         DataError: not two axes, not whole numbers, or a value outside 0..255.
     """
-    array: NDArray[Any] = np.asarray(labels)
+    array = array_of(labels, _of(what, sample_id))
     if array.ndim != 2:
         raise DataError(f"{_of(what, sample_id)} has shape {array.shape}; expected one label image (H, W)")
     if array.dtype == np.uint8:
@@ -81,8 +83,8 @@ def check_labels(pixels_of: NDArray[np.int64], n_labels: int, what: str, sample_
 
 
 def confusion_matrix(
-    prediction: ArrayLike,
-    truth: ArrayLike,
+    prediction: Numbers,
+    truth: Numbers,
     n_labels: int,
     *,
     sample_id: str = "",

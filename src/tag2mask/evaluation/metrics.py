@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.ratios import known_mean, percent
+from tag2mask.data.forms import Numbers
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
 
 BACKGROUND = "background"
@@ -152,7 +153,7 @@ class SegmentationMetrics:
         unsure: what a prediction of 255 is: an ``error``, or pixels to ``ignore`` (refined seeds).
 
     Raises:
-        DataError: no class, a class twice, or a class named ``background``.
+        DataError: no class, a text in place of a list, a class twice, or a class named ``background``.
 
     Example:
         >>> metrics = SegmentationMetrics(["cat"])
@@ -162,6 +163,8 @@ class SegmentationMetrics:
     """
 
     def __init__(self, classes: Sequence[str], *, unsure: Literal["error", "ignore"] = "error") -> None:
+        if isinstance(classes, str):
+            raise DataError(f"classes = '{classes}' is one text; expected a list of names, such as ['{classes}']")
         self.classes, self.unsure = tuple(classes), unsure
         twice = sorted({c for c in self.classes if self.classes.count(c) > 1})
         if not self.classes or twice or BACKGROUND in self.classes:
@@ -170,12 +173,13 @@ class SegmentationMetrics:
         self.matrix: Matrix = np.zeros((len(self.classes) + 1,) * 2, dtype=np.int64)
         self.n_images = 0
 
-    def update(self, prediction: ArrayLike, truth: ArrayLike, sample_id: str = "") -> None:
+    def update(self, prediction: Numbers, truth: Numbers, sample_id: str = "") -> None:
         """Count one image.
 
         Args:
-            prediction: (H, W) labels 0..C.
-            truth: (H, W) labels 0..C, 255 void.
+            prediction: (H, W) labels 0..C: an array, a tensor, nested lists, an image of Pillow's, or a mask that a
+                network of `tag2mask.load` gave.
+            truth: (H, W) labels 0..C, 255 void, in the same forms.
             sample_id: id of the image, for the error text.
 
         Raises:

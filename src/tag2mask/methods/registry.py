@@ -50,6 +50,8 @@ class StageKind:
         check_data: ``module:function``, called likewise with the settings and the split that the stage works on. It
             gives, in words, what may spoil the stage, and raises what would stop it.
         samples: for a kind made as a whole that looks at a part of its split: which, from its settings and the split.
+        same: role -> a role that what is read there has read too: both must be the same instance, as prototypes and
+            classifier of one network must.
         blind: for a kind that chooses a threshold: it never looks at a truth, which is then no part of its key.
     """
 
@@ -66,6 +68,7 @@ class StageKind:
     samples: Callable[[Any, Dataset], Sequence[Sample]] | None = None
     check: str | None = None
     check_data: str | None = None
+    same: Mapping[str, str] = field(default_factory=dict)
     blind: bool = False
 
     def adds(self, settings: Any) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,7 @@ def make_plan(recipe: Recipe) -> Plan:
     stages = {name: _stage(name, spec, recipe) for name, spec in recipe.stages.items()}
     ordered = [stages[name] for name in _order(stages)]
     _check_seeds(stages)
+    _check_same(ordered)
     resolved = recipe.model_copy(
         update={
             "data": {"kind": kind, **data.model_dump(mode="json")},
@@ -168,6 +169,22 @@ def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:
                 raise ConfigError(
                     f"{stage.name}.seed = {stage.seed}, but it reads '{source}', which follows the recipe's seeds: set "
                     f"{source}.seed too, or leave {stage.name}.seed out"
+                )
+
+
+def _check_same(ordered: Iterable[PlannedStage]) -> None:
+    """What belongs to one network comes from one: such as prototypes, and the classifier whose features they are of."""
+    before: dict[str, PlannedStage] = {}
+    for stage in ordered:
+        before[stage.name] = stage
+        for role, shared in stage.kind.same.items():
+            source = before[stage.reads[role]]
+            theirs, own = source.reads.get(shared), stage.reads[shared]
+            if theirs is not None and theirs != own:
+                raise ConfigError(
+                    f"{stage.name}.reads.{shared} = '{own}', but {stage.name}.reads.{role} = '{source.name}' is made "
+                    f"with '{theirs}': they belong to one network. Set {stage.name}.reads.{shared}={theirs}, or read "
+                    f"{role} made with '{own}'"
                 )
 
 

@@ -19,12 +19,17 @@ import math
 import warnings
 from collections.abc import Sequence
 from functools import cache
-from typing import overload
+from typing import Any, overload
 
+import numpy as np
+import PIL.Image
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.data.forms import ROUNDING, tensor_of
+from tag2mask.data.images import upright
 from tag2mask.refine.paths import paths
 from tag2mask.refine.transition import Transition, transition
 
@@ -32,19 +37,24 @@ LEFT_OUT = 1e-12
 """Share of the Chebyshev coefficients that is left out."""
 MOST_DOUBLINGS = 20
 """Largest ``log2_steps``: a million steps, 7000 products."""
+_ONE = (Tensor, np.ndarray, PIL.Image.Image)
 LANES = 4
 """Maps are walked in multiples of so many: with fewer, MKL's product does not fill its vectors and takes longer."""
 
 
+Maps = Tensor | NDArray[Any]
+Edge = Maps | PIL.Image.Image
+
+
 @overload
-def random_walk(maps: Tensor, edge: Tensor, radius: int = 5, beta: float = 10, log2_steps: int = 8) -> Tensor: ...
+def random_walk(maps: Maps, edge: Edge, radius: int = 5, beta: float = 10, log2_steps: int = 8) -> Tensor: ...
 @overload
 def random_walk(
-    maps: Sequence[Tensor], edge: Sequence[Tensor], radius: int = 5, beta: float = 10, log2_steps: int = 8
+    maps: Sequence[Maps], edge: Sequence[Edge], radius: int = 5, beta: float = 10, log2_steps: int = 8
 ) -> list[Tensor]: ...
 def random_walk(
-    maps: Tensor | Sequence[Tensor],
-    edge: Tensor | Sequence[Tensor],
+    maps: Maps | Sequence[Maps],
+    edge: Edge | Sequence[Edge],
     radius: int = 5,
     beta: float = 10,
     log2_steps: int = 8,
@@ -54,35 +64,47 @@ def random_walk(
     Computed in float64 on the CPU and in float32 on a CUDA device; tensors on other devices go over the CPU.
 
     Args:
-        maps: (K, h, w) floating activation maps of one image, K may be 0; or a sequence of such, of any sizes.
-        edge: (h, w) floating probability in [0, 1] of a boundary at each cell; or one for each image.
+        maps: (K, h, w) floating activation maps of one image, tensor or array, K may be 0; or a list of such, of any
+            sizes.
+        edge: (h, w) probability of a boundary at each cell; or one for each image. A tensor or array, floating in
+            [0, 1], a grey image of Pillow's, or an array of uint8, in both of which 255 stands for 1; (h, w, 1) too.
         radius: neighbours have dx² + dy² < radius², in cells; a whole number of 2 or more.
         beta: exponent of the affinity, above 0: the higher, the harder boundaries are to cross.
         log2_steps: the walk takes 2^log2_steps steps; 0 to 20.
 
     Returns:
-        (K, h, w) walked maps with the dtype and on the device of ``maps``; for sequences, a list of them. Each is
-        within the range of its ``maps * (1 - edge)``. Gradients do not flow through.
+        (K, h, w) walked maps with the dtype and on the device of ``maps`` (of an array: a tensor on the CPU); for
+        sequences, a list of them. Each is within the range of its ``maps * (1 - edge)``. Gradients do not flow through.
 
     Raises:
         DataError: sizes differ, ``maps`` is not finite, or ``edge`` is not in [0, 1].
         ConfigError: ``radius``, ``beta`` or ``log2_steps`` out of range.
     """
-    if isinstance(maps, Tensor) and isinstance(edge, Tensor):
-        inner, boundary = _ready(maps, edge)
-        return _walk(inner * (1 - boundary), boundary, radius, beta, log2_steps).to(maps)
-    if isinstance(maps, Tensor) or isinstance(edge, Tensor) or len(maps) != len(edge):
-        given = [f"{len(x)} images" if not isinstance(x, Tensor) else "one tensor" for x in (maps, edge)]
-        raise DataError(f"maps has {given[0]}, edge has {given[1]}; expected a tensor each, or as many of both")
+    if isinstance(maps, _ONE) and isinstance(edge, _ONE):
+        tensor = tensor_of(maps, "maps")
+        inner, boundary = _ready(tensor, edge)
+        return _walk(inner * (1 - boundary), boundary, radius, beta, log2_steps).to(tensor)
+    if not (isinstance(maps, list | tuple) and isinstance(edge, list | tuple) and len(maps) == len(edge)):
+        raise DataError(
+            f"maps has {_count(maps)}, edge has {_count(edge)}; expected a tensor or array each, or as many of both in "
+            "two lists"
+        )
     return [random_walk(m, e, radius, beta, log2_steps) for m, e in zip(maps, edge, strict=True)]
 
 
-def propagate(maps: Tensor, edge: Tensor, radius: int = 5, beta: float = 10, log2_steps: int = 8) -> Tensor:
+def _count(given: object) -> str:
+    """How many images an argument holds, in words."""
+    if isinstance(given, list | tuple):
+        return f"{len(given)} images"
+    return f"one {type(given).__name__.lower()}"
+
+
+def propagate(maps: Maps, edge: Edge, radius: int = 5, beta: float = 10, log2_steps: int = 8) -> Tensor:
     """The walk alone, without the factor 1 - edge: maps T^(2^log2_steps). A constant map stays as it is.
 
     Args:
         maps: (K, h, w) floating maps of one image.
-        edge: (h, w) floating, in [0, 1].
+        edge: (h, w), as for `random_walk`.
         radius: as for `random_walk`.
         beta: as for `random_walk`.
         log2_steps: as for `random_walk`.
@@ -94,17 +116,29 @@ def propagate(maps: Tensor, edge: Tensor, radius: int = 5, beta: float = 10, log
         DataError: as for `random_walk`.
         ConfigError: as for `random_walk`.
     """
-    inner, boundary = _ready(maps, edge)
-    return _walk(inner, boundary, radius, beta, log2_steps).to(maps)
+    tensor = tensor_of(maps, "maps")
+    inner, boundary = _ready(tensor, edge)
+    return _walk(inner, boundary, radius, beta, log2_steps).to(tensor)
 
 
-def _ready(maps: Tensor, edge: Tensor) -> tuple[Tensor, Tensor]:
+def _ready(given: Tensor, boundary: Edge) -> tuple[Tensor, Tensor]:
     """Maps and edge as they are computed with, checked."""
-    maps, edge = maps.detach(), edge.detach()
+    maps, edge = given.detach(), _plane(boundary)
     _check(maps, edge)
+    edge = edge.clamp(0, 1)  # which rounding may have left
     if maps.device.type == "cuda":
         return maps.float(), edge.to(maps.device, torch.float32)
     return maps.to("cpu", torch.float64), edge.to("cpu", torch.float64)
+
+
+def _plane(edge: Edge) -> Tensor:
+    """An edge in any form as numbers, those of 8 bits in [0, 1]."""
+    if isinstance(edge, PIL.Image.Image) and not edge.mode.startswith(("F", "I")):
+        edge = upright(edge, "edge (an image of Pillow's)").convert("L")  # a palette's indices are no probabilities
+    plane = tensor_of(edge, "edge").detach()
+    if plane.dim() == 3 and plane.shape[2] == 1 < plane.shape[0]:
+        plane = plane[..., 0]
+    return plane.float() / 255 if plane.dtype == torch.uint8 else plane
 
 
 def _check(maps: Tensor, edge: Tensor) -> None:
@@ -119,7 +153,7 @@ def _check(maps: Tensor, edge: Tensor) -> None:
     if missing:
         raise DataError(f"edge is NaN at {missing} of {edge.numel()} cells, expected probabilities in [0, 1]")
     low, high = (float(value) for value in edge.aminmax())
-    if low < 0 or high > 1:
+    if low < -ROUNDING or high > 1 + ROUNDING:
         raise DataError(f"edge has values from {low:g} to {high:g}, expected probabilities in [0, 1], not logits")
     bad = maps.numel() - int(maps.isfinite().sum())
     if bad:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def _find(path: Path, source: str | Path, stage: str | None) -> Found:
             "folder that save_pretrained wrote, or a file of weights"
         )
     if path.is_file():
-        return _onnx(path) if path.suffix.lower() == _ONNX else _weights(path, Origin())
+        return _onnx(path) if path.suffix.lower() == _ONNX else _of_file(path)
     if path.exists() or path.is_symlink():
         kind = special_kind(path) if path.exists() else "a link to nothing"
         raise WeightsError(f"{source} is {kind}: expected a run folder, or a file .safetensors or .onnx")
@@ -100,9 +101,7 @@ def _of_run(run: Path, stage: str | None) -> Found:
         manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
     except DamagedError as error:
         raise StageError(f"{error}. Make stage '{name}' again: {again}") from error
-    files = manifest.get("files")
-    made = files.get(WEIGHTS) if isinstance(files, dict) else None
-    if made is not None and made != file_hash(folder / WEIGHTS):
+    if _changed(folder / WEIGHTS, manifest):
         raise StageError(
             f"{folder / WEIGHTS} is not what stage '{name}' has trained: it does not fit the {MANIFEST} beside it. "
             f"Train it again: {again}"
@@ -111,6 +110,28 @@ def _of_run(run: Path, stage: str | None) -> Found:
     assert found.segmenter is not None
     origin = origin_of(run, recipe, name, found.segmenter.initial, manifest)
     return Found(found.network, found.segmenter, found.hash, origin)
+
+
+def _changed(weights: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the manifest of a stage knows a file of weights, and as another one."""
+    files = manifest.get("files")
+    made = files.get(weights.name) if isinstance(files, dict) else None
+    return made is not None and made != file_hash(weights)
+
+
+def _of_file(path: Path) -> Found:
+    """A file of weights; one that lies in a run still has to be what was trained there."""
+    try:
+        beside = path.with_name(MANIFEST)
+        manifest = unsealed(read_json(beside), beside) if beside.is_file() else {}
+    except StageError:  # nothing is known of the file then, as of one that lies anywhere else
+        manifest = {}
+    if _changed(path, manifest):
+        raise StageError(
+            f"{path} is not what its stage has trained: it does not fit the {MANIFEST} beside it. Train it again with "
+            "the command of its run, which the run's report names"
+        )
+    return _weights(path, Origin())
 
 
 def _instances(recipe: Recipe) -> list[str]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.core.errors import DataError
 from tag2mask.core.files import expanded
-from tag2mask.data.images import to_rgb
+from tag2mask.data.forms import rgb_of
 from tag2mask.segmentation.photos import ArrayPhoto, open_photo
-from tag2mask.segmentation.predict import check_photo
 from tag2mask.segmentation.tiles import Picture
 
-Photo = str | Path | Image.Image | NDArray[np.uint8] | Tensor
-"""A file, an image of Pillow's, an array (H, W, 3) uint8, or a tensor (3, H, W) in [0, 1]."""
+Photo = str | Path | Image.Image | NDArray[Any] | Tensor
+"""A file, an image of Pillow's, an array (H, W, 3), (H, W) or (H, W, 1), or a tensor (3, H, W): see `rgb_of`."""
 
 
 def picture_of(photo: Photo, max_pixels: int) -> Picture:
@@ -28,28 +26,4 @@ def picture_of(photo: Photo, max_pixels: int) -> Picture:
     """
     if isinstance(photo, str | Path):
         return open_photo(expanded(photo), max_pixels)
-    if isinstance(photo, Image.Image):
-        return ArrayPhoto(np.array(to_rgb(photo, Path("the image"))))
-    if isinstance(photo, Tensor):
-        return ArrayPhoto(_from_tensor(photo))
-    if isinstance(photo, np.ndarray):
-        return ArrayPhoto(check_photo(photo))
-    raise DataError(
-        f"a photo is of type {type(photo).__name__}: expected a path, an image of Pillow's, an array (H, W, 3) uint8 "
-        "or a tensor (3, H, W) in [0, 1]"
-    )
-
-
-def _from_tensor(photo: Tensor) -> NDArray[np.uint8]:
-    if photo.ndim != 3 or photo.shape[0] != 3 or not photo.is_floating_point() or not photo.numel():
-        raise DataError(
-            f"a photo is a tensor of shape {tuple(photo.shape)} and type {photo.dtype}: expected (3, H, W), floating, "
-            "in [0, 1]; give several as a list"
-        )
-    values = photo.detach().float().cpu()
-    if not bool(((values >= 0) & (values <= 1)).all()):  # false for NaN too
-        raise DataError(
-            f"a photo is a tensor with values {values.min():g}..{values.max():g}: expected [0, 1], not normalised"
-        )
-    pixels: NDArray[np.uint8] = (values * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    return pixels
+    return ArrayPhoto(rgb_of(photo))

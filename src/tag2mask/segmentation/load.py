@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, TypeVar, Unpack, overload
+from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 import torch
@@ -59,6 +59,10 @@ class Mask:
     def present(self) -> tuple[str, ...]:
         """Names of the classes that occur, in the order of their indices."""
         return tuple(self.classes[i - 1] for i in np.unique(self.labels).tolist() if i)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """The labels, for all that takes an array, such as `SegmentationMetrics.update`."""
+        return np.array(self.labels, dtype=dtype, copy=copy)
 
     def image(self) -> Image.Image:
         """The labels as a palette image in VOC's colours; its pixels are the indices."""
@@ -125,8 +129,10 @@ class SegmentationModel:
         """Masks of photos.
 
         Args:
-            photos: one photo, or a list of them. Files are read upright, 8-bit RGB, whatever they hold; an image of
-                Pillow's is taken as it lies (a turn noted in its EXIF is not applied, so the mask fits it).
+            photos: one photo, or a list of them. Files and images of Pillow's are taken upright, as their EXIF says,
+                whatever they hold: the mask of ``Image.open(path)`` is that of ``path``, and fits
+                ``PIL.ImageOps.exif_transpose(image)``. Arrays are (H, W, 3), or grey (H, W) or (H, W, 1), uint8 0..255
+                or floating in [0, 1]; floating tensors are (3, H, W) in [0, 1].
             max_pixels: files of more are refused.
             choices: any of `Choices` by name, such as ``scales=(0.75, 1.0, 1.25), mirror=True, crf="deeplabv2"``.
 

@@ -22,8 +22,9 @@ from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import AmnNet, check_smoothing
 from tag2mask.methods.amn.settings import LAST, AmnMapsSettings, AmnSettings
 from tag2mask.methods.amn.train import AmnTraining
-from tag2mask.methods.cam.api import CAM, check_images, check_tags
-from tag2mask.methods.cam.hooks import evaluating, feature_layer
+from tag2mask.methods.cam.anatomy import feature_layer
+from tag2mask.methods.cam.api import CAM, check_images, check_tags, views_of
+from tag2mask.methods.cam.hooks import call, check_cells, evaluating
 from tag2mask.training.fit import fit_batches
 
 _ENTRY = "amn-on-model"
@@ -106,6 +107,10 @@ class AMN(CAM):
         """
         if not isinstance(batches, Iterable):
             raise DataError(f"fit expects batches, such as a list or a loader, got {type(batches).__name__}")
+        with torch.inference_mode(False), torch.enable_grad():  # whatever is set around the call
+            return self._fit(batches)
+
+    def _fit(self, batches: Iterable[Batch]) -> Self:
         source = iter(batches)
         first = next(source, None)
         if first is None:
@@ -139,9 +144,10 @@ class AMN(CAM):
         check_tags(tags, len(images), net.head.dilated()[0].out_channels - 1)
         told = tags.to(images.device, torch.float32)
         with evaluating(net):
-            views = (self._views(images.float(), scale) for scale in self.scales)
-            pyramid = [net(view, torch.cat([told] * (1 + self.mirror))) for view in views]
+            views = (views_of(images.float(), scale, self.mirror) for scale in self.scales)
+            pyramid = [call(net, view, torch.cat([told] * (1 + self.mirror))) for view in views]
         grid = pyramid[self.scales.index(1.0) if 1.0 in self.scales else 0]
+        check_cells(grid, images, str(net.body.layer))
         found = []
         for i, row in enumerate(told):
             classes = row.nonzero()[:, 0]
@@ -172,7 +178,7 @@ class AMN(CAM):
         if not isinstance(about, dict):
             raise WeightsError(f"{path} holds no AMN on a model of your own; make one with AMN(model).fit(...).save")
         try:
-            net = self._on_copy(about["layer"], about["channels"], about["n_classes"], about["condition"])
+            net = self._around(self._copy(), about["layer"], about["channels"], about["n_classes"], about["condition"])
         except (KeyError, TypeError, AttributeError) as error:
             raise WeightsError(
                 f"{path} does not fit the model: {error}. Load it with the model it was made from"
@@ -192,15 +198,20 @@ class AMN(CAM):
         n_classes = tags.shape[1] if isinstance(tags, Tensor) and tags.dim() == 2 else 0
         check_tags(tags, len(images), max(1, n_classes))
         check_smoothing(self.settings.smoothing, n_classes)
-        name, channels = feature_layer(self.model, images, self._layer)
-        return self._on_copy(name, channels, n_classes, self.settings.condition).to(images.device)
+        model = self._copy()
+        name, channels = feature_layer(model, images.float(), self._layer)
+        return self._around(model, name, channels, n_classes, self.settings.condition).to(images.device)
 
-    def _on_copy(self, layer: str, channels: int, n_classes: int, condition: Sequence[int]) -> AmnNet:
-        """A fresh network on a copy of the model up to a layer."""
-        self.model.get_submodule(layer)
+    def _copy(self) -> nn.Module:
+        """The model by now, for AMN alone, in float32."""
+        with torch.inference_mode(False):
+            return copy.deepcopy(self.model).float()
+
+    def _around(self, model: nn.Module, layer: str, channels: int, n_classes: int, condition: Sequence[int]) -> AmnNet:
+        """A fresh network on a model up to a layer."""
+        model.get_submodule(layer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            body = UpTo(copy.deepcopy(self.model).float(), layer)
-            net = AmnNet(body, channels, n_classes, condition, dropout=self.settings.dropout)
+            net = AmnNet(UpTo(model, layer), channels, n_classes, condition, dropout=self.settings.dropout)
         freeze_statistics(net)
         return net.to(next(net.body.parameters()).device)

@@ -13,6 +13,7 @@ from tag2mask.core.types import IGNORE
 from tag2mask.methods.amn.data import at_grid, check_labels
 from tag2mask.methods.amn.network import AmnNet
 from tag2mask.methods.cam.api import check_images, check_tags
+from tag2mask.methods.cam.hooks import listening, the_map
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -31,13 +32,10 @@ class UpTo(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) to features (N, D, h, w)."""
-        seen: list[Tensor] = []
-        handle = self.model.get_submodule(self.layer).register_forward_hook(lambda _m, _i, output: seen.append(output))
-        try:
+        seen: list[Any] = []
+        with listening({self.model.get_submodule(self.layer): lambda _m, _i, output: seen.append(output)}):
             self.model(images)
-        finally:
-            handle.remove()
-        return seen[-1]
+        return the_map(seen, self.layer)
 
 
 class Epochs:
@@ -85,6 +83,8 @@ class Epochs:
             check_labels(labels.unique().tolist(), row.nonzero()[:, 0].tolist(), names, f"image {i} of a batch")
         if size not in self._grids:
             self._grids[size] = self.net.grid(*size)
+        # a copy of images made under torch.inference_mode, which training cannot use, and none of their gradients
+        images = images.clone() if images.is_inference() else images.detach()
         return images.float(), tags.float(), at_grid(seeds, *self._grids[size]).to(torch.uint8)
 
 

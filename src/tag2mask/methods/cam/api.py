@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError, WeightsError
 from tag2mask.core.types import ActivationMaps
 from tag2mask.inference.multiscale import MapHead, merge_scales
-from tag2mask.methods.cam.hooks import Anatomy, examine, resolve_layer, run_to
+from tag2mask.methods.cam.anatomy import Anatomy, examine
+from tag2mask.methods.cam.hooks import check_cells, resolve_layer, unwrapped
 from tag2mask.methods.cam.maps import CAMHead
 
 LOG = logging.getLogger("tag2mask")
@@ -26,16 +28,23 @@ class CAM:
     Between calls nothing is left on the model: hooks are removed and training modes restored after every call, even
     a failed one. ``with`` is allowed, in the grammar of the CAM libraries.
 
+    Layer and weights are read in the model at each call, by their names: a model that has been trained further, moved
+    or given another classifier since the last call gives the maps of what it is now. What was found is checked in each
+    pass (the classifier reads the mean of the layer), and looked for anew where it no longer holds.
+
     Args:
-        model: any network whose last feature map is averaged and read by one linear layer or 1 x 1 convolution.
+        model: any network whose last feature map is averaged and read by one linear layer or 1 x 1 convolution. Of
+            ``DataParallel`` and ``torch.compile`` the network inside is taken; torch.jit is refused.
         layer: the module whose output is the feature map, or its dotted name; None finds the last one before the
             pooling at the first call, and logs it.
-        weights: (C, D) classifier weights; None finds them in the model and checks them against its output.
+        weights: (C, D) classifier weights, taken as they are; None finds them in the model and checks them against its
+            output.
         scales: factors on the images' sides; the maps are averaged over them.
         mirror: add the maps of the mirrored images.
 
     Raises:
-        ConfigError: an unknown layer, or scales that are not positive.
+        ConfigError: an unknown layer, scales that are not positive, or a model that cannot be looked into.
+        WeightsError: weights on the device ``meta``.
 
     Example:
         >>> maps = CAM(model, scales=(1.0, 0.5, 1.5, 2.0), mirror=True)(images, tags)  # doctest: +SKIP
@@ -50,14 +59,13 @@ class CAM:
         scales: Sequence[float] = (1.0,),
         mirror: bool = False,
     ) -> None:
-        if not scales or any(not s > 0 for s in scales):
-            raise ConfigError(
-                f"scales = {tuple(scales)} must be one or more numbers above 0, such as (1.0, 0.5, 1.5, 2.0)"
-            )
-        self.model = model
-        self.scales = tuple(float(s) for s in scales)
+        given = tuple(scales) if isinstance(scales, Iterable) else scales
+        if not isinstance(given, tuple) or not given or not all(_is_scale(scale) for scale in given):
+            raise ConfigError(f"scales = {given!r} must be one or more numbers above 0, such as (1.0, 0.5, 1.5, 2.0)")
+        self.model = unwrapped(model)
+        self.scales = tuple(float(scale) for scale in given)
         self.mirror = mirror
-        self._layer = None if layer is None else resolve_layer(model, layer)
+        self._layer = None if layer is None else resolve_layer(self.model, layer)
         self._weights = weights
         self._anatomy: Anatomy | None = None
 
@@ -74,23 +82,28 @@ class CAM:
         """Maps of the classes that each image is tagged with.
 
         Args:
-            images: (N, 3, H, W), normalised as the model expects, on its device.
+            images: (N, 3, H, W), normalised as the model expects, on its device and of its type.
             tags: (N, C) multi-hot.
 
         Returns:
-            For each image its maps (K, h, w) on the feature grid of scale 1 (of the first scale where 1 is not
+            For each image its maps (K, h, w) float32 on the feature grid of scale 1 (of the first scale where 1 is not
             among them), K = 0 where it has no tags.
 
         Raises:
-            DataError: images or tags of a wrong shape, NaN or infinite images.
-            ConfigError: no layer of the model can be used.
+            DataError: images or tags of a wrong shape or type, NaN or infinite images, or images too small to leave
+                more than one cell.
+            ConfigError: no layer of the model can be used, or it does not take images of one of the scales.
             WeightsError: no weights of the model can be used.
         """
-        anatomy = self._prepare(images, tags)
-        head = self._head(anatomy)
-        pyramid = [self._features(anatomy, images, scale) for scale in self.scales]
+        anatomy, pyramid = self._read(images, tags, self.scales, self.mirror)
         grid = pyramid[self.scales.index(1.0) if 1.0 in self.scales else 0]
-        size = (grid.shape[2], grid.shape[3])
+        check_cells(grid, images, anatomy.name)
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            return self._merged(self._head(anatomy), pyramid, images, tags, (grid.shape[2], grid.shape[3]))
+
+    def _merged(
+        self, head: MapHead, pyramid: Sequence[Tensor], images: Tensor, tags: Tensor, size: tuple[int, int]
+    ) -> list[ActivationMaps]:
         found = []
         for i, row in enumerate(tags.bool()):
             classes = row.nonzero()[:, 0].to(images.device)
@@ -103,22 +116,65 @@ class CAM:
         return CAMHead(anatomy.weights)
 
     def _prepare(self, images: Tensor, tags: Tensor) -> Anatomy:
-        """Check the input, and find layer and weights if that has not been done."""
+        """Check the input, and find layer and weights as the model has them by now."""
         check_images(images)
-        if self._anatomy is None:
-            self._anatomy = examine(self.model, images, self._layer, self._weights)
-        check_tags(tags, len(images), len(self._anatomy.weights))
-        return self._anatomy
+        anatomy = self._anatomy and self._anatomy.now(self.model)
+        if anatomy is None:
+            anatomy = examine(self.model, images, self._layer, self._weights)
+        self._anatomy = anatomy
+        check_tags(tags, len(images), len(anatomy.weights))
+        return anatomy
 
-    def _features(self, anatomy: Anatomy, images: Tensor, scale: float) -> Tensor:
-        return run_to(self.model, anatomy.layer, self._views(images, scale))
+    def _read(
+        self, images: Tensor, tags: Tensor, scales: Sequence[float], mirror: bool
+    ) -> tuple[Anatomy, list[Tensor]]:
+        """Layer and weights, and the features at each scale; a model that has changed is looked at anew.
 
-    def _views(self, images: Tensor, scale: float) -> Tensor:
-        """Images at one scale; with ``mirror`` followed by their mirror images."""
-        if scale != 1:
-            size = [max(1, round(side * scale)) for side in images.shape[-2:]]
-            images = F.interpolate(images, size, mode="bicubic", antialias=True)
-        return torch.cat([images, images.flip(-1)]) if self.mirror else images
+        Raises:
+            WeightsError: the model is no longer as it was, a moment after it was looked at.
+        """
+        for _ in range(2):
+            anatomy = self._prepare(images, tags)
+            pyramid: list[Tensor] = []
+            for scale in scales:
+                features = self._features(anatomy, views_of(images, scale, mirror), scale)
+                if features is None:
+                    break
+                pyramid.append(features)
+            if len(pyramid) == len(scales):
+                return anatomy, pyramid
+            self._anatomy = None
+        raise WeightsError(
+            f"the classifier of the model does not read the mean of layer '{anatomy.name}' in each pass: something in "
+            "it is random, or changes its weights, in evaluation mode too. Leave that out of the model"
+        )
+
+    def _features(self, anatomy: Anatomy, views: Tensor, scale: float) -> Tensor | None:
+        try:
+            return anatomy.features(self.model, views)
+        except Tag2MaskError:
+            raise
+        except Exception as error:
+            if scale == 1:
+                raise
+            raise ConfigError(
+                f"the model does not take images at scale {scale:g}, of {views.shape[2]} x {views.shape[3]} pixels: "
+                f"{error}. Give scales=(1.0,), or a model of any image size"
+            ) from error
+
+
+def _is_scale(scale: object) -> bool:
+    return isinstance(scale, int | float) and 0 < scale < math.inf
+
+
+def views_of(images: Tensor, scale: float, mirror: bool) -> Tensor:
+    """Images at one scale, of their own type; with ``mirror`` followed by their mirror images."""
+    images = images.detach()
+    if scale != 1:
+        size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+        exact = images.to(torch.promote_types(images.dtype, torch.float32))  # torch resizes nothing of half precision
+        images = F.interpolate(exact, size, mode="bicubic", antialias=True).to(images.dtype)
+    return torch.cat([images, images.flip(-1)]) if mirror else images
 
 
 def check_images(images: Tensor) -> None:
@@ -129,7 +185,11 @@ def check_images(images: Tensor) -> None:
     """
     if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point() or not images.numel():
         got = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
-        raise DataError(f"images must be a floating tensor (N, 3, H, W) with N of 1 or more, got {got}")
+        whole = isinstance(images, Tensor) and not images.is_floating_point()
+        hint = ": images.float() / 255, then normalised as the model expects" if whole else ""
+        raise DataError(f"images must be a floating tensor (N, 3, H, W) with N of 1 or more, got {got}{hint}")
+    if images.is_meta:
+        raise DataError("images are on the device meta, which holds no numbers: make them on the model's device")
     bad = (~torch.isfinite(images).flatten(1).all(1)).nonzero()[:, 0].tolist()
     if bad:
         raise DataError(f"images {bad} of the batch hold NaN or infinite values; look at how they are loaded")
@@ -144,5 +204,8 @@ def check_tags(tags: Tensor, n_images: int, n_classes: int) -> None:
     if not isinstance(tags, Tensor) or tuple(tags.shape) != (n_images, n_classes):
         got = tuple(tags.shape) if isinstance(tags, Tensor) else type(tags).__name__
         raise DataError(f"tags must be a tensor (images, classes) = ({n_images}, {n_classes}), got {got}")
-    if not ((tags == 0) | (tags == 1)).all():
-        raise DataError("tags must be 0 or 1 everywhere: 1 in the columns of the classes present")
+    wrong = tags[(tags != 0) & (tags != 1)]
+    if len(wrong):
+        raise DataError(
+            f"tags must be 0 or 1 everywhere: 1 in the columns of the classes present; they hold {wrong[0].item():g}"
+        )

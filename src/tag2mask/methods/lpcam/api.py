@@ -12,17 +12,19 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
 from tag2mask.core.types import Prototypes
 from tag2mask.inference.multiscale import MapHead, normalise
+from tag2mask.methods.cam.anatomy import Anatomy, examine
 from tag2mask.methods.cam.api import CAM
-from tag2mask.methods.cam.hooks import Anatomy, run_to
+from tag2mask.methods.cam.hooks import check_cells
 from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.lpcam.build import Clustering, build_class
 from tag2mask.methods.lpcam.collect import Collector
 from tag2mask.methods.lpcam.maps import LPCAMHead
+from tag2mask.methods.lpcam.mark import NetworkMark, picture
 from tag2mask.methods.lpcam.select import Judge, Rules
-from tag2mask.methods.lpcam.store import load_prototypes, save_prototypes
+from tag2mask.methods.lpcam.store import load_marked, save_prototypes
 
 LOG = logging.getLogger("tag2mask")
 
@@ -86,6 +88,7 @@ class LPCAM(CAM):
         self.images_per_class = images_per_class
         self.foreground_only = foreground_only
         self._prototypes: Prototypes | None = None
+        self._mark: NetworkMark | None = None
 
     @property
     def prototypes(self) -> Prototypes:
@@ -116,37 +119,70 @@ class LPCAM(CAM):
         with ExitStack() as stack:
             collectors: dict[int, Collector] = {}
             counts: Counter[int] = Counter()
-            seen = 0
+            seen, shape = 0, None
             for batch in batches:
                 images, tags = _pair(batch)
                 anatomy = self._prepare(images, tags)
+                shape = shape or (images.shape[1], images.shape[2], images.shape[3])
                 wanted = self._wanted(tags, counts)
                 if wanted:
-                    features = run_to(self.model, anatomy.layer, images[list(wanted)])
+                    chosen = list(wanted)
+                    anatomy, (features,) = self._read(images[chosen], tags[chosen], (1.0,), mirror=False)
+                    check_cells(features, images, anatomy.name)
                     for (i, columns), feature in zip(wanted.items(), features, strict=True):
                         self._collect(stack, collectors, seen + i, columns, feature, anatomy)
                 seen += len(images)
-            self._prototypes = self._build(collectors)
+            prototypes = self._build(collectors)
+        assert self._anatomy is not None  # there are prototypes, so there was a batch
+        assert shape is not None
+        self._prototypes, self._mark = prototypes, NetworkMark.of(self.model, self._anatomy, shape)
         return self
 
     def save(self, path: str | Path) -> None:
-        """Write the prototypes, dropped ones included, as safetensors.
+        """Write the prototypes, dropped ones included, as safetensors, and which network they belong to.
 
         Raises:
             StageError: there are none yet, or the file cannot be written.
         """
-        save_prototypes(Path(path), self.prototypes)
+        save_prototypes(Path(path), self.prototypes, self._mark)
 
     def load(self, path: str | Path) -> Self:
-        """Read prototypes that `save` wrote.
+        """Read prototypes that `save` wrote, for the network that they were fitted on.
+
+        Files of version 0.1 and those of runs do not say which network that is; there a warning is logged.
 
         Raises:
-            WeightsError: the file is missing, damaged or something else.
+            ConfigError: no layer of the model can be used.
+            WeightsError: the file is missing, damaged, something else, or of another network or other classes.
         """
-        self._prototypes = load_prototypes(Path(path))
+        prototypes, mark = load_marked(Path(path))
+        if mark is None:
+            LOG.warning(
+                "%s does not say which network its prototypes are of; that it is this one is taken for granted. "
+                "fit(batches) and save(path) write it", path,
+            )  # fmt: skip
+        else:
+            self._check_network(mark, str(path))
+        self._prototypes, self._mark = prototypes, mark
         return self
 
+    def _check_network(self, mark: NetworkMark, path: str) -> None:
+        try:
+            anatomy = examine(self.model, picture(self.model, mark.shape), self._layer, self._weights)
+            found = NetworkMark.of(self.model, anatomy, mark.shape)
+        except Tag2MaskError:
+            raise
+        except Exception as error:
+            raise mark.other(
+                path, f"images of {mark.shape}, which this one does not take ({type(error).__name__}: {error})"
+            ) from error
+        mark.check(self.model, found, path)
+
     def _head(self, anatomy: Anatomy) -> MapHead:
+        if self._mark is not None and len(self._mark.scores) != len(anatomy.weights):
+            raise self._mark.other(
+                "LPCAM", f"{len(self._mark.scores)} classes, the model's classifier has {len(anatomy.weights)} now"
+            )
         return LPCAMHead(self.prototypes, len(anatomy.weights), self.foreground_only)
 
     def _collect(

@@ -64,6 +64,7 @@ KINDS = (
         makes="prototypes",
         settings=PrototypeSettings,
         reads={"classifier": "weights", "maps": "maps"},
+        same={"maps": "classifier"},
         runner="tag2mask.methods.lpcam.stage:cluster",
     ),
     StageKind(
@@ -71,6 +72,7 @@ KINDS = (
         makes="maps",
         settings=LpcamSettings,
         reads={"classifier": "weights", "prototypes": "prototypes"},
+        same={"prototypes": "classifier"},
         runner="tag2mask.methods.lpcam.stage:program",
         check_data="tag2mask.methods.lpcam.stage:check_data",
     ),

@@ -15,13 +15,20 @@ from torch import Tensor
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.files import atomic_path
 from tag2mask.core.types import Prototypes, PrototypeSet
+from tag2mask.methods.lpcam.mark import NetworkMark
 
 _FORMAT = "tag2mask prototypes 1"
+_FEATURES, _SCORES = "network.features", "network.scores"
 _TENSORS = ("centres", "scores", "sizes", "kept")
 
 
-def save_prototypes(path: Path, prototypes: Prototypes) -> None:
+def save_prototypes(path: Path, prototypes: Prototypes, mark: NetworkMark | None = None) -> None:
     """Write all centres, kept and dropped, with scores, sizes and reasons; whole or not at all.
+
+    Args:
+        path: of the file.
+        prototypes: to write.
+        mark: of the network that they belong to; None where another file says so, as in a run.
 
     Raises:
         StageError: the disk is full or the folder cannot be written.
@@ -33,14 +40,27 @@ def save_prototypes(path: Path, prototypes: Prototypes) -> None:
             reasons[f"{side}.{column}"] = list(one.reasons)
             for name in _TENSORS:
                 tensors[f"{side}.{column}.{name}"] = getattr(one, name).contiguous().cpu()
+    about: dict[str, Any] = {"format": _FORMAT, "reasons": reasons}
+    if mark is not None:
+        about["network"] = {"layer": mark.layer, "shape": mark.shape}
+        tensors |= {_FEATURES: mark.features.contiguous(), _SCORES: mark.scores.contiguous()}
     # One key only: the order of several would change from process to process.
-    about = json.dumps({"format": _FORMAT, "reasons": reasons}, sort_keys=True, ensure_ascii=False)
+    text = json.dumps(about, sort_keys=True, ensure_ascii=False)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(tensors, {"tag2mask": about}))
+        temporary.write_bytes(save(tensors, {"tag2mask": text}))
 
 
 def load_prototypes(path: Path) -> Prototypes:
-    """Read what `save_prototypes` wrote.
+    """The prototypes that `save_prototypes` wrote.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds something else.
+    """
+    return load_marked(path)[0]
+
+
+def load_marked(path: Path) -> tuple[Prototypes, NetworkMark | None]:
+    """Read what `save_prototypes` wrote: prototypes, and the network they belong to where that was written.
 
     Raises:
         WeightsError: the file is missing, damaged, or holds something else.
@@ -56,10 +76,17 @@ def load_prototypes(path: Path) -> Prototypes:
     if not isinstance(about, dict) or about.get("format") != _FORMAT:
         raise WeightsError(f"{path} is a safetensors file, but not of prototypes ('{_FORMAT}')")
     try:
-        sides = _sets(tensors, about["reasons"])
-    except (KeyError, ValueError, AttributeError) as error:
+        sides, mark = _sets(tensors, about["reasons"]), _mark(tensors, about.get("network"))
+    except (KeyError, ValueError, AttributeError, TypeError) as error:
         raise WeightsError(f"{path} is damaged: {error} is missing or wrong. Fit the prototypes again") from error
-    return Prototypes(sides["foreground"], sides["context"])
+    return Prototypes(sides["foreground"], sides["context"]), mark
+
+
+def _mark(tensors: Mapping[str, Tensor], network: Mapping[str, Any] | None) -> NetworkMark | None:
+    if network is None:
+        return None
+    channels, height, width = map(int, network["shape"])
+    return NetworkMark(str(network["layer"]), (channels, height, width), tensors[_FEATURES], tensors[_SCORES])
 
 
 def _sets(tensors: Mapping[str, Tensor], reasons: Mapping[str, Any]) -> dict[str, dict[int, PrototypeSet]]:

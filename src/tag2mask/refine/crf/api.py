@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.data.forms import rgb_of, tensor_of
 from tag2mask.refine.crf.kernel import Kernel, bilateral_kernel, gaussian_kernel
 from tag2mask.refine.crf.presets import CRFPreset, find_preset
 from tag2mask.refine.crf.unary import check_labels, unary_from_labels, unary_from_scores
 
 Array = Tensor | NDArray[Any]
+Image = str | Path | PIL.Image.Image | Array
+"""A photo in any form that `tag2mask.load`'s networks take."""
+Labels = PIL.Image.Image | Array
 _MANY = 16
 """Labels from which on torch's softmax over the last dimension is the faster."""
 _CHANNELS = 32
@@ -29,7 +35,9 @@ class DenseCRF:
     lattices are built once, here, and serve every problem on the image.
 
     Args:
-        image: (H, W, 3) uint8 RGB, array or tensor; the work is done on its device unless ``device`` is given.
+        image: the photo in any form that `tag2mask.load`'s networks take: a path, an image of Pillow's, an array
+            (H, W, 3), (H, W) or (H, W, 1), uint8 or in [0, 1], a tensor (3, H, W) in [0, 1] or (H, W, 3) uint8. Files
+            and Pillow's are taken upright. The work is done on a tensor's device unless ``device`` is given.
         preset: a name in `PRESETS`, or parameters of one's own.
         device: where to work, such as ``cuda``.
 
@@ -45,13 +53,13 @@ class DenseCRF:
     """
 
     def __init__(
-        self, image: Array, preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
+        self, image: Image, preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
     ) -> None:
         self._field = _MeanField([image], find_preset(preset), device)
 
     @classmethod
     def batch(
-        cls, images: Sequence[Array], preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
+        cls, images: Sequence[Image], preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
     ) -> DenseCRFBatch:
         """The same for several images of any sizes at once, each as if it were alone; fills a GPU."""
         return DenseCRFBatch(images, preset, device=device)
@@ -61,8 +69,8 @@ class DenseCRF:
         """Marginals after mean field from probabilities.
 
         Args:
-            probabilities: (..., L, H, W), background among the L labels. Scores that do not sum to 1 are accepted, as
-                in the reference; below 1e-5 they count as 1e-5.
+            probabilities: (..., L, H, W) in [0, 1], array or tensor, background among the L labels. Scores that do
+                not sum to 1 are accepted, as in the reference; below 1e-5 they count as 1e-5.
             iterations: of mean field, 0 or more; None for the preset's (10; ``edam`` 3).
 
         Returns:
@@ -70,18 +78,19 @@ class DenseCRF:
 
         Raises:
             ConfigError: ``iterations`` is negative.
-            DataError: another shape, a NaN or a negative number.
+            DataError: another shape, a NaN, or a number outside [0, 1].
         """
         return self._field.refine([probabilities], iterations)[0]
 
     @torch.no_grad()
     def refine_labels(
-        self, labels: Array, n_labels: int, gt_prob: float = 0.7, iterations: int | None = None
+        self, labels: Labels, n_labels: int, gt_prob: float = 0.7, iterations: int | None = None
     ) -> Tensor:
         """Labels after mean field from hard labels.
 
         Args:
-            labels: (..., H, W) whole numbers from 0 to ``n_labels`` - 1; 255 where unsure, all labels alike.
+            labels: (..., H, W) whole numbers from 0 to ``n_labels`` - 1, array, tensor or palette image of Pillow's;
+                255 where unsure, all labels alike.
             n_labels: L, background included. With 1 there is nothing to decide: all 0.
             gt_prob: probability that a label is right; the others share the rest.
             iterations: as in `refine`.
@@ -100,7 +109,7 @@ class DenseCRFBatch:
     """Dense CRFs of several images, computed together; see `DenseCRF`.
 
     Args:
-        images: (H, W, 3) uint8 each, at least one.
+        images: as for `DenseCRF`, at least one.
         preset: of all of them.
         device: where to work; None for that of the first image.
 
@@ -110,7 +119,7 @@ class DenseCRFBatch:
     """
 
     def __init__(
-        self, images: Sequence[Array], preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
+        self, images: Sequence[Image], preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
     ) -> None:
         self._field = _MeanField(images, find_preset(preset), device)
 
@@ -121,7 +130,7 @@ class DenseCRFBatch:
 
     @torch.no_grad()
     def refine_labels(
-        self, labels: Sequence[Array], n_labels: Sequence[int], gt_prob: float = 0.7, iterations: int | None = None
+        self, labels: Sequence[Labels], n_labels: Sequence[int], gt_prob: float = 0.7, iterations: int | None = None
     ) -> list[Tensor]:
         """As `DenseCRF.refine_labels`, one (..., H, W) and one L for each image."""
         return self._field.refine_labels(labels, n_labels, gt_prob, iterations)
@@ -130,7 +139,7 @@ class DenseCRFBatch:
 class _MeanField:
     """The kernels of some images, and the inference; see the public classes."""
 
-    def __init__(self, images: Sequence[Array], preset: CRFPreset, device: torch.device | str | None) -> None:
+    def __init__(self, images: Sequence[Image], preset: CRFPreset, device: torch.device | str | None) -> None:
         if not len(images):
             raise DataError("a dense CRF needs at least one image, none was given")
         self.preset = preset
@@ -147,7 +156,7 @@ class _MeanField:
         return [q.reshape(p.shape) for q, p in zip(found, inputs, strict=True)]
 
     def refine_labels(
-        self, labels: Sequence[Array], n_labels: Sequence[int], gt_prob: float, iterations: int | None
+        self, labels: Sequence[Labels], n_labels: Sequence[int], gt_prob: float, iterations: int | None
     ) -> list[Tensor]:
         steps, inputs = self._steps(iterations), self._inputs(labels, "labels")
         if len(n_labels) != len(inputs):
@@ -167,10 +176,10 @@ class _MeanField:
             raise ConfigError(f"iterations = {steps}: expected 0 or more")
         return steps
 
-    def _inputs(self, values: Sequence[Array], name: str) -> list[Tensor]:
+    def _inputs(self, values: Sequence[Labels], name: str) -> list[Tensor]:
         if len(values) != len(self.sizes):
             raise DataError(f"{name} of {len(values)} images for {len(self.sizes)} images: expected one for each")
-        return [torch.as_tensor(v, device=self.device) for v in values]
+        return [tensor_of(value, name).to(self.device) for value in values]
 
     def _infer(self, unaries: list[Tensor], steps: int, finish: Callable[[Tensor], Tensor]) -> list[Tensor]:
         """Mean field from energies (P, L, H, W) of each image; ``finish`` is applied to marginals of that shape.
@@ -222,13 +231,12 @@ def _kernels(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], preset:
     return [gaussian_kernel(tuple(sizes), preset, images[0].device), bilateral]
 
 
-def _image(image: Array) -> Tensor:
-    tensor = torch.as_tensor(image)
-    if tensor.ndim != 3 or tensor.shape[-1] != 3 or not tensor.numel() or tensor.dtype != torch.uint8:
-        raise DataError(
-            f"image of shape {tuple(tensor.shape)} and type {tensor.dtype}: expected (H, W, 3) uint8, the RGB photo"
-        )
-    return tensor
+def _image(image: Image) -> Tensor:
+    if not isinstance(image, Tensor):
+        return torch.from_numpy(rgb_of(image, "image"))
+    if image.dtype == torch.uint8 and image.ndim == 3 and image.shape[-1] == 3 and image.numel():
+        return image
+    return torch.from_numpy(rgb_of(image, "image")).to(image.device)
 
 
 def _pixels_first(unary: Tensor, count: int, n_labels: int) -> Tensor:

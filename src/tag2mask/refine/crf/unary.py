@@ -9,13 +9,14 @@ from torch import Tensor
 
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.types import IGNORE
+from tag2mask.data.forms import ROUNDING
 
 CLIP = 1e-5
 """Smallest probability that a score counts as."""
 
 
 def unary_from_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """-ln of probabilities, or of scores that need not sum to 1; below `CLIP` they count as that, above 1 as 1.
+    """-ln of probabilities, or of scores that need not sum to 1; below `CLIP` they count as that.
 
     Args:
         scores: (..., L, H, W) of any floating type.
@@ -25,7 +26,7 @@ def unary_from_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
         (P, L, H, W) float32, P the product of the leading sides.
 
     Raises:
-        DataError: another shape, a value that is NaN or negative.
+        DataError: another shape, a value that is NaN or outside [0, 1] by more than rounding.
     """
     if scores.ndim < 3 or tuple(scores.shape[-2:]) != size or scores.shape[-3] < 1:
         raise DataError(
@@ -35,8 +36,13 @@ def unary_from_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
     if not scores.is_floating_point():
         raise DataError(f"probabilities are {scores.dtype}: expected floating-point numbers in [0, 1]")
     values = scores.float().reshape(-1, *scores.shape[-3:])
-    if values.numel() and not bool((values >= 0).all()):  # false for NaN too
+    if values.numel() and not bool((values >= -ROUNDING).all()):  # false for NaN too
         raise DataError("probabilities hold a NaN or a negative number: expected 0 to 1 everywhere")
+    if values.numel() and not bool((values <= 1 + ROUNDING).all()):
+        raise DataError(
+            f"probabilities go up to {float(values.max()):g}: expected 0 to 1 everywhere. Give logits through "
+            "softmax over the labels, and divide scores of another range by their maximum"
+        )
     return values.clamp(CLIP, 1).log_().neg_()
 
 
