@@ -41,9 +41,10 @@ def test_run_removes_what_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             class engine:
                 threads = None
 
-    with at_work(folder.store.root), pytest.raises(Stop):
+    with at_work(folder.store.root, below=False):
         left[2].write_text("being written")
-        run_plan(Plan(), folder)  # type: ignore[arg-type]  # nothing of it is looked at
+        with pytest.raises(Stop):
+            run_plan(Plan(), folder)  # type: ignore[arg-type]  # nothing of it is looked at
     assert [path.exists() for path in left] == [False, False, True]  # another run is at work in the store
     with pytest.raises(Stop):
         run_plan(Plan(), folder)  # type: ignore[arg-type]  # as above
