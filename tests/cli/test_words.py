@@ -12,6 +12,7 @@ import pytest
 
 from tag2mask.cli import app as cli
 from tag2mask.config.recipe import load_recipe
+from tag2mask.core import stopping
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.runfolder import RunFolder
 
@@ -23,13 +24,13 @@ LONG = "n" * 5000
 def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
     """Runs a command in a folder with one odd thing of each sort; gives its exit code and standard error."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli.stopping, "listen", lambda _: None)
+    monkeypatch.setattr(stopping, "listen", lambda _: None)
     Path("file.txt").write_text("x")
     Path("empty").mkdir()
     os.mkfifo("pipe")
     begun = RunFolder(Path("runs/begun"))
     begun.prepare()
-    begun.begin(make_plan(load_recipe("demo", ["data.images=8"])).recipe)
+    begun.begin(make_plan(load_recipe("demo", ["data.images=8"])).recipe, threads=1)
 
     def called(*words: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["tag2mask", *words])

@@ -251,7 +251,23 @@ def test_iscrowd_is_understood_however_it_is_written(tmp_path: Path, value: Any,
     assert dataset.samples[0].tags == ((1,) if crowd else (0, 1))
 
 
-ODD = (None, [], {}, "x", "1" * 5000, math.nan, math.inf, -math.inf, 1e308, -1, 10**400, 2.5, True, "\ud800", "a\nb")
+ODD: tuple[Any, ...] = (
+    None,
+    [],
+    {},
+    "x",
+    "1" * 5000,
+    math.nan,
+    math.inf,
+    -math.inf,
+    1e308,
+    -1,
+    10**400,
+    2.5,
+    True,
+    "\ud800",
+    "a\nb",
+)
 
 
 @pytest.mark.parametrize("part", ["images", "annotations", "categories"])

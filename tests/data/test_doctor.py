@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.core.palette import write_labels
+from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.core.types import Sample
 from tag2mask.data import doctor
 from tag2mask.data.base import Dataset, DataSettings, Labels
@@ -93,7 +93,7 @@ def test_everything_wrong_is_found_in_one_go(tmp_path: Path) -> None:
     (images / f"{names[1]}.png").write_bytes(b"")
     (images / f"{names[2]}.png").write_text("not an image")
     write_labels(masks / f"{names[3]}.png", np.zeros((5, 5), np.uint8))
-    write_labels(masks / f"{names[4]}.png", np.full(Image.open(masks / f"{names[4]}.png").size[::-1], 9, np.uint8))
+    write_labels(masks / f"{names[4]}.png", np.full_like(read_labels(masks / f"{names[4]}.png"), 9))
     (masks / f"{names[5]}.png").write_bytes(b"")
     report = examine("folder", tmp_path, ["all"])
     assert sorted(f.ids[0] for f in of(report, "image")) == names[:3]

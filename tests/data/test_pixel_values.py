@@ -95,8 +95,11 @@ def test_one_bit_masks_and_voc_take_the_setting_too(tmp_path: Path) -> None:
     plain, turned = (load_dataset("voc", tmp_path, mask_values=v) for v in (None, {1: 2, 2: 1}))
     for sample in plain.samples:
         labels = scenes[sample.id].labels
-        assert np.array_equal(plain.truth(sample), labels)
-        assert np.array_equal(turned.truth(sample), np.array([0, 2, 1, 3])[labels])
+        truth, other = plain.truth(sample), turned.truth(sample)
+        assert truth is not None
+        assert other is not None
+        assert np.array_equal(truth, labels)
+        assert np.array_equal(other, np.array([0, 2, 1, 3])[labels])
 
 
 def test_a_value_without_a_class_or_out_of_range_names_the_setting(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,10 @@ ROWS = [
     replace(ROW, value=None, threshold=0.25, threshold_kind="few-masks(10)"),
     replace(ROW, threshold=None, threshold_kind="none", value=100.0),
 ]
+
+
+def _line(**changed: object) -> str:
+    return json.dumps({**asdict(ROW), **changed})
 
 
 def test_metrics_come_back_as_written(tmp_path: Path) -> None:
@@ -91,7 +95,10 @@ def test_only_like_is_compared_with_like() -> None:
         check_comparable([ROW, replace(ROW, metric="miou")], "the table")
 
 
-@pytest.mark.parametrize("line", ['{"stage": "cam"}', "{", "[1]", '{"colour": 1}'])
+@pytest.mark.parametrize(
+    "line",
+    ['{"stage": "cam"}', "{", "[1]", '{"colour": 1}', "[" * 5000, _line(value="x"), _line(seed=None), _line(split=[1])],
+)
 def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     write_metrics(path, [ROW])

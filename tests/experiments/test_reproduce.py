@@ -80,7 +80,7 @@ def test_a_table_is_read_with_its_further_columns(tmp_path: Path) -> None:
         ROW,
         replace(ROW, threshold=None, threshold_kind="none", value=None),
     ]
-    lines = list(csv.reader(plain.open()))
+    lines = list(csv.reader(plain.read_text().splitlines()))
     more = tmp_path / "more.csv"
     with more.open("w", newline="") as stream:
         extra = [["lpcam.tau", "tolerance"], ["0.1", "0.5"], ["0.2", ""]]
@@ -234,7 +234,7 @@ def test_each_command_is_run_once_and_the_rows_are_judged(tmp_path: Path, monkey
         "the command ended with exit code 1", "the command makes no such number",
     ]  # fmt: skip
     assert not found.agrees
-    written = list(csv.DictReader(found.file.open()))
+    written = list(csv.DictReader(found.file.read_text().splitlines()))
     assert [w["verdict"] for w in written] == [r.verdict for r in found.rows]
     assert read_json(tmp_path / "out" / "reproduce.json")["finished"] is True
     assert not (tmp_path / "out" / ".store").exists(), "runs get a fresh store of their own"

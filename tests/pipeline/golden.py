@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from tag2mask.core.files import read_arrays
 from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.rows import read_metrics
 from tag2mask.methods.artefact import FewMasks
@@ -68,7 +69,7 @@ def numbers(done: Done) -> dict[str, float]:
     """A few numbers that change when the output of a stage does."""
     folder, makes = done.artefact.path, done.stage.kind.makes
     if makes == "maps":
-        maps = [np.load(p)["maps"].astype(np.float64) for p in sorted((folder / "maps").glob("*.npz"))]
+        maps = [read_arrays(p)["maps"].astype(np.float64) for p in sorted((folder / "maps").glob("*.npz"))]
         return {f"mean of image {i}": float(m.mean()) for i, m in enumerate(maps[:4])}
     if makes == "masks":
         labels = [read_labels(p) for p in sorted((folder / "masks").glob("*.png"))]

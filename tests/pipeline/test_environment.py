@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shutil
 import subprocess
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
 from tag2mask.config.recipe import load_recipe
+from tag2mask.core import cores
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.pipeline.api import run
@@ -62,6 +65,26 @@ def test_a_run_notes_threads_and_data(tmp_path: Path) -> None:
     assert noted["data"] == fingerprints(tmp_path)
 
 
+def test_a_run_takes_the_threads_again_that_it_was_begun_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(cores, "free_cores", lambda: 2)
+    out = tmp_path / "runs" / "run"
+    assert threads_of(recipe(tmp_path), out, "engine.threads=null") == (2, 2)
+    monkeypatch.setattr(cores, "free_cores", lambda: 1)
+    assert threads_of(recipe(tmp_path), out, "engine.threads=null") == (2, 2), "whatever else the machine does by then"
+    assert threads_of(recipe(tmp_path), out, "engine.threads=1") == (1, 1)
+    noted = read_json(out / "environment.json")
+    (out / "environment.json").write_text(json.dumps({**noted, "threads": "many"}))
+    monkeypatch.setattr(cores, "free_cores", lambda: 3)
+    assert threads_of(recipe(tmp_path), out, "engine.threads=null") == (3, 3)
+
+
+def threads_of(recipe: str, out: Path, *words: str) -> tuple[int, int]:
+    """What a run has noted, and what torch has computed with."""
+    run(recipe, *words, out=out)
+    return int(read_json(out / "environment.json")["threads"]), torch.get_num_threads()
+
+
 def test_the_fingerprint_is_of_images_tags_and_masks(tmp_path: Path) -> None:
     data = fingerprints(tmp_path / "a")
     assert list(data) == ["all"]
@@ -73,7 +96,9 @@ def test_the_fingerprint_is_of_images_tags_and_masks(tmp_path: Path) -> None:
     write_labels(mask, np.zeros_like(read_labels(mask)))
     found = [data, fingerprints(tmp_path / "b")]
     image = max((root / "images").iterdir())
-    Image.new("RGB", Image.open(image).size).save(image)
+    with Image.open(image) as before:
+        size = before.size
+    Image.new("RGB", size).save(image)
     found.append(fingerprints(tmp_path / "b"))
     tags = (root / "tags.csv").read_text()
     (root / "tags.csv").write_text(tags.replace("photo 00.png,disc", "photo 00.png,disc;square"))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tag2mask.config.recipe import load_recipe
-from tag2mask.pipeline.keys import ContentHashes
+from tag2mask.core.types import Sample
+from tag2mask.pipeline.keys import ContentHashes, SampleKeys
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.session import Session
 from tag2mask.pipeline.store import Manifest
+from tests.helpers.held_maps import Held
 from tests.helpers.tiny import tiny_overrides
 
 RECORDED = {
@@ -41,3 +44,31 @@ def test_keys_of_the_first_release_still_hold(tmp_path: Path, monkeypatch: pytes
         files = {} if stage.kind.makes == "maps" else {"f": "0"}
         session.finish(stage, Manifest(stage.kind.name, key, {}, (), 1, 0, 1, 0, files=files))
     assert found == RECORDED
+
+
+def test_a_selection_of_nothing_is_not_the_whole_split(tmp_path: Path) -> None:
+    keys, split = SampleKeys(ContentHashes(tmp_path / "hashes.json")), Named("a")
+    assert keys.all(split, []) != keys.all(split)
+    assert keys.all(split, split.samples) == keys.all(split)
+
+
+def test_a_split_does_not_inherit_the_contents_of_one_that_is_gone(tmp_path: Path) -> None:
+    """Python gives a new object the number of one that is gone, so a number does not tell splits apart."""
+    keys = SampleKeys(ContentHashes(tmp_path / "hashes.json"))
+    found = set()
+    for name in "abcdefgh":
+        split = Named(name)
+        found.add(keys.content(split, split.samples[0]))
+        del split
+    assert len(found) == 8
+
+
+class Named(Held):
+    """One image whose content is a name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(("a",), [(np.zeros((1, 2, 2), np.float32), (0,), None)])
+        self.content_name = name
+
+    def content_hash(self, sample: Sample) -> str:
+        return self.content_name

@@ -199,7 +199,7 @@ def test_eval_names_the_stages_there_are(done: RunResult) -> None:
 def test_a_stage_that_is_not_finished_names_the_command(done: RunResult, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "begun")
     folder.prepare()
-    folder.begin(make_plan(load_recipe(str(done.path / "recipe.yaml"))).recipe)
+    folder.begin(make_plan(load_recipe(str(done.path / "recipe.yaml"))).recipe, threads=1)
     with pytest.raises(StageError, match=r"stage 'cam' of .* is not finished; go on: tag2mask run .*recipe.yaml --out"):
         evaluate_run(tmp_path / "begun")
 

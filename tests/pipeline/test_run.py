@@ -168,4 +168,5 @@ def test_an_added_image_costs_one_image_and_a_changed_one_too(tmp_path: Path) ->
     changed = run("own-data", *words, out=tmp_path / "runs" / "a")
     assert {s.stage.name: s.manifest.made for s in changed.stages}["cam"] == 1
     size = read_maps(tmp_path / "runs" / "a" / "cam" / "maps" / "i7.npz").size
-    assert size == Image.open(root / "images" / "i7.png").size[::-1]
+    with Image.open(root / "images" / "i7.png") as image:
+        assert size == image.size[::-1]

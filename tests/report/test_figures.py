@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from tag2mask.core.errors import DataError, StageError
+from tag2mask.report import fonts
 from tag2mask.report.figures import (
     Boxes,
     Curve,
@@ -106,3 +111,45 @@ def test_nothing_to_draw_and_nowhere_to_write_are_errors(tmp_path: Path) -> None
     with pytest.raises(StageError, match="cannot write"):
         draw_curves(CURVES, "t", tmp_path / "file" / "x.svg")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+ODD_NAMES = ("猫", "кошка", "a$b$", "$\\frac{", "x\x1b[31m", "a<b>&c", "\U00020000")
+
+
+@pytest.mark.filterwarnings("error")
+def test_names_of_any_script_and_with_dollars_are_drawn_as_they_are(tmp_path: Path) -> None:
+    boxes = [(name, (0.1, 0.2, 0.3)) for name in ODD_NAMES]
+    draw_boxes([Boxes("猫 $x$", "$y", tuple(boxes))], "$t$ 猫", tmp_path / "a.svg")
+    found = {html.unescape(text) for text in texts(tmp_path / "a.svg")}
+    assert {"猫", "кошка", "a$b$", "$\\frac{", r"x\x1b[31m", "a<b>&c", "猫 $x$", "$y", "$t$ 猫", "\U00020000"} <= found
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_no_font_has_is_an_escape_in_a_picture_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = fonts._characters
+    monkeypatch.setattr(fonts, "_characters", lambda font: own(font) if "DejaVuSans.ttf" in font else frozenset())
+    fonts._families.cache_clear()
+    pictures = tuple(Picture(name, name, Image.new("RGB", (4, 4))) for name in ODD_NAMES)
+    seen: list[str] = []
+    save = Figure.savefig
+
+    def saved(self: Figure, *args: Any, **options: Any) -> None:
+        seen.extend(text.get_text() for text in self.findobj(Text))
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    with caplog.at_level("WARNING", "tag2mask"):
+        draw_examples([Example("猫_1", "$r$", pictures)], "猫 猫", tmp_path / "a.png")
+    assert {r"\u732b", r"\u20000", "кошка", "a$b$", r"\u732b_1: $r$", r"\u732b \u732b"} <= set(seen)
+    (record,) = caplog.records
+    assert "a.png: no font of this machine has 猫 \U00020000; written as escapes" in record.getMessage()
+    fonts._families.cache_clear()
+
+
+def test_a_font_that_has_the_characters_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "_characters", lambda font: frozenset("猫" if "DejaVuSerif.ttf" in font else "a"))
+    fonts._families.cache_clear()
+    assert fonts._families("a猫犬") == (("DejaVu Serif",), frozenset("犬"))
+    fonts._families.cache_clear()

@@ -82,6 +82,27 @@ def test_the_card_has_numbers_data_first_weights_and_ledger(run: Path, tmp_path:
         assert line in lines
 
 
+def test_names_in_a_card_are_text_and_nothing_else() -> None:
+    odd = [
+        "<img src=x onerror=a()>",
+        "a|b",
+        "[x](http://y)",
+        "`c`",
+        "# d\n---",
+        "\x1b[31m",
+        "traffic_light _x_",
+        "www.e.f",
+    ]
+    card = model_card({"kind": "fpn", "encoder": "e"}, odd, Origin(recipe="|r<b>", initial="i|j"), 'me/"n`\n```\n# <x>')
+    assert "<" not in card.partition("```")[0] + card.rpartition("```")[2]
+    assert "background, &lt;img src=x onerror=a()&gt;, a\\|b, \\[x\\](http:\\//y), \\`c\\`, \\# d\\\\n---, " in card
+    assert ", \\\\x1b\\[31m, traffic_light \\_x\\_, www\\.e.f." in card
+    assert "| recipe | \\|r&lt;b&gt;, stage , seed" in card
+    assert "| first weights of the encoder | i\\|j |" in card
+    assert card.count("```") == 3  # the example's two, and the name's within its line
+    assert 'tag2mask.load("me/\\"n`\\\\n```\\\\n# <x>")' in card
+
+
 def test_a_card_says_what_is_not_known() -> None:
     settings = {"kind": "fpn", "encoder": "resnet18"}
     card = model_card(settings, ["cat"], Origin(), "me/net")

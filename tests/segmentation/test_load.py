@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -11,10 +13,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import tag2mask
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
-from tag2mask.core.files import file_hash
+from tag2mask.core.files import file_hash, sealed, write_json
 from tag2mask.core.palette import voc_palette
 from tag2mask.segmentation.find import Found, find_network
 from tag2mask.segmentation.forms import Photo as AnyPhoto
@@ -219,6 +223,39 @@ def test_a_run_without_a_finished_network_says_so(tmp_path: Path) -> None:
         find_network(run)
 
 
+def test_weights_that_are_not_what_the_run_has_trained_are_refused(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", STAGES, {"segmenter": tiny(0)})
+    weights, manifest = run / "segmenter" / "weights.safetensors", run / "segmenter" / "manifest.json"
+    about = {"ledger": ["tags"], "n_images": 12, "files": {"weights.safetensors": file_hash(weights)}}
+    write_json(manifest, sealed(about))
+    assert tag2mask.load(run).origin.n_images == 12
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    again = rf"tag2mask run {run}/recipe.yaml --out {run}"
+    with pytest.raises(StageError, match=rf"{weights} is not what stage 'segmenter' has trained.*{again}"):
+        tag2mask.load(run)
+    with pytest.raises(StageError, match=rf"{weights} is not what its stage has trained"):
+        tag2mask.load(weights)
+    elsewhere = tmp_path / "weights.safetensors"
+    elsewhere.write_bytes(bytes(data))
+    tag2mask.load(elsewhere)  # nothing is known of it
+    for garbled in ("", '{"files', "[]"):
+        manifest.write_text(garbled)
+        with pytest.raises(StageError, match=rf"{manifest}.* Make stage 'segmenter' again: {again}"):
+            tag2mask.load(run)
+
+
+@pytest.mark.parametrize("garbled", [b"", b'{"stage"', b"[]", b"\xff\x00"])
+def test_numbers_that_are_garbled_do_not_stop_a_network(
+    garbled: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = write_run(tmp_path / "run", STAGES, {"segmenter": tiny(0)})
+    (run / "metrics.jsonl").write_bytes(garbled)
+    assert tag2mask.load(run).origin.numbers == ()
+    assert ("written again by: tag2mask run" in caplog.text) == bool(garbled)
+
+
 def test_a_file_of_weights_is_loaded_without_its_run(tmp_path: Path) -> None:
     save_segmenter(tiny(), tmp_path / "net.safetensors", ("disc", "square"))
     found = find_network(tmp_path / "net.safetensors")
@@ -274,3 +311,50 @@ def test_what_is_no_network_is_named(tmp_path: Path) -> None:
 def test_a_network_in_the_home_of_nobody_is_named() -> None:
     with pytest.raises(DataError, match="~nobody-here/run: there is no home folder of that name"):
         find_network("~nobody-here/run")
+
+
+def test_what_is_no_network_by_its_kind_is_told_and_not_looked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tag2mask.segmentation.find.fetch", lambda name: pytest.fail("it was looked for"))
+    monkeypatch.chdir(tmp_path)
+    Path("runs").mkdir()
+    os.mkfifo("runs/pipe")
+    Path("runs/link").symlink_to("nowhere")
+    with pytest.raises(WeightsError, match="runs/pipe is a named pipe: expected a run folder, or a file"):
+        tag2mask.load("runs/pipe")
+    with pytest.raises(WeightsError, match="runs/link is a link to nothing"):
+        tag2mask.load("runs/link")
+    with pytest.raises(WeightsError, match="cannot be looked at: File name too long"):
+        tag2mask.load("n" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (
+            {"segmenter": {"encoder": "test_efficientnet", "weights": "timm"}},
+            "names first weights, 'timm', beside its own",
+        ),
+        ({"segmenter": {"encoder": "hf-hub:owner/name", "weights": "none"}}, "unknown encoder"),
+        ({"segmenter": {"encoder": "test_efficientnet.x/y", "weights": "none"}}, "Leave out what is behind the dot"),
+        ({"segmenter": {"encoder": "test_efficientnet", "weights": "none", "kind": ["fpn"]}}, "cannot be rebuilt"),
+        ({"segmenter": float("nan")}, "cannot be rebuilt"),
+        ({"max_side": -1}, "cannot be rebuilt .*max_side"),
+        ({"max_side": float("nan")}, "cannot be rebuilt .*max_side"),
+        ({"max_side": [1]}, "cannot be rebuilt .*max_side"),
+        ({"initial": "evil"}, "cannot be rebuilt .*initial"),
+        ({"classes": ["disc", "disc"]}, "has class 'disc' twice"),
+        ({"classes": ["disc", "a\nb"]}, "with a control character in its name"),
+        ({"classes": "ab"}, "cannot be rebuilt .*classes"),
+    ],
+)
+def test_odd_metadata_of_weights_is_named(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_segmenter(tiny(), path, CLASSES)
+    with safe_open(path, "pt") as stream:
+        about = json.loads(stream.metadata()["tag2mask"])
+    save_file(load_file(path), path, {"tag2mask": json.dumps({**about, **changes})})
+    with pytest.raises(WeightsError, match=text) as caught:
+        tag2mask.load(path)
+    assert "w.safetensors" in str(caught.value)

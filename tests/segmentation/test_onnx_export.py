@@ -32,8 +32,6 @@ pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 CLASSES = ("cat", "dog", "traffic light")
 SIZES = ((1, 64, 64), (3, 57, 101), (1, 130, 35), (2, 5, 2))
 """Batch, height and width; none is that of the recording or of the check on writing."""
-LARGE = ((1, 128, 128), (3, 97, 230), (1, 150, 130))
-"""The same for a decoder that halves features of stride 16 three times."""
 
 
 def moved(net: Segmenter) -> Segmenter:
@@ -89,7 +87,7 @@ def test_every_other_architecture(kind: str, tmp_path: Path, slim: None) -> None
     net = moved(build(kind))
     export_onnx(net, CLASSES, tmp_path / "x.onnx")
     assert not net.training
-    assert_same(net, tmp_path / "x.onnx", LARGE if kind == "pan" else SIZES)
+    assert_same(net, tmp_path / "x.onnx")
 
 
 def test_upernet_on_swin(tmp_path: Path, slim: None, monkeypatch: pytest.MonkeyPatch) -> None:

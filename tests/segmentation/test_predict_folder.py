@@ -241,7 +241,7 @@ def test_a_folder_that_cannot_be_written_is_named(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "replace", refuse)  # permissions do not bind an administrator, who may run this
-    with pytest.raises(StageError, match="cannot write .*classes.txt: Permission denied"):
+    with pytest.raises(StageError, match="cannot write .*predictions.json: Permission denied"):
         predict(photos, tmp_path / "out")
     assert list((tmp_path / "out").rglob("*.png")) == []
 

@@ -79,6 +79,14 @@ def test_interrupted_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path
     assert resumed.epoch_draws == whole.epoch_draws[step // 3 :]
 
 
+def test_another_number_of_threads_is_not_taken_in_silence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    interrupted(tmp_path, 4)
+    torch.set_num_threads(2)
+    trained(tmp_path)
+    assert "training: was begun with engine.threads=1 and goes on with 2" in caplog.text
+    assert "engine.threads=1 goes on as it was begun" in caplog.text
+
+
 def test_resuming_a_finished_training_changes_nothing(tmp_path: Path) -> None:
     first = trained(tmp_path)
     again = trained(tmp_path)

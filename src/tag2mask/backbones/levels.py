@@ -38,7 +38,8 @@ def level_features(body: nn.Module, images: Tensor) -> list[Tensor]:
             levels.append(stage(levels[-1]))
         return levels
     assert isinstance(body, TimmBody)  # there are two kinds of body
-    found: list[Tensor] = body.net.forward_intermediates(images, intermediates_only=True)  # type: ignore[operator]  # timm's method
+    whole = body.filled(images)
+    found: list[Tensor] = body.net.forward_intermediates(whole, intermediates_only=True)  # type: ignore[operator]  # timm's method
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.backbones.tagnet import RGB, Body
@@ -16,22 +17,36 @@ ALIASES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
 """Our name -> timm's, where they differ."""
 _STRIDES = (4, 8, 16, 32)
 _ODD, _EVEN = (101, 133), (128, 192)
+_SMALL = (1, 2, 4, 8, 16, 32, 64)
 _REFUSALS = (AssertionError, TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, AttributeError)
 """What timm raises where a network cannot be built or run in the way asked for."""
 
 
 class TimmBody(nn.Module):
-    """A timm network without head, as images (N, 3, H, W) to features (N, D, h, w)."""
+    """A timm network without head, as images (N, 3, H, W) to features (N, D, h, w).
+
+    Attributes:
+        least: smallest sides that the network takes; smaller images are filled up to it.
+    """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
         self.channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"
+        self.least = 1
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to the last features before pooling, (N, D, h, w)."""
-        features: Tensor = self.net.forward_features(images)  # type: ignore[operator]  # timm's method, unknown to nn.Module
+        features: Tensor = self.net.forward_features(self.filled(images))  # type: ignore[operator]  # timm's method, unknown to nn.Module
         return features.permute(0, 3, 1, 2) if self.channels_last else features
+
+    def filled(self, images: Tensor) -> Tensor:
+        """Images filled up to ``least`` with 0, the mean colour, on the right and below; large enough ones as they are.
+
+        Networks that begin with patches, such as ConvNeXt, have nothing left of an image smaller than their stride.
+        """
+        height, width = (max(0, self.least - side) for side in images.shape[-2:])
+        return F.pad(images, (0, width, 0, height)) if height or width else images
 
 
 def timm_name(name: str, setting: str = "backbone.name", what: str = "network", own: str = "resnet50_irn") -> str:
@@ -113,7 +128,7 @@ def _create(name: str, stride: int | None) -> Any:
 
 @torch.no_grad()
 def _dry_run(body: TimmBody, name: str) -> tuple[int, int]:
-    """Number of channels and stride, from running zeros of two sizes."""
+    """Number of channels and stride, from running zeros of two sizes; and the smallest images that the body takes."""
     body.eval()
     try:
         odd, even = (body(torch.zeros(1, 3, *size)) for size in (_ODD, _EVEN))
@@ -127,8 +142,20 @@ def _dry_run(body: TimmBody, name: str) -> tuple[int, int]:
             f"backbone.name = '{name}': its features have shape {tuple(even.shape)}, no spatial map (N, D, h, w). "
             f"Choose a convolutional network, such as efficientnet_lite0 or resnet50"
         )
+    body.least = _least(body)
     body.train()
     return int(even.shape[1]), round(_EVEN[0] / int(even.shape[2]))
+
+
+def _least(body: TimmBody) -> int:
+    """Smallest side of an image, a power of two, that a body in evaluation mode has any features of."""
+    for side in _SMALL:
+        try:
+            if body(torch.zeros(1, 3, side, side)).numel():
+                return side
+        except _REFUSALS:
+            continue
+    return min(_ODD)
 
 
 def _stride_text(settings: BackboneSettings, name: str) -> str:

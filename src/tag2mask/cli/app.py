@@ -30,6 +30,7 @@ from tag2mask.cli import (
     sweep,
 )
 from tag2mask.core import stopping
+from tag2mask.core.cores import wait_asleep
 from tag2mask.core.errors import ConfigError, Tag2MaskError
 from tag2mask.core.names import printable, shortened
 from tag2mask.core.ranks import rank
@@ -97,6 +98,7 @@ def main() -> None:
     """Run the command line; a user's mistake ends with its text and exit code 2, never with a traceback."""
     _listen()
     stopping.listen(_last_words)
+    wait_asleep()
     try:
         app()
     except Tag2MaskError as error:

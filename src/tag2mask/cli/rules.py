@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 from tag2mask.core.errors import ConfigError
+from tag2mask.core.names import shortened
 
 
 def sizes(text: str) -> list[int]:
@@ -19,7 +20,7 @@ def sizes(text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or min(found) < 1:
-        raise ConfigError(f"--n {text}: expected numbers of masks separated by commas, such as 5,10,20")
+        raise ConfigError(f"--n {shortened(text)}: expected numbers of masks separated by commas, such as 5,10,20")
     return found
 
 
@@ -37,7 +38,9 @@ def fixed_thresholds(texts: Iterable[str]) -> dict[str, list[float]]:
         except ValueError:
             value = math.nan
         if not name or not 0 <= value <= 1:
-            raise ConfigError(f"--fixed {text}: expected STAGE=THRESHOLD, a threshold from 0 to 1, such as cam=0.3")
+            raise ConfigError(
+                f"--fixed {shortened(text)}: expected STAGE=THRESHOLD, a threshold from 0 to 1, such as cam=0.3"
+            )
         found.setdefault(name, []).append(value)
     return found
 
@@ -52,5 +55,5 @@ def part_of(text: str | None) -> tuple[int, int] | None:
         return None
     words = text.split("/")
     if len(words) != 2 or not all(word.isdecimal() for word in words) or not 1 <= int(words[0]) <= int(words[1]):
-        raise ConfigError(f"--part {text}: expected i/k with i from 1 to k, such as 1/2")
+        raise ConfigError(f"--part {shortened(text)}: expected i/k with i from 1 to k, such as 1/2")
     return int(words[0]), int(words[1])

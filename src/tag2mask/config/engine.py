@@ -18,4 +18,6 @@ class Engine(Settings):
     )
     devices: int = Field(default=1, ge=1, description="processes; more than one needs torchrun")
     workers: int = Field(default=0, ge=0, le=64, description="processes that decode images; 0 decodes in threads")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; null leaves torch's choice")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of torch; null: as many as cores were free when the run was begun"
+    )

@@ -95,9 +95,9 @@ class _Loader(yaml.SafeLoader):
         """The next node; PyYAML goes down by recursion."""
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise yaml.MarkedYAMLError(
-                problem=f"nested deeper than {_DEEPEST}", problem_mark=self.peek_event().start_mark
-            )
+            parser: Any = self
+            mark = parser.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem=f"nested deeper than {_DEEPEST}", problem_mark=mark)
         try:
             return super().compose_node(parent, index)
         finally:

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import threading
 import zipfile
@@ -24,6 +25,7 @@ from tag2mask.core.regular import need_regular
 from tag2mask.core.stopping import on_stop
 
 _NUMBERS = itertools.count()
+_TEMPORARY = re.compile(r"\.[0-9]+-[0-9]+\.tmp")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 MOST_BYTES = 1 << 30
 """Bytes of arrays that are read from one npz: maps of 80 classes of a photo of 100 megapixels."""
@@ -67,6 +69,22 @@ def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # gone by the rename, or never made: the folder may be a file
             temporary.unlink()
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one that `atomic_path` gives until a file is whole."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder and below it; links are not followed.
+
+    Only where no other process can be writing there.
+    """
+    for parent, _, names in os.walk(folder):
+        for name in filter(is_temporary, names):
+            with suppress(OSError):
+                Path(parent, name).unlink()
 
 
 def _to_disk(file: Path) -> None:
@@ -116,6 +134,25 @@ def cannot_write(path: Path, error: OSError) -> StageError:
     )
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """Make what the system says of a file, and nobody else has put into words, an error of ours.
+
+    Raises:
+        StageError: a file or folder cannot be read or written, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}:
+            raise  # not of a file
+        where = "a file" if error.filename is None else str(error.filename)
+        raise StageError(
+            f"cannot read or write {where}: {error.strerror or error}. See that it is there, that you may read and "
+            "write it, and that the disk has room, and run the same command again"
+        ) from error
+
+
 def _owner(path: Path) -> str:
     """Whose a path is, where it is another user's."""
     with suppress(OSError, AttributeError):
@@ -140,11 +177,15 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        DamagedError: the file is not JSON, or nested deeper than Python reads.
+        DamagedError: the file is not JSON, nested deeper than Python reads, or holds what is no text.
         StageError: there is no file, or it may not be read.
     """
     try:
-        return json.loads(need_regular(path).read_text(encoding="utf-8"))
+        text = need_regular(path).read_text(encoding="utf-8")
+        values = json.loads(text)
+        if "\\ud" in text.lower():  # half of a surrogate pair could not be written anywhere again
+            json.dumps(values, ensure_ascii=False).encode()
+        return values
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"cannot read {path}: {error}") from error
     except OSError as error:
@@ -171,11 +212,7 @@ def unsealed(values: Any, path: Path) -> dict[str, Any]:
     rest = {name: value for name, value in values.items() if name != CHECK}
     if CHECK not in values:
         return rest
-    try:
-        whole = values[CHECK] == value_hash(rest)
-    except ValueError:  # half of a surrogate pair, which no text that was written holds
-        whole = False
-    if not whole:
+    if values[CHECK] != value_hash(rest):
         raise DamagedError(f"{path} is not what tag2mask wrote: its values do not fit their checksum")
     return rest
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import unicodedata
+import re
 
-_HIDDEN = {"Cc", "Cs", "Zl", "Zp"}
-"""Categories of characters that are not shown as they are: control characters, lone surrogates, line separators."""
-_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Marks that change the direction of the text around them."""
+_CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # but line breaks and tabs
+_TURNING = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+_HIDDEN = re.compile(f"[{_CONTROLS}{_TURNING}\ud800-\udfff\u2028\u2029]")
+"""Control characters, marks that change the direction of the text around them, lone surrogates, line separators."""
+_LAYOUT = re.compile("[\t\n]")
 _FIRST_BYTE, _LAST_BYTE, _OFFSET = 0xDC80, 0xDCFF, 0xDC00  # how Python keeps a byte of a name that is no UTF-8
 
 LONGEST = 200
@@ -21,12 +22,12 @@ def shown(name: str | os.PathLike[str]) -> str:
     Bytes that are no UTF-8 (names from old zips) become ``\xe9``, other lone surrogates ``\ud800``, control characters
     ``\x1b`` or ``\n``; everything else, a backslash too, stays.
     """
-    return "".join(map(_escaped, os.fspath(name)))
+    return _LAYOUT.sub(_escaped, printable(os.fspath(name)))
 
 
 def printable(text: str) -> str:
     """A text of several lines as `shown` would have it, its line breaks and tabs kept."""
-    return "".join(c if c in "\n\t" else _escaped(c) for c in text)
+    return _HIDDEN.sub(_escaped, text)
 
 
 def shortened(value: object, longest: int = LONGEST) -> str:
@@ -49,9 +50,8 @@ def is_utf8(name: str | os.PathLike[str]) -> bool:
     return True
 
 
-def _escaped(character: str) -> str:
-    if unicodedata.category(character) not in _HIDDEN and character not in _TURNING:
-        return character
+def _escaped(found: re.Match[str]) -> str:
+    character = found.group()
     code = ord(character)
     if _FIRST_BYTE <= code <= _LAST_BYTE:
         return f"\\x{code - _OFFSET:02x}"

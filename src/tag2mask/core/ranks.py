@@ -32,6 +32,11 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
 
 
+def local_processes() -> int:
+    """Processes of this run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+
+
 def join(device: str = "cpu") -> None:
     """Open the process group of a run of several processes; nothing for one, or where it is open."""
     import torch.distributed as dist

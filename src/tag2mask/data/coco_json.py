@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.names import shown
+from tag2mask.core.names import shortened
 from tag2mask.data.layout import check_classes, check_ids, normal
 
 _PARTS = ("images", "annotations", "categories")
@@ -157,21 +157,21 @@ def _image(image: dict[str, Any], number: int, annotations: tuple[Annotation, ..
     where = f"image {number}"
     file = _text(image, "file_name", where).replace("\\", "/")  # as programs on Windows write it
     if file.startswith("/") or re.match("[A-Za-z]:/", file) or ".." in PurePosixPath(file).parts:
-        raise _Wrong(f"image file name '{shown(file)}' leads out of the image folder: no '..', no leading '/'")
+        raise _Wrong(f"image file name '{shortened(file)}' leads out of the image folder: no '..', no leading '/'")
     return AnnotatedImage(file, _whole(image, "height", where), _whole(image, "width", where), annotations)
 
 
 def _whole(entry: dict[str, Any], key: str, where: str) -> int:
     """A whole number, be it written as 7, 7.0 or "7"."""
-    value = entry.get(key)
+    value: Any = entry.get(key)
     if type(value) is not int:
         text = isinstance(value, str) and _WHOLE.fullmatch(value.strip())
         if not text and not (isinstance(value, float) and value.is_integer()):  # false for NaN and infinity
             raise _Wrong(f"{where}: {key} is {_brief(value)}, expected a whole number")
-        value = int(value)
-    if abs(value) > _LARGEST:
+    number = int(value)
+    if abs(number) > _LARGEST:
         raise _Wrong(f"{where}: {key} is {_brief(value)}, expected a whole number of up to 15 digits")
-    return value
+    return number
 
 
 def _text(entry: dict[str, Any], key: str, where: str) -> str:
@@ -199,5 +199,4 @@ def _brief(value: Any) -> str:
     kinds = {dict: "an object", list: "a list", type(None): "missing or null"}
     if type(value) in kinds:
         return kinds[type(value)]
-    text = f"'{shown(value)}'" if isinstance(value, str) else str(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return f"'{shortened(value, _SHOWN)}'" if isinstance(value, str) else shortened(value, _SHOWN)

@@ -10,7 +10,7 @@ from typing import TypeVar
 from tag2mask.core.progress import progress
 from tag2mask.data.finding import Finding
 from tag2mask.data.images import read_image
-from tag2mask.data.layout import IMAGE_SUFFIXES
+from tag2mask.data.layout import IMAGE_SUFFIXES, is_ours
 
 DEPTH = 3
 """Levels of folders searched below a root: root/images/class/x.jpg has two."""
@@ -39,7 +39,7 @@ def image_files(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     for path in paths:
         if path.name.startswith("."):
             continue
-        if path.is_dir() and depth:
+        if path.is_dir() and depth and not is_ours(path):
             yield from image_files(path, depth - 1)
         elif path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             yield path

@@ -15,6 +15,7 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.pixels import FORMATS, open_image
 from tag2mask.core.progress import LOG
 from tag2mask.data.base import Labels
+from tag2mask.data.tiff_header import unusual_tiff
 
 Palette = Mapping[tuple[int, int, int], int]
 """Label index of each colour (r, g, b), for masks stored in colour."""
@@ -60,7 +61,7 @@ def upright(image: Image.Image, name: str) -> Image.Image:
     """
     try:
         return _turned(image, _loaded(image))
-    except Exception as error:  # as for files: Pillow's plugins raise anything
+    except Exception as error:  # as in `_opened`
         raise DataError(f"cannot read {name}: {error}. Open it again from a file that is whole") from error
 
 
@@ -266,6 +267,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist. `tag2mask doctor` lists every missing file") from error
     except Exception as error:  # Pillow's plugins raise anything for a damaged file: IndexError, struct.error, …
+        if isinstance(error, UnidentifiedImageError) and (problem := unusual_tiff(path)):
+            raise DataError(problem) from error
         reason = str(error) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = f"no image that can be read (of the formats {', '.join(FORMATS)})"

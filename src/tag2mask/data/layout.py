@@ -149,30 +149,47 @@ def _files(folder: Path, below: bool, left_out: Collection[Path]) -> Iterator[Pa
     waiting, seen = [folder], {os.path.realpath(p) for p in left_out}
     while waiting:
         current = waiting.pop(0)
-        try:
-            paths = sorted(p for p in current.iterdir() if not p.name.startswith("."))
-        except OSError as error:
-            raise DataError(f"folder {current} cannot be read: {error.strerror}. Allow it, or move it away") from error
-        yield from (p for p in paths if is_file(p))
-        seen.add(os.path.realpath(current))
-        inner = [p for p in paths if below and p.is_dir() and os.path.realpath(p) not in seen]
-        for path in inner:
-            check_utf8(path)
-        waiting = [p for p in inner if not is_ours(p)] + waiting
+        real = os.path.realpath(current)
+        if real in seen:
+            continue
+        seen.add(real)
+        yield from (p for p in _inside(current) if is_file(p))
+        if below:
+            waiting = [p for p in folders_in(current) if not is_ours(p)] + waiting
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The sub-folders that are not hidden, sorted.
+
+    Raises:
+        DataError: the folder cannot be read, or the name of one is not UTF-8.
+    """
+    inner = [p for p in _inside(folder) if p.is_dir()]
+    for path in inner:
+        check_utf8(path)
+    return inner
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder and not hidden, sorted."""
+    try:
+        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"folder {folder} cannot be read: {error.strerror}. Allow it, or move it away") from error
 
 
 def is_ours(folder: Path) -> bool:
     """Whether tag2mask has written a folder: a run (one that has only begun too), predictions, a sweep."""
     try:
-        names = {p.name for p in folder.iterdir() if not p.name.startswith(".")}
-    except OSError:  # whoever reads it says so
+        names = {p.name for p in _inside(folder)}
+    except DataError:  # whoever reads it says so
         return False
     return not names.isdisjoint(_OURS) or names == {"lock"}
 
 
 def holds_ours(folder: Path) -> bool:
     """Whether a folder holds some that tag2mask has written, as ``runs`` does."""
-    return any(p.name == ".store" or is_ours(p) for p in folder.iterdir() if p.is_dir())
+    return (folder / ".store").is_dir() or any(is_ours(p) for p in folders_in(folder))
 
 
 def without_suffix(name: str) -> str:

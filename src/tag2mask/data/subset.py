@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 
 from tag2mask.core.errors import DataError, nearest
+from tag2mask.core.names import is_utf8, shown
 from tag2mask.data.base import Dataset
 from tag2mask.data.layout import JOINT, read_lines, without_suffix
 
@@ -22,6 +23,8 @@ def part_of(dataset: Dataset, path: Path) -> Dataset:
     Raises:
         DataError: the file cannot be read, is empty, or lists an image that the split does not have.
     """
+    if not is_utf8(path):
+        raise DataError(f"the name of the list {shown(path)} is not UTF-8, and results carry it: rename it")
     lines = read_lines(path)
     if not lines:
         raise DataError(f"{path} lists no image: expected ids of split '{dataset.split}', one a line")

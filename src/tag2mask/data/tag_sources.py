@@ -9,7 +9,7 @@ from pathlib import Path
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import file_hash
 from tag2mask.data.finding import Finding
-from tag2mask.data.layout import IMAGE_SUFFIXES, JOINT, holds_ours, is_ours, list_images, normal
+from tag2mask.data.layout import IMAGE_SUFFIXES, JOINT, folders_in, holds_ours, is_ours, list_images, normal
 from tag2mask.data.name_pattern import tags_in_names
 from tag2mask.data.tag_table import read_table, split_tags
 
@@ -130,7 +130,7 @@ def _class_folders(folder: Path, others: Iterable[Path]) -> list[Path]:
             f"sub-folder named after their class ('{NO_CLASS}' if they show none), or write a tags.csv (image,tags)"
         )
     left_out = set(others)
-    inner = sorted(p for p in folder.iterdir() if p.is_dir() and p not in left_out and not p.name.startswith("."))
+    inner = [p for p in folders_in(folder) if p not in left_out]
     return [p for p in inner if not is_ours(p) and (not holds_ours(p) or list_images(p, below=True))]
 
 
@@ -143,7 +143,7 @@ def _tags_of(class_folder: Path, separators: Sequence[str]) -> tuple[str, ...]:
 
 def _is_split(folder: Path) -> bool:
     """Whether the images of a folder lie in its sub-folders."""
-    return any(list_images(p, below=True) for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return any(list_images(p, below=True) for p in folders_in(folder))
 
 
 def _from_splits(folders: Sequence[Path], separators: Sequence[str], base: Path) -> Tagged:

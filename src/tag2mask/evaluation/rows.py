@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
 from tag2mask.core.files import write_text
+from tag2mask.core.names import shortened
 from tag2mask.core.sheets import csv_text, read_csv
 from tag2mask.evaluation.thresholds import Threshold, check_same_kind
 
@@ -152,10 +153,24 @@ def read_metrics(path: Path) -> list[MetricRow]:
         raise StageError(f"cannot read {path}: {error}. {_AGAIN}") from error
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(MetricRow(**json.loads(line)))
-        except (ValueError, TypeError, Tag2MaskError) as error:
+            found.append(_metric_row(json.loads(line)))
+        except (ValueError, TypeError, RecursionError, Tag2MaskError) as error:
             raise StageError(f"line {number} of {path} is no metric row ({error}). {_AGAIN}") from error
     return found
+
+
+def _metric_row(values: Any) -> MetricRow:
+    """A row whose values are of the types that it says; anything else is a ValueError or a TypeError."""
+    row = MetricRow(**values)
+    for name, value in asdict(row).items():
+        wanted = _NUMBERS.get(name, str)
+        if wanted is float:
+            fits = value is None or (isinstance(value, int | float) and math.isfinite(value))
+        else:
+            fits = isinstance(value, wanted)
+        if not fits or isinstance(value, bool):
+            raise ValueError(f"{name} is {shortened(repr(value))}")
+    return row
 
 
 def write_results(path: Path, rows: Iterable[ResultRow]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tag2mask.core.errors import ConfigError, StageError
+from tag2mask.core.errors import ConfigError, DamagedError, StageError
 from tag2mask.core.files import file_hash, read_json, write_json
 from tag2mask.evaluation.rows import write_table
 from tag2mask.experiments.commands import Command, accept, check_overrides, collect, run_again
@@ -96,9 +96,13 @@ def _begin(out: Path, mark: dict[str, object]) -> None:
     Raises:
         StageError: it is of another table, or finished: its numbers would only be looked up.
     """
-    known = read_json(out / MARK) if (out / MARK).is_file() else None
+    try:
+        known = read_json(out / MARK) if (out / MARK).is_file() else None
+    except DamagedError as error:
+        LOG.warning("%s; it is written again", error)
+        known = None
     if known is not None and known != {**mark, "finished": False}:
-        state = "is finished" if known.get("finished") else "is of other rows or settings"
+        state = "is finished" if isinstance(known, dict) and known.get("finished") else "is of other rows or settings"
         raise StageError(f"the reproduction in {out} {state}; name another folder with --out, or remove this one")
     write_json(out / MARK, {**mark, "finished": False})
 

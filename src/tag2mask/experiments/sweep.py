@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, unknown
-from tag2mask.core.files import write_json
+from tag2mask.core.files import cannot_write, write_json
 from tag2mask.core.ranks import rank
 from tag2mask.evaluation.rows import MetricRow
 from tag2mask.experiments.grid import check_grid, grid_points, point_name, point_words
@@ -20,7 +19,7 @@ from tag2mask.experiments.sweep_table import write_sweep
 from tag2mask.pipeline.api import run_loaded
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
 from tag2mask.pipeline.runfolder import RunFolder
-from tag2mask.pipeline.store import exclusive
+from tag2mask.pipeline.store import Store, exclusive, point, store_beside
 
 LOG = logging.getLogger("tag2mask")
 MARK = "sweep.json"
@@ -138,7 +137,7 @@ def prepare(out: Path, mark: str, what: str) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StageError(f"cannot make the folder {out}: {error.strerror}; choose another with --out") from error
+        raise cannot_write(out, error) from error
 
 
 def share_store(out: Path) -> None:
@@ -147,15 +146,13 @@ def share_store(out: Path) -> None:
     Raises:
         StageError: a store of its own lies in the folder.
     """
-    store, link = out.absolute().parent / ".store", out / ".store"
-    store.mkdir(exist_ok=True)
-    if link.is_symlink():
-        return
-    if link.exists():
+    store, link = store_beside(out), out / ".store"
+    Store(store).prepare()
+    if link.exists() and not link.is_symlink():
         raise StageError(
             f"{link} is a store of its own, where a link to {store} belongs; name another folder with --out"
         )
-    link.symlink_to(os.path.relpath(store, out.absolute()))
+    point(link, store)
 
 
 def _checked(recipe: str, words: Sequence[str], only: Sequence[str]) -> Recipe:

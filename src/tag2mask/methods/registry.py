@@ -67,8 +67,8 @@ class StageKind:
     may_read: Mapping[str, Makes] = field(default_factory=dict)
     samples: Callable[[Any, Dataset], Sequence[Sample]] | None = None
     check: str | None = None
-    same: Mapping[str, str] = field(default_factory=dict)
     check_data: str | None = None
+    same: Mapping[str, str] = field(default_factory=dict)
     blind: bool = False
 
     def adds(self, settings: Any) -> frozenset[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import file_hash, read_json, sealed, stamp, unsealed, value_hash, write_json
+from tag2mask.core.names import shown
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 
@@ -38,7 +39,7 @@ class ContentHashes:
         Raises:
             OSError: it cannot be read.
         """
-        name, now = str(path.resolve()), [*stamp(path)]
+        name, now = shown(path.resolve()), [*stamp(path)]  # a link may lead to a name that JSON does not take
         known = self._known.get(name)
         if not isinstance(known, list) or known[:-1] != now:
             self._known[name] = known = [*now, file_hash(path)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from tag2mask.core.cores import threads_for
+from tag2mask.core.files import told
 from tag2mask.core.ranks import barrier, join, rank, world_size
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.images import make_images
@@ -22,30 +24,40 @@ def run_plan(plan: Plan, folder: RunFolder) -> list[Done]:
     Raises:
         Tag2MaskError: whatever a stage finds wrong; what was made so far stays and is used by the next run.
     """
-    if plan.recipe.engine.threads is not None:
-        import torch
+    with told():
+        return _run(plan, folder)
 
-        torch.set_num_threads(plan.recipe.engine.threads)
+
+def _run(plan: Plan, folder: RunFolder) -> list[Done]:
     if world_size() > 1:
         from tag2mask.training.device import resolve_device
 
         join(resolve_device(plan.recipe.engine).type)
     preflight(plan)
     with ExitStack() as held:
+        barrier()  # the cores are looked at while the other processes rest
         if rank() == 0:
             folder.prepare()
             held.enter_context(exclusive(folder.path / "lock", f"the run {folder.path}"))
         session = Session(plan, folder)
         if rank() == 0:
             look_ahead(session)
-            folder.begin(plan.recipe)
+            folder.begin(plan.recipe, threads_for(plan.recipe.engine.threads, folder.threads()))
         barrier()
+        _compute_with(folder.threads())
         done = _execute(session)
         if rank() == 0:
             folder.unlink_others({s.name for s in plan.stages})
             folder.end(session.fingerprints())
             session.keys.hashes.save()
         return done
+
+
+def _compute_with(threads: int | None) -> None:
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def _execute(session: Session) -> list[Done]:

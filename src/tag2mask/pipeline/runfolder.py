@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from tag2mask.core.commands import command, quoted
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import cannot_write, read_json, write_json, write_text
 from tag2mask.pipeline.environment import environment
-from tag2mask.pipeline.store import Store
+from tag2mask.pipeline.store import Store, point, store_beside
 
 RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
+_THREADS = "threads"
 LOG = logging.getLogger("tag2mask")
 
 
@@ -30,8 +30,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        named = path if path.name not in ("", "..") else path.resolve()  # the parent of '.' is '.', beside nothing
-        self.store = Store(named.parent / ".store")
+        self.store = Store(store_beside(path))
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -56,7 +55,10 @@ class RunFolder:
         """
         if self.path.is_file():
             raise StageError(f"--out {self.path} is a file; name a new folder or the folder of a run")
-        names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+        try:
+            names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         if names - {"lock"} and RECIPE not in names:
             raise StageError(
                 f"--out {self.path} is not empty and is not a run (it has no {RECIPE}); nothing was changed. "
@@ -68,10 +70,15 @@ class RunFolder:
             raise cannot_write(self.path, error) from error
         self.store.prepare()
 
-    def begin(self, recipe: Recipe) -> None:
-        """Write the resolved recipe and the environment."""
+    def begin(self, recipe: Recipe, threads: int | None = None) -> None:
+        """Write the resolved recipe and the environment, with the number of threads that the run computes with."""
         write_text(self.path / RECIPE, dump_recipe(recipe))
-        write_json(self.path / ENVIRONMENT, environment())
+        write_json(self.path / ENVIRONMENT, environment() | ({_THREADS: str(threads)} if threads else {}))
+
+    def threads(self) -> int | None:
+        """CPU threads that the run computes with since it was begun; None where that is not noted."""
+        noted = str(self.environment().get(_THREADS, ""))
+        return int(noted) if re.fullmatch("[1-9][0-9]{0,3}", noted) else None
 
     def end(self, data: Mapping[str, str]) -> None:
         """Add to the environment what is known once the run is through.
@@ -79,10 +86,8 @@ class RunFolder:
         Args:
             data: split -> what its images, tags and masks were, as `tag2mask.pipeline.session.Session.fingerprints`.
         """
-        torch = sys.modules.get("torch")
-        threads = {"threads": str(torch.get_num_threads())} if torch else {}
         known = self.environment() or environment()
-        write_json(self.path / ENVIRONMENT, {**known, **threads, "data": dict(data)})
+        write_json(self.path / ENVIRONMENT, {**known, "data": dict(data)})
 
     def environment(self) -> dict[str, Any]:
         """What was written of versions, machine and data; empty where there is nothing, or not what was written."""
@@ -111,8 +116,8 @@ class RunFolder:
             return load_recipe(str(self.path / RECIPE))
         except ConfigError as error:
             raise ConfigError(
-                f"{error}. The run wrote that file, and writes it again where the command that began it is given "
-                f"again, with --out {quoted(self.path)}"
+                f"{error}. The run wrote that file: give the command again that began the run, with --out "
+                f"{quoted(self.path)}"
             ) from error
 
     def link(self, name: str, artefact: Path) -> None:
@@ -122,20 +127,9 @@ class RunFolder:
             StageError: something else stands there, or no link can be made.
         """
         link = self.path / name
-        # The run folder may be a link itself: what is in it is read from the folder that it leads to.
-        store = artefact.parent
-        target = os.path.relpath(store.parent.resolve() / store.name / artefact.name, self.path.resolve())
-        if link.is_symlink() and os.readlink(link) == target:
-            return
         if link.exists() and not link.is_symlink():
             raise StageError(f"{link} stands where the link to stage '{name}' belongs; move it away")
-        temporary = self.path / f".{name}.tmp"
-        try:
-            temporary.unlink(missing_ok=True)
-            temporary.symlink_to(target)
-            temporary.replace(link)
-        except OSError as error:
-            raise cannot_write(link, error) from error
+        point(link, artefact)
 
     def unlink_others(self, names: set[str]) -> None:
         """Remove links to instances that the recipe has no longer."""

@@ -15,7 +15,7 @@ from tag2mask.core.errors import DamagedError, StageError
 from tag2mask.core.files import cannot_write, file_hash, stamp
 from tag2mask.core.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 
-__all__ = ["MANIFEST", "Manifest", "Store", "exclusive", "sweep"]
+__all__ = ["MANIFEST", "Manifest", "Store", "exclusive", "point", "store_beside", "sweep"]
 LOG = logging.getLogger("tag2mask")
 Stamp = tuple[int, ...]
 
@@ -90,6 +90,34 @@ class Store:
         folder, old = self.folder(kind, key), before or {}
         written = sorted(name for name, found in self.present(kind, key).items() if old.get(name) != found)
         return {n: file_hash(folder / n) for n in written if n != MANIFEST and not n.endswith(".log")}
+
+
+def store_beside(folder: Path) -> Path:
+    """The store of a run in that folder, or of several: ``.store`` beside it, also where the folder is ``.``."""
+    named = folder if folder.name not in ("", "..") else folder.resolve()  # the parent of '.' is '.' again
+    return named.parent / ".store"
+
+
+def point(link: Path, target: Path) -> None:
+    """Make a relative link to a store or to an artefact in one, or turn it there.
+
+    Its folder may be a link itself, and what is in it is read from the folder that it leads to. The store is not
+    followed further: where it is a link, that may be turned to another disk.
+
+    Raises:
+        StageError: no link can be made.
+    """
+    named = target.absolute().parent if target.name == ".store" else target.absolute().parent.parent
+    to = os.path.relpath(named.resolve() / target.absolute().relative_to(named), link.parent.resolve())
+    if link.is_symlink() and os.readlink(link) == to:
+        return
+    temporary = link.with_name(f".{link.name}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(to)
+        temporary.replace(link)
+    except OSError as error:
+        raise cannot_write(link, error) from error
 
 
 def sweep(folder: Path) -> None:

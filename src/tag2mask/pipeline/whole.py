@@ -6,6 +6,7 @@ import logging
 import time
 from contextlib import ExitStack
 
+from tag2mask.core.files import cannot_write
 from tag2mask.core.ranks import barrier
 from tag2mask.pipeline.plan import PlannedStage
 from tag2mask.pipeline.session import Session, peak_memory
@@ -51,7 +52,10 @@ def make_whole(session: Session, stage: PlannedStage) -> None:
 
 def _run(session: Session, stage: PlannedStage, key: str) -> float:
     context = session.context(stage, key)
-    context.out.mkdir(parents=True, exist_ok=True)
+    try:
+        context.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(context.out, error) from error
     started = time.monotonic()
     stage.kind.load()(context)
     barrier()

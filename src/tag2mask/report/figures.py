@@ -15,6 +15,7 @@ import numpy as np
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import atomic_path
+from tag2mask.report.fonts import legible
 from tag2mask.report.page import Example
 
 if TYPE_CHECKING:
@@ -216,5 +217,9 @@ def save_figure(figure: Figure, title: str, out: Path) -> None:
     figure.suptitle(title, fontsize=10)
     kind = out.suffix.removeprefix(".")
     metadata = {"svg": {"Date": None}, "png": {"Software": None}}[kind]
-    with atomic_path(out) as temporary, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tag2mask"}):
+    with (
+        atomic_path(out) as temporary,
+        matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "tag2mask"}),
+        legible(figure, out, as_text=kind == "svg"),
+    ):
         figure.savefig(temporary, format=kind, metadata=metadata)

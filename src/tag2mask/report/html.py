@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tag2mask.core.files import megabytes, write_text
+from tag2mask.core.names import printable
 from tag2mask.core.progress import duration
 from tag2mask.report.pictures import data_uri
 from tag2mask.report.scores import percent
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def render(template: str, out: Path, **values: Any) -> None:
-    """Fill ``templates/<template>`` and write it, whole or not at all.
+    """Fill ``templates/<template>`` and write it, whole or not at all; marks that turn text around are seen in it.
 
     Raises:
         StageError: the file cannot be written.
     """
-    write_text(out, _environment().get_template(template).render(**values))
+    write_text(out, printable(_environment().get_template(template).render(**values)))
 
 
 @cache

@@ -11,7 +11,7 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.segmentation.deeplab import DeepLabV2
 from tag2mask.segmentation.libraries import LibrarySegmenter
 from tag2mask.segmentation.network import Segmenter
-from tag2mask.segmentation.norms import spare_single_values
+from tag2mask.segmentation.norms import spare_single_groups, spare_single_values
 from tag2mask.segmentation.settings import DEEPLAB, UPERNET, NetworkSettings
 from tag2mask.segmentation.upernet import UperNet
 
@@ -36,6 +36,7 @@ def build_segmenter(settings: NetworkSettings, n_classes: int) -> Segmenter:
     if n_classes < 1:
         raise ConfigError(f"a network needs at least one class, got {n_classes}")
     net = _NETWORKS.get(settings.kind, LibrarySegmenter)(settings, n_classes)
+    spare_single_groups(net)
     for part in net.trained_norms():
         spare_single_values(part)
     if settings.weights != "none":

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tag2mask.core.names import shown
 from tag2mask.segmentation.origin import Number, Origin
 
 _UNKNOWN = "not known"
+_MARKUP = re.compile(r"[\\`*{}\[\]#|~!$]|(?<![^\W_])_|_(?![^\W_])|(?<=:)/|(?<=www)\.")
 _EXAMPLE = """\
 ```python
 import tag2mask
 
-model = tag2mask.load("{name}")
+model = tag2mask.load({name})
 mask = model("photo.jpg")
 mask.image().save("mask.png")
 ```
@@ -35,15 +39,16 @@ def model_card(network: Mapping[str, Any], classes: Sequence[str], origin: Origi
         "trained on": f"{origin.data}, {origin.n_images} images" if origin.data else _UNKNOWN,
         "supervision seen (ledger)": ", ".join(origin.ledger) or _UNKNOWN,
     }
+    labels = ", ".join(["background", *map(_text, classes)])
     parts = [
         "---\nlibrary_name: tag2mask\npipeline_tag: image-segmentation\n"
         "tags:\n- semantic-segmentation\n- weakly-supervised\n---\n",
-        f"# {name.rpartition('/')[2]}\n",
-        f"Gives each pixel of a photo one of {len(classes) + 1} labels: background, {', '.join(classes)}.\n",
+        f"# {_text(name.rpartition('/')[2])}\n",
+        f"Gives each pixel of a photo one of {len(classes) + 1} labels: {labels}.\n",
         "## Use\n",
-        _EXAMPLE.format(name=name),
+        _EXAMPLE.format(name=json.dumps(shown(name), ensure_ascii=False)),
         "## What made it\n",
-        "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]) + "\n",
+        "\n".join(["| | |", "|---|---|", *(f"| {key} | {_text(value)} |" for key, value in facts.items())]) + "\n",
         "## What was measured\n",
         _table(origin),
     ]
@@ -64,4 +69,10 @@ def _table(origin: Origin) -> str:
 def _line(number: Number, origin: Origin) -> str:
     miou = "-" if number.miou is None else f"{number.miou:.1f}"
     cells = [number.split, str(number.n_images), number.how, miou, origin.initial, ", ".join(origin.ledger)]
-    return f"| {' | '.join(cells)} | {number.seed} |"
+    return f"| {' | '.join(map(_text, cells))} | {number.seed} |"
+
+
+def _text(name: str) -> str:
+    """A name as plain text of Markdown: no markup, no HTML, no link, no cell of a table ends in it."""
+    text = shown(name).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKUP.sub(r"\\\g<0>", text)

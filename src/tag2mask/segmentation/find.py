@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, load_recipe
 from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, unknown
-from tag2mask.core.files import expanded, file_hash, read_json, unsealed
+from tag2mask.core.files import expanded, file_hash, read_json, reason, unsealed
 from tag2mask.core.manifest import MANIFEST
+from tag2mask.core.regular import special_kind
 from tag2mask.segmentation.files import WEIGHTS
 from tag2mask.segmentation.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.labels import LoadedNetwork
@@ -53,9 +55,18 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
         DataError: ``~user`` of nobody.
         ConfigError: a stage is needed, unknown, or named for something that has none.
         StageError: the run has no finished segmenter, or its weights are not what was trained.
-        WeightsError: nothing of that name, or not a segmentation network.
+        WeightsError: nothing of that name, not a segmentation network, or one may not look.
     """
     path = expanded(source)
+    try:
+        return _find(path, source, stage)
+    except OSError as error:  # of a name that is too long, or where one may not look
+        raise WeightsError(
+            f"{source} cannot be looked at: {reason(error)}. Allow it, or name another network"
+        ) from error
+
+
+def _find(path: Path, source: str | Path, stage: str | None) -> Found:
     if (path / _RECIPE).is_file():
         return _of_run(path, stage)
     if stage is not None:
@@ -68,7 +79,10 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
             "folder that save_pretrained wrote, or a file of weights"
         )
     if path.is_file():
-        return _onnx(path) if path.suffix.lower() == _ONNX else _weights(path, Origin())
+        return _onnx(path) if path.suffix.lower() == _ONNX else _of_file(path)
+    if path.exists() or path.is_symlink():
+        kind = special_kind(path) if path.exists() else "a link to nothing"
+        raise WeightsError(f"{source} is {kind}: expected a run folder, or a file .safetensors or .onnx")
     if _HUB_NAME.fullmatch(str(source)) and path.suffix.lower() not in {".safetensors", _ONNX}:
         return _saved(fetch(str(source)))
     raise WeightsError(
@@ -87,9 +101,7 @@ def _of_run(run: Path, stage: str | None) -> Found:
         manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
     except DamagedError as error:
         raise StageError(f"{error}. Make stage '{name}' again: {again}") from error
-    files = manifest.get("files")
-    made = files.get(WEIGHTS) if isinstance(files, dict) else None
-    if made is not None and made != file_hash(folder / WEIGHTS):
+    if _changed(folder / WEIGHTS, manifest):
         raise StageError(
             f"{folder / WEIGHTS} is not what stage '{name}' has trained: it does not fit the {MANIFEST} beside it. "
             f"Train it again: {again}"
@@ -98,6 +110,28 @@ def _of_run(run: Path, stage: str | None) -> Found:
     assert found.segmenter is not None
     origin = origin_of(run, recipe, name, found.segmenter.initial, manifest)
     return Found(found.network, found.segmenter, found.hash, origin)
+
+
+def _changed(weights: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the manifest of a stage knows a file of weights, and as another one."""
+    files = manifest.get("files")
+    made = files.get(weights.name) if isinstance(files, dict) else None
+    return made is not None and made != file_hash(weights)
+
+
+def _of_file(path: Path) -> Found:
+    """A file of weights; one that lies in a run still has to be what was trained there."""
+    try:
+        beside = path.with_name(MANIFEST)
+        manifest = unsealed(read_json(beside), beside) if beside.is_file() else {}
+    except StageError:  # nothing is known of the file then, as of one that lies anywhere else
+        manifest = {}
+    if _changed(path, manifest):
+        raise StageError(
+            f"{path} is not what its stage has trained: it does not fit the {MANIFEST} beside it. Train it again with "
+            "the command of its run, which the run's report names"
+        )
+    return _weights(path, Origin())
 
 
 def _instances(recipe: Recipe) -> list[str]:

@@ -18,6 +18,7 @@ from tag2mask.core.progress import Counter, progress
 from tag2mask.segmentation.labels import WHOLE, Labeller
 from tag2mask.segmentation.masks_out import OVERLAY_SIDE, MasksFolder
 from tag2mask.segmentation.photos import MAX_PIXELS, ArrayPhoto, open_photo
+from tag2mask.segmentation.reading import reading
 from tag2mask.segmentation.sources import Source
 from tag2mask.segmentation.tiles import Picture
 
@@ -96,11 +97,10 @@ def predict_photos(
         if source.problem is not None:
             return Failure(source.path, source.problem)
         try:
-            return _prepared(source, folder, max_pixels)
+            with reading(source.path):
+                return _prepared(source, folder, max_pixels)
         except DataError as error:
             return Failure(source.path, str(error))
-        except OSError as error:
-            return Failure(source.path, f"{source.path} cannot be read: {error.strerror or error}")
 
     with own_bound(), progress("predict", len(sources)) as counter:
         ready = _counted(ahead(prepare, sources, _READERS), outcome, counter)

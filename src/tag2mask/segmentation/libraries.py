@@ -23,6 +23,8 @@ _ANY_SIZE: tuple[dict[str, Any], ...] = (
     {"dynamic_img_size": True},
 )
 """What timm's networks of one size take, in their different ways."""
+_LEAST = {"pan": 128}
+"""Smallest sides of an architecture in pixels: PAN halves its features at stride 16 three times."""
 
 
 class LibrarySegmenter(Segmenter):
@@ -40,6 +42,7 @@ class LibrarySegmenter(Segmenter):
     def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
         name = encoder_name(settings.encoder)
         super().__init__(settings, n_classes, *encoder_colours(name))
+        self.least = _LEAST.get(settings.kind, 1)
         self.net = library_network(settings, name, n_classes + 1)
         load_encoder(self.net.encoder.model, settings)
 

@@ -9,6 +9,10 @@ whether it is done is known without making it.
 from __future__ import annotations
 
 import errno
+import fcntl
+import logging
+import os
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -19,7 +23,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError, StageError
-from tag2mask.core.files import atomic_path, file_hash, read_json, value_hash, write_json, write_text
+from tag2mask.core.files import (
+    atomic_path,
+    file_hash,
+    is_temporary,
+    read_json,
+    remove_temporary,
+    value_hash,
+    write_json,
+    write_text,
+)
+from tag2mask.core.names import is_utf8
 from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.layout import CLASSES_FILE
 from tag2mask.report.pictures import fit, label_overlay
@@ -27,6 +41,7 @@ from tag2mask.segmentation.labels import Choices
 from tag2mask.segmentation.sources import Source
 
 MANIFEST, SOURCES, MASKS, OVERLAYS = "predictions.json", "sources.json", "masks", "overlays"
+LOG = logging.getLogger("tag2mask")
 OVERLAY_SIDE = 2048
 """Longest side of an overlay in pixels."""
 _SCHEMA = 1
@@ -60,16 +75,30 @@ class MasksFolder:
         if self.path.exists() and not self.path.is_dir():
             raise StageError(f"--out {self.path} is a file; name a new folder")
         names = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
+        names = [name for name in names if not is_temporary(name)]  # left where the first of its files was begun
         found = ", ".join(names[:3])
         if MANIFEST in names:
-            self._check(read_json(self.path / MANIFEST))
+            self._check(_read(self.path / MANIFEST))
         elif names:
             raise StageError(
                 f"--out {self.path} holds other things ({found}) and no {MANIFEST}; nothing was written. "
                 "Name a new folder"
             )
+        write_json(self.path / MANIFEST, self._about)  # first: by it the folder is known as begun
         write_text(self.path / CLASSES_FILE, "".join(f"{name}\n" for name in self._about["classes"]))
-        write_json(self.path / MANIFEST, self._about)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove what killed processes have left half-written, unless others are at work in the folder now."""
+        held = os.open(self.path, os.O_RDONLY)
+        weakref.finalize(self, os.close, held)  # locks end with it, and with the process
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_temporary(self.path)
+        except OSError:  # others hold it, or the file system has no locks
+            LOG.debug("%s: others may be at work in it", self.path)
+        with suppress(OSError):
+            fcntl.flock(held, fcntl.LOCK_SH)
 
     def claim(self, sources: Sequence[Source]) -> None:
         """Note which photo each mask is of, so that photos of another folder do not replace masks of the same names.
@@ -81,12 +110,12 @@ class MasksFolder:
             StageError: a mask is there that was made from another photo; nothing was written.
         """
         path = self.path / SOURCES
-        noted: Any = read_json(path) if path.is_file() else {}
-        if not isinstance(noted, dict):
+        noted: Any = _read(path) if os.path.lexists(path) else {}
+        if not isinstance(noted, dict) or not all(isinstance(v, str) and is_utf8(k + v) for k, v in noted.items()):
             raise StageError(f"{path} is not what tag2mask wrote: remove it, or name another folder with --out")
         for source in (source for source in sources if source.problem is None):
             before = noted.get(str(source.name))
-            if isinstance(before, str) and self._of_another(source, Path(before)):
+            if before is not None and self._of_another(source, Path(before)):
                 raise StageError(
                     f"--out {self.path} holds the mask {MASKS}/{source.name}.png of {before}, which that of "
                     f"{source.path} would replace; nothing was written. Choose another --out"
@@ -100,7 +129,7 @@ class MasksFolder:
         try:
             found = labels_key(self.mask(source.name))
             same = found is None or before.samefile(source.path) or found == self.key(source.path)
-        except OSError:  # one of them is gone, or cannot be read and is told of later
+        except (OSError, ValueError):  # one of them is gone, or cannot be read and is told of later
             return False
         return not same
 
@@ -174,6 +203,13 @@ class MasksFolder:
             f"--out {self.path} holds predictions made with other choices ({'; '.join(changed) or 'another version'}); "
             "nothing was written. Name a new folder, or give the same choices to go on"
         )
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except StageError as error:
+        raise StageError(f"{error}: remove it, or name another folder with --out") from error
 
 
 @contextmanager

@@ -35,9 +35,11 @@ class Segmenter(nn.Module, ABC):
         initial: what its first weights have seen, see `NetworkSettings.initial`.
         max_side: longest side of the images it was trained on, where larger ones were shrunk to it; else None.
         multiple: input sides are padded to a multiple of it.
+        least: input sides are padded to it where they are smaller; a multiple of ``multiple``.
     """
 
     multiple: ClassVar[int] = 32
+    least: int = 1
 
     def __init__(self, settings: NetworkSettings, n_classes: int, mean: RGB, std: RGB) -> None:
         super().__init__()
@@ -68,9 +70,9 @@ class Segmenter(nn.Module, ABC):
         return self.logits(self.padded(images))[..., :height, :width]
 
     def padded(self, images: Tensor) -> Tensor:
-        """Images filled up with 0, on the right and below, to sides that are multiples of ``multiple``."""
-        height, width = images.shape[-2:]
-        return F.pad(images, (0, -width % self.multiple, 0, -height % self.multiple))
+        """Images filled up with 0, on the right and below, to multiples of ``multiple`` and at least to ``least``."""
+        height, width = (max(-side % self.multiple, self.least - side) for side in images.shape[-2:])
+        return F.pad(images, (0, width, 0, height))
 
     @abstractmethod
     def parts(self) -> list[nn.Module]:

@@ -87,7 +87,7 @@ def export_onnx(net: Segmenter, classes: tuple[str, ...], path: Path) -> None:
     import onnx
 
     own = copy.deepcopy(net).cpu().eval()
-    model = framed(_recorded(own), net.mean, net.std, net.multiple)
+    model = framed(_recorded(own), net.mean, net.std, net.multiple, net.least)
     settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
     about = {
         "schema": SCHEMA, "network": settings.model_dump(mode="json"), "initial": net.initial, "max_side": net.max_side,

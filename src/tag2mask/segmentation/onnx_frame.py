@@ -12,7 +12,7 @@ _Node = tuple[str, list[str], str, dict[str, Any]]
 """Operator, names of inputs, name of the output, attributes."""
 
 
-def framed(model: Any, mean: Sequence[float], std: Sequence[float], multiple: int) -> Any:
+def framed(model: Any, mean: Sequence[float], std: Sequence[float], multiple: int, least: int = 1) -> Any:
     """Put a network into its frame.
 
     Args:
@@ -20,6 +20,7 @@ def framed(model: Any, mean: Sequence[float], std: Sequence[float], multiple: in
         mean: per channel of RGB in [0, 1].
         std: per channel.
         multiple: of the sides.
+        least: smallest sides, a multiple of ``multiple`` or 1.
 
     Returns:
         The same model, from ``images`` in [0, 1] of any size to ``logits`` of that size.
@@ -32,6 +33,7 @@ def framed(model: Any, mean: Sequence[float], std: Sequence[float], multiple: in
         "mean": np.array(mean, np.float32).reshape(1, 3, 1, 1),
         "std": np.array(std, np.float32).reshape(1, 3, 1, 1),
         "multiple": np.array([multiple], np.int64),
+        "least": np.array([least], np.int64),
         "nothing": np.zeros(6, np.int64),
         "zero": np.array(0, np.float32),
         "first": np.zeros(2, np.int64),
@@ -42,7 +44,9 @@ def framed(model: Any, mean: Sequence[float], std: Sequence[float], multiple: in
         ("Div", ["centred", "std"], "normal", {}),
         ("Shape", ["images"], "size", {"start": 2, "end": 4}),
         ("Neg", ["size"], "minus", {}),
-        ("Mod", ["minus", "multiple"], "missing", {}),  # takes the divisor's sign, so it is not negative
+        ("Mod", ["minus", "multiple"], "rest", {}),  # takes the divisor's sign, so it is not negative
+        ("Sub", ["least", "size"], "lacking", {}),
+        ("Max", ["rest", "lacking"], "missing", {}),
         ("Concat", ["nothing", "missing"], "pads", {"axis": 0}),
         ("Pad", ["normal", "pads", "zero"], "padded", {}),
     ]

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from tag2mask.config.recipe import Recipe
 from tag2mask.core.commands import command
 from tag2mask.core.errors import StageError, WeightsError
@@ -76,10 +78,11 @@ def read_origin(values: Mapping[str, Any], where: Path) -> Origin:
         return Origin()
     try:
         numbers = tuple(Number(**n) for n in values["numbers"])
-        return Origin(**{**values, "ledger": tuple(values["ledger"]), "numbers": numbers})
-    except (KeyError, TypeError) as error:
+        origin = Origin(**{**values, "ledger": tuple(values["ledger"]), "numbers": numbers})
+        return TypeAdapter(Origin).validate_python(origin.text())  # the types of all its values
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(
-            f"{where} has an entry 'origin' that this version of tag2mask does not read: {error}"
+            f"{where} has an entry 'origin' that this version of tag2mask does not read: {error!s:.500}"
         ) from error
 
 

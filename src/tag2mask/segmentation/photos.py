@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
 from tag2mask.data.images import StoredImage, upright_size
+from tag2mask.segmentation.reading import reading
 from tag2mask.segmentation.tiles import Picture
 
 MAX_PIXELS = 200_000_000
@@ -38,8 +39,13 @@ class WholePhoto:
         return StoredImage(self.path)
 
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """A part of the photo, see `Picture`."""
-        return self.image.part(top, left, bottom, right)
+        """A part of the photo, see `Picture`.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        with reading(self.path):
+            return self.image.part(top, left, bottom, right)
 
 
 class ArrayPhoto:
@@ -64,18 +70,19 @@ def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     decode it.
 
     Raises:
-        DataError: it is missing, no image, or of more than ``max_pixels``.
+        DataError: it is missing, a pipe or a device, no image, or of more than ``max_pixels``.
     """
-    if path.suffix.lower() in _TIFF:
-        from tag2mask.segmentation.tiff import open_tiff
+    with reading(path):
+        if path.suffix.lower() in _TIFF:
+            from tag2mask.segmentation.tiff import open_tiff
 
-        windows = open_tiff(path)
-        if windows is not None:
-            _check_pixels(path, windows.size, max_pixels)
-            return windows
-    size = upright_size(path)
-    _check_pixels(path, size, max_pixels)
-    return WholePhoto(path, size)
+            windows = open_tiff(path)
+            if windows is not None:
+                _check_pixels(path, windows.size, max_pixels)
+                return windows
+        size = upright_size(path)
+        _check_pixels(path, size, max_pixels)
+        return WholePhoto(path, size)
 
 
 def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import expanded
+from tag2mask.core.names import is_utf8
+from tag2mask.core.regular import special_kind
 from tag2mask.data.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, unreadable
 
 _WILD = frozenset("*?[")
@@ -22,8 +24,8 @@ class Source:
     Attributes:
         path: of its file.
         name: where its mask goes below the folder of masks: folders and name as they were, without the ending.
-        problem: why it is no photo that can be read, as known from its name, or a folder that cannot: to be named among
-            the failures rather than left out in silence. None for all others.
+        problem: why it is no photo that can be read, as known from its name and kind (a pipe, a device), or a folder
+            that cannot: to be named among the failures rather than left out in silence. None for all others.
     """
 
     path: Path
@@ -78,13 +80,13 @@ def _one(given: str, out: Path) -> tuple[Path, dict[Path, str | None]]:
             _check_not_out(path, given, out)
             raise DataError(f"folder {given} holds no image, nor do those below it (looked for {_endings()})")
         return path, photos
-    if path.is_file():
-        return path.parent, {path: unreadable(path)}
+    if path.exists():
+        return path.parent, {path: _problem(path)}
     if not _WILD & set(given):
         raise DataError(f"{given} does not exist: expected a folder, an image file, or a pattern in quotes")
     fixed = Path(*_before_wild(path.parts))
     matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
-    photos = {p: unreadable(p) for p in matches if _is_photo(p, out)}
+    photos = {p: _problem(p) for p in matches if _is_photo(p, out)}
     if not photos:
         _check_not_out(fixed, given, out)
         raise DataError(f"pattern '{given}' matches no image (looked for {_endings()})")
@@ -110,8 +112,21 @@ def _below(root: Path, out: Path) -> dict[Path, str | None]:
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             waiting += [path for path in (os.path.join(parent, name) for name in folders) if os.path.islink(path)]
             photos = (Path(parent, name) for name in sorted(files))
-            found.update({path: unreadable(path) for path in photos if _is_photo(path, out)})
+            found.update({path: _problem(path) for path in photos if _is_photo(path, out)})
     return found
+
+
+def _problem(path: Path) -> str | None:
+    """What is wrong with a photo before it is opened, which of a pipe or a device would never end."""
+    if not is_utf8(path):
+        return f"{path} has a name, or lies in a folder of one, that is not UTF-8: rename it"
+    try:
+        kind = special_kind(path)
+    except FileNotFoundError:
+        return None  # told when it is read
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    return unreadable(path) if kind is None else f"{path} is {kind}, not a photo"
 
 
 def _check_not_out(folder: Path, given: str, out: Path) -> None:

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.core.errors import DataError
+from tag2mask.core.files import reason
+from tag2mask.core.regular import need_regular
 from tag2mask.data.images import to_rgb, warn_few_levels
+from tag2mask.segmentation.reading import reading
 
 if TYPE_CHECKING:
     from tifffile import TiffPage
@@ -30,7 +32,6 @@ _FORMS = {(_GREY, "uint8", 1), (_GREY, "uint16", 1), (_RGB, "uint8", 3), (_RGB, 
 """What (photometric, type, samples) are read in windows; everything else is for Pillow, whole."""
 _CONTIGUOUS, _STRAIGHT_ALPHA = 1, 2
 _JPEG, _OTHER_JPEG = 7, {6, 33007, 34892}  # compressions: of today's files, and forms that Pillow is left to
-_UNDECODABLE = (ValueError, OSError, RuntimeError, ImportError, NotImplementedError)
 
 
 class TiffPhoto:
@@ -55,27 +56,32 @@ class TiffPhoto:
         Raises:
             DataError: a tile cannot be read or decoded.
         """
+        with reading(self.path):
+            part = self._part(top, left, bottom, right)
+            if part.shape[:2] != (bottom - top, right - left):
+                raise ValueError("its tiles are not of the size that it says")
+            pixels = np.ascontiguousarray(part[..., 0] if part.shape[2] == 1 else part)
+            return np.array(to_rgb(Image.fromarray(pixels), self.path))
+
+    def _part(self, top: int, left: int, bottom: int, right: int) -> NDArray[Any]:
+        """The part as stored, (h, w, samples)."""
         height, width = self._chunk
         across = -(-self.size[1] // width)
         rows, columns = range(top // height, -(-bottom // height)), range(left // width, -(-right // width))
         self._read([r * across + c for r in rows for c in columns])
         joined = [np.concatenate([self._kept[r * across + c] for c in columns], axis=1) for r in rows]
-        part = np.concatenate(joined)[
+        part: NDArray[Any] = np.concatenate(joined)[
             top - rows[0] * height : bottom - rows[0] * height, left - columns[0] * width : right - columns[0] * width
         ]
-        pixels = np.ascontiguousarray(part[..., 0] if part.shape[2] == 1 else part)
-        return np.array(to_rgb(Image.fromarray(pixels), self.path))
+        return part
 
     def _read(self, needed: Sequence[int]) -> None:
         """Have the decoded tiles of these numbers among those kept, and forget the ones used longest ago."""
         from tifffile import TiffFile
 
         found = {i: self._kept.pop(i) for i in needed if i in self._kept}
-        try:
-            with TiffFile(self.path) as file:
-                found |= {i: _decoded(file.pages.first, i) for i in needed if i not in found}
-        except _UNDECODABLE as error:
-            raise DataError(f"cannot read {self.path}: {error}. Copy it again, or store it as PNG") from error
+        with TiffFile(self.path) as file:
+            found |= {i: _decoded(file.pages.first, i) for i in needed if i not in found}
         self._kept |= found
         size = sum(tile.nbytes for tile in self._kept.values())
         for i in list(self._kept)[: -len(found)]:
@@ -90,18 +96,19 @@ def open_tiff(path: Path) -> TiffPhoto | None:
         return None
     from tifffile import TiffFile
 
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds wrong is told by us, or by Pillow
     try:
-        with TiffFile(path) as file:
+        with TiffFile(need_regular(path)) as file:
             page: TiffPage = file.pages.first
             chunk = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
             chunk = (min(chunk[0], page.imagelength), chunk[1])
-            if not _readable(page) or chunk[0] * chunk[1] * page.samplesperpixel > _LARGEST:
+            if not _readable(page) or min(chunk) < 1 or chunk[0] * chunk[1] * page.samplesperpixel > _LARGEST:
                 return None
             _decoded(page, 0)
             if str(page.dtype) == "uint16":
                 _look_at_levels(page, path)
-    except _UNDECODABLE as error:
-        LOG.info("%s is read as a whole: %s", path, error)
+    except Exception as error:  # tifffile and each codec have kinds of their own; Pillow says what is wrong, if it is
+        LOG.info("%s is read as a whole: %s", path, reason(error))
         return None
     return TiffPhoto(path, (page.imagelength, page.imagewidth), chunk)
 

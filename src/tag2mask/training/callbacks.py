@@ -21,7 +21,7 @@ from tag2mask.training.order import EpochOrder, derive
 from tag2mask.training.settings import ScheduleSettings
 
 RECORD = "tag2mask"
-"""Entry of a checkpoint that is ours: ``identity`` and ``rng``."""
+"""Entry of a checkpoint that is ours: ``identity``, ``rng`` and ``threads``."""
 _DROPOUT = 2
 """Keeps the seeds of steps apart from other seeds."""
 
@@ -48,7 +48,8 @@ class EpochCheckpoint(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning leaves out."""
-        checkpoint[RECORD] = {"identity": self.identity, "rng": torch.get_rng_state()}
+        threads = torch.get_num_threads()
+        checkpoint[RECORD] = {"identity": self.identity, "rng": torch.get_rng_state(), "threads": threads}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the RNG state until the training begins."""

@@ -10,7 +10,7 @@ import torch
 from tag2mask.config.engine import Engine
 from tag2mask.core.commands import quoted
 from tag2mask.core.errors import ConfigError
-from tag2mask.core.ranks import world_size
+from tag2mask.core.ranks import local_processes, world_size
 
 
 def resolve_device(engine: Engine) -> torch.device:
@@ -56,11 +56,6 @@ def check_precision(precision: str, device: torch.device) -> None:
     """
     if precision == "float16" and device.type == "cpu":
         raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
-
-
-def local_processes() -> int:
-    """Processes of this run on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
 
 
 def _gpu(name: str, index: str) -> int:

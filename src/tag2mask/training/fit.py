@@ -21,7 +21,7 @@ from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError, StageError, Tag2MaskError
 from tag2mask.core.files import cannot_write, check_archive, megabytes, reason, require_room, value_hash
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import barrier, join, others, rank, world_size
+from tag2mask.core.ranks import barrier, join, local_processes, others, rank, world_size
 from tag2mask.core.regular import need_regular
 from tag2mask.training.callbacks import (
     RECORD,
@@ -32,7 +32,7 @@ from tag2mask.training.callbacks import (
     StopAfter,
     StopAtNaN,
 )
-from tag2mask.training.device import check_precision, check_processes, local_processes, resolve_device
+from tag2mask.training.device import check_precision, check_processes, resolve_device
 from tag2mask.training.order import EpochOrder
 from tag2mask.training.settings import ScheduleSettings
 
@@ -238,7 +238,7 @@ def _resumable(path: Path, identity: str, name: str) -> Path | None:
     if not path.exists():
         return None
     try:
-        found = _identity_in(need_regular(path))
+        found = _record_of(need_regular(path))
     except PermissionError as error:
         raise StageError(
             f"{path} may not be read: {error.strerror}. Allow it, and run the same command again"
@@ -246,20 +246,34 @@ def _resumable(path: Path, identity: str, name: str) -> Path | None:
     except Exception as error:  # zip, pickle and torch have kinds of their own for damaged bytes
         LOG.warning("%s is damaged (%s); %s starts from its beginning", path, reason(error), name)
         return None
-    if found == identity:
+    if found["identity"] == identity:
         LOG.info("%s: goes on from %s", name, path)
+        _say_threads(found.get("threads"), name)
         return path
     LOG.warning("%s: %s is of other settings, another seed or other data; the training starts anew", name, path)
     return None
 
 
-def _identity_in(path: Path) -> str:
+def _say_threads(before: object, name: str) -> None:
+    """Warn where a training goes on with another number of threads than it was begun with."""
+    threads = torch.get_num_threads()
+    if isinstance(before, int) and before != threads:
+        LOG.warning(
+            "%s: was begun with engine.threads=%d and goes on with %d: sums are added in another order, so the weights "
+            "will not be those of a training without a stop, bit for bit. engine.threads=%d goes on as it was begun",
+            name, before, threads, before,
+        )  # fmt: skip
+
+
+def _record_of(path: Path) -> dict[str, Any]:
     """What training a checkpoint is of; every byte is held against the sums that torch has written beside them."""
     check_archive(path)
     checkpoint = torch.load(path, "cpu", weights_only=True, mmap=True)
     if not isinstance(checkpoint, dict) or not checkpoint.keys() >= _PARTS:
         raise TypeError("it is no checkpoint of a training")
-    return str(checkpoint[RECORD]["identity"])
+    record: dict[str, Any] = checkpoint[RECORD]
+    record["identity"]
+    return record
 
 
 @contextmanager
