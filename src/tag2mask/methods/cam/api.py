@@ -44,7 +44,7 @@ class CAM:
 
     Raises:
         ConfigError: an unknown layer, scales that are not positive, or a model that cannot be looked into.
-        WeightsError: weights on the device ``meta``.
+        WeightsError: weights of the model that are on the device ``meta`` or not made yet.
 
     Example:
         >>> maps = CAM(model, scales=(1.0, 0.5, 1.5, 2.0), mirror=True)(images, tags)  # doctest: +SKIP
@@ -62,6 +62,8 @@ class CAM:
         given = tuple(scales) if isinstance(scales, Iterable) else scales
         if not isinstance(given, tuple) or not given or not all(_is_scale(scale) for scale in given):
             raise ConfigError(f"scales = {given!r} must be one or more numbers above 0, such as (1.0, 0.5, 1.5, 2.0)")
+        if weights is not None and not isinstance(weights, Tensor):
+            raise WeightsError(f"weights are of type {type(weights).__name__}, expected a tensor (classes, channels)")
         self.model = unwrapped(model)
         self.scales = tuple(float(scale) for scale in given)
         self.mirror = mirror

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from tag2mask.core.errors import ConfigError, DataError, WeightsError, unknown
 
@@ -32,6 +33,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
         raise ConfigError(
             f"model is a {type(model).__name__} of torch.jit, whose modules cannot be looked into: pass the "
             "torch.nn.Module that it was scripted or traced from, with the same weights"
+        )
+    lazy = [name for name, tensor in model.named_parameters() if isinstance(tensor, UninitializedParameter)]
+    if lazy:
+        raise WeightsError(
+            f"the model has no weights yet, first '{lazy[0]}': call it once, model(images), then train it"
         )
     absent = [name for name, tensor in model.named_parameters() if tensor.is_meta]
     if absent:
@@ -98,7 +104,7 @@ def call(model: nn.Module, images: Tensor, *more: Tensor) -> Any:
     """The model's output for images, and whatever else it takes.
 
     Raises:
-        DataError: the images are on another device than the model, or of another type.
+        DataError: the images are on another device than the model, of another type, or of other channels.
     """
     try:
         return model(images, *more)
@@ -113,6 +119,12 @@ def call(model: nn.Module, images: Tensor, *more: Tensor) -> Any:
         if weights and images.dtype not in types:
             raise DataError(
                 f"images are {images.dtype}, the model's weights {weights[0].dtype}: images.to({weights[0].dtype})"
+            ) from error
+        first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+        if first is not None and images.shape[1] != first.in_channels:
+            raise DataError(
+                f"images {tuple(images.shape)} have {images.shape[1]} channels, the model's first convolution takes "
+                f"{first.in_channels}"
             ) from error
         raise
 
