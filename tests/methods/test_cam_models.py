@@ -158,7 +158,8 @@ def test_one_of_several_maps_is_not_guessed() -> None:
 
         def features(self, images: Tensor) -> Tensor:
             features = super().features(images)
-            return features * self.gate(features).sigmoid()  # no module gives the product
+            gate: Tensor = self.gate(features)
+            return features * gate.sigmoid()  # no module gives the product
 
     for find in (lambda: CAM(Gated())(IMAGES, TAGS), lambda: feature_layer(Gated(), IMAGES)):
         with pytest.raises(ConfigError, match=r"'gate' .1, 1, 6, 8. is the last.*others beside it, such as 'last'"):
@@ -458,7 +459,9 @@ def test_a_scale_that_the_model_does_not_take_is_named() -> None:
             return super().forward(images)
 
     model = OneSize().train()
-    with pytest.raises(ConfigError, match=r"scale 2, of 48 x 64 pixels: expected 24 rows. Give scales=\(1.0,\)"):
+    with pytest.raises(DataError, match=r"does not take images of 20 x 32 pixels: expected 24 rows. Resize them"):
+        CAM(model)(IMAGES[:, :, :20], TAGS)
+    with pytest.raises(ConfigError, match=r"scale 2, of 48 x 64 pixels: .*expected 24 rows.*Give scales=\(1.0,\)"):
         CAM(model, scales=(1.0, 2.0))(IMAGES, TAGS)
     assert all(module.training for module in model.modules())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

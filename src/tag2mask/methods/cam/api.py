@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError, WeightsError
+from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.core.types import ActivationMaps
 from tag2mask.inference.multiscale import MapHead, merge_scales
 from tag2mask.methods.cam.anatomy import Anatomy, examine
@@ -154,7 +154,7 @@ class CAM:
     def _features(self, anatomy: Anatomy, views: Tensor, scale: float) -> Tensor | None:
         try:
             return anatomy.features(self.model, views)
-        except Tag2MaskError:
+        except (ConfigError, WeightsError):
             raise
         except Exception as error:
             if scale == 1:

@@ -104,10 +104,16 @@ def call(model: nn.Module, images: Tensor, *more: Tensor) -> Any:
     """The model's output for images, and whatever else it takes.
 
     Raises:
-        DataError: the images are on another device than the model, of another type, or of other channels.
+        DataError: the images are on another device than the model, of another type, of other channels, or of a size
+            that it does not take.
     """
     try:
         return model(images, *more)
+    except AssertionError as error:  # how networks of one image size say so
+        raise DataError(
+            f"the model does not take images of {images.shape[2]} x {images.shape[3]} pixels: "
+            f"{str(error) or 'an assertion of its own fails'}. Resize them to a size that it takes"
+        ) from error
     except (RuntimeError, NotImplementedError) as error:
         weights = [p for p in model.parameters() if p.is_floating_point()]
         devices, types = {p.device for p in weights}, {p.dtype for p in weights}
