@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from torch import nn
 
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import told, write_arrays, write_text
+from tag2mask.core.files import settle, told, write_arrays, write_text
+from tag2mask.core.manifest import write_manifest
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
 from tag2mask.experiments.sweep import share_store
 from tag2mask.inference.maps_file import write_maps
 from tag2mask.methods.lpcam.store import save_prototypes
-from tag2mask.pipeline import share, store
 from tag2mask.pipeline.api import RunResult, run
 from tag2mask.pipeline.evaluate import evaluate_run
 from tag2mask.pipeline.report import write_report
@@ -273,16 +274,25 @@ def test_the_store_of_a_run_in_the_working_folder_is_the_one_beside_it(
 # On the disk before it has its name
 
 
+def noting(done: list[str], what: str, then: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that notes that it was called."""
+
+    def noted(*words: Any) -> Any:
+        done.append(what)
+        return then(*words)
+
+    return noted
+
+
 def test_files_are_on_the_disk_before_they_have_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    replace = os.replace
 
     def sync(descriptor: int) -> None:
-        kind = "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"
-        done.append(kind if os.fstat(descriptor).st_size or kind == "folder" else "an empty file")
+        status = os.fstat(descriptor)
+        done.append("folder" if stat.S_ISDIR(status.st_mode) else "file" if status.st_size else "an empty file")
 
     monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(os, "replace", lambda source, target: (done.append("rename"), replace(source, target)))
+    monkeypatch.setattr(os, "replace", noting(done, "rename", os.replace))
     write_text(tmp_path / "a.txt", "text")
     assert done == ["file", "rename", "folder"]
     done.clear()
@@ -310,8 +320,7 @@ def test_the_names_of_maps_are_on_the_disk_before_their_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    settle, write = share.settle, store.write_manifest
-    monkeypatch.setattr(share, "settle", lambda folder: (done.append(folder.name), settle(folder)))
-    monkeypatch.setattr(store, "write_manifest", lambda *words: (done.append("manifest"), write(*words)))
+    monkeypatch.setattr("tag2mask.pipeline.share.settle", noting(done, "names of maps", settle))
+    monkeypatch.setattr("tag2mask.pipeline.store.write_manifest", noting(done, "manifest", write_manifest))
     run(str(few_masks_recipe(tmp_path, n=6)), out=tmp_path / "runs" / "run", only=["maps"])
-    assert done == ["maps", "manifest"]
+    assert done == ["names of maps", "manifest"]

@@ -157,8 +157,7 @@ def test_a_network_without_numbers_is_named() -> None:
 
 
 def test_a_network_that_does_not_run_is_told_with_the_size_of_the_photo() -> None:
-    decoder = {"decoder_interpolation": "cubist"}
-    settings = NetworkSettings(encoder="test_efficientnet", weights="none", decoder=decoder)
+    settings = NetworkSettings(encoder="test_efficientnet", weights="none", decoder={"decoder_interpolation": "cubist"})
     net = build_segmenter(settings, 2).eval()
     with pytest.raises(DataError, match=r"the network cannot compute images of 33 x 20 pixels: .+\. Give larger ones"):
         predict_labels(net, np.zeros((20, 33, 3), np.uint8), net.mean, net.std)
