@@ -5,8 +5,8 @@ one training step of EfficientNet-Lite0 on four images of 128 x 128. Other progr
 OpenMP's threads wait for one another many times in a step: ``spinning`` is what they do by default, ``asleep`` what
 tag2mask has them do (``OMP_WAIT_POLICY=passive``). The baseline is one thread, beside the same other programs.
 
-The claims: on free cores threads that sleep are at most a tenth slower than threads that spin; on busy cores threads
-that spin take many times as long as a single one, and threads that sleep do not.
+The claims: on free cores threads that sleep are at most a fifth slower than threads that spin; on busy cores they are
+at most a quarter slower than a single thread, where threads that spin are slower the more there is beside them.
 """
 
 from __future__ import annotations

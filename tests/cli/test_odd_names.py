@@ -9,6 +9,7 @@ from tests.helpers.draw import draw_folder
 from tests.helpers.tiny import tag2mask
 
 
+@pytest.mark.slow
 def test_doctor_and_run_name_a_file_that_is_not_utf8(tmp_path: Path) -> None:
     draw_folder(tmp_path / "photos", n=2)
     photo = tmp_path / "photos/images/photo 00.png"

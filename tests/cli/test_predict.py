@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -105,3 +106,28 @@ def test_a_mistake_has_no_traceback_and_exit_code_2(tmp_path: Path) -> None:
     done = tag2mask("predict", "nothing", str(tmp_path), "--out", str(tmp_path / "out"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: folder {tmp_path} holds no image")
+
+
+def test_a_file_that_ends_too_early_is_not_taken_for_a_key_that_was_pressed(
+    run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typer says "Aborted!" of every EOFError, whoever raises it."""
+
+    def end(*_: object) -> None:
+        raise EOFError("no data left")
+
+    monkeypatch.setattr("tag2mask.segmentation.sources.find_sources", end)
+    with pytest.raises(DataError, match=r"a file ends before it should \(no data left; found in test_predict.py, line"):
+        predict(run, photos, "--out", tmp_path / "out")
+
+
+def test_broken_photos_end_with_status_2_and_all_others_have_masks(run: Path, photos: Path, tmp_path: Path) -> None:
+    os.mkfifo(photos / "pipe.jpg")
+    Image.new("RGB", (3, 3)).save(photos / os.fsdecode(b"caf\xe9.png"))
+    (photos / "half.tif").write_bytes(b"II*\0\x08\0\0\0\xff\xff")
+    done = tag2mask("predict", str(run), str(photos), "--out", str(tmp_path / "out"), "--device", "cpu")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "2 made, 0 there already, 3 failed" in done.stdout
+    assert "error: 3 of 5 photos have no mask:" in done.stderr
+    assert r"caf\xe9.png has a name" in done.stderr

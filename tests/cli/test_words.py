@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from tag2mask.cli import app as cli
+from tag2mask.cli.tables import print_summary
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core import stopping
+from tag2mask.core.progress import progress
+from tag2mask.pipeline.api import RunResult
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.runfolder import RunFolder
 
@@ -99,3 +102,20 @@ def test_no_right_to_a_folder(call: Call, monkeypatch: pytest.MonkeyPatch) -> No
         2,
         ["error: Permission denied: 'runs/begun/recipe.yaml'; check the name and the rights of what is named"],
     )
+
+
+def test_a_report_that_was_not_written_is_not_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_summary(RunResult(tmp_path, (), ()))
+    print_summary(RunResult(tmp_path, (), (), reported=True))
+    first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("report:"))
+    assert "none: neither seeds nor masks were measured" in first
+    assert second == f"report:     {tmp_path / 'report.html'}"
+
+
+def test_a_bar_shows_names_and_obeys_none(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress("[bold]a\x1b]0;b", 1) as counter:
+        counter.advance(note="[/red]\x07")
+    said = capsys.readouterr()
+    assert r"[bold]a\x1b]0;b" in said.out + said.err
+    assert r"[/red]\x07" in said.out + said.err

@@ -10,11 +10,17 @@ from typing import Any
 
 import pytest
 
-from tag2mask.core.errors import StageError
+from tag2mask.core.errors import StageError, Tag2MaskError
 from tag2mask.core.files import file_hash, read_arrays, read_json
 from tag2mask.core.palette import labels_key, read_labels
 from tag2mask.core.regular import need_regular, special_kind
+from tag2mask.core.sheets import read_csv
+from tag2mask.data.coco_json import read_instances
+from tag2mask.data.layout import read_lines
+from tag2mask.data.tag_table import read_table
+from tag2mask.evaluation.rows import read_metrics
 from tag2mask.inference.maps_file import maps_key, read_maps
+from tag2mask.methods.lpcam.store import load_prototypes
 
 
 @pytest.fixture
@@ -48,6 +54,18 @@ def test_what_is_no_file_is_named(special: dict[str, Path], tmp_path: Path) -> N
 def test_readers_of_our_own_files_refuse_them(special: dict[str, Path], read: Callable[[Path], Any]) -> None:
     for kind, path in special.items():
         with pytest.raises(StageError, match=f"cannot read {path}: .*{kind}, not a file"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        read_lines, read_metrics, load_prototypes, read_csv, read_instances, lambda path: read_table(path, {}),
+    ],
+)  # fmt: skip
+def test_readers_of_files_that_a_user_names_refuse_them(special: dict[str, Path], read: Callable[[Path], Any]) -> None:
+    for path in special.values():
+        with pytest.raises(Tag2MaskError, match=f"{path}.*(not a file|is no file)"):
             read(path)
 
 

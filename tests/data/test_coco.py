@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import DataError
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.data.doctor import examine
+from tag2mask.data.first_look import header_at
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import CLASSES, coco_annotation, draw_coco, run_lengths, save_image, write, write_coco
 
@@ -234,6 +235,8 @@ def test_the_size_is_that_of_the_photo_before_anything_is_drawn(tmp_path: Path, 
     dataset = load_dataset("coco", tmp_path, "train2017")
     with pytest.raises(DataError, match=rf"the mask of '7' is {size[1]} x {size[0]} pixels, its image .* is 30 x 20"):
         truth_of(dataset)
+    (found,) = header_at(dataset, dataset.samples[0]).findings
+    assert f"the mask of '7' is {size[1]} x {size[0]} pixels" in found.text, "a run looks before its first stage"
     report = examine("coco", data_settings("coco", {"root": tmp_path}), ["train2017"], quiet=True)
     assert (report.findings[0].kind, report.findings[0].ids) == ("mask", ("7",))
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tag2mask.core.errors import DataError
+from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.data import doctor
 from tag2mask.data.base import Dataset
 from tag2mask.data.finding import Finding
@@ -69,6 +69,14 @@ def test_several_separators_may_be_given(tmp_path: Path) -> None:
     root = table(tmp_path, '1.png,"cat, dog|cow"', "2.png,cat;dog")
     dataset = load_dataset("folder", root, "all", separator=[",", "|", ";"])
     assert tags(dataset) == {"1": ("cat", "cow", "dog"), "2": ("cat", "dog")}
+
+
+@pytest.mark.parametrize("value", ["", [], [""], 3, {"a": 1}])
+def test_a_separator_is_text(value: object) -> None:
+    with pytest.raises(
+        ConfigError, match=r"'data\.separator' = .*: expected what stands between two tags.*separator=','"
+    ):
+        data_settings("folder", {"separator": value})
 
 
 def test_each_cell_behind_the_image_may_be_a_tag(tmp_path: Path) -> None:

@@ -321,6 +321,8 @@ def test_a_benchmark_writes_its_table_where_it_is_told(tmp_path: Path, monkeypat
     (tmp_path / "benchmarks" / "rules.py").write_text("raise SystemExit(3)")
     assert run_again(command, [], tmp_path / "command-2") == "the command ended with exit code 3"
     assert collect(command, tmp_path / "command-2") == []
+    (tmp_path / "benchmarks" / "rules.py").write_text("import os\nos.kill(os.getpid(), 9)")
+    assert run_again(command, [], tmp_path / "command-3").endswith("killed by signal 9, perhaps for want of memory")
 
 
 def test_the_published_toy_is_made_again(tmp_path: Path) -> None:

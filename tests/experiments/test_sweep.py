@@ -234,3 +234,11 @@ def test_one_number_alone_is_no_best() -> None:
 def test_a_sweep_without_any_number_has_a_table_alone(tmp_path: Path) -> None:
     result = write_sweep(replace(made([], []), path=tmp_path), "demo")
     assert [p.name for p in result.files] == ["sweep.csv"]
+
+
+def test_a_metric_that_is_undefined_everywhere_is_no_misspelt_one(tmp_path: Path) -> None:
+    undefined = replace(row(0, 1.0), value=None)
+    with pytest.raises(
+        ConfigError, match=r"metric = miou is undefined at every point.*All numbers are in .*sweep\.csv"
+    ):
+        write_sweep(replace(made([undefined], [undefined]), path=tmp_path), "demo")

@@ -150,6 +150,38 @@ def test_frozen_detached_and_shared_parts_are_seen_through() -> None:
         assert all(p.grad is None for p in model.parameters())
 
 
+def test_one_of_several_maps_is_not_guessed() -> None:
+    class Gated(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Conv2d(6, 1, 1)
+
+        def features(self, images: Tensor) -> Tensor:
+            features = super().features(images)
+            gate: Tensor = self.gate(features)
+            return features * gate.sigmoid()  # no module gives the product
+
+    for find in (lambda: CAM(Gated())(IMAGES, TAGS), lambda: feature_layer(Gated(), IMAGES)):
+        with pytest.raises(ConfigError, match=r"'gate' .1, 1, 6, 8. is the last.*others beside it, such as 'last'"):
+            find()
+    assert feature_layer(Gated(), IMAGES, "last") == ("last", 6)
+
+
+def test_weights_that_other_modules_make_are_read_and_nothing_is_left_of_it() -> None:
+    for change in (nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm):
+        model = Net().train()
+        change(model.fc)
+        before = copy.deepcopy(model.state_dict())
+        cam = CAM(model)
+        for _ in range(2):
+            found = cam(IMAGES, TAGS)
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+        assert all(module.training for module in model.modules())
+        model.eval()
+        assert isinstance(model.fc, nn.Linear)
+        assert same(found, exact_maps(model, model.fc.weight.detach()))
+
+
 def test_what_cannot_be_seen_needs_a_layer() -> None:
     class Inference(Net):
         @torch.inference_mode()
@@ -159,6 +191,16 @@ def test_what_cannot_be_seen_needs_a_layer() -> None:
     with pytest.raises(ConfigError, match=r"its scores carry no gradient.*Pass layer="):
         CAM(Inference())(IMAGES, TAGS)
     assert same(CAM(Inference(), "last")(IMAGES, TAGS), CAM(Net())(IMAGES, TAGS))
+
+    class Elsewhere(nn.Linear):  # computed by another library
+        def forward(self, pooled: Tensor) -> Tensor:
+            return super().forward(torch.from_numpy(pooled.detach().numpy()))
+
+    model = Net()
+    model.fc = Elsewhere(6, 3).requires_grad_(False)
+    with pytest.raises(ConfigError, match=r"its gradient ends at module 'fc' .Elsewhere.*Pass layer="):
+        CAM(model)(IMAGES, TAGS)
+    assert same(CAM(model, "last")(IMAGES, TAGS), exact_maps(model, model.fc.weight))
 
 
 @pytest.mark.parametrize(
@@ -357,6 +399,18 @@ def test_wrong_types_and_devices_are_named() -> None:
         CAM(Net())((IMAGES * 255).byte(), TAGS)
     with pytest.raises(DataError, match="tags must be 0 or 1 everywhere.*they hold 0.5"):
         CAM(Net())(IMAGES, TAGS * 0.5)
+    with pytest.raises(DataError, match=r"images \(1, 1, 24, 32\) have 1 channels.*first convolution takes 3"):
+        CAM(Net())(IMAGES[:, :1], TAGS)
+    with pytest.raises(WeightsError, match=r"weights are of type list, expected a tensor \(classes, channels\)"):
+        CAM(Net(), weights=[[0.0]])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="fit expects batches.*got int"):
+        LPCAM(Net()).fit(5)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="height = 0, width = 4: expected 1 or more"):
+        CAM(Net())(IMAGES, TAGS)[0].resize(0, 4)
+    lazy = Net()
+    lazy.fc = nn.LazyLinear(3)
+    with pytest.raises(WeightsError, match=r"the model has no weights yet, first 'fc.weight': call it once"):
+        CAM(lazy)
     with pytest.raises(ConfigError, match="scales = 2.0 must be one or more numbers above 0"):
         CAM(Net(), scales=2.0)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="scales = .inf,. must be"):
@@ -405,7 +459,9 @@ def test_a_scale_that_the_model_does_not_take_is_named() -> None:
             return super().forward(images)
 
     model = OneSize().train()
-    with pytest.raises(ConfigError, match=r"scale 2, of 48 x 64 pixels: expected 24 rows. Give scales=\(1.0,\)"):
+    with pytest.raises(DataError, match=r"does not take images of 20 x 32 pixels: expected 24 rows. Resize them"):
+        CAM(model)(IMAGES[:, :, :20], TAGS)
+    with pytest.raises(ConfigError, match=r"scale 2, of 48 x 64 pixels: .*expected 24 rows.*Give scales=\(1.0,\)"):
         CAM(model, scales=(1.0, 2.0))(IMAGES, TAGS)
     assert all(module.training for module in model.modules())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())

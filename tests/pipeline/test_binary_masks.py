@@ -37,11 +37,15 @@ def test_a_run_prints_no_miou_over_no_class_and_measures_once_the_values_are_giv
     assert {row.threshold_kind for row in means} == {"fixed"}, "no threshold is best"
     assert "shows no class, so there is no mIoU" in caplog.text
     assert "'data.mask_values={255: 1}'" in caplog.text
+    before = caplog.text.partition("shows no class")[0]
+    assert "the masks hold 0 and 255 only: if 255 is your object, write 1" in before, "said before the first stage"
     print_seeds(first.metrics)
     shown = capsys.readouterr().out
     assert "100.0" not in shown
     assert "the ground truth shows no class" in shown
-    assert "100.0 mIoU" not in first.report.read_text()
+    page = first.report.read_text()
+    assert "100.0 mIoU" not in page
+    assert "the ground truth shows no class, so there is no mIoU" in page
     for ask in (
         lambda: evaluate_run(out), lambda: analyse_rules([out]), lambda: analyse_few(out, n=[1]),
         lambda: analyse_thresholds(out), lambda: analyse_curves([out]),
@@ -49,8 +53,10 @@ def test_a_run_prints_no_miou_over_no_class_and_measures_once_the_values_are_giv
         with pytest.raises(NothingShownError, match=r"data\.mask_values=\{255: 1\}"):
             ask()
     made = (out / "classifier" / "manifest.json").stat().st_mtime_ns
+    caplog.clear()
     second = run("own-data", *words, "data.mask_values={255: 1}", out=out, only=["cam-seeds"])
     assert (out / "classifier" / "manifest.json").stat().st_mtime_ns == made, "no training looks at masks"
+    assert "hold 0 and 255 only: if 255" not in caplog.text
     values = [row.value for row in second.metrics if row.metric == "miou"]
     assert len(values) == 2
     assert all(value is not None and 0 < value < 100 for value in values)

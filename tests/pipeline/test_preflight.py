@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tag2mask.backbones.network import load_network
 from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import Sample
@@ -21,6 +23,8 @@ from tag2mask.data.registry import load_dataset
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.registry import stage_kind
 from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.preflight import preflight
 from tests.helpers.draw import draw_folder, save_image, write
 from tests.helpers.tiny import files_of, tiny_overrides
 
@@ -150,7 +154,7 @@ def test_weights_and_networks_of_later_stages_are_tried_first(photos: Path) -> N
 def test_few_masks_are_counted_first(photos: Path) -> None:
     for path in sorted((photos / "masks").iterdir())[1:]:
         path.unlink()
-    with pytest.raises(DataError, match="'few': a threshold was to be chosen on 2 masks, but 1 images of split 'all'"):
+    with pytest.raises(DataError, match="a threshold was to be chosen on 2 masks, but 1 images of split 'all'"):
         start(
             photos, "stages.few={kind: few-masks, n: 2, reads: {maps: cam}}",
             "stages.cam-seeds.reads={maps: cam, threshold: few}", "allow_supervision=[tags,pixel-masks:threshold(2)]",
@@ -209,3 +213,26 @@ def test_a_class_in_every_image_that_trains_is_told(tmp_path: Path, caplog: pyte
     write(photos / "tags.csv", "image,tags\n" + "".join(f"photo {n:02d},disc\n" for n in range(4)))
     (text,) = kind.look_at_data(ClassifierSettings(backbone=backbone), load_dataset("folder", photos, "all"))
     assert "an empty tag cell, or a sub-folder named background" in text
+
+
+def test_parts_that_processes_cannot_share_are_told_for_every_stage(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = make_plan(load_recipe("own-data", [*tiny_overrides("own-data", photos), "amn-lpcam-irn.train.accumulate=1"]))
+    monkeypatch.setattr("tag2mask.pipeline.preflight.world_size", lambda: 2)
+    with pytest.raises(
+        ConfigError, match="stage 'amn-lpcam-irn': train.accumulate = 1 cannot be shared by 2 processes"
+    ):
+        preflight(plan)
+
+
+def test_a_run_inside_the_class_folders_makes_no_class(tmp_path: Path) -> None:
+    draw_folder(tmp_path / "photos", n=9, layout="subfolders", masks=False)
+    words = [
+        w for w in tiny_overrides("own-data", tmp_path / "photos") if not w.startswith(("data.tags", "data.images"))
+    ]
+    for _ in range(2):
+        done = run("own-data", *words, out=tmp_path / "photos/runs/first", only=["classifier"])
+        weights = done.path / "classifier/weights.safetensors"
+        assert load_network(weights)[1] == ("disc", "square", "stripe")
+    assert len(list((tmp_path / "photos/runs/.store").glob("classifier-*"))) == 1

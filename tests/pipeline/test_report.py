@@ -297,6 +297,7 @@ def test_what_cannot_be_reported_is_told(done: RunResult, tmp_path: Path) -> Non
 def test_a_run_that_has_measured_nothing_is_told(done: RunResult, tmp_path: Path) -> None:
     only = run(str(done.path / "recipe.yaml"), out=tmp_path / "runs" / "only", only=["maps"])
     assert not only.report.exists()
+    assert (only.reported, done.reported) == (False, True)
     with pytest.raises(StageError, match="has measured neither seeds nor masks, so there is nothing to report"):
         open_run(only.path)
 

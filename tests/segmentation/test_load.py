@@ -51,6 +51,9 @@ FORMS: dict[str, Callable[[Photo, Path], Any]] = {
     "array": lambda image, _: image,
     "pillow": lambda image, _: Image.fromarray(image),
     "tensor": lambda image, _: torch.from_numpy(image).permute(2, 0, 1) / 255,
+    "floating array": lambda image, _: image / 255,
+    "turned twice": lambda image, _: image[::-1, ::-1].copy()[::-1, ::-1],
+    "rounded above 1": lambda image, _: torch.from_numpy(image).permute(2, 0, 1) / 255 * 1.0004,
     "path": as_file,
     "text": lambda image, folder: str(as_file(image, folder)),
 }
@@ -83,6 +86,23 @@ def test_a_mask_names_its_classes_and_is_a_palette_image() -> None:
     assert (image.mode, image.size) == ("P", (3, 1))
     assert np.asarray(image).tolist() == [[0, 2, 2]]
     assert (image.getpalette() or [])[6:9] == list(voc_palette()[6:9])
+
+
+def test_an_open_image_is_turned_as_its_file_is(model: SegmentationModel, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "turned.png"
+    Image.fromarray(photo()).save(path, exif=exif)
+    with Image.open(path) as image:
+        mask = model(image)
+    assert mask.labels.shape == (6, 9)
+    assert np.array_equal(mask.labels, model(path).labels)
+    metrics = tag2mask.SegmentationMetrics(CLASSES)
+    metrics.update(mask, model(path))
+    assert metrics.compute().miou == 100
+    grey = photo()[..., 0]
+    assert np.array_equal(model(grey).labels, model(np.stack([grey] * 3, axis=-1)).labels)
+    assert np.array_equal(model(grey[..., None]).labels, model(grey).labels)
 
 
 def test_other_modes_of_pillow_are_read_as_files_are(model: SegmentationModel) -> None:

@@ -153,6 +153,15 @@ def test_files_that_are_cut_or_no_files(tmp_path: Path) -> None:
         OnnxSegmenter(path)
 
 
+def test_metadata_that_is_not_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = saved(framed(identity(), MEAN, STD, 32), tmp_path / "x.onnx", {**ABOUT, "classes": ["caat", "dog"]})
+    for old, new in ((b"caat", b"c\xff\xffa"), (b"logits", b"log\xffts")):
+        path.write_bytes(path.read_bytes().replace(old, new))
+        with pytest.raises(WeightsError, match=r"x.onnx"):
+            OnnxSegmenter(path)
+    assert capfd.readouterr().out == ""
+
+
 def test_scores_of_fewer_images_than_were_given(tmp_path: Path) -> None:
     from onnx import helper, numpy_helper
 

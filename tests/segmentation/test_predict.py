@@ -156,9 +156,8 @@ def test_a_network_without_numbers_is_named() -> None:
         predict_labels(lambda images: images * float("nan"), photo(4, 4), MEAN, STD)
 
 
-def test_a_network_that_does_not_take_a_photo_is_told_with_its_size() -> None:
-    """PAN halves 64 pixels to nothing."""
-    settings = NetworkSettings(kind="pan", encoder="test_efficientnet", weights="none", decoder={"decoder_channels": 8})
+def test_a_network_that_does_not_run_is_told_with_the_size_of_the_photo() -> None:
+    settings = NetworkSettings(encoder="test_efficientnet", weights="none", decoder={"decoder_interpolation": "cubist"})
     net = build_segmenter(settings, 2).eval()
     with pytest.raises(DataError, match=r"the network cannot compute images of 33 x 20 pixels: .+\. Give larger ones"):
         predict_labels(net, np.zeros((20, 33, 3), np.uint8), net.mean, net.std)

@@ -256,7 +256,7 @@ def test_notes_of_the_folder_that_are_damaged_are_named_with_what_to_do(
 def test_notes_of_photos_that_make_no_sense_are_named(value: object, photos: Path, tmp_path: Path) -> None:
     predict(photos, tmp_path / "out")
     (tmp_path / "out" / "sources.json").write_text(json.dumps({"a": value}))
-    with pytest.raises(StageError, match="sources.json is not what tag2mask wrote: remove it"):
+    with pytest.raises(StageError, match=r"sources.json.*: remove it, or name another folder"):
         predict(photos, tmp_path / "out")
 
 

@@ -6,6 +6,8 @@ import logging
 import re
 import signal
 import sys
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import typer
@@ -31,13 +33,13 @@ from tag2mask.cli import (
 )
 from tag2mask.core import stopping
 from tag2mask.core.cores import wait_asleep
-from tag2mask.core.errors import ConfigError, Tag2MaskError
+from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError
 from tag2mask.core.names import printable, shortened
 from tag2mask.core.ranks import rank
 
 
 class _Words(typer.core.TyperGroup):
-    """The verbs; refuses words that mean nothing to any of them."""
+    """The verbs; refuses words that mean nothing to any of them, and tells of files that end too early."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse an empty word (a variable without a value; a path it would be the current folder) and NUL.
@@ -51,6 +53,21 @@ class _Words(typer.core.TyperGroup):
             if "\0" in word:
                 raise ConfigError(f"word {number} of the command, '{shortened(word)}', holds a NUL; leave it out")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb; none asks anything, but of an ``EOFError`` typer would say "Aborted!" as of a Ctrl-D there.
+
+        Raises:
+            DataError: a file ends too early, and whoever read it has not said which one.
+        """
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            frame = extract_tb(error.__traceback__)[-1]
+            raise DataError(
+                f"a file ends before it should ({error or 'no more bytes'}; found in {Path(frame.filename).name}, line "
+                f"{frame.lineno}). Copy the files that the command reads again; `tag2mask doctor` lists broken photos"
+            ) from error
 
 
 app = typer.Typer(

@@ -76,17 +76,6 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def remove_temporary(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder and below it; links are not followed.
-
-    Only where no other process can be writing there.
-    """
-    for parent, _, names in os.walk(folder):
-        for name in filter(is_temporary, names):
-            with suppress(OSError):
-                Path(parent, name).unlink()
-
-
 def _to_disk(file: Path) -> None:
     """Wait until a file's content is on the disk, where its file system can say so."""
     descriptor = os.open(file, os.O_RDWR)

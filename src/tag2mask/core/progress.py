@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tag2mask.core.names import shown
 from tag2mask.core.stopping import on_stop
 
 LOG = logging.getLogger("tag2mask")
@@ -50,15 +51,15 @@ class _Bar(Counter):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bars = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
         )  # fmt: skip
-        self._task = self._bars.add_task(what, total=total, note="")
+        self._task = self._bars.add_task(shown(what), total=total, note="")
         self._bars.start()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         self.count += steps
-        self._bars.update(self._task, advance=steps, note=note)
+        self._bars.update(self._task, advance=steps, note=shown(note))
 
     def stop(self) -> None:
         """Leave the bar as it stands."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tag2mask.core.errors import DataError
+
 if TYPE_CHECKING:  # torch is slow to import and needed only once a method runs
     from torch import Tensor
 
@@ -46,8 +48,15 @@ class ActivationMaps:
     maps: Tensor
 
     def resize(self, height: int, width: int) -> ActivationMaps:
-        """The same maps, bilinearly resized (corners not aligned) to ``(K, height, width)``."""
+        """The same maps, bilinearly resized (corners not aligned) to ``(K, height, width)``.
+
+        Raises:
+            DataError: a side below 1.
+        """
         from tag2mask.core.resize import bilinear
+
+        if height < 1 or width < 1:
+            raise DataError(f"maps cannot be resized to height = {height}, width = {width}: expected 1 or more each")
 
         return ActivationMaps(self.classes, bilinear(self.maps, height, width))
 

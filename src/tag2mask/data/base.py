@@ -81,6 +81,14 @@ class Dataset(ABC):
     def truth(self, sample: Sample) -> Labels | None:
         """The truth as (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 void; None without one."""
 
+    def mask_size(self, sample: Sample) -> tuple[int, int] | None:
+        """(H, W) of the truth as stored, known without its pixels; None without one, or where it is drawn to fit.
+
+        Raises:
+            DataError: the file of the mask cannot be read.
+        """
+        return None
+
     def remarks(self, sample: Sample) -> tuple[str, ...]:
         """What is doubtful about a sample but stops nothing, each in words that name it; the doctor's warnings."""
         return ()

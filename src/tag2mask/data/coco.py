@@ -100,6 +100,11 @@ class CocoDataset(FileDataset):
             labels[outline.mask()] = annotation.column + 1
         return labels
 
+    def mask_size(self, sample: Sample) -> tuple[int, int] | None:
+        """(H, W) that the annotation file claims for an image."""
+        image = self._instances.images[sample.id]
+        return (image.height, image.width) if self.has_truth else None
+
     def remarks(self, sample: Sample) -> tuple[str, ...]:
         """Polygons without area, which are left out; each is named once, here or in the log when the truth is drawn."""
         if sample.id in self._named:

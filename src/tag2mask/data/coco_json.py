@@ -12,6 +12,7 @@ from typing import Any
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.names import shortened
+from tag2mask.core.regular import need_regular
 from tag2mask.data.layout import check_classes, check_ids, normal
 
 _PARTS = ("images", "annotations", "categories")
@@ -97,7 +98,7 @@ class _Wrong(ValueError):
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_hook=_compact)
+        return json.loads(need_regular(path).read_text(encoding="utf-8-sig"), object_hook=_compact)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except json.JSONDecodeError as error:

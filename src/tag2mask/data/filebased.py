@@ -14,8 +14,8 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.files import value_hash
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings, Labels
-from tag2mask.data.images import Palette, align_labels, read_image, read_labels
-from tag2mask.data.label_arrays import is_array, read_array
+from tag2mask.data.images import Palette, align_labels, read_image, read_labels, upright_size
+from tag2mask.data.label_arrays import array_size, is_array, read_array
 from tag2mask.data.layout import check_classes, check_ids, columns
 
 PixelValue = Annotated[int, Field(ge=0, le=65535)]
@@ -123,6 +123,12 @@ class FileDataset(Dataset):
         if is_array(sample.truth):
             return read_array(sample.truth, self._mask_values)
         return read_labels(sample.truth, self._palette, self._mask_values)
+
+    def mask_size(self, sample: Sample) -> tuple[int, int] | None:
+        """(H, W) of the mask file, by its header."""
+        if sample.truth is None:
+            return None
+        return array_size(sample.truth) if is_array(sample.truth) else upright_size(sample.truth)
 
     @property
     def has_truth(self) -> bool:

@@ -16,7 +16,6 @@ from tag2mask.data.doctor_files import each, plain
 from tag2mask.data.doctor_pixels import Pixels
 from tag2mask.data.finding import Finding
 from tag2mask.data.images import check_size, upright_size
-from tag2mask.data.label_arrays import array_size, is_array
 
 SECONDS = 45.0
 """Time for decoding images and masks."""
@@ -79,9 +78,10 @@ def header_at(dataset: Dataset, sample: Sample) -> Look:
         return Look(sample, None, Pixels(sample.id), (Finding("image", "error", (sample.id,), plain(error), _REMEDY),))
     findings = []
     try:
-        if sample.truth is not None:
-            shape = array_size(sample.truth) if is_array(sample.truth) else upright_size(sample.truth)
-            check_size(shape, sample.image, f"mask {sample.truth}")
+        shape = dataset.mask_size(sample)
+        if shape is not None:
+            what = f"mask {sample.truth}" if sample.truth else f"the mask of '{sample.id}'"
+            check_size(shape, sample.image, what)
     except Exception as error:
         findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
     return Look(sample, (width, height), Pixels(sample.id), tuple(findings))

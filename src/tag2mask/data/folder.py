@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -41,7 +41,6 @@ from tag2mask.data.tag_sources import LAYOUT, Tagged, from_names, from_subfolder
 
 _BLACK, _CREAM = (0, 0, 0), (224, 224, 192)  # background and void, as VOC colours them
 Colour = tuple[int, int, int]
-Separator = Annotated[str, Field(min_length=1)]
 
 
 class FolderSettings(MaskFileSettings):
@@ -56,7 +55,7 @@ class FolderSettings(MaskFileSettings):
     pattern: str | None = Field(
         None, description="regular expression for whole file names without ending; its group 'tags' holds the tags"
     )
-    separator: Separator | tuple[Separator, ...] | None = Field(
+    separator: tuple[str, ...] | None = Field(
         None,
         description="what parts the tags of an image, or a list of such; null: ';' in a table, any of ';,+' in file "
         "names, nothing in the names of sub-folders",
@@ -74,6 +73,16 @@ class FolderSettings(MaskFileSettings):
         description="every class in the order of the mask indices; null: classes.txt in root, else the tags sorted",
     )
     val_fraction: float = Field(0.1, gt=0, lt=1, description="part of the images in 'val' where root has no splits/")
+
+    @field_validator("separator", mode="before")
+    @classmethod
+    def _pieces(cls, value: Any) -> Any:
+        given = [value] if isinstance(value, str) else value
+        if given is None or (
+            isinstance(given, list | tuple) and given and all(s and isinstance(s, str) for s in given)
+        ):
+            return given
+        raise ValueError("expected what stands between two tags, in quotes: \"data.separator=','\", or a list of such")
 
     @field_validator("pattern")
     @classmethod
@@ -188,7 +197,7 @@ def validation_part(ids: Collection[str], fraction: float) -> set[str]:
 
 def _tagged(settings: FolderSettings, root: Path) -> Tagged:
     base = need_folder(root, settings.images or ("images" if (root / "images").is_dir() else "."), LAYOUT)
-    layout, separators = _layout(settings, root), _separators(settings)
+    layout, separators = _layout(settings, root), settings.separator
     others = (root / (settings.masks or "masks"), root / "splits")
     if layout == "subfolders":
         return from_subfolders(base, others, separators or ())
@@ -202,11 +211,6 @@ def _tagged(settings: FolderSettings, root: Path) -> Tagged:
     else:
         tagged = from_names(settings.pattern, images, separators)
     return replace(tagged, findings=(*tagged.findings, *ignored))
-
-
-def _separators(settings: FolderSettings) -> tuple[str, ...] | None:
-    given = settings.separator
-    return (given,) if isinstance(given, str) else given
 
 
 def _not_read(root: Path, others: Collection[Path], layout: str) -> tuple[Finding, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tag2mask.core.errors import DataError, nearest, unknown
 from tag2mask.core.names import is_utf8, shortened, shown
+from tag2mask.core.regular import need_regular
 from tag2mask.data.base import MAX_CLASSES
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
@@ -261,7 +262,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
         DataError: the file is missing or not UTF-8.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # a name may hold other line separators
+        lines = need_regular(path).read_text(encoding="utf-8-sig").split("\n")  # a name may hold other line separators
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

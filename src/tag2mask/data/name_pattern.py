@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import IO
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.stopping import on_stop
 
 LIMIT = 5.0
 """Seconds that a pattern may take for one name. A sound one takes microseconds; one that tries every way to part a name
@@ -49,7 +50,10 @@ def tags_in_names(pattern: str, names: tuple[str, ...]) -> tuple[str | None, ...
     """
     words = [sys.executable, "-I", "-S", "-c", _CHILD]
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    with (
+        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child,
+        on_stop(child.kill),  # or it could match for ever after this process
+    ):
         assert child.stdin is not None
         assert child.stdout is not None
         reader = threading.Thread(target=_read, args=(child.stdout, lines), daemon=True)

@@ -50,6 +50,10 @@ class ShrunkImages(Dataset):
         height, width = labels.shape
         return resized_labels(labels, *shrunk_size(height, width, self._side))
 
+    def mask_size(self, sample: Sample) -> tuple[int, int] | None:
+        """(H, W) of the truth as stored, before it is shrunk."""
+        return self._whole.mask_size(sample)
+
     def remarks(self, sample: Sample) -> tuple[str, ...]:
         """What is doubtful about a sample."""
         return self._whole.remarks(sample)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.regular import need_regular
 from tag2mask.data.layout import ImageNames, normal
 
 HEADER = ["image", "tags"]
@@ -125,7 +126,7 @@ def _row(cells: list[str], line: int, column: str, path: Path) -> tuple[int, str
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return need_regular(path).read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read the tag table {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

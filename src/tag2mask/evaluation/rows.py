@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
 from tag2mask.core.files import write_text
 from tag2mask.core.names import shortened
+from tag2mask.core.regular import need_regular
 from tag2mask.core.sheets import csv_text, read_csv
 from tag2mask.evaluation.thresholds import Threshold, check_same_kind
 
@@ -148,7 +149,7 @@ def read_metrics(path: Path) -> list[MetricRow]:
     """
     found = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = need_regular(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise StageError(f"cannot read {path}: {error}. {_AGAIN}") from error
     for number, line in enumerate(lines, start=1):

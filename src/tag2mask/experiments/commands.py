@@ -133,6 +133,8 @@ def run_again(command: Command, overrides: Sequence[str], out: Path) -> str:
             code = process.wait()
     except OSError as error:
         raise StageError(f"cannot run '{command.text}': {error}") from error
+    if code < 0:
+        return f"the command was killed by signal {-code}" + (", perhaps for want of memory" if code == -9 else "")
     return f"the command ended with exit code {code}" if code else ""
 
 

@@ -41,7 +41,8 @@ def panels(ran: Ran) -> Found:
     scores = image_scores(last)
     examples = []
     for sample, why in pick(dataset, scores, ran.images):
-        told = f"{why} ({last_name}): {scores[sample.id]:.1f} mIoU" if sample.id in scores else why
+        known = not math.isnan(scores.get(sample.id, math.nan))  # undefined where its truth shows no class
+        told = f"{why} ({last_name}): {scores[sample.id]:.1f} mIoU" if known else why
         examples.append(_example(dataset, sample, told, shown))
     path = ran.out / "panels.png"
     draw_examples(examples, f"{ran.experiment.id}: {ran.experiment.title}, {dataset.split}", path)

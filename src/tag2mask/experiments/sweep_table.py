@@ -140,6 +140,11 @@ def write_sweep(result: SweepResult, name: str) -> SweepResult:
     every = series_of(result)
     if not every:
         measured = sorted({row.metric for point in result.points for row in point.metrics})
+        if result.metric in measured:
+            raise ConfigError(
+                f"metric = {result.metric} is undefined at every point, as means are where the ground truth shows no "
+                f"class. All numbers are in {table}"
+            )
         if measured:
             raise ConfigError(f"{unknown('metric', result.metric, measured)}. All numbers are in {table}")
         return replace(result, files=(table,))

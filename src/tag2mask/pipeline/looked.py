@@ -16,6 +16,7 @@ from tag2mask.data.finding import Finding
 from tag2mask.pipeline.plan import Plan
 
 _SCHEMA = 1
+"""Raise it when a look finds more than before: what earlier ones found is forgotten then."""
 _SPLITS = {"train", "val", "infer"}
 """Settings that say which images are looked at, but not what is seen of one."""
 

@@ -25,6 +25,8 @@ def notes(metrics: Sequence[MetricRow], split: str, every: Sequence[Measured], n
     found += _networks(rows, every)
     if n_seen:
         found.append(f"{n_seen} images whose masks a threshold was chosen on are left out of every number.")
+    if any(r.metric == "miou" and r.value is None for r in rows):
+        found.append("–: the ground truth shows no class, so there is no mIoU; tag2mask doctor looks at the masks.")
     if not n_images:
         found.append("This data has no masks, so nothing was measured: look at the pictures.")
     return found

@@ -9,6 +9,7 @@ from tag2mask.core import ledger
 from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError
 from tag2mask.core.progress import LOG
+from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.doctor import findings_of, in_order, open_splits
@@ -18,6 +19,7 @@ from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.looked import Looked
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.session import Session
+from tag2mask.training.settings import ScheduleSettings
 
 _ROLES = ("train", "val", "infer")
 _TOLD = 5
@@ -33,6 +35,7 @@ def preflight(plan: Plan) -> None:
         WeightsError: weights that are not there; the stage is named.
     """
     from tag2mask.training.device import check_precision, resolve_device
+    from tag2mask.training.order import check_parts
 
     device = resolve_device(plan.recipe.engine)
     seen: dict[str, frozenset[str]] = {}
@@ -42,7 +45,10 @@ def preflight(plan: Plan) -> None:
             ledger.check(seen[stage.name], plan.recipe.allow_supervision, stage.name)
         try:
             stage.kind.look_over(stage.settings, stage.reads)
-            check_precision(getattr(getattr(stage.settings, "train", None), "precision", ""), device)
+            train = getattr(stage.settings, "train", None)
+            if isinstance(train, ScheduleSettings) and getattr(stage.settings, "checkpoint", None) is None:
+                check_precision(train.precision, device)
+                check_parts(train, world_size())
         except (ConfigError, WeightsError) as error:
             raise _of_stage(error, stage) from error
 
@@ -127,7 +133,7 @@ def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
     """What may spoil a stage on its split.
 
     Raises:
-        Tag2MaskError: what would stop it, the stage named.
+        Tag2MaskError: what would stop it; settings and weights with the stage named.
     """
     dataset = session.dataset(stage)
     if dataset is None:
@@ -135,7 +141,7 @@ def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
     try:
         _check_sources(session, stage, dataset)
         return stage.kind.look_at_data(stage.settings, dataset)
-    except Tag2MaskError as error:
+    except (ConfigError, WeightsError) as error:
         raise _of_stage(error, stage) from error
 
 

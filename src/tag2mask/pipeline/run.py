@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from tag2mask.core.cores import threads_for
 from tag2mask.core.files import told
+from tag2mask.core.leftovers import at_work
 from tag2mask.core.ranks import barrier, join, rank, world_size
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.images import make_images
@@ -39,6 +40,8 @@ def _run(plan: Plan, folder: RunFolder) -> list[Done]:
         if rank() == 0:
             folder.prepare()
             held.enter_context(exclusive(folder.path / "lock", f"the run {folder.path}"))
+            held.enter_context(at_work(folder.path))
+            held.enter_context(at_work(folder.store.root, below=False))  # below it, stages have locks of their own
         session = Session(plan, folder)
         if rank() == 0:
             look_ahead(session)

@@ -11,7 +11,7 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
 from tag2mask.core.commands import command, quoted
 from tag2mask.core.errors import ConfigError, StageError
-from tag2mask.core.files import cannot_write, read_json, write_json, write_text
+from tag2mask.core.files import cannot_write, is_temporary, read_json, write_json, write_text
 from tag2mask.pipeline.environment import environment
 from tag2mask.pipeline.store import Store, point, store_beside
 
@@ -56,7 +56,7 @@ class RunFolder:
         if self.path.is_file():
             raise StageError(f"--out {self.path} is a file; name a new folder or the folder of a run")
         try:
-            names = {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+            names = {p.name for p in self.path.iterdir() if not is_temporary(p.name)} if self.path.is_dir() else set()
         except OSError as error:
             raise cannot_write(self.path, error) from error
         if names - {"lock"} and RECIPE not in names:

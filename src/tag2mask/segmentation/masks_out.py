@@ -9,12 +9,10 @@ whether it is done is known without making it.
 from __future__ import annotations
 
 import errno
-import fcntl
-import logging
 import os
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,11 +26,11 @@ from tag2mask.core.files import (
     file_hash,
     is_temporary,
     read_json,
-    remove_temporary,
     value_hash,
     write_json,
     write_text,
 )
+from tag2mask.core.leftovers import at_work
 from tag2mask.core.names import is_utf8
 from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.layout import CLASSES_FILE
@@ -41,7 +39,6 @@ from tag2mask.segmentation.labels import Choices
 from tag2mask.segmentation.sources import Source
 
 MANIFEST, SOURCES, MASKS, OVERLAYS = "predictions.json", "sources.json", "masks", "overlays"
-LOG = logging.getLogger("tag2mask")
 OVERLAY_SIDE = 2048
 """Longest side of an overlay in pixels."""
 _SCHEMA = 1
@@ -86,19 +83,9 @@ class MasksFolder:
             )
         write_json(self.path / MANIFEST, self._about)  # first: by it the folder is known as begun
         write_text(self.path / CLASSES_FILE, "".join(f"{name}\n" for name in self._about["classes"]))
-        self._clear()
-
-    def _clear(self) -> None:
-        """Remove what killed processes have left half-written, unless others are at work in the folder now."""
-        held = os.open(self.path, os.O_RDONLY)
-        weakref.finalize(self, os.close, held)  # locks end with it, and with the process
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_temporary(self.path)
-        except OSError:  # others hold it, or the file system has no locks
-            LOG.debug("%s: others may be at work in it", self.path)
-        with suppress(OSError):
-            fcntl.flock(held, fcntl.LOCK_SH)
+        held = ExitStack()
+        held.enter_context(at_work(self.path))
+        weakref.finalize(self, held.close)
 
     def claim(self, sources: Sequence[Source]) -> None:
         """Note which photo each mask is of, so that photos of another folder do not replace masks of the same names.

@@ -50,7 +50,7 @@ class OnnxSegmenter:
             raise ConfigError(MISSING.format(what=f"{path} needs onnxruntime"))
         self.path = path
         self._session = _session(path)
-        about = _about(self._session.get_modelmeta().custom_metadata_map, path)
+        about = _about(_metadata(self._session, path), path)
         self.classes: tuple[str, ...] = about["classes"]
         self.max_side: int | None = about["max_side"]
         _check_form(self._session, len(self.classes) + 1, path)
@@ -100,11 +100,31 @@ def _session(path: Path) -> Any:
     options.log_severity_level = 4  # not errors, which are raised as well
     options.add_session_config_entry(_FOLDER_OF_PARTS, os.devnull)  # no folder: what is written is in one file
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            content,
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which prints and tries again
+        )
     except Exception as error:  # onnxruntime's own kinds share no base of their own
         raise WeightsError(
             f"{path} cannot be read as ONNX: {reason(error):.500}. Copy or export it again, which gives one file"
         ) from error
+
+
+def _metadata(session: Any, path: Path) -> dict[str, str]:
+    try:
+        found: dict[str, str] = session.get_modelmeta().custom_metadata_map
+        _ends(session)
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{path} holds names that are not UTF-8. Copy or export it again") from error
+    return found
+
+
+def _ends(session: Any) -> list[list[tuple[str, list[Any], str]]]:
+    """Name, channels and type of each input, and of each output."""
+    ends = (session.get_inputs(), session.get_outputs())
+    return [[(e.name, (e.shape or [])[1:2], e.type) for e in one] for one in ends]
 
 
 def _about(metadata: dict[str, str], path: Path) -> dict[str, Any]:
@@ -133,8 +153,7 @@ def _about(metadata: dict[str, str], path: Path) -> dict[str, Any]:
 
 def _check_form(session: Any, n_labels: int, path: Path) -> None:
     """See that input and output are those of the metadata."""
-    ends = (session.get_inputs(), session.get_outputs())
-    inputs, outputs = ([(e.name, (e.shape or [])[1:2], e.type) for e in one] for one in ends)
+    inputs, outputs = _ends(session)
     if inputs != [("images", [3], _FLOATS)] or outputs != [("logits", [n_labels], _FLOATS)]:
         raise WeightsError(
             f"{path} does not fit its metadata: expected an input 'images' of 3 channels and an output 'logits' of "

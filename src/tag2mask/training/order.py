@@ -44,11 +44,7 @@ class EpochOrder(Sampler[Draw]):
     def __init__(
         self, n: int, settings: ScheduleSettings, seed: int, rank: int = 0, world: int = 1, *, whole: bool = False
     ) -> None:
-        if settings.accumulate % world:
-            raise ConfigError(
-                f"train.accumulate = {settings.accumulate} cannot be shared by {world} processes: set it to a multiple "
-                f"of {world} that divides train.batch_size = {settings.batch_size}"
-            )
+        check_parts(settings, world)
         self.n, self.settings, self.seed, self.rank, self.epoch = n, settings, seed, rank, 0
         parts = settings.accumulate // world
         self.own_parts = 1 if whole else parts
@@ -84,3 +80,16 @@ class EpochOrder(Sampler[Draw]):
         """Number, within the epoch, of a part among those of all processes, from its number in this one."""
         step, part = divmod(batch_index, self.own_parts)
         return step * self.settings.accumulate + self.rank * self.own_parts + part
+
+
+def check_parts(settings: ScheduleSettings, world: int) -> None:
+    """Refuse parts of a batch that processes cannot share.
+
+    Raises:
+        ConfigError: ``world`` does not divide ``accumulate``.
+    """
+    if settings.accumulate % world:
+        raise ConfigError(
+            f"train.accumulate = {settings.accumulate} cannot be shared by {world} processes: set it to a multiple "
+            f"of {world} that divides train.batch_size = {settings.batch_size}"
+        )

@@ -35,7 +35,8 @@ class UpTo(nn.Module):
         seen: list[Any] = []
         with listening({self.model.get_submodule(self.layer): lambda _m, _i, output: seen.append(output)}):
             self.model(images)
-        return the_map(seen, self.layer)
+        features = the_map(seen, self.layer)
+        return features.clone() if features.is_inference() else features  # of a model that is never to be trained
 
 
 class Epochs:

@@ -159,7 +159,7 @@ def feature_layer(model: nn.Module, images: Tensor, layer: str | None = None) ->
     """
     seen = probe(model, images)
     event = _layer_event(seen, images, layer)
-    _check_grid(seen, event, images)
+    _check_grid(seen, event, images, layer is None)
     return event.name, event.output.shape[1]
 
 
@@ -202,14 +202,21 @@ def _found_event(seen: Probe, images: Tensor) -> Event:
     return last
 
 
-def _check_grid(seen: Probe, event: Event, images: Tensor) -> None:
-    """Refuse a layer whose rows and columns cannot be those of the images.
+def _check_grid(seen: Probe, event: Event, images: Tensor, found: bool = True) -> None:
+    """Refuse a layer whose rows and columns cannot be those of the images, and one of several that was found.
 
     Raises:
-        ConfigError: it says what the layer gives.
+        ConfigError: it says what the layer gives, or which other one the scores read.
     """
     if not _is_grid(event.output, images):
         raise ConfigError(_no_grid(event, images, _last_grid(seen, images)))
+    if found and not seen.carries_all(event):
+        before = [e for e in seen.towards_scores() if _is_grid(e.output, images) and e.output is not event.output]
+        other = f", such as '{before[-1].name}' {tuple(before[-1].output.shape)}" if before else ""
+        raise ConfigError(
+            f"layer '{event.name}' {tuple(event.output.shape)} is the last feature map, but the class scores read "
+            f"others beside it{other}. Pass layer=, the one to use (a module or its dotted name)"
+        )
 
 
 def _last(seen: Probe) -> Event | None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError, WeightsError
+from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.core.types import ActivationMaps
 from tag2mask.inference.multiscale import MapHead, merge_scales
 from tag2mask.methods.cam.anatomy import Anatomy, examine
@@ -44,7 +44,7 @@ class CAM:
 
     Raises:
         ConfigError: an unknown layer, scales that are not positive, or a model that cannot be looked into.
-        WeightsError: weights on the device ``meta``.
+        WeightsError: weights of the model that are on the device ``meta`` or not made yet.
 
     Example:
         >>> maps = CAM(model, scales=(1.0, 0.5, 1.5, 2.0), mirror=True)(images, tags)  # doctest: +SKIP
@@ -62,6 +62,8 @@ class CAM:
         given = tuple(scales) if isinstance(scales, Iterable) else scales
         if not isinstance(given, tuple) or not given or not all(_is_scale(scale) for scale in given):
             raise ConfigError(f"scales = {given!r} must be one or more numbers above 0, such as (1.0, 0.5, 1.5, 2.0)")
+        if weights is not None and not isinstance(weights, Tensor):
+            raise WeightsError(f"weights are of type {type(weights).__name__}, expected a tensor (classes, channels)")
         self.model = unwrapped(model)
         self.scales = tuple(float(scale) for scale in given)
         self.mirror = mirror
@@ -152,7 +154,7 @@ class CAM:
     def _features(self, anatomy: Anatomy, views: Tensor, scale: float) -> Tensor | None:
         try:
             return anatomy.features(self.model, views)
-        except Tag2MaskError:
+        except (ConfigError, WeightsError):
             raise
         except Exception as error:
             if scale == 1:

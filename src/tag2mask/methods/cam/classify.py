@@ -155,7 +155,8 @@ def _by_weight(module: nn.Module) -> Affine | None:
     pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
     if not (isinstance(module, nn.Linear) or pointwise):
         return None
-    weight, bias = module.weight, module.bias
+    with evaluating(module):  # to read weights that are computed, as with spectral_norm, changes them in training
+        weight, bias = module.weight, module.bias
     assert isinstance(weight, Tensor)  # as both have
     weights = weight.detach().flatten(1).float()
     return Affine(weights, bias.detach().float() if isinstance(bias, Tensor) else weights.new_zeros(len(weights)))

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from tag2mask.core.errors import ConfigError, DataError, WeightsError, unknown
 
@@ -32,6 +33,11 @@ def unwrapped(model: nn.Module) -> nn.Module:
         raise ConfigError(
             f"model is a {type(model).__name__} of torch.jit, whose modules cannot be looked into: pass the "
             "torch.nn.Module that it was scripted or traced from, with the same weights"
+        )
+    lazy = [name for name, tensor in model.named_parameters() if isinstance(tensor, UninitializedParameter)]
+    if lazy:
+        raise WeightsError(
+            f"the model has no weights yet, first '{lazy[0]}': call it once, model(images), then train it"
         )
     absent = [name for name, tensor in model.named_parameters() if tensor.is_meta]
     if absent:
@@ -98,10 +104,16 @@ def call(model: nn.Module, images: Tensor, *more: Tensor) -> Any:
     """The model's output for images, and whatever else it takes.
 
     Raises:
-        DataError: the images are on another device than the model, or of another type.
+        DataError: the images are on another device than the model, of another type, of other channels, or of a size
+            that it does not take.
     """
     try:
         return model(images, *more)
+    except AssertionError as error:  # how networks of one image size say so
+        raise DataError(
+            f"the model does not take images of {images.shape[2]} x {images.shape[3]} pixels: "
+            f"{str(error) or 'an assertion of its own fails'}. Resize them to a size that it takes"
+        ) from error
     except (RuntimeError, NotImplementedError) as error:
         weights = [p for p in model.parameters() if p.is_floating_point()]
         devices, types = {p.device for p in weights}, {p.dtype for p in weights}
@@ -113,6 +125,12 @@ def call(model: nn.Module, images: Tensor, *more: Tensor) -> Any:
         if weights and images.dtype not in types:
             raise DataError(
                 f"images are {images.dtype}, the model's weights {weights[0].dtype}: images.to({weights[0].dtype})"
+            ) from error
+        first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+        if first is not None and images.shape[1] != first.in_channels:
+            raise DataError(
+                f"images {tuple(images.shape)} have {images.shape[1]} channels, the model's first convolution takes "
+                f"{first.in_channels}"
             ) from error
         raise
 

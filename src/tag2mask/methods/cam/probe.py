@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.methods.cam.hooks import call, evaluation_mode
 
+_ALL = 1e-2
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -60,12 +62,27 @@ class Probe:
         scores: (C,) class scores of the image, or None where the output is no row of scores.
         mixture: (C,) weights of the random mixture of scores that the slopes are of.
         blind: why there are no gradients; empty where there are.
+        image: (1, 3, H, W), the first of the graph that the outputs belong to.
+        image_slope: gradient of the mixture with respect to it; None where the scores do not depend on it.
     """
 
     events: tuple[Event, ...]
     scores: Tensor | None
     mixture: Tensor | None
     blind: str
+    image: Tensor
+    image_slope: Tensor | None
+
+    def carries_all(self, event: Event) -> bool:
+        """Whether all that the scores have of the image comes through an event, or that cannot be seen."""
+        if event.slope is None or self.image_slope is None:
+            return True
+        with torch.inference_mode(False):
+            through = torch.autograd.grad(event.output, self.image, event.slope, retain_graph=True, allow_unused=True)[
+                0
+            ]
+        whole = self.image_slope
+        return through is not None and float((through - whole).norm()) <= _ALL * float(whole.norm())
 
     def towards_scores(self) -> list[Event]:
         """The events that the scores depend on."""
@@ -100,19 +117,31 @@ def probe(model: nn.Module, images: Tensor) -> Probe:
 
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         exact = _exact(model)
-        for name, module in exact.named_modules():
+        for name, module in _modules(exact):
             hook = module.register_forward_hook(lambda m, i, o, name=name: note(name, m, i, o))
             stack.callback(hook.remove)
             stack.callback(module.register_forward_pre_hook(_with_gradients).remove)
         stack.enter_context(evaluation_mode(exact))
         image = images[:1].detach().clone()
-        image = image if exact is model else image.float()
+        image = (image if exact is model else image.float()).requires_grad_()
         with _Uncut():
-            roots = _scores(call(exact, image.requires_grad_().clone()))  # a model may change it in place
-        slopes, mixtures, blind = _slopes(roots, [record[3] for record in records])
+            roots = _scores(call(exact, image.clone()))  # a model may change it in place
+        slopes, mixtures, blind = _slopes(roots, [image, *(record[3] for record in records)])
     events = tuple(Event(*record, slopes.get(id(record[3]))) for record in records)
+    whole = slopes.get(id(image))
+    seen = [event for event in events if event.slope is not None]
+    if not blind and whole is None and not any(event.spatial for event in seen):
+        where = f"module '{seen[0].name}' ({type(seen[0].module).__name__})" if seen else "the scores"
+        blind = f"its gradient ends at {where}"
     row = len(roots) == 1 and roots[0].dim() == 2
-    return Probe(events, roots[0][0].detach() if row else None, mixtures[0][0] if row else None, blind)
+    scores, mixture = (roots[0][0].detach(), mixtures[0][0]) if row else (None, None)
+    return Probe(events, scores, mixture, blind, image, whole)
+
+
+def _modules(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The modules that images go through: not those that make weights of others."""
+    inner = {id(m) for part in model.modules() if isinstance(part, ParametrizationList) for m in part.modules()}
+    return [(name, module) for name, module in model.named_modules() if id(module) not in inner]
 
 
 def _exact(model: nn.Module) -> nn.Module:
@@ -188,7 +217,11 @@ def _slopes(roots: list[Tensor], outputs: list[Tensor]) -> tuple[dict[int, Tenso
         return {}, mixtures, "its scores carry no gradient, as under torch.inference_mode"
     try:
         found = torch.autograd.grad(
-            [root for root, _ in pairs], list(wanted.values()), [mix for _, mix in pairs], allow_unused=True
+            [root for root, _ in pairs],
+            list(wanted.values()),
+            [mix for _, mix in pairs],
+            allow_unused=True,
+            retain_graph=True,
         )
     except (RuntimeError, NotImplementedError) as error:
         return {}, mixtures, f"its gradient cannot be computed: {str(error).splitlines()[0]}"

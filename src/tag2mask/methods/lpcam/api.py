@@ -116,6 +116,8 @@ class LPCAM(CAM):
             WeightsError: no weights of the model can be used, or features that are not finite.
             StageError: the disk is full.
         """
+        if not isinstance(batches, Iterable):
+            raise DataError(f"fit expects batches, such as a list or a loader, got {type(batches).__name__}")
         with ExitStack() as stack:
             collectors: dict[int, Collector] = {}
             counts: Counter[int] = Counter()

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from tag2mask.core.errors import WeightsError
-from tag2mask.core.files import atomic_path
+from tag2mask.core.files import atomic_path, reason
+from tag2mask.core.regular import need_regular
 from tag2mask.core.types import Prototypes, PrototypeSet
 from tag2mask.methods.lpcam.mark import NetworkMark
 
@@ -65,20 +66,22 @@ def load_marked(path: Path) -> tuple[Prototypes, NetworkMark | None]:
     Raises:
         WeightsError: the file is missing, damaged, or holds something else.
     """
-    if not path.is_file():
+    if not path.exists():
         raise WeightsError(f"no prototypes at {path}: the file does not exist. Make them with LPCAM(...).fit(...).save")
     try:
-        with safe_open(path, "pt") as archive:
+        with safe_open(need_regular(path), "pt") as archive:
             about = json.loads((archive.metadata() or {}).get("tag2mask", "{}"))
             tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"cannot read prototypes from {path}: {error}") from error
+    except Exception as error:  # safetensors and Python's parser have kinds of their own for damaged bytes
+        raise WeightsError(f"cannot read prototypes from {path}: {reason(error)}. Fit them again") from error
     if not isinstance(about, dict) or about.get("format") != _FORMAT:
         raise WeightsError(f"{path} is a safetensors file, but not of prototypes ('{_FORMAT}')")
     try:
         sides, mark = _sets(tensors, about["reasons"]), _mark(tensors, about.get("network"))
-    except (KeyError, ValueError, AttributeError, TypeError) as error:
-        raise WeightsError(f"{path} is damaged: {error} is missing or wrong. Fit the prototypes again") from error
+    except Exception as error:  # whatever its values are not
+        raise WeightsError(
+            f"{path} is damaged: {error!s:.200} is missing or wrong. Fit the prototypes again"
+        ) from error
     return Prototypes(sides["foreground"], sides["context"]), mark
 
 

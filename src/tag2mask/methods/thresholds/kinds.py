@@ -9,6 +9,7 @@ from pydantic import Field
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import ConfigError, DataError, nearest
 from tag2mask.core.files import value_hash
+from tag2mask.core.regular import need_regular
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.methods.registry import StageKind
@@ -56,7 +57,7 @@ def _by_hash(settings: FewMasksSettings, dataset: Dataset) -> list[Sample]:
 
 def _by_name(path: Path, n: int, dataset: Dataset) -> list[Sample]:
     try:
-        ids = list(dict.fromkeys(path.read_text(encoding="utf-8").split("\n")))
+        ids = list(dict.fromkeys(need_regular(path).read_text(encoding="utf-8").split("\n")))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"images = {path} cannot be read: {error}") from error
     ids = [name.strip() for name in ids if name.strip()]
