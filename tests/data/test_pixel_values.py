@@ -1,6 +1,8 @@
 """What the numbers in masks and photos mean: masks of 0 and 255, values that stand for others, few grey levels."""
 
 import logging
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +160,44 @@ def test_photos_that_use_few_grey_levels_are_named_with_their_count(
         grey(tmp_path / f"images/{number}.{ending}", highest if number else 60_000, dtype)
     write(tmp_path / "tags.csv", "image,tags\n" + "".join(f"{i},thing\n" for i in range(3)))
     (text,) = texts(doctor(tmp_path), "image")
-    assert text.startswith("2 of 3 grey photos of 16 bits or more are nearly black: '2' holds values of up to")
+    assert text.startswith("2 of 3 photos of 16 bits or more are nearly black: '2' holds values of up to")
     assert f"up to {highest}, which read as 0..65535 leave {levels} of 256 grey levels" in text
     assert len(np.unique(np.asarray(read_image(tmp_path / f"images/2.{ending}")))) <= levels
     StoredImage(tmp_path / f"images/0.{ending}")
     assert not caplog.records
     StoredImage(tmp_path / f"images/2.{ending}")
     assert f"2.{ending} holds values of up to {highest}" in caplog.text
+
+
+def png_of_16_bits(path: Path, values: Any, kind: int) -> Path:
+    """Write (H, W, channels) uint16 as a PNG, which Pillow cannot: kind 2 is RGB, 6 RGBA."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    return path
+
+
+@pytest.mark.parametrize("kind", [2, 6])
+def test_colour_photos_of_12_bits_are_named_as_grey_ones_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: int
+) -> None:
+    """Pillow keeps the upper byte of each channel: of 12 bits, 16 levels."""
+    draw_folder(tmp_path, n=3)
+    values = np.linspace(0, 4095, 48 * 64 * 3).reshape(48, 64, 3)
+    if kind == 6:
+        values = np.concatenate([values, np.full((48, 64, 1), 65535)], axis=2)
+    dim = png_of_16_bits(tmp_path / "images/photo 00.png", values, kind)
+    (text,) = texts(doctor(tmp_path), "image")
+    assert text.startswith("1 of 1 photos of 16 bits or more are nearly black: 'photo 00' holds values of up to 4095")
+    StoredImage(dim)
+    assert "photo 00.png holds values of up to 4095" in caplog.text
+    png_of_16_bits(dim, values * 16, kind)
+    assert not texts(doctor(tmp_path), "image")
 
 
 def test_photos_of_8_bits_and_healthy_ones_of_16_are_not_named(tmp_path: Path) -> None:

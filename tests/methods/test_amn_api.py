@@ -232,6 +232,17 @@ def test_models_of_other_precision_are_copied_in_float32(dtype: torch.dtype) -> 
         assert same(found, AMN(Small(), epochs=1).fit(batches(1))(IMAGES, TAGS))
 
 
+def test_a_model_of_grey_images_is_trained_on_grey_images() -> None:
+    model = Small()
+    first = next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    old = model.get_submodule(first)
+    assert isinstance(old, nn.Conv2d)
+    model.set_submodule(first, nn.Conv2d(1, old.out_channels, 3, old.stride, 1))
+    grey = IMAGES[:, :1]
+    amn = AMN(model, epochs=1).fit([(grey, TAGS, SEEDS)])
+    assert [len(found.maps) for found in amn(grey, TAGS)] == TAGS.sum(1).tolist()
+
+
 def test_calls_are_checked() -> None:
     with pytest.raises(StageError, match=r"AMN is not trained yet: call fit\(batches\) or load\(path\) first"):
         AMN(Small())(IMAGES, TAGS)

@@ -167,6 +167,20 @@ def test_one_of_several_maps_is_not_guessed() -> None:
     assert feature_layer(Gated(), IMAGES, "last") == ("last", 6)
 
 
+def test_one_of_two_networks_whose_scores_are_added_is_not_taken_for_both() -> None:
+    class Sum(nn.Module):
+        def __init__(self, seed: int) -> None:
+            super().__init__()
+            self.a, self.b = Net(seed=seed), Net(seed=seed + 100)
+
+        def forward(self, images: Tensor) -> Any:
+            return self.a(images) + self.b(images)
+
+    for seed in range(6):  # in some of them the scores come in the order of those of the second network alone
+        with pytest.raises((ConfigError, WeightsError), match=r"'b\.(fc|last)"):
+            CAM(Sum(seed))(IMAGES, TAGS)
+
+
 def test_weights_that_other_modules_make_are_read_and_nothing_is_left_of_it() -> None:
     for change in (nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm):
         model = Net().train()
@@ -282,7 +296,9 @@ def test_what_is_no_scores_is_named(wrap: Callable[[Tensor], Any], kind: type[Ta
 def test_images_too_small_for_the_network_are_told_so() -> None:
     model = timm.create_model("test_resnet", pretrained=False, num_classes=3).eval()
     for method in (lambda x: CAM(model)(x, TAGS), lambda x: feature_layer(model, x)):
-        with pytest.raises(DataError, match=r"images of 32 x 32 pixels are too small.*Resize them, to 64 x 64"):
+        with pytest.raises(
+            DataError, match=r"images of 32 x 32 pixels are too small.*Resize them, to 64 x 64 .which leaves 2 x 2"
+        ):
             method(torch.rand(2, 3, 32, 32))
     cam = CAM(model)
     cam(torch.rand(2, 3, 64, 64), TAGS)

@@ -16,7 +16,7 @@ from tag2mask.data.doctor_files import broken, each, image_files, plain, sibling
 from tag2mask.data.doctor_pixels import Pixels, pixel_findings
 from tag2mask.data.doctor_tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
 from tag2mask.data.finding import Finding
-from tag2mask.data.images import grey_range
+from tag2mask.data.images import levels_range
 from tag2mask.data.registry import open_split
 
 Key = tuple[str, Path | None]
@@ -171,7 +171,7 @@ def look_at(dataset: Dataset, sample: Sample) -> Look:
     findings, size, pixels = [], None, Pixels(sample.id)
     try:
         size = dataset.image(sample).size
-        pixels = replace(pixels, grey=None if sample.image is None else grey_range(sample.image))
+        pixels = replace(pixels, grey=None if sample.image is None else levels_range(sample.image))
     except Exception as error:  # the doctor lives through anything a file can do to a reader
         findings.append(Finding("image", "error", (sample.id,), plain(error), "Replace or remove the file"))
     remedy = "Correct it or take it out; a run leaves it out"

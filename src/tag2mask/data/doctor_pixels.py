@@ -18,7 +18,7 @@ class Pixels:
         id: the sample's.
         shown: class columns in the mask; None without a mask that can be read.
         ignored: whether the mask holds 255.
-        grey: lowest and highest value of a grey photo of 16 bits or more; None for all others.
+        grey: lowest and highest value of a photo of 16 bits or more; None for all others.
     """
 
     id: str
@@ -57,6 +57,6 @@ def _dim(images: Sequence[Pixels]) -> list[Finding]:
     if not dim:
         return []
     (_, highest), name = max(dim)
-    text = f"{len(dim)} of {len(grey)} grey photos of 16 bits or more are nearly black: '{name}' {few_levels(highest)}"
+    text = f"{len(dim)} of {len(grey)} photos of 16 bits or more are nearly black: '{name}' {few_levels(highest)}"
     remedy = "Stretch their values to 0..65535 (12 bits: multiply by 16) or store them with 8 bits"
     return [Finding("image", "warning", tuple(sorted(i for _, i in dim)), text, remedy)]

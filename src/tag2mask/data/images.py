@@ -86,10 +86,11 @@ class StoredImage:
 
     def __init__(self, path: Path) -> None:
         with _opened(path) as image:
+            levels = _levels(image)
             self._turn = _loaded(image)
         self._image, self._path = image, path
-        if image.mode.startswith("I"):
-            warn_few_levels(path, _grey_range(image)[1])
+        if levels is not None:
+            warn_few_levels(path, levels[1])
 
     def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image.
@@ -219,14 +220,14 @@ def _stored(path: Path) -> tuple[tuple[int, int], int]:
         return size, tags.get(_ORIENTATION, 1)
 
 
-def grey_range(path: Path) -> tuple[int, int] | None:
-    """Lowest and highest value of a grey photo of 16 bits or more, as stored; None for photos of all other kinds.
+def levels_range(path: Path) -> tuple[int, int] | None:
+    """Lowest and highest value of a photo of 16 bits or more, grey or in colour; None for photos of all other kinds.
 
     Raises:
         DataError: the file is missing, empty, truncated or no image.
     """
     with _opened(path) as image:
-        return _grey_range(image) if image.mode.startswith("I") else None
+        return _levels(image)
 
 
 def few_levels(highest: int) -> str | None:
@@ -241,14 +242,20 @@ def few_levels(highest: int) -> str | None:
 
 
 def warn_few_levels(path: Path, highest: int) -> None:
-    """Say it where a grey photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
+    """Say it where a photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
     if problem := few_levels(highest):
         LOG.warning("%s %s, nearly black: stretch its values to 0..65535, or store it with 8 bits", path, problem)
 
 
-def _grey_range(image: Image.Image) -> tuple[int, int]:
+def _levels(image: Image.Image) -> tuple[int, int] | None:
+    """What `levels_range` gives, of an image that is open and not yet decoded."""
+    step = 256 if ";16" in _raw_mode(image) and not image.mode.startswith("I") else 1
+    if step == 1 and not image.mode.startswith("I"):
+        return None
     values = np.asarray(image)
-    return (int(values.min()), int(values.max())) if values.size else (0, 0)
+    if step > 1:  # in colour: Pillow keeps the upper byte of each channel
+        values = values[..., : 1 if image.mode == "LA" else 3]
+    return (int(values.min()) * step, int(values.max()) * step + step - 1) if values.size else (0, 0)
 
 
 @contextmanager
@@ -327,10 +334,10 @@ def _converted(image: Image.Image) -> Image.Image:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the file packs its values, such as ``L;4``; empty where the format does not say."""
+    """How a PNG or TIFF packs its values, such as ``L;4``; empty once it is decoded, and for other formats."""
     tile = getattr(image, "tile", None)
-    args = tile[0].args if image.format == "PNG" and tile else None
-    return args if isinstance(args, str) else ""
+    args = tile[0].args if image.format in ("PNG", "TIFF") and tile else None
+    return str(args[0] if isinstance(args, tuple) else args)
 
 
 def _opaque(image: Image.Image, path: Path, mode: str) -> Image.Image:

@@ -83,7 +83,7 @@ class Epochs:
         for i, (labels, row) in enumerate(zip(seeds, tags, strict=True)):
             check_labels(labels.unique().tolist(), row.nonzero()[:, 0].tolist(), names, f"image {i} of a batch")
         if size not in self._grids:
-            self._grids[size] = self.net.grid(*size)
+            self._grids[size] = self.net.grid(*size, channels=images.shape[1])
         # a copy of images made under torch.inference_mode, which training cannot use, and none of their gradients
         images = images.clone() if images.is_inference() else images.detach()
         return images.float(), tags.float(), at_grid(seeds, *self._grids[size]).to(torch.uint8)

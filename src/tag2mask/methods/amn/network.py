@@ -87,9 +87,9 @@ class AmnNet(nn.Module):
         logits: Tensor = self.head(self.dropout(self.features(images, tags)))
         return logits
 
-    def grid(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of the logits of a (height, width) image, from running zeros."""
-        image = next(self.head.parameters()).new_zeros(1, 3, height, width)
+    def grid(self, height: int, width: int, channels: int = 3) -> tuple[int, int]:
+        """Rows and columns of the logits of a (height, width) image of some channels, from running zeros."""
+        image = next(self.head.parameters()).new_zeros(1, channels, height, width)
         with evaluating(self.body):
             features: Tensor = self.body(image)
         return features.shape[2], features.shape[3]

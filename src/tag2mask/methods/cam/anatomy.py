@@ -142,6 +142,8 @@ def _reading(seen: Probe, event: Event, images: Tensor, found: bool) -> Reading:
         raise
     if found and not _of_one_form(event.output, images):
         raise ConfigError(_no_grid(event, images))
+    if found and not seen.carries_all(event):  # such as one of two networks whose scores are added
+        raise ConfigError(_not_alone(seen, event, images))
     return reading
 
 
@@ -211,12 +213,7 @@ def _check_grid(seen: Probe, event: Event, images: Tensor, found: bool = True) -
     if not _is_grid(event.output, images):
         raise ConfigError(_no_grid(event, images, _last_grid(seen, images)))
     if found and not seen.carries_all(event):
-        before = [e for e in seen.towards_scores() if _is_grid(e.output, images) and e.output is not event.output]
-        other = f", such as '{before[-1].name}' {tuple(before[-1].output.shape)}" if before else ""
-        raise ConfigError(
-            f"layer '{event.name}' {tuple(event.output.shape)} is the last feature map, but the class scores read "
-            f"others beside it{other}. Pass layer=, the one to use (a module or its dotted name)"
-        )
+        raise ConfigError(_not_alone(seen, event, images))
 
 
 def _last(seen: Probe) -> Event | None:
@@ -241,6 +238,16 @@ def _looks_around(event: Event) -> bool:
 def _after(seen: Probe, first: Event, second: Event) -> bool:
     """Whether the second one finished after the first."""
     return seen.events.index(second) > seen.events.index(first)
+
+
+def _not_alone(seen: Probe, event: Event, images: Tensor) -> str:
+    """Why the last feature map cannot stand for all that the scores have of the image."""
+    before = [e for e in seen.towards_scores() if _is_grid(e.output, images) and e.output is not event.output]
+    other = f", such as '{before[-1].name}' {tuple(before[-1].output.shape)}" if before else ""
+    return (
+        f"layer '{event.name}' {tuple(event.output.shape)} is the last feature map, but the class scores read "
+        f"others beside it{other}. Pass layer=, the one to use (a module or its dotted name)"
+    )
 
 
 def _no_grid(event: Event, images: Tensor, grid: Event | None = None) -> str:

@@ -192,5 +192,5 @@ def too_small(images: Tensor, why: str) -> DataError:
     height, width = images.shape[-2:]
     return DataError(
         f"images of {height} x {width} pixels are too small for this network: {why}. Resize them, to {2 * height} x "
-        f"{2 * width} or more, or take a network of smaller stride"
+        f"{2 * width} (which leaves 2 x 2 cells at most) or more, or take a network of smaller stride"
     )
