@@ -1,5 +1,6 @@
 """The reader ``folder``: sub-folders of images and masks, folders of ours, ImageFolder's layout, odd names."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tag2mask.data import doctor
 from tag2mask.data.base import Dataset
 from tag2mask.data.finding import Finding
 from tag2mask.data.label_arrays import array_size
+from tag2mask.data.layout import list_images
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import draw_folder, save_image, write
 
@@ -191,3 +193,21 @@ def test_files_beside_the_masks_that_cannot_be_masks_are_named(tmp_path: Path) -
     (finding,) = findings(tmp_path, "file")
     assert (finding.severity, finding.ids) == ("warning", ("photo 01.json",))
     assert ".npy" in finding.remedy
+
+
+def test_a_folder_is_listed_without_a_look_at_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a split of many files takes as long as those looks do."""
+    for number in range(20):
+        write(tmp_path / f"photos/{number}.png", "")
+        write(tmp_path / f"photos/below/{number}.png", "")
+    (tmp_path / "photos/link.png").symlink_to("0.png")
+    looks: list[str] = []
+    stat = Path.stat
+
+    def counted(path: Path, **options: bool) -> os.stat_result:
+        looks.append(path.name)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", counted)
+    assert len(list_images(tmp_path / "photos", below=True)) == 41
+    assert set(looks) == {"below", "link.png"}
