@@ -85,7 +85,7 @@ def test_photos_deeper_in_a_class_folder_are_read(tmp_path: Path) -> None:
     assert tags(folder(tmp_path)) == {"1": ("cat",), "2": ("dog",), "spring__1": ("cat",)}
 
 
-@pytest.mark.parametrize("out", ["runs/first", "first"])
+@pytest.mark.parametrize("out", ["runs/first", "first", "work/2024/may/first"])
 def test_the_run_s_own_folder_is_no_class(tmp_path: Path, out: str) -> None:
     place(tmp_path, "cat/1.png", "dog/2.png")
     write(tmp_path / out / "lock", "")  # as a run that begins leaves it
@@ -95,6 +95,16 @@ def test_the_run_s_own_folder_is_no_class(tmp_path: Path, out: str) -> None:
     place((tmp_path / out).parent, ".store/cam-1/1.png")
     assert tags(folder(tmp_path)) == {"1": ("cat",), "2": ("dog",)}
     assert findings(tmp_path, "class") == []
+
+
+def test_a_class_folder_with_a_run_in_it_and_an_empty_one_are_classes(tmp_path: Path) -> None:
+    place(tmp_path, "cat/deep/1.png", "dog/2.png", "cat/runs/first/maps/3.png")
+    write(tmp_path / "cat/runs/first/recipe.yaml", "")
+    (tmp_path / "fox/to/come").mkdir(parents=True)
+    (tmp_path / "fox/to/again").symlink_to(tmp_path / "fox")
+    dataset = folder(tmp_path)
+    assert dataset.classes == ("cat", "dog", "fox")
+    assert tags(dataset) == {"2": ("dog",), "deep__1": ("cat",)}
 
 
 def test_predictions_beside_the_class_folders_are_no_class(tmp_path: Path) -> None:

@@ -200,8 +200,24 @@ def is_ours(folder: Path) -> bool:
 
 
 def holds_ours(folder: Path) -> bool:
-    """Whether a folder holds some that tag2mask has written, as ``runs`` does."""
-    return (folder / ".store").is_dir() or any(is_ours(p) for p in folders_in(folder))
+    """Whether below a folder, however deep, lies one that tag2mask has written, as in ``runs``."""
+    waiting, seen = [folder], set()
+    while waiting:
+        current = waiting.pop()
+        real = os.path.realpath(current)
+        if real in seen:
+            continue
+        seen.add(real)
+        inner = folders_in(current)
+        if (current / ".store").is_dir() or any(map(is_ours, inner)):
+            return True
+        waiting += inner
+    return False
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image in a folder or below it; what tag2mask has written is not looked at."""
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in _files(folder, True, ()))
 
 
 def without_suffix(name: str) -> str:
