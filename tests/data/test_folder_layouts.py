@@ -78,6 +78,11 @@ def test_sub_folders_of_a_root_without_images_are_not_read_in_silence(tmp_path: 
     assert "data.images=." in finding.remedy
     write(tmp_path / "tags.csv", "image,tags\n1.png,cat\nmore/2.png,\n")
     assert tags(folder(tmp_path, images=".")) == {"1": ("cat",), "more__2": ()}
+    (tmp_path / "1.png").unlink()
+    with pytest.raises(
+        DataError, match=r"1 images in sub-folders of .* are not read, first more/2\.png.*data\.images=\."
+    ):
+        folder(tmp_path)
 
 
 def test_photos_deeper_in_a_class_folder_are_read(tmp_path: Path) -> None:

@@ -203,9 +203,9 @@ def _tagged(settings: FolderSettings, root: Path) -> Tagged:
         return from_subfolders(base, others, separators or ())
     whole = settings.images is not None or base != root  # of a root that holds more than images only what lies in it
     images = list_images(base, below=whole, left_out=others)
-    if not images:
-        raise no_images(base)
     ignored = () if whole else _not_read(base, others, layout)
+    if not images:
+        raise DataError(f"{ignored[0].text}. {ignored[0].remedy}") if ignored else no_images(base)
     if layout == "csv":
         tagged = from_table(_table(settings, root), images, separators)
     else:
