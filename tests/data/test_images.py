@@ -301,7 +301,7 @@ def test_the_listed_formats_are_read_whatever_the_ending(tmp_path: Path, kind: s
 def test_a_folder_or_a_pipe_in_place_of_an_image_is_named_and_never_waited_for(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     os.mkfifo(tmp_path / "b.png")
-    for name, what in (("a.png", "a folder"), ("b.png", "a pipe or a device")):
+    for name, what in (("a.png", "a folder"), ("b.png", "a named pipe")):
         with pytest.raises(DataError, match=rf"{name}: it is {what}, expected an image file"):
             read_image(tmp_path / name)
         with pytest.raises(DataError, match=rf"{name}: it is {what}, expected an image file"):

@@ -18,8 +18,7 @@ from torch import nn
 
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import settle, told, write_arrays, write_text
-from tag2mask.core.manifest import write_manifest
+from tag2mask.core.files import settle, told, write_arrays, write_json, write_text
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
 from tag2mask.experiments.sweep import share_store
@@ -321,6 +320,6 @@ def test_the_names_of_maps_are_on_the_disk_before_their_manifest(
 ) -> None:
     done: list[str] = []
     monkeypatch.setattr("tag2mask.pipeline.share.settle", noting(done, "names of maps", settle))
-    monkeypatch.setattr("tag2mask.pipeline.store.write_manifest", noting(done, "manifest", write_manifest))
+    monkeypatch.setattr("tag2mask.pipeline.store.write_json", noting(done, "manifest", write_json))
     run(str(few_masks_recipe(tmp_path, n=6)), out=tmp_path / "runs" / "run", only=["maps"])
     assert done == ["names of maps", "manifest"]

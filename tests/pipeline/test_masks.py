@@ -293,8 +293,8 @@ def test_a_stage_with_a_seed_of_its_own_is_made_once_for_all_seeds(done: RunResu
             ["few.seed=1"],
             "few.seed = 1, but it reads 'maps', which follows the recipe's seeds: set maps.seed too, or leave",
         ),
-        (["maps.seed=-1"], "maps.seed = -1: expected an integer of at least 0, or null for the recipe's seeds"),
-        (["maps.seed=x"], "maps.seed = 'x': expected an integer of at least 0"),
+        (["maps.seed=-1"], "maps.seed = -1: expected an integer from 0 to 9223372036854775807, or null for the"),
+        (["maps.seed=x"], "maps.seed = 'x': expected an integer from 0"),
     ],
 )
 def test_seeds_of_stages_that_make_no_sense(done: RunResult, tmp_path: Path, words: list[str], text: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from tag2mask.core.errors import DamagedError, StageError
-from tag2mask.core.files import read_json, sealed, unsealed, write_json
+from tag2mask.core.files import read_json, sealed, unsealed
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -50,6 +51,10 @@ class Manifest:
         """What a later stage's key takes of this one: its files' hashes, or the key where it has none."""
         return self.key if not self.files else ",".join(f"{n}:{h}" for n, h in sorted(self.files.items()))
 
+    def text(self) -> dict[str, Any]:
+        """As plain values with their checksum, read again by `read_manifest`."""
+        return sealed(asdict(self))
+
     def changed(self, folder: Path, hash_of: Callable[[Path], str]) -> list[str]:
         """Names of the files in the artefact's folder that are there, and are not what was made.
 
@@ -61,11 +66,6 @@ class Manifest:
     def gone(self, folder: Path) -> list[str]:
         """Names of the files that the artefact's folder has no longer."""
         return [name for name in self.files if not (folder / name).is_file()]
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of an artefact, whole or not at all: from now on the artefact counts as made."""
-    write_json(folder / MANIFEST, sealed(asdict(manifest)))
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from tag2mask.core.errors import DataError
 from tag2mask.core.pixels import FORMATS, open_image
 from tag2mask.core.progress import LOG
+from tag2mask.core.regular import special_kind
 from tag2mask.data.base import Labels
 from tag2mask.data.tiff_header import unusual_tiff
 
@@ -261,11 +261,9 @@ def _levels(image: Image.Image) -> tuple[int, int] | None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a pipe or a device"
+        if kind := special_kind(path):
             raise DataError(f"cannot read {path}: it is {kind}, expected an image file. Take it out of the data set")
-        if about.st_size == 0:
+        if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes): copy it again. `tag2mask doctor` lists every broken file")
         with open_image(path) as image:
             yield image

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.names import is_utf8, shown
 from tag2mask.core.progress import Counter
 from tag2mask.data.base import Labels
 from tag2mask.export.instances import Instance, count_holes, find_instances
@@ -75,8 +76,8 @@ def check_names(masks: Masks, copied: bool) -> None:
     """
     for image in masks.images:
         for name in (image.id, image.id if copied else _file(image, masks.photos)):
-            if any("\ud800" <= c <= "\udfff" for c in name):  # bytes of a name that are no UTF-8
-                raise DataError(f"the file name {name!r} is not UTF-8, but what an export writes is: rename it")
+            if not is_utf8(name):
+                raise DataError(f"the file name '{shown(name)}' is not UTF-8, but what an export writes is: rename it")
 
 
 def _without(labels: Labels, instances: list[Instance]) -> Labels:

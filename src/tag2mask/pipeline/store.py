@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tag2mask.core.errors import DamagedError, StageError
-from tag2mask.core.files import cannot_write, file_hash, stamp
-from tag2mask.core.manifest import MANIFEST, Manifest, read_manifest, write_manifest
+from tag2mask.core.files import cannot_write, file_hash, stamp, write_json
+from tag2mask.core.manifest import MANIFEST, Manifest, read_manifest
 
 __all__ = ["MANIFEST", "Manifest", "Store", "exclusive", "point", "store_beside", "sweep"]
 LOG = logging.getLogger("tag2mask")
@@ -71,7 +71,7 @@ class Store:
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest: from now on the artefact counts as made."""
-        write_manifest(self.folder(manifest.kind, manifest.key), manifest)
+        write_json(self.folder(manifest.kind, manifest.key) / MANIFEST, manifest.text())
 
     def present(self, kind: str, key: str) -> dict[str, Stamp]:
         """The files directly in an artefact's folder with what a change of them shows in, before a stage writes."""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
+from tag2mask.core.names import printable, shown
 from tag2mask.core.pixels import own_bound
 from tag2mask.core.progress import Counter, progress
 from tag2mask.segmentation.labels import WHOLE, Labeller
@@ -60,7 +61,7 @@ class Outcome:
             DataError: some have none; each is listed with its reason.
         """
         if self.failed:
-            lines = "".join(f"\n  {failure.path}: {failure.reason}" for failure in self.failed)
+            lines = "".join(f"\n  {shown(failure.path)}: {failure.reason}" for failure in self.failed)
             total = self.made + self.skipped + len(self.failed)
             raise DataError(f"{len(self.failed)} of {total} photos have no mask:{lines}")
 
@@ -133,7 +134,7 @@ def _counted(items: Iterable[_Work | Failure | None], outcome: Outcome, counter:
             outcome.skipped += 1
         else:
             outcome.failed.append(item)
-            LOG.warning("%s", item.reason)
+            LOG.warning("%s", printable(item.reason))
         counter.advance()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import expanded
-from tag2mask.core.names import is_utf8
+from tag2mask.core.names import is_utf8, shown
 from tag2mask.core.regular import special_kind
 from tag2mask.data.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, unreadable
 
@@ -119,7 +119,7 @@ def _below(root: Path, out: Path) -> dict[Path, str | None]:
 def _problem(path: Path) -> str | None:
     """What is wrong with a photo before it is opened, which of a pipe or a device would never end."""
     if not is_utf8(path):
-        return f"{path} has a name, or lies in a folder of one, that is not UTF-8: rename it"
+        return f"{shown(path)} has a name, or lies in a folder of one, that is not UTF-8: rename it"
     try:
         kind = special_kind(path)
     except FileNotFoundError:
