@@ -55,6 +55,12 @@ def test_wrong_settings_are_refused_before_anything_runs(case: str) -> None:
     assert text in str(caught.value)
 
 
+def test_a_wrong_part_of_a_list_is_told_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_plan(load_recipe("demo", ["seeds=[-1]"]))
+    assert str(caught.value) == "setting 'seeds.0' = -1: input should be greater than or equal to 0"
+
+
 @pytest.mark.parametrize(("stage", "role"), [("lpcam", "prototypes"), ("prototypes", "maps")])
 def test_prototypes_of_another_classifier_are_refused(tmp_path: Path, stage: str, role: str) -> None:
     recipe = yaml.safe_load(Path(load_path("demo")).read_text())

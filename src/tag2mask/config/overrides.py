@@ -11,7 +11,7 @@ from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.names import shortened
 
 _DEEPEST = 16
-_OWN_SIGNS = frozenset("[]{}'\"\n")
+_OWN_SIGNS = frozenset("[]{}'\"")
 """Whoever writes these means YAML."""
 
 
@@ -43,7 +43,7 @@ def _value(key: str, text: str) -> Any:
     try:
         return parse_yaml(text, f"override '{shortened(f'{key}={text}')}': the value")
     except ConfigError as error:
-        if _OWN_SIGNS & set(text):
+        if _OWN_SIGNS & set(text) or not text.isprintable() or any(map(str.isalnum, text)):
             raise
         example = shortened(f"\"{key}='{text}'\"")
         raise ConfigError(

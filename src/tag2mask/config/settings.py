@@ -56,7 +56,9 @@ def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
 
 def describe(error: ValidationError, schema: type[BaseModel], where: str = "") -> list[str]:
     """One line for each problem that pydantic found, in the words of the recipe."""
-    found = error.errors()
+    every = error.errors()
+    around = {e["loc"][:-1] for e in every}  # a list that is too short, as pydantic counts, only by its wrong parts
+    found = [e for e in every if e["type"] != "too_short" or e["loc"] not in around]
     more = [f"and {len(found) - _MOST_LINES} more problems"] if len(found) > _MOST_LINES else []
     return [*(_line(dict(e), schema, where) for e in found[:_MOST_LINES]), *more]
 
