@@ -19,12 +19,13 @@ from tag2mask.data import first_look
 from tag2mask.data.base import Dataset
 from tag2mask.data.doctor import Look
 from tag2mask.data.doctor_pixels import Pixels
+from tag2mask.data.finding import Finding
 from tag2mask.data.registry import load_dataset
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.registry import stage_kind
 from tag2mask.pipeline.api import RunResult, run
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.preflight import preflight
+from tag2mask.pipeline.preflight import _warn, preflight
 from tests.helpers.draw import draw_folder, save_image, write
 from tests.helpers.tiny import files_of, tiny_overrides
 
@@ -188,6 +189,15 @@ def test_warnings_come_before_the_first_stage_and_not_for_a_finished_run(
         monkeypatch.setattr(first_look, name, lambda _, sample: pytest.fail(f"{sample.id} was read again"))
     start(photos, only=only)
     assert "look like several tags" in caplog.text
+
+
+def test_what_every_class_may_bring_about_is_told_for_a_few(caplog: pytest.LogCaptureFixture) -> None:
+    several = [Finding("tags", "warning", ("a",), f"{n} images show another class", "Correct it") for n in range(9)]
+    _warn([*several, Finding("name", "warning", ("b",), "two names", "One")], make_plan(load_recipe("demo")))
+    *told, name, last = caplog.messages
+    assert [text.partition("a: ")[2][0] for text in told] == [*"01234"]
+    assert "two names" in name
+    assert last.startswith("and 4 more of the same kinds: tag2mask doctor parts")
 
 
 def test_a_file_that_has_changed_is_looked_at_again(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from tag2mask.core import ledger
@@ -23,7 +24,7 @@ from tag2mask.training.settings import ScheduleSettings
 
 _ROLES = ("train", "val", "infer")
 _TOLD = 5
-"""Errors that a run writes out; the doctor lists all."""
+"""Errors, and warnings of a kind, that a run writes out; the doctor lists all."""
 
 
 def preflight(plan: Plan) -> None:
@@ -76,11 +77,21 @@ def look_ahead(session: Session) -> None:
     _stop_at(findings, plan)
     if looks:
         looked.remember(looks)
-    for finding in findings:
-        if finding.severity == "warning":
-            LOG.warning("%s", finding.lines())
+    _warn([f for f in findings if f.severity == "warning"], plan)
     for text in doubts:
         LOG.warning("%s", text)
+
+
+def _warn(warnings: Iterable[Finding], plan: Plan) -> None:
+    """Say what is doubtful; of a kind that each class may have, the first few."""
+    count: Counter[str] = Counter()
+    for finding in warnings:
+        count[finding.kind] += 1
+        if count[finding.kind] <= _TOLD:
+            LOG.warning("%s", finding.lines())
+    more = sum(max(number - _TOLD, 0) for number in count.values())
+    if more:
+        LOG.warning("and %d more of the same kinds: %s", more, _doctor(plan))
 
 
 def _splits(plan: Plan) -> list[str]:
