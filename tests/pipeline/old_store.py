@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tag2mask import run
@@ -81,7 +82,7 @@ def main() -> None:
         draw_folder(root / "photos")
         words = [*tiny_overrides(RECIPE), _DECODER]
         data = f"data.root={root / 'photos'}"
-        patch.setattr(files, "save_file", _rounded(files.save_file))
+        patch.setattr(files, "save_file", _rounded(save_file))
         whole = run(RECIPE, *words, data, out=root / "runs" / "old")
         _stop_in_second_epoch(patch)
         with pytest.raises(Stopped):
