@@ -20,7 +20,7 @@ from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.run_result import RunResult
-from tag2mask.refine.crf import PRESETS
+from tag2mask.refine.crf.presets import PRESETS
 from tag2mask.segmentation.files import WEIGHTS
 from tag2mask.segmentation.kinds import KINDS
 from tag2mask.segmentation.predict import predict_labels
