@@ -53,21 +53,24 @@ class Store:
         Raises:
             StageError: the manifest may not be read, or was written by another version of the schema.
         """
+        found, wrong = self.look(kind, key)
+        if wrong:
+            LOG.warning("%s; '%s' counts as not made and is made again", wrong, self.folder(kind, key).name)
+        return found
+
+    def look(self, kind: str, key: str) -> tuple[Manifest | None, str]:
+        """As `manifest`, but nothing is said: what is wrong with the artefact is returned beside; empty for nothing."""
         folder = self.folder(kind, key)
         try:
             found = read_manifest(folder)
         except DamagedError as error:
-            LOG.warning("%s; '%s' counts as not made and is made again", error, folder.name)
-            return None
-        if found is None or found.key != key:
-            return None
+            return None, str(error)
+        if found is None:
+            return None, ""
+        if (found.kind, found.key) != (kind, key):
+            return None, f"{folder / MANIFEST} is that of another artefact"
         wrong = [*found.gone(folder), *found.changed(folder, file_hash)]
-        if wrong:
-            LOG.warning(
-                "%s is gone or changed; '%s' counts as not made and is made again", folder / wrong[0], folder.name
-            )
-            return None
-        return found
+        return (None, f"{folder / wrong[0]} is gone or changed") if wrong else (found, "")
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest: from now on the artefact counts as made."""
@@ -139,7 +142,7 @@ def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
     Args:
         path: lock file; stays behind, empty of meaning.
         what: named in the error.
-        wait: wait for the other process instead of refusing.
+        wait: wait for the other process, saying so, instead of refusing.
 
     Raises:
         StageError: another process holds it and ``wait`` is false, or the file cannot be made or locked.
@@ -151,12 +154,7 @@ def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
         raise cannot_write(path, error) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            other = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-            raise StageError(
-                f"{what} is in use by process {other}; wait for it to end, or choose another folder with --out"
-            ) from None
+            _lock(descriptor, what, wait)
         except OSError as error:
             raise StageError(
                 f"cannot lock {path}: {error.strerror or error}. A run needs a disk that can lock files: choose a "
@@ -168,3 +166,16 @@ def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, what: str, wait: bool) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        other = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+        if not wait:
+            raise StageError(
+                f"{what} is in use by process {other}; wait for it to end, or choose another folder with --out"
+            ) from None
+        LOG.info("%s is being made by process %s: waiting for it to end", what, other)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
