@@ -113,7 +113,7 @@ def _coarse(labels: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 def ours(problem: Problem, preset: str) -> NDArray[Any]:
     """Labels (P, H, W)."""
-    from tag2mask.refine.crf import DenseCRF
+    from tag2mask.refine.crf.api import DenseCRF
 
     image, values, n_labels = problem
     crf = DenseCRF(image, preset)

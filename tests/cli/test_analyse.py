@@ -8,7 +8,7 @@ import pytest
 
 from tag2mask.cli import analyse
 from tag2mask.evaluation.rows import read_results
-from tag2mask.pipeline.api import RunResult
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.tiny import tag2mask, tiny_run
 
 OTHERS = ["absent-classes", "boundary", "co-occurrence", "tag-noise", "quality", "threshold-rules", "few-masks"]

@@ -10,7 +10,8 @@ import yaml
 
 from tag2mask.cli import compare as verb
 from tag2mask.evaluation.rows import MetricRow
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import tag2mask
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.pipeline.api import RunResult
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.tiny import tag2mask, tiny_run
 from tests.report.pages import Page, check_alone_and_accessible
 

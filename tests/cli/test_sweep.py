@@ -10,7 +10,7 @@ import typer
 from tag2mask.cli import sweep as verb
 from tag2mask.evaluation.rows import MetricRow
 from tag2mask.experiments import sweep as module
-from tag2mask.experiments.sweep import SweepPoint, SweepResult
+from tag2mask.experiments.sweep_result import SweepPoint, SweepResult
 from tests.helpers.tiny import tag2mask
 
 

@@ -16,8 +16,8 @@ from tag2mask.config.recipe import load_recipe
 from tag2mask.core import stopping
 from tag2mask.core.progress import progress
 from tag2mask.evaluation.rows import MetricRow
-from tag2mask.pipeline.api import RunResult
 from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder
 
 Call = Callable[..., tuple[int, str]]

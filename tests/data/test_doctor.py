@@ -13,10 +13,12 @@ from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.core.types import Sample
 from tag2mask.data import doctor
 from tag2mask.data.base import Dataset, DataSettings, Labels
+from tag2mask.data.cooccurrence import cooccurrence
 from tag2mask.data.doctor import Report
 from tag2mask.data.doctor_tables import ClassCount, SplitCount
 from tag2mask.data.finding import Finding
 from tag2mask.data.registry import data_settings
+from tag2mask.data.tag_remarks import remarks
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc
 
 
@@ -223,9 +225,22 @@ def test_pairs_that_come_together_in_nine_of_ten_images(
     findings = of(examine_toys(monkeypatch, paired(n_b, n_both)), "together")
     assert len(findings) == found
     if found:
-        assert findings[0].ids == ("person", "horse")
-        assert findings[0].text == f"'person' is in {n_both} of the {n_b} images of 'horse'"
+        assert findings[0].ids == ("horse", "person")
+        assert findings[0].text == f"'horse' is hardly ever seen without 'person': {n_both} of the {n_b} images"
         assert findings[0].severity == "warning"
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [[(0, 1)] * 9 + [(1,)] + [(0,)] * 20, [(0, 1)] * 9 + [(0,)] * 20, [(0, 1)] * 10 + [(0,)], [(0,)] * 10, [(0,)] * 9],
+)
+def test_the_doctor_says_of_tags_what_the_analysis_of_them_says(
+    monkeypatch: pytest.MonkeyPatch, tags: list[tuple[int, ...]]
+) -> None:
+    report = examine_toys(monkeypatch, Toys("train", "ab", {f"{i:02d}": t for i, t in enumerate(tags)}))
+    found = [f for f in report.findings if f.kind == "together" or "images are tagged" in f.text]
+    said = [r for r in remarks(cooccurrence(tags, "ab")) if r.kind in {"together", "everywhere"}]
+    assert [(f.ids, f.text, f.remedy) for f in found] == [(r.classes, r.text, r.remedy) for r in said]
 
 
 def test_a_class_in_every_image_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:

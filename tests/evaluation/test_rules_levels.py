@@ -61,8 +61,19 @@ def test_kinds_of_rules_are_read_back() -> None:
     [
         (0.3, "fixed", "otsu", "of kind 'fixed' with rule = 'otsu'; a rule's name"),
         (0.3, "rule", "Otsu!", "with rule = 'Otsu!'"),
-        (None, "rule", "otsu", "threshold None of kind 'rule'; only the kind 'none' has no value"),
-        (0.3, "rule", "otsu/image", "threshold 0.3 of kind 'rule'"),
+        (None, "rule", "otsu", r"threshold None of kind 'rule\(otsu\)'; expected a number in 0..1"),
+        (
+            0.3,
+            "rule",
+            "otsu/image",
+            r"threshold 0.3 of kind 'rule\(otsu/image\)'; expected no value",
+        ),
+        (
+            0.3,
+            "rule",
+            "otsu/class",
+            r"threshold 0.3 of kind 'rule\(otsu/class\)'; expected no value",
+        ),
     ],
 )
 def test_what_is_no_rule(value: float | None, kind: str, rule: str, text: str) -> None:

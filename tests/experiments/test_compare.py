@@ -27,7 +27,8 @@ from tag2mask.experiments.image_counts import Counted
 from tag2mask.experiments.sides import OneSeed, Side
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import CLASSES
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 

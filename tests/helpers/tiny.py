@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tag2mask.config.recipe import load_recipe
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc
 
 TINY_NETWORK = [

@@ -40,6 +40,7 @@ def test_logits_of_any_number_of_classes_lie_on_the_feature_grid(n_classes: int)
     net, tags = amn(n_classes), torch.eye(n_classes)[:1].repeat(2, 1)
     with torch.no_grad():
         logits = net(images(2, 65, 97), tags)
+    assert net.n_classes == n_classes
     assert logits.shape == (2, n_classes + 1, 9, 13)
     assert net.grid(65, 97) == (9, 13)
     assert torch.isfinite(logits).all()

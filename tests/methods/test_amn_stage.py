@@ -30,10 +30,11 @@ from tag2mask.methods.amn.told import told
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.pipeline.absent import analyse_tags
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import open_maps
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import preflight
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.methods.amn_drawn import settings
 from tests.methods.irn_drawn import data, seeds

@@ -17,7 +17,7 @@ from tag2mask.evaluation.thresholds import Level, cut
 from tag2mask.methods.refined import seeds as module
 from tag2mask.methods.refined.seeds import Pass, Photo, crf_seeds, cut_masks, refine_seeds
 from tag2mask.methods.refined.settings import RefinedSeedsSettings
-from tag2mask.refine.crf import DenseCRF
+from tag2mask.refine.crf.api import DenseCRF
 
 
 class Unchanged:

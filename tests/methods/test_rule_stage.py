@@ -27,9 +27,10 @@ from tag2mask.methods.registry import stage_kind
 from tag2mask.methods.thresholds.behind import threshold_of
 from tag2mask.methods.thresholds.rule_stage import choose_by_rule
 from tag2mask.methods.thresholds.rules import ErasureSettings, RuleSettings, sampled, tagged
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import open_split
 from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder
 from tests.helpers.draw import draw_folder
 from tests.helpers.drawn_maps import registered

@@ -18,11 +18,12 @@ from tag2mask.core.files import read_json
 from tag2mask.core.manifest import read_manifest
 from tag2mask.core.palette import labels_key, read_labels
 from tag2mask.inference.maps_file import maps_key, read_maps
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import evaluate_run
 from tag2mask.pipeline.export import export_masks
 from tag2mask.pipeline.keys import ContentHashes
 from tag2mask.pipeline.report import write_report
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import files_of
 

@@ -26,9 +26,10 @@ from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
 from tag2mask.experiments.sweep import share_store
 from tag2mask.inference.maps_file import write_maps
 from tag2mask.methods.lpcam.store import save_prototypes
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import evaluate_run
 from tag2mask.pipeline.report import write_report
+from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.store import exclusive
 from tag2mask.training.fit import CHECKPOINT, fit

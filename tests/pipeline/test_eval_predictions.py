@@ -14,8 +14,9 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.core.palette import read_labels
 from tag2mask.data.registry import load_dataset
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import evaluate_run
+from tag2mask.pipeline.run_result import RunResult
 
 RECIPE = {
     "name": "second",

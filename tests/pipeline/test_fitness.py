@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.data.cooccurrence import cooccurrence
 from tag2mask.data.registry import load_dataset
-from tag2mask.evaluation.cooccurrence import cooccurrence
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.fitness import analyse_cooccurrence
 from tag2mask.report.heatmap import draw_shares

@@ -23,11 +23,12 @@ from tag2mask.evaluation.rows import MetricRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact, FewMasks
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import evaluate_run, finished, open_split
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.measures import unseen
 from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder
 from tests.helpers.draw import draw_folder
 from tests.helpers.drawn_maps import few_masks_recipe, registered

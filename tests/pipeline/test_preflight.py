@@ -23,9 +23,10 @@ from tag2mask.data.finding import Finding
 from tag2mask.data.registry import load_dataset
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.registry import stage_kind
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import _warn, preflight
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_folder, save_image, write
 from tests.helpers.tiny import files_of, tiny_overrides
 

@@ -20,10 +20,11 @@ from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.boundary import BoundaryMetrics
 from tag2mask.evaluation.quality import mask_iou
 from tag2mask.evaluation.rows import read_metrics, read_results
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.boundary import analyse_boundaries
 from tag2mask.pipeline.judged import find_judged, judgeable
 from tag2mask.pipeline.quality import analyse_quality
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import tiny_run
 

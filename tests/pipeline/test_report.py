@@ -27,7 +27,7 @@ from tag2mask.evaluation.optimum import analyse_optimum
 from tag2mask.evaluation.rows import read_metrics
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline import pixels
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import open_split
 from tag2mask.pipeline.examples import seeds, sizes
 from tag2mask.pipeline.measured import measured
@@ -35,6 +35,7 @@ from tag2mask.pipeline.page import run_part
 from tag2mask.pipeline.pixels import PIXELS, pixels_of
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.report import open_run, write_report
+from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.report.choice import Choice
 from tag2mask.report.scores import percent

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.browser import BROWSER, Tab, tab
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.pipeline.test_report import articles, map_bytes, slider

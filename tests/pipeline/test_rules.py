@@ -22,12 +22,13 @@ from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.pipeline.analyse import Analysis
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import evaluate_run
 from tag2mask.pipeline.few import MEASURES, analyse_few
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.rule_views import view_of
 from tag2mask.pipeline.rules import LOSS, Asked, analyse_rules, classifier_behind, in_part
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_folder
 from tests.helpers.drawn_maps import registered
 

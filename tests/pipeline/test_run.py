@@ -14,7 +14,8 @@ from tag2mask.core.errors import LedgerError
 from tag2mask.core.files import read_json
 from tag2mask.evaluation.rows import read_metrics
 from tag2mask.inference.maps_file import read_maps
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.tiny import files_of, tiny_overrides, tiny_run
 
 STAGES = ["classifier", "average-precision", "cam", "prototypes", "lpcam-f", "lpcam"]

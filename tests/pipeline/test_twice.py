@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from tag2mask.evaluation.rows import MetricRow
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import files_of
 from tests.pipeline.golden import IRN

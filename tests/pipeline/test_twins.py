@@ -13,9 +13,10 @@ import pytest
 
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError
-from tag2mask.pipeline.api import RunResult, run
+from tag2mask.pipeline.api import run
 from tag2mask.pipeline.page import _times
 from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import files_of, launch, tiny_overrides, tiny_run
 from tests.pipeline.golden import IRN

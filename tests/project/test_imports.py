@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,43 @@ PURE_LIBRARIES = {"torch", "numpy", "torchmetrics"}
 HEAVY = {"torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "scipy", "sklearn"}
 """Libraries whose import alone takes a good part of a second or more."""
 
+SHARED = {
+    ("amn", "cam"): (
+        "AMN is a CAM to its callers, and hooks into a network as CAM does",
+        {
+            "anatomy.feature_layer", "api.CAM", "api.check_images", "api.check_tags", "api.views_of",
+            "classifier.WEIGHTS", "hooks.call", "hooks.check_cells", "hooks.evaluating", "hooks.listening",
+            "hooks.the_map",
+        },
+    ),
+    ("amn", "irn"): (
+        "training on label images, and the networks of the official checkpoints, lie in the first that needed them",
+        {
+            "data.SeedImages", "data.Seeds", "data.check_size", "data.with_sure_pixels", "settings.OFFICIAL",
+            "settings.checkpoint_file", "settings.starting_weights",
+        },
+    ),
+    ("lpcam", "cam"): (
+        "LPCAM is a CAM to its callers, and works on the classifier's features",
+        {
+            "anatomy.Anatomy", "anatomy.examine", "api.CAM", "classifier.WEIGHTS", "hooks.check_cells", "maps.CAMHead",
+            "maps.activation",
+        },
+    ),
+    ("refined", "thresholds"): (
+        "refined seeds are cut at the threshold of their maps", {"behind.ROLE", "behind.threshold_of"},
+    ),
+    ("segmentation", "amn"): (
+        "the loss on label images, and what it counts, lie in the first that needed them",
+        {"data.at_grid", "loss.pixel_counts", "loss.pixel_loss"},
+    ),
+    ("thresholds", "cam"): (
+        "the rule rule-classifier asks the classifier", {"asking.AskedClassifier", "asking.load_asked"},
+    ),
+}  # fmt: skip
+"""What a method takes of another one, and why: (the one that imports, the other) -> reason and names. It only shrinks:
+what two methods share belongs below both of them."""
+
 
 def part(name: str) -> str:
     """The part of the package that a dotted name is in: ``tag2mask.core.types`` -> ``core``."""
@@ -52,6 +91,51 @@ def wrong_way(module: Module) -> list[str]:
         for line, name in own
         if part(name) not in allowed and name != "tag2mask.__version__"
     ]
+
+
+def target(name: str, known: Iterable[str]) -> str:
+    """The module that an import of ``name`` loads: itself, or the one that holds it; empty where it is not known."""
+    while name and name not in known:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def circle(found: Iterable[Module]) -> list[str]:
+    """Modules that import each other in a circle, the first one again at the end; empty where there is no circle.
+
+    Imports of every kind count: at the top, inside functions, under TYPE_CHECKING. Not counted are names in texts, such
+    as the ``module:function`` of a stage's kind, and that a module's import loads the packages it is in.
+    """
+    every = {module.name: module for module in found}
+    needs = {name: {target(n, every) for _, n in imports(module)} - {name, ""} for name, module in every.items()}
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def method(name: str) -> str | None:
+    """The method that a dotted name is in: ``tag2mask.methods.cam.maps`` -> ``cam``; None for what is in none.
+
+    The second stage counts as one: it must not live on another method either.
+    """
+    _, room, folder, *_ = [*name.split("."), "", "", ""]
+    if room == "methods" and (PACKAGE / room / folder / "kinds.py").is_file():
+        return folder
+    return room if room == "segmentation" else None
+
+
+def taken(found: Iterable[Module]) -> dict[tuple[str, str], set[str]]:
+    """What methods import of other methods: (the one that imports, the other) -> names within the other."""
+    pairs: dict[tuple[str, str], set[str]] = {}
+    for module in found:
+        own = method(module.name)
+        for _, name in imports(module):
+            other = method(name)
+            if own and other and other != own:
+                pairs.setdefault((own, other), set()).add(name.partition(f".{other}.")[2])
+    return pairs
 
 
 def impure(module: Module) -> list[str]:
@@ -112,6 +196,41 @@ def test_an_import_the_wrong_way_is_found(tmp_path: Path, name: str, code: str) 
 )
 def test_an_import_the_right_way_is_not(tmp_path: Path, name: str, code: str) -> None:
     assert wrong_way(toy(tmp_path, name, code)) == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert " imports ".join(circle(modules())) == ""
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from tag2mask.core.x import f",
+        "from tag2mask.core import x",
+        "from . import x",
+        "def g():\n    from tag2mask.core.x import f",
+        "if TYPE_CHECKING:\n    import tag2mask.core.x",
+    ],
+)
+def test_a_circle_is_found_whatever_the_kind_of_import(tmp_path: Path, code: str) -> None:
+    there = toy(tmp_path, "tag2mask.core.x", "from tag2mask.core.z import f")
+    between = toy(tmp_path, "tag2mask.core.z", "from tag2mask.core.y import g")
+    back = toy(tmp_path, "tag2mask.core.y", code)
+    assert set(circle([there, between, back])) == {there.name, between.name, back.name}
+    assert circle([there, between, toy(tmp_path, "tag2mask.core.y", "import tag2mask.core.w")]) == []
+
+
+def test_methods_take_nothing_of_other_methods_but_what_is_listed() -> None:
+    assert taken(modules()) == {pair: names for pair, (_, names) in SHARED.items()}, "put what is shared below both"
+
+
+def test_what_a_method_takes_of_another_is_found(tmp_path: Path) -> None:
+    code = "from tag2mask.methods.lpcam.maps import maps_of\nfrom .maps import activation\n"
+    code += (
+        "def f():\n    from tag2mask.segmentation import losses\n    from tag2mask.methods.registry import StageKind"
+    )
+    found = taken([toy(tmp_path, "tag2mask.methods.cam.x", code), toy(tmp_path, "tag2mask.pipeline.x", code)])
+    assert found == {("cam", "lpcam"): {"maps.maps_of"}, ("cam", "segmentation"): {"losses"}}
 
 
 def test_maths_modules_import_no_machinery() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import re
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,21 @@ def untyped(module: Module) -> list[str]:
     return found
 
 
+def texts_with_shapes(module: Module) -> list[str]:
+    """Constants that are texts, with a docstring on shapes behind them: it belongs to another name."""
+    pairs = zip(module.tree.body, module.tree.body[1:], strict=False)
+    return [
+        f"{module.name}:{behind.lineno}"
+        for constant, behind in pairs
+        if isinstance(constant, ast.Assign) and _text(constant.value) is not None and isinstance(behind, ast.Expr)
+        if re.search(r"\([A-Z](, [A-Za-z0-9 +]+)*,?\)", _text(behind.value) or "")
+    ]
+
+
+def _text(node: ast.expr) -> str | None:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
 def length(function: Function) -> int:
     """Lines of a function from its ``def`` to its end, docstring included."""
     return (function.end_lineno or function.lineno) - function.lineno + 1
@@ -63,6 +79,18 @@ def test_public_names_have_docstrings() -> None:
     names = [entry for module in modules() for entry in public(module)]
     missing = [name for name, documented in names if not documented]
     assert 1 - len(missing) / len(names) >= 0.95, missing
+
+
+def test_docstrings_of_constants_stand_behind_their_own() -> None:
+    assert [line for module in modules() for line in texts_with_shapes(module)] == []
+
+
+def test_a_docstring_behind_another_constant_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "toy.py"
+    path.write_text(
+        'Batch = tuple[int]\n"""Images (N, 3, H, W)."""\nA = "x"\n"""A name."""\nB = "y"\n"""(C,) tags."""\n'
+    )
+    assert texts_with_shapes(read(path, tmp_path)) == ["toy:6"]
 
 
 def test_arguments_and_returns_are_typed() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,9 +13,12 @@ from torch import Tensor
 
 from benchmarks.crf_reference import N_LABELS, SIZES, drawn, reference, reference_scores, reference_unary
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.refine.crf import PRESETS, CRFPreset, DenseCRF
+from tag2mask.methods.refined.settings import CRFSettings
+from tag2mask.refine.crf.api import DenseCRF
 from tag2mask.refine.crf.kernel import gaussian_kernel
+from tag2mask.refine.crf.presets import PRESETS, CRFPreset, PresetName
 from tag2mask.refine.crf.unary import unary_from_labels
+from tag2mask.segmentation.settings import PredictionSettings
 from tests.refine.test_lattice import slow_filter
 
 REFERENCE = Path(__file__).with_name("crf_reference.npz")
@@ -94,6 +97,15 @@ def test_published_labels_of_the_toy_image() -> None:
     expected = labels.copy()
     expected[1, 1] = 0
     assert found.tolist() == expected.tolist()
+
+
+def test_settings_name_every_preset() -> None:
+    assert get_args(PresetName) == tuple(PRESETS)
+    named = {
+        CRFSettings.model_fields["preset"].annotation,
+        *get_args(PredictionSettings.model_fields["crf"].annotation),
+    }
+    assert named == {PresetName, type(None)}
 
 
 @pytest.mark.parametrize("number", range(len(SIZES)))

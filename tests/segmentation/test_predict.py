@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.inference.runner import image_tensor
-from tag2mask.refine.crf import PRESETS
+from tag2mask.refine.crf.presets import PRESETS
 from tag2mask.segmentation.build import build_segmenter
 from tag2mask.segmentation.predict import (
     device_of,

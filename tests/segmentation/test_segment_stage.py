@@ -18,8 +18,9 @@ from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.data.images import read_labels as read_mask
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
-from tag2mask.pipeline.api import RunResult, run
-from tag2mask.refine.crf import PRESETS
+from tag2mask.pipeline.api import run
+from tag2mask.pipeline.run_result import RunResult
+from tag2mask.refine.crf.presets import PRESETS
 from tag2mask.segmentation.files import WEIGHTS
 from tag2mask.segmentation.kinds import KINDS
 from tag2mask.segmentation.predict import predict_labels

@@ -11,7 +11,7 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.evaluation.cooccurrence import Cooccurrence
+    from tag2mask.data.cooccurrence import Cooccurrence
     from tag2mask.experiments.tag_noise import NoiseResult
     from tag2mask.pipeline.fitness import FitnessReport, PrototypeLine
     from tag2mask.pipeline.quality import QualityReport
@@ -99,7 +99,7 @@ def quality(
 
 
 def _print_fitness(report: FitnessReport) -> None:
-    from tag2mask.evaluation.tag_remarks import remarks
+    from tag2mask.data.tag_remarks import remarks
 
     found = report.found
     say(f"{report.split}: {found.n_images} images, {found.untagged} without tags\n")

@@ -23,7 +23,8 @@ def command(
     """
     from tag2mask.core.commands import command as made
     from tag2mask.core.errors import ConfigError
-    from tag2mask.pipeline.prototypes import drop_prototype, show_prototypes
+    from tag2mask.pipeline.drop_prototype import drop_prototype
+    from tag2mask.pipeline.prototypes import show_prototypes
 
     if action is None:
         shown = show_prototypes(run, stage)

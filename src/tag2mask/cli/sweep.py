@@ -10,8 +10,7 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.experiments.sweep import SweepResult
-    from tag2mask.experiments.sweep_table import Cell, Series
+    from tag2mask.experiments.sweep_result import Cell, Series, SweepResult
 
 
 def command(

@@ -10,7 +10,7 @@ from tag2mask.core.names import printable, shown
 
 if TYPE_CHECKING:
     from tag2mask.evaluation.rows import MetricRow
-    from tag2mask.pipeline.api import RunResult
+    from tag2mask.pipeline.run_result import RunResult
 
 MEANS = ("miou", "fp", "fn", "precision", "recall")
 

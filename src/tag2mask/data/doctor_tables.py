@@ -6,19 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import numpy as np
-
-from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.cooccurrence import Cooccurrence, count_tags
 from tag2mask.data.finding import Finding
 from tag2mask.data.subset import MARK
 from tag2mask.data.tag_names import name_findings
-
-TOGETHER_SHARE = 0.9
-"""A class that is in this share of another's images or more cannot be told from it by tags."""
-TOGETHER_IMAGES = 10
-"""Fewer images of a class say nothing about what comes with it."""
-
+from tag2mask.data.tag_remarks import inseparable
 
 LARGE = 1500
 """Longest side in pixels above which an image is noted."""
@@ -54,13 +47,7 @@ def count_classes(opened: Sequence[Dataset]) -> tuple[ClassCount, ...]:
 
 def together(opened: Sequence[Dataset]) -> tuple[tuple[int, ...], ...]:
     """(C, C) images with both tags; an image in several splits counts once."""
-    if not opened:
-        return ()
-    samples = _distinct(opened)
-    tags = np.zeros((len(samples), len(opened[0].classes)), np.int64)
-    for row, sample in enumerate(samples):
-        tags[row, list(sample.tags)] = 1
-    return tuple(tuple(int(v) for v in row) for row in tags.T @ tags)
+    return tuple(tuple(row) for row in _tags_of(opened).counts.tolist()) if opened else ()
 
 
 def tag_findings(by_name: Mapping[str, Dataset], settings: DataSettings) -> list[Finding]:
@@ -83,8 +70,10 @@ def tag_findings(by_name: Mapping[str, Dataset], settings: DataSettings) -> list
     ]
 
 
-def _distinct(opened: Sequence[Dataset]) -> list[Sample]:
-    return list({(s.id, s.image): s for d in opened for s in d.samples}.values())
+def _tags_of(opened: Sequence[Dataset]) -> Cooccurrence:
+    """The tags of all splits together; an image in several of them counts once."""
+    samples = {(s.id, s.image): s for d in opened for s in d.samples}
+    return count_tags((s.tags for s in samples.values()), opened[0].classes)
 
 
 def _overlaps(by_name: Mapping[str, Dataset], settings: DataSettings) -> list[Finding]:
@@ -115,21 +104,8 @@ def _empty_classes(dataset: Dataset, trains: bool) -> list[Finding]:
 
 def _inseparable(opened: Sequence[Dataset]) -> list[Finding]:
     """Classes in every image, and pairs where one comes with nearly all images of the other."""
-    names, counts, total = opened[0].classes, np.array(together(opened)), len(_distinct(opened))
-    always = [c for c in range(len(names)) if counts[c, c] == total and total >= TOGETHER_IMAGES]
-    findings = [
-        Finding("class", "warning", (names[c],), f"all {total} images are tagged '{names[c]}'",
-                "Add images without it: an empty tag cell, or a sub-folder named background, says that none is there")
-        for c in always
-    ]  # fmt: skip
-    for b, name in enumerate(names):
-        for a, other in enumerate(names):
-            if a == b or a in always or counts[b, b] < TOGETHER_IMAGES or counts[a, b] < TOGETHER_SHARE * counts[b, b]:
-                continue
-            text = f"'{other}' is in {counts[a, b]} of the {counts[b, b]} images of '{name}'"
-            remedy = f"Tags alone hardly tell the two apart: add images of '{name}' without '{other}'"
-            findings.append(Finding("together", "warning", (other, name), text, remedy))
-    return findings
+    kinds = {"everywhere": "class", "together": "together"}
+    return [Finding(kinds[r.kind], "warning", r.classes, r.text, r.remedy) for r in inseparable(_tags_of(opened))]
 
 
 def _missing_truth(opened: Sequence[Dataset]) -> list[Finding]:

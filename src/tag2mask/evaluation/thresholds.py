@@ -96,7 +96,11 @@ class Threshold:
             )
         several = self.rule is not None and self.rule.endswith(("/class", "/image"))
         if (self.kind == "none" or several) != (self.value is None):
-            raise ConfigError(f"threshold {self.value} of kind '{self.kind}'; only the kind 'none' has no value")
+            expected = "a number in 0..1" if self.value is None else "no value"
+            raise ConfigError(
+                f"threshold {self.value} of kind '{self.kind_text}'; expected {expected}: the kind 'none', and a rule "
+                "for each class or image (such as 'otsu/image'), have no value, all others have one"
+            )
         if self.value is not None and not 0 <= self.value <= 1:
             raise ConfigError(f"threshold {self.value} is outside 0..1, the range of the maps")
 

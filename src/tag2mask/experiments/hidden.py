@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tag2mask.evaluation.cooccurrence import PairLine, cooccurrence
+from tag2mask.data.cooccurrence import PairLine, cooccurrence
 from tag2mask.evaluation.rows import write_table
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.pipeline.evaluate import open_split

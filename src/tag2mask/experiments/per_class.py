@@ -46,7 +46,7 @@ def class_deltas(ours: list[ResultRow], first: str, second: str) -> list[ClassDe
 
 def deltas(ran: Ran) -> Found:
     """Write the deltas of the last row of ours over the first one, and say the largest gain and loss."""
-    from tag2mask.pipeline.api import collect_metrics
+    from tag2mask.pipeline.run_result import collect_metrics
 
     rows = collect_metrics(ran.done)
     first, second = next(iter(ran.stages)), list(ran.stages)[-1]

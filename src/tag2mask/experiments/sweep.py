@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
@@ -13,8 +13,8 @@ from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, unknown
 from tag2mask.core.files import cannot_write, write_json
 from tag2mask.core.ranks import rank
-from tag2mask.evaluation.rows import MetricRow
 from tag2mask.experiments.grid import check_grid, grid_points, point_name, point_words
+from tag2mask.experiments.sweep_result import SweepPoint, SweepResult
 from tag2mask.experiments.sweep_table import write_sweep
 from tag2mask.pipeline.api import run_loaded
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
@@ -24,49 +24,6 @@ from tag2mask.pipeline.store import Store, exclusive, point, store_beside
 LOG = logging.getLogger("tag2mask")
 MARK = "sweep.json"
 """File that tells the folder of a sweep."""
-
-
-@dataclass(frozen=True, slots=True)
-class SweepPoint:
-    """One point of a grid.
-
-    Attributes:
-        values: text of each swept setting, in the order of `SweepResult.keys`.
-        path: its run folder.
-        command: runs this point alone.
-        metrics: every number measured; empty where it failed.
-        error: why it failed, None where it did not.
-    """
-
-    values: tuple[str, ...]
-    path: Path
-    command: str
-    metrics: tuple[MetricRow, ...] = ()
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SweepResult:
-    """What a sweep has made.
-
-    Attributes:
-        path: its folder, with ``sweep.csv`` and a run folder for each point.
-        keys: the swept settings.
-        metric: that is plotted and ranked, such as ``miou``.
-        points: all of the grid, the last key varying fastest.
-        files: written files, the table first.
-    """
-
-    path: Path
-    keys: tuple[str, ...]
-    metric: str
-    points: tuple[SweepPoint, ...]
-    files: tuple[Path, ...]
-
-    @property
-    def failed(self) -> tuple[SweepPoint, ...]:
-        """The points that were not finished."""
-        return tuple(point for point in self.points if point.error is not None)
 
 
 def sweep(

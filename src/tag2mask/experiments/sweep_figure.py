@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tag2mask.experiments.grid import as_numbers
+from tag2mask.experiments.sweep_result import Series, SweepResult
 from tag2mask.report.figures import COLOURS, make_panels, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from tag2mask.experiments.sweep import SweepResult
-    from tag2mask.experiments.sweep_table import Series
 
 _DASHES = ("-", "--", ":", "-.")
 _DECADES = 20.0

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import astuple, replace
 
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.files import write_text
@@ -13,70 +12,11 @@ from tag2mask.core.sheets import csv_text
 from tag2mask.evaluation.rows import COLUMNS, MetricRow
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.experiments.sweep_figure import draw_sweep
-
-if TYPE_CHECKING:
-    from tag2mask.experiments.sweep import SweepPoint, SweepResult
+from tag2mask.experiments.sweep_result import Cell, Series, SweepPoint, SweepResult
 
 TABLE, FIGURE = "sweep.csv", "sweep.svg"
 _SMALL = ("fp", "fn")
 """Metrics that begin so are shares of errors: the smallest is the best."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One point of one series.
-
-    Attributes:
-        mean: of the seeds, in the unit of the metric.
-        sd: sample standard deviation over the seeds; None for one seed.
-        n_seeds: how many there are.
-        n_images: images that were counted.
-        threshold: where all seeds have one threshold, that; None for several, and where there is none.
-    """
-
-    mean: float
-    sd: float | None
-    n_seeds: int
-    n_images: int
-    threshold: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """The numbers of one method at one kind of threshold over a grid.
-
-    Attributes:
-        method: as in `MetricRow`; a second threshold of one kind has ``(2)`` behind it.
-        split: the evaluated split.
-        kind: of the threshold, as `Threshold.kind_text`; without a number for ``few-masks``.
-        cells: for each point; None where it failed, or has no such number.
-        small: whether the smallest number is the best.
-    """
-
-    method: str
-    split: str
-    kind: str
-    cells: tuple[Cell | None, ...]
-    small: bool = False
-
-    @property
-    def comparable(self) -> bool:
-        """Whether all numbers are of as many images."""
-        return len({cell.n_images for cell in self.cells if cell}) <= 1
-
-    @property
-    def best(self) -> int | None:
-        """The first point of best mean; None where points are not to be compared, or fewer than two have a number."""
-        means = {i: cell.mean for i, cell in enumerate(self.cells) if cell}
-        if not self.comparable or len(means) < 2:
-            return None
-        return (min if self.small else max)(means, key=means.__getitem__)
-
-    @property
-    def spread(self) -> float | None:
-        """Largest minus smallest mean; None as for `best`."""
-        means = [cell.mean for cell in self.cells if cell]
-        return max(means) - min(means) if self.comparable and len(means) > 1 else None
 
 
 def series_of(result: SweepResult) -> tuple[Series, ...]:

@@ -10,7 +10,8 @@ from tag2mask.core.files import write_text
 from tag2mask.core.ranks import barrier, join, rank
 from tag2mask.evaluation.rows import ResultRow
 from tag2mask.experiments.experiment import Found, Ran
-from tag2mask.experiments.sweep import SweepPoint, share_store, sweep
+from tag2mask.experiments.sweep import share_store, sweep
+from tag2mask.experiments.sweep_result import SweepPoint
 from tag2mask.training.device import resolve_device
 
 BASE = "base.yaml"

@@ -17,8 +17,9 @@ from tag2mask.core.ranks import rank
 from tag2mask.data.noise import NoiseCount, count_noise
 from tag2mask.data.registry import open_split
 from tag2mask.evaluation.rows import write_table
-from tag2mask.experiments.sweep import SweepPoint, SweepResult, sweep
-from tag2mask.experiments.sweep_table import Series, series_of
+from tag2mask.experiments.sweep import sweep
+from tag2mask.experiments.sweep_result import Series, SweepPoint, SweepResult
+from tag2mask.experiments.sweep_table import series_of
 from tag2mask.pipeline.plan import make_plan
 
 KINDS = ("drop", "flip")

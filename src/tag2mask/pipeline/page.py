@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tag2mask.config.recipe import dump_recipe
 from tag2mask.core.commands import command
@@ -25,6 +24,7 @@ from tag2mask.pipeline.notes import notes
 from tag2mask.pipeline.pixels import Pixels, measured_ids, pixels_of
 from tag2mask.pipeline.plan import Plan
 from tag2mask.pipeline.prototypes import gallery_classes
+from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.session import Done
 from tag2mask.report.choice import Choice
@@ -32,9 +32,6 @@ from tag2mask.report.gallery import GalleryClass
 from tag2mask.report.page import render_page
 from tag2mask.report.parts import RunPart, SplitPart, StageTime
 from tag2mask.report.scores import LabelScore, MethodResult, Score
-
-if TYPE_CHECKING:
-    from tag2mask.pipeline.api import RunResult
 
 _MEANS = ("miou", "fp", "fn", "precision", "recall")
 _PATCHES = 3

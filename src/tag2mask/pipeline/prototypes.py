@@ -1,4 +1,4 @@
-"""The prototypes of a run: their gallery, and dropping one by hand, which the recipe then records."""
+"""The prototypes of a run: their gallery, on a page and as lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tag2mask.pipeline.runfolder import RunFolder
 if TYPE_CHECKING:
     from PIL import Image
 
-    from tag2mask.pipeline.api import RunResult
     from tag2mask.report.gallery import GalleryClass
 
 PAGE = "prototypes.html"
@@ -59,7 +58,7 @@ def show_prototypes(run: Path, stage: str | None = None) -> Shown:
 
     folder = RunFolder.existing(run)
     plan = make_plan(folder.recipe())
-    planned = _stage(plan, stage, run)
+    planned = stage_of_prototypes(plan, stage, run)
     artefact = finished(folder, plan, planned, keys_of(folder.store.root))
     classes = gallery_classes(plan, planned, artefact)
     page = folder.path / PAGE
@@ -87,7 +86,7 @@ def gallery_classes(
     dataset = open_split(plan, getattr(planned.settings, "split", None) or plan.data.infer)
     found = load_prototypes(artefact.path / PROTOTYPES)
     places = {(e["class"], e["name"]): e["patches"] for e in read_json(artefact.path / GALLERY)}
-    dropped = {text for s in _readers(plan, planned) for text in getattr(s.settings, "drop", ())}
+    dropped = {text for s in readers_of(plan, planned) for text in getattr(s.settings, "drop", ())}
     cutter = _Cutter(dataset)
     classes = []
     for column in sorted(found.all_foreground):
@@ -108,46 +107,18 @@ def gallery_classes(
     return tuple(classes)
 
 
-def drop_prototype(run: Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:
-    """Drop a prototype by hand: record it in the run's recipe and make again what depends on it.
+def stage_of_prototypes(plan: Plan, name: str | None, run: Path) -> PlannedStage:
+    """The stage that makes a run's prototypes.
 
     Args:
-        run: the run folder.
-        cls: name of the class.
-        prototype: side and number, such as ``foreground:3``.
-        stage: name of the prototypes stage; needed where the run has several.
+        plan: of the run.
+        name: of the stage; needed where there are several.
+        run: the run folder, for messages.
 
     Raises:
-        ConfigError: there is no such class or prototype; nothing is changed.
+        ConfigError: there are several and none is named, or none is called that.
+        StageError: the run makes none.
     """
-    from tag2mask.methods.lpcam.kinds import parse_drop
-    from tag2mask.methods.lpcam.select import drop_by_hand
-    from tag2mask.methods.lpcam.stage import PROTOTYPES
-    from tag2mask.methods.lpcam.store import load_prototypes
-    from tag2mask.pipeline.api import run_loaded
-
-    folder = RunFolder.existing(run)
-    recipe = folder.recipe()
-    plan = make_plan(recipe)
-    planned = _stage(plan, stage, run)
-    classes = open_split(plan, plan.data.infer).classes
-    if cls not in classes:
-        raise ConfigError(unknown("class", cls, classes))
-    try:
-        _, side, number = parse_drop(f"{cls} {prototype}")
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    artefact = finished(folder, plan, planned, keys_of(folder.store.root))
-    drop_by_hand(load_prototypes(artefact.path / PROTOTYPES), classes.index(cls), side, number, cls)
-    stages: dict[str, dict[str, Any]] = {name: dict(spec) for name, spec in recipe.stages.items()}
-    for reader_stage in _readers(plan, planned):
-        name = reader_stage.name.partition("@")[0]
-        stages[name]["drop"] = [*dict.fromkeys([*stages[name].get("drop", []), f"{cls} {prototype}"])]
-    changed = recipe.model_copy(update={"stages": stages})
-    return run_loaded(changed, folder, folder.command)
-
-
-def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
     having = {s.name: s for s in plan.stages if s.kind.makes == "prototypes"}
     if not having:
         raise StageError(f"the recipe of {run} has no stage that makes prototypes; use one of lpcam: tag2mask ls")
@@ -158,7 +129,8 @@ def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
     return having[name] if name is not None else next(iter(having.values()))
 
 
-def _readers(plan: Plan, planned: PlannedStage) -> list[PlannedStage]:
+def readers_of(plan: Plan, planned: PlannedStage) -> list[PlannedStage]:
+    """The stages that make maps from what a stage of prototypes makes."""
     return [s for s in plan.stages if planned.name in s.reads.values() and s.kind.makes == "maps"]
 
 

@@ -60,7 +60,7 @@ def open_run(path: Path) -> FinishedRun:
     Raises:
         StageError: no run, a stage that is not finished, or nothing measured.
     """
-    from tag2mask.pipeline.api import collect_metrics
+    from tag2mask.pipeline.run_result import collect_metrics
 
     folder = RunFolder.existing(path)
     plan = make_plan(folder.recipe())

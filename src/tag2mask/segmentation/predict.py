@@ -22,7 +22,8 @@ from tag2mask.core.files import reason
 from tag2mask.core.resize import bilinear
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.runner import image_tensor
-from tag2mask.refine.crf import CRFPreset, DenseCRF
+from tag2mask.refine.crf.api import DenseCRF
+from tag2mask.refine.crf.presets import CRFPreset
 from tag2mask.segmentation.network import Segmenter
 
 Network = Callable[[Tensor], Tensor]

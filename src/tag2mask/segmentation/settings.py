@@ -10,6 +10,7 @@ from tag2mask.backbones.settings import BackboneSettings, unreadable_file, weigh
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import WeightsError, unknown
 from tag2mask.core.files import expanded
+from tag2mask.refine.crf.presets import PresetName
 from tag2mask.training.settings import HeadScheduleSettings
 
 CAFFE = "resnet101_caffe"
@@ -203,9 +204,7 @@ class PredictionSettings(Settings):
     fit: tuple[int, int] | None = Field(
         default=None, description="[long, short] side that images are first brought into, as published [2048, 512]"
     )
-    crf: Literal["irn", "psa", "edam", "deeplabv2", "mctformer"] | None = Field(
-        default=None, description="dense CRF over the probabilities, with these kernels"
-    )
+    crf: PresetName | None = Field(default=None, description="dense CRF over the probabilities, with these kernels")
     split: str | None = Field(default=None, description="a split of the data; null: data.val")
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.refine.crf import PRESETS
+from tag2mask.refine.crf.presets import PRESETS
 from tag2mask.segmentation.build import build_segmenter
 from tag2mask.segmentation.data import no_truth, truth_of
 from tag2mask.segmentation.deeplab import check_caffe

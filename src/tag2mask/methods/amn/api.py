@@ -28,7 +28,6 @@ from tag2mask.methods.cam.hooks import call, check_cells, evaluating
 from tag2mask.training.fit import fit_batches
 
 _ENTRY = "amn-on-model"
-"""Images (N, 3, H, W), tags (N, C) and refined seeds (N, H, W)."""
 
 
 class AMN(CAM):
@@ -141,7 +140,7 @@ class AMN(CAM):
         """
         net = self._trained()
         check_images(images)
-        check_tags(tags, len(images), net.head.dilated()[0].out_channels - 1)
+        check_tags(tags, len(images), net.n_classes)
         told = tags.to(images.device, torch.float32)
         with evaluating(net):
             views = (views_of(images.float(), scale, self.mirror) for scale in self.scales)
@@ -163,9 +162,8 @@ class AMN(CAM):
             StageError: there is none yet, or the file cannot be written.
         """
         net = self._trained()
-        conv, condition = net.head.dilated()[0], sorted(map(int, net.codes))
-        sizes = {"channels": conv.in_channels, "n_classes": conv.out_channels - 1}
-        about = {"layer": net.body.layer, "condition": condition, **sizes}
+        sizes = {"channels": net.head.dilated()[0].in_channels, "n_classes": net.n_classes}
+        about = {"layer": net.body.layer, "condition": sorted(map(int, net.codes)), **sizes}
         write_weights(net, Path(path), {_ENTRY: about})
 
     def load(self, path: str | Path) -> Self:

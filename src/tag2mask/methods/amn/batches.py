@@ -16,6 +16,7 @@ from tag2mask.methods.cam.api import check_images, check_tags
 from tag2mask.methods.cam.hooks import listening, the_map
 
 Batch = tuple[Tensor, Tensor, Tensor]
+"""Images (N, 3, H, W), tags (N, C) and refined seeds (N, H, W)."""
 
 
 class UpTo(nn.Module):
@@ -74,7 +75,7 @@ class Epochs:
     def _checked(self, batch: Batch) -> Batch:
         images, tags, seeds = batch
         check_images(images)
-        check_tags(tags, len(images), self.net.head.dilated()[0].out_channels - 1)
+        check_tags(tags, len(images), self.net.n_classes)
         size = (images.shape[2], images.shape[3])
         if not isinstance(seeds, Tensor) or tuple(seeds.shape) != (len(images), *size):
             got = tuple(seeds.shape) if isinstance(seeds, Tensor) else type(seeds).__name__

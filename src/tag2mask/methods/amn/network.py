@@ -52,6 +52,7 @@ class AmnNet(nn.Module):
         dropout: share of features that training sets to 0; none in evaluation mode.
 
     Attributes:
+        n_classes: C, of which background is none.
         codes: for each conditioned stage, a linear layer from the tags to its channels.
         head: the four convolutions.
     """
@@ -66,7 +67,7 @@ class AmnNet(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.body, self.places = body, tuple(places)
+        self.body, self.places, self.n_classes = body, tuple(places), n_classes
         sizes = {place.stage: place.channels for place in places} | ({LAST: channels} if LAST in condition else {})
         self.codes = nn.ModuleDict({str(stage): nn.Linear(n_classes, size) for stage, size in sizes.items()})
         self.dropout = nn.Dropout(dropout)

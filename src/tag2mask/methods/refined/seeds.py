@@ -18,7 +18,7 @@ from tag2mask.core.resize import bilinear
 from tag2mask.core.types import IGNORE
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.thresholds import Level, cut
-from tag2mask.refine.crf import DenseCRF
+from tag2mask.refine.crf.api import DenseCRF
 
 
 @dataclass(frozen=True, slots=True, eq=False)

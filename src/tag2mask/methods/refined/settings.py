@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from tag2mask.config.settings import Settings
+from tag2mask.refine.crf.presets import PresetName
 
 Chosen = Literal["fixed", "published"]
 
@@ -14,7 +15,7 @@ Chosen = Literal["fixed", "published"]
 class CRFSettings(Settings):
     """One dense CRF pass from hard labels."""
 
-    preset: Literal["irn", "psa", "edam", "deeplabv2", "mctformer"] = Field(default="irn", description="kernels")
+    preset: PresetName = Field(default="irn", description="kernels")
     iterations: int = Field(default=10, ge=1, description="of mean field")
     gt_prob: float = Field(default=0.7, gt=0, lt=1, description="how far a label is trusted")
 

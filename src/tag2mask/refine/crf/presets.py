@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from tag2mask.core.errors import ConfigError, unknown
 
@@ -38,6 +39,9 @@ class CRFPreset:
         if self.iterations < 0:
             raise ConfigError(f"iterations = {self.iterations}: expected 0 or more")
 
+
+PresetName = Literal["irn", "psa", "edam", "deeplabv2", "mctformer"]
+"""The keys of `PRESETS`, for the schemas of settings."""
 
 PRESETS: dict[str, CRFPreset] = {
     "irn": CRFPreset(3, 3, 50, 5, 10),  # labels for IRN, also of AMN and LPCAM

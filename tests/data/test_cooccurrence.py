@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tag2mask.core.errors import DataError
-from tag2mask.evaluation.cooccurrence import Cooccurrence, cooccurrence
-from tag2mask.evaluation.tag_remarks import remarks
+from tag2mask.data.cooccurrence import Cooccurrence, cooccurrence
+from tag2mask.data.tag_remarks import remarks
 
 NAMES = ("train", "rail", "boat")
 
@@ -69,9 +69,16 @@ def test_classes_that_are_never_or_hardly_ever_alone() -> None:
     assert remark.classes == ("train", "rail")
     assert remark.text == "'train' is never seen without 'rail': all 20 images"
     assert remark.remedy == "Tags alone hardly tell the two apart: add images of 'train' without 'rail'"
-    hardly = cooccurrence([(0, 1)] * 19 + [(0,)] + [(1,)] * 30 + [(2,)] * 25, NAMES)
-    assert remarks(hardly)[0].text == "'train' is hardly ever seen without 'rail': 19 of the 20 images"
-    assert kinds(cooccurrence([(0, 1)] * 18 + [(0,)] * 2 + [(1,)] * 30 + [(2,)] * 25, NAMES)) == []
+    hardly = cooccurrence([(0, 1)] * 18 + [(0,)] * 2 + [(1,)] * 30 + [(2,)] * 25, NAMES)
+    assert remarks(hardly)[0].text == "'train' is hardly ever seen without 'rail': 18 of the 20 images"
+    assert kinds(cooccurrence([(0, 1)] * 17 + [(0,)] * 3 + [(1,)] * 30 + [(2,)] * 25, NAMES)) == []
+
+
+def test_fewer_than_ten_images_of_a_class_say_nothing_of_what_comes_with_it() -> None:
+    assert kinds(cooccurrence([(0, 1)] * 9 + [(1,)] * 30 + [(2,)] * 25, NAMES)) == ["few"]
+    assert kinds(cooccurrence([(0, 1)] * 10 + [(1,)] * 30 + [(2,)] * 25, NAMES)) == ["together", "few"]
+    assert kinds(cooccurrence([(0,)] * 9, NAMES[:1])) == ["few"]
+    assert kinds(cooccurrence([(0,)] * 10, NAMES[:1])) == ["everywhere", "few"]
 
 
 def test_a_class_that_is_never_alone_though_it_has_several_companions() -> None:
@@ -83,7 +90,8 @@ def test_a_class_that_is_never_alone_though_it_has_several_companions() -> None:
     )
     (once,) = remarks(cooccurrence([*tags, (0,)], NAMES))
     assert once.text.startswith("'train' is hardly ever seen alone: 32 of its 33 images")
-    assert kinds(cooccurrence([*tags, (0,), (0,)], NAMES)) == []  # 2 of 34 are more than 5 %
+    assert kinds(cooccurrence([*tags, *[(0,)] * 3], NAMES)) == ["never-alone"]
+    assert kinds(cooccurrence([*tags, *[(0,)] * 4], NAMES)) == []  # 4 of 36 are more than 10 %
 
 
 def test_other_remarks() -> None:

@@ -145,9 +145,19 @@ def cooccurrence(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Coocc
     Raises:
         DataError: there is no image, or a column is not of a class.
     """
-    images = [tuple(sorted(set(t))) for t in tags]
-    if not images:
+    found = count_tags(tags, classes)
+    if not found.n_images:
         raise DataError("there is no image whose tags could be counted; check the split with tag2mask doctor")
+    return found
+
+
+def count_tags(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Cooccurrence:
+    """The same, and zeros where there is no image.
+
+    Raises:
+        DataError: a column is not of a class.
+    """
+    images = [tuple(sorted(set(t))) for t in tags]
     wrong = [c for t in images for c in t if not 0 <= c < len(classes)]
     if wrong:
         raise DataError(f"tags hold column {wrong[0]}; expected 0..{len(classes) - 1}, one for each of the classes")

@@ -1,17 +1,23 @@
-"""What in the tags may spoil a classifier that learns from them, in words, and what helps."""
+"""What in the tags may spoil a classifier that learns from them, in words, and what helps.
+
+``tag2mask doctor`` and ``tag2mask analyse co-occurrence`` both say it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tag2mask.evaluation.cooccurrence import Cooccurrence
+from tag2mask.data.cooccurrence import Cooccurrence
 
-NEVER_ALONE = 0.95
-"""Share of a class's images that show another one too, from which on the two count as hardly told apart."""
+TOGETHER_SHARE = 0.9
+"""Share of a class's images that show another one too, from which on tags hardly tell the two apart."""
+
+TOGETHER_IMAGES = 10
+"""Fewer images of a class say nothing about what comes with it."""
 
 FEW_IMAGES = 20
-"""Fewer images of a class teach little, and say little about what comes with it."""
+"""Fewer images of a class teach little."""
 
 IMBALANCE = 20.0
 """How many times more images the largest class has than the smallest, from which on it is worth a word."""
@@ -45,18 +51,31 @@ def remarks(tags: Cooccurrence) -> tuple[Remark, ...]:
     Args:
         tags: their counts.
     """
-    always = [c for c in range(len(tags.classes)) if tags.images[c] == tags.n_images]
-    together = _together(tags, always)
-    paired = {remark.classes[0] for remark in together}
+    apart = inseparable(tags)
+    everywhere = any(remark.kind == "everywhere" for remark in apart)
+    paired = {remark.classes[0] for remark in apart}
     return (
         *_missing(tags),
-        *(_everywhere(tags.classes[c], tags.n_images) for c in always),
-        *together,
-        *(remark for remark in ([] if always else _never_alone(tags)) if remark.classes[0] not in paired),
+        *apart,
+        *(remark for remark in ([] if everywhere else _never_alone(tags)) if remark.classes[0] not in paired),
         *_few(tags),
         *_imbalance(tags),
         *_untagged(tags),
     )
+
+
+def inseparable(tags: Cooccurrence) -> tuple[Remark, ...]:
+    """What tags cannot tell apart: classes in all images, and pairs of which one (hardly) ever comes without the other.
+
+    Args:
+        tags: their counts.
+
+    Returns:
+        Remarks of the kinds ``everywhere``, in the order of the classes, and ``together``, the closest pairs first.
+    """
+    enough = tags.n_images >= TOGETHER_IMAGES
+    always = [c for c in range(len(tags.classes)) if enough and tags.images[c] == tags.n_images]
+    return (*(_everywhere(tags.classes[c], tags.n_images) for c in always), *_together(tags, always))
 
 
 def _missing(tags: Cooccurrence) -> tuple[Remark, ...]:
@@ -81,7 +100,7 @@ def _together(tags: Cooccurrence, always: Sequence[int]) -> tuple[Remark, ...]:
     for a, name in enumerate(tags.classes):
         for b, other in enumerate(tags.classes):
             both, own = int(tags.counts[a, b]), int(tags.images[a])
-            if a == b or b in always or not own or both < NEVER_ALONE * own:
+            if a == b or b in always or own < TOGETHER_IMAGES or both < TOGETHER_SHARE * own:
                 continue
             words = f"all {own}" if both == own else f"{both} of the {own}"
             text = f"'{name}' is {'never' if both == own else 'hardly ever'} seen without '{other}': {words} images"
@@ -94,7 +113,7 @@ def _never_alone(tags: Cooccurrence) -> list[Remark]:
     """Classes that (nearly) always come with some other class, be it now this one and now that."""
     found = []
     for line in tags.class_lines():
-        if not line.images or line.alone > (1 - NEVER_ALONE) * line.images:
+        if line.images < TOGETHER_IMAGES or line.images - line.alone < TOGETHER_SHARE * line.images:
             continue
         words = f"{line.images - line.alone} of its {line.images} images show another class too"
         text = f"'{line.name}' is {'hardly ever' if line.alone else 'never'} seen alone: {words}"
@@ -121,5 +140,5 @@ def _untagged(tags: Cooccurrence) -> tuple[Remark, ...]:
 
 
 def _everywhere(name: str, n_images: int) -> Remark:
-    remedy = "Add images without it (an empty tag cell is a verified negative)"
+    remedy = "Add images without it: an empty tag cell, or a sub-folder named background, says that none is there"
     return Remark("everywhere", (name,), f"all {n_images} images are tagged '{name}'", remedy)
