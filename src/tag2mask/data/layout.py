@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tag2mask.core.errors import DataError, nearest, unknown
+from tag2mask.core.links import followed
 from tag2mask.core.names import is_utf8, shortened, shown
 from tag2mask.core.regular import need_regular
 from tag2mask.data.base import MAX_CLASSES
@@ -190,7 +191,7 @@ def is_ours(folder: Path) -> bool:
 
 def holds_ours(folder: Path) -> bool:
     """Whether a folder holds some that tag2mask has written, as ``runs`` does."""
-    return (folder / ".store").is_dir() or any(is_ours(p) for p in folders_in(folder))
+    return followed(folder / ".store").is_dir() or any(is_ours(p) for p in folders_in(folder))
 
 
 def without_suffix(name: str) -> str:
