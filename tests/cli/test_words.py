@@ -15,6 +15,7 @@ from tag2mask.cli.tables import print_summary
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core import stopping
 from tag2mask.core.progress import progress
+from tag2mask.evaluation.rows import MetricRow
 from tag2mask.pipeline.api import RunResult
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.runfolder import RunFolder
@@ -110,6 +111,19 @@ def test_a_report_that_was_not_written_is_not_named(tmp_path: Path, capsys: pyte
     first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("report:"))
     assert "none: neither seeds nor masks were measured" in first
     assert second == f"report:     {tmp_path / 'report.html'}"
+
+
+def test_a_number_that_seeds_share_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        MetricRow(
+            stage=name, method="tags", split="val", n_images=3, metric="map", value=50.0, seed=seed,
+            threshold=None, threshold_kind="none", time="",
+        )
+        for name, seed in (("classifier", 0), ("classifier", 1), ("other@0", 0))
+    ]  # fmt: skip
+    print_summary(RunResult(tmp_path, tuple(rows), ()))
+    lines = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines() if "mean average" in line]
+    assert lines == ["classifier", "other@0"]
 
 
 def test_a_bar_shows_names_and_obeys_none(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The reader ``folder``: sub-folders of images and masks, folders of ours, ImageFolder's layout, odd names."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tag2mask.data import doctor
 from tag2mask.data.base import Dataset
 from tag2mask.data.finding import Finding
 from tag2mask.data.label_arrays import array_size
+from tag2mask.data.layout import list_images
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import draw_folder, save_image, write
 
@@ -83,7 +85,7 @@ def test_photos_deeper_in_a_class_folder_are_read(tmp_path: Path) -> None:
     assert tags(folder(tmp_path)) == {"1": ("cat",), "2": ("dog",), "spring__1": ("cat",)}
 
 
-@pytest.mark.parametrize("out", ["runs/first", "first"])
+@pytest.mark.parametrize("out", ["runs/first", "first", "work/2024/may/first"])
 def test_the_run_s_own_folder_is_no_class(tmp_path: Path, out: str) -> None:
     place(tmp_path, "cat/1.png", "dog/2.png")
     write(tmp_path / out / "lock", "")  # as a run that begins leaves it
@@ -93,6 +95,16 @@ def test_the_run_s_own_folder_is_no_class(tmp_path: Path, out: str) -> None:
     place((tmp_path / out).parent, ".store/cam-1/1.png")
     assert tags(folder(tmp_path)) == {"1": ("cat",), "2": ("dog",)}
     assert findings(tmp_path, "class") == []
+
+
+def test_a_class_folder_with_a_run_in_it_and_an_empty_one_are_classes(tmp_path: Path) -> None:
+    place(tmp_path, "cat/deep/1.png", "dog/2.png", "cat/runs/first/maps/3.png")
+    write(tmp_path / "cat/runs/first/recipe.yaml", "")
+    (tmp_path / "fox/to/come").mkdir(parents=True)
+    (tmp_path / "fox/to/again").symlink_to(tmp_path / "fox")
+    dataset = folder(tmp_path)
+    assert dataset.classes == ("cat", "dog", "fox")
+    assert tags(dataset) == {"2": ("dog",), "deep__1": ("cat",)}
 
 
 def test_predictions_beside_the_class_folders_are_no_class(tmp_path: Path) -> None:
@@ -191,3 +203,21 @@ def test_files_beside_the_masks_that_cannot_be_masks_are_named(tmp_path: Path) -
     (finding,) = findings(tmp_path, "file")
     assert (finding.severity, finding.ids) == ("warning", ("photo 01.json",))
     assert ".npy" in finding.remedy
+
+
+def test_a_folder_is_listed_without_a_look_at_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a split of many files takes as long as those looks do."""
+    for number in range(20):
+        write(tmp_path / f"photos/{number}.png", "")
+        write(tmp_path / f"photos/below/{number}.png", "")
+    (tmp_path / "photos/link.png").symlink_to("0.png")
+    looks: list[str] = []
+    stat = Path.stat
+
+    def counted(path: Path, **options: bool) -> os.stat_result:
+        looks.append(path.name)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", counted)
+    assert len(list_images(tmp_path / "photos", below=True)) == 41
+    assert set(looks) == {"below", "link.png"}

@@ -184,3 +184,5 @@ def test_metrics_take_labels_in_every_form_and_name_the_rest() -> None:
             SegmentationMetrics(["a", "b"]).update(wrong, labels, "x")
     with pytest.raises(DataError, match=r"classes = 'cat' is one text; expected a list of names, such as \['cat'\]"):
         SegmentationMetrics("cat")
+    with pytest.raises(DataError, match=r"classes = 3; expected a list of names, such as \['cat', 'dog'\]"):
+        SegmentationMetrics(3)  # type: ignore[arg-type]  # as torchmetrics has it

@@ -224,3 +224,14 @@ def test_a_tiff_read_in_windows_is_named_too(tmp_path: Path, caplog: pytest.LogC
             assert open_tiff(tmp_path / f"{name}.tif") is not None
     (record,) = caplog.records
     assert "dim.tif holds values of up to 4095" in record.getMessage()
+
+
+@pytest.mark.parametrize(("bits", "row"), [(4, b"\x01\x23\x01\x23"), (2, b"\x1b\x1b")])
+def test_masks_of_few_bits_hold_the_labels_themselves_in_a_tiff_too(tmp_path: Path, bits: int, row: bytes) -> None:
+    """Pillow stretches such values to 0..255, of PNG and TIFF alike."""
+    tags = {256: 8, 257: 1, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: len(row)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    directory = struct.pack("<H", len(tags)) + entries + struct.pack("<I", 0)
+    path = tmp_path / "mask.tif"
+    path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(row)) + row + directory)
+    assert read_labels(path).tolist() == [[0, 1, 2, 3, 0, 1, 2, 3]]

@@ -236,3 +236,11 @@ def test_what_is_no_file_in_the_place_of_an_annotation_or_a_list_is_named(tmp_pa
     split.mkdir()
     with pytest.raises(DataError, match=r"split list .*train\.txt is a folder: expected a text file"):
         load_dataset("voc", tmp_path)
+
+
+def test_objects_count_in_any_namespace(tmp_path: Path) -> None:
+    """With ``allow_empty`` they would else be negatives, without a word."""
+    path = write(
+        tmp_path / "a.xml", voc_xml(["cat"]).replace("<annotation>", '<annotation xmlns="http://example.org">')
+    )
+    assert read_objects(path, allow_empty=True) == ("cat",)

@@ -237,7 +237,7 @@ def test_a_model_of_grey_images_is_trained_on_grey_images() -> None:
     first = next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
     old = model.get_submodule(first)
     assert isinstance(old, nn.Conv2d)
-    model.set_submodule(first, nn.Conv2d(1, old.out_channels, 3, old.stride, 1))
+    model.set_submodule(first, nn.Conv2d(1, old.out_channels, 3, stride=2, padding=1))
     grey = IMAGES[:, :1]
     amn = AMN(model, epochs=1).fit([(grey, TAGS, SEEDS)])
     assert [len(found.maps) for found in amn(grey, TAGS)] == TAGS.sum(1).tolist()

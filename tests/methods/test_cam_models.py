@@ -296,9 +296,7 @@ def test_what_is_no_scores_is_named(wrap: Callable[[Tensor], Any], kind: type[Ta
 def test_images_too_small_for_the_network_are_told_so() -> None:
     model = timm.create_model("test_resnet", pretrained=False, num_classes=3).eval()
     for method in (lambda x: CAM(model)(x, TAGS), lambda x: feature_layer(model, x)):
-        with pytest.raises(
-            DataError, match=r"images of 32 x 32 pixels are too small.*to 64 x 64 .which leaves 2 x 2"
-        ):
+        with pytest.raises(DataError, match=r"images of 32 x 32 pixels are too small.*to 64 x 64 .which leaves 2 x 2"):
             method(torch.rand(2, 3, 32, 32))
     cam = CAM(model)
     cam(torch.rand(2, 3, 64, 64), TAGS)

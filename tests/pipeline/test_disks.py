@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +211,11 @@ def test_a_store_that_is_a_link_to_nowhere_or_a_file(tmp_path: Path) -> None:
 
 def test_a_run_folder_that_is_a_link_to_nowhere(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    out.symlink_to(tmp_path / "gone")
-    with pytest.raises(StageError, match=rf"cannot write {out}: .*{out} is a link to {tmp_path / 'gone'}"):
+    out.symlink_to("between")
+    (tmp_path / "between").symlink_to(tmp_path / "gone")
+    with pytest.raises(
+        StageError, match=rf"cannot write {out}: .*{out} is a link to {tmp_path / 'gone'}, which is not"
+    ):
         RunFolder(out).prepare()
 
 
@@ -240,6 +245,21 @@ def test_a_lock_that_is_a_folder_and_a_disk_without_locks(tmp_path: Path, monkey
     monkeypatch.setattr("fcntl.flock", none)
     with pytest.raises(StageError, match=rf"cannot lock {tmp_path}/other: No locks available.*on another disk"):
         exclusive(tmp_path / "other", "it").__enter__()
+
+
+def test_waiting_for_another_run_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def second() -> None:
+        with exclusive(tmp_path / "lock", "stage maps-12ab", wait=True):
+            pass
+
+    caplog.set_level("INFO", "tag2mask")
+    with ThreadPoolExecutor(1) as pool:
+        with exclusive(tmp_path / "lock", "it"):
+            waiting = pool.submit(second)
+            while not caplog.messages and not waiting.done():
+                time.sleep(0.01)
+        waiting.result()
+    assert caplog.messages == [f"stage maps-12ab is being made by process {os.getpid()}: waiting for it to end"]
 
 
 def test_links_of_a_run_folder_that_is_a_link_lead_somewhere(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ WRONG = {
     "unknown stage": (["lpcan.drop=[]"], "unknown setting 'lpcan.drop'; did you mean 'lpcam'?"),
     "no equals sign": (["cam.scales"], "override 'cam.scales' is not key=value"),
     "bad YAML": (["cam.scales=[1.0"], "override 'cam.scales=[1.0': the value is not YAML"),
+    "quotes that the shell took": (["data.root=,"], "around them for the shell: \"data.root=','\""),
     "unknown data kind": (["data=vok"], "unknown data kind 'vok'; did you mean 'voc'?"),
     "unknown supervision": (["allow_supervision=[tag]"], "unknown supervision 'tag'; did you mean 'tags'?"),
     "drop of bad form": (["lpcam.drop=[train 3]"], "'train 3' does not name a prototype; write CLASS foreground:N"),

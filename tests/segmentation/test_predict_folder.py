@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,25 @@ def test_photos_that_were_moved_or_copied_or_linked_go_on(tmp_path: Path) -> Non
     (out / "sources.json").write_text("[]")
     with pytest.raises(StageError, match=r"sources.json is not what tag2mask wrote: remove it"):
         predict(one, out)
+
+
+def test_what_tag2mask_has_written_below_the_photos_is_left_out(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(photos, folder)
+    count = len(find_sources([folder], tmp_path / "out"))
+    image = next(p for p in sorted(folder.rglob("*")) if p.is_file())
+    for name, mark in (("runs/first", "recipe.yaml"), ("earlier", "predictions.json")):
+        (folder / name / "masks").mkdir(parents=True)
+        (folder / name / mark).write_text("")
+        shutil.copy(image, folder / name / "masks" / image.name)
+    caplog.set_level("INFO", "tag2mask")
+    assert len(find_sources([folder], folder / "earlier")) == count
+    assert [m.partition(" is left out: tag2mask has written it")[0] for m in caplog.messages] == [
+        str(folder / "runs/first")
+    ]
+    assert len(find_sources([folder / "runs/first"], tmp_path / "out")) == 1, "named by itself"
 
 
 def test_an_output_folder_that_holds_other_things_is_refused(photos: Path, tmp_path: Path) -> None:

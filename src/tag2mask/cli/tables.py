@@ -48,9 +48,13 @@ def print_summary(result: RunResult) -> None:
         return
     print_seeds(result.metrics)
     print_refined(result.metrics)
-    for row in result.metrics:
-        if row.metric == "map":
-            say(f"\n{row.stage}: mean average precision {_percent(row)} on {row.split} ({row.n_images} images)")
+    means = (
+        f"\n{row.stage}: mean average precision {_percent(row)} on {row.split} ({row.n_images} images)"
+        for row in result.metrics
+        if row.metric == "map"
+    )
+    for line in dict.fromkeys(means):  # one classifier is measured once for each of the recipe's seeds
+        say(line)
     page = str(result.report) if result.reported else "none: neither seeds nor masks were measured"
     say(f"\nrun folder: {result.path}\nreport:     {page}")
 

@@ -11,6 +11,8 @@ from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.names import shortened
 
 _DEEPEST = 16
+_OWN_SIGNS = frozenset("[]{}'\"\n")
+"""Whoever writes these means YAML."""
 
 
 def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -33,8 +35,20 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict
         path = key.split(".")
         if len(path) > _DEEPEST:
             raise ConfigError(f"override '{shortened(text)}': no setting is {len(path)} levels deep")
-        _set(result, path, parse_yaml(value, f"override '{shortened(text)}': the value"))
+        _set(result, path, _value(key, value))
     return result
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return parse_yaml(text, f"override '{shortened(f'{key}={text}')}': the value")
+    except ConfigError as error:
+        if _OWN_SIGNS & set(text):
+            raise
+        example = shortened(f"\"{key}='{text}'\"")
+        raise ConfigError(
+            f"{error}. A text of signs needs quotes, and others around them for the shell: {example}"
+        ) from error
 
 
 def _set(recipe: dict[str, Any], path: list[str], value: Any) -> None:

@@ -112,7 +112,9 @@ def cannot_write(path: Path, error: OSError) -> StageError:
         )
         remedy = f"allow yourself to write {closed}{_owner(closed)}"
     elif in_the_way.is_symlink() and not in_the_way.exists():
-        remedy = f"{in_the_way} is a link to {os.readlink(in_the_way)}, which is not there: make that, remove the link"
+        remedy = (
+            f"{in_the_way} is a link to {os.path.realpath(in_the_way)}, which is not there: make that, remove the link"
+        )
     elif error.errno in _IN_THE_WAY:
         remedy = f"move {in_the_way} away, which is {'a folder' if in_the_way.is_dir() else 'a file'}"
     else:

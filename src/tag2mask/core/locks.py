@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import cannot_write
 
+LOG = logging.getLogger("tag2mask")
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 """What systems say of a disk that has no locks."""
 _HOLDER = 1
@@ -35,7 +37,7 @@ def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
     Args:
         path: lock file; stays behind, empty of meaning.
         what: named in the error.
-        wait: wait for the other process, or another thread of this one, instead of refusing.
+        wait: wait for the other process, or another thread of this one, saying so, instead of refusing.
 
     Raises:
         StageError: another process holds it and ``wait`` is false, this very thread holds it, or the file cannot be
@@ -44,12 +46,7 @@ def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
     lock = file_lock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=wait)
-    except (Timeout, RuntimeError):  # the latter: it is held further up in this thread, which would wait for ever
-        raise StageError(
-            f"{what} is in use by process {_holder(lock, path)}; wait for it to end, or choose another folder with "
-            "--out"
-        ) from None
+        _acquire(lock, path, what, wait)
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise cannot_write(path, error) from error
@@ -62,6 +59,20 @@ def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _acquire(lock: BaseFileLock, path: Path, what: str, wait: bool) -> None:
+    try:
+        lock.acquire(blocking=False)
+        return
+    except Timeout:
+        other = _holder(lock, path)
+    if wait:
+        LOG.info("%s is being made by process %s: waiting for it to end", what, other)
+        with suppress(RuntimeError):  # it is held further up in this thread, which would wait for ever
+            lock.acquire()
+            return
+    raise StageError(f"{what} is in use by process {other}; wait for it to end, or choose another folder with --out")
 
 
 def _sign(lock: BaseFileLock, path: Path) -> None:

@@ -155,9 +155,10 @@ def _files(folder: Path, below: bool, left_out: Collection[Path]) -> Iterator[Pa
         if real in seen:
             continue
         seen.add(real)
-        yield from (p for p in _inside(current) if is_file(p))
+        inside = _inside(current)
+        yield from (Path(e.path) for e in inside if e.is_file(follow_symlinks=False) or _links_to_file(e))
         if below:
-            waiting = [p for p in folders_in(current) if not is_ours(p)] + waiting
+            waiting = [p for p in _folders(inside) if not is_ours(p)] + waiting
 
 
 def folders_in(folder: Path) -> list[Path]:
@@ -166,16 +167,26 @@ def folders_in(folder: Path) -> list[Path]:
     Raises:
         DataError: the folder cannot be read, or the name of one is not UTF-8.
     """
-    inner = [p for p in _inside(folder) if p.is_dir()]
+    return _folders(_inside(folder))
+
+
+def _folders(inside: Iterable[os.DirEntry[str]]) -> list[Path]:
+    inner = [Path(e.path) for e in inside if not e.is_file(follow_symlinks=False)]
+    inner = [path for path in inner if path.is_dir()]
     for path in inner:
         check_utf8(path)
     return inner
 
 
-def _inside(folder: Path) -> list[Path]:
-    """What is in a folder and not hidden, sorted."""
+def _links_to_file(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and is_file(Path(entry.path))
+
+
+def _inside(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder and not hidden, sorted; most entries tell their kind without another look at the disk."""
     try:
-        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
         raise DataError(f"folder {folder} cannot be read: {error.strerror}. Allow it, or move it away") from error
 
@@ -190,8 +201,24 @@ def is_ours(folder: Path) -> bool:
 
 
 def holds_ours(folder: Path) -> bool:
-    """Whether a folder holds some that tag2mask has written, as ``runs`` does."""
-    return followed(folder / ".store").is_dir() or any(is_ours(p) for p in folders_in(folder))
+    """Whether below a folder, however deep, lies one that tag2mask has written, as in ``runs``."""
+    waiting, seen = [folder], set()
+    while waiting:
+        current = waiting.pop()
+        real = os.path.realpath(current)
+        if real in seen:
+            continue
+        seen.add(real)
+        inner = folders_in(current)
+        if followed(current / ".store").is_dir() or any(map(is_ours, inner)):
+            return True
+        waiting += inner
+    return False
+
+
+def holds_images(folder: Path) -> bool:
+    """Whether there is an image in a folder or below it; what tag2mask has written is not looked at."""
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in _files(folder, True, ()))
 
 
 def without_suffix(name: str) -> str:

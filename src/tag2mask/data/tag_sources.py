@@ -9,7 +9,16 @@ from pathlib import Path
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import file_hash
 from tag2mask.data.finding import Finding
-from tag2mask.data.layout import IMAGE_SUFFIXES, JOINT, folders_in, holds_ours, is_ours, list_images, normal
+from tag2mask.data.layout import (
+    IMAGE_SUFFIXES,
+    JOINT,
+    folders_in,
+    holds_images,
+    holds_ours,
+    is_ours,
+    list_images,
+    normal,
+)
 from tag2mask.data.name_pattern import tags_in_names
 from tag2mask.data.tag_table import read_table, split_tags
 
@@ -131,7 +140,7 @@ def _class_folders(folder: Path, others: Iterable[Path]) -> list[Path]:
         )
     left_out = set(others)
     inner = [p for p in folders_in(folder) if p not in left_out]
-    return [p for p in inner if not is_ours(p) and (not holds_ours(p) or list_images(p, below=True))]
+    return [p for p in inner if not is_ours(p) and (holds_images(p) or not holds_ours(p))]
 
 
 def _tags_of(class_folder: Path, separators: Sequence[str]) -> tuple[str, ...]:
@@ -143,7 +152,7 @@ def _tags_of(class_folder: Path, separators: Sequence[str]) -> tuple[str, ...]:
 
 def _is_split(folder: Path) -> bool:
     """Whether the images of a folder lie in its sub-folders."""
-    return any(list_images(p, below=True) for p in folders_in(folder))
+    return any(map(holds_images, folders_in(folder)))
 
 
 def _from_splits(folders: Sequence[Path], separators: Sequence[str], base: Path) -> Tagged:

@@ -9,7 +9,7 @@ classes they reproduce the sums of LPCAM's Table 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -153,7 +153,7 @@ class SegmentationMetrics:
         unsure: what a prediction of 255 is: an ``error``, or pixels to ``ignore`` (refined seeds).
 
     Raises:
-        DataError: no class, a text in place of a list, a class twice, or a class named ``background``.
+        DataError: no class, a text or a number in place of a list, a class twice, or a class named ``background``.
 
     Example:
         >>> metrics = SegmentationMetrics(["cat"])
@@ -165,6 +165,8 @@ class SegmentationMetrics:
     def __init__(self, classes: Sequence[str], *, unsure: Literal["error", "ignore"] = "error") -> None:
         if isinstance(classes, str):
             raise DataError(f"classes = '{classes}' is one text; expected a list of names, such as ['{classes}']")
+        if not isinstance(classes, Iterable):  # such as their number, which other libraries take
+            raise DataError(f"classes = {classes!r:.80}; expected a list of names, such as ['cat', 'dog']")
         self.classes, self.unsure = tuple(classes), unsure
         twice = sorted({c for c in self.classes if self.classes.count(c) > 1})
         if not self.classes or twice or BACKGROUND in self.classes:

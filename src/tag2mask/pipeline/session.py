@@ -182,7 +182,7 @@ class Session:
             self.done.clear()
 
     def _is_made(self, stage: PlannedStage) -> bool:
-        manifest = self.store.manifest(stage.kind.name, self.key(stage))
+        manifest, _ = self.store.look(stage.kind.name, self.key(stage))  # what is wrong is said when it is made again
         if manifest is None:
             return False
         dataset = self.dataset(stage)

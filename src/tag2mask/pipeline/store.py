@@ -52,21 +52,24 @@ class Store:
         Raises:
             StageError: the manifest may not be read, or was written by another version of the schema.
         """
+        found, wrong = self.look(kind, key)
+        if wrong:
+            LOG.warning("%s; '%s' counts as not made and is made again", wrong, self.folder(kind, key).name)
+        return found
+
+    def look(self, kind: str, key: str) -> tuple[Manifest | None, str]:
+        """As `manifest`, but nothing is said: what is wrong with the artefact is returned beside; empty for nothing."""
         folder = self.folder(kind, key)
         try:
             found = read_manifest(folder)
         except DamagedError as error:
-            LOG.warning("%s; '%s' counts as not made and is made again", error, folder.name)
-            return None
-        if found is None or found.key != key:
-            return None
+            return None, str(error)
+        if found is None:
+            return None, ""
+        if (found.kind, found.key) != (kind, key):
+            return None, f"{folder / MANIFEST} is that of another artefact"
         wrong = [*found.gone(folder), *found.changed(folder, file_hash)]
-        if wrong:
-            LOG.warning(
-                "%s is gone or changed; '%s' counts as not made and is made again", folder / wrong[0], folder.name
-            )
-            return None
-        return found
+        return (None, f"{folder / wrong[0]} is gone or changed") if wrong else (found, "")
 
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest: from now on the artefact counts as made."""

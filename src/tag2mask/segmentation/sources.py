@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,8 +13,9 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.files import expanded
 from tag2mask.core.names import is_utf8, shown
 from tag2mask.core.regular import special_kind
-from tag2mask.data.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, unreadable
+from tag2mask.data.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, is_ours, unreadable
 
+LOG = logging.getLogger("tag2mask")
 _WILD = frozenset("*?[")
 
 
@@ -37,7 +39,8 @@ def find_sources(inputs: Sequence[str | Path], out: Path) -> tuple[Source, ...]:
     """The photos in folders (with all below them), of patterns, and named singly.
 
     Names are relative to the folder that all inputs share: that itself for one folder, so that two photos of one name
-    in different folders stay apart. Hidden files, files without an image's ending and all below ``out`` are left out.
+    in different folders stay apart. Hidden files, files without an image's ending and all below ``out`` are left out,
+    and below a folder that is named what tag2mask has written (a run, masks of another ``out``), which is said.
     Folders that are links are followed, each folder once.
 
     Args:
@@ -109,11 +112,22 @@ def _below(root: Path, out: Path) -> dict[Path, str | None]:
                 folders.clear()
                 continue
             seen.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            folders[:] = sorted(
+                name for name in folders if not name.startswith(".") and not _is_ours(parent, name, seen)
+            )
             waiting += [path for path in (os.path.join(parent, name) for name in folders) if os.path.islink(path)]
             photos = (Path(parent, name) for name in sorted(files))
             found.update({path: _problem(path) for path in photos if _is_photo(path, out)})
     return found
+
+
+def _is_ours(parent: str, name: str, seen: Collection[str]) -> bool:
+    """Whether a folder is one that tag2mask has written, which is said unless it is one of ``seen``."""
+    path = Path(parent, name)
+    ours = is_ours(path)
+    if ours and os.path.realpath(path) not in seen:
+        LOG.info("%s is left out: tag2mask has written it. To segment what is in it, name it by itself", shown(path))
+    return ours
 
 
 def _problem(path: Path) -> str | None:
