@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.common import write_rows
 from tag2mask.core.files import read_json
+from tag2mask.core.links import followed, links_in
 from tag2mask.core.ratios import percent
 from tag2mask.evaluation.rows import ResultRow, read_metrics, write_results
 from tag2mask.pipeline.measures import CURVE, METRICS
@@ -55,8 +56,8 @@ class CurveRow:
 def stage_costs(run: Path, command: str) -> list[StageCost]:
     """One row for each stage of the run that computed something."""
     rows = []
-    for link in sorted(p for p in run.iterdir() if p.is_symlink()):
-        manifest = read_json(link / "manifest.json")
+    for link in links_in(run):
+        manifest = read_json(followed(link) / "manifest.json")
         made = manifest["made"]
         if made:
             rows.append(

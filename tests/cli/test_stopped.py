@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.pipeline.store import exclusive
+from tag2mask.core.locks import exclusive
 from tests.helpers.tiny import alive, launch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ def test_a_library_that_holds_the_main_thread_does_not_hold_the_end() -> None:
 
 
 def test_waiting_for_the_lock_of_another_run_ends(tmp_path: Path) -> None:
-    body = "from pathlib import Path; from tag2mask.pipeline.store import exclusive; print('ready', flush=True)\n"
+    body = "from pathlib import Path; from tag2mask.core.locks import exclusive; print('ready', flush=True)\n"
     body += f"    with exclusive(Path({str(tmp_path / 'lock')!r}), 'it', wait=True): print('never', flush=True)"
     with exclusive(tmp_path / "lock", "it"), started(program(body)) as process:
         assert line(process) == "ready"

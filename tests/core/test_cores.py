@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tag2mask.core import cores
@@ -78,7 +79,7 @@ def test_what_was_asked_for_wins_then_what_the_run_was_begun_with_then_the_envir
 
 def test_where_cores_are_not_counted_the_load_of_the_last_minute_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cores, "_times", dict)
-    monkeypatch.setattr(os, "getloadavg", lambda: (2.3, 0.0, 0.0))
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (2.3, 0.0, 0.0))
     assert free_cores() == 6
 
 

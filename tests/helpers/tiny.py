@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tag2mask.config.recipe import load_recipe
+from tag2mask.core.links import followed, links_in
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc
@@ -134,10 +135,11 @@ def drawn(tmp: Path, recipe: str) -> Path | None:
 def files_of(run_folder: Path) -> dict[str, str]:
     """SHA-256 of every file that a run's stages have made; manifests and times left out."""
     found = {}
-    for link in sorted(p for p in run_folder.iterdir() if p.is_symlink()):
-        for path in sorted(link.resolve().rglob("*")):
+    for link in links_in(run_folder):
+        folder = followed(link).resolve()
+        for path in sorted(folder.rglob("*")):
             if path.is_file() and path.name not in {"manifest.json", "metrics.jsonl"}:
-                name = f"{link.name}/{path.relative_to(link.resolve())}"
+                name = f"{link.name}/{path.relative_to(folder)}"
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

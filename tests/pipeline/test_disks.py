@@ -21,6 +21,7 @@ from torch import nn
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import settle, told, write_arrays, write_json, write_text
+from tag2mask.core.locks import exclusive
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
 from tag2mask.experiments.sweep import share_store
@@ -31,7 +32,6 @@ from tag2mask.pipeline.evaluate import evaluate_run
 from tag2mask.pipeline.report import write_report
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder
-from tag2mask.pipeline.store import exclusive
 from tag2mask.training.fit import CHECKPOINT, fit
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import files_of, python

@@ -130,7 +130,7 @@ def test_a_second_process_on_the_same_run_is_refused(tmp_path: Path) -> None:
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from tag2mask.pipeline.store import exclusive\n"
+        "from tag2mask.core.locks import exclusive\n"
         "with exclusive(Path(sys.argv[1]) / 'lock', 'the run'):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(120)\n"

@@ -11,6 +11,8 @@ import time
 from functools import cache
 from pathlib import Path
 
+import psutil
+
 from tag2mask.core.ranks import local_processes
 
 _SECONDS = 0.5
@@ -85,7 +87,7 @@ def _idle(allowed: set[int], before: dict[int, list[int]], after: dict[int, list
     for core in allowed:
         spent = [b - a for a, b in zip(before.get(core, ()), after.get(core, ()), strict=False)]
         if sum(spent) <= 0:
-            return len(allowed) - os.getloadavg()[0]
+            return len(allowed) - psutil.getloadavg()[0]
         free += sum(spent[_IDLE]) / sum(spent)
     return free
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tag2mask.core.errors import DataError, nearest, unknown
+from tag2mask.core.links import followed
 from tag2mask.core.names import is_utf8, shortened, shown
 from tag2mask.core.regular import need_regular
 from tag2mask.data.base import MAX_CLASSES
@@ -209,7 +210,7 @@ def holds_ours(folder: Path) -> bool:
             continue
         seen.add(real)
         inner = folders_in(current)
-        if (current / ".store").is_dir() or any(map(is_ours, inner)):
+        if followed(current / ".store").is_dir() or any(map(is_ours, inner)):
             return True
         waiting += inner
     return False

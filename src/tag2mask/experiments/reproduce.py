@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DamagedError, StageError
 from tag2mask.core.files import file_hash, read_json, write_json
+from tag2mask.core.locks import exclusive
 from tag2mask.evaluation.rows import write_table
 from tag2mask.experiments.commands import Command, accept, check_overrides, collect, run_again
 from tag2mask.experiments.published import TableRow, choose, read_table
 from tag2mask.experiments.sweep import prepare, share_store
 from tag2mask.experiments.verdicts import TOLERANCE, Judged, judge, with_spread
-from tag2mask.pipeline.store import exclusive
 
 LOG = logging.getLogger("tag2mask")
 MARK, TABLE = "reproduce.json", "reproduce.csv"

@@ -12,6 +12,8 @@ from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, unknown
 from tag2mask.core.files import cannot_write, write_json
+from tag2mask.core.links import ENDING, is_link
+from tag2mask.core.locks import exclusive
 from tag2mask.core.ranks import rank
 from tag2mask.experiments.grid import check_grid, grid_points, point_name, point_words
 from tag2mask.experiments.sweep_result import SweepPoint, SweepResult
@@ -19,7 +21,7 @@ from tag2mask.experiments.sweep_table import write_sweep
 from tag2mask.pipeline.api import run_loaded
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
 from tag2mask.pipeline.runfolder import RunFolder
-from tag2mask.pipeline.store import Store, exclusive, point, store_beside
+from tag2mask.pipeline.store import Store, point, store_beside
 
 LOG = logging.getLogger("tag2mask")
 MARK = "sweep.json"
@@ -87,7 +89,7 @@ def prepare(out: Path, mark: str, what: str) -> None:
     if out.is_file():
         raise StageError(f"--out {out} is a file; name a new folder for the {what}")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if names - {"lock", ".store"} and mark not in names:
+    if names - {"lock", ".store", f".store{ENDING}"} and mark not in names:
         raise StageError(
             f"--out {out} is not empty and holds no {what} (it has no {mark}); nothing was changed. Name a new folder"
         )
@@ -105,7 +107,7 @@ def share_store(out: Path) -> None:
     """
     store, link = store_beside(out), out / ".store"
     Store(store).prepare()
-    if link.exists() and not link.is_symlink():
+    if link.exists() and not is_link(link):
         raise StageError(
             f"{link} is a store of its own, where a link to {store} belongs; name another folder with --out"
         )

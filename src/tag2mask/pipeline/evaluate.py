@@ -184,7 +184,7 @@ def finished(folder: RunFolder, plan: Plan, stage: PlannedStage, keys: SampleKey
     Raises:
         StageError: it has not, or what was trained or chosen in it is not what was made any more.
     """
-    link = folder.path / stage.name
+    link = folder.artefact(stage.name)
     try:
         manifest = read_manifest(link)
     except DamagedError as error:

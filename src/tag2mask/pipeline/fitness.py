@@ -112,13 +112,13 @@ def _data_of(words: Sequence[str]) -> tuple[str, DataSettings]:
 
 def _shown(run: Path, plan: Plan, out: Path) -> tuple[tuple[PrototypeLine, ...], tuple[Path, ...]]:
     """The kept prototypes of the run's first finished stage of prototypes, as lines and as a gallery."""
-    made = [s for s in plan.stages if s.kind.makes == "prototypes" and (run / s.name / MANIFEST).is_file()]
+    folder = RunFolder.existing(run)
+    made = [s for s in plan.stages if s.kind.makes == "prototypes" and (folder.artefact(s.name) / MANIFEST).is_file()]
     if not made:
         return (), ()
     from tag2mask.pipeline.prototypes import gallery_classes
     from tag2mask.report.gallery import render_gallery
 
-    folder = RunFolder.existing(run)
     artefact = finished(folder, plan, made[0], keys_of(folder.store.root))
     classes = gallery_classes(plan, made[0], artefact, kept_only=True, patches=_PATCHES)
     page, table = out / f"{CO_OCCURRENCE}.html", out / f"{CO_OCCURRENCE}-prototypes.csv"

@@ -69,7 +69,9 @@ class _Finished:
         self.plan: Plan = make_plan(self.folder.recipe())
         self.keys = keys_of(self.folder.store.root)
         every = {s.name: s for s in self.plan.stages}
-        self.stages: Mapping[str, PlannedStage] = {n: s for n, s in every.items() if (run / n / MANIFEST).is_file()}
+        self.stages: Mapping[str, PlannedStage] = {
+            n: s for n, s in every.items() if (self.folder.artefact(n) / MANIFEST).is_file()
+        }
 
     def artefact(self, stage: PlannedStage) -> Artefact:
         return finished(self.folder, self.plan, stage, self.keys)

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import StageError
+from tag2mask.core.memory import note_workers
 from tag2mask.core.ranks import world_size
 
 Tag = TypeVar("Tag")
@@ -76,6 +77,7 @@ def in_pool(
             "command again, with fewer workers: engine.threads=1 computes in one process"
         ) from error
     finally:
+        note_workers()
         pool.shutdown(cancel_futures=True)
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from tag2mask.core.cores import threads_for
 from tag2mask.core.files import told
 from tag2mask.core.leftovers import at_work
+from tag2mask.core.locks import exclusive
 from tag2mask.core.ranks import barrier, join, rank, world_size
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.images import make_images
@@ -15,7 +16,6 @@ from tag2mask.pipeline.plan import Plan
 from tag2mask.pipeline.preflight import look_ahead, preflight
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.pipeline.session import Done, Session
-from tag2mask.pipeline.store import exclusive
 from tag2mask.pipeline.whole import make_whole
 
 

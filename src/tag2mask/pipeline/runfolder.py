@@ -11,7 +11,9 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
 from tag2mask.core.commands import command, quoted
 from tag2mask.core.errors import ConfigError, StageError
-from tag2mask.core.files import cannot_write, is_temporary, read_json, write_json, write_text
+from tag2mask.core.files import cannot_write, read_json, write_json, write_text
+from tag2mask.core.leftovers import is_leftover
+from tag2mask.core.links import followed, is_link, links_in, remove_link
 from tag2mask.pipeline.environment import environment
 from tag2mask.pipeline.store import Store, point, store_beside
 
@@ -30,7 +32,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.store = Store(store_beside(path))
+        self.store = Store(followed(store_beside(path)))
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -56,7 +58,7 @@ class RunFolder:
         if self.path.is_file():
             raise StageError(f"--out {self.path} is a file; name a new folder or the folder of a run")
         try:
-            names = {p.name for p in self.path.iterdir() if not is_temporary(p.name)} if self.path.is_dir() else set()
+            names = {p.name for p in self.path.iterdir() if not is_leftover(p.name)} if self.path.is_dir() else set()
         except OSError as error:
             raise cannot_write(self.path, error) from error
         if names - {"lock"} and RECIPE not in names:
@@ -120,6 +122,10 @@ class RunFolder:
                 f"{quoted(self.path)}"
             ) from error
 
+    def artefact(self, name: str) -> Path:
+        """Folder of what stage ``name`` has made, through the run's link to it; it may not be there."""
+        return followed(self.path / name)
+
     def link(self, name: str, artefact: Path) -> None:
         """Point ``name`` at an artefact of the store.
 
@@ -127,15 +133,12 @@ class RunFolder:
             StageError: something else stands there, or no link can be made.
         """
         link = self.path / name
-        if link.exists() and not link.is_symlink():
+        if link.exists() and not is_link(link):
             raise StageError(f"{link} stands where the link to stage '{name}' belongs; move it away")
         point(link, artefact)
 
     def unlink_others(self, names: set[str]) -> None:
         """Remove links to instances that the recipe has no longer."""
-        for path in self.path.iterdir():
-            if path.is_symlink() and path.name not in names:
-                try:
-                    path.unlink()
-                except OSError as error:
-                    raise cannot_write(path, error) from error
+        for link in links_in(self.path):
+            if link.name not in names:
+                remove_link(link)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +10,8 @@ from functools import partial
 from tag2mask.config.settings import key_values
 from tag2mask.core.errors import Tag2MaskError
 from tag2mask.core.files import value_hash
+from tag2mask.core.links import is_link
+from tag2mask.core.locks import exclusive
 from tag2mask.core.ranks import rank
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
@@ -21,7 +21,7 @@ from tag2mask.methods.context import StageContext
 from tag2mask.pipeline.keys import keys_of, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.runfolder import RunFolder
-from tag2mask.pipeline.store import Manifest, exclusive, sweep
+from tag2mask.pipeline.store import Manifest, sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class Session:
     def complete(self) -> bool:
         """Whether everything of the plan is made and linked, so that a run has nothing to do; notes no stage."""
         stages = self.plan.stages
-        if not all((self.folder.path / stage.name).is_symlink() for stage in stages):
+        if not all(is_link(self.folder.path / stage.name) for stage in stages):
             return False
         try:
             return all(self._is_made(stage) for stage in stages)
@@ -190,9 +190,3 @@ class Session:
             return False
         self.note(stage, manifest)
         return True
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process, or of one of its workers that has ended, so far; in bytes."""
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return peak if sys.platform == "darwin" else peak * 1024

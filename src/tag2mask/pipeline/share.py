@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tag2mask.core.ahead import ahead
 from tag2mask.core.behind import Later, behind
 from tag2mask.core.files import megabytes, require_room, settle
+from tag2mask.core.memory import peak_memory
 from tag2mask.core.palette import labels_key, write_labels
 from tag2mask.core.ranks import barrier, world_size
 from tag2mask.core.types import ActivationMaps, Sample
@@ -21,7 +22,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.inference.maps_file import maps_key, stride4, write_maps
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.plan import PlannedStage
-from tag2mask.pipeline.session import Session, peak_memory
+from tag2mask.pipeline.session import Session
 from tag2mask.pipeline.store import Manifest
 
 LOG = logging.getLogger("tag2mask")

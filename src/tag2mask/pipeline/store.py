@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 
-from tag2mask.core.errors import DamagedError, StageError
+from tag2mask.core.errors import DamagedError
 from tag2mask.core.files import cannot_write, file_hash, stamp, write_json
+from tag2mask.core.links import make_link
 from tag2mask.core.manifest import MANIFEST, Manifest, read_manifest
 
-__all__ = ["MANIFEST", "Manifest", "Store", "exclusive", "point", "store_beside", "sweep"]
+__all__ = ["MANIFEST", "Manifest", "Store", "point", "store_beside", "sweep"]
 LOG = logging.getLogger("tag2mask")
 Stamp = tuple[int, ...]
 
@@ -111,16 +110,11 @@ def point(link: Path, target: Path) -> None:
         StageError: no link can be made.
     """
     named = target.absolute().parent if target.name == ".store" else target.absolute().parent.parent
-    to = os.path.relpath(named.resolve() / target.absolute().relative_to(named), link.parent.resolve())
-    if link.is_symlink() and os.readlink(link) == to:
-        return
-    temporary = link.with_name(f".{link.name}.tmp")
+    to = named.resolve() / target.absolute().relative_to(named)
     try:
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(to)
-        temporary.replace(link)
-    except OSError as error:
-        raise cannot_write(link, error) from error
+        make_link(link, os.path.relpath(to, link.parent.resolve()))
+    except ValueError:  # on Windows a store on another drive
+        make_link(link, str(to))
 
 
 def sweep(folder: Path) -> None:
@@ -133,49 +127,3 @@ def sweep(folder: Path) -> None:
                 path.unlink()
         except OSError as error:
             raise cannot_write(path, error) from error
-
-
-@contextmanager
-def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends.
-
-    Args:
-        path: lock file; stays behind, empty of meaning.
-        what: named in the error.
-        wait: wait for the other process, saying so, instead of refusing.
-
-    Raises:
-        StageError: another process holds it and ``wait`` is false, or the file cannot be made or locked.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
-        try:
-            _lock(descriptor, what, wait)
-        except OSError as error:
-            raise StageError(
-                f"cannot lock {path}: {error.strerror or error}. A run needs a disk that can lock files: choose a "
-                "folder on another disk with --out"
-            ) from error
-        with suppress(OSError):  # a full disk: the lock holds, it only cannot say whose it is
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, what: str, wait: bool) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        other = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
-        if not wait:
-            raise StageError(
-                f"{what} is in use by process {other}; wait for it to end, or choose another folder with --out"
-            ) from None
-        LOG.info("%s is being made by process %s: waiting for it to end", what, other)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)

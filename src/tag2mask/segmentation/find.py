@@ -12,6 +12,7 @@ from tag2mask.config.recipe import Recipe, load_recipe
 from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, unknown
 from tag2mask.core.files import expanded, file_hash, read_json, reason, unsealed
+from tag2mask.core.links import followed
 from tag2mask.core.manifest import MANIFEST
 from tag2mask.core.regular import special_kind
 from tag2mask.segmentation.files import WEIGHTS
@@ -94,7 +95,7 @@ def _find(path: Path, source: str | Path, stage: str | None) -> Found:
 def _of_run(run: Path, stage: str | None) -> Found:
     recipe = load_recipe(str(run / _RECIPE))
     name = _choose(run, _instances(recipe), stage)
-    folder, again = run / name, command("run", run / _RECIPE, "--out", run)
+    folder, again = followed(run / name), command("run", run / _RECIPE, "--out", run)
     if not (folder / MANIFEST).is_file() or not (folder / WEIGHTS).is_file():
         raise StageError(f"stage '{name}' of {run} is not finished; go on: {again}")
     try:

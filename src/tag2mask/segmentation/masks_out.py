@@ -24,13 +24,12 @@ from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.files import (
     atomic_path,
     file_hash,
-    is_temporary,
     read_json,
     value_hash,
     write_json,
     write_text,
 )
-from tag2mask.core.leftovers import at_work
+from tag2mask.core.leftovers import at_work, is_leftover
 from tag2mask.core.names import is_utf8
 from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.layout import CLASSES_FILE
@@ -72,7 +71,7 @@ class MasksFolder:
         if self.path.exists() and not self.path.is_dir():
             raise StageError(f"--out {self.path} is a file; name a new folder")
         names = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
-        names = [name for name in names if not is_temporary(name)]  # left where the first of its files was begun
+        names = [name for name in names if not is_leftover(name)]  # left where the first of its files was begun
         found = ", ".join(names[:3])
         if MANIFEST in names:
             self._check(_read(self.path / MANIFEST))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tag2mask.core.errors import TrainingError
 from tag2mask.core.files import atomic_path
+from tag2mask.core.memory import note_workers
 from tag2mask.core.progress import progress
 from tag2mask.training.order import EpochOrder, derive
 from tag2mask.training.settings import ScheduleSettings
@@ -90,6 +91,14 @@ class OwnSignals(Callback):
         signal.signal(signal.SIGTERM, self._before)
         if trainer.received_sigterm:  # in the moment before
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+class CountMemory(Callback):
+    """Counts the memory of the processes that decode images, which end with the training."""
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at them while they are there."""
+        note_workers()
 
 
 class StopAtNaN(Callback):

@@ -25,6 +25,7 @@ from tag2mask.core.ranks import barrier, join, local_processes, others, rank, wo
 from tag2mask.core.regular import need_regular
 from tag2mask.training.callbacks import (
     RECORD,
+    CountMemory,
     EpochCheckpoint,
     OwnSignals,
     ShowProgress,
@@ -97,7 +98,7 @@ def fit(
     path, identity = out / CHECKPOINT, value_hash([settings.model_dump(), seed, n])
     callbacks = [
         EpochCheckpoint(path, identity), StepSeed(order, seed), StopAtNaN(settings, steps, name), StopAfter(steps),
-        ShowProgress(name, steps), OwnSignals(),
+        ShowProgress(name, steps), OwnSignals(), CountMemory(),
     ]  # fmt: skip
     module.train()  # frozen statistics look after themselves
     with _quiet(), torch.random.fork_rng(devices=[]):
