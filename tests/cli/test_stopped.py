@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -93,10 +94,11 @@ def test_a_library_that_holds_the_main_thread_does_not_hold_the_end() -> None:
 
 
 def test_waiting_for_the_lock_of_another_run_ends(tmp_path: Path) -> None:
-    body = "from pathlib import Path; from tag2mask.core.locks import exclusive; print('ready', flush=True)\n"
+    body = "from pathlib import Path; from tag2mask.core.locks import exclusive\n"
     body += f"    with exclusive(Path({str(tmp_path / 'lock')!r}), 'it', wait=True): print('never', flush=True)"
     with exclusive(tmp_path / "lock", "it"), started(program(body)) as process:
-        assert line(process) == "ready"
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"it is being made by process {os.getpid()}: waiting for it to end\n"
         assert end(process, signal.SIGTERM) == (143, RESUMES)
 
 
