@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.files import write_arrays
+from tag2mask.core.arrays import write_arrays
 from tag2mask.refine.crf.presets import PRESETS, CRFPreset
 
 OUT = Path(__file__).resolve().parent.parent / "tests" / "refine" / "crf_reference.npz"

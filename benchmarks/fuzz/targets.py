@@ -22,7 +22,7 @@ from tag2mask.config.recipe import load_recipe, shipped
 from tag2mask.config.settings import validate
 from tag2mask.core import palette
 from tag2mask.core.types import ActivationMaps
-from tag2mask.data import images
+from tag2mask.data import mask_files
 from tag2mask.data.doctor import examine
 from tag2mask.data.registry import data_settings, open_split
 from tag2mask.inference.maps_file import check_maps, read_maps, write_maps
@@ -155,7 +155,7 @@ def _read_masks(root: Path, broken: Path) -> None:
     if broken.name == "ours.png":
         palette.labels_key(broken)
         palette.read_labels(broken)
-    images.read_labels(broken, {(0, 0, 0): 0, (1, 1, 1): 1, (2, 2, 2): 2, (3, 3, 3): 3})
+    mask_files.read_labels(broken, {(0, 0, 0): 0, (1, 1, 1): 1, (2, 2, 2): 2, (3, 3, 3): 3})
 
 
 def _store(root: Path) -> list[Good]:

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tag2mask.core import files
+from tag2mask.core import arrays
+from tag2mask.core.arrays import read_arrays, write_arrays
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import read_arrays, read_json, reason, write_arrays
+from tag2mask.core.files import read_json, reason
 from tag2mask.inference.maps_file import maps_key, read_maps
 
 
@@ -78,7 +79,7 @@ def test_an_archive_that_unpacks_to_more_than_allowed_is_not_unpacked(
 ) -> None:
     path = tmp_path / "maps.npz"
     write_arrays(path, {"maps": np.zeros(1000, np.float16), "key": np.asarray("k")})
-    monkeypatch.setattr(files, "MOST_BYTES", 2000)
+    monkeypatch.setattr(arrays, "MOST_BYTES", 2000)
     with pytest.raises(StageError, match=r"maps.npz: it says that it holds .*Remove it"):
         read_arrays(path)
     assert maps_key(path) is None

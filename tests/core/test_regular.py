@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tag2mask.core.arrays import read_arrays
 from tag2mask.core.errors import StageError, Tag2MaskError
-from tag2mask.core.files import file_hash, read_arrays, read_json
+from tag2mask.core.files import file_hash, read_json
 from tag2mask.core.palette import labels_key, read_labels
 from tag2mask.core.regular import need_regular, special_kind
 from tag2mask.core.sheets import read_csv

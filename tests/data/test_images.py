@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.images import StoredImage, align_labels, read_image, read_labels, to_rgb, upright_size
+from tag2mask.data.images import StoredImage, read_image, to_rgb, upright_size
+from tag2mask.data.mask_files import align_labels, read_labels
 
 GREY = (np.arange(15 * 17) % 251).astype(np.uint8).reshape(15, 17)
 RGB = np.stack([GREY, 250 - GREY, GREY // 2], axis=2)

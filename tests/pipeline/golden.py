@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from tag2mask.core.files import read_arrays
+from tag2mask.core.arrays import read_arrays
 from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.rows import read_metrics
 from tag2mask.methods.artefact import FewMasks

@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from tag2mask.backbones.files import write_weights
+from tag2mask.core.arrays import write_arrays
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import settle, told, write_arrays, write_json, write_text
+from tag2mask.core.files import settle, told, write_json, write_text
 from tag2mask.core.locks import exclusive
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tag2mask.core.arrays import check_archive
 from tag2mask.core.errors import WeightsError
-from tag2mask.core.files import check_archive, reason
+from tag2mask.core.files import reason
 from tag2mask.core.regular import need_regular
 
 State = dict[str, Tensor]

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import itertools
 import json
 import os
 import re
 import shutil
-import threading
-import zipfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from tag2mask.core.errors import DamagedError, DataError, StageError
 from tag2mask.core.regular import need_regular
@@ -26,19 +20,9 @@ from tag2mask.core.stopping import on_stop
 
 _NUMBERS = itertools.count()
 _TEMPORARY = re.compile(r"\.[0-9]+-[0-9]+\.tmp")
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-MOST_BYTES = 1 << 30
-"""Bytes of arrays that are read from one npz: maps of 80 classes of a photo of 100 megapixels."""
-PARSING = threading.Lock()
-"""Held while an npz is read: numpy parses each header with ``ast``, which in Python 3.11 fails now and then where two
-threads do so at once (SystemError: AST constructor recursion depth mismatch)."""
-
-
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
 _NO_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-CHECK = "check"
-"""Entry of a JSON file that the program reads again: the hash of the others."""
 
 
 @contextmanager
@@ -181,92 +165,6 @@ def read_json(path: Path) -> Any:
         raise DamagedError(f"cannot read {path}: {error}") from error
     except OSError as error:
         raise StageError(f"cannot read {path}: {error}") from error
-
-
-def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values and, under `CHECK`, their hash, by which `unsealed` sees whether they are what was written."""
-    return {**values, CHECK: value_hash(dict(values))}
-
-
-def unsealed(values: Any, path: Path) -> dict[str, Any]:
-    """What was sealed, as read from JSON; values of an older version, without a seal, pass as they are.
-
-    Args:
-        values: as read.
-        path: where from, for the error text.
-
-    Raises:
-        DamagedError: they are no mapping, or do not fit their hash.
-    """
-    if not isinstance(values, dict):
-        raise DamagedError(f"{path} is not what tag2mask wrote: expected names with values")
-    rest = {name: value for name, value in values.items() if name != CHECK}
-    if CHECK not in values:
-        return rest
-    if values[CHECK] != value_hash(rest):
-        raise DamagedError(f"{path} is not what tag2mask wrote: its values do not fit their checksum")
-    return rest
-
-
-def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, settled: bool = True) -> None:
-    """Write a compressed npz whose bytes depend on the arrays alone (numpy's own carries the time).
-
-    Each array has a checksum of its own, as every member of a zip. ``settled`` as in `atomic_path`.
-    """
-    with atomic_path(path, settled=settled) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, array in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-            archive.writestr(info, buffer.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
-
-
-def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an npz, never by pickle, and in no more memory than `MOST_BYTES`, whatever it claims to hold.
-
-    Args:
-        path: of the file.
-        names: of the arrays to read, those that are there; None for all.
-
-    Raises:
-        DamagedError: there is no file, it is damaged, too large, or holds Python objects.
-    """
-    try:
-        # numpy alone would take a single array and, as it opens any path, wait for a pipe
-        with PARSING, need_regular(path).open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-            claimed = sum(info.file_size for info in members.values())
-            if claimed > MOST_BYTES:
-                raise ValueError(f"it says that it holds {megabytes(claimed)}, more than {megabytes(MOST_BYTES)}")
-            return {n: _array(archive, info) for n, info in members.items() if names is None or n in names}
-    except Exception as error:  # zip, zlib, numpy and Python's parser each have kinds of their own for damaged bytes
-        raise DamagedError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
-
-
-def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
-    with archive.open(info) as stream:
-        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-        if stream.read(1):  # only at its end does zipfile look at the checksum
-            raise ValueError(f"{info.filename} holds more than it says")
-    if array.size > MOST_BYTES:  # of elements without bytes, such as empty strings
-        raise ValueError(f"{info.filename} says that it has {array.size} elements")
-    return array
-
-
-def check_archive(path: Path) -> None:
-    """See that what torch has written as a zip, packing nothing, is whole: it reads on where bytes have changed.
-
-    Raises:
-        ValueError: a part does not have the sum that stands beside it, or they claim more bytes than the file has.
-        OSError, zipfile.BadZipFile: it is no such file.
-    """
-    with zipfile.ZipFile(path) as archive:
-        claimed = sum(info.file_size for info in archive.infolist())
-        if claimed > path.stat().st_size:
-            raise ValueError(f"it says that it holds {claimed} bytes, more than it has")
-        changed = archive.testzip()
-    if changed is not None:
-        raise ValueError(f"its part '{changed}' has changed since it was written")
 
 
 def reason(error: BaseException) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from tag2mask.core.errors import DamagedError, StageError
-from tag2mask.core.files import read_json, sealed, unsealed
+from tag2mask.core.files import read_json
+from tag2mask.core.seals import sealed, unsealed
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -15,7 +15,8 @@ from tag2mask.data.doctor import Key, Look, each_once, look_at
 from tag2mask.data.doctor_files import each, plain
 from tag2mask.data.doctor_pixels import Pixels
 from tag2mask.data.finding import Finding
-from tag2mask.data.images import check_size, upright_size
+from tag2mask.data.images import upright_size
+from tag2mask.data.mask_files import check_size
 
 SECONDS = 45.0
 """Time for decoding images and masks."""

@@ -18,7 +18,6 @@ from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.filebased import FileDataset, MaskFileSettings
 from tag2mask.data.finding import Finding
-from tag2mask.data.images import Palette
 from tag2mask.data.label_arrays import ARRAY_SUFFIX
 from tag2mask.data.layout import (
     IMAGE_SUFFIXES,
@@ -36,6 +35,7 @@ from tag2mask.data.layout import (
     normal,
     read_lines,
 )
+from tag2mask.data.mask_files import Palette
 from tag2mask.data.tag_names import several_in
 from tag2mask.data.tag_sources import LAYOUT, Tagged, from_names, from_subfolders, from_table, no_images
 

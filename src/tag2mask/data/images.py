@@ -1,8 +1,8 @@
-"""Image and mask files as arrays: upright, 8-bit, and an error with a remedy where a file is broken."""
+"""Image files as arrays: upright, 8-bit, and an error with a remedy where a file is broken."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,14 +14,11 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.pixels import FORMATS, open_image
 from tag2mask.core.progress import LOG
 from tag2mask.core.regular import special_kind
-from tag2mask.data.base import Labels
 from tag2mask.data.tiff_header import unusual_tiff
 
-Palette = Mapping[tuple[int, int, int], int]
-"""Label index of each colour (r, g, b), for masks stored in colour."""
-
 _ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101
-_SIDEWAYS = 5  # EXIF orientations from 5 on swap width and height
+SIDEWAYS = 5
+"""EXIF orientations from 5 on swap width and height."""
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -33,11 +30,9 @@ _TURNS = {
 }
 _FROM_RIGHT = {2, 3, 7, 8}  # orientations in which a side of the upright image, counted from its start,
 _FROM_BOTTOM = {3, 4, 6, 7}  # is counted from the right or from the bottom of the stored one
-_SHORT_GREY = {"L;2": 85, "L;4": 17}  # Pillow stretches grey of 2 and 4 bits to 0..255: the step between two indices
 _HIGHEST_16 = 65535
 _DIM = 1 << 14
 """A photo of 16 bits whose values stay below it has a quarter of the grey levels at most, and looks nearly black."""
-_HIGHEST_8 = 255
 
 
 def read_image(path: Path) -> Image.Image:
@@ -49,8 +44,8 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         DataError: the file is missing, empty, truncated, no image, or of a mode without a known range.
     """
-    with _opened(path) as image:
-        return _turned(to_rgb(image, path), _loaded(image))
+    with opened(path) as image:
+        return turned(to_rgb(image, path), loaded(image))
 
 
 def upright(image: Image.Image, name: str) -> Image.Image:
@@ -60,8 +55,8 @@ def upright(image: Image.Image, name: str) -> Image.Image:
         DataError: it is truncated, closed or damaged.
     """
     try:
-        return _turned(image, _loaded(image))
-    except Exception as error:  # as in `_opened`
+        return turned(image, loaded(image))
+    except Exception as error:  # as in `opened`
         raise DataError(f"cannot read {name}: {error}. Open it again from a file that is whole") from error
 
 
@@ -85,9 +80,9 @@ class StoredImage:
     """
 
     def __init__(self, path: Path) -> None:
-        with _opened(path) as image:
+        with opened(path) as image:
             levels = _levels(image)
-            self._turn = _loaded(image)
+            self._turn = loaded(image)
         self._image, self._path = image, path
         if levels is not None:
             warn_few_levels(path, levels[1])
@@ -102,102 +97,12 @@ class StoredImage:
             DataError: values without a known range.
         """
         width, height = self._image.size
-        box = (left, top, right, bottom) if self._turn < _SIDEWAYS else (top, left, bottom, right)
+        box = (left, top, right, bottom) if self._turn < SIDEWAYS else (top, left, bottom, right)
         if self._turn in _FROM_RIGHT:
             box = (width - box[2], box[1], width - box[0], box[3])
         if self._turn in _FROM_BOTTOM:
             box = (box[0], height - box[3], box[2], height - box[1])
-        return np.array(_turned(to_rgb(self._image.crop(box), self._path), self._turn))
-
-
-def read_labels(path: Path, palette: Palette | None = None, values: Mapping[int, int] | None = None) -> Labels:
-    """Read a mask as (H, W) uint8 label indices.
-
-    Indexed (P), grey (L, 8 or 16 bits) and 1-bit masks hold the indices themselves; masks in colour need ``palette``.
-
-    Args:
-        path: of the mask.
-        palette: label index of each colour.
-        values: label index of those values that are not the index themselves, such as {255: 1}; not of colours.
-
-    Raises:
-        DataError: the file is broken, a colour is not in ``palette``, an index is above 255, or the mode has no labels.
-    """
-    with _opened(path) as image:
-        step = _SHORT_GREY.get(_raw_mode(image), 1)
-        turned = _turned(image, _loaded(image))
-        if image.mode in ("RGB", "RGBA"):
-            return _from_colours(np.asarray(_opaque(turned, path, "RGB")), path, palette)
-        if image.mode not in ("P", "1", "L", "LA", "I") and not image.mode.startswith("I;16"):
-            raise DataError(f"mask {path} has mode {image.mode}: expected P, L, 1, 16-bit grey, or RGB with a palette")
-        stored = np.asarray(_opaque(turned, path, "L") if image.mode == "LA" else turned).astype(np.int64) // step
-    return label_indices(stored, path, values)
-
-
-def label_indices(stored: NDArray[np.int64], path: Path, values: Mapping[int, int] | None) -> Labels:
-    """Label indices (H, W) uint8 of the values that a mask file holds.
-
-    Args:
-        stored: (H, W) whole numbers.
-        path: of the mask, for the error text.
-        values: label index of those values that are not the index themselves, such as {255: 1}.
-
-    Raises:
-        DataError: an index is outside 0..255.
-    """
-    labels = stored.copy() if values else stored
-    for value, label in (values or {}).items():
-        labels[stored == value] = label
-    if labels.size and not 0 <= labels.min() <= labels.max() <= _HIGHEST_8:
-        strange = labels.max() if labels.max() > _HIGHEST_8 else labels.min()
-        raise DataError(
-            f"mask {path} holds index {strange}: expected 0..255 (0 background, 255 void). If a value stands for "
-            f"another, say so: 'data.mask_values={{{strange}: 1}}'"
-        )
-    return labels.astype(np.uint8)
-
-
-def align_labels(labels: Labels, image: Path, what: str) -> Labels:
-    """Bring a mask into the upright frame of its image.
-
-    A mask of the upright size is taken as it is; one of the stored size is turned as the image is. Where both sizes
-    agree (a square image, or one turned by 180 degrees or mirrored) the mask counts as upright.
-
-    Args:
-        labels: (H, W) uint8.
-        image: the image file.
-        what: name of the mask for the error text.
-
-    Raises:
-        DataError: the mask has another size than its image, or the image is broken.
-    """
-    if check_size((labels.shape[0], labels.shape[1]), image, what):
-        return labels
-    return np.asarray(_turned(Image.fromarray(labels), _stored(image)[1]))
-
-
-def check_size(size: tuple[int, int], image: Path, what: str) -> bool:
-    """Compare the size of a mask with that of its image, by the image's header alone.
-
-    Args:
-        size: (H, W) of the mask.
-        image: the image file.
-        what: name of the mask for the error text.
-
-    Returns:
-        True where it is the upright size, false where it is that of the stored pixels, which EXIF turns.
-
-    Raises:
-        DataError: it is neither, or the image is broken.
-    """
-    stored, orientation = _stored(image)
-    upright = stored[::-1] if orientation >= _SIDEWAYS else stored
-    if size not in (upright, stored):
-        raise DataError(
-            f"{what} is {size[1]} x {size[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
-            f"a mask must have the size of its image. `tag2mask doctor` lists every such mask"
-        )
-    return size == upright
+        return np.array(turned(to_rgb(self._image.crop(box), self._path), self._turn))
 
 
 def upright_size(path: Path) -> tuple[int, int]:
@@ -206,16 +111,20 @@ def upright_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: the file is missing, empty or no image.
     """
-    stored, orientation = _stored(path)
-    return stored[::-1] if orientation >= _SIDEWAYS else stored
+    stored, orientation = stored_size(path)
+    return stored[::-1] if orientation >= SIDEWAYS else stored
 
 
-def _stored(path: Path) -> tuple[tuple[int, int], int]:
-    """(H, W) as the file holds them, and the EXIF orientation."""
-    with _opened(path) as opened:
-        tags = opened.getexif()
-        size = (opened.height, opened.width)
-        if opened.format == "TIFF":  # Pillow gives the upright size
+def stored_size(path: Path) -> tuple[tuple[int, int], int]:
+    """(H, W) as the file holds them, and the EXIF orientation.
+
+    Raises:
+        DataError: the file is missing, empty or no image.
+    """
+    with opened(path) as image:
+        tags = image.getexif()
+        size = (image.height, image.width)
+        if image.format == "TIFF":  # Pillow gives the upright size
             size = (tags[_TIFF_HEIGHT], tags[_TIFF_WIDTH])
         return size, tags.get(_ORIENTATION, 1)
 
@@ -226,7 +135,7 @@ def levels_range(path: Path) -> tuple[int, int] | None:
     Raises:
         DataError: the file is missing, empty, truncated or no image.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         return _levels(image)
 
 
@@ -249,7 +158,7 @@ def warn_few_levels(path: Path, highest: int) -> None:
 
 def _levels(image: Image.Image) -> tuple[int, int] | None:
     """What `levels_range` gives, of an image that is open and not yet decoded."""
-    step = 256 if ";16" in _raw_mode(image) and not image.mode.startswith("I") else 1
+    step = 256 if ";16" in raw_mode(image) and not image.mode.startswith("I") else 1
     if step == 1 and not image.mode.startswith("I"):
         return None
     values = np.asarray(image)
@@ -259,7 +168,12 @@ def _levels(image: Image.Image) -> tuple[int, int] | None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
+    """An image that is open and not yet decoded; whatever goes wrong until it is closed is told as an error of ours.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or no image.
+    """
     try:
         if kind := special_kind(path):
             raise DataError(f"cannot read {path}: it is {kind}, expected an image file. Take it out of the data set")
@@ -283,14 +197,15 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _loaded(image: Image.Image) -> int:
-    """Decode, and give the EXIF orientation that is left to apply."""
+def loaded(image: Image.Image) -> int:
+    """Decode an open image, and give the EXIF orientation that is left to apply."""
     image.load()  # TIFF is turned while it loads, so the orientation is asked for afterwards
     orientation: int = image.getexif().get(_ORIENTATION, 1)
     return orientation
 
 
-def _turned(image: Image.Image, orientation: int) -> Image.Image:
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """An image turned upright from an EXIF orientation; itself where that is 1 or unknown."""
     turn = _TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 
@@ -333,33 +248,8 @@ def _converted(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")  # Pillow would copy: a second large photo in memory
 
 
-def _raw_mode(image: Image.Image) -> str:
+def raw_mode(image: Image.Image) -> str:
     """How a PNG or TIFF packs its values, such as ``L;4``; empty once it is decoded, and for other formats."""
     tile = getattr(image, "tile", None)
     args = tile[0].args if image.format in ("PNG", "TIFF") and tile else None
     return str(args[0] if isinstance(args, tuple) else args)
-
-
-def _opaque(image: Image.Image, path: Path, mode: str) -> Image.Image:
-    if "A" in image.mode and image.getchannel("A").getextrema()[0] != _HIGHEST_8:
-        raise DataError(f"mask {path} is partly transparent, so its labels are not clear: store it without alpha")
-    return image.convert(mode)
-
-
-def _from_colours(rgb: NDArray[np.uint8], path: Path, palette: Palette | None) -> Labels:
-    if palette is None:
-        raise DataError(
-            f"mask {path} is stored in colour: set data.palette to the colour of each class "
-            f"(reader 'folder'), or store class indices (PNG mode P or L)"
-        )
-    colours, which = np.unique(rgb.reshape(-1, 3), axis=0, return_inverse=True)
-    table = np.zeros(len(colours), dtype=np.uint8)
-    for row, colour in enumerate(colours.tolist()):
-        if tuple(colour) not in palette:
-            pixels = int((which == row).sum())
-            known = ", ".join(str(list(c)) for c in palette)
-            raise DataError(
-                f"mask {path}: {pixels} pixels have colour {colour}, unknown to data.palette. Known: {known}"
-            )
-        table[row] = palette[tuple(colour)]
-    return table[which].reshape(rgb.shape[:2])

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import PARSING
 from tag2mask.core.errors import DataError
-from tag2mask.core.files import PARSING
 from tag2mask.data.base import Labels
-from tag2mask.data.images import label_indices
+from tag2mask.data.mask_files import label_indices
 
 ARRAY_SUFFIX = ".npy"
 

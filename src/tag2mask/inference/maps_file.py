@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import read_arrays, write_arrays
 from tag2mask.core.errors import DamagedError, DataError
-from tag2mask.core.files import read_arrays, write_arrays
 from tag2mask.core.types import ActivationMaps
 
 if TYPE_CHECKING:

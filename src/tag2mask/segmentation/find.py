@@ -11,10 +11,11 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, load_recipe
 from tag2mask.core.commands import command
 from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, unknown
-from tag2mask.core.files import expanded, file_hash, read_json, reason, unsealed
+from tag2mask.core.files import expanded, file_hash, read_json, reason
 from tag2mask.core.links import followed
 from tag2mask.core.manifest import MANIFEST
 from tag2mask.core.regular import special_kind
+from tag2mask.core.seals import unsealed
 from tag2mask.segmentation.files import WEIGHTS
 from tag2mask.segmentation.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.labels import LoadedNetwork

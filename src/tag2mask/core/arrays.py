@@ -1,0 +1,85 @@
+"""Arrays in npz files, never by pickle, and the zips that torch writes: seen to be whole."""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import DamagedError
+from tag2mask.core.files import atomic_path, megabytes, reason
+from tag2mask.core.regular import need_regular
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+MOST_BYTES = 1 << 30
+"""Bytes of arrays that are read from one npz: maps of 80 classes of a photo of 100 megapixels."""
+PARSING = threading.Lock()
+"""Held while an npz is read: numpy parses each header with ``ast``, which in Python 3.11 fails now and then where two
+threads do so at once (SystemError: AST constructor recursion depth mismatch)."""
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, settled: bool = True) -> None:
+    """Write a compressed npz whose bytes depend on the arrays alone (numpy's own carries the time).
+
+    Each array has a checksum of its own, as every member of a zip. ``settled`` as in `atomic_path`.
+    """
+    with atomic_path(path, settled=settled) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            archive.writestr(info, buffer.getvalue(), zipfile.ZIP_DEFLATED, compresslevel=1)
+
+
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Read the arrays of an npz, never by pickle, and in no more memory than `MOST_BYTES`, whatever it claims to hold.
+
+    Args:
+        path: of the file.
+        names: of the arrays to read, those that are there; None for all.
+
+    Raises:
+        DamagedError: there is no file, it is damaged, too large, or holds Python objects.
+    """
+    try:
+        # numpy alone would take a single array and, as it opens any path, wait for a pipe
+        with PARSING, need_regular(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            claimed = sum(info.file_size for info in members.values())
+            if claimed > MOST_BYTES:
+                raise ValueError(f"it says that it holds {megabytes(claimed)}, more than {megabytes(MOST_BYTES)}")
+            return {n: _array(archive, info) for n, info in members.items() if names is None or n in names}
+    except Exception as error:  # zip, zlib, numpy and Python's parser each have kinds of their own for damaged bytes
+        raise DamagedError(f"cannot read {path}: {reason(error)}. Remove it and run again") from error
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
+    with archive.open(info) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+        if stream.read(1):  # only at its end does zipfile look at the checksum
+            raise ValueError(f"{info.filename} holds more than it says")
+    if array.size > MOST_BYTES:  # of elements without bytes, such as empty strings
+        raise ValueError(f"{info.filename} says that it has {array.size} elements")
+    return array
+
+
+def check_archive(path: Path) -> None:
+    """See that what torch has written as a zip, packing nothing, is whole: it reads on where bytes have changed.
+
+    Raises:
+        ValueError: a part does not have the sum that stands beside it, or they claim more bytes than the file has.
+        OSError, zipfile.BadZipFile: it is no such file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        claimed = sum(info.file_size for info in archive.infolist())
+        if claimed > path.stat().st_size:
+            raise ValueError(f"it says that it holds {claimed} bytes, more than it has")
+        changed = archive.testzip()
+    if changed is not None:
+        raise ValueError(f"its part '{changed}' has changed since it was written")
