@@ -13,7 +13,8 @@ from typing import Any
 from tag2mask.core.errors import DataError
 from tag2mask.core.names import shortened
 from tag2mask.core.regular import need_regular
-from tag2mask.data.layout import check_classes, check_ids, normal
+from tag2mask.data.image_names import check_ids
+from tag2mask.data.layout import check_classes, normal
 
 _PARTS = ("images", "annotations", "categories")
 _CROWD = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}

@@ -9,8 +9,9 @@ from typing import TypeVar
 
 from tag2mask.core.progress import progress
 from tag2mask.data.finding import Finding
+from tag2mask.data.image_names import IMAGE_SUFFIXES
 from tag2mask.data.images import read_image
-from tag2mask.data.layout import IMAGE_SUFFIXES, is_ours
+from tag2mask.data.layout import is_ours
 
 DEPTH = 3
 """Levels of folders searched below a root: root/images/class/x.jpg has two."""

@@ -18,17 +18,13 @@ from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.filebased import FileDataset, MaskFileSettings
 from tag2mask.data.finding import Finding
+from tag2mask.data.image_names import IMAGE_SUFFIXES, ImageNames, check_ids, image_id, list_images
 from tag2mask.data.label_arrays import ARRAY_SUFFIX
 from tag2mask.data.layout import (
-    IMAGE_SUFFIXES,
-    ImageNames,
     check_classes,
-    check_ids,
     columns,
     declared_classes,
-    files_below,
-    image_id,
-    list_images,
+    files_in,
     need_folder,
     need_root,
     no_split,
@@ -215,7 +211,8 @@ def _tagged(settings: FolderSettings, root: Path) -> Tagged:
 
 def _not_read(root: Path, others: Collection[Path], layout: str) -> tuple[Finding, ...]:
     """What is said of images in the sub-folders of a root without ``images``; a table tells which images are meant."""
-    inner = [p for p in files_below(root, left_out=others) if p.suffix.lower() in IMAGE_SUFFIXES and p.parent != root]
+    files = files_in(root, below=True, left_out=others)
+    inner = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and p.parent != root]
     if not inner:
         return ()
     text = f"{len(inner)} images in sub-folders of {root} are not read, first {inner[0].relative_to(root)}"
@@ -267,7 +264,7 @@ def _masks(
             f"{len(strange)} of {len(masks)} masks belong to no image, first {strange[0]}: "
             f"a mask has the name of its image, but for the ending, and its sub-folder if the image lies in one"
         )
-    others = [p for p in files_below(folder) if p.suffix.lower() not in read]
+    others = [p for p in files_in(folder, below=True) if p.suffix.lower() not in read]
     unread = [p for p in others if image_id(p.relative_to(folder).as_posix()) in images]
     if not unread:
         return masks, ()

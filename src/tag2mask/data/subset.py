@@ -8,7 +8,8 @@ from pathlib import Path
 from tag2mask.core.errors import DataError, nearest
 from tag2mask.core.names import is_utf8, shown
 from tag2mask.data.base import Dataset
-from tag2mask.data.layout import JOINT, read_lines, without_suffix
+from tag2mask.data.image_names import JOINT, without_suffix
+from tag2mask.data.layout import read_lines
 
 MARK = "@"
 

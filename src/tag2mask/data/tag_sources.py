@@ -9,16 +9,8 @@ from pathlib import Path
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import file_hash
 from tag2mask.data.finding import Finding
-from tag2mask.data.layout import (
-    IMAGE_SUFFIXES,
-    JOINT,
-    folders_in,
-    holds_images,
-    holds_ours,
-    is_ours,
-    list_images,
-    normal,
-)
+from tag2mask.data.image_names import IMAGE_SUFFIXES, JOINT, holds_images, list_images
+from tag2mask.data.layout import folders_in, holds_ours, is_ours, normal
 from tag2mask.data.name_pattern import tags_in_names
 from tag2mask.data.tag_table import read_table, split_tags
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.regular import need_regular
-from tag2mask.data.layout import ImageNames, normal
+from tag2mask.data.image_names import ImageNames
+from tag2mask.data.layout import normal
 
 HEADER = ["image", "tags"]
 _EXPECTED = "a first line 'image,tags' and rows such as 'photo1.jpg,cat;dog' (no tags: 'photo2.jpg,')"

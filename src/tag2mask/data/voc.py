@@ -13,18 +13,17 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.filebased import FileDataset, MaskFileSettings
+from tag2mask.data.image_names import list_images, without_suffix
 from tag2mask.data.layout import (
     CLASSES_FILE,
     columns,
     declared_classes,
     is_file,
-    list_images,
     need_folder,
     need_root,
     no_split,
     normal,
     read_lines,
-    without_suffix,
 )
 
 LAYOUT = (

@@ -13,7 +13,8 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.pixels import open_image, own_bound
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
-from tag2mask.data.layout import CLASSES_FILE, IMAGE_SUFFIXES, check_classes, check_ids, normal, read_lines
+from tag2mask.data.image_names import IMAGE_SUFFIXES, check_ids
+from tag2mask.data.layout import CLASSES_FILE, check_classes, normal, read_lines
 from tag2mask.data.mask_files import align_labels, read_labels
 from tag2mask.export.job import Masked, Masks
 

@@ -13,8 +13,8 @@ from tag2mask.core.pixels import own_bound
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.image_names import check_ids
 from tag2mask.data.images import upright_size
-from tag2mask.data.layout import check_ids
 from tag2mask.data.mask_files import align_labels
 from tag2mask.data.shrunk import resized_labels
 from tag2mask.export.folder import check_labels, masks_of_folder, shared_folder

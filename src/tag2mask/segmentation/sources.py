@@ -13,7 +13,8 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.files import expanded
 from tag2mask.core.names import is_utf8, shown
 from tag2mask.core.regular import special_kind
-from tag2mask.data.layout import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, is_ours, unreadable
+from tag2mask.data.image_names import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, unreadable
+from tag2mask.data.layout import is_ours
 
 LOG = logging.getLogger("tag2mask")
 _WILD = frozenset("*?[")
