@@ -20,7 +20,7 @@ def plain(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Eight cores, no container, nothing asked for by the environment."""
     for name in ("OMP_NUM_THREADS", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(cores, "_allowed", lambda: set(range(8)))
+    monkeypatch.setattr(cores, "usable_cores", lambda: set(range(8)))
     monkeypatch.setattr(cores, "_quota", lambda: None)
     monkeypatch.setattr(cores, "_SECONDS", 0.0)
     free_cores.cache_clear()

@@ -54,7 +54,7 @@ def threads_for(asked: int | None, before: int | None) -> int:
 @cache
 def free_cores() -> int:
     """Cores that this process may use and nobody else is using, at least 1; looked at once in a process."""
-    allowed = _allowed()
+    allowed = usable_cores()
     usable = len(allowed)
     quota = _quota()
     if usable > 1:
@@ -64,8 +64,8 @@ def free_cores() -> int:
     return max(1, usable if quota is None else min(usable, int(quota)))
 
 
-def _allowed() -> set[int]:
-    """Numbers of the cores that this process may run on."""
+def usable_cores() -> set[int]:
+    """Numbers of the cores that this process may run on, whoever else is using them."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
     return set(range(os.cpu_count() or 1))

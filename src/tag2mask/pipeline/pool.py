@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from tag2mask.config.engine import Engine
+from tag2mask.core.cores import usable_cores
 from tag2mask.core.errors import StageError
 from tag2mask.core.memory import note_workers
 from tag2mask.core.ranks import world_size
@@ -29,8 +30,7 @@ def workers(engine: Engine) -> int:
     """Processes that a pool of this process may have: ``engine.threads``, else its share of the usable cores."""
     if engine.threads is not None:
         return engine.threads
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable // world_size())
+    return max(1, len(usable_cores()) // world_size())
 
 
 @contextmanager
