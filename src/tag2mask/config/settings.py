@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from tag2mask.core.errors import ConfigError, nearest
 from tag2mask.core.names import shortened
@@ -22,6 +22,30 @@ class Settings(BaseModel):
     """Settings of a stage, data set or recipe; subclasses list fields with types, ranges and descriptions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _numbers_are_numbers(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        """Refuse yes and no in the place of a number: pydantic would count them as 1 and 0."""
+        found = handler(given)
+        if (counted := next(_counted(given, found), None)) is not None:
+            yes, number = counted
+            kind = "integer" if isinstance(number, int) else "number"
+            word = str(yes).lower()
+            raise ValueError(f"input should be a valid {kind}, not {word} (yes and on are true, no and off are false)")
+        return found
+
+
+def _counted(given: Any, found: Any) -> Iterator[tuple[bool, int | float]]:
+    """The booleans of what was given, however deep, that became numbers, each with what it became."""
+    if isinstance(given, bool):
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            yield given, found
+    elif isinstance(given, Mapping) and isinstance(found, Mapping):
+        yield from _counted([*given, *given.values()], [*found, *found.values()])
+    elif isinstance(given, Sequence) and isinstance(found, Sequence) and not isinstance(given, str):
+        for one, its in zip(given, found, strict=False):
+            yield from _counted(one, its)
 
 
 def key_values(settings: Settings) -> dict[str, Any]:
