@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.common import RESULTS
 from benchmarks.fuzz.engine import cases
 from benchmarks.fuzz.sandbox import FAILURES
-from benchmarks.fuzz.targets import TARGETS, Target
+from benchmarks.fuzz.targets import NAMES, Target, targets
 
 COLUMNS = ("commit", "reader", "attempts", "accepted", "refused", *FAILURES, "seed", "seconds")
 
@@ -22,7 +22,7 @@ COLUMNS = ("commit", "reader", "attempts", "accepted", "refused", *FAILURES, "se
 def main() -> None:
     """Try every reader, or those named, and add the counts to ``results/fuzz.csv``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__)
-    parser.add_argument("readers", nargs="*", help="of " + ", ".join(t.name for t in TARGETS))
+    parser.add_argument("readers", nargs="*", help="of " + ", ".join(NAMES))
     parser.add_argument("-n", type=int, default=1000, help="attempts at each reader")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=int, default=0, help="number of the first attempt, to make one again")
@@ -31,14 +31,13 @@ def main() -> None:
     )
     parser.add_argument("--commit", default="", help="name of the code that is tried; of git where left out")
     given = parser.parse_args()
-    chosen = [t for t in TARGETS if not given.readers or t.name in given.readers]
     commit = (
         given.commit
         or subprocess.run(
             ["git", "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True, check=True
         ).stdout.strip()
     )
-    for target in chosen:
+    for target in targets(given.readers or NAMES):
         row = {"commit": commit, **_tried(target, given.n, given.seed, given.start)}
         _write(given.out, row)
 
