@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from tag2mask.backbones import files
 from tag2mask.backbones.build import build_network
 from tag2mask.backbones.network import load_network, save_network
 from tag2mask.backbones.settings import BackboneSettings
@@ -182,3 +184,22 @@ def test_a_file_that_may_not_be_read_is_not_called_missing(saved: Path, monkeypa
     monkeypatch.setattr(Path, "open", refuse)  # permissions do not bind an administrator, who may run this
     with pytest.raises(WeightsError, match="may not be read: Permission denied. Allow it, or name another file"):
         load_network(saved)
+
+
+def test_a_network_is_held_against_its_file_once_for_files_that_say_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    sketch = files.without_memory
+
+    def counted(build: Any) -> Any:
+        tried.append("a network without memory")
+        return sketch(build)
+
+    monkeypatch.setattr(files, "without_memory", counted)
+    monkeypatch.setattr(files, "_FITTED", set())
+    for name, classes in (("a", ("cat", "dog")), ("b", ("cat", "dog")), ("c", ("cat", "cow", "dog"))):
+        path = tmp_path / f"{name}.safetensors"
+        save_network(network(len(classes)), path, classes)
+        assert load_network(path)[1] == classes
+    assert len(tried) == 2  # a and b agree

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -24,6 +25,8 @@ from tag2mask.data.layout import check_classes
 
 _KEY = "tag2mask"
 _FORMAT = 1
+_FITTED: set[int] = set()
+"""What files have said, and held, that fitted: it need not be tried again where a run loads one network many times."""
 N = TypeVar("N", bound=nn.Module)
 S = TypeVar("S", bound=Settings)
 
@@ -93,19 +96,21 @@ def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
             f"{path} says of {len(saved.trained)} classes whether they were trained, but names {len(classes)}"
         )
     expected = f"'{saved.backbone.name}' with {len(classes)} classes"
-    net = rebuild(path, saved.backbone.weights, lambda: build_network(saved.backbone, len(classes)), expected)
+    net = rebuild(path, saved, saved.backbone.weights, lambda: build_network(saved.backbone, len(classes)), expected)
     net.trained = saved.trained
     return net, classes
 
 
-def rebuild(path: Path, weights: str, build: Callable[[], N], expected: str) -> N:
+def rebuild(path: Path, saved: BaseModel, weights: str, build: Callable[[], N], expected: str) -> N:
     """Build the network that a file says it is of, and load it, in evaluation mode.
 
     Whatever the file says, nothing is downloaded, no other file is read, and no more memory is taken than its tensors
-    do: a network without memory is held against them first.
+    do: a network without memory is held against them first, once for all files that say the same and hold tensors of
+    the same names and shapes.
 
     Args:
         path: the .safetensors file.
+        saved: what the file says, all that ``build`` goes by.
         weights: first weights, as the settings in the file have them.
         build: builds the network.
         expected: the network, in words, for the error text.
@@ -119,10 +124,12 @@ def rebuild(path: Path, weights: str, build: Callable[[], N], expected: str) -> 
             "looked for there. Save the network again, or name another file"
         )
     state = read_state(path)
+    fit = hash((expected, saved.model_dump_json(), *((name, tuple(value.shape)) for name, value in state.items())))
     try:
-        sketch = without_memory(build)
+        sketch = None if fit in _FITTED else without_memory(build)
         if sketch is not None:
             check_strict(sketch, state, str(path), expected)
+            _FITTED.add(fit)
         net = build()
     except ConfigError as error:
         raise _not_rebuilt(path, error) from error

@@ -67,6 +67,6 @@ def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
             return build_segmenter(settings, len(classes))
 
     expected = f"'{settings.kind}' on '{settings.encoder}', {len(classes)} classes"
-    net = rebuild(path, settings.weights, build, expected)
+    net = rebuild(path, saved, settings.weights, build, expected)
     net.initial, net.max_side = saved.initial, saved.max_side
     return net, classes

@@ -55,7 +55,7 @@ def load_amn(path: Path) -> tuple[BackboneAmn, tuple[str, ...]]:
     saved = read_saved(path, _SavedAmn)
     classes, backbone = saved_classes(saved.classes, path), saved.amn.backbone
     expected = f"AMN on '{backbone.name}' with {len(classes)} classes"
-    return rebuild(path, backbone.weights, lambda: _fresh(saved.amn, len(classes)), expected), classes
+    return rebuild(path, saved, backbone.weights, lambda: _fresh(saved.amn, len(classes)), expected), classes
 
 
 def load_official(path: Path, settings: AmnSettings, n_classes: int) -> BackboneAmn:

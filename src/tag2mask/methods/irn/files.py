@@ -42,9 +42,10 @@ def load_boundary(path: Path) -> BoundaryNet:
     """
     if _ENTRY not in read_about(path):
         raise WeightsError(f"{path} holds no boundary network, but another one; name the folder of a stage 'irn'")
-    settings = read_saved(path, _SavedBoundary).boundary_backbone
+    saved = read_saved(path, _SavedBoundary)
+    settings = saved.boundary_backbone
     expected = f"the boundary network of '{settings.name}'"
-    return rebuild(path, settings.weights, lambda: _fresh(settings), expected)
+    return rebuild(path, saved, settings.weights, lambda: _fresh(settings), expected)
 
 
 def load_official(path: Path, settings: BackboneSettings) -> BoundaryNet:
