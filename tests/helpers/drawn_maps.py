@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -65,6 +66,12 @@ def registered() -> Iterator[None]:
         yield
     finally:
         METHODS.remove(__name__)
+
+
+def copy_of(run: Path, folder: Path) -> Path:
+    """A finished run again, with its store, to be damaged."""
+    shutil.copytree(run.parent, folder / "runs", symlinks=True)
+    return folder / "runs" / run.name
 
 
 def few_masks_recipe(folder: Path, changes: Mapping[str, Mapping[str, Any]] | None = None, n: int = 12) -> Path:

@@ -24,7 +24,7 @@ from tag2mask.pipeline.export import export_masks
 from tag2mask.pipeline.keys import ContentHashes
 from tag2mask.pipeline.report import write_report
 from tag2mask.pipeline.run_result import RunResult
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
 from tests.helpers.tiny import files_of
 
 GARBLED = {
@@ -49,8 +49,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 @pytest.fixture
 def copy(done: RunResult, tmp_path: Path) -> Path:
     """The finished run again, to be damaged."""
-    shutil.copytree(done.path.parent, tmp_path / "runs", symlinks=True)
-    return tmp_path / "runs" / "run"
+    return copy_of(done.path, tmp_path)
 
 
 def again(folder: Path) -> RunResult:

@@ -34,7 +34,7 @@ from tag2mask.pipeline.report import write_report
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.training.fit import CHECKPOINT, fit
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
 from tests.helpers.tiny import files_of, python
 from tests.training.toy import Toy, engine, images, train_settings
 
@@ -132,8 +132,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 @pytest.fixture
 def copy(done: RunResult, tmp_path: Path) -> Path:
-    shutil.copytree(done.path.parent, tmp_path / "runs", symlinks=True)
-    return tmp_path / "runs" / "run"
+    return copy_of(done.path, tmp_path)
 
 
 # Rights. The tests may run as root, who may do everything: what the system would say is put into its mouth.
