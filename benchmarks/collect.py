@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.common import write_rows
+from tag2mask.core.arrays import percent
 from tag2mask.core.files import read_json
 from tag2mask.core.links import followed, links_in
-from tag2mask.core.ratios import percent
 from tag2mask.evaluation.rows import ResultRow, read_metrics, write_results
 from tag2mask.pipeline.measures import CURVE, METRICS
 from tag2mask.pipeline.plan import make_plan, measured_by

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.core.errors import StageError
-from tag2mask.core.leftovers import at_work, is_leftover
-from tag2mask.core.locks import exclusive
+from tag2mask.core.locks import at_work, exclusive, is_leftover
 
 LONG = 10**7
 
@@ -25,7 +24,7 @@ LONG = 10**7
 def elsewhere(block: str, *words: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that has entered ``with block`` and stays there."""
     code = "import sys, time\nfrom pathlib import Path\nfrom tag2mask.core.locks import exclusive\n"
-    code += "from tag2mask.core.leftovers import at_work\npath = Path(sys.argv[1])\n"
+    code += "from tag2mask.core.locks import at_work\npath = Path(sys.argv[1])\n"
     code += f"with {block}:\n    print('held', flush=True)\n    time.sleep(600)\n"
     with subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.core import ledger
 from tag2mask.core.errors import ConfigError, StageError
-from tag2mask.core.types import Sample
+from tag2mask.core.types import Sample, parse_ledger
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact, FewMasks
@@ -67,7 +66,7 @@ def test_each_added_image_takes_one_place_at_most() -> None:
 
 def test_the_ledger_entry_is_one_that_the_ledger_knows() -> None:
     entries = stage_kind("few-masks").adds(FewMasksSettings(n=7))
-    assert ledger.parse(entries) == {"pixel-masks:threshold(7)"}
+    assert parse_ledger(entries) == {"pixel-masks:threshold(7)"}
 
 
 def artefact(folder: Path, value: float | None = None, **more: Any) -> Artefact:

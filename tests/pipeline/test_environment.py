@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from tag2mask.config.recipe import load_recipe
-from tag2mask.core import cores
+from tag2mask.core import resources as cores
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.pipeline.api import run

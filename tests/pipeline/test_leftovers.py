@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.core.leftovers import at_work
+from tag2mask.core.locks import at_work
 from tag2mask.pipeline.run import run_plan
 from tag2mask.pipeline.runfolder import RunFolder
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.config.recipe import load_recipe
-from tag2mask.core.commands import command, quoted
-from tag2mask.core.errors import Tag2MaskError
+from tag2mask.core.errors import Tag2MaskError, command, quoted
 from tag2mask.experiments.run import Options
 from tag2mask.pipeline.runfolder import RunFolder
 from tests.project.command_line import parse, verb

@@ -7,7 +7,7 @@ import pytest
 
 from tests.project.source import Module, modules, read
 
-PLACE = "tag2mask.core.pixels"
+PLACE = "tag2mask.core.palette"
 
 
 def openers(module: Module) -> list[str]:

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 import tag2mask
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.files import file_hash, write_json
+from tag2mask.core.manifest import sealed
 from tag2mask.core.palette import voc_palette
-from tag2mask.core.seals import sealed
 from tag2mask.segmentation.find import Found, find_network
 from tag2mask.segmentation.forms import Photo as AnyPhoto
 from tag2mask.segmentation.labels import LoadedNetwork

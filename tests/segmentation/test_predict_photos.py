@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.pixels import own_bound
+from tag2mask.core.palette import own_bound
 from tag2mask.data.images import read_image
 from tag2mask.segmentation import tiff
 from tag2mask.segmentation.photos import WholePhoto, open_photo

@@ -19,8 +19,7 @@ from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
-from tag2mask.core.files import atomic_path, reason
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import atomic_path, need_regular, reason
 from tag2mask.data.layout import check_classes
 
 _KEY = "tag2mask"

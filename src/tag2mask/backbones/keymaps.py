@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from tag2mask.core.arrays import check_archive
 from tag2mask.core.errors import WeightsError
-from tag2mask.core.files import reason
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import need_regular, reason
 
 State = dict[str, Tensor]
 _FLAT = "expected a flat state dict, tensors by name: copy the file again, or name another"

@@ -9,8 +9,7 @@ from pydantic import Field
 
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import WeightsError
-from tag2mask.core.files import expanded, file_hash, reason, value_hash
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import expanded, file_hash, need_regular, reason, value_hash
 
 BUNDLED = "efficientnet_lite0"
 """The network whose ImageNet weights come with pip."""

@@ -32,10 +32,10 @@ from tag2mask.cli import (
     sweep,
 )
 from tag2mask.core import stopping
-from tag2mask.core.cores import wait_asleep
 from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError
 from tag2mask.core.names import printable, shortened
 from tag2mask.core.ranks import rank
+from tag2mask.core.resources import wait_asleep
 
 
 class _Words(typer.core.TyperGroup):

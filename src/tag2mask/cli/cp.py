@@ -19,8 +19,8 @@ def command(
     Example: tag2mask cp own-data mine.yaml
     """
     from tag2mask.config.recipe import recipe_path
-    from tag2mask.core.commands import command as made
     from tag2mask.core.errors import ConfigError
+    from tag2mask.core.errors import command as made
     from tag2mask.core.files import write_text
 
     source = recipe_path(recipe)

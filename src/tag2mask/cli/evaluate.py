@@ -23,7 +23,7 @@ def command(
 
     Example: tag2mask eval runs/own-data --stage lpcam --threshold 0.4 --threshold 0.5
     """
-    from tag2mask.core.commands import command as made
+    from tag2mask.core.errors import command as made
     from tag2mask.evaluation.rows import write_results
     from tag2mask.pipeline.evaluate import evaluate_run
 

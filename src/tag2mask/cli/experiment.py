@@ -157,7 +157,7 @@ def _added(place: Place) -> list[str]:
 
 
 def _commands(chosen: Experiment) -> list[str]:
-    from tag2mask.core.commands import command
+    from tag2mask.core.errors import command
 
     run = command("experiment", "run", chosen.id)
     if not chosen.places("light"):

@@ -15,8 +15,7 @@ from tag2mask.config.engine import Engine
 from tag2mask.config.overrides import apply_overrides
 from tag2mask.config.plain import read_yaml
 from tag2mask.config.settings import Settings, validate
-from tag2mask.core.commands import command
-from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.errors import ConfigError, command, unknown
 from tag2mask.core.names import shortened
 
 LARGEST_SEED = 2**63 - 1

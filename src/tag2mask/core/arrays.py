@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.errors import DamagedError
-from tag2mask.core.files import atomic_path, megabytes, reason
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import atomic_path, megabytes, need_regular, reason
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 MOST_BYTES = 1 << 30
@@ -83,3 +82,26 @@ def check_archive(path: Path) -> None:
         changed = archive.testzip()
     if changed is not None:
         raise ValueError(f"its part '{changed}' has changed since it was written")
+
+
+Ratios = NDArray[np.float64]
+
+
+def ratio(part: ArrayLike, whole: ArrayLike) -> Ratios:
+    """``part / whole``, broadcast; NaN where ``whole`` is 0."""
+    above, below = np.broadcast_arrays(part, whole)
+    result: Ratios = np.full(above.shape, np.nan)
+    np.divide(above, below, out=result, where=below > 0)
+    return result
+
+
+def percent(part: ArrayLike, whole: ArrayLike) -> Ratios:
+    """100 times the `ratio`."""
+    return ratio(100.0 * np.asarray(part), whole)
+
+
+def known_mean(values: ArrayLike, axis: int = -1) -> Ratios:
+    """Mean along an axis over what is not NaN; NaN where all of it is."""
+    given = np.asarray(values, dtype=np.float64)
+    known = ~np.isnan(given)
+    return ratio(np.where(known, given, 0.0).sum(axis=axis), known.sum(axis=axis))

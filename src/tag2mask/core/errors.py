@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable
 
 from tag2mask.core.names import LONGEST, shortened
@@ -82,3 +83,17 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> str:
 def _in_order(name: str) -> list[tuple[int, str]]:
     """Sorts numbers in names by their value: A2 before A10."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def command(*words: object) -> str:
+    """A command of tag2mask as one types it: ``tag2mask run 'my recipe.yaml' --out 'runs/my photos'``.
+
+    Args:
+        *words: verb, arguments and options, each one word of the shell whatever it holds.
+    """
+    return quoted("tag2mask", *words)
+
+
+def quoted(*words: object) -> str:
+    """Words as one types them into a shell: those with blanks, brackets, quotes and the like in quotes."""
+    return shlex.join(map(str, words))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tag2mask.core.errors import DataError
+from tag2mask.core.errors import ConfigError, DataError, LedgerError, unknown
 
 if TYPE_CHECKING:  # torch is slow to import and needed only once a method runs
     from torch import Tensor
@@ -101,3 +102,44 @@ class Prototypes:
     def context(self) -> dict[int, Tensor]:
         """Kept context prototypes by class column: (K', D)."""
         return {c: p.centres[p.kept] for c, p in self.all_context.items()}
+
+
+SUPERVISION = (
+    "tags",
+    "saliency",
+    "self-supervised",
+    "text",
+    "promptable-masks",
+    "pixel-masks",
+    "pixel-masks:init",
+    "pixel-masks:threshold",
+)
+_THRESHOLD = re.compile(r"pixel-masks:threshold\((\d+)\)")
+
+
+def parse_ledger(entries: Iterable[str]) -> frozenset[str]:
+    """Check ledger entries such as ``tags`` or ``pixel-masks:threshold(100)`` and return them as a set.
+
+    Raises:
+        ConfigError: an entry is of no known kind.
+    """
+    found = frozenset(entries)
+    for entry in sorted(found):
+        if entry not in SUPERVISION[:-1] and not _THRESHOLD.fullmatch(entry):
+            raise ConfigError(unknown("supervision", entry, (*SUPERVISION[:-1], "pixel-masks:threshold(n)")))
+    return found
+
+
+def check_ledger(ledger: Iterable[str], allowed: Iterable[str], stage: str) -> None:
+    """Refuse supervision that is not allowed.
+
+    Raises:
+        LedgerError: ``ledger`` holds an entry that ``allowed`` does not.
+    """
+    extra = sorted(parse_ledger(ledger) - parse_ledger(allowed))
+    if extra:
+        raise LedgerError(
+            f"stage '{stage}' would use {', '.join(extra)}, but the recipe's allow_supervision is "
+            f"[{', '.join(sorted(allowed))}]. If that is meant, add it: "
+            f"allow_supervision=[{','.join(sorted({*allowed, *extra}))}]"
+        )

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.files import need_regular
 from tag2mask.core.names import shortened
-from tag2mask.core.regular import need_regular
 from tag2mask.data.image_names import check_ids
 from tag2mask.data.layout import check_classes, normal
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import ratio
 from tag2mask.core.errors import DataError
-from tag2mask.core.ratios import ratio
 
 _DIGITS = 4
 

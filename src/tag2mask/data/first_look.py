@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 
-from tag2mask.core.ahead import ahead
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.pixels import FORMATS, open_image
+from tag2mask.core.files import special_kind
+from tag2mask.core.palette import FORMATS, open_image
 from tag2mask.core.progress import LOG
-from tag2mask.core.regular import special_kind
 from tag2mask.data.tiff_header import unusual_tiff
 
 _ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT = 0x0112, 0x0100, 0x0101

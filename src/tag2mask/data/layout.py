@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tag2mask.core.errors import DataError, unknown
+from tag2mask.core.files import need_regular
 from tag2mask.core.links import followed
 from tag2mask.core.names import is_utf8, shortened, shown
-from tag2mask.core.regular import need_regular
 from tag2mask.data.base import MAX_CLASSES
 
 CLASSES_FILE = "classes.txt"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import need_regular
 from tag2mask.data.image_names import ImageNames
 from tag2mask.data.layout import normal
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, SAMPLESPERPIXEL, ImageFileDirectory_v2
 
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import need_regular
 
 _BIG, _SHORT = 43, 8  # version of a BigTIFF, whose header is twice as long
 _MOST_BANDS, _MOST_BITS = 4, 16

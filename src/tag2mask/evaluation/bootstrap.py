@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import known_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
-from tag2mask.core.ratios import known_mean, percent
 from tag2mask.evaluation.confusion import Matrix
 
 Counts = NDArray[np.int64]

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tag2mask.core.arrays import known_mean, percent
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.core.ratios import known_mean, percent
 from tag2mask.core.types import IGNORE
 from tag2mask.evaluation.bands import band, distance_bands
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix, label_image

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import known_mean, percent
 from tag2mask.core.errors import DataError
-from tag2mask.core.ratios import known_mean, percent
 from tag2mask.data.forms import Numbers
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tag2mask.core.arrays import known_mean
 from tag2mask.core.errors import DataError
-from tag2mask.core.ratios import known_mean
 
 Floats = NDArray[np.float64]
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
-from tag2mask.core.files import write_text
+from tag2mask.core.files import need_regular, write_text
 from tag2mask.core.names import shortened
-from tag2mask.core.regular import need_regular
 from tag2mask.core.sheets import csv_text, read_csv
 from tag2mask.evaluation.thresholds import Threshold, check_same_kind
 

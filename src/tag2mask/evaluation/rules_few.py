@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import known_mean, percent
 from tag2mask.core.errors import DataError, nothing_shown
-from tag2mask.core.ratios import known_mean, percent
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.optimum import image_sweep

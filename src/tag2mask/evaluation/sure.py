@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tag2mask.core.arrays import percent
 from tag2mask.core.errors import DataError
-from tag2mask.core.ratios import percent
 from tag2mask.evaluation.confusion import Matrix, label_image
 from tag2mask.evaluation.metrics import BACKGROUND, SegmentationMetrics, SegmentationScores
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import known_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
-from tag2mask.core.ratios import known_mean, percent
 from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
 from tag2mask.evaluation.metrics import SegmentationScores
 

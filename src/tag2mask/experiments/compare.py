@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tag2mask.core.commands import command
-from tag2mask.core.errors import ConfigError
+from tag2mask.core.errors import ConfigError, command
 from tag2mask.evaluation.bootstrap import RESAMPLES
 from tag2mask.evaluation.rows import write_table
 from tag2mask.experiments.compare_lines import ClassLine, CompareLine, ImageLine, PairLines, pair_lines

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import progress
 from tag2mask.core.sheets import read_columns
 from tag2mask.core.types import Sample

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tag2mask.core.commands import command
+from tag2mask.core.errors import command
 from tag2mask.experiments.chains import CLASSIFIER, CLUSTERING, CONFUSING, EITHER, OWN, P_SEEDS, SEEDS, TRAINING
 from tag2mask.experiments.experiment import COCO, VOC, Axis, Experiment, Order, Place, Published, Row, Variant
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.config.recipe import load_recipe
-from tag2mask.core.commands import command
-from tag2mask.core.errors import ConfigError, DataError, nearest
+from tag2mask.core.errors import ConfigError, DataError, command, nearest
 from tag2mask.core.files import write_json
 from tag2mask.core.ranks import rank
 from tag2mask.data.base import Dataset

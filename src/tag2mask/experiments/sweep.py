@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
-from tag2mask.core.commands import command
-from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, unknown
+from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, command, unknown
 from tag2mask.core.files import cannot_write, write_json
 from tag2mask.core.links import ENDING, is_link
 from tag2mask.core.locks import exclusive

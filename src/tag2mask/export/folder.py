@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.pixels import open_image, own_bound
+from tag2mask.core.palette import open_image, own_bound
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
 from tag2mask.data.image_names import IMAGE_SUFFIXES, check_ids

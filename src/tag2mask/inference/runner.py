@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.backbones.folded import for_inference
-from tag2mask.core.ahead import ahead
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import Counter
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset

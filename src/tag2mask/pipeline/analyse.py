@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tag2mask.core.commands import command
-from tag2mask.core.errors import ConfigError
+from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.imbalance import ImbalanceAnalysis, ImbalanceLine, analyse_imbalance

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
-from tag2mask.core import commands
+from tag2mask.core import errors as commands
 from tag2mask.core.ranks import rank
 from tag2mask.evaluation.rows import write_metrics
 from tag2mask.pipeline.measures import METRICS

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tag2mask.core.commands import command
-from tag2mask.core.errors import ConfigError
+from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.progress import progress
 from tag2mask.evaluation.boundary import SHARE
 from tag2mask.evaluation.metrics import SegmentationMetrics

@@ -9,8 +9,8 @@ from functools import partial
 from pydantic import Field
 
 from tag2mask.config.settings import Settings
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, unknown
-from tag2mask.core.pixels import own_bound
+from tag2mask.core.palette import own_bound
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from tag2mask.core.ahead import ahead
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.pipeline.plan import PlannedStage

@@ -9,8 +9,8 @@ from typing import Any
 
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import file_hash, read_json, stamp, value_hash, write_json
+from tag2mask.core.manifest import sealed, unsealed
 from tag2mask.core.names import shown
-from tag2mask.core.seals import sealed, unsealed
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import read_json, stamp, value_hash, write_json
+from tag2mask.core.manifest import sealed, unsealed
 from tag2mask.core.progress import LOG
-from tag2mask.core.seals import sealed, unsealed
 from tag2mask.data.base import Dataset
 from tag2mask.data.doctor import Key, Look, each_once
 from tag2mask.data.doctor_pixels import Pixels

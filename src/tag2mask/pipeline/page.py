@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.config.recipe import dump_recipe
-from tag2mask.core.commands import command
+from tag2mask.core.errors import command
 from tag2mask.core.files import value_hash
 from tag2mask.core.sheets import read_columns
 from tag2mask.data.base import Dataset

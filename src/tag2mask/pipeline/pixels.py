@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import NothingShownError, StageError
 from tag2mask.core.files import read_json, write_json
+from tag2mask.core.manifest import sealed, unsealed
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import progress
-from tag2mask.core.seals import sealed, unsealed
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix

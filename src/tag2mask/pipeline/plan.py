@@ -9,9 +9,9 @@ from typing import Any
 
 from tag2mask.config.recipe import LARGEST_SEED, Recipe
 from tag2mask.config.settings import Settings, validate
-from tag2mask.core import ledger
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.names import shortened
+from tag2mask.core.types import parse_ledger
 from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings
 from tag2mask.methods.registry import StageKind, register_method, stage_kind
@@ -84,7 +84,7 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         ConfigError: an unknown kind, setting, role or instance; a circle; each with what would be valid.
     """
-    ledger.parse(recipe.allow_supervision)
+    parse_ledger(recipe.allow_supervision)
     _check_distinct(recipe.seeds)
     values = dict(recipe.data)
     kind = values.pop("kind", None)

@@ -16,10 +16,9 @@ from types import ModuleType
 from typing import TypeVar
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.cores import usable_cores
 from tag2mask.core.errors import StageError
-from tag2mask.core.memory import note_workers
 from tag2mask.core.ranks import world_size
+from tag2mask.core.resources import note_workers, usable_cores
 
 Tag = TypeVar("Tag")
 Argument = TypeVar("Argument")

@@ -6,12 +6,10 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tag2mask.core import ledger
-from tag2mask.core.commands import command
-from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError
+from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError, command
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import world_size
-from tag2mask.core.types import Sample
+from tag2mask.core.types import Sample, check_ledger
 from tag2mask.data.base import Dataset
 from tag2mask.data.doctor import findings_of, in_order, open_splits
 from tag2mask.data.finding import Finding
@@ -43,7 +41,7 @@ def preflight(plan: Plan) -> None:
     for stage in plan.stages:
         seen[stage.name] = stage.kind.adds(stage.settings).union(*(seen[source] for source in stage.reads.values()))
         if stage.kind.makes in {"weights", "prototypes"}:
-            ledger.check(seen[stage.name], plan.recipe.allow_supervision, stage.name)
+            check_ledger(seen[stage.name], plan.recipe.allow_supervision, stage.name)
         try:
             stage.kind.look_over(stage.settings, stage.reads)
             train = getattr(stage.settings, "train", None)

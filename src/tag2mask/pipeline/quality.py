@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tag2mask.core.ahead import ahead
-from tag2mask.core.commands import command
-from tag2mask.core.errors import ConfigError
+from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.files import write_text
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import progress
 from tag2mask.core.sheets import csv_text
 from tag2mask.core.types import Sample

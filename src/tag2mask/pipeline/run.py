@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from tag2mask.core.cores import threads_for
 from tag2mask.core.files import told
-from tag2mask.core.leftovers import at_work
-from tag2mask.core.locks import exclusive
+from tag2mask.core.locks import at_work, exclusive
 from tag2mask.core.ranks import barrier, join, rank, world_size
+from tag2mask.core.resources import threads_for
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.images import make_images
 from tag2mask.pipeline.maps import from_features, make_pass, pass_of

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
-from tag2mask.core.commands import command, quoted
-from tag2mask.core.errors import ConfigError, StageError
+from tag2mask.core.errors import ConfigError, StageError, command, quoted
 from tag2mask.core.files import cannot_write, read_json, write_json, write_text
-from tag2mask.core.leftovers import is_leftover
 from tag2mask.core.links import followed, is_link, links_in, remove_link
+from tag2mask.core.locks import is_leftover
 from tag2mask.pipeline.environment import environment
 from tag2mask.pipeline.store import Store, point, store_beside
 

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.ahead import ahead
-from tag2mask.core.behind import Later, behind
 from tag2mask.core.files import megabytes, require_room, settle
-from tag2mask.core.memory import peak_memory
 from tag2mask.core.palette import labels_key, write_labels
+from tag2mask.core.prefetch import Later, ahead, behind
 from tag2mask.core.ranks import barrier, world_size
+from tag2mask.core.resources import peak_memory
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.maps_file import maps_key, stride4, write_maps

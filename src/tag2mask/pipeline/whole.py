@@ -7,8 +7,8 @@ import time
 from contextlib import ExitStack
 
 from tag2mask.core.files import cannot_write
-from tag2mask.core.memory import peak_memory
 from tag2mask.core.ranks import barrier
+from tag2mask.core.resources import peak_memory
 from tag2mask.pipeline.plan import PlannedStage
 from tag2mask.pipeline.session import Session
 from tag2mask.pipeline.store import Manifest

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.ratios import percent
+from tag2mask.core.arrays import percent
 
 WIDEST = 22
 """Most labels that are shown as a table."""

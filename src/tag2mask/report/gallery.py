@@ -8,8 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tag2mask.core.commands import quoted
-from tag2mask.core.errors import DataError
+from tag2mask.core.errors import DataError, quoted
 from tag2mask.report.html import render
 
 SIDES = ("foreground", "context")

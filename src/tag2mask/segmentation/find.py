@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.config.recipe import Recipe, load_recipe
-from tag2mask.core.commands import command
-from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, unknown
-from tag2mask.core.files import expanded, file_hash, read_json, reason
+from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, command, unknown
+from tag2mask.core.files import expanded, file_hash, read_json, reason, special_kind
 from tag2mask.core.links import followed
-from tag2mask.core.manifest import MANIFEST
-from tag2mask.core.regular import special_kind
-from tag2mask.core.seals import unsealed
+from tag2mask.core.manifest import MANIFEST, unsealed
 from tag2mask.segmentation.files import WEIGHTS
 from tag2mask.segmentation.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.labels import LoadedNetwork

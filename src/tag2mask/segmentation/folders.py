@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
 from tag2mask.core.names import printable, shown
-from tag2mask.core.pixels import own_bound
+from tag2mask.core.palette import own_bound
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import Counter, progress
 from tag2mask.segmentation.labels import WHOLE, Labeller
 from tag2mask.segmentation.masks_out import OVERLAY_SIDE, MasksFolder

@@ -17,8 +17,7 @@ from tag2mask.config.engine import Engine
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.files import expanded
-from tag2mask.core.palette import voc_palette
-from tag2mask.core.pixels import own_bound
+from tag2mask.core.palette import own_bound, voc_palette
 from tag2mask.segmentation.find import Found, find_network
 from tag2mask.segmentation.forms import Photo, picture_of
 from tag2mask.segmentation.hub import fetch, push, write_folder

@@ -29,7 +29,7 @@ from tag2mask.core.files import (
     write_json,
     write_text,
 )
-from tag2mask.core.leftovers import at_work, is_leftover
+from tag2mask.core.locks import at_work, is_leftover
 from tag2mask.core.names import is_utf8
 from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.layout import CLASSES_FILE

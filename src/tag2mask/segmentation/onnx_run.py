@@ -14,8 +14,7 @@ from torch import Tensor
 
 from tag2mask.backbones.files import saved_classes
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
-from tag2mask.core.files import reason
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import need_regular, reason
 
 ENTRY = "tag2mask"
 """Key of the file's metadata that holds settings and class names as JSON."""

@@ -11,8 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from tag2mask.config.recipe import Recipe
-from tag2mask.core.commands import command
-from tag2mask.core.errors import StageError, WeightsError
+from tag2mask.core.errors import StageError, WeightsError, command
 from tag2mask.evaluation.rows import read_metrics
 
 LOG = logging.getLogger("tag2mask")

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.files import expanded
+from tag2mask.core.files import expanded, special_kind
 from tag2mask.core.names import is_utf8, shown
-from tag2mask.core.regular import special_kind
 from tag2mask.data.image_names import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, unreadable
 from tag2mask.data.layout import is_ours
 

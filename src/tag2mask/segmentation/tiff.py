@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.core.files import reason
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import need_regular, reason
 from tag2mask.data.images import to_rgb, warn_few_levels
 from tag2mask.segmentation.reading import reading
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from tag2mask.core.errors import TrainingError
 from tag2mask.core.files import atomic_path
-from tag2mask.core.memory import note_workers
 from tag2mask.core.progress import progress
+from tag2mask.core.resources import note_workers
 from tag2mask.training.order import EpochOrder, derive
 from tag2mask.training.settings import ScheduleSettings
 

@@ -8,8 +8,7 @@ import sys
 import torch
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.commands import quoted
-from tag2mask.core.errors import ConfigError
+from tag2mask.core.errors import ConfigError, quoted
 from tag2mask.core.ranks import local_processes, world_size
 
 

@@ -20,10 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from tag2mask.config.engine import Engine
 from tag2mask.core.arrays import check_archive
 from tag2mask.core.errors import DataError, StageError, Tag2MaskError
-from tag2mask.core.files import cannot_write, megabytes, reason, require_room, value_hash
+from tag2mask.core.files import cannot_write, megabytes, need_regular, reason, require_room, value_hash
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import barrier, join, local_processes, others, rank, world_size
-from tag2mask.core.regular import need_regular
 from tag2mask.training.callbacks import (
     RECORD,
     CountMemory,

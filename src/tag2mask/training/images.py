@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from tag2mask.core.ahead import ahead
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform, seeded

@@ -15,9 +15,9 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from tag2mask.backbones.network import TagNet, build_network, load_network, save_network
 from tag2mask.config.engine import Engine
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import read_json, write_json
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import barrier, rank
 from tag2mask.core.types import Sample

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, Labels

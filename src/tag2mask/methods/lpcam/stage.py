@@ -12,9 +12,9 @@ from torch import Tensor
 
 from tag2mask.backbones.folded import for_inference
 from tag2mask.backbones.network import TagNet, load_network
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import write_json
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import Counter, progress
 from tag2mask.core.types import Prototypes, Sample
 from tag2mask.data.base import Dataset

@@ -13,8 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from tag2mask.core.errors import WeightsError
-from tag2mask.core.files import atomic_path, reason
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import atomic_path, need_regular, reason
 from tag2mask.core.types import Prototypes, PrototypeSet
 from tag2mask.methods.lpcam.mark import NetworkMark
 

@@ -13,8 +13,8 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.ahead import ahead
 from tag2mask.core.errors import DataError
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset

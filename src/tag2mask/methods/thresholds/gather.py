@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from tag2mask.core.ahead import ahead
+from tag2mask.core.prefetch import ahead
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.evaluation.rules_evidence import ImageEvidence, agreement, histogram
 

@@ -8,8 +8,7 @@ from pydantic import Field
 
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import ConfigError, DataError, nearest
-from tag2mask.core.files import value_hash
-from tag2mask.core.regular import need_regular
+from tag2mask.core.files import need_regular, value_hash
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.methods.registry import StageKind

@@ -6,6 +6,7 @@ import gc
 import io
 import sys
 import time
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tag2mask.core import arrays
-from tag2mask.core.arrays import read_arrays, write_arrays
+from tag2mask.core.arrays import known_mean, percent, ratio, read_arrays, write_arrays
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import read_json, reason
 from tag2mask.inference.maps_file import maps_key, read_maps
@@ -128,3 +129,18 @@ def test_reasons_are_one_line() -> None:
     assert reason(ValueError("first.\n second")) == "first"
     assert reason(EOFError()) == "EOFError"
     assert reason(OSError(2, "No such file", "x")) == "No such file"
+
+
+def test_nothing_of_nothing_is_nan_and_warns_of_nothing() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(ratio([1, 0, 3], [2, 0, 4]), [0.5, np.nan, 0.75])
+        np.testing.assert_array_equal(percent([[1, 2], [0, 0]], [[4], [0]]), [[25, 50], [np.nan, np.nan]])
+        assert float(percent(1, 8)) == 12.5
+        assert np.isnan(float(percent(0, 0)))
+
+
+def test_the_mean_is_over_what_is_known_along_an_axis() -> None:
+    values = [[1.0, np.nan, 4.0], [np.nan, np.nan, 2.0]]
+    np.testing.assert_array_equal(known_mean(values), [2.5, 2.0])
+    np.testing.assert_array_equal(known_mean(values, axis=0), [1.0, np.nan, 3.0])

@@ -12,9 +12,8 @@ import pytest
 
 from tag2mask.core.arrays import read_arrays
 from tag2mask.core.errors import StageError, Tag2MaskError
-from tag2mask.core.files import file_hash, read_json
+from tag2mask.core.files import file_hash, need_regular, read_json, special_kind
 from tag2mask.core.palette import labels_key, read_labels
-from tag2mask.core.regular import need_regular, special_kind
 from tag2mask.core.sheets import read_csv
 from tag2mask.data.coco_json import read_instances
 from tag2mask.data.layout import read_lines
