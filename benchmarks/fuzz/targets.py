@@ -17,7 +17,7 @@ from benchmarks.fuzz import mutate
 from benchmarks.fuzz.mutate import Mutator, flipped, mixed
 from tag2mask.core import palette
 from tag2mask.data import mask_files
-from tag2mask.data.doctor import examine
+from tag2mask.data.doctor.checks import examine
 from tag2mask.data.registry import data_settings, open_split
 from tests.helpers.draw import draw_coco, draw_folder, draw_scene, draw_voc
 

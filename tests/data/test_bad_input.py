@@ -11,10 +11,10 @@ import pytest
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
-from tag2mask.data.doctor import examine
-from tag2mask.data.filebased import FileDataset
+from tag2mask.data.doctor.checks import examine
 from tag2mask.data.image_names import check_ids, list_images
 from tag2mask.data.layout import check_classes, need_root, read_lines
+from tag2mask.data.readers.filebased import FileDataset
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc, save_image, write
 

@@ -112,10 +112,10 @@ def test_content_hashes_are_stable_and_tell_images_apart(opened: Callable[..., D
 
 def test_a_reader_is_one_module_and_one_registration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("tag2mask.data.registry.READERS", dict(READERS))
-    register_reader("pictures", "tag2mask.data.folder")
+    register_reader("pictures", "tag2mask.data.readers.folder")
     draw_folder(tmp_path)
     assert load_dataset("pictures", tmp_path, "all").classes == CLASSES
-    with pytest.raises(ConfigError, match="'pictures' is tag2mask.data.folder already"):
-        register_reader("pictures", "tag2mask.data.voc")
+    with pytest.raises(ConfigError, match="'pictures' is tag2mask.data.readers.folder already"):
+        register_reader("pictures", "tag2mask.data.readers.voc")
     with pytest.raises(ConfigError, match="unknown data kind 'fodler'; did you mean 'folder'"):
         load_dataset("fodler", tmp_path)

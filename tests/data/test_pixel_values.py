@@ -12,7 +12,7 @@ from PIL import Image
 
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.data.base import Dataset
-from tag2mask.data.doctor import Report, examine
+from tag2mask.data.doctor.checks import Report, examine
 from tag2mask.data.images import StoredImage, read_image
 from tag2mask.data.mask_files import read_labels
 from tag2mask.data.registry import data_settings, load_dataset

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.data import doctor
-from tag2mask.data.base import Dataset
-from tag2mask.data.finding import Finding
+from tag2mask.data.base import Dataset, Finding
+from tag2mask.data.doctor import checks as doctor
 from tag2mask.data.registry import data_settings, load_dataset
 from tag2mask.data.tag_names import several_in
 from tests.helpers.draw import save_image, write

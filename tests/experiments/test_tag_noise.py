@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.data.noise import count_noise
 from tag2mask.data.registry import load_dataset
+from tag2mask.data.tag_noise import count_noise
 from tag2mask.experiments.tag_noise import DamageLine, NoiseResult, measure_tag_noise
 from tag2mask.pipeline.api import run
 from tests.helpers.drawn_maps import few_masks_recipe, registered

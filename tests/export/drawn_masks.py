@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.palette import write_labels
-from tag2mask.data.voc import VOC_CLASSES
+from tag2mask.data.readers.voc import VOC_CLASSES
 from tests.helpers.draw import save_image, write
 
 Labels = NDArray[np.uint8]

@@ -21,8 +21,8 @@ from pycocotools.coco import COCO
 
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.data.readers.voc import VOC_CLASSES
 from tag2mask.data.registry import load_dataset
-from tag2mask.data.voc import VOC_CLASSES
 
 Labels = NDArray[np.uint8]
 Sizes = dict[str, tuple[int, int]]

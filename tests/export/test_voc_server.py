@@ -11,7 +11,7 @@ from PIL import Image
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.palette import voc_palette
-from tag2mask.data.voc import VOC_CLASSES
+from tag2mask.data.readers.voc import VOC_CLASSES
 from tag2mask.export import voc_server
 from tag2mask.export.job import Job, LabelledImage
 from tag2mask.export.voc_server import write

@@ -105,7 +105,9 @@ def test_a_registered_method_and_reader_run_beside_the_others(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("modules")
 def test_a_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(ConfigError, match="data reader 'voc' is tag2mask.data.voc already; choose another name"):
+    with pytest.raises(
+        ConfigError, match="data reader 'voc' is tag2mask.data.readers.voc already; choose another name"
+    ):
         register_reader("voc", "stripes_reader")
 
 

@@ -15,11 +15,10 @@ from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import Sample
-from tag2mask.data import first_look
-from tag2mask.data.base import Dataset
-from tag2mask.data.doctor import Look
-from tag2mask.data.doctor_pixels import Pixels
-from tag2mask.data.finding import Finding
+from tag2mask.data.base import Dataset, Finding
+from tag2mask.data.doctor import first_look
+from tag2mask.data.doctor.checks import Look
+from tag2mask.data.doctor.files import Pixels
 from tag2mask.data.registry import load_dataset
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.registry import stage_kind

@@ -68,5 +68,5 @@ def test_the_registries_are_where_contributing_says() -> None:
     page = PAGES["CONTRIBUTING.md"]
     assert "`READERS` of `src/tag2mask/data/registry.py`" in page
     assert "`METHODS` of `src/tag2mask/methods/registry.py`" in page
-    assert READERS["voc"] == "tag2mask.data.voc"
+    assert READERS["voc"] == "tag2mask.data.readers.voc"
     assert "tag2mask.methods.lpcam.kinds" in METHODS

@@ -9,7 +9,7 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.data.doctor import Report
+    from tag2mask.data.doctor.checks import Report
 
 
 def command(
@@ -20,9 +20,8 @@ def command(
 
     Example: tag2mask doctor photos tags=tags.csv
     """
-    from tag2mask.data.doctor import examine
-    from tag2mask.data.registry import data_settings
-    from tag2mask.data.words import data_from_words
+    from tag2mask.data.doctor.checks import examine
+    from tag2mask.data.registry import data_from_words, data_settings
 
     kind, values = data_from_words(data)
     report = examine(kind, data_settings(kind, values))

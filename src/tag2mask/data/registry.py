@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from tag2mask.config.overrides import apply_overrides
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.data.base import Dataset, DataSettings
-from tag2mask.data.noise import noisy
-from tag2mask.data.shrunk import ShrunkImages
-from tag2mask.data.subset import MARK, part_of
+from tag2mask.data.split_views import MARK, ShrunkImages, part_of
+from tag2mask.data.tag_noise import noisy
 
 READERS: dict[str, str] = {
-    "voc": "tag2mask.data.voc",
-    "coco": "tag2mask.data.coco",
-    "folder": "tag2mask.data.folder",
-    "parts": "tag2mask.data.parts",
+    "voc": "tag2mask.data.readers.voc",
+    "coco": "tag2mask.data.readers.coco",
+    "folder": "tag2mask.data.readers.folder",
+    "parts": "tag2mask.data.readers.parts",
 }
 """Reader name -> module with ``SETTINGS`` (a `DataSettings` class) and ``open_split(settings, split)``."""
 
@@ -117,3 +117,39 @@ def load_dataset(kind: str, root: str | Path | None = None, split: str | None = 
     """
     checked = data_settings(kind, {"root": root, **settings} if root is not None else settings)
     return open_split(kind, checked, split or checked.train)
+
+
+def data_from_words(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The kind of a data set and its settings.
+
+    Args:
+        words: first a reader's name (then ``root=…`` says where) or a folder, whose layout tells the reader;
+            then settings such as ``classes=[cat,dog]``.
+
+    Raises:
+        ConfigError: a word is no ``key=value``.
+        DataError: the first word is neither a reader nor a folder.
+    """
+    first, rest = words[0], [w.removeprefix("data.") for w in words[1:]]
+    wrong = next((w for w in rest if "=" not in w), None)
+    if wrong is not None:
+        raise ConfigError(f"'{wrong}' is not key=value, such as root=photos or classes=[cat,dog]")
+    settings: dict[str, Any] = apply_overrides({"data": {}}, [f"data.{w}" for w in rest])["data"]
+    if first in READERS:
+        return first, settings
+    root = Path(first)
+    if not root.is_dir():
+        raise DataError(
+            f"'{first}' is neither a kind of data ({', '.join(READERS)}) nor a folder; "
+            f"write for example: tag2mask doctor voc root=VOCdevkit/VOC2012"
+        )
+    return layout_of(root), {"root": str(root), **settings}
+
+
+def layout_of(root: Path) -> str:
+    """The reader whose layout a folder has: ``voc``, ``coco``, or ``folder`` where it is neither."""
+    if (root / "JPEGImages").is_dir() and (root / "ImageSets").is_dir():
+        return "voc"
+    if any((root / "annotations").glob("instances_*.json")):
+        return "coco"
+    return "folder"

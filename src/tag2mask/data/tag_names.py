@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from tag2mask.data.base import DataSettings
-from tag2mask.data.finding import Finding
+from tag2mask.data.base import DataSettings, Finding
 
 _LISTS = ("|", "\t", ";", ",")
 """Separators that hardly any name of one thing holds (but for a comma before a blank)."""

@@ -13,7 +13,7 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import value_hash, write_text
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import data_settings, open_split
-from tag2mask.data.subset import MARK
+from tag2mask.data.split_views import MARK
 
 IMAGES = 300
 """Images of the small size."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.ranks import rank
-from tag2mask.data.noise import NoiseCount, count_noise
 from tag2mask.data.registry import open_split
+from tag2mask.data.tag_noise import NoiseCount, count_noise
 from tag2mask.evaluation.rows import write_table
 from tag2mask.experiments.sweep import sweep
 from tag2mask.experiments.sweep_result import Series, SweepPoint, SweepResult
@@ -103,7 +103,7 @@ def measure_tag_noise(
     Args:
         recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
         *overrides: ``key=value`` for all levels.
-        kinds: of `KINDS`: tags taken away, tags replaced by a wrong class; see `tag2mask.data.noise`.
+        kinds: of `KINDS`: tags taken away, tags replaced by a wrong class; see `tag2mask.data.tag_noise`.
         levels: shares of the tags, each above 0 and below 1.
         seed: of the draw; the tags wrong at one level are wrong at every higher one too.
         only: measuring stages, with all that they read; every stage of the recipe where empty.

@@ -17,7 +17,7 @@ from tag2mask.core.files import atomic_path
 from tag2mask.core.palette import voc_palette
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
-from tag2mask.data.voc import VOC_CLASSES
+from tag2mask.data.readers.voc import VOC_CLASSES
 from tag2mask.export.job import Job
 from tag2mask.export.registry import ExportFormat
 

@@ -16,7 +16,7 @@ from tag2mask.data.base import Dataset, Labels
 from tag2mask.data.image_names import check_ids
 from tag2mask.data.images import upright_size
 from tag2mask.data.mask_files import align_labels
-from tag2mask.data.shrunk import resized_labels
+from tag2mask.data.split_views import resized_labels
 from tag2mask.export.folder import check_labels, masks_of_folder, shared_folder
 from tag2mask.export.job import Job, Masked, Masks, Outline
 from tag2mask.export.labelled import Counts, check_names, labelled

@@ -10,8 +10,7 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.base import DataSettings
 from tag2mask.data.cooccurrence import ClassLine, Cooccurrence, PairLine, cooccurrence
-from tag2mask.data.registry import data_settings, open_split
-from tag2mask.data.words import data_from_words
+from tag2mask.data.registry import data_from_words, data_settings, open_split
 from tag2mask.evaluation.rows import write_table
 from tag2mask.pipeline.analyse import FOLDER
 from tag2mask.pipeline.evaluate import finished

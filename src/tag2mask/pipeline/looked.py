@@ -10,10 +10,9 @@ from tag2mask.core.errors import StageError
 from tag2mask.core.files import read_json, stamp, value_hash, write_json
 from tag2mask.core.manifest import sealed, unsealed
 from tag2mask.core.progress import LOG
-from tag2mask.data.base import Dataset
-from tag2mask.data.doctor import Key, Look, each_once
-from tag2mask.data.doctor_pixels import Pixels
-from tag2mask.data.finding import Finding
+from tag2mask.data.base import Dataset, Finding
+from tag2mask.data.doctor.checks import Key, Look, each_once
+from tag2mask.data.doctor.files import Pixels
 from tag2mask.pipeline.plan import Plan
 
 _SCHEMA = 1

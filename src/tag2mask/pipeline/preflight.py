@@ -10,10 +10,9 @@ from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskErr
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample, check_ledger
-from tag2mask.data.base import Dataset
-from tag2mask.data.doctor import findings_of, in_order, open_splits
-from tag2mask.data.finding import Finding
-from tag2mask.data.first_look import first_look
+from tag2mask.data.base import Dataset, Finding
+from tag2mask.data.doctor.checks import findings_of, in_order, open_splits
+from tag2mask.data.doctor.first_look import first_look
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.pipeline.looked import Looked
 from tag2mask.pipeline.plan import Plan, PlannedStage

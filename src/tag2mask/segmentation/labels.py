@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.progress import Counter
-from tag2mask.data.shrunk import shrunk_size
+from tag2mask.data.split_views import shrunk_size
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.runner import image_tensor
 from tag2mask.refine.crf.presets import find_preset

@@ -11,11 +11,9 @@ import numpy as np
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE, Sample
-from tag2mask.data.base import Dataset, DataSettings
-from tag2mask.data.doctor_files import broken, each, image_files, plain, siblings, twin_stems
-from tag2mask.data.doctor_pixels import Pixels, pixel_findings
-from tag2mask.data.doctor_tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
-from tag2mask.data.finding import Finding
+from tag2mask.data.base import Dataset, DataSettings, Finding
+from tag2mask.data.doctor.files import Pixels, broken, each, image_files, pixel_findings, plain, siblings, twin_stems
+from tag2mask.data.doctor.tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
 from tag2mask.data.images import levels_range
 from tag2mask.data.registry import open_split
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.coco_json import Annotation
+from tag2mask.data.readers.coco_json import Annotation
 
 _POINTS = 3  # pycocotools takes four numbers for a box
 _FARTHEST = 1e6

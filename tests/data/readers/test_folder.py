@@ -12,7 +12,7 @@ from PIL import Image
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.palette import colour
 from tag2mask.data.base import Dataset
-from tag2mask.data.folder import label_of_colour, validation_part
+from tag2mask.data.readers.folder import label_of_colour, validation_part
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import CLASSES, FOLDER_PATTERN, Scene, draw_folder, save_image, write
 

@@ -15,11 +15,8 @@ from pydantic import Field, field_validator
 from tag2mask.core.errors import DataError, unknown
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
-from tag2mask.data.base import Dataset
-from tag2mask.data.filebased import FileDataset, MaskFileSettings
-from tag2mask.data.finding import Finding
+from tag2mask.data.base import Dataset, Finding
 from tag2mask.data.image_names import IMAGE_SUFFIXES, ImageNames, check_ids, image_id, list_images
-from tag2mask.data.label_arrays import ARRAY_SUFFIX
 from tag2mask.data.layout import (
     check_classes,
     columns,
@@ -31,9 +28,10 @@ from tag2mask.data.layout import (
     normal,
     read_lines,
 )
-from tag2mask.data.mask_files import Palette
+from tag2mask.data.mask_files import ARRAY_SUFFIX, Palette
+from tag2mask.data.readers.filebased import FileDataset, MaskFileSettings
+from tag2mask.data.readers.tag_sources import LAYOUT, Tagged, from_names, from_subfolders, from_table, no_images
 from tag2mask.data.tag_names import several_in
-from tag2mask.data.tag_sources import LAYOUT, Tagged, from_names, from_subfolders, from_table, no_images
 
 _BLACK, _CREAM = (0, 0, 0), (224, 224, 192)  # background and void, as VOC colours them
 Colour = tuple[int, int, int]

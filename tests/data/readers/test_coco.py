@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
 from tag2mask.data.base import Dataset, Labels
-from tag2mask.data.doctor import examine
-from tag2mask.data.first_look import header_at
+from tag2mask.data.doctor.checks import examine
+from tag2mask.data.doctor.first_look import header_at
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import CLASSES, coco_annotation, draw_coco, run_lengths, save_image, write, write_coco
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.data.parts import PartsDataset, PartsSettings, open_split
+from tag2mask.data.readers.parts import PartsDataset, PartsSettings, open_split
 from tag2mask.data.registry import data_settings, load_dataset
 from tag2mask.data.scenes import paint
 from tag2mask.data.scenes.layout import CLASSES, CONTEXTS, RULES, Difficulty

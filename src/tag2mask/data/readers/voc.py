@@ -12,7 +12,6 @@ from pydantic import Field
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.data.filebased import FileDataset, MaskFileSettings
 from tag2mask.data.image_names import list_images, without_suffix
 from tag2mask.data.layout import (
     CLASSES_FILE,
@@ -25,6 +24,7 @@ from tag2mask.data.layout import (
     normal,
     read_lines,
 )
+from tag2mask.data.readers.filebased import FileDataset, MaskFileSettings
 
 LAYOUT = (
     "JPEGImages/, Annotations/*.xml, ImageSets/Segmentation/<split>.txt and, to evaluate, SegmentationClass/*.png "

@@ -11,12 +11,11 @@ from PIL import Image
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.core.types import Sample
-from tag2mask.data import doctor
-from tag2mask.data.base import Dataset, DataSettings, Labels
+from tag2mask.data.base import Dataset, DataSettings, Finding, Labels
 from tag2mask.data.cooccurrence import cooccurrence
-from tag2mask.data.doctor import Report
-from tag2mask.data.doctor_tables import ClassCount, SplitCount
-from tag2mask.data.finding import Finding
+from tag2mask.data.doctor import checks as doctor
+from tag2mask.data.doctor.checks import Report
+from tag2mask.data.doctor.tables import ClassCount, SplitCount
 from tag2mask.data.registry import data_settings
 from tag2mask.data.tag_remarks import remarks
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc

@@ -13,8 +13,8 @@ import pytest
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.data.noise import NoiseCount, TagNoise, count_noise, noisy
 from tag2mask.data.registry import load_dataset
+from tag2mask.data.tag_noise import NoiseCount, TagNoise, count_noise, noisy
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc
 
 NAMES = tuple("abcdef")

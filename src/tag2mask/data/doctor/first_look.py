@@ -10,11 +10,9 @@ from contextlib import closing
 from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset
-from tag2mask.data.doctor import Key, Look, each_once, look_at
-from tag2mask.data.doctor_files import each, plain
-from tag2mask.data.doctor_pixels import Pixels
-from tag2mask.data.finding import Finding
+from tag2mask.data.base import Dataset, Finding
+from tag2mask.data.doctor.checks import Key, Look, each_once, look_at
+from tag2mask.data.doctor.files import Pixels, each, plain
 from tag2mask.data.images import upright_size
 from tag2mask.data.mask_files import check_size
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import file_hash
-from tag2mask.data.finding import Finding
+from tag2mask.data.base import Finding
 from tag2mask.data.image_names import IMAGE_SUFFIXES, JOINT, holds_images, list_images
 from tag2mask.data.layout import folders_in, holds_ours, is_ours, normal
-from tag2mask.data.name_pattern import tags_in_names
-from tag2mask.data.tag_table import read_table, split_tags
+from tag2mask.data.readers.name_pattern import tags_in_names
+from tag2mask.data.readers.tag_table import read_table, split_tags
 
 LAYOUT = "images beside a tags.csv (image,tags), or one sub-folder of images for each class"
 NO_CLASS = "background"

@@ -11,8 +11,8 @@ from PIL import Image
 from tag2mask.core.errors import DataError
 from tag2mask.core.palette import write_labels
 from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.readers.voc import VOC_CLASSES, read_objects
 from tag2mask.data.registry import load_dataset
-from tag2mask.data.voc import VOC_CLASSES, read_objects
 from tests.helpers.draw import CLASSES, draw_voc, save_image, voc_xml, write
 
 LISTS = Path("ImageSets/Segmentation")

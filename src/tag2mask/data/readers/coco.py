@@ -13,11 +13,11 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings, Labels
-from tag2mask.data.coco_json import Annotation, Instances, read_instances
-from tag2mask.data.coco_outline import flat_polygons, outline_of
-from tag2mask.data.filebased import FileDataset
 from tag2mask.data.layout import is_file, need_folder, need_root, no_split
 from tag2mask.data.mask_files import check_size
+from tag2mask.data.readers.coco_json import Annotation, Instances, read_instances
+from tag2mask.data.readers.coco_outline import flat_polygons, outline_of
+from tag2mask.data.readers.filebased import FileDataset
 
 LAYOUT = "annotations/instances_<split>.json and the images in <split>/ or images/<split>/"
 _LIST = re.compile(r"instances_(.+)\.json")

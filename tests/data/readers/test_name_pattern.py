@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.data import name_pattern
-from tag2mask.data.name_pattern import tags_in_names
+from tag2mask.data.readers import name_pattern
+from tag2mask.data.readers.name_pattern import tags_in_names
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import save_image
 

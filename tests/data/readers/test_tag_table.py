@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.core.errors import DataError
-from tag2mask.data.tag_table import read_table, split_tags
+from tag2mask.data.readers.tag_table import read_table, split_tags
 from tests.helpers.draw import write
 
 IMAGES = {name: Path(f"{name}.jpg") for name in ("one", "two", "three")}

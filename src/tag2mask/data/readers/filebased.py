@@ -16,9 +16,8 @@ from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, DataSettings, Labels
 from tag2mask.data.image_names import check_ids
 from tag2mask.data.images import read_image, upright_size
-from tag2mask.data.label_arrays import array_size, is_array, read_array
 from tag2mask.data.layout import check_classes, columns
-from tag2mask.data.mask_files import Palette, align_labels, read_labels
+from tag2mask.data.mask_files import Palette, align_labels, array_size, is_array, read_array, read_labels
 
 PixelValue = Annotated[int, Field(ge=0, le=65535)]
 MaskLabel = Annotated[int, Field(ge=0, le=IGNORE)]

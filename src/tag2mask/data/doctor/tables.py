@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.base import Dataset, DataSettings, Finding
 from tag2mask.data.cooccurrence import Cooccurrence, count_tags
-from tag2mask.data.finding import Finding
-from tag2mask.data.subset import MARK
+from tag2mask.data.split_views import MARK
 from tag2mask.data.tag_names import name_findings
 from tag2mask.data.tag_remarks import inseparable
 

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from tag2mask.core.errors import DataError
-from tag2mask.data import doctor
-from tag2mask.data.base import Dataset
-from tag2mask.data.finding import Finding
+from tag2mask.data.base import Dataset, Finding
+from tag2mask.data.doctor import checks as doctor
 from tag2mask.data.image_names import list_images
-from tag2mask.data.label_arrays import array_size
+from tag2mask.data.mask_files import array_size
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import draw_folder, save_image, write
 

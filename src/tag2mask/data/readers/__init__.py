@@ -1,0 +1,1 @@
+"""The data sets: one module each, with `SETTINGS` and `open_split`."""
