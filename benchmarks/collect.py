@@ -19,7 +19,7 @@ from benchmarks.common import write_rows
 from tag2mask.core.arrays import percent
 from tag2mask.core.files import read_json
 from tag2mask.core.links import followed, links_in
-from tag2mask.evaluation.rows import ResultRow, read_metrics, write_results
+from tag2mask.evaluation.result_tables import ResultRow, read_metrics, write_results
 from tag2mask.pipeline.measures import CURVE, METRICS
 from tag2mask.pipeline.plan import make_plan, measured_by
 from tag2mask.pipeline.runfolder import RunFolder

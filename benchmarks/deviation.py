@@ -25,7 +25,7 @@ from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
-from tag2mask.evaluation.sweep import GRID, ThresholdSweep, best
+from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep, best
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import MapHead, merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor

@@ -27,7 +27,7 @@ from benchmarks.deviation import SCALES, features, finished, stored
 from tag2mask.backbones.network import TagNet
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.sweep import GRID, ThresholdSweep, best
+from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep, best
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import MapHead, merge_scales
 from tag2mask.inference.settings import Grid, MapsSettings

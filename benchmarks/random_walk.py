@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from benchmarks.common import RESULTS, Row, compare, peak_memory, write_rows
-from tag2mask.refine.paths import paths
+from tag2mask.refine.transition import paths
 from tag2mask.refine.walk import random_walk
 
 Array = NDArray[np.floating]

@@ -34,7 +34,7 @@ from typing import Any
 from benchmarks.common import write_rows
 from tag2mask.config.recipe import Recipe, dump_recipe, reduced
 from tag2mask.core.files import write_text
-from tag2mask.evaluation.rows import write_results
+from tag2mask.evaluation.result_tables import write_results
 from tag2mask.inference.settings import PyramidSettings
 from tag2mask.pipeline.analyse import Analysis
 from tag2mask.pipeline.evaluate import maps_stages

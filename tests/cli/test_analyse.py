@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.cli import analyse
-from tag2mask.evaluation.rows import read_results
+from tag2mask.evaluation.result_tables import read_results
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.tiny import tag2mask, tiny_run
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tag2mask.cli import compare as verb
-from tag2mask.evaluation.rows import MetricRow
+from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import few_masks_recipe, registered

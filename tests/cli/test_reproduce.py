@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from tag2mask.cli import reproduce as verb
-from tag2mask.evaluation.rows import ResultRow, write_results
+from tag2mask.evaluation.result_tables import ResultRow, write_results
 from tag2mask.experiments import reproduce as module
 from tag2mask.experiments.reproduce import Reproduction
 from tag2mask.experiments.verdicts import Judged

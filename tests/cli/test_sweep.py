@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from tag2mask.cli import sweep as verb
-from tag2mask.evaluation.rows import MetricRow
+from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.experiments import sweep as module
 from tag2mask.experiments.sweep_result import SweepPoint, SweepResult
 from tests.helpers.tiny import tag2mask

@@ -13,7 +13,7 @@ from tag2mask.cli.tables import table
 from tag2mask.config.recipe import shipped
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import write_labels
-from tag2mask.evaluation.rows import read_results
+from tag2mask.evaluation.result_tables import read_results
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_voc
 from tests.helpers.tiny import TINY_NETWORK, tag2mask, tiny_run

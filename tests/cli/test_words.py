@@ -15,7 +15,7 @@ from tag2mask.cli.tables import print_summary
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core import stopping
 from tag2mask.core.progress import progress
-from tag2mask.evaluation.rows import MetricRow
+from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder

@@ -14,11 +14,10 @@ from tag2mask.core.arrays import read_arrays
 from tag2mask.core.errors import StageError, Tag2MaskError
 from tag2mask.core.files import file_hash, need_regular, read_json, special_kind
 from tag2mask.core.palette import labels_key, read_labels
-from tag2mask.core.sheets import read_csv
 from tag2mask.data.layout import read_lines
 from tag2mask.data.readers.coco_json import read_instances
 from tag2mask.data.readers.tag_table import read_table
-from tag2mask.evaluation.rows import read_metrics
+from tag2mask.evaluation.result_tables import read_csv, read_metrics
 from tag2mask.inference.maps_file import maps_key, read_maps
 from tag2mask.methods.lpcam.store import load_prototypes
 

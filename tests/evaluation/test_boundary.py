@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.evaluation.bands import band, boundary, squared_distance
-from tag2mask.evaluation.boundary import WIDTHS, BoundaryMetrics, band_width
+from tag2mask.evaluation.boundary import WIDTHS, BoundaryMetrics, band, band_width, boundary, squared_distance
 from tag2mask.evaluation.metrics import SegmentationMetrics
 
 AB = ("a", "b")

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from tag2mask.core.errors import ConfigError
-from tag2mask.evaluation.robustness import MEAN, curve_lines, robustness
+from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.evaluation.robustness import (
+    MEAN,
+    MEASURES,
+    ImageImbalance,
+    ImbalanceAnalysis,
+    analyse_imbalance,
+    curve_lines,
+    robustness,
+)
 from tag2mask.evaluation.seeds import SeedEvaluation
-from tag2mask.evaluation.sweep import GRID, CurvePoint, ThresholdSweep
+from tag2mask.evaluation.threshold_sweep import GRID, CurvePoint, ThresholdSweep
 from tag2mask.evaluation.thresholds import Threshold
+from tests.helpers.held_maps import NAMES, Content, Held, random_content, steps
 
 
 def curve(*values: float, start: float = 0.0) -> list[CurvePoint]:
@@ -70,3 +82,95 @@ def test_rows_and_lines() -> None:
     assert {(r.method, r.split, r.n_images, r.seed, r.command) for r in rows} == {("amn", "train", 12, 3, "do it")}
     line = curve_lines(SeedEvaluation("train", 12, 0, (), tuple(points), ()), "amn@3", 3)[1]
     assert (line.stage, line.n_images, line.seed, line.threshold, line.miou, line.fn) == ("amn@3", 12, 3, 0.1, 50, 2)
+
+
+def analyse(classes: Sequence[str], content: Sequence[Content]) -> ImbalanceAnalysis:
+    held = Held(classes, content)
+    return analyse_imbalance(held, held.maps)
+
+
+def even(inside: float, outside: float) -> Content:
+    """An object at one value, everything else at another."""
+    values, classes, truth = steps(inside, outside)
+    values[0, 5, 5] = inside
+    return values, classes, truth
+
+
+def test_two_levels_satisfy_both_conditions() -> None:
+    (image,) = analyse(["cat"], [even(1, 0)]).images
+    assert image == ImageImbalance("0", spread=0, inside=1, outside=0, gap=1, margin=1)
+
+
+def test_half_of_an_object_that_is_weak_is_imbalance() -> None:
+    values, classes, truth = even(0.75, 0.25)
+    values[0, 10:15, 5:15] = 0.25  # half of the object is like the background
+    (image,) = analyse(["cat"], [(values, classes, truth)]).images
+    assert image == ImageImbalance("0", spread=0.25, inside=0.5, outside=0.25, gap=0.25, margin=0)
+
+
+def test_a_margin_leaves_a_tenth_aside_at_either_side() -> None:
+    values, classes, truth = even(0.75, 0.25)
+    values[0, 5, 5:14] = 0  # 9 of the object's 100 pixels
+    values[0, 0, :] = 1  # 20 of the background's 300
+    (image,) = analyse(["cat"], [(values, classes, truth)]).images
+    assert image.margin == 0.5
+    values[0, 5, 5:15] = 0
+    values[0, 6, 5] = 0  # 11
+    (image,) = analyse(["cat"], [(values, classes, truth)]).images
+    assert image.margin == -0.25
+
+
+def slow(values: NDArray[np.float32], classes: Sequence[int], truth: NDArray[np.uint8]) -> list[list[float]]:
+    """Mean, spread and mean outside of each class, by loops over pixels."""
+    found = []
+    for column, one in zip(classes, values, strict=True):
+        inside = [float(v) for v, t in zip(one.ravel(), truth.ravel(), strict=True) if t == column + 1]
+        outside = [float(v) for v, t in zip(one.ravel(), truth.ravel(), strict=True) if t == 0]
+        if inside and outside:
+            a, b = statistics.fmean(inside), statistics.fmean(outside)
+            found.append([statistics.pstdev(inside), a, b, a - b])
+    return found
+
+
+def test_every_number_equals_a_loop_over_pixels() -> None:
+    content = random_content(1)
+    found = analyse(NAMES, content)
+    assert (len(found.images), found.n_without_object) == (7, 1)  # one has no tag
+    for image in found.images:
+        values, classes, truth = content[int(image.id)]
+        assert truth is not None
+        wanted = np.mean(slow(values, classes, truth), axis=0)
+        np.testing.assert_allclose([getattr(image, m) for m in MEASURES[:4]], wanted, rtol=1e-6)
+    rows = {row.metric: row for row in found.results(method="amn", seed=2, command="do it")}
+    assert tuple(rows) == MEASURES
+    assert rows["gap"].value == round(statistics.fmean(i.gap for i in found.images), 4)
+    assert {(r.threshold_kind, r.threshold, r.n_images, r.seed) for r in rows.values()} == {("none", None, 7, 2)}
+    line = found.lines(stage="amn@2", seed=2)[0]
+    assert (line.stage, line.split, line.seed, line.image) == ("amn@2", "train", 2, "0")
+    assert line.gap == round(found.images[0].gap, 4)
+
+
+def test_void_pixels_and_those_of_other_classes_count_nowhere() -> None:
+    values, classes, truth = steps(0.75, 0.25)
+    assert truth is not None
+    truth[0], truth[1] = 255, 2
+    changed = values.copy()
+    changed[:, :2] = 0.99
+    assert analyse(["cat", "dog"], [(values, classes, truth)]) == analyse(["cat", "dog"], [(changed, classes, truth)])
+
+
+def test_a_class_of_the_tags_that_the_truth_has_not_is_left_out() -> None:
+    values, _, truth = steps(0.75, 0.25)
+    both = (np.concatenate([values, values[::-1] * 0.1]), (0, 1), truth)
+    assert analyse(["cat", "dog"], [both]).images == analyse(["cat"], [steps(0.75, 0.25)]).images
+
+
+def test_without_an_object_or_a_background_there_is_nothing_to_measure() -> None:
+    values, classes, _ = steps(0.75, 0.25)
+    full, empty = np.ones((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    found = analyse(["cat"], [(values, classes, full), (values, classes, empty), (values, classes, None), even(1, 0)])
+    assert (len(found.images), found.n_without_object, found.n_without_truth) == (1, 2, 1)
+    with pytest.raises(DataError, match="no image of split 'train' has both an object of its tags and background"):
+        analyse(["cat"], [(values, classes, full)])
+    with pytest.raises(DataError, match="no image of split 'train' has a truth"):
+        analyse(["cat"], [(values, classes, None)])

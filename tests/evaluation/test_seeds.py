@@ -12,13 +12,13 @@ from PIL import Image
 from tag2mask.core.errors import ConfigError, DataError, NothingShownError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset, Labels
+from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.bootstrap import ImageCounts, label_counts, paired_bootstrap
 from tag2mask.evaluation.confusion import confusion_matrix
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.optimum import analyse_optimum
 from tag2mask.evaluation.robustness import robustness
 from tag2mask.evaluation.seeds import evaluate_seeds
-from tag2mask.evaluation.sweep import GRID
+from tag2mask.evaluation.threshold_sweep import GRID
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tests.helpers.held_maps import Held, steps
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
-from tag2mask.evaluation.rows import read_results
+from tag2mask.evaluation.result_tables import read_results
 from tag2mask.experiments import run as run_module
 from tag2mask.experiments.experiment import Axis
 from tag2mask.experiments.registry import experiment

@@ -10,7 +10,7 @@ import pytest
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rows import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.experiments.confusion import ImageConfusion, ObjectRecall
 from tag2mask.experiments.curves import read_curve
 from tag2mask.experiments.experiment import Experiment, Order, Published, Ran, Row

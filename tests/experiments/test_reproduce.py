@@ -11,7 +11,7 @@ import pytest
 
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
-from tag2mask.evaluation.rows import MetricRow, ResultRow, write_metrics, write_results
+from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_metrics, write_results
 from tag2mask.experiments import reproduce as module
 from tag2mask.experiments.commands import Command, accept, check_overrides, collect, run_again
 from tag2mask.experiments.published import TableRow, choose, of_metrics, read_table

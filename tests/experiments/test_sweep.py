@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tag2mask.core.errors import ConfigError, StageError
-from tag2mask.evaluation.rows import COLUMNS, MetricRow
+from tag2mask.evaluation.result_tables import COLUMNS, MetricRow
 from tag2mask.experiments.sweep import sweep
 from tag2mask.experiments.sweep_result import Series, SweepPoint, SweepResult
 from tag2mask.experiments.sweep_table import series_of, write_sweep

@@ -18,7 +18,7 @@ from tag2mask.core.palette import write_labels
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
-from tag2mask.evaluation.rows import read_results
+from tag2mask.evaluation.result_tables import read_results
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.data import at_grid
 from tag2mask.methods.amn.files import WEIGHTS, load_amn, save_amn

@@ -18,8 +18,8 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.files import write_json
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rules import RULES
-from tag2mask.evaluation.rules_evidence import PROBED
+from tag2mask.evaluation.threshold_rules.evidence import PROBED
+from tag2mask.evaluation.threshold_rules.rules import RULES
 from tag2mask.methods.cam.asking import AskedClassifier
 from tag2mask.methods.cam.classifier import METRICS, WEIGHTS
 from tag2mask.methods.thresholds.erase import Erased, ask, erasures, regions

@@ -18,8 +18,8 @@ from tag2mask.core.files import read_json
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rules import choose, find_rule, rules_of
-from tag2mask.evaluation.rules_evidence import agreement, histogram
+from tag2mask.evaluation.threshold_rules.evidence import agreement, histogram
+from tag2mask.evaluation.threshold_rules.rules import choose, find_rule, rules_of
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.methods.artefact import Artefact, FewMasks, Ruled
 from tag2mask.methods.refined.seeds import Photo, crf_seeds, refine_seeds

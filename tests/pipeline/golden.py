@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from tag2mask.core.arrays import read_arrays
 from tag2mask.core.palette import read_labels
-from tag2mask.evaluation.rows import read_metrics
+from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.methods.artefact import FewMasks
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.session import Done

@@ -12,7 +12,7 @@ import yaml
 
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
-from tag2mask.evaluation.rows import ResultRow, read_results
+from tag2mask.evaluation.result_tables import ResultRow, read_results
 from tag2mask.pipeline.analyse import analyse_activation, analyse_curves, analyse_thresholds
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import evaluate_run

@@ -19,7 +19,7 @@ from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError
 from tag2mask.core.palette import labels_key, read_labels
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.rows import MetricRow
+from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact, FewMasks

@@ -18,8 +18,8 @@ from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.boundary import BoundaryMetrics
-from tag2mask.evaluation.quality import mask_iou
-from tag2mask.evaluation.rows import read_metrics, read_results
+from tag2mask.evaluation.mask_quality import mask_iou
+from tag2mask.evaluation.result_tables import read_metrics, read_results
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.boundary import analyse_boundaries
 from tag2mask.pipeline.judged import find_judged, judgeable

@@ -22,9 +22,9 @@ from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.core.types import IGNORE, ActivationMaps
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.metrics import PER_LABEL, SegmentationScores
-from tag2mask.evaluation.optimum import analyse_optimum
-from tag2mask.evaluation.rows import read_metrics
+from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline import pixels
 from tag2mask.pipeline.api import run

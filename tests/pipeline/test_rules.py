@@ -16,8 +16,8 @@ from benchmarks.common import write_rows
 from tag2mask.cli.rules import fixed_thresholds, part_of, sizes
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.evaluation.rows import ResultRow, read_results
-from tag2mask.evaluation.rules import rules_of
+from tag2mask.evaluation.result_tables import ResultRow, read_results
+from tag2mask.evaluation.threshold_rules.rules import rules_of
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings

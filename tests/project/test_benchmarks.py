@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.collect import shares
 from benchmarks.common import Row, compare, peak_memory, write_rows
-from tag2mask.evaluation.rows import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow
 
 
 def test_the_two_sides_take_turns_after_the_warm_up() -> None:

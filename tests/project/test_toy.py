@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from docs.make_toy import COMMAND
-from tag2mask.evaluation.rows import read_results
+from tag2mask.evaluation.result_tables import read_results
 from tag2mask.experiments.threshold_toy import draw, one_peak, rows, two_levels
 from tests.project.source import ROOT
 

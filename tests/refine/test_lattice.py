@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
 from tag2mask.refine.crf.keys import first_keys
-from tag2mask.refine.crf.lattice import build_lattice
-from tag2mask.refine.crf.simplex import elevate, simplex
+from tag2mask.refine.crf.lattice import build_lattice, elevate, simplex
 
 Floats = NDArray[np.float64]
 

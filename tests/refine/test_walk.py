@@ -17,8 +17,7 @@ import tag2mask
 from benchmarks.common import peak_memory
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.refine import transition as transition_module
-from tag2mask.refine.paths import paths
-from tag2mask.refine.transition import transition
+from tag2mask.refine.transition import paths, transition
 from tag2mask.refine.walk import _walk, mixture, propagate, random_walk
 
 Array = NDArray[np.float64]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from tag2mask.core.errors import DataError, StageError
+from tag2mask.report.charts import N_COLOURS
 from tag2mask.report.confusion import SHADES
-from tag2mask.report.curves import N_COLOURS
 from tag2mask.report.gallery import GalleryClass, GalleryPrototype
 from tag2mask.report.overlay import class_uri, map_uri
 from tag2mask.report.page import render_page

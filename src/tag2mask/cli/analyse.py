@@ -64,7 +64,7 @@ def imbalance(run: _Run, stage: _Stage = None, split: _Split = None, out: _Out =
 
     Example: tag2mask analyse imbalance runs/demo
     """
-    from tag2mask.evaluation.imbalance import MEASURES
+    from tag2mask.evaluation.robustness import MEASURES
     from tag2mask.pipeline.analyse import analyse_activation
 
     _print(analyse_activation(run, stages=stage or [], split=split, out=out), MEASURES)
@@ -84,7 +84,7 @@ def absent_classes(
 
     Example: tag2mask analyse absent-classes runs/photos --stage amn-lpcam-maps
     """
-    from tag2mask.evaluation.absent import MEASURES
+    from tag2mask.evaluation.absent_classes import MEASURES
     from tag2mask.pipeline.absent import analyse_tags
 
     _print(analyse_tags(run, stages=stage or [], images=images, split=split, out=out), MEASURES)

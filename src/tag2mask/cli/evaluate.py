@@ -24,7 +24,7 @@ def command(
     Example: tag2mask eval runs/own-data --stage lpcam --threshold 0.4 --threshold 0.5
     """
     from tag2mask.core.errors import command as made
-    from tag2mask.evaluation.rows import write_results
+    from tag2mask.evaluation.result_tables import write_results
     from tag2mask.pipeline.evaluate import evaluate_run
 
     rows = evaluate_run(run, stages=stage or [], thresholds=threshold or [], split=split)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tag2mask.core.names import printable, shown
 
 if TYPE_CHECKING:
-    from tag2mask.evaluation.rows import MetricRow
+    from tag2mask.evaluation.result_tables import MetricRow
     from tag2mask.pipeline.run_result import RunResult
 
 MEANS = ("miou", "fp", "fn", "precision", "recall")

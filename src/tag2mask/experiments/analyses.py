@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.optima import ImageOptimum, OptimumAnalysis
-from tag2mask.evaluation.optimum import analyse_optimum
-from tag2mask.evaluation.rows import ResultRow
+from tag2mask.evaluation.best_thresholds import ImageOptimum, OptimumAnalysis, analyse_optimum
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.experiments.panels import pick, picture, truth_picture

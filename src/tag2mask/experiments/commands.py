@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.stopping import on_stop
-from tag2mask.evaluation.rows import read_metrics
+from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.experiments.published import TableRow, of_metrics, read_table
 from tag2mask.pipeline.measures import METRICS
 

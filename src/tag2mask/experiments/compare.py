@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, command
 from tag2mask.evaluation.bootstrap import RESAMPLES
-from tag2mask.evaluation.rows import write_table
+from tag2mask.evaluation.result_tables import write_table
 from tag2mask.experiments.compare_lines import ClassLine, CompareLine, ImageLine, PairLines, pair_lines
 from tag2mask.experiments.compare_pictures import draw_difference
 from tag2mask.experiments.image_counts import common_kinds, common_samples, count_side

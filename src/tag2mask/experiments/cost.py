@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tag2mask.evaluation.rows import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.experiments.chains import CLUSTERING, TRAINING
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.pipeline.session import Done

@@ -7,10 +7,9 @@ from dataclasses import fields, replace
 from pathlib import Path
 from statistics import fmean
 
-from tag2mask.core.sheets import read_columns
+from tag2mask.evaluation.result_tables import ResultRow, read_columns, read_metrics
 from tag2mask.evaluation.robustness import WITHIN, robustness
-from tag2mask.evaluation.rows import ResultRow, read_metrics
-from tag2mask.evaluation.sweep import CurvePoint
+from tag2mask.evaluation.threshold_sweep import CurvePoint
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.pipeline.measures import CURVE, METRICS, SeedsSettings
 from tag2mask.pipeline.plan import measured_by

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from tag2mask.config.recipe import Recipe
-    from tag2mask.evaluation.rows import ResultRow
+    from tag2mask.evaluation.result_tables import ResultRow
     from tag2mask.pipeline.session import Done
 
 Recipes = Literal["light", "voc12", "coco14"]

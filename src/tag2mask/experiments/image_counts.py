@@ -9,12 +9,11 @@ from functools import partial
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import progress
-from tag2mask.core.sheets import read_columns
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import Counts, ImageCounts, label_counts
 from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
-from tag2mask.evaluation.pairs import pairs
-from tag2mask.evaluation.seeds import evaluate_seeds
+from tag2mask.evaluation.result_tables import read_columns
+from tag2mask.evaluation.seeds import evaluate_seeds, pairs
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.experiments.sides import OneSeed, Side
 from tag2mask.pipeline.measures import IMAGES, unseen

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tag2mask.core.files import write_text
-from tag2mask.evaluation.rows import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.experiments.experiment import Experiment, Ran
 from tag2mask.experiments.table import build_table, images_of, of_metrics, order_lines
 

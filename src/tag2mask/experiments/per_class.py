@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tag2mask.evaluation.rows import ResultRow, write_table
+from tag2mask.evaluation.result_tables import ResultRow, write_table
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.experiments.table import mean_of, number
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DataError, unknown
-from tag2mask.core.sheets import read_csv
-from tag2mask.evaluation.rows import COLUMNS, MetricRow, ResultRow
+from tag2mask.evaluation.result_tables import COLUMNS, MetricRow, ResultRow, read_csv
 
 _TOLERANCE = "tolerance"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tag2mask.core.errors import ConfigError, DamagedError, StageError
 from tag2mask.core.files import file_hash, read_json, write_json
 from tag2mask.core.locks import exclusive
-from tag2mask.evaluation.rows import write_table
+from tag2mask.evaluation.result_tables import write_table
 from tag2mask.experiments.commands import Command, accept, check_overrides, collect, run_again
 from tag2mask.experiments.published import TableRow, choose, read_table
 from tag2mask.experiments.sweep import prepare, share_store
@@ -55,7 +55,7 @@ def reproduce(
     Relative paths in a command are taken from the current folder, as where it was run first.
 
     Args:
-        table: a CSV with the columns of `tag2mask.evaluation.rows.ResultRow`; others, and ``tolerance``, may be there.
+        table: a CSV with the columns of `tag2mask.evaluation.result_tables.ResultRow`; others, and ``tolerance``, may be there.
         rows: ``column=value`` filters; all rows where empty. Only the commands of these are run.
         overrides: ``data.root=…`` and ``engine.…`` for every command.
         out: a new folder; ``runs/reproduce-<table>`` where None. One that was interrupted goes on.

@@ -13,7 +13,7 @@ from tag2mask.core.files import write_json
 from tag2mask.core.ranks import rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
-from tag2mask.evaluation.rows import MetricRow, ResultRow, write_results
+from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_results
 from tag2mask.experiments.combine import Combined, combine
 from tag2mask.experiments.experiment import Experiment, Found, Ran, Recipes, Size, load_step
 from tag2mask.experiments.page import PAGE, RESULTS, legend, write_page

@@ -10,7 +10,7 @@ from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import read_json
 from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rows import read_metrics
+from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.thresholds.behind import threshold_of

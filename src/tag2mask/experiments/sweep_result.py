@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tag2mask.evaluation.rows import MetricRow
+from tag2mask.evaluation.result_tables import MetricRow
 
 
 @dataclass(frozen=True, slots=True)

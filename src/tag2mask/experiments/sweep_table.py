@@ -8,8 +8,7 @@ from dataclasses import astuple, replace
 
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.files import write_text
-from tag2mask.core.sheets import csv_text
-from tag2mask.evaluation.rows import COLUMNS, MetricRow
+from tag2mask.evaluation.result_tables import COLUMNS, MetricRow, csv_text
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.experiments.sweep_figure import draw_sweep
 from tag2mask.experiments.sweep_result import Cell, Series, SweepPoint, SweepResult

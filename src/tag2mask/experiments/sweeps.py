@@ -8,7 +8,7 @@ from pathlib import Path
 from tag2mask.config.recipe import dump_recipe
 from tag2mask.core.files import write_text
 from tag2mask.core.ranks import barrier, join, rank
-from tag2mask.evaluation.rows import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.experiments.sweep import share_store, sweep
 from tag2mask.experiments.sweep_result import SweepPoint

@@ -16,7 +16,7 @@ from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.ranks import rank
 from tag2mask.data.registry import open_split
 from tag2mask.data.tag_noise import NoiseCount, count_noise
-from tag2mask.evaluation.rows import write_table
+from tag2mask.evaluation.result_tables import write_table
 from tag2mask.experiments.sweep import sweep
 from tag2mask.experiments.sweep_result import Series, SweepPoint, SweepResult
 from tag2mask.experiments.sweep_table import series_of

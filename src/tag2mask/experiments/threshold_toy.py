@@ -13,11 +13,10 @@ from PIL import Image
 
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset, Labels
-from tag2mask.evaluation.imbalance import analyse_imbalance
-from tag2mask.evaluation.robustness import robustness
-from tag2mask.evaluation.rows import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.robustness import analyse_imbalance, robustness
 from tag2mask.evaluation.seeds import evaluate_seeds
-from tag2mask.evaluation.sweep import ThresholdSweep
+from tag2mask.evaluation.threshold_sweep import ThresholdSweep
 from tag2mask.experiments.experiment import Found, Ran
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tag2mask.evaluation.rows import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.inference.multiscale import normalise
 from tag2mask.methods.cam.maps import CAMHead

@@ -12,7 +12,7 @@ import numpy as np
 
 from tag2mask.core.progress import progress
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rows import ResultRow, write_table
+from tag2mask.evaluation.result_tables import ResultRow, write_table
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.experiments.chains import CLASSIFIER, CONFUSING, EITHER, OWN
 from tag2mask.experiments.experiment import Found, Ran

@@ -13,8 +13,8 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import progress
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.absent import AbsentAnalysis, AbsentLine, analyse_absent
-from tag2mask.evaluation.rows import write_results, write_table
+from tag2mask.evaluation.absent_classes import AbsentAnalysis, AbsentLine, analyse_absent
+from tag2mask.evaluation.result_tables import write_results, write_table
 from tag2mask.pipeline.analyse import FOLDER, Analysis, command_of
 from tag2mask.pipeline.evaluate import OpenedMaps, maps_stages, open_maps
 from tag2mask.pipeline.plan import make_plan

@@ -10,11 +10,16 @@ from pathlib import Path
 from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.imbalance import ImbalanceAnalysis, ImbalanceLine, analyse_imbalance
-from tag2mask.evaluation.optima import OptimumAnalysis, OptimumLine
-from tag2mask.evaluation.optimum import analyse_optimum
-from tag2mask.evaluation.robustness import CurveLine, curve_lines, robustness
-from tag2mask.evaluation.rows import ResultRow, write_results, write_table
+from tag2mask.evaluation.best_thresholds import OptimumAnalysis, OptimumLine, analyse_optimum
+from tag2mask.evaluation.result_tables import ResultRow, write_results, write_table
+from tag2mask.evaluation.robustness import (
+    CurveLine,
+    ImbalanceAnalysis,
+    ImbalanceLine,
+    analyse_imbalance,
+    curve_lines,
+    robustness,
+)
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.pipeline.evaluate import OpenedMaps, maps_stages, open_maps
 from tag2mask.pipeline.far import draw_far

@@ -9,7 +9,7 @@ from pathlib import Path
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core import errors as commands
 from tag2mask.core.ranks import rank
-from tag2mask.evaluation.rows import write_metrics
+from tag2mask.evaluation.result_tables import write_metrics
 from tag2mask.pipeline.measures import METRICS
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run import run_plan

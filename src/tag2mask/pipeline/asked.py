@@ -15,7 +15,7 @@ from tag2mask.config.engine import Engine
 from tag2mask.core.resize import bilinear
 from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.quality import Told
+from tag2mask.evaluation.mask_quality import Told
 from tag2mask.evaluation.thresholds import Level, cut
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import merge_scales, pair_features

@@ -9,7 +9,7 @@ from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.progress import progress
 from tag2mask.evaluation.boundary import SHARE
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.rows import ResultRow, score_rows, write_results
+from tag2mask.evaluation.result_tables import ResultRow, score_rows, write_results
 from tag2mask.pipeline.analyse import FOLDER, Analysis
 from tag2mask.pipeline.boundary_stage import boundary_of
 from tag2mask.pipeline.judged import find_judged, judgeable

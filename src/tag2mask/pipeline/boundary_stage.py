@@ -17,7 +17,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.boundary import SHARE, BoundaryMetrics
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.rows import score_rows, write_metrics
+from tag2mask.evaluation.result_tables import score_rows, write_metrics
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.registry import StageKind
 from tag2mask.methods.thresholds.behind import threshold_of

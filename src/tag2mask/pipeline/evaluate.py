@@ -13,8 +13,8 @@ from tag2mask.core.progress import progress
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data import registry
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.masks import evaluate_masks
-from tag2mask.evaluation.rows import MetricRow, score_rows
+from tag2mask.evaluation.label_images import evaluate_masks
+from tag2mask.evaluation.result_tables import MetricRow, score_rows
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.core.sheets import read_columns
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.result_tables import read_columns
 from tag2mask.evaluation.thresholds import Level, cut
 from tag2mask.pipeline.measured import Measured
 from tag2mask.pipeline.measures import IMAGES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.optima import ImageOptimum, OptimumAnalysis, far_above, far_below
+from tag2mask.evaluation.best_thresholds import ImageOptimum, OptimumAnalysis, far_above, far_below
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline.evaluate import OpenedMaps
 from tag2mask.report.figures import draw_examples

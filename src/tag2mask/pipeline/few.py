@@ -10,8 +10,8 @@ from statistics import fmean, pstdev
 import numpy as np
 
 from tag2mask.core.progress import progress
-from tag2mask.evaluation.rows import ResultRow, write_results, write_table
-from tag2mask.evaluation.rules_few import FewDraw, count_images, draw_few
+from tag2mask.evaluation.few_masks import FewDraw, count_images, draw_few
+from tag2mask.evaluation.result_tables import ResultRow, write_results, write_table
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.pipeline.analyse import FOLDER, Analysis, command_of, described, shared
 from tag2mask.pipeline.evaluate import OpenedMaps, open_maps

@@ -11,13 +11,13 @@ from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.base import DataSettings
 from tag2mask.data.cooccurrence import ClassLine, Cooccurrence, PairLine, cooccurrence
 from tag2mask.data.registry import data_from_words, data_settings, open_split
-from tag2mask.evaluation.rows import write_table
+from tag2mask.evaluation.result_tables import write_table
 from tag2mask.pipeline.analyse import FOLDER
 from tag2mask.pipeline.evaluate import finished
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, make_plan
 from tag2mask.pipeline.runfolder import RECIPE, RunFolder
-from tag2mask.report.heatmap import draw_shares
+from tag2mask.report.figure_charts import draw_shares
 
 CO_OCCURRENCE = "co-occurrence"
 _DIGITS = 4

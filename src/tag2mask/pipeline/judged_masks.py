@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.quality import Look
+from tag2mask.evaluation.mask_quality import Look
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.thresholds.behind import threshold_of

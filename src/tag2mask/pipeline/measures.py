@@ -14,11 +14,10 @@ from tag2mask.config.settings import Settings
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.files import write_json, write_text
 from tag2mask.core.progress import progress
-from tag2mask.core.sheets import csv_text
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.masks import MaskEvaluation, evaluate_masks
-from tag2mask.evaluation.rows import MetricRow, score_rows, write_metrics
+from tag2mask.evaluation.label_images import MaskEvaluation, evaluate_masks
+from tag2mask.evaluation.result_tables import MetricRow, csv_text, score_rows, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tag2mask.evaluation.rows import MetricRow
+from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.pipeline.measured import Measured, network_of
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from tag2mask.config.recipe import dump_recipe
 from tag2mask.core.errors import command
 from tag2mask.core.files import value_hash
-from tag2mask.core.sheets import read_columns
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
-from tag2mask.evaluation.rows import MetricRow
+from tag2mask.evaluation.result_tables import MetricRow, read_columns
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.methods.thresholds.behind import ROLE
 from tag2mask.pipeline.evaluate import open_split

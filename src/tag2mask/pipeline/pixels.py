@@ -23,8 +23,8 @@ from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import progress
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix
-from tag2mask.evaluation.optimum import analyse_optimum
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline.measured import Measured
 from tag2mask.pipeline.measures import unseen

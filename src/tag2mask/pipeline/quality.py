@@ -13,10 +13,9 @@ from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.files import write_text
 from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import progress
-from tag2mask.core.sheets import csv_text
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.assessed import SCORE, Assessed, ImageQuality, QualityAnalysis, assess
-from tag2mask.evaluation.rows import ResultRow, write_results
+from tag2mask.evaluation.quality_ranking import SCORE, Assessed, ImageQuality, QualityAnalysis, assess
+from tag2mask.evaluation.result_tables import ResultRow, csv_text, write_results
 from tag2mask.pipeline.analyse import FOLDER
 from tag2mask.pipeline.judged import find_judged
 from tag2mask.pipeline.judged_masks import JudgedMasks

@@ -13,10 +13,10 @@ from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import value_hash
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.rows import ResultRow, write_results
-from tag2mask.evaluation.rules import RuleChoice, choose, rules_of
-from tag2mask.evaluation.rules_evidence import ImageEvidence
+from tag2mask.evaluation.result_tables import ResultRow, write_results
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
+from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
+from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, rules_of
 from tag2mask.evaluation.thresholds import SCOPES, Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
@@ -29,7 +29,7 @@ from tag2mask.pipeline.measures import SeedsSettings
 from tag2mask.pipeline.plan import PlannedStage, make_plan
 from tag2mask.pipeline.rule_views import view_of, without_views
 from tag2mask.pipeline.runfolder import RunFolder
-from tag2mask.report.dots import Dots, draw_dots
+from tag2mask.report.figure_charts import Dots, draw_dots
 
 LOG = logging.getLogger("tag2mask")
 RULES = "threshold-rules"

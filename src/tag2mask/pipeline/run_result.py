@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tag2mask.evaluation.rows import MetricRow, read_metrics
+from tag2mask.evaluation.result_tables import MetricRow, read_metrics
 from tag2mask.pipeline.measured import network_of
 from tag2mask.pipeline.measures import METRICS
 from tag2mask.pipeline.plan import measured_by

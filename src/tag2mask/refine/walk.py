@@ -30,8 +30,7 @@ from torch import Tensor
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.data.forms import ROUNDING, tensor_of
 from tag2mask.data.images import upright
-from tag2mask.refine.paths import paths
-from tag2mask.refine.transition import Transition, transition
+from tag2mask.refine.transition import Transition, paths, transition
 
 LEFT_OUT = 1e-12
 """Share of the Chebyshev coefficients that is left out."""

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tag2mask.report.charts import Bins, Chart, chart, histogram
 from tag2mask.report.confusion import ConfusionView, view
-from tag2mask.report.curves import Chart, chart
-from tag2mask.report.histogram import Bins, histogram
 from tag2mask.report.overlay import EDGE, PATTERNS, RIM, STRONG, TILE, WEAK, class_style, swatch_uri
 from tag2mask.report.parts import RunPart, SplitPart
 from tag2mask.report.pictures import heat_colours

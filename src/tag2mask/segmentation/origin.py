@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from tag2mask.config.recipe import Recipe
 from tag2mask.core.errors import StageError, WeightsError, command
-from tag2mask.evaluation.rows import read_metrics
+from tag2mask.evaluation.result_tables import read_metrics
 
 LOG = logging.getLogger("tag2mask")
 

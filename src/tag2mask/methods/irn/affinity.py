@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.types import IGNORE
-from tag2mask.refine.paths import Path, paths
+from tag2mask.refine.transition import Path, paths
 
 EPSILON = 1e-5
 """Keeps logarithms and ratios finite, as published."""

@@ -18,7 +18,7 @@ from tag2mask.core.prefetch import ahead
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rules_evidence import PROBED, ImageEvidence, erasure
+from tag2mask.evaluation.threshold_rules.evidence import PROBED, ImageEvidence, erasure
 from tag2mask.methods.cam.asking import AskedClassifier, load_asked
 from tag2mask.methods.thresholds.gather import Read
 

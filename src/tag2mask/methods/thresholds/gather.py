@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tag2mask.core.prefetch import ahead
 from tag2mask.core.types import ActivationMaps, Sample
-from tag2mask.evaluation.rules_evidence import ImageEvidence, agreement, histogram
+from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence, agreement, histogram
 
 Read = Callable[[Sample], ActivationMaps]
 """Gives the stored maps of a sample, (K, h, w); called from several threads."""

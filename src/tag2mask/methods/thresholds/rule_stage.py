@@ -10,8 +10,8 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rules import RuleChoice, choose, find_rule
-from tag2mask.evaluation.rules_evidence import ImageEvidence
+from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
+from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, find_rule
 from tag2mask.methods.artefact import Ruled
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.thresholds.gather import agreements, histograms

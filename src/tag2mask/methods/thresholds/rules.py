@@ -12,7 +12,7 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import value_hash
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.rules import find_rule
+from tag2mask.evaluation.threshold_rules.rules import find_rule
 from tag2mask.methods.registry import Makes, StageKind
 
 Scope = Literal["data", "class", "image"]

@@ -8,7 +8,7 @@ from functools import partial
 
 from tag2mask.core.files import write_json
 from tag2mask.core.progress import progress
-from tag2mask.evaluation.rules_few import count_images, resample
+from tag2mask.evaluation.few_masks import count_images, resample
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.methods.artefact import FewMasks
 from tag2mask.methods.context import StageContext

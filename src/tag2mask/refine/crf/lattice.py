@@ -1,30 +1,63 @@
-"""The permutohedral lattice: a Gaussian filter over feature vectors, in a time linear in their number.
-
-Adams, Baek and Davis 2010, as dense CRF uses it (Krähenbühl and Koltun 2011): each pixel's value is spread over the
-d + 1 corners of the simplex that its features lie in (splat), the corners are blurred along d + 1 axes in a fixed
-order, and the pixel takes its value back from the corners (slice). Every number is float32, as in the reference.
-
-No hash table is needed. A corner has a remainder r from 0 to d, and each pixel has one corner of each, so the corners
-of all pixels are d + 1 rows of integer keys: a row is sorted, equal corners lie side by side, and a neighbour is found
-by adding a constant to the key. The three steps of the filter are sums of weighted table rows over bags of indices,
-one fused operation each on every device, whose order of summation is fixed.
-
-The reference works in blocks of four pixels and fills the last block with pixels of zero features, whose empty corners
-then pass values on. That is left out here: where the number of pixels is no multiple of four, marginals of pixels like
-a black one in the first corner differ in the fourth digit.
-"""
+"""Where a feature vector lies in the permutohedral lattice: its simplex, and its weights for the simplex's corners."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.core.errors import DataError
 from tag2mask.refine.crf.keys import find_neighbours, first_keys, sort_keys
-from tag2mask.refine.crf.simplex import elevate, simplex
+
+
+def elevate(features: Tensor) -> Tensor:
+    """Features (d, N) to d + 1 coordinates that sum to 0: (d + 1, N)."""
+    d = len(features)
+    elevated = features.new_empty(d + 1, features.shape[1])
+    total = torch.zeros_like(features[0])
+    deviation = float(np.float32(np.sqrt(2 / 3) * (d + 1)))  # rounded here too, or other lattice points are touched
+    for k in range(d, 0, -1):
+        scaled = features[k - 1] * float(np.float32(deviation / np.sqrt(k * (k + 1))))
+        torch.sub(total, scaled * k, out=elevated[k])
+        total += scaled
+    elevated[0] = total
+    return elevated
+
+
+def simplex(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The simplex around each point.
+
+    Returns:
+        The first d coordinates of its corner of remainder 0 divided by d + 1, (d, N) float32, whole numbers; the
+        coordinates by residual, largest first, (d + 1, N) int8; the weights of the corners by remainder, (N, d + 1).
+    """
+    n_corners, n = elevated.shape
+    d = n_corners - 1
+    base = (elevated * float(np.float32(1) / np.float32(n_corners))).round_()  # half to even
+    residual = torch.addcmul(elevated, base, torch.tensor(-float(n_corners), device=base.device))
+    rank = base.sum(0).to(torch.int8).expand(n_corners, -1).clone()
+    for i in range(n_corners):
+        for j in range(i + 1, n_corners):
+            smaller = residual[i] < residual[j]
+            rank[i] += smaller
+            rank[j] += ~smaller
+    wrap = (rank < 0).to(torch.int8).sub_((rank > d).to(torch.int8))
+    base += wrap
+    rank += wrap.mul_(n_corners)
+    order, y = torch.empty_like(rank), torch.empty_like(residual)
+    for j in range(n_corners):
+        place = rank[j].long()[None]
+        order.scatter_(0, place, j)
+        y.scatter_(0, place, (elevated[j] - base[j] * n_corners).div_(n_corners)[None])
+    weights = elevated.new_empty(n, n_corners)
+    torch.sub(y[d], y[0] - 1, out=weights[:, 0])
+    for p in range(1, n_corners):
+        torch.sub(y[d - p], y[d - p + 1], out=weights[:, p])
+    return base[:d], order, weights
+
 
 _BLOCK = 1 << 16
 """Pixels taken at a time where all at once would only cost memory."""

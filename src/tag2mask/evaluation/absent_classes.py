@@ -1,0 +1,134 @@
+"""What tags do to AMN (AMN, Figure 4): how active absent classes are, and what a wrong tag changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import DataError
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.result_tables import ResultRow
+
+MEASURES = ("present", "absent", "absent_highest", "wrong_tag_wrong", "wrong_tag_present")
+_DIGITS = 4
+
+Probabilities = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAbsent:
+    """One image's activations: means of the softmax over its pixels, 0..1.
+
+    Attributes:
+        id: the sample's.
+        wrong: column of the absent class that is most active under the image's own tags.
+        present: of the classes that it is tagged with.
+        absent: of all other classes.
+        absent_highest: of the class ``wrong``.
+        wrong_tag_wrong: of the class ``wrong`` where it is the only tag.
+        wrong_tag_present: of the classes of the image's own tags, there.
+    """
+
+    id: str
+    wrong: int
+    present: float
+    absent: float
+    absent_highest: float
+    wrong_tag_wrong: float
+    wrong_tag_present: float
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentLine:
+    """An image's numbers as a line of CSV; the columns are as in `ImageAbsent` and `ResultRow`."""
+
+    stage: str
+    split: str
+    seed: int
+    image: str
+    wrong: str
+    present: float
+    absent: float
+    absent_highest: float
+    wrong_tag_wrong: float
+    wrong_tag_present: float
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentAnalysis:
+    """What `analyse_absent` found.
+
+    Attributes:
+        split: the split.
+        images: of each image that lacks a class and has one.
+        n_left_out: the others.
+    """
+
+    split: str
+    images: tuple[ImageAbsent, ...]
+    n_left_out: int
+
+    def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
+        """The means over the images as lines of ``results/``; there is no threshold in them."""
+        means = [(m, round(fmean(getattr(i, m) for i in self.images), _DIGITS)) for m in MEASURES]
+        shared = (method, self.split, len(self.images), "none", None)
+        return tuple(ResultRow(*shared, measure, value, seed, command) for measure, value in means)
+
+    def lines(self, classes: Sequence[str], *, stage: str, seed: int) -> tuple[AbsentLine, ...]:
+        """The numbers of each image as lines of CSV."""
+        return tuple(
+            AbsentLine(
+                stage, self.split, seed, i.id, classes[i.wrong], *(round(getattr(i, m), _DIGITS) for m in MEASURES)
+            )
+            for i in self.images
+        )
+
+
+def analyse_absent(
+    dataset: Dataset,
+    probabilities: Callable[[Sample, Sequence[int]], Probabilities],
+    samples: Sequence[Sample],
+    advance: Callable[[], None] | None = None,
+) -> AbsentAnalysis:
+    """Measure the activation of present and absent classes under an image's own tags and under a wrong one.
+
+    Args:
+        dataset: the split.
+        probabilities: softmax (C + 1, h, w), background first, of a sample that is given these class columns as tags.
+        samples: of the split.
+        advance: called after each image.
+
+    Raises:
+        DataError: every image has all classes or none.
+    """
+    found = []
+    for sample in samples:
+        if 0 < len(sample.tags) < len(dataset.classes):
+            found.append(_measure(sample, len(dataset.classes), probabilities))
+        if advance is not None:
+            advance()
+    if not found:
+        raise DataError(
+            f"no image of split '{dataset.split}' has some of the {len(dataset.classes)} classes and lacks another, so "
+            "there is no absent class to look at"
+        )
+    return AbsentAnalysis(dataset.split, tuple(found), len(samples) - len(found))
+
+
+def _measure(
+    sample: Sample, n_classes: int, probabilities: Callable[[Sample, Sequence[int]], Probabilities]
+) -> ImageAbsent:
+    present = list(sample.tags)
+    absent = [c for c in range(n_classes) if c not in sample.tags]
+    right = probabilities(sample, present)[1:].mean(axis=(1, 2), dtype=np.float64)
+    wrong = max(absent, key=lambda c: float(right[c]))
+    told = probabilities(sample, [wrong])[1:].mean(axis=(1, 2), dtype=np.float64)
+    return ImageAbsent(
+        sample.id, wrong, float(right[present].mean()), float(right[absent].mean()), float(right[wrong]),
+        float(told[wrong]), float(told[present].mean()),
+    )  # fmt: skip

@@ -1,0 +1,293 @@
+"""What is known of best thresholds: of an image, a class, a split; and which images are far from the global one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.types import IGNORE, ActivationMaps, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.confusion import Matrix
+from tag2mask.evaluation.metrics import SegmentationScores
+from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.seeds import Pair, pairs
+from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep, best
+from tag2mask.evaluation.thresholds import Threshold
+
+NEAR = 0.1
+"""An image is near the global threshold where its optimum is at most this far from it, and far from it otherwise."""
+
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptimum:
+    """The best threshold of one image. Often several are equally good.
+
+    Attributes:
+        id: the sample's.
+        tags: class columns of its tags.
+        threshold: the middle one of the best thresholds.
+        lowest: of the best thresholds.
+        highest: of the best thresholds.
+        miou: of the image at its best thresholds, percent, over the labels in its truth or seeds.
+        miou_at_global: of the image at the global threshold, percent.
+        distance: from the global threshold to the nearest of the best ones; 0 where it is one of them, negative where
+            the image needs a lower one.
+    """
+
+    id: str
+    tags: tuple[int, ...]
+    threshold: float
+    lowest: float
+    highest: float
+    miou: float
+    miou_at_global: float
+    distance: float
+
+    @property
+    def loss(self) -> float:
+        """Points of mIoU that the global threshold costs this image."""
+        return self.miou - self.miou_at_global
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the best thresholds of some images lie; NaN where there is no image.
+
+    Attributes:
+        n_images: how many.
+        mean: of `ImageOptimum.threshold`.
+        sd: its standard deviation (of these images, not an estimate for others).
+        distance: mean of the distance from the global threshold, without its sign.
+        near: percent of the images that are near (`NEAR`).
+    """
+
+    n_images: int
+    mean: float
+    sd: float
+    distance: float
+    near: float
+
+    def values(self) -> tuple[tuple[str, float], ...]:
+        """The numbers by the names that they have in CSV."""
+        names = ("optimum_mean", "optimum_sd", "optimum_distance", "optimum_near")
+        return tuple(zip(names, (self.mean, self.sd, self.distance, self.near), strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassOptimum:
+    """The best threshold of one class.
+
+    Attributes:
+        name: of the class.
+        threshold: that with the best IoU of the class over the split, of kind ``oracle``.
+        iou: there, percent.
+        spread: of the best thresholds of the images that have the class among their tags.
+    """
+
+    name: str
+    threshold: Threshold
+    iou: float
+    spread: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class OptimumLine:
+    """An image's best threshold as a line of CSV; the columns are as in `ImageOptimum` and `ResultRow`."""
+
+    stage: str
+    split: str
+    seed: int
+    image: str
+    tags: str
+    threshold_kind: str
+    threshold: float
+    lowest: float
+    highest: float
+    miou: float
+    global_threshold: float | None
+    miou_at_global: float
+    distance: float
+
+
+@dataclass(frozen=True, slots=True)
+class OptimumAnalysis:
+    """What `analyse_optimum` found.
+
+    Attributes:
+        split: the split.
+        n_images: images with a truth; all are in the two mIoUs.
+        n_without_truth: images left out because they have none.
+        threshold: the global one, best for all images together, of kind ``oracle``.
+        miou: there, percent.
+        miou_own: of the split with each image cut at its own best threshold, percent.
+        spread: of the best thresholds of ``images``.
+        images: those to which the threshold makes a difference: not those without tags, with empty maps or with a
+            truth that is void everywhere.
+        classes: of each class that ``images`` have.
+    """
+
+    split: str
+    n_images: int
+    n_without_truth: int
+    threshold: Threshold
+    miou: float
+    miou_own: float
+    spread: Spread
+    images: tuple[ImageOptimum, ...]
+    classes: tuple[ClassOptimum, ...]
+
+    def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
+        """Overall and per class as lines of ``results/``; a class's lines name its own threshold and image count."""
+
+        def row(n_images: int, at: Threshold, metric: str, value: float) -> ResultRow:
+            number = None if math.isnan(value) else round(value, _DIGITS)
+            return ResultRow(method, self.split, n_images, at.kind_text, at.value, metric, number, seed, command)
+
+        rows = [row(self.n_images, self.threshold, m, v) for m, v in (("miou", self.miou), ("miou_own", self.miou_own))]
+        rows += [row(self.spread.n_images, self.threshold, m, v) for m, v in self.spread.values()]
+        for one in self.classes:
+            rows.append(row(self.n_images, one.threshold, f"iou/{one.name}", one.iou))
+            rows += [row(one.spread.n_images, self.threshold, f"{m}/{one.name}", v) for m, v in one.spread.values()]
+        return tuple(rows)
+
+    def lines(self, names: Sequence[str], *, stage: str, seed: int) -> tuple[OptimumLine, ...]:
+        """The best threshold of each image as lines of CSV; ``names`` are those of all classes."""
+        return tuple(
+            OptimumLine(
+                stage, self.split, seed, i.id, ";".join(names[c] for c in i.tags), self.threshold.kind_text,
+                i.threshold, i.lowest, i.highest, round(i.miou, _DIGITS), self.threshold.value,
+                round(i.miou_at_global, _DIGITS), i.distance,
+            )
+            for i in self.images
+        )  # fmt: skip
+
+
+def spread(images: Sequence[ImageOptimum]) -> Spread:
+    """How the best thresholds of some images lie."""
+    if not images:
+        return Spread(0, math.nan, math.nan, math.nan, math.nan)
+    thresholds, distances = [i.threshold for i in images], [abs(i.distance) for i in images]
+    near = 100.0 * sum(d <= NEAR for d in distances) / len(distances)
+    return Spread(len(images), fmean(thresholds), pstdev(thresholds), fmean(distances), near)
+
+
+def far_below(images: Sequence[ImageOptimum], count: int = 3) -> tuple[ImageOptimum, ...]:
+    """The far images that need a lower threshold than the global one, those first that lose most by it."""
+    return _worst([image for image in images if image.distance < -NEAR], count)
+
+
+def far_above(images: Sequence[ImageOptimum], count: int = 3) -> tuple[ImageOptimum, ...]:
+    """The far images that need a higher threshold than the global one, those first that lose most by it."""
+    return _worst([image for image in images if image.distance > NEAR], count)
+
+
+def _worst(images: Sequence[ImageOptimum], count: int) -> tuple[ImageOptimum, ...]:
+    return tuple(sorted(images, key=lambda image: (-image.loss, image.id))[:count])
+
+
+_SAME = 1e-9
+"""Percent that two mIoUs may differ by and still be equal: their sums are rounded."""
+
+Curve = NDArray[np.float64]
+"""(101,) mIoU of one image at the thresholds of `GRID`, percent."""
+
+
+def analyse_optimum(
+    dataset: Dataset,
+    read_maps: Callable[[Sample], ActivationMaps],
+    *,
+    samples: Sequence[Sample] | None = None,
+    threads: int = 2,
+    advance: Callable[[], None] | None = None,
+) -> OptimumAnalysis:
+    """Find the best threshold of each image, of each class and of all images; arguments as for `evaluate_seeds`.
+
+    Every image is read once. What is kept of it is its curve: 101 numbers.
+
+    Raises:
+        DataError: no image has a truth, or maps and truth do not fit (the image is named).
+        NothingShownError: no truth shows a class.
+    """
+    chosen = dataset.samples if samples is None else samples
+    whole = ThresholdSweep(dataset.classes)
+    own: Matrix = np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64)
+    curves: list[tuple[Sample, Curve]] = []
+    for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
+        whole.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
+        labels, sweep = image_sweep(pair)
+        curve = sweep.mious()  # NaN where the truth shows no class
+        own[np.ix_(labels, labels)] += sweep.matrix(GRID[_middle(_optima(curve))])
+        curves.append((pair.sample, curve))
+    top = best(whole.curve())
+    images = tuple(_image(s, curve, top.threshold) for s, curve in curves if _matters(curve))
+    return OptimumAnalysis(
+        split=dataset.split,
+        n_images=len(curves),
+        n_without_truth=len(chosen) - len(curves),
+        threshold=Threshold(top.threshold, "oracle"),
+        miou=top.miou,
+        miou_own=SegmentationScores.from_matrix(own, dataset.classes).miou,
+        spread=spread(images),
+        images=images,
+        classes=tuple(_classes(dataset.classes, whole, images)),
+    )
+
+
+def image_sweep(pair: Pair) -> tuple[list[int], ThresholdSweep]:
+    """The sweep of one image over the labels that its maps or truth have, and these labels."""
+    true = {int(label) for label in np.unique(pair.truth)} - {0, IGNORE}
+    labels = [0, *sorted(true | {column + 1 for column in pair.classes})]
+    place = np.full(256, IGNORE, dtype=np.uint8)
+    place[labels] = np.arange(len(labels))
+    sweep = ThresholdSweep([str(label) for label in labels[1:]])
+    sweep.update(pair.maps, [labels.index(c + 1) - 1 for c in pair.classes], place[pair.truth], pair.sample.id)
+    return labels, sweep
+
+
+def _optima(curve: Curve) -> NDArray[np.intp]:
+    """Places in `GRID` of all thresholds that are best; every place where the curve is NaN."""
+    if np.isnan(curve).all():
+        return np.arange(len(curve))
+    return np.flatnonzero(curve >= curve.max() - _SAME)
+
+
+def _middle(places: NDArray[np.intp]) -> int:
+    return int(places[(len(places) - 1) // 2])
+
+
+def _matters(curve: Curve) -> bool:
+    """Whether the threshold makes any difference to the image; false for NaN."""
+    return bool(curve.max() - curve.min() > _SAME)
+
+
+def _image(sample: Sample, curve: Curve, at: float) -> ImageOptimum:
+    places = _optima(curve)
+    nearest = places[np.abs(places - GRID.index(at)).argmin()]
+    return ImageOptimum(
+        id=sample.id,
+        tags=sample.tags,
+        threshold=GRID[_middle(places)],
+        lowest=GRID[places[0]],
+        highest=GRID[places[-1]],
+        miou=float(curve.max()),
+        miou_at_global=float(curve[GRID.index(at)]),
+        distance=round(GRID[nearest] - at, 2),
+    )
+
+
+def _classes(names: Sequence[str], whole: ThresholdSweep, images: Sequence[ImageOptimum]) -> list[ClassOptimum]:
+    """The optimum of each class of the split that has images; its IoU counts the pixels of all images."""
+    found = []
+    for column, iou in enumerate(whole.ious()[:, 1:].T):
+        mine = [image for image in images if column in image.tags]
+        if mine:
+            at = GRID[int(np.nanargmax(iou))]
+            found.append(ClassOptimum(names[column], Threshold(at, "oracle"), float(np.nanmax(iou)), spread(mine)))
+    return found

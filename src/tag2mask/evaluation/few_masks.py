@@ -1,0 +1,232 @@
+"""How sure a threshold is that was chosen on n hand-made masks: resampled masks, and draws of other n.
+
+An image is kept as its counts at every threshold of the sweep, of the labels that it has: then a choice on any set of
+images is a sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.errors import DataError, nothing_shown
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.best_thresholds import image_sweep
+from tag2mask.evaluation.seeds import pairs
+from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep
+
+Counts = NDArray[np.int64]
+
+DRAWS = 1000
+"""Times that masks are resampled."""
+
+LEVEL = 0.95
+"""Share of the resampled thresholds inside an interval."""
+
+_DIGITS = 4
+_TRIES = 100
+"""Draws at most for each that counts."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageCounts:
+    """Pixels of one image at each of the 101 thresholds of the sweep.
+
+    Attributes:
+        id: the sample's.
+        labels: k labels that its truth or its maps have, background first.
+        both: (101, k) of the label in truth and seeds.
+        seeds: (101, k) of the label in the seeds.
+        truth: (k,) of the label in the truth.
+    """
+
+    id: str
+    labels: tuple[int, ...]
+    both: Counts
+    seeds: Counts
+    truth: Counts
+
+
+class Sums:
+    """Counts of several images together.
+
+    Args:
+        n_labels: C + 1.
+    """
+
+    def __init__(self, n_labels: int) -> None:
+        self.both: Counts = np.zeros((len(GRID), n_labels), dtype=np.int64)
+        self.seeds, self.truth = self.both.copy(), self.both[0].copy()
+
+    def add(self, image: ImageCounts, times: int = 1) -> None:
+        """Count an image that many times."""
+        labels = list(image.labels)
+        self.both[:, labels] += times * image.both
+        self.seeds[:, labels] += times * image.seeds
+        self.truth[labels] += times * image.truth
+
+    @property
+    def shows_classes(self) -> bool:
+        """Whether the truth of any of the images shows a class."""
+        return bool(self.truth[1:].any())
+
+    def without(self, other: Sums) -> Sums:
+        """These counts less others that are part of them."""
+        rest = Sums(len(self.truth))
+        rest.both, rest.seeds, rest.truth = self.both - other.both, self.seeds - other.seeds, self.truth - other.truth
+        return rest
+
+    def curve(self) -> NDArray[np.float64]:
+        """(101,) mIoU in percent, as `SegmentationScores.miou`.
+
+        Raises:
+            NothingShownError: no pixel of a class was counted.
+        """
+        if not self.shows_classes:
+            raise nothing_shown("the ground truth of the images that a threshold is to be chosen on")
+        return known_mean(percent(self.both, self.truth + self.seeds - self.both))
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How a threshold that was chosen on n masks varies when these are drawn again, from themselves.
+
+    Attributes:
+        n: masks.
+        draws: times that n of them were drawn, with repetition.
+        level: share of the thresholds from ``low`` to ``high``.
+        low: lower end.
+        high: upper end.
+        sd: standard deviation of the thresholds.
+        expected_loss: points of mIoU that a threshold of such a draw loses on the n masks to their best one, on
+            average: what the choice is expected to lose to the oracle elsewhere, seen from the n masks alone.
+    """
+
+    n: int
+    draws: int
+    level: float
+    low: float
+    high: float
+    sd: float
+    expected_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class FewDraw:
+    """A threshold chosen on n images drawn at random, and what it loses on all others.
+
+    Attributes:
+        n: images it was chosen on.
+        threshold: 0..1.
+        miou: percent, of the other images at it.
+        loss: points to the oracle of these other images; 0 or more.
+    """
+
+    n: int
+    threshold: float
+    miou: float
+    loss: float
+
+
+def count_images(
+    dataset: Dataset,
+    read_maps: Callable[[Sample], ActivationMaps],
+    samples: Sequence[Sample],
+    advance: Callable[[], None] | None = None,
+) -> list[ImageCounts]:
+    """The counts of every sample that has a truth; errors as of `pairs`."""
+    return [
+        _counted(pair.sample.id, *image_sweep(pair)) for pair in pairs(dataset, read_maps, samples, advance=advance)
+    ]
+
+
+def best_threshold(curve: NDArray[np.float64]) -> float:
+    """The threshold of the largest mIoU; the lowest of equal ones, as the sweep's."""
+    return GRID[int(curve.argmax())]
+
+
+def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, seed: int = 0) -> Uncertainty:
+    """Draw as many images as there are, with repetition, and choose a threshold on each draw (bootstrap).
+
+    Args:
+        images: the n images with a mask.
+        n_labels: C + 1.
+        draws: how often.
+        seed: of the draws.
+
+    Raises:
+        NothingShownError: their truth shows no class.
+    """
+    full = _total(images, n_labels).curve()
+    rng = np.random.default_rng((seed, len(images)))
+    chosen: list[int] = []
+    while len(chosen) < draws:
+        times = np.bincount(rng.integers(0, len(images), len(images)), minlength=len(images))
+        drawn = _total(images, n_labels, times)
+        if drawn.shows_classes:  # else the draw holds images only that have no mIoU
+            chosen.append(int(drawn.curve().argmax()))
+    thresholds = np.asarray(GRID)[chosen]
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(thresholds, [tail, 100 - tail], method="nearest")
+    loss = float((full.max() - full[chosen]).mean())
+    values = (round(float(v), _DIGITS) for v in (low, high, thresholds.std(), loss))
+    return Uncertainty(len(images), draws, LEVEL, *values)
+
+
+def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, seed: int = 0) -> tuple[FewDraw, ...]:
+    """Choose a threshold on n images drawn without repetition, again and again, and measure it on the others.
+
+    Args:
+        images: every image with a truth.
+        n: images of a draw.
+        n_labels: C + 1.
+        draws: how often.
+        seed: of the draws.
+
+    Raises:
+        DataError: ``n`` leaves no image to measure on, or so few show a class that hardly a draw has one of them and
+            leaves another.
+        NothingShownError: no truth shows a class.
+    """
+    if not 1 <= n < len(images):
+        raise DataError(
+            f"n = {n} masks of {len(images)} images with a truth leave none to measure on; give an n from 1 to "
+            f"{len(images) - 1}"
+        )
+    total = _total(images, n_labels)
+    if not total.shows_classes:
+        raise nothing_shown()
+    rng = np.random.default_rng((seed, n))
+    found: list[FewDraw] = []
+    for _ in range(_TRIES * draws):
+        drawn = _total([images[i] for i in rng.choice(len(images), n, replace=False)], n_labels)
+        if not (drawn.shows_classes and total.without(drawn).shows_classes):
+            continue  # no mIoU to choose by, or none to measure
+        threshold, rest = best_threshold(drawn.curve()), total.without(drawn).curve()
+        miou = float(rest[GRID.index(threshold)])
+        found.append(FewDraw(n, threshold, round(miou, _DIGITS), round(float(rest.max()) - miou, _DIGITS)))
+        if len(found) == draws:
+            return tuple(found)
+    raise DataError(
+        f"n = {n} masks of {len(images)} images: hardly a draw has an image that shows a class and leaves another; "
+        f"measure on images that show classes"
+    )
+
+
+def _counted(sample_id: str, labels: Iterable[int], sweep: ThresholdSweep) -> ImageCounts:
+    matrices = np.stack([sweep.matrix(t) for t in GRID])
+    both: Counts = matrices.diagonal(axis1=1, axis2=2).copy()
+    return ImageCounts(sample_id, tuple(labels), both, matrices.sum(axis=1), matrices[0].sum(axis=1))
+
+
+def _total(images: Sequence[ImageCounts], n_labels: int, times: Iterable[int] | None = None) -> Sums:
+    sums = Sums(n_labels)
+    for image, count in zip(images, times if times is not None else [1] * len(images), strict=True):
+        if count:
+            sums.add(image, int(count))
+    return sums

@@ -1,0 +1,214 @@
+"""What refined seeds are worth: they are unsure in places, so none of their numbers is a mIoU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tag2mask.core.arrays import percent
+from tag2mask.core.errors import DataError
+from tag2mask.core.prefetch import ahead
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.confusion import LabelImage, Matrix, label_image
+from tag2mask.evaluation.metrics import BACKGROUND, SegmentationMetrics, SegmentationScores
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SureScores:
+    """How much of the images refined seeds are sure of, and how right they are there; in percent.
+
+    Attributes:
+        labels: label names, ``background`` first.
+        matrix: (L, L) pixel counts over sure pixels, row = truth, column = refined seeds.
+        known: (L,) pixels of each label in the truth, sure or not.
+    """
+
+    labels: tuple[str, ...]
+    matrix: Matrix
+    known: NDArray[np.int64]
+
+    @property
+    def shows_classes(self) -> bool:
+        """Whether a foreground class has a pixel in the truth, be the seeds sure of it or not."""
+        return bool(self.known[1:].any())
+
+    @property
+    def coverage(self) -> float:
+        """Share of the pixels that are not void in the truth where the seeds are sure."""
+        return float(percent(self.matrix.sum(), self.known.sum()))
+
+    @property
+    def precision_sure(self) -> float:
+        """Share of the sure pixels that are right; NaN where nothing is sure."""
+        return float(percent(np.trace(self.matrix), self.matrix.sum()))
+
+    @property
+    def miou_sure(self) -> float:
+        """Mean IoU over the sure pixels alone, of the labels that occur there; NaN where no class of the truth is."""
+        return self._segmentation().miou if self.matrix.sum() else math.nan
+
+    def values(self) -> tuple[tuple[str, float], ...]:
+        """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
+
+        ``coverage/<label>`` is the sure share of a label's pixels in the truth, ``precision_sure/<label>`` and
+        ``iou_sure/<label>`` are over sure pixels.
+        """
+        means = [(name, getattr(self, name)) for name in ("coverage", "precision_sure", "miou_sure")]
+        shares = percent(self.matrix.sum(axis=1), self.known)
+        single = [(f"coverage/{name}", float(share)) for name, share in zip(self.labels, shares, strict=True)]
+        if self.matrix.sum():
+            sure = self._segmentation()
+            for metric, values in (("precision_sure", sure.precision), ("iou_sure", sure.iou)):
+                single += [(f"{metric}/{n}", float(v)) for n, v in zip(self.labels, values, strict=True)]
+        return (*means, *single)
+
+    def _segmentation(self) -> SegmentationScores:
+        return SegmentationScores.from_matrix(self.matrix, self.labels[1:])
+
+
+class SureMetrics:
+    """Counts refined seeds, 255 where they are unsure, against their truth, image by image.
+
+    Args:
+        classes: names of the foreground classes; class ``c`` is label ``c + 1``, 0 is background.
+
+    Raises:
+        DataError: no class, a class twice, or a class named ``background``.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._sure = SegmentationMetrics(classes, unsure="ignore")
+        self._known: NDArray[np.int64] = np.zeros(len(self._sure.matrix), dtype=np.int64)
+
+    def update(self, prediction: ArrayLike, truth: ArrayLike, sample_id: str = "") -> None:
+        """Count one image.
+
+        Args:
+            prediction: (H, W) labels 0..C, 255 unsure.
+            truth: (H, W) labels 0..C, 255 void.
+            sample_id: id of the image, for the error text.
+
+        Raises:
+            DataError: shapes differ or a label is out of range.
+        """
+        self._sure.update(prediction, truth, sample_id)
+        pixels = np.bincount(label_image(truth, "truth", sample_id).ravel(), minlength=256)
+        self._known += pixels[: len(self._known)]
+
+    def compute(self) -> SureScores:
+        """The scores of all images together.
+
+        Raises:
+            DataError: no pixel was counted: there is no image, or the truth is void everywhere.
+        """
+        if not self._known.sum():
+            raise DataError("no refined seeds were evaluated: no image, or every pixel of the truth is void (255)")
+        return SureScores((BACKGROUND, *self._sure.classes), self._sure.matrix.copy(), self._known.copy())
+
+
+_OF_IMAGE = {False: ("miou",), True: ("coverage", "precision_sure")}
+"""Metrics of each image, by whether the labels may be unsure."""
+
+
+@dataclass(frozen=True, slots=True)
+class MaskImage:
+    """One image's own numbers, for choosing examples; the scores of a split are no mean of these.
+
+    Attributes:
+        id: the sample's.
+        values: percent, in the order of `MaskEvaluation.image_metrics`; NaN where undefined.
+    """
+
+    id: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MaskEvaluation:
+    """What `evaluate_masks` found.
+
+    Attributes:
+        split: the evaluated split.
+        n_images: images with a truth, all counted.
+        n_without_truth: images left out because they have none.
+        scores: over all images together.
+        image_metrics: names of the values of ``images``.
+        images: of each image.
+    """
+
+    split: str
+    n_images: int
+    n_without_truth: int
+    scores: SegmentationScores | SureScores
+    image_metrics: tuple[str, ...]
+    images: tuple[MaskImage, ...]
+
+    @property
+    def shows_classes(self) -> bool:
+        """Whether the truth of any image shows a class; where none does, every mean IoU is NaN."""
+        return self.scores.shows_classes
+
+
+def evaluate_masks(
+    dataset: Dataset,
+    read_labels: Callable[[Sample], LabelImage],
+    *,
+    unsure: bool = False,
+    samples: Sequence[Sample] | None = None,
+    threads: int = 2,
+    advance: Callable[[], None] | None = None,
+) -> MaskEvaluation:
+    """Score the label images of a split.
+
+    Args:
+        dataset: the split.
+        read_labels: gives a sample's (H, W) labels; called from several threads.
+        unsure: the labels are refined seeds, 255 where unsure: `SureScores`, never a mIoU.
+        samples: those of the split to evaluate; all of them where None.
+        threads: how many images are read beside the counting.
+        advance: called after each image, those without a truth included.
+
+    Raises:
+        DataError: no image has a truth, labels and truth do not fit, or labels are 255 without ``unsure``.
+    """
+    chosen = dataset.samples if samples is None else samples
+    whole = _metrics(dataset, unsure)
+    images: list[MaskImage] = []
+
+    def read(sample: Sample) -> tuple[Sample, tuple[LabelImage, LabelImage] | None]:
+        truth = dataset.truth(sample)
+        return sample, None if truth is None else (read_labels(sample), truth)
+
+    for sample, pair in ahead(read, chosen, threads):
+        if pair is not None:
+            one = _metrics(dataset, unsure)
+            for metrics in (one, whole):
+                metrics.update(*pair, sample.id)
+            images.append(MaskImage(sample.id, _values(one, _OF_IMAGE[unsure])))
+        if advance is not None:
+            advance()
+    if not images:
+        raise DataError(
+            f"no image of split '{dataset.split}' has a truth, so its masks cannot be evaluated. Give masks drawn by "
+            "hand, or evaluate a split that has them"
+        )
+    n_without = len(chosen) - len(images)
+    return MaskEvaluation(dataset.split, len(images), n_without, whole.compute(), _OF_IMAGE[unsure], tuple(images))
+
+
+def _metrics(dataset: Dataset, unsure: bool) -> SegmentationMetrics | SureMetrics:
+    return SureMetrics(dataset.classes) if unsure else SegmentationMetrics(dataset.classes)
+
+
+def _values(metrics: SegmentationMetrics | SureMetrics, names: Sequence[str]) -> tuple[float, ...]:
+    """One image's metrics; NaN where its truth is void everywhere."""
+    try:
+        found = dict(metrics.compute().values())
+    except DataError:
+        return (math.nan,) * len(names)
+    return tuple(found[name] for name in names)

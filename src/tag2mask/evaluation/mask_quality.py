@@ -1,0 +1,214 @@
+"""How good is a mask, judged without its truth: signals of one image, each 0 (bad) .. 1 (good), in one registry.
+
+A signal is a function of a `Look` and gives NaN where what it needs is not there. Whether its order is that of the true
+IoU is measured, not assumed: see `tag2mask.evaluation.quality_ranking`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.core.errors import ConfigError
+from tag2mask.core.types import IGNORE
+from tag2mask.evaluation.confusion import LabelImage
+from tag2mask.evaluation.thresholds import Level, cut
+
+STEP = 0.1
+"""How far the threshold is moved down and up for the signal ``stability``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The classifier's probabilities of each class that is tagged and in the mask, in the order of the columns.
+
+    Attributes:
+        whole: for the image, 0..1.
+        kept: for the image with everything outside the class's mask painted over.
+        erased: for the image with the class's mask painted over.
+    """
+
+    whole: tuple[float, ...]
+    kept: tuple[float, ...]
+    erased: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What is known of one image's mask without its truth.
+
+    Attributes:
+        mask: (H, W) labels, the mask that is judged; class column c is label c + 1, 0 is background.
+        classes: class columns of the image's tags, ascending.
+        maps: (K, H, W) in [0, 1], the maps of ``classes`` behind the mask; None where there are none.
+        threshold: that the maps are cut at, or one for each of them.
+        others: (H, W) labels by other methods.
+        refined: (H, W) labels after CRF, 255 where unsure.
+        scales: (H, W) labels from the maps of single scales.
+        told: the classifier asked about parts of the image.
+    """
+
+    mask: LabelImage
+    classes: tuple[int, ...]
+    maps: NDArray[np.float32] | None = None
+    threshold: Level | None = None
+    others: tuple[LabelImage, ...] = ()
+    refined: LabelImage | None = None
+    scales: tuple[LabelImage, ...] = ()
+    told: Told | None = None
+
+    def masked(self) -> list[tuple[int, NDArray[np.bool_]]]:
+        """Place among ``classes`` and pixels of each tagged class that the mask shows."""
+        found = [(place, self.mask == column + 1) for place, column in enumerate(self.classes)]
+        return [(place, inside) for place, inside in found if inside.any()]
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One way to judge a mask.
+
+    Attributes:
+        name: column in CSV.
+        text: what it is, in a line.
+        measure: 0 (bad) .. 1 (good), NaN where the look lacks what is needed.
+        combined: whether it takes part in the combined score; a baseline does not.
+    """
+
+    name: str
+    text: str
+    measure: Callable[[Look], float]
+    combined: bool = True
+
+
+SIGNALS: dict[str, Signal] = {}
+"""Every signal by name; `signal` adds one."""
+
+
+def signal(
+    name: str, text: str, *, combined: bool = True
+) -> Callable[[Callable[[Look], float]], Callable[[Look], float]]:
+    """Register a function of a `Look` as a signal; arguments as in `Signal`.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+
+    def register(measure: Callable[[Look], float]) -> Callable[[Look], float]:
+        if name in SIGNALS:
+            raise ConfigError(f"signal '{name}' is registered already; choose another name")
+        SIGNALS[name] = Signal(name, text, measure, combined)
+        return measure
+
+    return register
+
+
+def mask_iou(one: LabelImage, other: LabelImage) -> float:
+    """Mean IoU of two label images over the labels in either, background included; 255 in one of them takes no part.
+
+    Returns:
+        0..1; NaN where no pixel is left.
+    """
+    sure = (one != IGNORE) & (other != IGNORE)
+    a, b = one[sure], other[sure]
+    if not a.size:
+        return math.nan
+    counts = [np.bincount(v, minlength=IGNORE) for v in (a, b, a[a == b])]
+    union = counts[0] + counts[1] - counts[2]
+    return float(np.mean(counts[2][union > 0] / union[union > 0]))
+
+
+def _agreement(mask: LabelImage, others: Sequence[LabelImage]) -> float:
+    """Mean `mask_iou` of a mask with each of several; NaN without any."""
+    values = [value for value in (mask_iou(mask, other) for other in others) if not math.isnan(value)]
+    return fmean(values) if values else math.nan
+
+
+@signal("found", "share of the image's tags that the mask shows")
+def found(look: Look) -> float:
+    """A tag without a pixel is an object that was missed; NaN without tags."""
+    return len(look.masked()) / len(look.classes) if look.classes else math.nan
+
+
+@signal("agreement", "mean IoU with the masks of the other methods of the run")
+def agreement(look: Look) -> float:
+    """What several methods agree on is more often right."""
+    return _agreement(look.mask, look.others)
+
+
+@signal("scales", "mean IoU with the masks from single scales of the maps")
+def scales(look: Look) -> float:
+    """A mask that hangs on one scale is doubtful."""
+    return _agreement(look.mask, look.scales)
+
+
+@signal("crf", "IoU with the mask after CRF, where that is sure")
+def crf(look: Look) -> float:
+    """A mask that the image's own edges move much does not lie on them."""
+    return math.nan if look.refined is None else mask_iou(look.mask, look.refined)
+
+
+@signal("sure", "share of the refined seeds' object that is sure: class / (class + unsure)")
+def sure(look: Look) -> float:
+    """Refined seeds are unsure where two thresholds disagree; NaN where they show background alone."""
+    if look.refined is None:
+        return math.nan
+    unsure, objects = np.count_nonzero(look.refined == IGNORE), np.count_nonzero(look.refined)  # objects: unsure too
+    return 1 - unsure / objects if objects else math.nan
+
+
+@signal("gap", "mean activation inside each class's mask less that outside")
+def gap(look: Look) -> float:
+    """AMN's second condition, with the mask in place of the truth; NaN without maps or masked class."""
+    if look.maps is None:
+        return math.nan
+    gaps = [
+        float(look.maps[place][inside].mean(dtype=np.float64) - look.maps[place][~inside].mean(dtype=np.float64))
+        for place, inside in look.masked()
+        if not inside.all()
+    ]
+    return min(1.0, max(0.0, fmean(gaps))) if gaps else math.nan
+
+
+@signal("stability", f"IoU of the masks at a threshold {STEP} lower and {STEP} higher")
+def stability(look: Look) -> float:
+    """A mask that moves much with its threshold has no edge in its maps; NaN without maps, threshold or tags."""
+    if look.maps is None or look.threshold is None or not look.classes:
+        return math.nan
+    low, high = (cut(look.maps, look.classes, _moved(look.threshold, by)) for by in (-STEP, STEP))
+    return mask_iou(low, high)
+
+
+def _moved(level: Level, by: float) -> Level:
+    return np.clip(level + by, 0, 1) if isinstance(level, np.ndarray) else min(1.0, max(0.0, level + by))
+
+
+@signal("kept", "classifier's probability of each class where only its mask is kept")
+def kept(look: Look) -> float:
+    """A right mask holds what makes the classifier say the class."""
+    return fmean(look.told.kept) if look.told and look.told.kept else math.nan
+
+
+@signal("erased", "share of the classifier's probability that is lost where the class's mask is painted over")
+def erased(look: Look) -> float:
+    """A whole mask leaves nothing of the class behind."""
+    if not look.told or not look.told.whole:
+        return math.nan
+    pairs = zip(look.told.whole, look.told.erased, strict=True)
+    return fmean(min(1.0, max(0.0, 1 - rest / whole)) if whole else 0.0 for whole, rest in pairs)
+
+
+@signal("whole", "classifier's probability of the masked classes in the whole image")
+def whole(look: Look) -> float:
+    """An image that the classifier does not understand has poor maps."""
+    return fmean(look.told.whole) if look.told and look.told.whole else math.nan
+
+
+@signal("area", "share of the image that the mask covers (a baseline: large objects have higher IoU)", combined=False)
+def area(look: Look) -> float:
+    """Size alone; a signal that is no better than it says nothing of its own."""
+    return float(np.count_nonzero(look.mask) / look.mask.size)

@@ -1,0 +1,293 @@
+"""CSV that spreadsheets open: a name never becomes a formula there, and is read back here as it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
+from tag2mask.core.files import need_regular, write_text
+from tag2mask.core.names import shortened
+from tag2mask.evaluation.thresholds import Threshold, check_same_kind
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How a cell begins that a spreadsheet computes, or that `_cell` has made harmless."""
+
+
+def csv_text(lines: Iterable[Iterable[Any]]) -> str:
+    """Lines of cells as CSV.
+
+    Args:
+        lines: the header first. A text that a spreadsheet would compute gets an apostrophe before it, as OWASP has it;
+            numbers stay numbers, as text too.
+    """
+    return "".join(_line([_cell(cell) for cell in line]) for line in lines)
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    """The cells of a CSV as they were given to `csv_text`.
+
+    Raises:
+        DataError: it cannot be read as CSV in UTF-8.
+    """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise DataError(f"cannot read {path}: it is not a file")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        return [[_own(cell) for cell in line] for line in csv.reader(io.StringIO(text, newline=""))]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Some columns of a CSV of a finished stage, a tuple for each line.
+
+    Args:
+        path: the CSV.
+        names: columns wanted, in the order of the tuples.
+        numbers: those that are read as float.
+
+    Raises:
+        StageError: the file is damaged.
+    """
+    try:
+        header, *lines = read_csv(path)
+        places = [header.index(name) for name in names]
+        made = [float if name in numbers else str for name in names]
+        return [tuple(make(line[i]) for make, i in zip(made, places, strict=True)) for line in lines]
+    except (DataError, ValueError, IndexError) as error:
+        raise StageError(f"{path} is damaged ({error}). Remove it and run again") from error
+
+
+def _line(cells: list[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\r\n").writerow(
+        cells
+    )  # quotes what holds one of the two, as Python 3.13 always does
+    return f"{text.getvalue()[:-2]}\n"
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) and not _is_number(value) else value
+
+
+def _own(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_AGAIN = "Remove it; the tag2mask run command that made the run writes it again"
+_DIGITS = 4
+_NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One number of a run and all that it needs to be read rightly.
+
+    Attributes:
+        stage: instance name of the stage that was evaluated, such as ``lpcam-f``.
+        method: ``cam``, ``lpcam-f``, ``lpcam``, ``amn``, ...
+        split: the evaluated split.
+        n_images: images with a truth that were counted.
+        metric: name as in `SegmentationScores.values` or `SureScores.values`.
+        value: percent, or None where the metric is undefined (0/0).
+        threshold: 0..1, or None of kind ``none``.
+        threshold_kind: as `Threshold.kind_text`.
+        seed: seed of the run.
+        time: ISO 8601, UTC.
+
+    Raises:
+        ConfigError: threshold and kind do not fit each other.
+    """
+
+    stage: str
+    method: str
+    split: str
+    n_images: int
+    metric: str
+    value: float | None
+    threshold: float | None
+    threshold_kind: str
+    seed: int
+    time: str
+
+    def __post_init__(self) -> None:
+        """Check the threshold and its kind."""
+        Threshold.parse(self.threshold, self.threshold_kind)
+
+    def result(self, command: str) -> ResultRow:
+        """The same number as a line of ``results/``, with the command that made it."""
+        return ResultRow(
+            self.method, self.split, self.n_images, self.threshold_kind, self.threshold, self.metric, self.value,
+            self.seed, command,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One line of a CSV in ``results/``; the columns are these fields, in this order.
+
+    Attributes:
+        method: as in `MetricRow`, like the others.
+        split: the evaluated split.
+        n_images: images with a truth that were counted.
+        threshold_kind: as `Threshold.kind_text`.
+        threshold: 0..1, or None.
+        metric: name of the metric.
+        value: percent, or None where undefined.
+        seed: seed of the run.
+        command: the command that made the number.
+    """
+
+    method: str
+    split: str
+    n_images: int
+    threshold_kind: str
+    threshold: float | None
+    metric: str
+    value: float | None
+    seed: int
+    command: str
+
+
+COLUMNS = tuple(f.name for f in fields(ResultRow))
+
+
+class Scores(Protocol):
+    """What metrics are read from."""
+
+    def values(self) -> tuple[tuple[str, float], ...]:
+        """Every metric by name, percent, NaN where undefined."""
+
+
+def score_rows(
+    scores: Scores,
+    threshold: Threshold,
+    *,
+    stage: str,
+    method: str,
+    split: str,
+    n_images: int,
+    seed: int,
+    time: str,
+) -> tuple[MetricRow, ...]:
+    """Every metric of ``scores`` as a row; the other arguments are the row's own."""
+    return tuple(
+        MetricRow(
+            stage, method, split, n_images, metric, None if math.isnan(value) else round(value, _DIGITS),
+            threshold.value, threshold.kind_text, seed, time,
+        )
+        for metric, value in scores.values()
+    )  # fmt: skip
+
+
+def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
+    """Refuse to compare numbers that do not mean the same: metric, split, image count and kind must be one each.
+
+    Raises:
+        ConfigError: they differ, or there are none.
+    """
+    check_same_kind((row.threshold_kind for row in rows), what)
+    for name in ("metric", "split", "n_images"):
+        found = sorted({str(getattr(row, name)) for row in rows})
+        if len(found) > 1:
+            raise ConfigError(f"{what} would compare different values of {name}: {', '.join(found)}; choose one")
+
+
+def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
+    """Write a whole ``metrics.jsonl``, or leave what was there."""
+    lines = (json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) for row in rows)
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_metrics(path: Path) -> list[MetricRow]:
+    """Read a ``metrics.jsonl``.
+
+    Raises:
+        StageError: the file or a line of it cannot be read; the line is named.
+    """
+    found = []
+    try:
+        lines = need_regular(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StageError(f"cannot read {path}: {error}. {_AGAIN}") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(_metric_row(json.loads(line)))
+        except (ValueError, TypeError, RecursionError, Tag2MaskError) as error:
+            raise StageError(f"line {number} of {path} is no metric row ({error}). {_AGAIN}") from error
+    return found
+
+
+def _metric_row(values: Any) -> MetricRow:
+    """A row whose values are of the types that it says; anything else is a ValueError or a TypeError."""
+    row = MetricRow(**values)
+    for name, value in asdict(row).items():
+        wanted = _NUMBERS.get(name, str)
+        if wanted is float:
+            fits = value is None or (isinstance(value, int | float) and math.isfinite(value))
+        else:
+            fits = isinstance(value, wanted)
+        if not fits or isinstance(value, bool):
+            raise ValueError(f"{name} is {shortened(repr(value))}")
+    return row
+
+
+def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
+    """Write a CSV of results with the columns `COLUMNS`, whole or not at all."""
+    write_table(path, ResultRow, rows)
+
+
+def write_table(path: Path, line: type[Any], lines: Iterable[Any]) -> None:
+    """Write dataclasses as CSV, whole or not at all.
+
+    Args:
+        path: of the CSV.
+        line: the dataclass whose fields are the columns.
+        lines: its instances; None and NaN become empty cells.
+    """
+    cells = ([_rows_cell(v) for v in asdict(values).values()] for values in lines)
+    write_text(path, csv_text([[f.name for f in fields(line)], *cells]))
+
+
+def _rows_cell(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def read_results(path: Path) -> list[ResultRow]:
+    """Read a CSV of results.
+
+    Raises:
+        DataError: the file cannot be read, its header is not `COLUMNS`, or a line does not fit; the line is named.
+    """
+    lines = read_csv(path)
+    if not lines or tuple(lines[0]) != COLUMNS:
+        raise DataError(f"{path} starts with {lines[0] if lines else 'nothing'}; expected the columns {list(COLUMNS)}")
+    return [_result(line, f"line {number} of {path}") for number, line in enumerate(lines[1:], start=2)]
+
+
+def _result(line: list[str], where: str) -> ResultRow:
+    if len(line) != len(COLUMNS):
+        raise DataError(f"{where} has {len(line)} cells; expected {len(COLUMNS)}: {', '.join(COLUMNS)}")
+    cells: dict[str, Any] = dict(zip(COLUMNS, line, strict=True))
+    for name, number in _NUMBERS.items():
+        try:
+            cells[name] = number(cells[name]) if cells[name] or number is int else None
+        except ValueError:
+            raise DataError(f"{where}: {name} is '{cells[name]}'; expected a number") from None
+    return ResultRow(**cells)

@@ -1,0 +1,1 @@
+"""Rules that choose a threshold from maps alone, and the evidence that they read."""

@@ -1,0 +1,132 @@
+"""Rows on disk: every field back as it was, columns as agreed, errors that name the line."""
+
+import json
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.evaluation.metrics import SegmentationScores
+from tag2mask.evaluation.result_tables import (
+    COLUMNS,
+    MetricRow,
+    check_comparable,
+    read_metrics,
+    read_results,
+    score_rows,
+    write_metrics,
+    write_results,
+)
+from tag2mask.evaluation.thresholds import Threshold
+
+TIME = "2026-01-02T03:04:05Z"
+ROW = MetricRow("lpcam@1", "lpcam", "träin", 900, "iou/dining, table", 58.8731, 0.5, "oracle", 1, TIME)
+ROWS = [
+    ROW,
+    replace(ROW, value=None, threshold=0.25, threshold_kind="few-masks(10)"),
+    replace(ROW, threshold=None, threshold_kind="none", value=100.0),
+]
+
+
+def _line(**changed: object) -> str:
+    return json.dumps({**asdict(ROW), **changed})
+
+
+def test_metrics_come_back_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write_metrics(path, ROWS)
+    assert read_metrics(path) == ROWS
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[0]) == {
+        "stage": "lpcam@1", "method": "lpcam", "split": "träin", "n_images": 900, "metric": "iou/dining, table",
+        "value": 58.8731, "threshold": 0.5, "threshold_kind": "oracle", "seed": 1, "time": TIME,
+    }  # fmt: skip
+    assert json.loads(lines[1])["value"] is None
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_results_come_back_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "seeds.csv"
+    results = [row.result("tag2mask run own-data data.classes=[cat,cow]") for row in ROWS]
+    write_results(path, results)
+    assert read_results(path) == results
+    text = path.read_text(encoding="utf-8").splitlines()
+    assert text[0] == "method,split,n_images,threshold_kind,threshold,metric,value,seed,command"
+    assert text[1] == (
+        'lpcam,träin,900,oracle,0.5,"iou/dining, table",58.8731,1,"tag2mask run own-data data.classes=[cat,cow]"'
+    )
+    assert text[3].startswith("lpcam,träin,900,none,,")
+
+
+def test_scores_become_rows() -> None:
+    scores = SegmentationScores.from_matrix(np.array([[5, 0], [0, 0]]), ["cat"])
+    rows = score_rows(scores, Threshold(0.3), stage="cam", method="cam", split="val", n_images=1, seed=0, time="t")
+    values = {row.metric: row.value for row in rows}
+    assert values["iou/background"] == 100.0
+    assert values["miou"] is None
+    assert values["recall"] is None
+    assert len(rows) == len(scores.values())
+    assert {(r.threshold, r.threshold_kind, r.n_images) for r in rows} == {(0.3, "fixed", 1)}
+
+
+def test_a_row_cannot_hold_a_threshold_of_no_kind() -> None:
+    with pytest.raises(ConfigError, match="unknown kind of threshold 'best'"):
+        replace(ROW, threshold_kind="best")
+
+
+def test_nan_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_metrics(tmp_path / "m.jsonl", [replace(ROW, value=math.nan)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_like_is_compared_with_like() -> None:
+    check_comparable([ROW, replace(ROW, method="cam", threshold=0.35, value=52.3)], "the table")
+    with pytest.raises(ConfigError, match="the table would mix thresholds of kinds fixed, oracle"):
+        check_comparable([ROW, replace(ROW, threshold_kind="fixed")], "the table")
+    with pytest.raises(ConfigError, match="the table would compare different values of split: träin, val; choose one"):
+        check_comparable([ROW, replace(ROW, split="val")], "the table")
+    with pytest.raises(ConfigError, match="different values of n_images: 120, 900"):
+        check_comparable([ROW, replace(ROW, n_images=120)], "the table")
+    with pytest.raises(ConfigError, match="different values of metric"):
+        check_comparable([ROW, replace(ROW, metric="miou")], "the table")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['{"stage": "cam"}', "{", "[1]", '{"colour": 1}', "[" * 5000, _line(value="x"), _line(seed=None), _line(split=[1])],
+)
+def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "metrics.jsonl"
+    write_metrics(path, [ROW])
+    path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
+    with pytest.raises(StageError, match=r"line 2 of .*metrics.jsonl is no metric row .*Remove it; the tag2mask run"):
+        read_metrics(path)
+
+
+def test_absent_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="cannot read .*absent.jsonl"):
+        read_metrics(tmp_path / "absent.jsonl")
+    with pytest.raises(DataError, match="cannot read .*absent.csv"):
+        read_results(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", "starts with nothing; expected the columns"),
+        ("method,miou\ncam,1\n", r"starts with \['method', 'miou'\]; expected the columns"),
+        (",".join(COLUMNS) + "\ncam,train\n", "line 2 of .*x.csv has 2 cells; expected 9"),
+        (",".join(COLUMNS) + "\ncam,train,many,fixed,0.3,miou,5,0,c\n", "line 2 .*n_images is 'many'; expected a numb"),
+        (",".join(COLUMNS) + "\ncam,train,,fixed,0.3,miou,5,0,c\n", "n_images is ''; expected a number"),
+        (",".join(COLUMNS) + "\ncam,train,3,fixed,x,miou,5,0,c\n", "threshold is 'x'"),
+    ],
+)
+def test_a_damaged_csv_is_named(tmp_path: Path, text: str, error: str) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=error):
+        read_results(path)
