@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.crf_reference import N_LABELS, SIZES, drawn, reference, reference_scores, reference_unary
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.methods.refined.settings import CRFSettings
+from tag2mask.label_images.kinds import CRFSettings
 from tag2mask.refine.crf.api import DenseCRF
 from tag2mask.refine.crf.kernel import gaussian_kernel
 from tag2mask.refine.crf.presets import PRESETS, CRFPreset, PresetName

@@ -261,11 +261,11 @@ def write_table(path: Path, line: type[Any], lines: Iterable[Any]) -> None:
         line: the dataclass whose fields are the columns.
         lines: its instances; None and NaN become empty cells.
     """
-    cells = ([_rows_cell(v) for v in asdict(values).values()] for values in lines)
+    cells = ([_value(v) for v in asdict(values).values()] for values in lines)
     write_text(path, csv_text([[f.name for f in fields(line)], *cells]))
 
 
-def _rows_cell(value: Any) -> Any:
+def _value(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
 
 

@@ -55,7 +55,7 @@ def reproduce(
     Relative paths in a command are taken from the current folder, as where it was run first.
 
     Args:
-        table: a CSV with the columns of `tag2mask.evaluation.result_tables.ResultRow`; others, and ``tolerance``, may be there.
+        table: a CSV with the columns of `evaluation.result_tables.ResultRow`; others, and ``tolerance``, may be there.
         rows: ``column=value`` filters; all rows where empty. Only the commands of these are run.
         overrides: ``data.root=…`` and ``engine.…`` for every command.
         out: a new folder; ``runs/reproduce-<table>`` where None. One that was interrupted goes on.

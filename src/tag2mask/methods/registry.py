@@ -20,8 +20,8 @@ METHODS: list[str] = [
     "tag2mask.methods.lpcam.kinds",
     "tag2mask.methods.irn.kinds",
     "tag2mask.methods.amn.kinds",
-    "tag2mask.methods.thresholds.kinds",
-    "tag2mask.methods.refined.kinds",
+    "tag2mask.thresholds.kinds",
+    "tag2mask.label_images.kinds",
     "tag2mask.segmentation.kinds",
 ]
 """Modules with a tuple ``KINDS`` of `StageKind`; they import no torch."""

@@ -10,15 +10,15 @@ from tag2mask.core.errors import ConfigError, StageError, unknown
 from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.base import Dataset
 from tag2mask.inference.settings import MapsSettings
+from tag2mask.label_images.kinds import RefinedSeedsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
-from tag2mask.methods.refined.settings import RefinedSeedsSettings
-from tag2mask.methods.thresholds.behind import threshold_of
 from tag2mask.pipeline.evaluate import finished, open_split, own_split
 from tag2mask.pipeline.judged_masks import CutMaps, JudgedMasks
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.thresholds.threshold_of import threshold_of
 
 PREDICTIONS = "predictions"
 

@@ -11,7 +11,7 @@ from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.mask_quality import Look
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.thresholds.behind import threshold_of
+from tag2mask.thresholds.threshold_of import threshold_of
 
 if TYPE_CHECKING:
     from tag2mask.pipeline.asked import AskClassifier, AskScales

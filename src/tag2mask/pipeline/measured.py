@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.thresholds.behind import threshold_of
 from tag2mask.pipeline.measures import MasksSettings, SeedsSettings
 from tag2mask.pipeline.plan import measured_by
 from tag2mask.pipeline.session import Done
 from tag2mask.segmentation.settings import SegmenterSettings
+from tag2mask.thresholds.threshold_of import threshold_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.registry import StageKind
-from tag2mask.methods.thresholds.behind import threshold_of
+from tag2mask.thresholds.threshold_of import threshold_of
 
 LOG = logging.getLogger("tag2mask")
 METRICS, CURVE, IMAGES = "metrics.jsonl", "curve.csv", "images.csv"

@@ -14,7 +14,6 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
 from tag2mask.evaluation.result_tables import MetricRow, read_columns
 from tag2mask.methods.artefact import FOLDERS
-from tag2mask.methods.thresholds.behind import ROLE
 from tag2mask.pipeline.evaluate import open_split
 from tag2mask.pipeline.examples import Scene, examples
 from tag2mask.pipeline.measured import Measured, measured
@@ -31,6 +30,7 @@ from tag2mask.report.gallery import GalleryClass
 from tag2mask.report.page import render_page
 from tag2mask.report.parts import RunPart, SplitPart, StageTime
 from tag2mask.report.scores import LabelScore, MethodResult, Score
+from tag2mask.thresholds.threshold_of import ROLE
 
 _MEANS = ("miou", "fp", "fn", "precision", "recall")
 _PATCHES = 3

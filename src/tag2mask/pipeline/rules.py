@@ -18,11 +18,9 @@ from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, rules_of
 from tag2mask.evaluation.thresholds import SCOPES, Threshold
+from tag2mask.label_images.kinds import CutSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
-from tag2mask.methods.refined.settings import CutSettings
-from tag2mask.methods.thresholds.gather import agreements, histograms
-from tag2mask.methods.thresholds.rules import ErasureSettings, sampled
 from tag2mask.pipeline.analyse import FOLDER, Analysis, command_of, described, open_several, shared
 from tag2mask.pipeline.evaluate import OpenedMaps, open_maps
 from tag2mask.pipeline.measures import SeedsSettings
@@ -30,6 +28,8 @@ from tag2mask.pipeline.plan import PlannedStage, make_plan
 from tag2mask.pipeline.rule_views import view_of, without_views
 from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.report.figure_charts import Dots, draw_dots
+from tag2mask.thresholds.kinds import ErasureSettings, sampled
+from tag2mask.thresholds.stages import agreements, histograms
 
 LOG = logging.getLogger("tag2mask")
 RULES = "threshold-rules"
@@ -177,7 +177,7 @@ def _by_classifier(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked, en
     classifier = classifier_behind(maps.artefact)
     if classifier is None or not asked.images:
         return []
-    from tag2mask.methods.thresholds.erase import erasures
+    from tag2mask.thresholds.classifier_evidence import erasures
 
     few, fill = sampled(list(samples), asked.images, per_class=False), ErasureSettings().fill
     with progress(f"{maps.name}: classifier", len(few)) as counter:

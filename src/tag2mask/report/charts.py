@@ -116,8 +116,8 @@ def _y(value: float, top: int) -> float:
     return _TOP + (1 - value / top) * (HEIGHT - _TOP - _BOTTOM)
 
 
-Histogram_WIDTH, Histogram_HEIGHT = 320, 180
-_histogram_LEFT, _histogram_RIGHT, _histogram_TOP, _histogram_BOTTOM = 40, 10, 10, 40
+HISTOGRAM_WIDTH, HISTOGRAM_HEIGHT = 320, 180
+_HISTOGRAM_LEFT, _HISTOGRAM_RIGHT, _HISTOGRAM_TOP, _HISTOGRAM_BOTTOM = 40, 10, 10, 40
 BINS = 20
 
 
@@ -157,12 +157,12 @@ class Bins:
     x: tuple[Tick, ...]
     y: tuple[Tick, ...]
     line: float | None
-    left: int = _histogram_LEFT
-    right: int = Histogram_WIDTH - _histogram_RIGHT
-    top: int = _histogram_TOP
-    bottom: int = Histogram_HEIGHT - _histogram_BOTTOM
-    width: int = Histogram_WIDTH
-    height: int = Histogram_HEIGHT
+    left: int = _HISTOGRAM_LEFT
+    right: int = HISTOGRAM_WIDTH - _HISTOGRAM_RIGHT
+    top: int = _HISTOGRAM_TOP
+    bottom: int = HISTOGRAM_HEIGHT - _HISTOGRAM_BOTTOM
+    width: int = HISTOGRAM_WIDTH
+    height: int = HISTOGRAM_HEIGHT
 
 
 def histogram(name: str, values: Sequence[float], threshold: float | None) -> Bins | None:
@@ -201,15 +201,15 @@ def _bar(place: int, count: int, top: int) -> Bar:
     return Bar(
         round(left + 0.75, 2),
         y,
-        round(_histogram_x(1 / BINS) - _histogram_LEFT - 1.5, 2),
-        Histogram_HEIGHT - _histogram_BOTTOM - y,
+        round(_histogram_x(1 / BINS) - _HISTOGRAM_LEFT - 1.5, 2),
+        HISTOGRAM_HEIGHT - _HISTOGRAM_BOTTOM - y,
         text,
     )
 
 
 def _histogram_x(threshold: float) -> float:
-    return round(_histogram_LEFT + threshold * (Histogram_WIDTH - _histogram_LEFT - _histogram_RIGHT), 2)
+    return round(_HISTOGRAM_LEFT + threshold * (HISTOGRAM_WIDTH - _HISTOGRAM_LEFT - _HISTOGRAM_RIGHT), 2)
 
 
 def _histogram_y(count: int, top: int) -> float:
-    return round(_histogram_TOP + (1 - count / top) * (Histogram_HEIGHT - _histogram_TOP - _histogram_BOTTOM), 2)
+    return round(_HISTOGRAM_TOP + (1 - count / top) * (HISTOGRAM_HEIGHT - _HISTOGRAM_TOP - _HISTOGRAM_BOTTOM), 2)

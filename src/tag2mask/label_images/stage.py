@@ -11,10 +11,10 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.thresholds import Level
 from tag2mask.inference.maps_file import check_maps
+from tag2mask.label_images.cutting import Pass, Photo, crf_seeds, cut_masks, refine_seeds
+from tag2mask.label_images.kinds import CRFSettings, RefinedSeedsSettings
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.methods.refined.seeds import Pass, Photo, crf_seeds, cut_masks, refine_seeds
-from tag2mask.methods.refined.settings import CRFSettings, RefinedSeedsSettings
-from tag2mask.methods.thresholds.behind import ROLE, threshold_of
+from tag2mask.thresholds.threshold_of import ROLE, threshold_of
 from tag2mask.training.device import resolve_device
 
 Make = Callable[..., list[LabelImage]]

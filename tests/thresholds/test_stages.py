@@ -21,17 +21,17 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import agreement, histogram
 from tag2mask.evaluation.threshold_rules.rules import choose, find_rule, rules_of
 from tag2mask.evaluation.thresholds import Threshold, cut
+from tag2mask.label_images.cutting import Photo, crf_seeds, refine_seeds
 from tag2mask.methods.artefact import Artefact, FewMasks, Ruled
-from tag2mask.methods.refined.seeds import Photo, crf_seeds, refine_seeds
 from tag2mask.methods.registry import stage_kind
-from tag2mask.methods.thresholds.behind import threshold_of
-from tag2mask.methods.thresholds.rule_stage import choose_by_rule
-from tag2mask.methods.thresholds.rules import ErasureSettings, RuleSettings, sampled, tagged
 from tag2mask.pipeline.api import run
 from tag2mask.pipeline.evaluate import open_split
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.thresholds.kinds import ErasureSettings, RuleSettings, sampled, tagged
+from tag2mask.thresholds.stages import choose_by_rule
+from tag2mask.thresholds.threshold_of import threshold_of
 from tests.helpers.draw import draw_folder
 from tests.helpers.drawn_maps import registered
 

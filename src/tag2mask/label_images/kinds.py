@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from tag2mask.config.settings import Settings
+from tag2mask.methods.registry import Makes, StageKind
 from tag2mask.refine.crf.presets import PresetName
 
 Chosen = Literal["fixed", "published"]
@@ -60,3 +62,34 @@ class SeedCRFSettings(CutSettings):
     """One threshold and one CRF pass, nothing unsure: the papers' "w/ CRF"."""
 
     crf: CRFSettings = Field(default_factory=CRFSettings)
+
+
+_READS: Mapping[str, Makes] = {"maps": "maps"}
+_MAY_READ: Mapping[str, Makes] = {"threshold": "threshold"}
+
+KINDS = (
+    StageKind(
+        name="refined-seeds",
+        makes="masks",
+        settings=RefinedSeedsSettings,
+        reads=_READS,
+        may_read=_MAY_READ,
+        runner="tag2mask.label_images.stage:refined_seeds",
+    ),
+    StageKind(
+        name="seed-crf",
+        makes="masks",
+        settings=SeedCRFSettings,
+        reads=_READS,
+        may_read=_MAY_READ,
+        runner="tag2mask.label_images.stage:seed_crf",
+    ),
+    StageKind(
+        name="pseudo-masks",
+        makes="masks",
+        settings=CutSettings,
+        reads=_READS,
+        may_read=_MAY_READ,
+        runner="tag2mask.label_images.stage:pseudo_masks",
+    ),
+)

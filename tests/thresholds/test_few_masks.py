@@ -13,12 +13,12 @@ from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.types import Sample, parse_ledger
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.label_images.kinds import CutSettings
+from tag2mask.label_images.stage import around
 from tag2mask.methods.artefact import Artefact, FewMasks
-from tag2mask.methods.refined.settings import CutSettings
-from tag2mask.methods.refined.stage import around
 from tag2mask.methods.registry import stage_kind
-from tag2mask.methods.thresholds.behind import threshold_of
-from tag2mask.methods.thresholds.kinds import FewMasksSettings, listed
+from tag2mask.thresholds.kinds import FewMasksSettings, listed
+from tag2mask.thresholds.threshold_of import threshold_of
 
 
 class Numbered(Dataset):

@@ -22,7 +22,7 @@ from tag2mask.evaluation.threshold_rules.evidence import PROBED
 from tag2mask.evaluation.threshold_rules.rules import RULES
 from tag2mask.methods.cam.asking import AskedClassifier
 from tag2mask.methods.cam.classifier import METRICS, WEIGHTS
-from tag2mask.methods.thresholds.erase import Erased, ask, erasures, regions
+from tag2mask.thresholds.classifier_evidence import Erased, ask, erasures, regions
 
 
 class Bright(nn.Module):

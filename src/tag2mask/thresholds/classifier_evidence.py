@@ -20,7 +20,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import PROBED, ImageEvidence, erasure
 from tag2mask.methods.cam.asking import AskedClassifier, load_asked
-from tag2mask.methods.thresholds.gather import Read
+from tag2mask.thresholds.stages import Read
 
 _BLUR = 16
 """The blur's standard deviation is this part of the long side: shapes go, colours stay."""

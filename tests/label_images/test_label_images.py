@@ -14,9 +14,9 @@ from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.thresholds import Level, cut
-from tag2mask.methods.refined import seeds as module
-from tag2mask.methods.refined.seeds import Pass, Photo, crf_seeds, cut_masks, refine_seeds
-from tag2mask.methods.refined.settings import RefinedSeedsSettings
+from tag2mask.label_images import cutting as module
+from tag2mask.label_images.cutting import Pass, Photo, crf_seeds, cut_masks, refine_seeds
+from tag2mask.label_images.kinds import RefinedSeedsSettings
 from tag2mask.refine.crf.api import DenseCRF
 
 

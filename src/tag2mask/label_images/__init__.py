@@ -1,0 +1,1 @@
+"""Label images made from maps: refined seeds, seeds after one CRF pass, pseudo-masks."""

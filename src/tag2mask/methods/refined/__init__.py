@@ -1,1 +1,0 @@
-"""Refined seeds, seeds after one CRF pass, and pseudo-masks: label images from maps."""

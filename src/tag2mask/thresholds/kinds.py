@@ -1,0 +1,182 @@
+"""The stages that choose a threshold, by a rule or on a few hand-made masks: settings, and which images they look at. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import ConfigError, DataError, nearest
+from tag2mask.core.files import need_regular, value_hash
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.threshold_rules.rules import find_rule
+from tag2mask.methods.registry import Makes, StageKind
+
+Scope = Literal["data", "class", "image"]
+
+
+class RuleSettings(Settings):
+    """A rule that reads the activations of one stage of maps."""
+
+    evidence: ClassVar[str] = "histogram"
+
+    rule: str = Field(default="otsu", description="name of the rule: what it looks for in the activations")
+    per: Scope = Field(default="data", description="one threshold for all, for each class, or for each image")
+    split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
+
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            find_rule(name, cls.evidence)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return name
+
+
+class AgreementSettings(RuleSettings):
+    """A rule that compares maps with other maps of the same images, such as those of one scale."""
+
+    evidence: ClassVar[str] = "agreement"
+
+    rule: str = Field(default="agreement", description="name of the rule: how two views are compared")
+
+
+class ErasureSettings(RuleSettings):
+    """A rule that asks a classifier about the region above a threshold, and about the rest."""
+
+    evidence: ClassVar[str] = "erasure"
+
+    rule: str = Field(default="classifier", description="name of the rule: what the classifier's answers are worth")
+    images: int = Field(
+        default=100, ge=1, description="images to ask about; as many of each class with per=class; all with per=image"
+    )
+    fill: Literal["mean", "blur"] = Field(
+        default="blur", description="what stands where the image is erased: the mean colour, or the image blurred"
+    )
+
+
+def tagged(settings: RuleSettings, dataset: Dataset) -> list[Sample]:
+    """The images that a rule looks at: those with tags; for the classifier a fixed part of them, in the split's order.
+
+    The part is of the images with the smallest hash of their id, so that an added image takes the place of one at most.
+    """
+    samples = [s for s in dataset.samples if s.tags]
+    if not isinstance(settings, ErasureSettings) or settings.per == "image":
+        return samples
+    return sampled(samples, settings.images, per_class=settings.per == "class")
+
+
+def sampled(samples: list[Sample], n: int, *, per_class: bool) -> list[Sample]:
+    """The n samples, or n of each class, with the smallest hash of their id; in their own order."""
+    drawn = sorted(samples, key=lambda s: value_hash(["rule", s.id]))
+    if not per_class:
+        chosen = {s.id for s in drawn[:n]}
+    else:
+        classes = {c for s in samples for c in s.tags}
+        chosen = {s.id for c in classes for s in [s for s in drawn if c in s.tags][:n]}
+    return [s for s in samples if s.id in chosen]
+
+
+def _kind(name: str, settings: type[RuleSettings], more: Mapping[str, Makes]) -> StageKind:
+    return StageKind(
+        name=name,
+        makes="threshold",
+        settings=settings,
+        reads={"maps": "maps", **more},
+        runner="tag2mask.thresholds.stages:choose_by_rule",
+        samples=tagged,
+        blind=True,
+    )
+
+
+RULE_KINDS = (
+    _kind("rule", RuleSettings, {}),
+    _kind("rule-agreement", AgreementSettings, {"other": "maps"}),
+    _kind("rule-classifier", ErasureSettings, {"classifier": "weights"}),
+)
+
+
+class FewMasksSettings(Settings):
+    """Which hand-made masks a threshold is chosen on."""
+
+    n: int = Field(default=100, ge=1, description="number of images; part of the ledger, and of the kind of threshold")
+    images: Path | None = Field(
+        default=None,
+        description="text file with the n ids, one a line; null: the same n of a split, however often it is asked",
+    )
+    split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
+
+
+def listed(settings: FewMasksSettings, dataset: Dataset) -> list[Sample]:
+    """The images of the list, sorted by id.
+
+    Without a file these are the n with the smallest hash of their id: every stage finds the same ones, and an image
+    that is added to the data takes the place of one at most.
+
+    Raises:
+        DataError: there are fewer images with a truth than asked for, or the file names another image.
+        ConfigError: the file does not hold n ids.
+    """
+    samples = _by_hash(settings, dataset) if settings.images is None else _by_name(settings.images, settings.n, dataset)
+    return sorted(samples, key=lambda s: s.id)
+
+
+def _by_hash(settings: FewMasksSettings, dataset: Dataset) -> list[Sample]:
+    found: list[Sample] = []
+    for sample in sorted(dataset.samples, key=lambda s: value_hash(["few-masks", s.id])):
+        if _has_truth(dataset, sample):
+            found.append(sample)
+        if len(found) == settings.n:
+            return found
+    fewer = f"set n to {len(found)} or fewer" if found else "give masks"
+    raise DataError(
+        f"a threshold was to be chosen on {settings.n} masks, but {len(found)} images of split '{dataset.split}' have "
+        f"one; {fewer}, or use a fixed threshold, which needs none"
+    )
+
+
+def _by_name(path: Path, n: int, dataset: Dataset) -> list[Sample]:
+    try:
+        ids = list(dict.fromkeys(need_regular(path).read_text(encoding="utf-8").split("\n")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"images = {path} cannot be read: {error}") from error
+    ids = [name.strip() for name in ids if name.strip()]
+    if len(ids) != n:
+        raise ConfigError(f"images = {path} lists {len(ids)} ids, but n = {n}; set n={len(ids)}")
+    by_id = {s.id: s for s in dataset.samples}
+    for name in ids:
+        if name not in by_id:
+            near = nearest(name, by_id)
+            hint = f"; did you mean '{near}'?" if near else ""
+            raise DataError(f"{path} lists '{name}', but split '{dataset.split}' has no such image{hint}")
+        if not _has_truth(dataset, by_id[name]):
+            raise DataError(f"{path} lists '{name}', but this image has no truth; take another, or give its mask")
+    return [by_id[name] for name in ids]
+
+
+def _has_truth(dataset: Dataset, sample: Sample) -> bool:
+    return sample.truth is not None or dataset.truth(sample) is not None
+
+
+def _supervision(settings: Settings) -> frozenset[str]:
+    assert isinstance(settings, FewMasksSettings)
+    return frozenset({f"pixel-masks:threshold({settings.n})"})
+
+
+KINDS = (
+    StageKind(
+        name="few-masks",
+        makes="threshold",
+        settings=FewMasksSettings,
+        reads={"maps": "maps"},
+        runner="tag2mask.thresholds.stages:choose_on_few_masks",
+        supervision=_supervision,
+        samples=listed,
+    ),
+    *RULE_KINDS,
+)

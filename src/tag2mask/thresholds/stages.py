@@ -1,0 +1,145 @@
+"""Evidence for rules from stored maps, image by image: each is read once, ahead of the counting, and not kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+
+from tag2mask.core.errors import DataError
+from tag2mask.core.files import write_json
+from tag2mask.core.prefetch import ahead
+from tag2mask.core.progress import progress
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.few_masks import count_images, resample
+from tag2mask.evaluation.seeds import evaluate_seeds
+from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence, agreement, histogram
+from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, find_rule
+from tag2mask.methods.artefact import FewMasks, Ruled
+from tag2mask.methods.context import StageContext
+from tag2mask.thresholds.kinds import AgreementSettings, ErasureSettings, FewMasksSettings, RuleSettings, listed, tagged
+
+Read = Callable[[Sample], ActivationMaps]
+"""Gives the stored maps of a sample, (K, h, w); called from several threads."""
+
+_THREADS = 2
+
+
+def histograms(read: Read, samples: Sequence[Sample], advance: Callable[[], None]) -> Iterator[ImageEvidence]:
+    """Histograms of the maps of every sample with a map; ``advance`` is called after each sample."""
+
+    def one(sample: Sample) -> ImageEvidence | None:
+        found = read(sample)
+        return histogram(sample.id, found.classes, found.maps.float().numpy()) if found.classes else None
+
+    return _counted(one, samples, advance)
+
+
+def agreements(
+    first: Read, second: Read, samples: Sequence[Sample], advance: Callable[[], None]
+) -> Iterator[ImageEvidence]:
+    """How far two stages of maps agree on every sample with a map.
+
+    Raises:
+        DataError: the maps of a sample are not of the same size and classes.
+    """
+
+    def one(sample: Sample) -> ImageEvidence | None:
+        a, b = first(sample), second(sample)
+        if not a.classes and not b.classes:
+            return None
+        return agreement(sample.id, a.classes, a.maps.float().numpy(), b.maps.float().numpy())
+
+    return _counted(one, samples, advance)
+
+
+def _counted(
+    one: Callable[[Sample], ImageEvidence | None], samples: Sequence[Sample], advance: Callable[[], None]
+) -> Iterator[ImageEvidence]:
+    for found in ahead(one, samples, _THREADS):
+        if found is not None:
+            yield found
+        advance()
+
+
+LOG = logging.getLogger("tag2mask")
+UNCERTAINTY = "uncertainty.json"
+"""How far another choice of masks could have moved the threshold: the fields of `Uncertainty`."""
+
+
+def choose_on_few_masks(context: StageContext) -> None:
+    """Write the threshold at which the seeds of the listed images, and of no others, have the best mIoU.
+
+    Beside it stands what the masks themselves say of its uncertainty.
+
+    Raises:
+        DataError: too few images have a truth, or maps and truth do not fit.
+    """
+    if context.rank != 0:
+        return
+    settings: FewMasksSettings = context.settings
+    dataset = context.split(settings.split or "@infer")
+    samples, maps = listed(settings, dataset), context.reads["maps"]
+    with progress(context.name, len(samples)) as counter:
+        found = evaluate_seeds(dataset, partial(maps.maps, dataset), samples=samples, advance=counter.advance)
+    found.check()
+    (best,) = found.scores  # the oracle of these images
+    assert best.threshold.value is not None
+    chosen = FewMasks(best.threshold.value, len(samples), tuple(s.id for s in samples), round(best.scores.miou, 4))
+    sure = resample(count_images(dataset, partial(maps.maps, dataset), samples), len(dataset.classes) + 1)
+    LOG.info(
+        "%s: %g on %d images (%.1f mIoU of %s); other masks would give %g to %g (%d %%), expected loss %.1f points",
+        context.name, chosen.value, chosen.n, chosen.miou, maps.name, sure.low, sure.high, round(100 * sure.level),
+        sure.expected_loss,
+    )  # fmt: skip
+    chosen.write(context.out)
+    write_json(context.out / UNCERTAINTY, asdict(sure))
+
+
+def choose_by_rule(context: StageContext) -> None:
+    """Write the threshold that the rule finds in the maps; no truth is opened.
+
+    Raises:
+        DataError: the maps hold nothing that the rule could go by.
+        StageError: maps of an image are missing.
+    """
+    if context.rank != 0:
+        return
+    settings: RuleSettings = context.settings
+    dataset = context.split(settings.split or "@infer")
+    rule, samples = find_rule(settings.rule), tagged(settings, dataset)
+    with progress(context.name, len(samples)) as counter:
+        images = _evidence(context, dataset, samples, counter.advance)
+        found = choose([rule], images, len(dataset.classes), {settings.per}).get(rule.name)
+    if found is None:
+        raise DataError(
+            f"{context.name}: rule '{rule.name}' finds no threshold in the maps of '{context.reads['maps'].name}' on "
+            f"{len(samples)} images: they hold nothing to tell an object from its background by (all values equal, or "
+            "no tags). Set a fixed threshold instead, or look at the maps"
+        )
+    chosen = _ruled(found, settings.per, dataset, len(samples))
+    LOG.info("%s: %g (rule %s, %d images, maps alone)", context.name, chosen.value, rule.name, chosen.n)
+    chosen.write(context.out)
+
+
+def _evidence(
+    context: StageContext, dataset: Dataset, samples: Sequence[Sample], advance: Callable[[], None]
+) -> Iterator[ImageEvidence]:
+    settings: RuleSettings = context.settings
+    read = partial(context.reads["maps"].maps, dataset)
+    if isinstance(settings, AgreementSettings):
+        return agreements(read, partial(context.reads["other"].maps, dataset), samples, advance)
+    if isinstance(settings, ErasureSettings):
+        from tag2mask.thresholds.classifier_evidence import erasures
+
+        folder = context.reads["classifier"].path
+        return erasures(folder, dataset, read, samples, settings.fill, context.engine, advance)
+    return histograms(read, samples, advance)
+
+
+def _ruled(found: RuleChoice, per: str, dataset: Dataset, n: int) -> Ruled:
+    classes = tuple(zip(dataset.classes, found.classes, strict=True)) if per == "class" else ()
+    images = tuple(sorted(found.images.items())) if per == "image" else ()
+    return Ruled(found.whole, found.rule, per, n, classes, images)
