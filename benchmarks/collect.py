@@ -20,9 +20,9 @@ from tag2mask.core.arrays import percent
 from tag2mask.core.files import read_json
 from tag2mask.core.links import followed, links_in
 from tag2mask.evaluation.result_tables import ResultRow, read_metrics, write_results
-from tag2mask.pipeline.measures import CURVE, METRICS
+from tag2mask.pipeline.metric_stages import CURVE, METRICS
 from tag2mask.pipeline.plan import make_plan, measured_by
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.run_folder import RunFolder
 
 
 @dataclass(frozen=True, slots=True)

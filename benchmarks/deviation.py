@@ -32,9 +32,9 @@ from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.lpcam.maps import LPCAMHead
 from tag2mask.methods.lpcam.store import load_prototypes
-from tag2mask.pipeline.evaluate import open_split
+from tag2mask.pipeline.evaluate_run import open_split
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.run_folder import RunFolder
 
 SCALES = (1.0, 0.5, 1.5, 2.0)
 FORMS = ("full", "stored", "bfloat16")

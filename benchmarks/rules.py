@@ -32,15 +32,15 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.common import write_rows
+from tag2mask.analysis.map_thresholds import Analysis
+from tag2mask.analysis.threshold_rules import LOSS, RULES, Asked, analyse_rules
 from tag2mask.config.recipe import Recipe, dump_recipe, reduced
 from tag2mask.core.files import write_text
 from tag2mask.evaluation.result_tables import write_results
 from tag2mask.inference.settings import PyramidSettings
-from tag2mask.pipeline.analyse import Analysis
-from tag2mask.pipeline.evaluate import maps_stages
+from tag2mask.pipeline.evaluate_run import maps_stages
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.rules import LOSS, RULES, Asked, analyse_rules
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.run_folder import RunFolder
 
 VIEW: dict[str, Any] = {"scales": [1.0], "mirror": False}
 

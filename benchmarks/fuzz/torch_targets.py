@@ -88,7 +88,7 @@ def _store(root: Path) -> list[Good]:
 
 def _read_store(root: Path, broken: Path) -> None:
     from tag2mask.evaluation.result_tables import read_metrics
-    from tag2mask.pipeline.report import open_run
+    from tag2mask.run_report.rebuild import open_run
 
     run = root / "runs" / "run"
     store = Store(run.parent / ".store")

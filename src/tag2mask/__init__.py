@@ -14,13 +14,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tag2mask.api import run
     from tag2mask.core.types import ActivationMaps, Prototypes
     from tag2mask.data.registry import load_dataset
     from tag2mask.evaluation.metrics import SegmentationMetrics
     from tag2mask.methods.amn.api import AMN
     from tag2mask.methods.cam.api import CAM
     from tag2mask.methods.lpcam.api import LPCAM
-    from tag2mask.pipeline.api import run
     from tag2mask.refine.crf.api import DenseCRF
     from tag2mask.refine.walk import random_walk
     from tag2mask.segmentation.load import load
@@ -51,7 +51,7 @@ _HOMES = {
     "load": "tag2mask.segmentation.load",
     "load_dataset": "tag2mask.data.registry",
     "random_walk": "tag2mask.refine.walk",
-    "run": "tag2mask.pipeline.api",
+    "run": "tag2mask.api",
 }
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tag2mask.api import run
 from tag2mask.cli import compare as verb
 from tag2mask.evaluation.result_tables import MetricRow
-from tag2mask.pipeline.api import run
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import tag2mask

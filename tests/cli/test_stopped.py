@@ -109,7 +109,7 @@ HALF_MADE = """
     from tag2mask.core.stopping import on_stop
     from tag2mask.export.target import whole_folder
     from tag2mask.methods.lpcam.vectors import temporary_folder
-    from tag2mask.pipeline.pool import in_pool
+    from tag2mask.pipeline.worker_pool import in_pool
     from tests.pipeline.pool_work import forever
     out = Path({out!r})
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])

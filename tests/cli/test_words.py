@@ -17,8 +17,8 @@ from tag2mask.core import stopping
 from tag2mask.core.progress import progress
 from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
-from tag2mask.pipeline.runfolder import RunFolder
 
 Call = Callable[..., tuple[int, str]]
 LONG = "n" * 5000

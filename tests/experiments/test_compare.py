@@ -13,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, write_labels
@@ -27,7 +28,6 @@ from tag2mask.experiments.image_counts import Counted
 from tag2mask.experiments.sides import OneSeed, Side
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.api import run
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import CLASSES
 from tests.helpers.drawn_maps import few_masks_recipe, registered

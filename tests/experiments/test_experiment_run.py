@@ -15,7 +15,7 @@ from tag2mask.experiments import run as run_module
 from tag2mask.experiments.experiment import Axis
 from tag2mask.experiments.registry import experiment
 from tag2mask.experiments.run import Options, run_experiment
-from tag2mask.pipeline.evaluate import evaluate_run
+from tag2mask.pipeline.evaluate_run import evaluate_run
 from tests.experiments.tiny_experiments import SCENES, tiny_experiment
 from tests.helpers.draw import draw_folder
 

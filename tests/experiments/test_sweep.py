@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.evaluation.result_tables import COLUMNS, MetricRow
 from tag2mask.experiments.sweep import sweep
 from tag2mask.experiments.sweep_result import Series, SweepPoint, SweepResult
 from tag2mask.experiments.sweep_table import series_of, write_sweep
-from tag2mask.pipeline.api import run
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tag2mask.api import run
 from tag2mask.core.errors import ConfigError
 from tag2mask.data.registry import load_dataset
 from tag2mask.data.tag_noise import count_noise
 from tag2mask.experiments.tag_noise import DamageLine, NoiseResult, measure_tag_noise
-from tag2mask.pipeline.api import run
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 
 STAGES = {

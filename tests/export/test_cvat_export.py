@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from tag2mask.pipeline.export import export_masks
+from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import CLASSES, holed, mask_folder, solid
 from tests.helpers.draw import write
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError
 from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.export.folder import masks_of_folder
-from tag2mask.pipeline.export import export_masks
+from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import mask_folder
 from tests.helpers.draw import save_image, write
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.registry import load_dataset
 from tag2mask.data.split_views import resized_labels
-from tag2mask.pipeline.api import run
-from tag2mask.pipeline.export import export_masks, masks_of_run
+from tag2mask.pipeline.export_run import export_masks, masks_of_run
 from tests.export.readers import truth
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 

@@ -14,7 +14,7 @@ from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.palette import write_labels
 from tag2mask.export import labelled
 from tag2mask.export.target import check_target, whole_folder
-from tag2mask.pipeline.export import export_masks
+from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import mask_folder
 
 

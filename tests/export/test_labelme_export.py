@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 
-from tag2mask.pipeline.export import export_masks
+from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import holed, mask_folder, solid
 from tests.helpers.draw import write
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tag2mask.core.palette import voc_palette
 from tag2mask.data.registry import load_dataset
-from tag2mask.pipeline.export import export_masks
+from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import CLASSES, mask_folder, solid
 from tests.export.readers import truth
 

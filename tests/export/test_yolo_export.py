@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tag2mask.pipeline.export import export_masks
+from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import mask_folder
 from tests.helpers.draw import write
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tag2mask.api import run
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.links import followed, links_in
-from tag2mask.pipeline.api import run
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc
 

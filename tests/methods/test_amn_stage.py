@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from tag2mask.analysis.absent_classes import analyse_tags
+from tag2mask.api import run
 from tag2mask.backbones.network import load_network
 from tag2mask.config.recipe import load_recipe
 from tag2mask.config.settings import Settings, validate
@@ -29,9 +31,7 @@ from tag2mask.methods.amn.stage import program, train
 from tag2mask.methods.amn.told import told
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
-from tag2mask.pipeline.absent import analyse_tags
-from tag2mask.pipeline.api import run
-from tag2mask.pipeline.evaluate import open_maps
+from tag2mask.pipeline.evaluate_run import open_maps
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import preflight
 from tag2mask.pipeline.run_result import RunResult

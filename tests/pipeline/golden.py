@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from tag2mask.api import run
 from tag2mask.core.arrays import read_arrays
 from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.methods.artefact import FewMasks
-from tag2mask.pipeline.api import run
 from tag2mask.pipeline.session import Done
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import tiny_run

@@ -13,17 +13,17 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DamagedError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.core.manifest import read_manifest
 from tag2mask.core.palette import labels_key, read_labels
 from tag2mask.inference.maps_file import maps_key, read_maps
-from tag2mask.pipeline.api import run
-from tag2mask.pipeline.evaluate import evaluate_run
-from tag2mask.pipeline.export import export_masks
+from tag2mask.pipeline.evaluate_run import evaluate_run
+from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.keys import ContentHashes
-from tag2mask.pipeline.report import write_report
 from tag2mask.pipeline.run_result import RunResult
+from tag2mask.run_report.rebuild import write_report
 from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
 from tests.helpers.tiny import files_of
 

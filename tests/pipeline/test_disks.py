@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import nn
 
+from tag2mask.api import run
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.arrays import write_arrays
 from tag2mask.core.errors import StageError
@@ -28,11 +29,10 @@ from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
 from tag2mask.experiments.sweep import share_store
 from tag2mask.inference.maps_file import write_maps
 from tag2mask.methods.lpcam.store import save_prototypes
-from tag2mask.pipeline.api import run
-from tag2mask.pipeline.evaluate import evaluate_run
-from tag2mask.pipeline.report import write_report
+from tag2mask.pipeline.evaluate_run import evaluate_run
+from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.run_report.rebuild import write_report
 from tag2mask.training.fit import CHECKPOINT, fit
 from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
 from tests.helpers.tiny import files_of, python
@@ -340,7 +340,7 @@ def test_the_names_of_maps_are_on_the_disk_before_their_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
-    monkeypatch.setattr("tag2mask.pipeline.share.settle", noting(done, "names of maps", settle))
+    monkeypatch.setattr("tag2mask.pipeline.per_image.settle", noting(done, "names of maps", settle))
     monkeypatch.setattr("tag2mask.pipeline.store.write_json", noting(done, "manifest", write_json))
     run(str(few_masks_recipe(tmp_path, n=6)), out=tmp_path / "runs" / "run", only=["maps"])
     assert done == ["names of maps", "manifest"]

@@ -16,14 +16,13 @@ import torch
 import yaml
 from PIL import Image
 
+from tag2mask.api import run
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core import resources as cores
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, write_labels
-from tag2mask.pipeline.api import run
-from tag2mask.pipeline.environment import environment, git_state
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.run_folder import RunFolder, environment, git_state
 from tag2mask.pipeline.session import Session
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tag2mask.api import run
 from tag2mask.core.errors import ConfigError
 from tag2mask.data.registry import READERS, register_reader
 from tag2mask.methods.registry import METHODS, register_method, stage_kind
-from tag2mask.pipeline.api import run
 from tests.helpers.tiny import TINY_NETWORK
 
 DATA = """

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.pipeline.api import run
+from tag2mask.api import run
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import files_of, launch, python, tiny_overrides, tiny_run
 
@@ -34,27 +34,27 @@ def counted(*args, **kwargs):
 setattr(holder, name, counted)
 from tag2mask.methods.registry import register_method
 register_method("tests.helpers.drawn_maps")
-from tag2mask.pipeline.api import run
+from tag2mask.api import run
 run(recipe, *words, out=out)
 """
 
 PLACES = {
     "training, second epoch": ("tag2mask.training.images", "TagImages.__getitems__", 6),
-    "between two maps": ("tag2mask.pipeline.share", "write_maps", 4),
-    "maps of the joint pass": ("tag2mask.pipeline.share", "write_maps", 13),
+    "between two maps": ("tag2mask.pipeline.per_image", "write_maps", 4),
+    "maps of the joint pass": ("tag2mask.pipeline.per_image", "write_maps", 13),
     "clustering, third class": ("tag2mask.methods.lpcam.stage", "build_class", 3),
-    "evaluation": ("tag2mask.pipeline.measures", "write_metrics", 2),
+    "evaluation": ("tag2mask.pipeline.metric_stages", "write_metrics", 2),
     "renaming a written file": ("tag2mask.core.files", "os.replace", 9),
     "finishing a stage": ("tag2mask.pipeline.store", "write_json", 2),
 }
 
 
 PLACES_OF_MASKS = {
-    "between two maps of a program": ("tag2mask.pipeline.share", "write_maps", 4),
-    "between two masks": ("tag2mask.pipeline.share", "write_labels", 5),
-    "masks of the last stage": ("tag2mask.pipeline.share", "write_labels", 30),
+    "between two maps of a program": ("tag2mask.pipeline.per_image", "write_maps", 4),
+    "between two masks": ("tag2mask.pipeline.per_image", "write_labels", 5),
+    "masks of the last stage": ("tag2mask.pipeline.per_image", "write_labels", 30),
     "writing the threshold": ("tag2mask.methods.artefact", "write_json", 1),
-    "measuring masks": ("tag2mask.pipeline.measures", "write_metrics", 3),
+    "measuring masks": ("tag2mask.pipeline.metric_stages", "write_metrics", 3),
 }
 
 

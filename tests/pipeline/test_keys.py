@@ -11,7 +11,7 @@ from tag2mask.config.recipe import load_recipe
 from tag2mask.core.types import Sample
 from tag2mask.pipeline.keys import ContentHashes, SampleKeys
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.session import Session
 from tag2mask.pipeline.store import Manifest
 from tests.helpers.held_maps import Held

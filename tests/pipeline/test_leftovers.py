@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tag2mask.core.locks import at_work
-from tag2mask.pipeline.run import run_plan
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.execute import run_plan
+from tag2mask.pipeline.run_folder import RunFolder
 
 
 def test_a_run_whose_first_file_was_never_whole_is_begun(tmp_path: Path) -> None:
@@ -33,8 +33,8 @@ def test_run_removes_what_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for path in (*left, *stays):
         path.parent.mkdir(exist_ok=True)
         path.write_text("half")
-    monkeypatch.setattr("tag2mask.pipeline.run.preflight", lambda plan: None)
-    monkeypatch.setattr("tag2mask.pipeline.run.Session", stop)
+    monkeypatch.setattr("tag2mask.pipeline.execute.preflight", lambda plan: None)
+    monkeypatch.setattr("tag2mask.pipeline.execute.Session", stop)
 
     class Plan:
         class recipe:

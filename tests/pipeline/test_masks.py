@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import collect
+from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError
 from tag2mask.core.palette import labels_key, read_labels
 from tag2mask.data.base import Dataset
@@ -23,13 +24,12 @@ from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact, FewMasks
-from tag2mask.pipeline.api import run
-from tag2mask.pipeline.evaluate import evaluate_run, finished, open_split
+from tag2mask.pipeline.evaluate_run import evaluate_run, finished, open_split
 from tag2mask.pipeline.keys import keys_of
-from tag2mask.pipeline.measures import unseen
+from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
-from tag2mask.pipeline.runfolder import RunFolder
 from tests.helpers.draw import draw_folder
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import files_of

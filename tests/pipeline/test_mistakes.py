@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from tag2mask.api import run
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError, WeightsError
-from tag2mask.pipeline.api import run
-from tag2mask.pipeline.evaluate import evaluate_run
+from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
-from tag2mask.pipeline.runfolder import RunFolder
 from tests.helpers.tiny import files_of, tiny_overrides, tiny_run
 
 WRONG = {

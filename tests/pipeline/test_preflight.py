@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tag2mask.api import run
 from tag2mask.backbones.network import load_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.recipe import load_recipe
@@ -22,7 +23,6 @@ from tag2mask.data.doctor.files import Pixels
 from tag2mask.data.registry import load_dataset
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.registry import stage_kind
-from tag2mask.pipeline.api import run
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import _warn, preflight
 from tag2mask.pipeline.run_result import RunResult

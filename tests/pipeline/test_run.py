@@ -10,11 +10,11 @@ import pytest
 import yaml
 from PIL import Image
 
+from tag2mask.api import run
 from tag2mask.core.errors import LedgerError
 from tag2mask.core.files import read_json
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.inference.maps_file import read_maps
-from tag2mask.pipeline.api import run
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.tiny import files_of, tiny_overrides, tiny_run
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tag2mask.api import run
 from tag2mask.evaluation.result_tables import MetricRow
-from tag2mask.pipeline.api import run
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import files_of

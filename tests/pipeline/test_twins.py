@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from tag2mask.api import run
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError
-from tag2mask.pipeline.api import run
-from tag2mask.pipeline.page import _times
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
+from tag2mask.run_report.build import _times
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import files_of, launch, tiny_overrides, tiny_run
 from tests.pipeline.golden import IRN

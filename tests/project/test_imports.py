@@ -175,7 +175,7 @@ def test_imports_go_one_way() -> None:
     [
         ("tag2mask.core.x", "from tag2mask.data.base import Dataset"),
         ("tag2mask.core.x", "from tag2mask import data"),
-        ("tag2mask.core.x", "def f():\n    import tag2mask.pipeline.api"),
+        ("tag2mask.core.x", "def f():\n    import tag2mask.api"),
         ("tag2mask.core.x", "from ..methods import cam"),
         ("tag2mask.training.x", "from tag2mask.inference.runner import run"),
         ("tag2mask.evaluation.x", "from tag2mask.backbones import create"),
@@ -190,7 +190,7 @@ def test_an_import_the_wrong_way_is_found(tmp_path: Path, name: str, code: str) 
     ("name", "code"),
     [
         ("tag2mask.methods.irn.x", "from tag2mask.refine.walk import walk\nfrom .maps import cut"),
-        ("tag2mask.cli.x", "from tag2mask.pipeline.api import run\nfrom tag2mask import __version__"),
+        ("tag2mask.cli.x", "from tag2mask.api import run\nfrom tag2mask import __version__"),
         ("tag2mask.data.x", "import torch\nfrom tag2mask.core import errors"),
     ],
 )

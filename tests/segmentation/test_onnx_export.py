@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import tag2mask
 from tag2mask.core.errors import ConfigError, StageError
-from tag2mask.pipeline.export import export_network
+from tag2mask.pipeline.export_run import export_network
 from tag2mask.segmentation import libraries, onnx_export, upernet
 from tag2mask.segmentation.network import Segmenter
 from tag2mask.segmentation.onnx_export import check_request, compare, export_onnx

@@ -12,13 +12,13 @@ import torch
 import yaml
 from PIL import Image
 
+from tag2mask.api import run
 from tag2mask.backbones.resnet_caffe import ResNet101Caffe
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError, WeightsError
 from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.data.mask_files import read_labels as read_mask
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
-from tag2mask.pipeline.api import run
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.refine.crf.presets import PRESETS
 from tag2mask.segmentation.files import WEIGHTS

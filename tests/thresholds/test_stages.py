@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+from tag2mask.api import run
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
@@ -24,11 +25,10 @@ from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.label_images.cutting import Photo, crf_seeds, refine_seeds
 from tag2mask.methods.artefact import Artefact, FewMasks, Ruled
 from tag2mask.methods.registry import stage_kind
-from tag2mask.pipeline.api import run
-from tag2mask.pipeline.evaluate import open_split
+from tag2mask.pipeline.evaluate_run import open_split
 from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
-from tag2mask.pipeline.runfolder import RunFolder
 from tag2mask.thresholds.kinds import ErasureSettings, RuleSettings, sampled, tagged
 from tag2mask.thresholds.stages import choose_by_rule
 from tag2mask.thresholds.threshold_of import threshold_of

@@ -12,7 +12,7 @@ from tag2mask.cli.rules import fixed_thresholds, part_of, sizes
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.pipeline.analyse import Analysis
+    from tag2mask.analysis.map_thresholds import Analysis
 
 app = typer.Typer(
     help="How much the threshold matters to maps, whether data is fit, whether masks are usable.\n\n"
@@ -34,7 +34,7 @@ def optimum_threshold(run: _Run, stage: _Stage = None, split: _Split = None, out
 
     Example: tag2mask analyse optimum-threshold runs/demo --stage cam --stage lpcam
     """
-    from tag2mask.pipeline.analyse import analyse_thresholds
+    from tag2mask.analysis.map_thresholds import analyse_thresholds
 
     found = analyse_thresholds(run, stages=stage or [], split=split, out=out)
     _print(found, ("miou", "miou_own", "optimum_mean", "optimum_sd", "optimum_distance", "optimum_near"))
@@ -51,8 +51,8 @@ def threshold_curve(
 
     Example: tag2mask analyse threshold-curve runs/a runs/b --stage cam --stage lpcam
     """
+    from tag2mask.analysis.map_thresholds import analyse_curves
     from tag2mask.evaluation.robustness import MEAN
-    from tag2mask.pipeline.analyse import analyse_curves
 
     found = analyse_curves(runs, stages=stage or [], split=split, out=out)
     _print(found, ("miou", "plateau_width", "plateau_low", "plateau_high", MEAN))
@@ -64,8 +64,8 @@ def imbalance(run: _Run, stage: _Stage = None, split: _Split = None, out: _Out =
 
     Example: tag2mask analyse imbalance runs/demo
     """
+    from tag2mask.analysis.map_thresholds import analyse_activation
     from tag2mask.evaluation.robustness import MEASURES
-    from tag2mask.pipeline.analyse import analyse_activation
 
     _print(analyse_activation(run, stages=stage or [], split=split, out=out), MEASURES)
 
@@ -84,8 +84,8 @@ def absent_classes(
 
     Example: tag2mask analyse absent-classes runs/photos --stage amn-lpcam-maps
     """
+    from tag2mask.analysis.absent_classes import analyse_tags
     from tag2mask.evaluation.absent_classes import MEASURES
-    from tag2mask.pipeline.absent import analyse_tags
 
     _print(analyse_tags(run, stages=stage or [], images=images, split=split, out=out), MEASURES)
 
@@ -103,7 +103,7 @@ def boundary(
 
     Example: tag2mask analyse boundary runs/photos --stage masks
     """
-    from tag2mask.pipeline.boundary import analyse_boundaries
+    from tag2mask.analysis.boundary_quality import analyse_boundaries
 
     found = analyse_boundaries(run, stages=stage or [], share=share, out=out)
     _print(found, ("miou", "boundary_iou", "trimap_miou/3", "trimap_miou/10", "trimap_miou/40"))
@@ -129,7 +129,7 @@ def threshold_rules(
 
     Example: tag2mask analyse threshold-rules runs/demo --stage cam --fixed cam=0.25
     """
-    from tag2mask.pipeline.rules import LOSS, Asked, analyse_rules
+    from tag2mask.analysis.threshold_rules import LOSS, Asked, analyse_rules
 
     asked = Asked(other, fixed_thresholds(fixed or []), images, part_of(part), split)
     _print(analyse_rules(runs, stages=stage or [], asked=asked, out=out), ("miou", LOSS))
@@ -148,7 +148,7 @@ def few_masks(
 
     Example: tag2mask analyse few-masks runs/demo --n 5,10,20
     """
-    from tag2mask.pipeline.few import MEASURES, analyse_few
+    from tag2mask.analysis.few_masks import MEASURES, analyse_few
 
     _print(analyse_few(run, n=sizes(n), draws=draws, stages=stage or [], split=split, out=out), MEASURES)
 

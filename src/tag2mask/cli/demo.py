@@ -18,7 +18,7 @@ def command(
 
     Example: tag2mask demo --out runs/demo
     """
+    from tag2mask.api import run
     from tag2mask.core.errors import command as made
-    from tag2mask.pipeline.api import run
 
     print_summary(run("demo", *(overrides or []), out=out, command=made("demo", *(overrides or []), "--out", out)))

@@ -25,7 +25,7 @@ def command(
     """
     from tag2mask.core.errors import command as made
     from tag2mask.evaluation.result_tables import write_results
-    from tag2mask.pipeline.evaluate import evaluate_run
+    from tag2mask.pipeline.evaluate_run import evaluate_run
 
     rows = evaluate_run(run, stages=stage or [], thresholds=threshold or [], split=split)
     print_seeds(rows)

@@ -34,7 +34,7 @@ def command(
     if format == "onnx":
         masks_only = {"--classes": classes, "--images": images, "--name": name, "--min-area": min_area}
         _refuse({**masks_only, "--outline": outline, "--copy-images": copy_images})
-        from tag2mask.pipeline.export import export_network
+        from tag2mask.pipeline.export_run import export_network
 
         names = export_network(source, out, stage=stage)
         say(f"background, {', '.join(names)}: {out}")
@@ -42,7 +42,7 @@ def command(
     from typing import cast
 
     from tag2mask.export.job import Outline
-    from tag2mask.pipeline.export import export_masks
+    from tag2mask.pipeline.export_run import export_masks
 
     counts = export_masks(
         Path(source), format, out,

@@ -11,10 +11,10 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
+    from tag2mask.analysis.mask_quality import QualityReport
+    from tag2mask.analysis.tag_cooccurrence import FitnessReport, PrototypeLine
     from tag2mask.data.cooccurrence import Cooccurrence
     from tag2mask.experiments.tag_noise import NoiseResult
-    from tag2mask.pipeline.fitness import FitnessReport, PrototypeLine
-    from tag2mask.pipeline.quality import QualityReport
 
 _Run = Annotated[Path, typer.Argument(help="run folder")]
 _Out = Annotated[Path | None, typer.Option(help="folder for the files; default: analysis in the run folder")]
@@ -37,7 +37,7 @@ def co_occurrence(
 
     Example: tag2mask analyse co-occurrence photos tags=tags.csv
     """
-    from tag2mask.pipeline.fitness import analyse_cooccurrence
+    from tag2mask.analysis.tag_cooccurrence import analyse_cooccurrence
 
     _print_fitness(analyse_cooccurrence(words, split=split, out=out))
 
@@ -93,7 +93,7 @@ def quality(
 
     Example: tag2mask analyse quality runs/photos --worst 20
     """
-    from tag2mask.pipeline.quality import analyse_quality
+    from tag2mask.analysis.mask_quality import analyse_quality
 
     _print_quality(analyse_quality(run, stage=stage, worst=worst, images=images, classifier=classifier, out=out))
 

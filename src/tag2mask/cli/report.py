@@ -23,8 +23,8 @@ def command(
     Example: tag2mask report runs/photos -o photos.html --image IMG_0042 --random 6
     """
     from tag2mask.core.files import megabytes
-    from tag2mask.pipeline.report import write_report
     from tag2mask.report.choice import Choice
+    from tag2mask.run_report.rebuild import write_report
 
     size = write_report(runs, out, Choice(tuple(image or ()), each, random, seed))
     say(f"report: {out} ({megabytes(size)})")

@@ -22,6 +22,6 @@ def command(
 
     Example: tag2mask run own-data data.root=photos data.tags=tags.csv --out runs/photos
     """
-    from tag2mask.pipeline.api import run
+    from tag2mask.api import run
 
     print_summary(run(recipe, *(overrides or []), out=out, only=only or []))

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tag2mask.analysis.absent_classes import analyse_tags
+from tag2mask.analysis.map_thresholds import Analysis, analyse_thresholds
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.best_thresholds import ImageOptimum, OptimumAnalysis, analyse_optimum
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.experiments.panels import pick, picture, truth_picture
-from tag2mask.pipeline.absent import analyse_tags
-from tag2mask.pipeline.analyse import Analysis, analyse_thresholds
-from tag2mask.pipeline.evaluate import OpenedMaps, open_maps
-from tag2mask.pipeline.measures import unseen
+from tag2mask.pipeline.evaluate_run import OpenedMaps, open_maps
+from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example
 from tag2mask.report.pictures import heat_overlay, label_overlay

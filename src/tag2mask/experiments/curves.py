@@ -11,7 +11,7 @@ from tag2mask.evaluation.result_tables import ResultRow, read_columns, read_metr
 from tag2mask.evaluation.robustness import WITHIN, robustness
 from tag2mask.evaluation.threshold_sweep import CurvePoint
 from tag2mask.experiments.experiment import Found, Ran
-from tag2mask.pipeline.measures import CURVE, METRICS, SeedsSettings
+from tag2mask.pipeline.metric_stages import CURVE, METRICS, SeedsSettings
 from tag2mask.pipeline.plan import measured_by
 from tag2mask.pipeline.session import Done
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tag2mask.data.cooccurrence import PairLine, cooccurrence
 from tag2mask.evaluation.result_tables import write_table
 from tag2mask.experiments.experiment import Found, Ran
-from tag2mask.pipeline.evaluate import open_split
+from tag2mask.pipeline.evaluate_run import open_split
 from tag2mask.pipeline.plan import make_plan
 
 _SHOWN = 3

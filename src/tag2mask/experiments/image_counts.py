@@ -16,7 +16,7 @@ from tag2mask.evaluation.result_tables import read_columns
 from tag2mask.evaluation.seeds import evaluate_seeds, pairs
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.experiments.sides import OneSeed, Side
-from tag2mask.pipeline.measures import IMAGES, unseen
+from tag2mask.pipeline.metric_stages import IMAGES, unseen
 
 
 @dataclass(frozen=True, slots=True)

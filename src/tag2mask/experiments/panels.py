@@ -12,14 +12,14 @@ from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.experiments.experiment import Found, Ran
-from tag2mask.pipeline.evaluate import open_split
-from tag2mask.pipeline.examples import image_scores
-from tag2mask.pipeline.measured import Measured, measured
+from tag2mask.pipeline.evaluate_run import open_split
 from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_result import Measured, measured
 from tag2mask.report.choice import Candidate, Choice, choose
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example, Picture
 from tag2mask.report.pictures import fit, heat_overlay, label_overlay
+from tag2mask.run_report.example_images import image_scores
 
 _SIDE = 320
 _LOOKED_AT = 20

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tag2mask.api import run_loaded
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError, command, nearest
 from tag2mask.core.files import write_json
@@ -21,10 +22,9 @@ from tag2mask.experiments.registry import experiment
 from tag2mask.experiments.size import default_data, small
 from tag2mask.experiments.sweep import prepare
 from tag2mask.experiments.sweeps import run_axes
-from tag2mask.pipeline.api import run_loaded
-from tag2mask.pipeline.measures import MasksSettings, SeedsSettings
+from tag2mask.pipeline.metric_stages import MasksSettings, SeedsSettings
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.run_folder import RunFolder
 
 LOG = logging.getLogger("tag2mask")
 MARK = "experiment.json"

@@ -13,11 +13,11 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.evaluate import finished, open_split, own_split
+from tag2mask.pipeline.evaluate_run import finished, open_split, own_split
 from tag2mask.pipeline.keys import keys_of
-from tag2mask.pipeline.measures import METRICS, MasksSettings, SeedsSettings
+from tag2mask.pipeline.metric_stages import METRICS, MasksSettings, SeedsSettings
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan, measured_by
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.thresholds.threshold_of import threshold_of
 
 ORACLE, WRITTEN = "oracle", ("fixed", "published")

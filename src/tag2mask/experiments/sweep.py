@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from tag2mask.api import run_loaded
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, command, unknown
 from tag2mask.core.files import cannot_write, write_json
@@ -17,9 +18,8 @@ from tag2mask.core.ranks import rank
 from tag2mask.experiments.grid import check_grid, grid_points, point_name, point_words
 from tag2mask.experiments.sweep_result import SweepPoint, SweepResult
 from tag2mask.experiments.sweep_table import write_sweep
-from tag2mask.pipeline.api import run_loaded
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.store import Store, point, store_beside
 
 LOG = logging.getLogger("tag2mask")

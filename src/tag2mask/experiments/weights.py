@@ -18,8 +18,8 @@ from tag2mask.experiments.chains import CLASSIFIER, CONFUSING, EITHER, OWN
 from tag2mask.experiments.experiment import Found, Ran
 from tag2mask.experiments.panels import picture, shown_rows, truth_picture
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.pipeline.evaluate import open_split
-from tag2mask.pipeline.measures import SeedsSettings
+from tag2mask.pipeline.evaluate_run import open_split
+from tag2mask.pipeline.metric_stages import SeedsSettings
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.session import Done
 from tag2mask.report.figures import draw_examples

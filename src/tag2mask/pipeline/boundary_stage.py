@@ -20,7 +20,7 @@ from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.result_tables import score_rows, write_metrics
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.registry import StageKind
-from tag2mask.pipeline.measures import METRICS, now, unseen
+from tag2mask.pipeline.metric_stages import METRICS, now, unseen
 from tag2mask.thresholds.threshold_of import threshold_of
 
 LOG = logging.getLogger("tag2mask")

@@ -16,7 +16,7 @@ from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings
 from tag2mask.methods.registry import StageKind, register_method, stage_kind
 
-register_method("tag2mask.pipeline.measures")
+register_method("tag2mask.pipeline.metric_stages")
 register_method("tag2mask.pipeline.boundary_stage")
 _NAME = re.compile(r"[a-z][a-z0-9_+-]*")
 

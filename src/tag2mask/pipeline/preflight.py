@@ -14,8 +14,8 @@ from tag2mask.data.base import Dataset, Finding
 from tag2mask.data.doctor.checks import findings_of, in_order, open_splits
 from tag2mask.data.doctor.first_look import first_look
 from tag2mask.methods.artefact import FOLDERS
-from tag2mask.pipeline.looked import Looked
 from tag2mask.pipeline.plan import Plan, PlannedStage
+from tag2mask.pipeline.seen_files import Looked
 from tag2mask.pipeline.session import Session
 from tag2mask.training.settings import ScheduleSettings
 

@@ -20,7 +20,7 @@ from tag2mask.methods.artefact import FOLDERS, Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.pipeline.keys import keys_of, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
-from tag2mask.pipeline.runfolder import RunFolder
+from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.store import Manifest, sweep
 
 

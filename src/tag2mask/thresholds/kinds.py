@@ -1,4 +1,4 @@
-"""The stages that choose a threshold, by a rule or on a few hand-made masks: settings, and which images they look at. No torch."""
+"""The stages that choose a threshold by a rule or on a few masks: settings, and the images they look at. No torch."""
 
 from __future__ import annotations
 

@@ -1,0 +1,253 @@
+"""Which maps of a run are another view of the same: fewer scales, no mirror. Agreement compares the two."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tag2mask.analysis.map_thresholds import FOLDER, Analysis, command_of, described, open_several, shared
+from tag2mask.config.engine import Engine
+from tag2mask.core.errors import ConfigError, DataError, unknown
+from tag2mask.core.files import value_hash
+from tag2mask.core.progress import progress
+from tag2mask.core.types import Sample
+from tag2mask.evaluation.result_tables import ResultRow, write_results
+from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
+from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
+from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, rules_of
+from tag2mask.evaluation.thresholds import SCOPES, Threshold
+from tag2mask.inference.settings import PyramidSettings
+from tag2mask.label_images.kinds import CutSettings
+from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.pipeline.evaluate_run import OpenedMaps, open_maps
+from tag2mask.pipeline.metric_stages import SeedsSettings
+from tag2mask.pipeline.plan import PlannedStage, make_plan
+from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.report.figure_charts import Dots, draw_dots
+from tag2mask.thresholds.kinds import ErasureSettings, sampled
+from tag2mask.thresholds.stages import agreements, histograms
+
+
+def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage | None:
+    """The stage that makes the same maps from the fewest views (scales and mirror); None where none has fewer.
+
+    Args:
+        stage: of maps.
+        stages: of the same run.
+    """
+    fewer = [s for s in stages if _views(s) < _views(stage) and _but_views(s) == _but_views(stage)]
+    return min(fewer, key=_views, default=None)
+
+
+def _views(stage: PlannedStage) -> int:
+    settings = stage.settings
+    return len(settings.scales) * (1 + settings.mirror) if isinstance(settings, PyramidSettings) else 0
+
+
+def _but_views(stage: PlannedStage) -> object:
+    settings = stage.settings.model_dump(exclude=set(PyramidSettings.model_fields))
+    return stage.kind.name, dict(stage.reads), stage.seed, settings
+
+
+def without_views(runs: Sequence[Path]) -> list[str]:
+    """Every stage of maps of some runs that is no view of another."""
+    found: dict[str, None] = {}
+    for run in runs:
+        stages = [s for s in make_plan(RunFolder.existing(run).recipe()).stages if s.kind.makes == "maps"]
+        views = {view.name for s in stages if (view := view_of(s, stages))}
+        found |= {s.name: None for s in stages if s.name not in views}
+    return list(found)
+
+
+LOG = logging.getLogger("tag2mask")
+RULES = "threshold-rules"
+LOSS = "loss_to_oracle"
+"""Points of mIoU that a threshold loses to the oracle of the same images; below 0 where it gains, as a threshold of
+each image may."""
+
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is measured, the same for all maps.
+
+    Attributes:
+        other: stage of maps that agreement is measured with; None for a stage's own view.
+        fixed: further fixed thresholds of a stage, by its name.
+        images: that the classifier is asked about; 0 leaves its rules out.
+        part: (i, k): the i-th of k parts of the images, by the hash of their ids; None for all.
+        split: the split to look at; None for the one whose maps were made.
+    """
+
+    other: str | None = None
+    fixed: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    images: int = ErasureSettings().images
+    part: tuple[int, int] | None = None
+    split: str | None = None
+
+    def options(self, stage: str) -> list[str]:
+        """As words of the command line, for the command beside a stage's numbers."""
+        fixed = [f"--fixed={stage}={value:g}" for value in self.fixed.get(stage, ())]
+        images = [] if self.images == ErasureSettings().images else [f"--images={self.images}"]
+        part = [f"--part={self.part[0]}/{self.part[1]}"] if self.part else []
+        other = [f"--other={self.other}"] if self.other else []
+        return [*other, *fixed, *images, *part, *([f"--split={self.split}"] if self.split else [])]
+
+
+def analyse_rules(
+    runs: Sequence[Path], *, stages: Sequence[str] = (), asked: Asked | None = None, out: Path | None = None
+) -> Analysis:
+    """Measure every rule on the maps of finished runs: its threshold, mIoU there, and what it loses to the oracle.
+
+    A rule of activations is measured for the data set, per class and per image; agreement where the run has another
+    view of the same maps (a stage of the same kind and inputs at fewer scales); the classifier for the data set. The
+    thresholds in the settings of the run's own stages stand beside them.
+
+    Args:
+        runs: run folders on the same images and classes.
+        stages: instances that made maps; where empty every one that is no view of another.
+        asked: what else is measured.
+        out: folder for the files; ``analysis`` in the first run's folder where None.
+
+    Raises:
+        StageError: no run, maps that are missing or outdated, or files that cannot be written.
+        ConfigError: an unknown stage, runs on different images, or a part that does not exist.
+        DataError: no image has a truth.
+    """
+    asked, out = asked or Asked(), out or runs[0] / FOLDER
+    opened = open_several(runs, stages or without_views(runs), asked.split)
+    names = {maps.name for maps in opened}
+    for name in asked.fixed:
+        if name not in names:
+            raise ConfigError(unknown("stage with a fixed threshold", name, names))
+    numbers: list[tuple[str, tuple[ResultRow, ...]]] = []
+    dots: list[Dots] = []
+    n_without_truth = 0
+    for maps, samples in zip(opened, shared(opened), strict=True):
+        found = _measured(maps, [s for s in samples if in_part(s.id, asked.part)], asked)
+        name, n_without_truth = (maps.name if len(runs) == 1 else f"{maps.run}/{maps.name}"), found.n_without_truth
+        rows = _rows(found, maps, command_of(RULES, maps, asked.options(maps.name)))
+        numbers += [(name, pair) for pair in rows]
+        dots.append(Dots(name, tuple((loss.threshold_kind, loss.value or 0.0) for _, loss in rows[:-1])))
+    where = described(numbers, n_without_truth)
+    files = (out / f"{RULES}.csv", out / f"{RULES}.svg")
+    write_results(files[0], [row for _, rows in numbers for row in rows])
+    draw_dots(dots, "points of mIoU lost to the oracle", f"Thresholds without the truth, {where}", files[1])
+    return Analysis(tuple(numbers), files)
+
+
+def in_part(sample_id: str, part: tuple[int, int] | None) -> bool:
+    """Whether an image belongs to the i-th of k parts, by the hash of its id.
+
+    Raises:
+        ConfigError: there is no such part.
+    """
+    if part is None:
+        return True
+    place, count = part
+    if not 1 <= place <= count:
+        raise ConfigError(f"part = {place}/{count}: expected i/k with i from 1 to k, such as 1/2")
+    return int(value_hash(["part", sample_id])[:12], 16) % count == place - 1
+
+
+def _measured(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked) -> SeedEvaluation:
+    """Seeds at the stage's own thresholds, and at those of every rule."""
+    if not samples:
+        raise DataError(f"{maps.name}: no image of split '{maps.dataset.split}' is in this part; take fewer parts")
+    plan = make_plan(RunFolder.existing(maps.run).recipe())
+    stages = [s for s in plan.stages if s.kind.makes == "maps"]
+    tagged = [s for s in samples if s.tags]
+    chosen = [
+        *_own(maps, plan.stages, asked),
+        *_by_histogram(maps, tagged),
+        *_by_agreement(maps, tagged, stages, asked),
+        *_by_classifier(maps, tagged, asked, plan.recipe.engine),
+    ]
+    with progress(maps.name, len(samples)) as counter:
+        found = evaluate_seeds(
+            maps.dataset, maps.read, list(dict.fromkeys(chosen)), samples=samples, advance=counter.advance
+        )
+    found.check()
+    return found
+
+
+def _own(maps: OpenedMaps, stages: Sequence[PlannedStage], asked: Asked) -> Iterator[Threshold]:
+    """Thresholds of stages that cut these maps once, and those that were asked for."""
+    for stage in stages:
+        settings = stage.settings
+        if stage.reads.get("maps") == maps.name and isinstance(settings, SeedsSettings | CutSettings):
+            yield Threshold(settings.threshold, settings.threshold_kind)
+    for value in asked.fixed.get(maps.name, ()):
+        yield Threshold(value, "fixed")
+
+
+def _by_histogram(maps: OpenedMaps, samples: Sequence[Sample]) -> list[Threshold]:
+    with progress(f"{maps.name}: histograms", len(samples)) as counter:
+        return _chosen("histogram", histograms(maps.read, samples, counter.advance), maps, SCOPES)
+
+
+def _by_agreement(
+    maps: OpenedMaps, samples: Sequence[Sample], stages: Sequence[PlannedStage], asked: Asked
+) -> list[Threshold]:
+    view = view_of(maps.stage, stages)
+    other = asked.other or (view.name if view else None)
+    if other is None or other == maps.name:
+        LOG.info("%s: no other view of these maps, so no rule of agreement", maps.name)
+        return []
+    (second,) = open_maps(maps.run, [other], asked.split)
+    with progress(f"{maps.name}: agreement with {other}", len(samples)) as counter:
+        images = agreements(maps.read, second.read, samples, counter.advance)
+        return _chosen("agreement", images, maps, SCOPES)
+
+
+def _by_classifier(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked, engine: Engine) -> list[Threshold]:
+    classifier = classifier_behind(maps.artefact)
+    if classifier is None or not asked.images:
+        return []
+    from tag2mask.thresholds.classifier_evidence import erasures
+
+    few, fill = sampled(list(samples), asked.images, per_class=False), ErasureSettings().fill
+    with progress(f"{maps.name}: classifier", len(few)) as counter:
+        images = erasures(classifier.path, maps.dataset, maps.read, few, fill, engine, counter.advance)
+        return _chosen("erasure", images, maps, ("data",))
+
+
+def classifier_behind(artefact: Artefact) -> Artefact | None:
+    """The classifier that an artefact was made from, however far up; None where there is none."""
+    if isinstance(artefact.settings, ClassifierSettings):
+        return artefact
+    found = (classifier_behind(source) for source in artefact.reads.values())
+    return next((one for one in found if one is not None), None)
+
+
+def _chosen(evidence: str, images: Iterator[ImageEvidence], maps: OpenedMaps, per: Collection[str]) -> list[Threshold]:
+    rules = rules_of(evidence)
+    found: dict[str, RuleChoice] = choose(rules, images, len(maps.dataset.classes), per)
+    for rule in rules:
+        if rule.name not in found:
+            LOG.warning("%s: rule '%s' finds no threshold in these maps", maps.name, rule.name)
+    return [choice.threshold(scope) for choice in found.values() for scope in per]
+
+
+def _rows(found: SeedEvaluation, maps: OpenedMaps, command: str) -> list[tuple[ResultRow, ResultRow]]:
+    """MIoU and loss at each threshold; the last is the oracle."""
+    oracle = found.scores[-1].scores.miou
+    made = partial(_row, found, maps, command)
+    return [
+        (made(at.threshold, "miou", at.scores.miou), made(at.threshold, LOSS, oracle - at.scores.miou))
+        for at in found.scores
+    ]
+
+
+def _row(
+    found: SeedEvaluation, maps: OpenedMaps, command: str, threshold: Threshold, metric: str, value: float
+) -> ResultRow:
+    return ResultRow(
+        maps.method, found.split, found.n_images, threshold.kind_text, threshold.value, metric, round(value, _DIGITS),
+        maps.stage.seed, command,
+    )  # fmt: skip

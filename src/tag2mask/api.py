@@ -1,0 +1,68 @@
+"""Running a recipe: what the command line and ``tag2mask.run`` both call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tag2mask.config.recipe import Recipe, load_recipe, reduced
+from tag2mask.core import errors as commands
+from tag2mask.core.ranks import rank
+from tag2mask.evaluation.result_tables import write_metrics
+from tag2mask.pipeline.execute import run_plan
+from tag2mask.pipeline.metric_stages import METRICS
+from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.run_result import RunResult, collect_metrics
+
+
+def run(
+    recipe: str,
+    *overrides: str,
+    out: str | Path | None = None,
+    only: Sequence[str] = (),
+    command: str | None = None,
+) -> RunResult:
+    """Run a recipe; what an earlier run made already is used.
+
+    Args:
+        recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
+        *overrides: ``key.key=value``, such as ``data.root=photos`` or ``cam.scales=[1.0]``.
+        out: the run folder; ``runs/<name of the recipe>`` where left out. The store lies beside it.
+        only: stages to make, with all that they read; every stage of the recipe where empty.
+        command: how the report says this run is made again.
+
+    Raises:
+        Tag2MaskError: anything a user can mend; what was made so far stays.
+
+    Example:
+        >>> import tag2mask
+        >>> result = tag2mask.run("demo", "data.images=24", out="runs/small")  # doctest: +SKIP
+    """
+    loaded = load_recipe(recipe, overrides)
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / loaded.name)
+    part = [word for name in only for word in ("--only", name)]
+    words = command or commands.command("run", recipe, *overrides, "--out", folder.path, *part)
+    return run_loaded(reduced(loaded, only) if only else loaded, folder, words)
+
+
+def run_loaded(recipe: Recipe, folder: RunFolder, command: str) -> RunResult:
+    """Run a recipe that is in memory; see `run`."""
+    plan = make_plan(_absolute(recipe))
+    done = run_plan(plan, folder)
+    result = RunResult(folder.path, tuple(collect_metrics(done)), tuple(done))
+    if rank() == 0:
+        write_metrics(folder.path / METRICS, result.metrics)
+        from tag2mask.run_report.build import write_page
+
+        return replace(result, reported=write_page(plan, result, command))
+    return result
+
+
+def _absolute(recipe: Recipe) -> Recipe:
+    """The recipe with an absolute data root, so that later commands find the data from any folder."""
+    root = recipe.data.get("root")
+    if not isinstance(root, str):
+        return recipe
+    return recipe.model_copy(update={"data": {**recipe.data, "root": str(Path(root).expanduser().absolute())}})

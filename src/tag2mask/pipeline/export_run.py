@@ -1,0 +1,223 @@
+"""Masks of a run or a folder carried away into the format of another tool, and a network into ONNX."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.palette import own_bound
+from tag2mask.core.progress import progress
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.image_names import check_ids
+from tag2mask.data.images import upright_size
+from tag2mask.data.mask_files import align_labels
+from tag2mask.data.split_views import resized_labels
+from tag2mask.export.folder import check_labels, masks_of_folder, shared_folder
+from tag2mask.export.job import Job, Masked, Masks, Outline
+from tag2mask.export.labelled import Counts, check_names, labelled
+from tag2mask.export.registry import ExportFormat, writer
+from tag2mask.export.target import check_target, whole_folder
+from tag2mask.methods.artefact import Artefact
+from tag2mask.pipeline.evaluate_run import finished, open_split, own_split
+from tag2mask.pipeline.keys import keys_of
+from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
+from tag2mask.pipeline.run_folder import RECIPE, RunFolder
+
+LOG = logging.getLogger("tag2mask")
+
+
+def export_masks(
+    source: Path,
+    format: str,
+    out: Path,
+    *,
+    stage: str | None = None,
+    classes: Path | None = None,
+    images: Path | None = None,
+    name: str | None = None,
+    min_area: int = 0,
+    outline: Outline = "polygons",
+    copy_images: bool | None = None,
+) -> Counts:
+    """Write label images in the format of another tool.
+
+    Args:
+        source: a run folder, or a folder of palette PNGs with ``classes.txt``.
+        format: ``coco``, ``labelme``, ``cvat``, ``palette``, ``yolo`` or a registered one.
+        out: new or empty folder.
+        stage: of a run, one that made masks; the last one of the recipe where None.
+        classes: for a folder: text file of the class names, where ``classes.txt`` is not there.
+        images: for a folder: folder of the photos.
+        name: of lists and files; the split's where None, and ``train`` for a folder.
+        min_area: connected components of fewer pixels become background.
+        outline: for a format that has both, polygons or run lengths.
+        copy_images: whether photos are copied into the export; None as the format's layout wants it.
+
+    Raises:
+        ConfigError: an unknown format or stage, or choices that do not fit together.
+        DataError: masks, class names or photos that are missing or do not fit together.
+        StageError: masks of a run that are missing or outdated, or a folder that cannot be written or is not free.
+    """
+    about = writer(format).ABOUT
+    _check_choices(format, about, outline, min_area)
+    check_target(out)
+    masks = _masks(source, stage, classes, images, name)
+    masks = masks if about.spaces else _without_spaces(masks)
+    check_ids([masks.name])
+    copied, counts = _copied(masks, format, about, copy_images), Counts()
+    check_names(masks, copied)
+    holes = about.polygons and outline == "polygons"
+    with whole_folder(out) as folder, progress(format, len(masks.images)) as counter:
+        photos = folder / about.photos.format(name=masks.name) if copied else None
+        found = labelled(masks, counts, counter, min_area=min_area, holes=holes, photos=photos)
+        writer(format).write(Job(folder, out, masks.name, masks.classes, found, outline, copied))
+    _say(format, masks, counts, min_area, copied)
+    return counts
+
+
+def export_network(source: str, out: Path, *, stage: str | None = None) -> tuple[str, ...]:
+    """Write a segmentation network as one ONNX file.
+
+    Args:
+        source: whatever `tag2mask.load` takes, but ONNX.
+        out: the file, ending in .onnx.
+        stage: of a run with several networks, which.
+
+    Returns:
+        Its class names.
+
+    Raises:
+        ConfigError: an unknown stage, another ending, ONNX already, or the extra ``onnx`` is not installed.
+        StageError: the run has no finished network, or the file cannot be written or is there already.
+        WeightsError: there is no such network.
+    """
+    from tag2mask.segmentation.find import find_network
+    from tag2mask.segmentation.onnx_export import check_request, export_onnx
+
+    check_request(out)
+    found = find_network(source, stage)
+    if found.segmenter is None:
+        raise ConfigError(f"{source} is in ONNX already; copy it")
+    export_onnx(found.segmenter, found.network.classes, out)
+    return found.network.classes
+
+
+def masks_of_run(run: Path, stage: str | None = None, name: str | None = None) -> Masks:
+    """The label images that a stage of a run has made.
+
+    Args:
+        run: the run folder.
+        stage: one that makes masks; the last one of the recipe where None.
+        name: of the whole; the split's where None.
+
+    Raises:
+        StageError: no run, or the stage is not finished.
+        ConfigError: an unknown stage, one that makes no masks, or a recipe without any that does.
+    """
+    folder = RunFolder.existing(run)
+    plan = make_plan(folder.recipe())
+    chosen = _stage(plan, stage, run)
+    artefact = finished(folder, plan, chosen, keys_of(folder.store.root))
+    split = own_split(plan, chosen)
+    dataset = open_split(plan, split)
+    LOG.info("masks of stage '%s', split '%s'", chosen.name, split)
+    images = tuple(
+        Masked(
+            sample.id,
+            sample.image,
+            partial(_labels, artefact, dataset, sample),
+            partial(dataset.image, sample) if sample.image is None else None,
+        )
+        for sample in dataset.samples
+    )
+    photos = shared_folder(sample.image for sample in dataset.samples if sample.image is not None)
+    return Masks(name or split.partition("@")[0], dataset.classes, images, photos)
+
+
+def _check_choices(format: str, about: ExportFormat, outline: str, min_area: int) -> None:
+    if outline not in ("polygons", "rle"):
+        raise ConfigError(unknown("outline", outline, ("polygons", "rle")))
+    if outline == "rle" and not about.run_lengths:
+        raise ConfigError(f"--outline rle: format '{format}' has no run lengths; leave it out, or take --format coco")
+    if min_area < 0:
+        raise ConfigError(f"--min-area {min_area}: expected a number of pixels, 0 or more")
+
+
+def _masks(source: Path, stage: str | None, classes: Path | None, images: Path | None, name: str | None) -> Masks:
+    if not (source / RECIPE).is_file():
+        if stage is not None:
+            raise ConfigError(f"--stage {stage} belongs to a run, but {source} is none (it has no {RECIPE})")
+        return masks_of_folder(source, classes, images, name or "train")
+    for option, value in (("--classes", classes), ("--images", images)):
+        if value is not None:
+            raise ConfigError(f"{option} {value} belongs to a folder of masks; {source} is a run and knows its own")
+    return masks_of_run(source, stage, name)
+
+
+def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
+    every = {s.name: s for s in plan.stages}
+    makers = {n: s for n, s in every.items() if s.kind.makes == "masks"}
+    if not makers:
+        raise ConfigError(f"the recipe of {run} has no stage that makes masks; use one that does: tag2mask ls recipes")
+    if name is None:
+        return list(makers.values())[-1]
+    if name in makers:
+        return makers[name]
+    if name in every:
+        makes = every[name].kind.makes
+        raise ConfigError(f"stage '{name}' makes {makes}, but masks are needed. Stages of masks: {', '.join(makers)}")
+    raise ConfigError(unknown("stage of masks", name, makers))
+
+
+@own_bound()  # as in `masks_of_folder`
+def _labels(artefact: Artefact, dataset: Dataset, sample: Sample) -> Labels:
+    what = f"the mask of '{sample.id}' in stage '{artefact.name}'"
+    labels = check_labels(artefact.labels(dataset, sample), len(dataset.classes), what)
+    if sample.image is None:
+        return labels
+    if dataset.working_size(sample) is not None:
+        labels = resized_labels(labels, *upright_size(sample.image))
+    return align_labels(labels, sample.image, what)
+
+
+def _without_spaces(masks: Masks) -> Masks:
+    """The same with ``_`` for white space in names, which must still be distinct."""
+    images = tuple(replace(image, id=re.sub(r"\s", "_", image.id)) for image in masks.images)
+    renamed = sum(a.id != b.id for a, b in zip(images, masks.images, strict=True))
+    if renamed:
+        LOG.info("%d names have white space, for which '_' stands: the format's lists separate words by it", renamed)
+    check_ids(image.id for image in images)
+    return replace(masks, name=re.sub(r"\s", "_", masks.name), images=images)
+
+
+def _copied(masks: Masks, format: str, about: ExportFormat, asked: bool | None) -> bool:
+    """Whether photos are copied; says so where they should be, and are not known."""
+    if masks.photos is not None or any(image.draw for image in masks.images):
+        return about.copies if asked is None else asked
+    if asked:
+        raise ConfigError("--copy-images: the photos of these masks are not known; name their folder with --images DIR")
+    if about.copies and asked is None:
+        inner = about.photos.format(name=masks.name)
+        LOG.warning("%s: the photos are not known, so there is no %s/; name their folder with --images", format, inner)
+    return False
+
+
+def _say(format: str, masks: Masks, counts: Counts, min_area: int, copied: bool) -> None:
+    """What was done that one cannot see."""
+    if min_area:
+        LOG.info("%s: %d instances of fewer than %d pixels became background", format, counts.dropped, min_area)
+    if counts.with_holes:
+        LOG.info(
+            "%s: %d of %d instances have holes, which polygons do not have: each hole is joined to the outline by a "
+            "cut that encloses nothing",
+            format, counts.with_holes, counts.instances,
+        )  # fmt: skip
+    if not copied and masks.photos is not None:
+        LOG.info("%s: photos are not copied; they lie in %s", format, masks.photos)
+    elif not copied:
+        LOG.info("%s: entries are named after the masks, NAME.png", format)

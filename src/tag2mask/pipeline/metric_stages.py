@@ -1,0 +1,221 @@
+"""The stages that measure: seeds and masks against the truth, tags against a classifier; torch comes when they run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Literal
+
+from pydantic import Field
+
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import DataError, nothing_shown
+from tag2mask.core.files import write_json, write_text
+from tag2mask.core.progress import progress
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.label_images import MaskEvaluation, evaluate_masks
+from tag2mask.evaluation.result_tables import MetricRow, csv_text, score_rows, write_metrics
+from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.context import StageContext
+from tag2mask.methods.registry import StageKind
+from tag2mask.thresholds.threshold_of import threshold_of
+
+LOG = logging.getLogger("tag2mask")
+METRICS, CURVE, IMAGES = "metrics.jsonl", "curve.csv", "images.csv"
+
+
+class SeedsSettings(Settings):
+    """How seeds are evaluated."""
+
+    threshold: float = Field(0.3, ge=0, le=1, description="seeds are cut where the maps exceed it")
+    threshold_kind: Literal["fixed", "published"] = Field("fixed", description="who chose it, and on what")
+    oracle: bool = Field(True, description="also the threshold that is best against the truth of the split itself")
+    split: str | None = Field(None, description="a split of the data; null: the one whose maps were made")
+
+
+class MasksSettings(Settings):
+    """How label images are evaluated."""
+
+    unsure: bool = Field(False, description="they are refined seeds, 255 where unsure: coverage and such, never mIoU")
+    split: str | None = Field(None, description="a split of the data; null: the one whose masks were made")
+
+
+class PrecisionSettings(Settings):
+    """How the classifier is measured."""
+
+    split: str | None = Field(None, description="a split of the data; null: data.val")
+
+
+def measure_seeds(context: StageContext) -> None:
+    """Evaluate the seeds of one method: ``metrics.jsonl``, the curve over thresholds, a score for each image.
+
+    At the threshold that is read, if one is, at the settings' own, and at the oracle. Data without any truth is no
+    error: the stage says so and writes no numbers.
+    """
+    settings: SeedsSettings = context.settings
+    dataset, maps = _with_truth(context), context.reads["maps"]
+    if dataset is None:
+        return
+    own = Threshold(settings.threshold, settings.threshold_kind)
+    samples = unseen(context.reads.values(), dataset, context.name)
+    with progress(context.name, len(samples)) as counter:
+        found = evaluate_seeds(
+            dataset,
+            partial(maps.maps, dataset),
+            list(dict.fromkeys([threshold_of(context), own])),
+            oracle=settings.oracle,
+            samples=samples,
+            advance=counter.advance,
+        )
+    _say_left_out(context, found)
+    rows = found.rows(stage=maps.name, method=maps.name.partition("@")[0], seed=context.seed, time=now())
+    write_metrics(context.out / METRICS, rows)
+    write_text(context.out / CURVE, _curve(found))
+    write_text(context.out / IMAGES, _table(["image", "miou"], [[i.id, f"{i.miou:.4f}"] for i in found.images]))
+
+
+def measure_masks(context: StageContext) -> None:
+    """Evaluate label images: ``metrics.jsonl`` and a score for each image; without any truth as `measure_seeds`."""
+    settings: MasksSettings = context.settings
+    dataset, masks = _with_truth(context), context.reads["masks"]
+    if dataset is None:
+        return
+    samples = unseen(context.reads.values(), dataset, context.name)
+    with progress(context.name, len(samples)) as counter:
+        found = evaluate_masks(
+            dataset, partial(masks.labels, dataset), unsure=settings.unsure, samples=samples, advance=counter.advance
+        )
+    _say_left_out(context, found)
+    rows = score_rows(
+        found.scores,
+        threshold_of(masks),
+        stage=masks.name,
+        method=masks.name.partition("@")[0],
+        split=found.split,
+        n_images=found.n_images,
+        seed=context.seed,
+        time=now(),
+    )
+    write_metrics(context.out / METRICS, rows)
+    lines = [[i.id, *(f"{value:.4f}" for value in i.values)] for i in found.images]
+    write_text(context.out / IMAGES, _table(["image", *found.image_metrics], lines))
+
+
+def _with_truth(context: StageContext) -> Dataset | None:
+    """The split to measure on; None in processes that do not write, and where no numbers are to be had."""
+    dataset = context.dataset
+    if context.rank != 0:
+        return None
+    if dataset is not None and dataset.has_truth:
+        return dataset
+    reason = "the data has no such split" if dataset is None else f"split '{dataset.split}' has no truth"
+    LOG.info("%s: %s; nothing is measured", context.name, reason)
+    write_metrics(context.out / METRICS, [])
+    return None
+
+
+def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[Sample]:
+    """The samples of a split without those on whose truth a threshold behind some artefacts was chosen.
+
+    Args:
+        artefacts: what is measured, and thresholds beside it.
+        dataset: the split.
+        name: of the stage, for the error text.
+
+    Raises:
+        DataError: no sample is left.
+    """
+    seen = frozenset[str]().union(*(artefact.masks_seen() for artefact in artefacts))
+    samples = [s for s in dataset.samples if s.id not in seen]
+    if not samples:
+        raise DataError(
+            f"{name}: a threshold was chosen on the truth of all {len(dataset)} images of split '{dataset.split}', so "
+            "none is left to measure on; set a smaller n in the stage of kind few-masks"
+        )
+    return samples
+
+
+def _say_left_out(context: StageContext, found: SeedEvaluation | MaskEvaluation) -> None:
+    if found.n_without_truth:
+        LOG.warning("%s: %d images without a truth are left out", context.name, found.n_without_truth)
+    say_nothing_shown(context.name, found)
+
+
+def say_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None:
+    """Say why there is no mIoU where the truth shows no class, and what to do."""
+    if not found.shows_classes:
+        where = f"the ground truth of the {found.n_images} images of split '{found.split}'"
+        LOG.warning("%s: %s", name, nothing_shown(where))
+
+
+def measure_tags(context: StageContext) -> None:
+    """Average precision of the classifier for each class, on a held-out split."""
+    from tag2mask.methods.cam.classifier import average_precision, mean_precision
+
+    settings: PrecisionSettings = context.settings
+    dataset = context.open_split(settings.split or "@val")
+    if context.rank != 0:
+        return
+    if dataset is None:
+        LOG.info("%s: the data has no held-out split; nothing is measured", context.name)
+        write_metrics(context.out / METRICS, [])
+        return
+    source = context.reads["classifier"]
+    found = average_precision(source.path, dataset, context.engine)
+    write_json(context.out / "average-precision.json", found)
+    named = {"map": mean_precision(found), **{f"ap/{name}": value for name, value in found.items()}}
+    rows = [_precision_row(context, dataset, source.name, metric, value) for metric, value in named.items()]
+    write_metrics(context.out / METRICS, rows)
+
+
+def _precision_row(context: StageContext, dataset: Dataset, stage: str, metric: str, value: float | None) -> MetricRow:
+    return MetricRow(
+        stage, stage.partition("@")[0], dataset.split, len(dataset), metric, value, None, "none", context.seed, now()
+    )
+
+
+def _curve(found: SeedEvaluation) -> str:
+    fields = list(type(found.curve[0]).__dataclass_fields__)
+    return _table(fields, [[f"{getattr(point, f):.4f}" for f in fields] for point in found.curve])
+
+
+def _table(header: list[str], lines: list[list[str]]) -> str:
+    return csv_text([header, *lines])
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+KINDS = (
+    StageKind(
+        name="seeds",
+        makes="metrics",
+        settings=SeedsSettings,
+        reads={"maps": "maps"},
+        may_read={"threshold": "threshold"},
+        runner="tag2mask.pipeline.metric_stages:measure_seeds",
+    ),
+    StageKind(
+        name="masks",
+        makes="metrics",
+        settings=MasksSettings,
+        reads={"masks": "masks"},
+        may_read={"threshold": "threshold"},
+        runner="tag2mask.pipeline.metric_stages:measure_masks",
+    ),
+    StageKind(
+        name="average-precision",
+        makes="metrics",
+        settings=PrecisionSettings,
+        reads={"classifier": "weights"},
+        runner="tag2mask.pipeline.metric_stages:measure_tags",
+        split="val",
+    ),
+)

@@ -1,0 +1,277 @@
+"""Sentences of a page beside its tables: the classifier, refined seeds, networks, and what was left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tag2mask.analysis.prototype_gallery import gallery_classes
+from tag2mask.config.recipe import dump_recipe
+from tag2mask.core.errors import command
+from tag2mask.core.files import value_hash
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
+from tag2mask.evaluation.result_tables import MetricRow, read_columns
+from tag2mask.methods.artefact import FOLDERS
+from tag2mask.pipeline.evaluate_run import open_split
+from tag2mask.pipeline.metric_stages import CURVE
+from tag2mask.pipeline.plan import Plan
+from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.run_result import Measured, RunResult, measured, network_of
+from tag2mask.pipeline.session import Done
+from tag2mask.report.choice import Choice
+from tag2mask.report.gallery import GalleryClass
+from tag2mask.report.page import render_page
+from tag2mask.report.parts import RunPart, SplitPart, StageTime
+from tag2mask.report.scores import LabelScore, MethodResult, Score
+from tag2mask.run_report.example_images import Scene, examples
+from tag2mask.run_report.pixel_statistics import Pixels, measured_ids, pixels_of
+from tag2mask.thresholds.threshold_of import ROLE
+
+
+def notes(metrics: Sequence[MetricRow], split: str, every: Sequence[Measured], n_images: int, n_seen: int) -> list[str]:
+    """What is to be said about one split of a run.
+
+    Args:
+        metrics: every number of the run.
+        split: name of the split.
+        every: what was measured of it.
+        n_images: images counted.
+        n_seen: images left out, as a threshold was chosen on their masks.
+    """
+    known = [r for r in metrics if r.metric == "map" and r.value is not None]
+    found = [f"Classifier: mean average precision {r.value:.1f} on {r.split} ({r.n_images} images)." for r in known]
+    rows = [r for r in metrics if r.split == split]
+    found += _refined(rows)
+    found += _networks(rows, every)
+    if n_seen:
+        found.append(f"{n_seen} images whose masks a threshold was chosen on are left out of every number.")
+    if any(r.metric == "miou" and r.value is None for r in rows):
+        found.append("–: the ground truth shows no class, so there is no mIoU; tag2mask doctor looks at the masks.")
+    if not n_images:
+        found.append("This data has no masks, so nothing was measured: look at the pictures.")
+    return found
+
+
+def _refined(rows: Sequence[MetricRow]) -> list[str]:
+    sure = {(r.stage, r.metric): r.value for r in rows if r.value is not None}
+    found = []
+    for stage in dict.fromkeys(stage for stage, metric in sure if metric == "coverage"):
+        right = sure.get((stage, "precision_sure"))
+        share = f", and {right:.1f} % of these are right" if right is not None else ""
+        found.append(f"Refined seeds {stage}: {sure[stage, 'coverage']:.1f} % of the pixels are sure{share}.")
+    return found
+
+
+def _networks(rows: Sequence[MetricRow], every: Sequence[Measured]) -> list[str]:
+    """Predictions with the network that made them and its first weights."""
+    networks = {m.name: network for m in every if (network := network_of(m.maker.artefact))}
+    return [
+        f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({r.n_images} images; {networks[r.stage]})."
+        for r in rows
+        if r.metric == "miou" and r.value is not None and r.stage in networks
+    ]
+
+
+_MEANS = ("miou", "fp", "fn", "precision", "recall")
+_PATCHES = 3
+_CLASSES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run with all its stages made.
+
+    Attributes:
+        plan: its recipe, checked.
+        path: its folder.
+        stages: in order.
+        metrics: every number measured.
+        command: that makes the same again.
+    """
+
+    plan: Plan
+    path: Path
+    stages: Sequence[Done]
+    metrics: Sequence[MetricRow]
+    command: str
+
+
+def write_page(plan: Plan, result: RunResult, command: str) -> bool:
+    """Write ``report.html`` into the run folder; nothing where the run has evaluated neither seeds nor masks.
+
+    Args:
+        plan: of the run.
+        result: with its metrics and finished stages.
+        command: that makes the same run again.
+
+    Returns:
+        Whether it was written.
+    """
+    part = run_part(FinishedRun(plan, result.path, result.stages, result.metrics, command), Choice())
+    if part.parts:
+        render_page([part], result.report)
+    return bool(part.parts)
+
+
+def run_part(run: FinishedRun, choice: Choice, name: str = "") -> RunPart:
+    """Gather everything a page shows of one run; without any part where it has evaluated neither seeds nor masks.
+
+    Args:
+        run: the run.
+        choice: which images are shown.
+        name: of the run on the page; that of its folder where empty.
+    """
+    plan, recipe = run.plan, run.plan.recipe
+    looked_at = measured(run.stages)
+    splits = {m.name: plan.split_of(m.measuring.stage) for m in looked_at}
+    seen = dict.fromkeys(s for m in looked_at if not m.unsure and (s := splits[m.name]) is not None)
+    parts = [
+        _split_part(run, open_split(plan, split), [m for m in looked_at if splits[m.name] == split], choice)
+        for split in seen
+    ]
+    classes = open_split(plan, next(iter(seen), plan.data.infer)).classes
+    named = f"{', '.join(classes[:_CLASSES])}{' …' if len(classes) > _CLASSES else ''}"
+    return RunPart(
+        name=name or run.path.name,
+        title=f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name,
+        data=f"{plan.data_kind}, {len(classes)} classes: {named}",
+        classes=classes,
+        ledger=tuple(sorted(set().union(*(m.measuring.manifest.ledger for m in looked_at if not m.unsure)))),
+        seeds=recipe.seeds,
+        parts=tuple(parts),
+        thresholds={m.name: v for m in looked_at if _is_maps(m) and (v := m.threshold.value) is not None},
+        times=tuple(_times(run.stages)),
+        command=run.command,
+        recipe=dump_recipe(recipe),
+        environment=_environment(run.path),
+        galleries=tuple(_galleries(run)) if parts else (),
+        gallery_note="What each prototype in use looks like. All of them, with the reasons, and how to drop one: "
+        + command("prototypes", run.path),
+    )
+
+
+def _split_part(run: FinishedRun, dataset: Dataset, every: Sequence[Measured], choice: Choice) -> SplitPart:
+    """One split.
+
+    Args:
+        run: the run.
+        dataset: the split.
+        every: what was measured of it, refined seeds included.
+        choice: which images are shown.
+    """
+    shown = [m for m in every if not m.unsure]
+    rows = [r for r in run.metrics if r.split == dataset.split]
+    counted = {m.name: pixels_of(m, dataset) for m in shown if any(r.stage == m.name for r in rows)}
+    n_images = max((r.n_images for r in rows if r.metric == "miou"), default=0)
+    ids = {sample.id for sample in dataset.samples}
+    n_seen = len(ids & frozenset[str]().union(*(m.measuring.artefact.masks_seen() for m in shown)))
+    own = {run.plan.split_of(m.maker.stage) for m in every}
+    makers = [
+        d
+        for d in run.stages
+        if d.stage.kind.makes in FOLDERS and run.plan.split_of(d.stage) in own and _first_seed(run, d)
+    ]
+    scene = Scene(dataset, makers, {m.name: m for m in every})
+    last = [m for m in shown if _first_seed(run, m.maker)][-1]
+    void = counted[last.name].void if last.name in counted else {}
+    known = [_method(run, m, dataset, rows, counted[m.name]) for m in shown if m.name in counted]
+    return SplitPart(
+        split=dataset.split,
+        n_images=n_images,
+        n_without_truth=len(dataset) - n_images - n_seen,
+        methods=tuple(known),
+        notes=tuple(notes(run.metrics, dataset.split, every, n_images, n_seen)),
+        shown=examples(scene, last, void, choice),
+    )
+
+
+def _first_seed(run: FinishedRun, done: Done) -> bool:
+    """Whether a stage is to be seen: of several seeds only the first is."""
+    return "@" not in done.stage.name or done.stage.seed == run.plan.recipe.seeds[0]
+
+
+def _is_maps(found: Measured) -> bool:
+    return found.maker.stage.kind.makes == "maps"
+
+
+def _method(
+    run: FinishedRun, found: Measured, dataset: Dataset, rows: Sequence[MetricRow], counted: Pixels
+) -> MethodResult:
+    mine = [r for r in rows if r.stage == found.name]
+    at = dict.fromkeys((r.threshold_kind, r.threshold) for r in mine if r.metric in _MEANS)
+    values = {(r.threshold_kind, r.threshold, r.metric): _number(r.value) for r in mine}
+    n_images = next(r.n_images for r in mine)
+    scores = []
+    for kind, threshold in at:
+        miou, fp, fn, precision, recall = (values.get((kind, threshold, m), math.nan) for m in _MEANS)
+        ledger = _ledger(run, found, kind, n_images)
+        scores.append(Score(kind, threshold, miou, fp, fn, precision, recall, n_images, ledger))
+    first = next(iter(at))
+    labels = [
+        LabelScore(name, *(values.get((*first, f"{metric}/{name}"), math.nan) for metric in PER_LABEL))
+        for name in (BACKGROUND, *dataset.classes)
+    ]
+    images = value_hash([list(dataset.classes), sorted(measured_ids(found, dataset))])
+    return MethodResult(
+        found.name, tuple(scores), tuple(_curve(found.measuring)), tuple(labels), counted.counts,
+        tuple(counted.optima.values()), images,
+    )  # fmt: skip
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _ledger(run: FinishedRun, found: Measured, kind: str, n_images: int) -> tuple[str, ...]:
+    """Supervision behind a number: that of the maps or masks, and of the masks that its threshold was chosen on."""
+    ledger = set(found.maker.manifest.ledger)
+    if kind == "oracle":
+        ledger.add(f"pixel-masks:threshold({n_images})")
+    source = found.measuring.stage.reads.get(ROLE)
+    if _is_maps(found) and kind == found.threshold.kind_text and source is not None:
+        ledger |= set(next(d for d in run.stages if d.stage.name == source).manifest.ledger)
+    return tuple(sorted(ledger))
+
+
+def _curve(finished: Done) -> list[tuple[float, float]]:
+    path = finished.artefact.path / CURVE
+    if not path.is_file():
+        return []
+    names = ("threshold", "miou")
+    return [(at, miou) for at, miou in read_columns(path, names, numbers=names)]
+
+
+def _times(stages: Sequence[Done]) -> list[StageTime]:
+    """Each artefact once: stages that shared their forward passes, or are one in all that they read, are one line."""
+    keys = {done.stage.name: done.artefact.key for done in stages}
+    seen: set[str] = set()
+    times = []
+    for done in stages:
+        if done.stage.name in seen:
+            continue
+        own = {done.artefact.key, *(keys[n] for n in done.manifest.shared_with if n in keys)}
+        together = [name for name, key in keys.items() if key in own]
+        seen.update(together)
+        manifest = done.manifest
+        times.append(StageTime(" + ".join(together), manifest.seconds, manifest.made, manifest.peak_memory))
+    return times
+
+
+def _environment(path: Path) -> Mapping[str, str]:
+    """Versions, machine and data of the run, each as text; empty where they were not written."""
+    found: dict[str, str] = {}
+    for name, value in RunFolder(path).environment().items():
+        found |= (
+            {f"{name} {part}": str(v) for part, v in value.items()} if isinstance(value, dict) else {name: str(value)}
+        )
+    return found
+
+
+def _galleries(run: FinishedRun) -> list[tuple[str, tuple[GalleryClass, ...]]]:
+    makers = [d for d in run.stages if d.stage.kind.makes == "prototypes" and _first_seed(run, d)]
+    return [
+        (d.stage.name, gallery_classes(run.plan, d.stage, d.artefact, kept_only=True, patches=_PATCHES)) for d in makers
+    ]

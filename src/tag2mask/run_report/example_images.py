@@ -1,0 +1,180 @@
+"""Pictures of a few images for a page: the photo, its maps, seeds, masks and predictions, and the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tag2mask.core.types import IGNORE, ActivationMaps, Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.result_tables import read_columns
+from tag2mask.evaluation.thresholds import Level, cut
+from tag2mask.pipeline.metric_stages import IMAGES
+from tag2mask.pipeline.run_result import Measured
+from tag2mask.pipeline.session import Done
+from tag2mask.report.choice import Candidate, Choice, choose, draw
+from tag2mask.report.overlay import class_uri, map_uri, quantised, void_uri
+from tag2mask.report.parts import Layer, Panel, Shown
+from tag2mask.report.pictures import data_uri, fit
+
+_SIZES = ((300, 320, 128), (1500, 224, 96), (3000, 160, 64), (5000, 128, 48), (7500, 96, 32), (12_000, 72, 24))
+_SMALLEST = (48, 16)
+"""Up to how many pictures a photo and a map have how many pixels on their longer side: a page of 500
+images of up to 30 stages stays below 30 MB, and opens in less than a second."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One split of a run, and all that can be shown of it.
+
+    Attributes:
+        dataset: the split.
+        makers: stages that made maps or masks of it, in order.
+        measured: what is measured of it, by name.
+    """
+
+    dataset: Dataset
+    makers: Sequence[Done]
+    measured: Mapping[str, Measured]
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Name of what is measured -> id -> mIoU of the image, in percent, NaN where undefined."""
+        return {name: image_scores(m) for name, m in self.measured.items() if not m.unsure}
+
+    @cached_property
+    def by_id(self) -> dict[str, Sample]:
+        """The samples by id."""
+        return {sample.id: sample for sample in self.dataset.samples}
+
+
+def examples(scene: Scene, last: Measured, void: Mapping[str, float], choice: Choice) -> tuple[Shown, ...]:
+    """Images chosen by rule, from the scores of what is measured last; at random among the tagged without any scores.
+
+    Args:
+        scene: the split.
+        last: what is measured last, not refined seeds.
+        void: id -> share of void pixels of the truth.
+        choice: how many of each kind.
+    """
+    scores = scene.scores[last.name]
+    every = [sample.id for sample in scene.dataset.samples]
+    if scores:
+        at = "" if last.threshold.value is None else f", {last.threshold.kind_text} threshold {last.threshold.value:g}"
+        candidates = [Candidate(i, score, void.get(i, 0.0)) for i, score in scores.items()]
+        chosen = [
+            (i, f"{why} ({last.name}{at}): {scores[i]:.1f} mIoU" if scores.get(i, np.nan) >= 0 else why)
+            for i, why in choose(candidates, every, choice)
+        ]
+    else:
+        listed = [i for i in choice.images if i in scene.by_id]
+        tagged = [s.id for s in scene.dataset.samples if s.tags and s.id not in listed]
+        count = 3 * choice.each + choice.random
+        drawn = draw(tagged, count, choice.seed)
+        chosen = [*((i, "chosen") for i in listed), *((i, f"random, seed {choice.seed}") for i in drawn)]
+    side, cells = sizes(len(chosen) * len(scene.makers))
+    return tuple(_shown(scene, scene.by_id[i], why, side, cells) for i, why in chosen)
+
+
+def sizes(pictures: int) -> tuple[int, int]:
+    """Pixels of the longer side of a photo, and of a map, on a page of so many pictures: images times stages."""
+    return next(((side, cells) for most, side, cells in _SIZES if pictures <= most), _SMALLEST)
+
+
+def image_scores(found: Measured) -> dict[str, float]:
+    """MIoU of each image in percent, NaN where undefined; empty where nothing was measured."""
+    path = found.measuring.artefact.path / IMAGES
+    if not path.is_file():
+        return {}
+    return dict(read_columns(path, ("image", "miou"), numbers=("miou",)))
+
+
+def _shown(scene: Scene, sample: Sample, reason: str, side: int, cells: int) -> Shown:
+    image = scene.dataset.image(sample)
+    photo = fit(image, side)
+    tags = ", ".join(scene.dataset.classes[c] for c in sample.tags) or "no tags"
+    panels = [Panel("photo", f"image: {tags}", f"photo with the tags {tags}")]
+    truth = scene.dataset.truth(sample)
+    if truth is not None:
+        panels.append(_label_panel("truth", "truth", truth, photo, scene.dataset.classes, ""))
+    for done in scene.makers:
+        if done.stage.kind.makes == "maps":
+            panels += _maps(scene, sample, done, photo, cells)
+        else:
+            labels = done.artefact.labels(scene.dataset, sample)
+            note = _score(scene, done.stage.name, sample)
+            panels.append(_label_panel("labels", done.stage.name, labels, photo, scene.dataset.classes, note))
+    return Shown(sample.id, reason, data_uri(photo, side), photo.width, photo.height, tuple(panels))
+
+
+def _maps(scene: Scene, sample: Sample, done: Done, photo: Image.Image, cells: int) -> list[Panel]:
+    """A picture for each map; and the seeds, where they are measured."""
+    name, names = done.stage.name, scene.dataset.classes
+    made = done.artefact.maps(scene.dataset, sample)
+    values = quantised(made.maps.numpy(), cells)
+    panels = [
+        Panel("map", f"{name}: {names[c]}", f"map of {names[c]} by {name}", (Layer(map_uri(v)),), name, c)
+        for c, v in zip(made.classes, values, strict=True)
+    ]
+    found = scene.measured.get(name)
+    if found is None or found.threshold.kind == "none":
+        return panels
+    threshold, note = found.threshold, _score(scene, name, sample)
+    level = threshold.of(sample.id, made.classes)
+    labels = seeds(values, made.classes, (photo.height, photo.width), level)
+    if threshold.value is None:  # a slider has one threshold: these stay as they are
+        caption = f"seeds of {name}, threshold {threshold.text}"
+        return [*panels, _label_panel("labels", caption, labels, photo, names, note)]
+    share, at = shares(labels, names), f"{threshold.value:.2f}"
+    alt = f"seeds of {name} at {at}: {share}"
+    return [*panels, Panel("seeds", at, alt, _layers(labels), name, share=share, note=note)]
+
+
+def seeds(
+    values: NDArray[np.uint8], classes: Sequence[int], size: tuple[int, int], threshold: Level
+) -> NDArray[np.uint8]:
+    """Seeds from maps as a page carries them, by the rule of its script.
+
+    Args:
+        values: (K, h, w), 255 where a map is 1.
+        classes: K class columns.
+        size: (height, width) of the photo on the page.
+        threshold: 0..1, or one for each map.
+
+    Returns:
+        (height, width) labels.
+    """
+    maps = ActivationMaps(tuple(classes), torch.from_numpy(values.astype(np.float32) / 255))
+    return cut(maps.resize(*size).maps.numpy(), classes, threshold)
+
+
+def shares(labels: NDArray[np.uint8], names: Sequence[str]) -> str:
+    """The share of the pixels that each class has, in words."""
+    found = [(names[i - 1], (labels == i).mean()) for i in np.unique(labels) if 0 < i < IGNORE]
+    return ", ".join(f"{name} {100 * share:.1f} %" for name, share in found) or "nothing"
+
+
+def _label_panel(
+    what: str, name: str, labels: NDArray[np.uint8], photo: Image.Image, names: Sequence[str], note: str
+) -> Panel:
+    small = np.asarray(Image.fromarray(labels).resize(photo.size, Image.Resampling.NEAREST))
+    alt = f"{'mask drawn by hand' if what == 'truth' else f'labels of {name}'}: {shares(small, names)}"
+    return Panel(what, name, alt, _layers(small), note=note)
+
+
+def _layers(labels: NDArray[np.uint8]) -> tuple[Layer, ...]:
+    """Void below, then the classes that the labels hold."""
+    present = [int(i) for i in np.unique(labels) if i]
+    void = (Layer(void_uri(labels)),) if IGNORE in present else ()
+    return (*void, *(Layer(class_uri(labels, i), i - 1) for i in present if i != IGNORE))
+
+
+def _score(scene: Scene, name: str, sample: Sample) -> str:
+    score = scene.scores.get(name, {}).get(sample.id, np.nan)
+    return f"{score:.1f} mIoU" if score >= 0 else ""
