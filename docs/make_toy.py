@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tag2mask.evaluation.result_tables import write_results
-from tag2mask.experiments.threshold_toy import draw, rows
+from tag2mask.papers.steps.toy_figures import draw, rows
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "tag2mask experiment run A3"

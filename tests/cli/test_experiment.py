@@ -8,7 +8,7 @@ import pytest
 
 from tag2mask.cli import experiment as verb
 from tag2mask.evaluation.result_tables import read_results
-from tag2mask.experiments.registry import experiments
+from tag2mask.papers.catalogue import experiments
 from tests.helpers.tiny import tag2mask
 
 

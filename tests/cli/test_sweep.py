@@ -9,8 +9,8 @@ import typer
 
 from tag2mask.cli import sweep as verb
 from tag2mask.evaluation.result_tables import MetricRow
-from tag2mask.experiments import sweep as module
-from tag2mask.experiments.sweep_result import SweepPoint, SweepResult
+from tag2mask.sweep import run as module
+from tag2mask.sweep.result import SweepPoint, SweepResult
 from tests.helpers.tiny import tag2mask
 
 

@@ -26,13 +26,13 @@ from tag2mask.core.files import settle, told, write_json, write_text
 from tag2mask.core.locks import exclusive
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
-from tag2mask.experiments.sweep import share_store
 from tag2mask.inference.maps_file import write_maps
 from tag2mask.methods.lpcam.store import save_prototypes
 from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.run_report.rebuild import write_report
+from tag2mask.sweep.run import share_store
 from tag2mask.training.fit import CHECKPOINT, fit
 from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
 from tests.helpers.tiny import files_of, python

@@ -13,8 +13,8 @@ from tag2mask.core.errors import StageError
 from tag2mask.core.links import followed, is_link, links_in, make_link, remove_link
 from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.layout import holds_ours
-from tag2mask.experiments.sweep import prepare, share_store
 from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.sweep.run import prepare, share_store
 from tests.helpers.draw import draw_folder
 from tests.helpers.tiny import files_of, python, tiny_overrides
 from tests.project.source import PACKAGE, imports, modules

@@ -99,7 +99,7 @@ def check(words: Sequence[str]) -> None:
         return
     given = [*(values.get("overrides") or []), *(values.get("words") or [])]
     if verb(words) == "sweep":
-        from tag2mask.experiments.grid import from_words
+        from tag2mask.sweep.grid import from_words
 
         grid, others = from_words(given)
         given = [*others, *(f"{key}={options[0]}" for key, options in grid.items())]
@@ -124,7 +124,7 @@ def _made_small(words: Sequence[str]) -> list[str]:
     """Overrides that make what a command trains small; none for one that trains nothing."""
     name = verb(words)
     if name == "experiment run":
-        from tests.experiments.tiny_experiments import SCENES, tiny_words
+        from tests.papers.tiny_experiments import SCENES, tiny_words
 
         return [*tiny_words(words[2]), *(() if any(w.startswith("data=") for w in words) else SCENES)]
     if name not in {"run", "sweep", "analyse tag-noise"}:

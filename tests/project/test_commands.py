@@ -12,7 +12,7 @@ import pytest
 
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import Tag2MaskError, command, quoted
-from tag2mask.experiments.run import Options
+from tag2mask.papers.run import Options
 from tag2mask.pipeline.run_folder import RunFolder
 from tests.project.command_line import parse, verb
 from tests.project.source import modules

@@ -8,7 +8,7 @@ import pytest
 
 from docs.make_toy import COMMAND
 from tag2mask.evaluation.result_tables import read_results
-from tag2mask.experiments.threshold_toy import draw, one_peak, rows, two_levels
+from tag2mask.papers.steps.toy_figures import draw, one_peak, rows, two_levels
 from tests.project.source import ROOT
 
 

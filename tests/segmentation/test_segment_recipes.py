@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tag2mask.config.recipe import load_recipe
-from tag2mask.experiments.chains import network
+from tag2mask.papers.chains import network
 from tag2mask.pipeline.plan import make_plan
 from tests.project.source import ROOT
 

@@ -10,7 +10,7 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.experiments.compare_lines import CompareLine, ImageLine, PairLines
+    from tag2mask.compare.tables import CompareLine, ImageLine, PairLines
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
 
     Example: tag2mask compare runs/demo --stage cam-seeds --stage lpcam-seeds
     """
-    from tag2mask.experiments.compare import compare_runs
+    from tag2mask.compare.compare import compare_runs
 
     found = compare_runs(runs, stages=stage or [], out=out, images=images, resamples=resamples)
     _print_lines([pair.line for pair in found.pairs])

@@ -11,8 +11,8 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.experiments.experiment import Experiment, Place, Recipes
-    from tag2mask.experiments.run import ExperimentResult
+    from tag2mask.papers.definition import Experiment, Place, Recipes
+    from tag2mask.papers.run import ExperimentResult
 
 app = typer.Typer(
     help="The experiments of both papers, L1 to L13 and A1 to A15, on any data.\n\n"
@@ -45,7 +45,7 @@ def ls() -> None:
 
     Example: tag2mask experiment ls
     """
-    from tag2mask.experiments.registry import experiments
+    from tag2mask.papers.catalogue import experiments
 
     lines = [[e.id, f"{e.paper}, {e.item}", e.title, _state(e)] for e in experiments().values()]
     say(table(["id", "paper", "about", "state"], lines))
@@ -57,7 +57,7 @@ def show(name: _Name) -> None:
 
     Example: tag2mask experiment show L2
     """
-    from tag2mask.experiments.registry import experiment
+    from tag2mask.papers.catalogue import experiment
 
     chosen = experiment(name)
     say(f"{chosen.id}: {chosen.title} ({chosen.paper}, {chosen.item}; {_state(chosen)})\n{chosen.question}\n")
@@ -95,7 +95,7 @@ def run(
     Example: tag2mask experiment run L1 data=voc data.root=VOCdevkit/VOC2012 --seeds 3
     """
     from tag2mask.core.ranks import rank
-    from tag2mask.experiments.run import Options, run_experiment
+    from tag2mask.papers.run import Options, run_experiment
 
     words, images = tuple(overrides or ()), tuple(image or ())
     options = Options(words, seeds, size.value, recipes.value, out, images)
@@ -106,8 +106,7 @@ def run(
 
 def print_result(result: ExperimentResult) -> None:
     """The table as in ``table.md``, what is above what, notes, and the files."""
-    from tag2mask.experiments.page import notes
-    from tag2mask.experiments.table import build_table, order_lines
+    from tag2mask.papers.table import build_table, notes, order_lines
 
     chosen = result.experiment
     made = build_table(chosen, result.rows)
@@ -149,7 +148,7 @@ def _show_settings(chosen: Experiment, recipes: Recipes, title: str) -> None:
 def _added(place: Place) -> list[str]:
     """The words that add a stage which this place needs, or which measures it."""
     from tag2mask.config.recipe import load_recipe
-    from tag2mask.experiments.combine import part
+    from tag2mask.papers.variants import part
 
     needed = part(load_recipe(place.variant.recipe, place.variant.words), [place.stage]).stages
     added = (word for word in place.variant.words if word.startswith(_ADDS))

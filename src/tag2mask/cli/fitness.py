@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tag2mask.analysis.mask_quality import QualityReport
     from tag2mask.analysis.tag_cooccurrence import FitnessReport, PrototypeLine
     from tag2mask.data.cooccurrence import Cooccurrence
-    from tag2mask.experiments.tag_noise import NoiseResult
+    from tag2mask.sweep.tag_noise import NoiseResult
 
 _Run = Annotated[Path, typer.Argument(help="run folder")]
 _Out = Annotated[Path | None, typer.Option(help="folder for the files; default: analysis in the run folder")]
@@ -63,7 +63,7 @@ def tag_noise(
     Example: tag2mask analyse tag-noise own-data data.root=photos --level 0.1 --stage lpcam-seeds
     """
     from tag2mask.core.ranks import rank
-    from tag2mask.experiments.tag_noise import KINDS, LEVELS, measure_tag_noise
+    from tag2mask.sweep.tag_noise import KINDS, LEVELS, measure_tag_noise
 
     found = measure_tag_noise(
         recipe, *(overrides or []), kinds=kind or KINDS, levels=level or LEVELS, seed=noise_seed, only=stage or [],

@@ -10,7 +10,7 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.experiments.sweep_result import Cell, Series, SweepResult
+    from tag2mask.sweep.result import Cell, Series, SweepResult
 
 
 def command(
@@ -32,8 +32,8 @@ def command(
     Example: tag2mask sweep own-data data.root=photos prototypes.tau=0.05,0.1,0.2 --stage lpcam-seeds
     """
     from tag2mask.core.ranks import rank
-    from tag2mask.experiments.grid import from_words
-    from tag2mask.experiments.sweep import sweep
+    from tag2mask.sweep.grid import from_words
+    from tag2mask.sweep.run import sweep
 
     grid, overrides = from_words(words)
     result = sweep(recipe, grid, overrides=overrides, out=out, only=stage or [], metric=metric)
@@ -45,8 +45,8 @@ def command(
 
 def print_sweep(result: SweepResult) -> None:
     """One table for each split and kind of threshold, the best points marked; then what failed, and the files."""
-    from tag2mask.experiments.grid import point_words
-    from tag2mask.experiments.sweep_table import series_of
+    from tag2mask.sweep.grid import point_words
+    from tag2mask.sweep.table import series_of
 
     every = series_of(result)
     if not every:

@@ -13,8 +13,8 @@ from tag2mask.core.locks import exclusive
 from tag2mask.evaluation.result_tables import write_table
 from tag2mask.experiments.commands import Command, accept, check_overrides, collect, run_again
 from tag2mask.experiments.published import TableRow, choose, read_table
-from tag2mask.experiments.sweep import prepare, share_store
 from tag2mask.experiments.verdicts import TOLERANCE, Judged, judge, with_spread
+from tag2mask.sweep.run import prepare, share_store
 
 LOG = logging.getLogger("tag2mask")
 MARK, TABLE = "reproduce.json", "reproduce.csv"

@@ -1,0 +1,1 @@
+"""Measured stages of finished runs side by side on the same images."""

@@ -1,0 +1,161 @@
+"""Pictures of the images that two sides differ on most: image, truth, and what either side made of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from tag2mask.compare.image_counts import Counted, common_kinds, common_samples, count_side
+from tag2mask.compare.stages import Side, open_groups
+from tag2mask.compare.tables import ClassLine, CompareLine, ImageLine, PairLines, pair_lines
+from tag2mask.core.errors import ConfigError, command
+from tag2mask.core.types import Sample
+from tag2mask.evaluation.bootstrap import RESAMPLES
+from tag2mask.evaluation.confusion import LabelImage
+from tag2mask.evaluation.result_tables import write_table
+from tag2mask.evaluation.thresholds import cut
+from tag2mask.report.figures import draw_examples
+from tag2mask.report.page import Example, Picture
+from tag2mask.report.pictures import fit, label_overlay
+
+_SIDE = 320
+
+
+def draw_difference(first: Counted, second: Counted, pair: PairLines, count: int, out: Path) -> bool:
+    """Draw the images with the largest gains and losses of the second side.
+
+    Args:
+        first: one side, shown with its first seed.
+        second: the other side, likewise.
+        pair: their numbers.
+        count: how many of each to draw.
+        out: a PNG; not written where no image differs.
+
+    Returns:
+        Whether there was something to draw.
+
+    Raises:
+        StageError: the file cannot be written.
+    """
+    gains = [line for line in pair.images if line.difference > 0][:count]
+    losses = [line for line in reversed(pair.images) if line.difference < 0][:count]
+    if not gains and not losses:
+        return False
+    samples = {sample.id: sample for sample in first.side.dataset.samples}
+    examples = [_example(first, second, samples[line.image], line) for line in (*gains, *losses)]
+    line = pair.line
+    title = f"{line.second} against {line.first}: largest gains, then losses ({line.threshold_kind}, {line.split})"
+    draw_examples(examples, title, out)
+    return True
+
+
+def _example(first: Counted, second: Counted, sample: Sample, line: ImageLine) -> Example:
+    dataset = first.side.dataset
+    image, truth = dataset.image(sample), dataset.truth(sample)
+    tags = ", ".join(dataset.classes[c] for c in sample.tags) or "no tags"
+    assert truth is not None  # it was counted
+    labelled = [
+        ("truth", truth),
+        (f"{line.first}: {line.first_miou:.1f}", _labels(first, sample, image)),
+        (f"{line.second}: {line.second_miou:.1f}", _labels(second, sample, image)),
+    ]
+    pictures = [(f"image: {tags}", image), *((name, label_overlay(image, labels)) for name, labels in labelled)]
+    shown = tuple(Picture(name, name, fit(picture, _SIDE)) for name, picture in pictures)
+    return Example(sample.id, f"{line.difference:+.1f} points", shown)
+
+
+def _labels(counted: Counted, sample: Sample, image: Image.Image) -> LabelImage:
+    """What a side made of an image, by its first seed, at its threshold."""
+    side, threshold = counted.side, counted.thresholds[0]
+    measured = side.seeds[0].measured
+    if side.makes == "masks":
+        return measured.labels(side.dataset, sample)
+    maps = measured.maps(side.dataset, sample).resize(image.height, image.width)
+    return cut(maps.maps.numpy(), maps.classes, threshold.of(sample.id, maps.classes))
+
+
+FOLDER, TABLE = "comparison", "compare"
+IMAGES = 3
+"""Largest gains and losses that are drawn, of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `compare_runs` found.
+
+    Attributes:
+        pairs: two sides at one kind of threshold each.
+        files: in the order to look at them.
+    """
+
+    pairs: tuple[PairLines, ...]
+    files: tuple[Path, ...]
+
+
+def compare_runs(
+    runs: Sequence[Path],
+    *,
+    stages: Sequence[str] = (),
+    out: Path | None = None,
+    images: int = IMAGES,
+    resamples: int = RESAMPLES,
+) -> Comparison:
+    """Compare measured stages of finished runs on the same images; the first against each other one.
+
+    Args:
+        runs: run folders, one or more.
+        stages: as in `tag2mask.compare.stages.open_groups`.
+        out: folder for the files; ``comparison`` in the first run's folder where None.
+        images: how many of the largest gains and losses are drawn, 0 or more of each.
+        resamples: of the bootstrap.
+
+    Raises:
+        ConfigError: stages that are not there, or sides that cannot be compared.
+        StageError: no run, a stage that is not finished, or files that cannot be written.
+        DataError: no image has a truth, or the sides were measured on other masks.
+    """
+    if images < 0 or resamples < 1:
+        raise ConfigError(f"images = {images}, resamples = {resamples}; expected images of 0 or more, resamples of 1")
+    options = {"--out": out, "--images": images, "--resamples": resamples}
+    usual = {"--out": None, "--images": IMAGES, "--resamples": RESAMPLES}
+    words = [word for name in stages for word in ("--stage", name)]
+    words += [word for name, value in options.items() if value != usual[name] for word in (name, str(value))]
+    same = command("compare", *runs, *words)
+    out = out or runs[0] / FOLDER
+    pairs: list[PairLines] = []
+    pictures: list[Path] = []
+    for group in open_groups(runs, stages):
+        found, drawn = _compare(group, same, out, images, resamples)
+        pairs += found
+        pictures += drawn
+    files = [out / f"{TABLE}.csv", out / f"{TABLE}-classes.csv", out / f"{TABLE}-images.csv"]
+    write_table(files[0], CompareLine, [pair.line for pair in pairs])
+    write_table(files[1], ClassLine, [line for pair in pairs for line in pair.classes])
+    write_table(files[2], ImageLine, [line for pair in pairs for line in pair.images])
+    return Comparison(tuple(pairs), (*files, *pictures))
+
+
+def _compare(
+    sides: Sequence[Side], command: str, out: Path, images: int, resamples: int
+) -> tuple[list[PairLines], list[Path]]:
+    """The first side against each other one at every kind of threshold, and pictures at the first kind."""
+    samples, kinds = common_samples(sides), common_kinds(sides)
+    counted = [count_side(side, kinds, samples) for side in sides]
+    pairs: list[PairLines] = []
+    pictures: list[Path] = []
+    for other in counted[1:]:
+        mine = [pair_lines(counted[0][kind], other[kind], kind, command, resamples) for kind in kinds]
+        pairs += mine
+        path = out / f"{TABLE}-{_plain(mine[0].line.first)}-{_plain(mine[0].line.second)}.png"
+        if draw_difference(counted[0][kinds[0]], other[kinds[0]], mine[0], images, path):
+            pictures.append(path)
+    return pairs, pictures
+
+
+def _plain(name: str) -> str:
+    """A name as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-")

@@ -1,0 +1,162 @@
+"""Pixel counts of each image for the sides of a comparison: from stored maps and masks, without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tag2mask.compare.stages import OneSeed, Side
+from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.prefetch import ahead
+from tag2mask.core.progress import progress
+from tag2mask.core.types import Sample
+from tag2mask.evaluation.bootstrap import Counts, ImageCounts, label_counts
+from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
+from tag2mask.evaluation.result_tables import read_columns
+from tag2mask.evaluation.seeds import evaluate_seeds, pairs
+from tag2mask.evaluation.thresholds import Threshold, cut
+from tag2mask.pipeline.metric_stages import IMAGES, unseen
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One side at one kind of threshold.
+
+    Attributes:
+        side: what was counted.
+        thresholds: of each seed.
+        counts: of each seed; the images in the order of ``ids``.
+        ids: images with a truth that were counted.
+    """
+
+    side: Side
+    thresholds: tuple[Threshold, ...]
+    counts: tuple[ImageCounts, ...]
+    ids: tuple[str, ...]
+
+
+def common_samples(sides: Sequence[Side]) -> list[Sample]:
+    """The images that all sides are compared on: none on whose truth a threshold of any side was chosen.
+
+    Raises:
+        ConfigError: the sides are of other splits, classes or images.
+        DataError: no image is left.
+    """
+    first = sides[0]
+    measuring = [one.measuring for side in sides for one in side.seeds]
+    samples = unseen(measuring, first.dataset, first.name)
+    ids = [s.id for s in samples]
+    for other in sides[1:]:
+        if other.dataset.classes != first.dataset.classes:
+            _refuse(first, other, "classes", first.dataset.classes, other.dataset.classes)
+        if other.dataset.split != first.dataset.split:
+            _refuse(first, other, "split", (first.dataset.split,), (other.dataset.split,))
+        others = [s.id for s in unseen(measuring, other.dataset, other.name)]
+        if others != ids:
+            _refuse(first, other, "images", ids, others)
+    return samples
+
+
+def _refuse(first: Side, other: Side, what: str, one: Sequence[str], two: Sequence[str]) -> None:
+    alone = [*sorted(set(one) - set(two))[:1], *sorted(set(two) - set(one))[:1]]
+    hint = f"'{alone[0]}' is in one of them alone" if alone else "the order differs"
+    raise ConfigError(
+        f"{first.name} and {other.name} cannot be compared: {what} differ ({len(one)} and {len(two)}; {hint}). Name "
+        "stages that were measured on the same split of the same data"
+    )
+
+
+def common_kinds(sides: Sequence[Side]) -> list[str]:
+    """The kinds of threshold that all seeds of all sides were measured at, those of the first one first.
+
+    Raises:
+        ConfigError: there is none: like is compared with like.
+    """
+    every = [one.thresholds for side in sides for one in side.seeds]
+    kinds = [kind for kind in every[0] if all(kind in other for other in every)]
+    if not kinds:
+        each = "; ".join(f"{side.name}: {', '.join(side.seeds[0].thresholds)}" for side in sides)
+        raise ConfigError(f"there is no kind of threshold in common ({each}); like is compared with like")
+    return kinds
+
+
+def count_side(side: Side, kinds: Sequence[str], samples: Sequence[Sample]) -> dict[str, Counted]:
+    """Count a side at each kind of threshold.
+
+    An oracle is the best threshold of these very images: where fewer are left than were measured, it is found again.
+
+    Args:
+        side: to count.
+        kinds: `Threshold.kind_text` of thresholds that each of its seeds has.
+        samples: to count; those without a truth are left out.
+
+    Raises:
+        StageError: maps or masks are missing or outdated.
+        DataError: no image has a truth.
+    """
+    seeds = [_count_seed(side, one, kinds, samples) for one in side.seeds]
+    return {
+        kind: Counted(side, tuple(s.thresholds[i] for s in seeds), tuple(s.counts[i] for s in seeds), seeds[0].ids)
+        for i, kind in enumerate(kinds)
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Seed:
+    """One seed of a side, at each kind of threshold."""
+
+    thresholds: tuple[Threshold, ...]
+    counts: tuple[ImageCounts, ...]
+    ids: tuple[str, ...]
+
+
+def _count_seed(side: Side, one: OneSeed, kinds: Sequence[str], samples: Sequence[Sample]) -> _Seed:
+    thresholds = [_threshold(side, one, kind, samples) for kind in kinds]
+    with progress(one.measured.name, len(samples)) as counter:
+        images = list(_counted(side, one, thresholds, samples, counter.advance))
+    if not images:
+        raise DataError(f"no image of split '{side.dataset.split}' has a truth, so {side.name} cannot be compared")
+    counts = (ImageCounts.of([image[i] for _, image in images]) for i in range(len(kinds)))
+    return _Seed(tuple(thresholds), tuple(counts), tuple(name for name, _ in images))
+
+
+def _threshold(side: Side, one: OneSeed, kind: str, samples: Sequence[Sample]) -> Threshold:
+    threshold = one.thresholds[kind]
+    if threshold.kind != "oracle" or _measured(one) <= {s.id for s in samples}:
+        return threshold
+    found = evaluate_seeds(side.dataset, partial(one.measured.maps, side.dataset), samples=samples)
+    found.check()
+    (best,) = found.scores
+    return best.threshold
+
+
+def _measured(one: OneSeed) -> set[str]:
+    """Ids of the images that the stage has measured."""
+    return {name for (name,) in read_columns(one.measuring.path / IMAGES, ("image",), numbers=())}
+
+
+def _counted(
+    side: Side, one: OneSeed, thresholds: Sequence[Threshold], samples: Sequence[Sample], advance: Callable[[], None]
+) -> Iterator[tuple[str, list[Counts]]]:
+    """Id of each image with a truth, and its counts at each threshold; masks are the same at all of them."""
+    n_labels = len(side.dataset.classes) + 1
+
+    def counted(labels: LabelImage, truth: LabelImage, sample_id: str) -> Counts:
+        return label_counts(confusion_matrix(labels, truth, n_labels, sample_id=sample_id))
+
+    if side.makes == "maps":
+        for pair in pairs(side.dataset, partial(one.measured.maps, side.dataset), samples, advance=advance):
+            name = pair.sample.id
+            cuts = (cut(pair.maps, pair.classes, threshold.of(name, pair.classes)) for threshold in thresholds)
+            yield name, [counted(labels, pair.truth, name) for labels in cuts]
+        return
+    for sample, both in ahead(partial(_labels, side, one), samples, 2):
+        if both is not None:
+            yield sample.id, [counted(*both, sample.id)] * len(thresholds)
+        advance()
+
+
+def _labels(side: Side, one: OneSeed, sample: Sample) -> tuple[Sample, tuple[LabelImage, LabelImage] | None]:
+    truth = side.dataset.truth(sample)
+    return sample, None if truth is None else (one.measured.labels(side.dataset, sample), truth)

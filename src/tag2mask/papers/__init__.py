@@ -1,0 +1,1 @@
+"""The papers' tables and figures: a catalogue, and one runner."""

@@ -1,0 +1,1 @@
+"""Figures and numbers of the papers that no stage gives."""

@@ -1,0 +1,130 @@
+"""mIoU over thresholds of an experiment's rows in one figure (LPCAM, Figure 5d; AMN, Figure 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from statistics import fmean
+
+from tag2mask.evaluation.result_tables import ResultRow, read_columns, read_metrics, write_table
+from tag2mask.evaluation.robustness import WITHIN, robustness
+from tag2mask.evaluation.threshold_sweep import CurvePoint
+from tag2mask.papers.definition import Found, Ran
+from tag2mask.papers.table import mean_of, number
+from tag2mask.pipeline.metric_stages import CURVE, METRICS, SeedsSettings
+from tag2mask.pipeline.plan import measured_by
+from tag2mask.pipeline.session import Done
+
+
+def curves(ran: Ran) -> Found:
+    """Draw the curve of every row, the mean over its seeds, and say how robust each is; made by the run already.
+
+    Raises:
+        StageError: the figure cannot be written.
+    """
+    from tag2mask.report.figures import Curve, draw_curves
+
+    rows: list[ResultRow] = []
+    drawn: list[Curve] = []
+    for name, stage in ran.stages.items():
+        measuring = _measuring(ran, stage)
+        points = [read_curve(done.artefact.path / CURVE) for done in measuring]
+        for done, curve in zip(measuring, points, strict=True):
+            rows += _robust(ran, name, done, curve)
+        mean = [(at[0].threshold, fmean(p.miou for p in at)) for at in zip(*points, strict=True)]
+        whole = [replace(p, miou=value) for p, (_, value) in zip(points[0], mean, strict=True)]
+        robust = robustness(whole)
+        drawn.append(Curve(name, tuple(mean), (robust.low, robust.high)))
+    seeds = sorted({row.seed for row in rows})
+    title = f"{ran.experiment.id}: seeds at every threshold, {rows[0].split}, {rows[0].n_images} images, "
+    title += f"seed {seeds[0]}" if len(seeds) == 1 else f"mean of {len(seeds)} seeds"
+    title += f"\n(thick: within {WITHIN:g} points of the best)"
+    path = ran.out / "threshold-curve.svg"
+    draw_curves(drawn, title, path)
+    return Found(tuple(rows), (path,))
+
+
+def read_curve(path: Path) -> list[CurvePoint]:
+    """The points of a stage of kind ``seeds``, ascending."""
+    names = [f.name for f in fields(CurvePoint)]
+    return [CurvePoint(*line) for line in read_columns(path, names, numbers=names)]
+
+
+def _measuring(ran: Ran, stage: str) -> list[Done]:
+    """What measures the seeds of a stage, once for each seed."""
+    found: dict[int, Done] = {}
+    for done in ran.done:
+        of_seeds = isinstance(done.stage.settings, SeedsSettings)
+        if of_seeds and measured_by(done.stage).partition("@")[0] == stage:
+            found.setdefault(done.stage.seed, done)
+    return list(found.values())
+
+
+def _robust(ran: Ran, name: str, done: Done, curve: Sequence[CurvePoint]) -> list[ResultRow]:
+    """The plateau and the mean over thresholds; the best mIoU is among the row's own numbers already."""
+    first = read_metrics(done.artefact.path / METRICS)[0]
+    found = robustness(curve).results(name, first.split, first.n_images, done.stage.seed, ran.command)
+    return [row for row in found if row.metric != "miou"]
+
+
+PREFIX = "iou/"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassDelta:
+    """One class at one kind of threshold; a line of CSV.
+
+    Attributes:
+        label: the class, or ``background``.
+        threshold_kind: as `Threshold.kind_text`.
+        first: IoU of the first row in percent, mean over the seeds.
+        second: of the second row.
+        delta: second less first, points.
+    """
+
+    label: str
+    threshold_kind: str
+    first: float
+    second: float
+    delta: float
+
+
+def class_deltas(ours: list[ResultRow], first: str, second: str) -> list[ClassDelta]:
+    """IoU of every label that two rows have, the largest gain of the second first."""
+    found = []
+    for metric, kind in dict.fromkeys((r.metric, r.threshold_kind) for r in ours if r.metric.startswith(PREFIX)):
+        both = [
+            mean_of([r for r in ours if (r.method, r.metric, r.threshold_kind) == (name, metric, kind)])
+            for name in (first, second)
+        ]
+        if both[0] is not None and both[1] is not None:
+            label = metric.removeprefix(PREFIX)
+            found.append(ClassDelta(label, kind, *(round(v, 4) for v in (both[0], both[1], both[1] - both[0]))))
+    return sorted(found, key=lambda d: (d.threshold_kind, -d.delta, d.label))
+
+
+def deltas(ran: Ran) -> Found:
+    """Write the deltas of the last row of ours over the first one, and say the largest gain and loss."""
+    from tag2mask.pipeline.run_result import collect_metrics
+
+    rows = collect_metrics(ran.done)
+    first, second = next(iter(ran.stages)), list(ran.stages)[-1]
+    ours = [r.result(ran.command) for r in rows]
+    named = {ran.stages[first]: first, ran.stages[second]: second}
+    found = class_deltas(ours, ran.stages[first], ran.stages[second])
+    path = ran.out / "per-class.csv"
+    write_table(path, ClassDelta, found)
+    lines = []
+    for kind in dict.fromkeys(d.threshold_kind for d in found):
+        mine = [d for d in found if d.threshold_kind == kind]
+        best, worst = mine[0], mine[-1]
+        lines.append(
+            f"{named[ran.stages[second]]} over {named[ran.stages[first]]} ({kind} threshold): most for {best.label} "
+            f"({_signed(best.delta)} points), least for {worst.label} ({_signed(worst.delta)})"
+        )
+    return Found(files=(path,), lines=tuple(lines))
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value >= 0 else '−'}{number(abs(value))}"

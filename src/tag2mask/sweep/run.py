@@ -1,0 +1,152 @@
+"""A recipe at every point of a grid of settings: what points share is made once, a point that fails costs no other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from tag2mask.api import run_loaded
+from tag2mask.config.recipe import Recipe, load_recipe, reduced
+from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, command, unknown
+from tag2mask.core.files import cannot_write, write_json
+from tag2mask.core.links import ENDING, is_link
+from tag2mask.core.locks import exclusive
+from tag2mask.core.ranks import rank
+from tag2mask.pipeline.plan import Plan, make_plan, measured_by
+from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.store import Store, point, store_beside
+from tag2mask.sweep.grid import check_grid, grid_points, point_name, point_words
+from tag2mask.sweep.result import SweepPoint, SweepResult
+from tag2mask.sweep.table import write_sweep
+
+LOG = logging.getLogger("tag2mask")
+MARK = "sweep.json"
+"""File that tells the folder of a sweep."""
+
+
+def sweep(
+    recipe: str,
+    grid: Mapping[str, Sequence[str]],
+    *,
+    overrides: Sequence[str] = (),
+    out: Path | None = None,
+    only: Sequence[str] = (),
+    metric: str = "miou",
+) -> SweepResult:
+    """Run a recipe at every point of a grid; what an earlier run or point made already is used.
+
+    Every point is checked before the first one runs. A point that fails while it runs leaves the others as they are.
+
+    Args:
+        recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
+        grid: setting -> its values as YAML, such as ``{"prototypes.tau": ["0.05", "0.1"]}``; at least one of each.
+        overrides: ``key=value`` for all points.
+        out: folder of the sweep; ``runs/sweep-<name of the recipe>`` where None. It uses the store that lies beside it.
+        only: stages to make, with all that they read; every stage of the recipe where empty.
+        metric: to plot and rank.
+
+    Raises:
+        ConfigError: a setting or value that does not fit the recipe, a sweep over seeds, stages that measure nothing,
+            or a metric that no point has.
+        StageError: the folder holds something else, or another process uses it.
+    """
+    check_grid(grid, overrides)
+    keys = tuple(grid)
+    words = [[*overrides, *point_words(keys, values)] for values in grid_points(grid)]
+    recipes = [_checked(recipe, point, only) for point in words]
+    out = out or Path("runs") / f"sweep-{recipes[0].name}"
+    mark = {"recipe": recipe, "overrides": list(overrides), "grid": {k: list(v) for k, v in grid.items()}}
+    with ExitStack() as held:
+        if rank() == 0:
+            prepare(out, MARK, "sweep")
+            held.enter_context(exclusive(out / "lock", f"the sweep {out}"))
+            write_json(out / MARK, {**mark, "only": list(only)})
+            share_store(out)
+        points = []
+        for number, (values, point, loaded) in enumerate(zip(grid_points(grid), words, recipes, strict=True), start=1):
+            LOG.info("point %d of %d: %s", number, len(words), " ".join(point_words(keys, values)))
+            begun = SweepPoint(values, out / point_name(keys, values), _command(recipe, point, only))
+            points.append(_run(begun, loaded))
+        result = SweepResult(out, keys, metric, tuple(points), ())
+        return write_sweep(result, recipes[0].name) if rank() == 0 else result
+
+
+def prepare(out: Path, mark: str, what: str) -> None:
+    """Make a folder for several runs, or accept one that was begun before.
+
+    Args:
+        out: the folder.
+        mark: file that tells such a folder.
+        what: is made in it, for the error text.
+
+    Raises:
+        StageError: it holds something else, is a file, or cannot be made.
+    """
+    if out.is_file():
+        raise StageError(f"--out {out} is a file; name a new folder for the {what}")
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names - {"lock", ".store", f".store{ENDING}"} and mark not in names:
+        raise StageError(
+            f"--out {out} is not empty and holds no {what} (it has no {mark}); nothing was changed. Name a new folder"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+
+
+def share_store(out: Path) -> None:
+    """Let the runs in a folder use the store that lies beside the folder, as runs beside it do.
+
+    Raises:
+        StageError: a store of its own lies in the folder.
+    """
+    store, link = store_beside(out), out / ".store"
+    Store(store).prepare()
+    if link.exists() and not is_link(link):
+        raise StageError(
+            f"{link} is a store of its own, where a link to {store} belongs; name another folder with --out"
+        )
+    point(link, store)
+
+
+def _checked(recipe: str, words: Sequence[str], only: Sequence[str]) -> Recipe:
+    """The recipe of one point, with the stages asked for.
+
+    Raises:
+        ConfigError: something does not fit, or nothing is measured.
+    """
+    loaded = load_recipe(recipe, words)
+    plan = make_plan(loaded)
+    if not only:
+        return loaded
+    part = reduced(loaded, only)
+    if not any(stage.kind.makes == "metrics" for stage in make_plan(part).stages):
+        raise ConfigError(_nothing_measured(plan, only))
+    return part
+
+
+def _nothing_measured(plan: Plan, only: Sequence[str]) -> str:
+    """Error text: which stages measure what was asked for, or what there is."""
+    measuring = [stage for stage in plan.stages if stage.kind.makes == "metrics"]
+    names = {stage.name.partition("@")[0]: measured_by(stage).partition("@")[0] for stage in measuring}
+    wanted = [name for name, measured in names.items() if measured in only]
+    if not wanted:
+        return unknown("measuring stage", only[0], names)
+    return f"stage '{only[0]}' is made, but nothing measures it; name what does: --stage {' --stage '.join(wanted)}"
+
+
+def _command(recipe: str, words: Sequence[str], only: Sequence[str]) -> str:
+    return command("run", recipe, *words, *(word for name in only for word in ("--only", name)))
+
+
+def _run(point: SweepPoint, recipe: Recipe) -> SweepPoint:
+    """Run one point; what goes wrong there is kept as its error."""
+    try:
+        return replace(point, metrics=run_loaded(recipe, RunFolder(point.path), point.command).metrics)
+    except (Tag2MaskError, RuntimeError, MemoryError) as error:  # torch's lack of memory is a RuntimeError
+        LOG.error("%s: %s", point.path.name, error)
+        return replace(point, error=str(error) or type(error).__name__)

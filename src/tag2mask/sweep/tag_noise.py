@@ -1,0 +1,191 @@
+"""What wrong tags do: a recipe at several levels of tag noise, its numbers beside those of the clean run.
+
+Maps and masks are made for the tags as given, wrong ones included, as someone with wrong tags would make them. The
+truth and the tags of the held-out split stay as they are, so mIoU and the classifier's average precision are measured
+rightly. Only what depends on the tags is made again; the level 0 is the run without noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tag2mask.config.recipe import load_recipe
+from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.ranks import rank
+from tag2mask.data.registry import open_split
+from tag2mask.data.tag_noise import NoiseCount, count_noise
+from tag2mask.evaluation.result_tables import write_table
+from tag2mask.pipeline.plan import make_plan
+from tag2mask.sweep.result import Series, SweepPoint, SweepResult
+from tag2mask.sweep.run import sweep
+from tag2mask.sweep.table import series_of
+
+KINDS = ("drop", "flip")
+LEVELS = (0.05, 0.1, 0.2)
+METRICS = ("map", "miou")
+"""Average precision of the classifier, mIoU of maps, masks and predictions."""
+
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DamageLine:
+    """One number at one level of noise, as a line of CSV; the columns from ``method`` on are as in ``results/``.
+
+    Attributes:
+        noise: ``drop`` or ``flip``.
+        level: share of the tags that was drawn, 0..1.
+        noise_seed: of the draw.
+        tags: in the split that trains, before the noise.
+        removed: right tags that are gone.
+        added: wrong tags that are new.
+        emptied: images that had a tag and have none now.
+        method: what was measured.
+        split: the evaluated split.
+        n_images: images that were counted.
+        threshold_kind: kind of the threshold.
+        metric: ``miou`` or ``map``.
+        value: percent, mean over the recipe's seeds.
+        clean: the same without noise.
+        change: ``value - clean``, points.
+        seeds: how many the mean is over.
+        command: runs this level alone.
+    """
+
+    noise: str
+    level: float
+    noise_seed: int
+    tags: int
+    removed: int
+    added: int
+    emptied: int
+    method: str
+    split: str
+    n_images: int
+    threshold_kind: str
+    metric: str
+    value: float
+    clean: float
+    change: float
+    seeds: int
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseResult:
+    """What `measure_tag_noise` has made.
+
+    Attributes:
+        lines: damage, level by level; levels that failed are left out.
+        failed: commands of these levels and why.
+        files: tables and figures, the damage first.
+    """
+
+    lines: tuple[DamageLine, ...]
+    failed: tuple[tuple[str, str], ...]
+    files: tuple[Path, ...]
+
+
+def measure_tag_noise(
+    recipe: str,
+    *overrides: str,
+    kinds: Sequence[str] = KINDS,
+    levels: Sequence[float] = LEVELS,
+    seed: int = 0,
+    only: Sequence[str] = (),
+    metric: str = "miou",
+    out: Path | None = None,
+) -> NoiseResult:
+    """Run a recipe with more and more wrong tags, and without.
+
+    Args:
+        recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
+        *overrides: ``key=value`` for all levels.
+        kinds: of `KINDS`: tags taken away, tags replaced by a wrong class; see `tag2mask.data.tag_noise`.
+        levels: shares of the tags, each above 0 and below 1.
+        seed: of the draw; the tags wrong at one level are wrong at every higher one too.
+        only: measuring stages, with all that they read; every stage of the recipe where empty.
+        metric: that is drawn; the table has all of `METRICS`. ``map`` for data without a truth.
+        out: the table is ``OUT.csv``, the runs of a kind are in the folder ``OUT-<kind>`` and use the store beside it;
+            ``runs/tag-noise-<name of the recipe>`` where None.
+
+    Raises:
+        ConfigError: an unknown kind, a level outside its range, an override of the noise, or what does not fit.
+        DataError: the data cannot be read, or a level takes every tag.
+        StageError: the folder holds something else, or another process uses it.
+    """
+    _check(overrides, kinds, levels)
+    words = [*overrides, f"data.tag_noise={{seed: {seed}}}"]
+    name = load_recipe(recipe, overrides).name
+    out = out or Path("runs") / f"tag-noise-{name}"
+    shares = (0.0, *sorted(set(levels)))
+    lines: list[DamageLine] = []
+    failed: list[tuple[str, str]] = []
+    files: list[Path] = []
+    for kind in dict.fromkeys(kinds):
+        counts = [_count(recipe, [*words, f"data.tag_noise.{kind}={share:g}"]) for share in shares]
+        folder = out.with_name(f"{out.name}-{kind}")
+        grid = {f"data.tag_noise.{kind}": [f"{share:g}" for share in shares]}
+        found = sweep(recipe, grid, overrides=words, out=folder, only=only, metric=metric)
+        lines += _damage(found, kind, shares, seed, counts)
+        failed += [(point.command, point.error or "") for point in found.failed]
+        files += found.files
+    table = out.with_name(f"{out.name}.csv")
+    if rank() == 0:
+        write_table(table, DamageLine, lines)
+    return NoiseResult(tuple(lines), tuple(failed), (table, *files))
+
+
+def _check(overrides: Sequence[str], kinds: Sequence[str], levels: Sequence[float]) -> None:
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ConfigError(unknown("kind of tag noise", kind, KINDS))
+    wrong = [level for level in levels if not 0 < level < 1]
+    if wrong or not levels or not kinds:
+        raise ConfigError(
+            f"level = {wrong[0] if wrong else 'nothing'}: expected shares of the tags, above 0 and below 1, such as "
+            "0.1; the clean run is always added"
+        )
+    for word in overrides:
+        if word.startswith("data.tag_noise"):
+            raise ConfigError(f"'{word}' is set by the levels; give --level, --kind and --noise-seed instead")
+
+
+def _count(recipe: str, words: Sequence[str]) -> NoiseCount:
+    """What the noise does to the tags of the split that trains."""
+    plan = make_plan(load_recipe(recipe, words))
+    right = open_split(plan.data_kind, plan.data.model_copy(update={"tag_noise": None}), plan.data.train)
+    wrong = open_split(plan.data_kind, plan.data, plan.data.train)
+    return count_noise(right.samples, wrong.samples)
+
+
+def _damage(
+    found: SweepResult, kind: str, shares: Sequence[float], seed: int, counts: Sequence[NoiseCount]
+) -> list[DamageLine]:
+    every = [series for metric in METRICS for series in _named(found, metric)]
+    return [
+        line
+        for place, point in enumerate(found.points)
+        for metric, series in every
+        if (line := _line(metric, series, place, point, (kind, shares[place], seed), counts[place])) is not None
+    ]
+
+
+def _named(found: SweepResult, metric: str) -> list[tuple[str, Series]]:
+    return [(metric, series) for series in series_of(replace(found, metric=metric))]
+
+
+def _line(
+    metric: str, series: Series, place: int, point: SweepPoint, noise: tuple[str, float, int], count: NoiseCount
+) -> DamageLine | None:
+    """One number beside the clean one; None where the level or the clean run has none."""
+    clean, cell = series.cells[0], series.cells[place]
+    if clean is None or cell is None:
+        return None
+    return DamageLine(
+        *noise, count.tags, count.removed, count.added, count.emptied, series.method, series.split, cell.n_images,
+        series.kind, metric, round(cell.mean, _DIGITS), round(clean.mean, _DIGITS),
+        round(cell.mean - clean.mean, _DIGITS), cell.n_seeds, point.command,
+    )  # fmt: skip
