@@ -209,7 +209,7 @@ def _by_classifier(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked, en
     classifier = classifier_behind(maps.artefact)
     if classifier is None or not asked.images:
         return []
-    from tag2mask.thresholds.classifier_evidence import erasures
+    from tag2mask.thresholds.evidence import erasures
 
     few, fill = sampled(list(samples), asked.images, per_class=False), ErasureSettings().fill
     with progress(f"{maps.name}: classifier", len(few)) as counter:
