@@ -28,8 +28,8 @@ from tag2mask.pipeline.metric_stages import SeedsSettings
 from tag2mask.pipeline.plan import PlannedStage, make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.report.figure_charts import Dots, draw_dots
+from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import ErasureSettings, sampled
-from tag2mask.thresholds.stages import agreements, histograms
 
 
 def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage | None:

@@ -1,4 +1,4 @@
-"""Evidence for the rules that choose a threshold: from stored maps, and from a classifier that sees parts of an image."""
+"""Evidence for the rules that choose a threshold: of stored maps, and of a classifier that sees parts of an image."""
 
 from __future__ import annotations
 
