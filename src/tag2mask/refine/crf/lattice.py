@@ -1,4 +1,4 @@
-"""The permutohedral lattice of a dense CRF: the simplex of each feature vector, its points, their neighbours, the filter."""
+"""The permutohedral lattice of a dense CRF: simplices of feature vectors, lattice points, neighbours, the filter."""
 
 from __future__ import annotations
 
