@@ -72,9 +72,7 @@ def _absolute(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": {**recipe.data, "root": str(Path(root).expanduser().absolute())}})
 
 
-def drop_prototype(
-    run: OpenedRun | str | Path, cls: str, prototype: str, stage: str | None = None
-) -> RunResult:
+def drop_prototype(run: OpenedRun | str | Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:
     """Drop a prototype by hand: record it in the run's recipe and make again what depends on it.
 
     Args:

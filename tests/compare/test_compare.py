@@ -275,7 +275,7 @@ def test_stages_and_runs_that_are_not_there(sharp: RunResult, blurred: RunResult
     with pytest.raises(ConfigError, match=r"no measured stage is in all runs; .*sharp: s, t; .*names: u\)"):
         compare_runs([sharp.path, other.path])
     (other.path / "u").unlink()
-    with pytest.raises(StageError, match="stage 'u' of .*names is not finished; go on: tag2mask run"):
+    with pytest.raises(StageError, match="stage 'u' of .*names is not finished; resume: tag2mask run"):
         compare_runs([sharp.path, other.path], stages=["s", "u"])
 
 

@@ -139,7 +139,9 @@ def _resolve(run: OpenedRun, name: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(f"'{name}' of {run.path} is measured by several stages: {', '.join(found)}; name one of these")
+        raise ConfigError(
+            f"'{name}' of {run.path} is measured by several stages: {', '.join(found)}; name one of these"
+        )
     if name in {_base(s.name) for s in run.stages.values()}:
         raise ConfigError(
             f"'{name}' of {run.path} has no mIoU: it is not measured against the truth, or as refined seeds, which are "

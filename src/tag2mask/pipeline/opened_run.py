@@ -268,8 +268,8 @@ class OpenedRun:
             return DataError(f"--root {self.root} is no folder: name the one that data.root of {self.path} was")
         packed = ": the run was packed without its photos, which this needs" if self.packed else ""
         return DataError(
-            f"data.root = {self.plan.data.root} of {self.path} is not there{packed}. Name the folder where the data lie "
-            f"now with --root, as in: {command('eval', self.path, '--root', 'FOLDER')}"
+            f"data.root = {self.plan.data.root} of {self.path} is not there{packed}. Name the folder where the data "
+            f"lie now with --root, as in: {command('eval', self.path, '--root', 'FOLDER')}"
         )
 
     def maps(self, stage: str, split: str | None = None) -> OpenedMaps:

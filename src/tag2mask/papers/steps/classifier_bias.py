@@ -29,9 +29,8 @@ from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.papers.chains import CLASSIFIER, CONFUSING, EITHER, OWN
 from tag2mask.papers.definition import Found, Ran
 from tag2mask.papers.steps.threshold_examples import picture, shown_rows, truth_picture
-from tag2mask.pipeline.evaluate_run import open_split
 from tag2mask.pipeline.metric_stages import SeedsSettings
-from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.session import Done
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example
@@ -174,7 +173,7 @@ def weights(ran: Ran) -> Found:
 
     assert ran.recipe is not None
     cam = ran.made(ran.stages[OWN])[0]
-    dataset = open_split(make_plan(ran.recipe), ran.recipe.data["infer"])
+    dataset = OpenedRun(ran.out).split(ran.recipe.data["infer"])
     network, _ = load_network(cam.artefact.reads["classifier"].path / WEIGHTS)
     settings = cam.stage.settings
     assert isinstance(settings, MapsSettings)  # it is of kind cam

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from tag2mask.data.cooccurrence import PairLine, cooccurrence
+from tag2mask.data.registry import open_split
 from tag2mask.evaluation.result_tables import ResultRow, write_table
 from tag2mask.papers.chains import CLUSTERING, TRAINING
 from tag2mask.papers.definition import Found, Ran
-from tag2mask.pipeline.evaluate_run import open_split
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.session import Done
 
@@ -46,7 +46,7 @@ def hidden(ran: Ran) -> Found:
     """
     assert ran.recipe is not None
     plan = make_plan(ran.recipe)
-    tags = open_split(plan, plan.data.train)
+    tags = open_split(plan.data_kind, plan.data, plan.data.train)
     pairs = cooccurrence((s.tags for s in tags.samples), tags.classes).pair_lines()
     path = ran.out / "co-occurrence.csv"
     write_table(path, PairLine, pairs)

@@ -10,16 +10,16 @@ import numpy as np
 from PIL import Image
 
 from tag2mask.analysis.absent_classes import analyse_tags
-from tag2mask.analysis.map_thresholds import Analysis, analyse_thresholds
+from tag2mask.analysis.base import Analysis
+from tag2mask.analysis.map_thresholds import analyse_thresholds, threshold_example
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.best_thresholds import ImageOptimum, OptimumAnalysis, analyse_optimum
+from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.papers.definition import Found, Ran
-from tag2mask.pipeline.evaluate_run import OpenedMaps, open_maps, open_split
 from tag2mask.pipeline.metric_stages import unseen
-from tag2mask.pipeline.plan import make_plan
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import Measured, measured
 from tag2mask.report.choice import Candidate, Choice, choose
 from tag2mask.report.figures import draw_examples
@@ -42,7 +42,7 @@ def panels(ran: Ran) -> Found:
     shown = shown_rows(ran)
     if not shown:
         return Found()
-    dataset = open_split(make_plan(ran.recipe), ran.recipe.data["infer"])
+    dataset = OpenedRun(ran.out).split(ran.recipe.data["infer"])
     last_name, last = shown[-1]
     scores = image_scores(last)
     examples = []
@@ -145,12 +145,14 @@ def threshold_examples(ran: Ran) -> Found:
         DataError: no image has a truth, or one cannot be read.
     """
     found = analyse_thresholds(ran.out, stages=_instances(ran)[:1], out=ran.out)
-    maps = open_maps(ran.out, _instances(ran)[:1])[0]
+    maps = OpenedRun(ran.out).maps(_instances(ran)[0])
     one = analyse_optimum(maps.dataset, maps.read, samples=unseen([maps.artefact], maps.dataset, maps.name))
     known = {image.id: image for image in one.images}
+    at = one.threshold.value
+    assert at is not None  # of kind oracle
     chosen = pick(maps.dataset, {i.id: i.miou_at_global for i in one.images}, ran.images)
     examples = [
-        _threshold_example(maps, sample, known[sample.id], one, why) for sample, why in chosen if sample.id in known
+        threshold_example(maps, sample, known[sample.id], at, why) for sample, why in chosen if sample.id in known
     ]
     path = ran.out / "threshold-examples.png"
     draw_examples(examples, f"{ran.experiment.id}: global and best threshold (both oracle), {one.split}", path)
@@ -185,21 +187,3 @@ def _instances(ran: Ran) -> list[str]:
 def _renamed(ran: Ran, found: Analysis) -> Sequence[ResultRow]:
     """The numbers of an analysis under the names of the rows."""
     return [replace(row, method=ran.row_of(name), command=ran.command) for name, rows in found.numbers for row in rows]
-
-
-def _threshold_example(
-    maps: OpenedMaps, sample: Sample, found: ImageOptimum, analysis: OptimumAnalysis, why: str
-) -> Example:
-    dataset, image = maps.dataset, maps.dataset.image(sample)
-    made = maps.read(sample).resize(image.height, image.width)
-    values, at = made.maps.numpy(), analysis.threshold.value
-    assert at is not None  # of kind oracle
-    tags = ", ".join(dataset.classes[c] for c in sample.tags)
-    pictures = [
-        picture(f"image: {tags}", image),
-        picture(f"maps of {maps.name}", heat_overlay(image, values.max(axis=0))),
-    ]
-    for name, threshold, miou in (("global", at, found.miou_at_global), ("best", found.threshold, found.miou)):
-        seeds = label_overlay(image, cut(values, made.classes, threshold))
-        pictures.append(picture(f"{name} {threshold:.2f}: {miou:.1f} mIoU", seeds))
-    return Example(sample.id, why, (*pictures, truth_picture(dataset, sample, image)))
