@@ -34,7 +34,16 @@ def read_yaml(path: Path, what: str) -> Any:
         what: it is, for the error text, such as ``recipe``.
 
     Raises:
-        ConfigError: it is no file, cannot be read, is not UTF-8 text, or as `parse_yaml`.
+        ConfigError: as `yaml_text` and `parse_yaml`.
+    """
+    return parse_yaml(yaml_text(path, what), f"{what} {shortened(path)}")
+
+
+def yaml_text(path: Path, what: str) -> str:
+    """The text of such a file.
+
+    Raises:
+        ConfigError: it is no file, cannot be read, or is not UTF-8 text.
     """
     shown = shortened(path)
     if os.path.exists(path) and not os.path.isfile(path):  # these take names that are too long, too
@@ -52,7 +61,7 @@ def read_yaml(path: Path, what: str) -> Any:
         raise ConfigError(f"cannot read {what} {shown}: {reason}") from error
     if len(content) > _LARGEST_FILE:
         raise ConfigError(f"{what} {shown} has more than {_LARGEST_FILE >> 10} kB: a {what} is shorter")
-    return parse_yaml(text, f"{what} {shown}")
+    return text
 
 
 def parse_yaml(text: str, where: str) -> Any:
