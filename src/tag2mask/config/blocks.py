@@ -89,7 +89,11 @@ class Blocks:
     """The blocks of a folder and its subfolders, by name."""
 
     def __init__(self, folder: Path) -> None:
-        """Args: folder: with a folder for each kind of block, and any folders in these."""
+        """Read which there are.
+
+        Args:
+            folder: with a folder for each kind of block, and any folders in these.
+        """
         self._folder = folder
         self.files = {path.stem: path for path in sorted(folder.glob("*/**/*.yaml"))}
         self._read: dict[Path, tuple[Entry, ...]] = {}
@@ -104,11 +108,7 @@ class Blocks:
         return Scope(frozenset(word for block in blocks for word in self.words(block)), known)
 
     def block(self, name: str, where: str) -> tuple[Entry, ...]:
-        """The entries of a block.
-
-        Raises:
-            ConfigError: there is none of that name, or a line of it is not ``key: value``.
-        """
+        """The entries of a block."""
         if name not in self.files:
             raise ConfigError(f"{where}: {unknown('block', name, self.files)}")
         return self.read(self.files[name])
@@ -171,6 +171,7 @@ def _entries(lines: Sequence[tuple[str, str]]) -> tuple[Entry, ...]:
     """Entries of lines, each with where it stands; the first line that is no comment gives the indentation."""
     found: list[Entry] = []
     above: list[str] = []
+    first = -1
     rest = list(lines)
     while rest:
         where, line = rest.pop(0)
@@ -182,7 +183,7 @@ def _entries(lines: Sequence[tuple[str, str]]) -> tuple[Entry, ...]:
         while rest and (len(rest[0][1]) - len(rest[0][1].lstrip())) > indent:
             body.append(rest.pop(0))
         match = _LINE.match(line.strip())
-        if match is None or (found and indent != first):
+        if match is None or first not in {-1, indent}:
             raise ConfigError(f"{where}: '{line.strip()}' is not 'key: value' below the line that it belongs to")
         first = indent
         parts = {name: (text or "").strip() for name, text in match.groupdict().items()}

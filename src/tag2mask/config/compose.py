@@ -1,7 +1,8 @@
 """The recipes that come with the package: flat commented texts, composed of the blocks in ``recipes/``.
 
-A recipe is the blocks that its name is made of (``voc12-amn-lpcam-upernet``), or a file ``recipes/NAME.yaml`` that lists its
-``blocks`` and ``stages``. Beside ``data``, ``seeds``, ``allow_supervision``, ``engine`` and ``stages`` a block may have:
+A recipe is the blocks of which its name is made (``voc12-amn-lpcam-upernet``), or a file ``recipes/NAME.yaml`` with a list
+of ``blocks`` and ``stages``. Beside parts of a recipe (``data``, ``seeds``, ``allow_supervision``, ``engine``, ``stages``)
+a block may have:
 
 - ``title``, ``command`` and ``head``, of which the comment at the top is made;
 - ``description``, in which ``<description>`` is that of the blocks before it (maps, chain, network, data);
@@ -38,7 +39,11 @@ class Recipes:
     """The recipes of a folder of blocks."""
 
     def __init__(self, folder: Path) -> None:
-        """Args: folder: recipes as files, ``composed.yaml`` with names of others, and a folder for each kind of block."""
+        """Read what there is.
+
+        Args:
+            folder: recipes as files, ``composed.yaml`` with names of others, and a folder for each kind of block.
+        """
         self._blocks = Blocks(folder)
         self._own = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
         self._composed: list[str] = read_yaml(self._own.pop("composed"), "list of recipes")
@@ -53,9 +58,6 @@ class Recipes:
 
         Args:
             name: one of `names`, or blocks joined by "-" in the order data, chain, maps, network.
-
-        Raises:
-            ConfigError: there is no such recipe or block, or two of its blocks do not go together.
         """
         kinds, parts = self._parts(name)
         scope = self._scope(name, kinds)
@@ -90,7 +92,7 @@ class Recipes:
             if not size or (not found and kind != "data"):
                 near = nearest(words[0], self._blocks.files) if found else None
                 hint = f". In it '{words[0]}' is not a block; did you mean '{near}'?" if near else ""
-                raise ConfigError(unknown("recipe", name, self.names) + hint)
+                raise self._unknown(name, hint)
             if kind in found:
                 raise ConfigError(f"recipe '{name}': '{found[kind]}' and '{block}' are both {kind}; keep one of them")
             found[kind], words = block, words[size:]
@@ -98,8 +100,11 @@ class Recipes:
         if in_order != name:
             raise ConfigError(f"unknown recipe '{name}'; did you mean '{in_order}'?")
         if not {"chain", "maps"} & found.keys():
-            raise ConfigError(unknown("recipe", name, self.names))
+            raise self._unknown(name)
         return {"maps": _MAPS, **found}
+
+    def _unknown(self, name: str, hint: str = "") -> ConfigError:
+        return ConfigError(f"{unknown('recipe', name, self.names)}{hint}. A file of your own must end in .yaml")
 
     def _kind(self, block: str) -> str:
         """The kind of a block that a name may hold; empty for any other word."""

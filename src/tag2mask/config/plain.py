@@ -32,19 +32,12 @@ def read_yaml(path: Path, what: str) -> Any:
     Args:
         path: of the file.
         what: it is, for the error text, such as ``recipe``.
-
-    Raises:
-        ConfigError: as `yaml_text` and `parse_yaml`.
     """
     return parse_yaml(yaml_text(path, what), f"{what} {shortened(path)}")
 
 
 def yaml_text(path: Path, what: str) -> str:
-    """The text of such a file.
-
-    Raises:
-        ConfigError: it is no file, cannot be read, or is not UTF-8 text.
-    """
+    """The text of such a file."""
     shown = shortened(path)
     if os.path.exists(path) and not os.path.isfile(path):  # these take names that are too long, too
         raise ConfigError(f"{what} {shown} is a folder or a device: name a .yaml file")
@@ -74,10 +67,6 @@ def parse_yaml(text: str, where: str) -> Any:
     Returns:
         None, bool, int (of at most 64 bits), float, str without NUL, or lists and mappings of these; keys of mappings
         are texts or integers.
-
-    Raises:
-        ConfigError: the text is not YAML or holds what a recipe cannot: two equal keys, a tag, a number of too many
-            digits, nesting or anchors without bounds. Line and column are named.
     """
     try:
         loader = _Loader(text)

@@ -50,9 +50,6 @@ def recipe_text(name: str) -> str:
 
     Args:
         name: of a recipe of the package, or a path that ends in .yaml.
-
-    Raises:
-        ConfigError: there is none.
     """
     path = Path(name)
     if path.suffix not in {".yaml", ".yml"}:
@@ -64,11 +61,7 @@ def recipe_text(name: str) -> str:
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or path and apply overrides.
-
-    Raises:
-        ConfigError: no such recipe, bad YAML, or a problem with a key or value, one line each.
-    """
+    """Read a recipe by name or path and apply overrides."""
     values = parse_yaml(recipe_text(name), f"recipe {shortened(name)}")
     if not isinstance(values, Mapping):
         raise ConfigError(f"recipe {shortened(name)} is not a mapping with name, data and stages")
@@ -76,11 +69,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def reduced(recipe: Recipe, stages: Sequence[str]) -> Recipe:
-    """The recipe with these stages and all that they read, however far up, in its own order.
-
-    Raises:
-        ConfigError: there is no such stage.
-    """
+    """The recipe with these stages and all that they read, however far up, in its own order."""
     wanted: set[str] = set()
     waiting = list(stages)
     while waiting:
