@@ -13,7 +13,7 @@ A block is written like a part of a recipe, with three additions:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -52,11 +52,13 @@ class Scope:
         words: blocks of the recipe and their folders.
         known: every word that a condition may name.
         names: values of parameters.
+        trail: blocks that are being expanded, each used by the one before.
     """
 
     words: frozenset[str]
     known: frozenset[str]
     names: Mapping[str, str] = field(default_factory=dict)
+    trail: tuple[str, ...] = ()
 
     def with_names(self, **names: str) -> Scope:
         """The same with more parameters."""
@@ -95,7 +97,10 @@ class Blocks:
             folder: with a folder for each kind of block, and any folders in these.
         """
         self._folder = folder
-        self.files = {path.stem: path for path in sorted(folder.glob("*/**/*.yaml"))}
+        self.files: dict[str, Path] = {}
+        for path in sorted(folder.glob("*/**/*.yaml")):
+            if (other := self.files.setdefault(path.stem, path)) != path:
+                raise ConfigError(f"two blocks have one name: {other} and {path}; give one another name")
         self._read: dict[Path, tuple[Entry, ...]] = {}
 
     def words(self, block: str) -> tuple[str, ...]:
@@ -125,31 +130,42 @@ class Blocks:
     def expanded(self, entries: Iterable[Entry], scope: Scope) -> tuple[Entry, ...]:
         """The entries that hold, with the stages of the blocks that they use and the values of parameters."""
         found: dict[str, Entry] = {}
+        used: dict[str, Entry] = {}
         for entry in entries:
             holds = not entry.condition or scope.holds(entry.condition, entry.where)
             key = scope.filled(entry.key, entry.where)
-            if not holds or key in found:
+            if not holds or (key in found and key not in used):
                 continue
             above = tuple(scope.filled(line, entry.where) for line in entry.above)
             below = self.expanded(entry.below, scope)
             if key.startswith("use "):
-                used = _changed(self._used(key, entry.where, scope), below, entry.where)
-                if twice := [e.key for e in used if e.key in found]:
-                    raise ConfigError(
-                        f"{entry.where}: '{key}' makes the stage '{twice[0]}' a second time; leave one out"
-                    )
-                found |= {e.key: replace(e, above=above + e.above) if e is used[0] else e for e in used}
+                first, *rest = _changed(self._used(key, entry.where, scope), below)
+                new = {e.key: e for e in (replace(first, above=above + first.above), *rest)}
+                used |= new
             else:
                 value, comment = (scope.filled(text, entry.where) for text in (entry.value, entry.comment))
                 text = tuple(scope.filled(line, entry.where) for line in entry.text)
-                found[key] = Entry(key, value, entry.where, "", comment, above, below, text)
+                new = {key: Entry(key, value, entry.where, "", comment, above, below, text)}
+            if twice := found.keys() & new.keys():
+                other = found[min(twice)]
+                raise ConfigError(
+                    f"{entry.where}: '{other.key}' is there already, from {other.where}: leave one out, or change it "
+                    "below its 'use'"
+                )
+            found |= new
         return tuple(found.values())
 
     def _used(self, key: str, where: str, scope: Scope) -> tuple[Entry, ...]:
         """The stages that ``use BLOCK name=value …`` stands for."""
         _, name, *words = key.split()
         stages = section(self.block(name, where), "stages")
-        return self.expanded(stages, replace(scope, names=dict(word.split("=", 1) for word in words)))
+        if not stages or name in scope.trail:
+            problem = "uses itself" if stages else "has no stages"
+            raise ConfigError(f"{where}: the block '{name}' {problem}; leave out '{key}'")
+        if wrong := [word for word in words if "=" not in word]:
+            raise ConfigError(f"{where}: '{wrong[0]}' is not NAME=VALUE, such as maps=cam")
+        names = dict(word.split("=", 1) for word in words)
+        return self.expanded(stages, replace(scope, names=names, trail=(*scope.trail, name)))
 
 
 def section(entries: Iterable[Entry], key: str) -> tuple[Entry, ...]:
@@ -167,42 +183,52 @@ def flat(entries: Iterable[Entry], indent: int = 0) -> Iterator[str]:
         yield from flat(entry.below, indent + 2)
 
 
-def _entries(lines: Sequence[tuple[str, str]]) -> tuple[Entry, ...]:
+def _entries(lines: Iterable[tuple[str, str]]) -> tuple[Entry, ...]:
     """Entries of lines, each with where it stands; the first line that is no comment gives the indentation."""
     found: list[Entry] = []
     above: list[str] = []
-    first = -1
-    rest = list(lines)
+    rest, first = list(lines), -1
     while rest:
         where, line = rest.pop(0)
-        indent = len(line) - len(line.lstrip())
         if line.lstrip().startswith("#"):
             above.append(line.strip())
             continue
         body = []
-        while rest and (len(rest[0][1]) - len(rest[0][1].lstrip())) > indent:
+        while rest and _indent(rest[0][1]) > _indent(line):
             body.append(rest.pop(0))
         match = _LINE.match(line.strip())
-        if match is None or first not in {-1, indent}:
+        if match is None or first not in {-1, _indent(line)}:
             raise ConfigError(f"{where}: '{line.strip()}' is not 'key: value' below the line that it belongs to")
-        first = indent
-        parts = {name: (text or "").strip() for name, text in match.groupdict().items()}
-        if parts["value"][:1] in {">", "|"}:
-            found.append(Entry(**parts, where=where, above=tuple(above), text=tuple(t.strip() for _, t in body)))
+        first = _indent(line)
+        key, condition, value, comment = (part or "" for part in match.groups())
+        entry = Entry(key, value, where, condition, comment, tuple(above))
+        if value.startswith((">", "|")):
+            found.append(replace(entry, text=tuple(line.strip() for _, line in body)))
         else:
-            found.append(Entry(**parts, where=where, above=tuple(above), below=_entries(body)))
+            found.append(replace(entry, below=_entries(body)))
         above = []
     return tuple(found)
 
 
-def _changed(entries: Sequence[Entry], changes: Iterable[Entry], where: str = "") -> tuple[Entry, ...]:
-    """Entries with some replaced, or added at the end; ``where`` given, they must all be there."""
-    found = {entry.key: entry for entry in entries}
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _changed(stages: Iterable[Entry], changes: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Stages with changes laid over them; each changes one that is there."""
+    found = {entry.key: entry for entry in stages}
     for change in changes:
-        old = found.get(change.key)
-        if old is None and where:
+        if change.key not in found:
             raise ConfigError(f"{change.where}: {unknown('stage', change.key, found)}")
-        if old is not None and change.below and old.below:
-            change = replace(old, below=_changed(old.below, change.below))
-        found[change.key] = change
+        found[change.key] = _over(found[change.key], change)
     return tuple(found.values())
+
+
+def _over(entry: Entry, change: Entry) -> Entry:
+    """An entry with the lines of a change: those of equal keys are replaced, others added at the end."""
+    if not (entry.below and change.below):
+        return change
+    found = {line.key: line for line in entry.below}
+    for line in change.below:
+        found[line.key] = _over(found[line.key], line) if line.key in found else line
+    return replace(entry, below=tuple(found.values()))

@@ -1,8 +1,7 @@
 """The recipes that come with the package: flat commented texts, composed of the blocks in ``recipes/``.
 
-A recipe is the blocks of which its name is made (``voc12-amn-lpcam-upernet``), or a file ``recipes/NAME.yaml`` with a list
-of ``blocks`` and ``stages``. Beside parts of a recipe (``data``, ``seeds``, ``allow_supervision``, ``engine``, ``stages``)
-a block may have:
+A recipe is the blocks that its name is made of (``voc12-amn-lpcam-upernet``), or a file ``recipes/NAME.yaml`` with
+``blocks`` and ``stages``. Beside the parts of a recipe a block may have:
 
 - ``title``, ``command`` and ``head``, of which the comment at the top is made;
 - ``description``, in which ``<description>`` is that of the blocks before it (maps, chain, network, data);
