@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tag2mask.config.settings import validate
-from tag2mask.segmentation.schedule import segment_rate
+from tag2mask.segmentation.train import segment_rate
 from tag2mask.segmentation.settings import SegmentTrainSettings
 
 
