@@ -21,7 +21,7 @@ from PIL import ExifTags, Image
 
 from benchmarks.common import RESULTS, cpu_name, write_rows
 from tag2mask.config.recipe import load_recipe
-from tag2mask.segmentation.segmenter import build_segmenter, save_segmenter
+from tag2mask.segmentation.networks.factory import build_segmenter, save_segmenter
 from tag2mask.segmentation.settings import NetworkSettings
 
 CLASSES = ("cat", "cow", "dog", "horse", "person", "sheep")

@@ -24,8 +24,8 @@ from tag2mask.inference.maps_file import check_maps, read_maps, write_maps
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import preflight
 from tag2mask.pipeline.store import Store
-from tag2mask.segmentation.find import find_network
-from tag2mask.segmentation.photos import open_photo
+from tag2mask.segmentation.find_model import find_network
+from tag2mask.segmentation.predict.photo_readers import open_photo
 from tests.helpers.tiny import tiny_run
 
 _SIZE = (48, 64)
@@ -139,7 +139,7 @@ def _read_tiff(root: Path, broken: Path) -> None:
 
 
 def _weights(root: Path) -> list[Good]:
-    from tag2mask.segmentation.files import save_segmenter
+    from tag2mask.segmentation.networks.factory import save_segmenter
     from tests.segmentation.segment_drawn import build
 
     net = build_network(validate(BackboneSettings, {"name": "test_efficientnet", "weights": "none"}, "backbone"), 3)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tag2mask.methods.lpcam.api import LPCAM
     from tag2mask.refine.crf.api import DenseCRF
     from tag2mask.refine.walk import random_walk
-    from tag2mask.segmentation.load import load
+    from tag2mask.segmentation.model import load
 
 __version__ = "0.1.0"
 __all__ = [
@@ -48,7 +48,7 @@ _HOMES = {
     "DenseCRF": "tag2mask.refine.crf.api",
     "Prototypes": "tag2mask.core.types",
     "SegmentationMetrics": "tag2mask.evaluation.metrics",
-    "load": "tag2mask.segmentation.load",
+    "load": "tag2mask.segmentation.model",
     "load_dataset": "tag2mask.data.registry",
     "random_walk": "tag2mask.refine.walk",
     "run": "tag2mask.api",

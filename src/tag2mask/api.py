@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from tag2mask.analysis.prototype_gallery import readers_of, stage_of_prototypes
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
-from tag2mask.core import errors as commands
+from tag2mask.core import errors
+from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.ranks import rank
 from tag2mask.evaluation.result_tables import write_metrics
+from tag2mask.pipeline.evaluate_run import finished, open_split
 from tag2mask.pipeline.execute import run_plan
+from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.metric_stages import METRICS
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
@@ -43,7 +48,7 @@ def run(
     loaded = load_recipe(recipe, overrides)
     folder = RunFolder(Path(out) if out is not None else Path("runs") / loaded.name)
     part = [word for name in only for word in ("--only", name)]
-    words = command or commands.command("run", recipe, *overrides, "--out", folder.path, *part)
+    words = command or errors.command("run", recipe, *overrides, "--out", folder.path, *part)
     return run_loaded(reduced(loaded, only) if only else loaded, folder, words)
 
 
@@ -66,3 +71,41 @@ def _absolute(recipe: Recipe) -> Recipe:
     if not isinstance(root, str):
         return recipe
     return recipe.model_copy(update={"data": {**recipe.data, "root": str(Path(root).expanduser().absolute())}})
+
+
+def drop_prototype(run: Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:
+    """Drop a prototype by hand: record it in the run's recipe and make again what depends on it.
+
+    Args:
+        run: the run folder.
+        cls: name of the class.
+        prototype: side and number, such as ``foreground:3``.
+        stage: name of the prototypes stage; needed where the run has several.
+
+    Raises:
+        ConfigError: there is no such class or prototype; nothing is changed.
+    """
+    from tag2mask.methods.lpcam.kinds import parse_drop
+    from tag2mask.methods.lpcam.select import drop_by_hand
+    from tag2mask.methods.lpcam.stage import PROTOTYPES
+    from tag2mask.methods.lpcam.store import load_prototypes
+
+    folder = RunFolder.existing(run)
+    recipe = folder.recipe()
+    plan = make_plan(recipe)
+    planned = stage_of_prototypes(plan, stage, run)
+    classes = open_split(plan, plan.data.infer).classes
+    if cls not in classes:
+        raise ConfigError(unknown("class", cls, classes))
+    try:
+        _, side, number = parse_drop(f"{cls} {prototype}")
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    artefact = finished(folder, plan, planned, keys_of(folder.store.root))
+    drop_by_hand(load_prototypes(artefact.path / PROTOTYPES), classes.index(cls), side, number, cls)
+    stages: dict[str, dict[str, Any]] = {name: dict(spec) for name, spec in recipe.stages.items()}
+    for reader_stage in readers_of(plan, planned):
+        name = reader_stage.name.partition("@")[0]
+        stages[name]["drop"] = [*dict.fromkeys([*stages[name].get("drop", []), f"{cls} {prototype}"])]
+    changed = recipe.model_copy(update={"stages": stages})
+    return run_loaded(changed, folder, folder.command)

@@ -10,7 +10,7 @@ import pytest
 
 from tag2mask.core.palette import read_labels
 from tag2mask.export.registry import FORMATS
-from tag2mask.segmentation.segmenter import save_segmenter
+from tag2mask.segmentation.networks.factory import save_segmenter
 from tests.export.drawn_masks import mask_folder
 from tests.helpers.draw import save_image
 from tests.helpers.tiny import tag2mask

@@ -14,7 +14,7 @@ from tag2mask.cli.app import app
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels
-from tag2mask.segmentation.predict import predict_labels
+from tag2mask.segmentation.predict.logits import predict_labels
 from tests.helpers.tiny import tag2mask
 from tests.segmentation.saved_net import STAGES, tiny, write_run
 
@@ -116,7 +116,7 @@ def test_a_file_that_ends_too_early_is_not_taken_for_a_key_that_was_pressed(
     def end(*_: object) -> None:
         raise EOFError("no data left")
 
-    monkeypatch.setattr("tag2mask.segmentation.sources.find_sources", end)
+    monkeypatch.setattr("tag2mask.segmentation.predict.find_photos.find_sources", end)
     with pytest.raises(DataError, match=r"a file ends before it should \(no data left; found in test_predict.py, line"):
         predict(run, photos, "--out", tmp_path / "out")
 

@@ -215,7 +215,7 @@ def test_floating_point_photos_are_refused_with_their_range(tmp_path: Path) -> N
 
 def test_a_tiff_read_in_windows_is_named_too(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tifffile = pytest.importorskip("tifffile")
-    from tag2mask.segmentation.tiff import open_tiff
+    from tag2mask.segmentation.predict.photo_readers import open_tiff
 
     values = np.zeros((256, 64), np.uint16)
     values[200:] = 4095

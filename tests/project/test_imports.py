@@ -18,10 +18,14 @@ LAYERS = (
     {"config"},
     {"data"},
     {"backbones", "evaluation", "report", "export"},
-    {"inference", "training"},
-    {"methods", "refine", "segmentation"},
+    {"inference", "training", "refine"},
+    {"methods", "label_images", "thresholds", "segmentation"},
     {"pipeline"},
-    {"experiments"},
+    {"analysis"},
+    {"run_report"},
+    {"api"},
+    {"sweep", "compare"},
+    {"papers"},
     {"cli"},
 )
 """From the bottom: a part imports itself and parts of lower layers."""
@@ -29,8 +33,9 @@ LAYERS = (
 BELOW = {name: set().union(*LAYERS[:level]) | {name} for level, layer in enumerate(LAYERS) for name in layer}
 ALLOWED = {
     **BELOW,
-    "methods": BELOW["methods"] | {"refine"},  # the boundary network walks with refine's random walk
-    "segmentation": BELOW["segmentation"] | {"refine", "methods"},  # dense CRF of predictions; AMN's pixel loss, stages
+    "segmentation": BELOW["segmentation"] | {"methods"},  # AMN's pixel loss, stages
+    "label_images": BELOW["label_images"] | {"methods", "thresholds"},  # what a stage is; the threshold behind maps
+    "thresholds": BELOW["thresholds"] | {"methods"},  # what a stage is
 }
 PURE = re.compile(r"(methods\.\w+\.(maps|kmeans|select|collect)|inference\.multiscale|evaluation)\b(\.\w+)*")
 PURE_LIBRARIES = {"torch", "numpy", "torchmetrics"}
@@ -60,15 +65,9 @@ SHARED = {
             "maps.activation",
         },
     ),
-    ("refined", "thresholds"): (
-        "refined seeds are cut at the threshold of their maps", {"behind.ROLE", "behind.threshold_of"},
-    ),
     ("segmentation", "amn"): (
         "the loss on label images, and what it counts, lie in the first that needed them",
         {"data.at_grid", "loss.pixel_counts", "loss.pixel_loss"},
-    ),
-    ("thresholds", "cam"): (
-        "the rule rule-classifier asks the classifier", {"asking.AskedClassifier", "asking.load_asked"},
     ),
 }  # fmt: skip
 """What a method takes of another one, and why: (the one that imports, the other) -> reason and names. It only shrinks:

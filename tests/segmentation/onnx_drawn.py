@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tag2mask.segmentation.onnx_run import ENTRY
+from tag2mask.segmentation.onnx.runtime import ENTRY
 
 
 def identity(channels: int = 3, inputs: str = "padded", outputs: str = "scores") -> Any:

@@ -10,7 +10,7 @@ import yaml
 
 from tag2mask.core.files import write_json, write_text
 from tag2mask.evaluation.result_tables import MetricRow, write_metrics
-from tag2mask.segmentation.segmenter import Segmenter, build_segmenter, save_segmenter
+from tag2mask.segmentation.networks.factory import Segmenter, build_segmenter, save_segmenter
 from tag2mask.segmentation.settings import NetworkSettings
 
 CLASSES = ("disc", "square")

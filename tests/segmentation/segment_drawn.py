@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from tag2mask.config.settings import validate
-from tag2mask.segmentation.network import Segmenter
-from tag2mask.segmentation.segmenter import build_segmenter
+from tag2mask.segmentation.networks.base import Segmenter
+from tag2mask.segmentation.networks.factory import build_segmenter
 from tag2mask.segmentation.settings import NetworkSettings, SegmenterSettings
 from tag2mask.segmentation.train import train_segmenter
 from tests.methods.irn_drawn import data, seeds

@@ -21,10 +21,9 @@ from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.refine.crf.presets import PRESETS
-from tag2mask.segmentation.files import WEIGHTS
 from tag2mask.segmentation.kinds import KINDS
-from tag2mask.segmentation.predict import predict_labels
-from tag2mask.segmentation.segmenter import load_segmenter, save_segmenter
+from tag2mask.segmentation.networks.factory import WEIGHTS, load_segmenter, save_segmenter
+from tag2mask.segmentation.predict.logits import predict_labels
 from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
 from tag2mask.segmentation.stage import check, program, train
 from tests.helpers.drawn_maps import few_masks_recipe, registered

@@ -28,8 +28,8 @@ from tag2mask.pipeline.metric_stages import SeedsSettings
 from tag2mask.pipeline.plan import PlannedStage, make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.report.figure_charts import Dots, draw_dots
+from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import ErasureSettings, sampled
-from tag2mask.thresholds.stages import agreements, histograms
 
 
 def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage | None:
@@ -209,7 +209,7 @@ def _by_classifier(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked, en
     classifier = classifier_behind(maps.artefact)
     if classifier is None or not asked.images:
         return []
-    from tag2mask.thresholds.classifier_evidence import erasures
+    from tag2mask.thresholds.evidence import erasures
 
     few, fill = sampled(list(samples), asked.images, per_class=False), ErasureSettings().fill
     with progress(f"{maps.name}: classifier", len(few)) as counter:

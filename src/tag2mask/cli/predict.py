@@ -32,14 +32,16 @@ def command(
 
     Example: tag2mask predict runs/photos new-photos --out masks --overlay
     """
-    from tag2mask.segmentation.sources import find_sources
+    from tag2mask.segmentation.predict.find_photos import find_sources
 
     sources = find_sources(images, out)
-    from tag2mask.segmentation.folders import predict_photos  # these load torch: after what can be wrong without it
-    from tag2mask.segmentation.labels import Choices, Labeller
-    from tag2mask.segmentation.load import load
-    from tag2mask.segmentation.masks_out import MasksFolder
-    from tag2mask.segmentation.photos import MAX_PIXELS
+    from tag2mask.segmentation.model import load
+    from tag2mask.segmentation.predict.batch import (
+        predict_photos,  # these load torch: after what can be wrong without it
+    )
+    from tag2mask.segmentation.predict.labeller import Choices, Labeller
+    from tag2mask.segmentation.predict.mask_folder import MasksFolder
+    from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS
 
     choices = Choices(_numbers("--scales", scales), mirror, _sides(fit), crf, tile, overlap)
     model = load(network, stage=stage, device=device)

@@ -21,8 +21,8 @@ def command(
 
     Example: tag2mask prototypes runs/demo drop train foreground:3
     """
-    from tag2mask.analysis.drop_prototype import drop_prototype
     from tag2mask.analysis.prototype_gallery import show_prototypes
+    from tag2mask.api import drop_prototype
     from tag2mask.core.errors import ConfigError
     from tag2mask.core.errors import command as made
 

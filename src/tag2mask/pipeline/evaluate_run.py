@@ -23,7 +23,7 @@ from tag2mask.pipeline.metric_stages import now, say_nothing_shown, unseen
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import network_of
-from tag2mask.segmentation.origin import how
+from tag2mask.segmentation.publish.provenance import how
 
 _PREDICTIONS = "predictions"
 """Kind of the stages whose labels are of a segmentation network."""

@@ -96,8 +96,8 @@ def export_network(source: str, out: Path, *, stage: str | None = None) -> tuple
         StageError: the run has no finished network, or the file cannot be written or is there already.
         WeightsError: there is no such network.
     """
-    from tag2mask.segmentation.find import find_network
-    from tag2mask.segmentation.onnx_export import check_request, export_onnx
+    from tag2mask.segmentation.find_model import find_network
+    from tag2mask.segmentation.onnx.export import check_request, export_onnx
 
     check_request(out)
     found = find_network(source, stage)

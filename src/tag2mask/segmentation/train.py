@@ -14,12 +14,10 @@ from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.segmentation.build import build_segmenter
 from tag2mask.segmentation.data import MaskImages, Masks, usable
-from tag2mask.segmentation.files import WEIGHTS, save_segmenter
 from tag2mask.segmentation.losses import output_counts, segmentation_loss
-from tag2mask.segmentation.network import Segmenter
-from tag2mask.segmentation.norms import has_norms, synchronise
+from tag2mask.segmentation.networks.base import Segmenter, has_norms, synchronise
+from tag2mask.segmentation.networks.factory import WEIGHTS, build_segmenter, save_segmenter
 from tag2mask.segmentation.settings import SegmenterSettings, SegmentTrainSettings
 from tag2mask.segmentation.transforms import SegmentTransform
 from tag2mask.training.device import resolve_device

@@ -1,4 +1,4 @@
-"""Evidence for rules from stored maps, image by image: each is read once, ahead of the counting, and not kept."""
+"""The stages that choose a threshold: on a few hand-made masks, or by a rule."""
 
 from __future__ import annotations
 
@@ -9,60 +9,17 @@ from functools import partial
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import write_json
-from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import progress
-from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.few_masks import count_images, resample
 from tag2mask.evaluation.seeds import evaluate_seeds
-from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence, agreement, histogram
+from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, find_rule
 from tag2mask.methods.artefact import FewMasks, Ruled
 from tag2mask.methods.context import StageContext
+from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import AgreementSettings, ErasureSettings, FewMasksSettings, RuleSettings, listed, tagged
-
-Read = Callable[[Sample], ActivationMaps]
-"""Gives the stored maps of a sample, (K, h, w); called from several threads."""
-
-_THREADS = 2
-
-
-def histograms(read: Read, samples: Sequence[Sample], advance: Callable[[], None]) -> Iterator[ImageEvidence]:
-    """Histograms of the maps of every sample with a map; ``advance`` is called after each sample."""
-
-    def one(sample: Sample) -> ImageEvidence | None:
-        found = read(sample)
-        return histogram(sample.id, found.classes, found.maps.float().numpy()) if found.classes else None
-
-    return _counted(one, samples, advance)
-
-
-def agreements(
-    first: Read, second: Read, samples: Sequence[Sample], advance: Callable[[], None]
-) -> Iterator[ImageEvidence]:
-    """How far two stages of maps agree on every sample with a map.
-
-    Raises:
-        DataError: the maps of a sample are not of the same size and classes.
-    """
-
-    def one(sample: Sample) -> ImageEvidence | None:
-        a, b = first(sample), second(sample)
-        if not a.classes and not b.classes:
-            return None
-        return agreement(sample.id, a.classes, a.maps.float().numpy(), b.maps.float().numpy())
-
-    return _counted(one, samples, advance)
-
-
-def _counted(
-    one: Callable[[Sample], ImageEvidence | None], samples: Sequence[Sample], advance: Callable[[], None]
-) -> Iterator[ImageEvidence]:
-    for found in ahead(one, samples, _THREADS):
-        if found is not None:
-            yield found
-        advance()
-
 
 LOG = logging.getLogger("tag2mask")
 UNCERTAINTY = "uncertainty.json"
@@ -132,7 +89,7 @@ def _evidence(
     if isinstance(settings, AgreementSettings):
         return agreements(read, partial(context.reads["other"].maps, dataset), samples, advance)
     if isinstance(settings, ErasureSettings):
-        from tag2mask.thresholds.classifier_evidence import erasures
+        from tag2mask.thresholds.evidence import erasures
 
         folder = context.reads["classifier"].path
         return erasures(folder, dataset, read, samples, settings.fill, context.engine, advance)

@@ -137,7 +137,6 @@ def _resized(maps: Tensor, height: int, width: int) -> NDArray[np.float32]:
 
 if TYPE_CHECKING:
     from tag2mask.backbones.network import TagNet
-    from tag2mask.papers.steps.classifier_bias import ImageConfusion
 
 _IMAGES, _SHOWN = 100, 4
 
@@ -171,7 +170,6 @@ def weights(ran: Ran) -> Found:
     """
     from tag2mask.backbones.network import load_network
     from tag2mask.methods.cam.classifier import WEIGHTS
-    from tag2mask.papers.steps.classifier_bias import look
     from tag2mask.training.device import resolve_device
 
     assert ran.recipe is not None
@@ -211,7 +209,6 @@ def confused_lines(found: Sequence[ImageConfusion], classes: Sequence[str]) -> l
 
 
 def _recall_rows(ran: Ran, dataset: Dataset, found: Sequence[ImageConfusion], cam: Done) -> list[ResultRow]:
-    from tag2mask.papers.steps.classifier_bias import ObjectRecall
 
     settings = next(one.measuring.stage.settings for name, one in shown_rows(ran) if name == OWN)
     assert isinstance(settings, SeedsSettings)  # maps are measured as seeds

@@ -150,7 +150,7 @@ def threshold_examples(ran: Ran) -> Found:
     known = {image.id: image for image in one.images}
     chosen = pick(maps.dataset, {i.id: i.miou_at_global for i in one.images}, ran.images)
     examples = [
-        _analyses_example(maps, sample, known[sample.id], one, why) for sample, why in chosen if sample.id in known
+        _threshold_example(maps, sample, known[sample.id], one, why) for sample, why in chosen if sample.id in known
     ]
     path = ran.out / "threshold-examples.png"
     draw_examples(examples, f"{ran.experiment.id}: global and best threshold (both oracle), {one.split}", path)
@@ -187,7 +187,7 @@ def _renamed(ran: Ran, found: Analysis) -> Sequence[ResultRow]:
     return [replace(row, method=ran.row_of(name), command=ran.command) for name, rows in found.numbers for row in rows]
 
 
-def _analyses_example(
+def _threshold_example(
     maps: OpenedMaps, sample: Sample, found: ImageOptimum, analysis: OptimumAnalysis, why: str
 ) -> Example:
     dataset, image = maps.dataset, maps.dataset.image(sample)

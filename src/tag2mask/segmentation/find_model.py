@@ -1,0 +1,184 @@
+"""From what a user names to a network: a run folder, a weights file, a saved folder, a name on the hub, ONNX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tag2mask.config.recipe import Recipe, load_recipe
+from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, command, unknown
+from tag2mask.core.files import expanded, file_hash, read_json, reason, special_kind
+from tag2mask.core.links import followed
+from tag2mask.core.manifest import MANIFEST, unsealed
+from tag2mask.segmentation.networks.factory import WEIGHTS, Segmenter, load_segmenter
+from tag2mask.segmentation.predict.labeller import LoadedNetwork
+from tag2mask.segmentation.publish.hub import CONFIG, MODEL, fetch
+from tag2mask.segmentation.publish.provenance import Origin, origin_of, read_origin
+
+KIND = "segmenter"
+"""Kind of the stages that train these networks."""
+_RECIPE, _ONNX = "recipe.yaml", ".onnx"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A network that was named, loaded.
+
+    Attributes:
+        network: on the CPU.
+        segmenter: the same as a module; None for ONNX.
+        hash: SHA-256 of its file.
+        origin: where it comes from, as far as known.
+    """
+
+    network: LoadedNetwork
+    segmenter: Segmenter | None
+    hash: str
+    origin: Origin
+
+
+def find_network(source: str | Path, stage: str | None = None) -> Found:
+    """Load the network that ``source`` names.
+
+    Args:
+        source: a run folder, a ``.safetensors`` file, a folder that `save_pretrained` wrote, an ``.onnx`` file, or the
+            name of a repository on the Hugging Face hub, such as ``owner/name``.
+        stage: for a run folder: which of its stages of kind ``segmenter``, where there are several.
+
+    Raises:
+        DataError: ``~user`` of nobody.
+        ConfigError: a stage is needed, unknown, or named for something that has none.
+        StageError: the run has no finished segmenter, or its weights are not what was trained.
+        WeightsError: nothing of that name, not a segmentation network, or one may not look.
+    """
+    path = expanded(source)
+    try:
+        return _find(path, source, stage)
+    except OSError as error:  # of a name that is too long, or where one may not look
+        raise WeightsError(
+            f"{source} cannot be looked at: {reason(error)}. Allow it, or name another network"
+        ) from error
+
+
+def _find(path: Path, source: str | Path, stage: str | None) -> Found:
+    if (path / _RECIPE).is_file():
+        return _of_run(path, stage)
+    if stage is not None:
+        raise ConfigError(f"stage = '{stage}' belongs to a run folder, but {source} is none (it has no {_RECIPE})")
+    if (path / CONFIG).is_file():
+        return _saved(path)
+    if path.is_dir():
+        raise WeightsError(
+            f"{source} is neither a run (no {_RECIPE}) nor a saved network (no {CONFIG}). Name a run folder, a "
+            "folder that save_pretrained wrote, or a file of weights"
+        )
+    if path.is_file():
+        return _onnx(path) if path.suffix.lower() == _ONNX else _of_file(path)
+    if path.exists() or path.is_symlink():
+        kind = special_kind(path) if path.exists() else "a link to nothing"
+        raise WeightsError(f"{source} is {kind}: expected a run folder, or a file .safetensors or .onnx")
+    if _HUB_NAME.fullmatch(str(source)) and path.suffix.lower() not in {".safetensors", _ONNX}:
+        return _saved(fetch(str(source)))
+    raise WeightsError(
+        f"{source} does not exist: expected a run folder, a file .safetensors or .onnx, a folder that save_pretrained "
+        "wrote, or a name on the hub such as owner/name"
+    )
+
+
+def _of_run(run: Path, stage: str | None) -> Found:
+    recipe = load_recipe(str(run / _RECIPE))
+    name = _choose(run, _instances(recipe), stage)
+    folder, again = followed(run / name), command("run", run / _RECIPE, "--out", run)
+    if not (folder / MANIFEST).is_file() or not (folder / WEIGHTS).is_file():
+        raise StageError(f"stage '{name}' of {run} is not finished; go on: {again}")
+    try:
+        manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
+    except DamagedError as error:
+        raise StageError(f"{error}. Make stage '{name}' again: {again}") from error
+    if _changed(folder / WEIGHTS, manifest):
+        raise StageError(
+            f"{folder / WEIGHTS} is not what stage '{name}' has trained: it does not fit the {MANIFEST} beside it. "
+            f"Train it again: {again}"
+        )
+    found = _weights(folder / WEIGHTS, Origin())
+    assert found.segmenter is not None
+    origin = origin_of(run, recipe, name, found.segmenter.initial, manifest)
+    return Found(found.network, found.segmenter, found.hash, origin)
+
+
+def _changed(weights: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the manifest of a stage knows a file of weights, and as another one."""
+    files = manifest.get("files")
+    made = files.get(weights.name) if isinstance(files, dict) else None
+    return made is not None and made != file_hash(weights)
+
+
+def _of_file(path: Path) -> Found:
+    """A file of weights; one that lies in a run still has to be what was trained there."""
+    try:
+        beside = path.with_name(MANIFEST)
+        manifest = unsealed(read_json(beside), beside) if beside.is_file() else {}
+    except StageError:  # nothing is known of the file then, as of one that lies anywhere else
+        manifest = {}
+    if _changed(path, manifest):
+        raise StageError(
+            f"{path} is not what its stage has trained: it does not fit the {MANIFEST} beside it. Train it again with "
+            "the command of its run, which the run's report names"
+        )
+    return _weights(path, Origin())
+
+
+def _instances(recipe: Recipe) -> list[str]:
+    names = [name for name, spec in recipe.stages.items() if spec.get("kind") == KIND]
+    return names if len(recipe.seeds) == 1 else [f"{name}@{seed}" for name in names for seed in recipe.seeds]
+
+
+def _choose(run: Path, names: list[str], stage: str | None) -> str:
+    if not names:
+        raise StageError(
+            f"the recipe of {run} has no stage of kind '{KIND}', so the run holds no network that segments photos; "
+            "use a recipe that has one: tag2mask ls recipes"
+        )
+    if stage is not None:
+        if stage not in names:
+            raise ConfigError(unknown(f"stage of kind '{KIND}'", stage, names))
+        return stage
+    if len(names) > 1:
+        raise ConfigError(f"{run} holds {len(names)} networks: {', '.join(names)}. Choose one with --stage")
+    return names[0]
+
+
+def _weights(path: Path, origin: Origin) -> Found:
+    if path.suffix.lower() != ".safetensors":
+        raise WeightsError(f"{path}: expected a run folder, or a file of weights that ends in .safetensors or .onnx")
+    net, classes = load_segmenter(path)
+    return Found(LoadedNetwork(net, net.mean, net.std, classes, net.max_side), net, file_hash(path), origin)
+
+
+def _saved(folder: Path) -> Found:
+    config: Any = read_json(folder / CONFIG)
+    if not isinstance(config, dict) or config.get("library") != "tag2mask":
+        raise WeightsError(
+            f"{folder / CONFIG} was not written by tag2mask: expected a network that save_pretrained wrote"
+        )
+    if not (folder / MODEL).is_file():
+        raise WeightsError(f"{folder} has a {CONFIG}, but no {MODEL}: copy or save the network again")
+    found = _weights(folder / MODEL, read_origin(config.get("origin") or {}, folder / CONFIG))
+    if list(found.network.classes) != config.get("classes"):
+        raise WeightsError(
+            f"{folder / CONFIG} names the classes {config.get('classes')}, but {MODEL} has "
+            f"{list(found.network.classes)}: the two files are of different networks; save it again"
+        )
+    return found
+
+
+def _onnx(path: Path) -> Found:
+    from tag2mask.segmentation.onnx.runtime import OnnxSegmenter
+
+    net = OnnxSegmenter(path)
+    network = LoadedNetwork(net, net.mean, net.std, tuple(net.classes), net.max_side)
+    return Found(network, None, file_hash(path), Origin())

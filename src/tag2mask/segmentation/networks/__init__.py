@@ -1,0 +1,1 @@
+"""The architectures of the second stage, and building, saving and loading them."""

@@ -1,0 +1,108 @@
+"""From settings to a segmentation network with its first weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from tag2mask.backbones.files import read_about, read_saved, rebuild, saved_classes, write_weights
+from tag2mask.backbones.tagnet import freeze_statistics
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.segmentation.networks.base import Segmenter, spare_single_groups, spare_single_values
+from tag2mask.segmentation.networks.deeplabv2 import DeepLabV2
+from tag2mask.segmentation.networks.smp import LibrarySegmenter
+from tag2mask.segmentation.networks.upernet import UperNet
+from tag2mask.segmentation.settings import DEEPLAB, UPERNET, NetworkSettings
+
+_NETWORKS: dict[str, Callable[[NetworkSettings, int], Segmenter]] = {DEEPLAB: DeepLabV2, UPERNET: UperNet}
+"""Networks of our own; the others are the library's."""
+
+
+def build_segmenter(settings: NetworkSettings, n_classes: int) -> Segmenter:
+    """Build a network with its first weights, laid out channels-last.
+
+    The head, and all else under ``weights: none``, is drawn from torch's global generator. Batch norms of an encoder
+    that begins with pretrained weights keep its statistics.
+
+    Args:
+        settings: architecture, encoder, weights.
+        n_classes: C, without the background, at least 1.
+
+    Raises:
+        ConfigError: the network cannot be had.
+        WeightsError: the weights do not belong to the network.
+    """
+    if n_classes < 1:
+        raise ConfigError(f"a network needs at least one class, got {n_classes}")
+    net = _NETWORKS.get(settings.kind, LibrarySegmenter)(settings, n_classes)
+    spare_single_groups(net)
+    for part in net.trained_norms():
+        spare_single_values(part)
+    if settings.weights != "none":
+        freeze_statistics(net.encoder)
+    return net.to(memory_format=torch.channels_last)
+
+
+WEIGHTS = "weights.safetensors"
+_ENTRY = "segmenter"
+
+
+class _SavedSegmenter(Settings):
+    """What travels with a segmentation network."""
+
+    segmenter: NetworkSettings
+    initial: Literal["imagenet", "coco", "timm", "none"]
+    max_side: int | None = Field(ge=1)
+    classes: tuple[str, ...]
+
+
+def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None:
+    """Write a network; the bytes depend on its weights, settings, classes, size of photos and kind of first weights.
+
+    The file of the first weights is not named: a path would tell about the machine.
+
+    Args:
+        net: the network.
+        path: the .safetensors file.
+        classes: C names, without the background.
+
+    Raises:
+        StageError: the file cannot be written.
+    """
+    settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
+    about = {
+        _ENTRY: settings.model_dump(), "initial": net.initial, "max_side": net.max_side, "classes": list(classes),
+    }  # fmt: skip
+    write_weights(net, path, about)
+
+
+def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
+    """Read a network that `save_segmenter` wrote, in evaluation mode; nothing is downloaded.
+
+    Returns:
+        The network, and its C class names.
+
+    Raises:
+        WeightsError: the file is missing, damaged, no segmentation network, or of another one than it says.
+    """
+    if _ENTRY not in read_about(path):
+        raise WeightsError(f"{path} holds no segmentation network, but another one; name the weights of a 'segmenter'")
+    saved = read_saved(path, _SavedSegmenter)
+    classes, settings = saved_classes(saved.classes, path), saved.segmenter
+
+    def build() -> Segmenter:
+        with torch.random.fork_rng(devices=[]):
+            return build_segmenter(settings, len(classes))
+
+    expected = f"'{settings.kind}' on '{settings.encoder}', {len(classes)} classes"
+    net = rebuild(path, saved, settings.weights, build, expected)
+    net.initial, net.max_side = saved.initial, saved.max_side
+    return net, classes
+
+
+__all__ = ["Segmenter", "build_segmenter", "load_segmenter", "save_segmenter"]

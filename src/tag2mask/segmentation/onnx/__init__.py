@@ -1,0 +1,1 @@
+"""Segmentation networks in ONNX."""

@@ -1,0 +1,184 @@
+"""Many photos to a folder of masks: what is there already is skipped, what cannot be read is told at the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tag2mask.core.errors import DataError
+from tag2mask.core.names import printable, shown
+from tag2mask.core.palette import own_bound
+from tag2mask.core.prefetch import ahead
+from tag2mask.core.progress import Counter, progress
+from tag2mask.segmentation.predict.find_photos import Source
+from tag2mask.segmentation.predict.labeller import WHOLE, Labeller
+from tag2mask.segmentation.predict.mask_folder import OVERLAY_SIDE, MasksFolder
+from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS, ArrayPhoto, open_photo, reading
+from tag2mask.segmentation.predict.tiles import Picture
+
+LOG = logging.getLogger("tag2mask")
+_READERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A photo without a mask.
+
+    Attributes:
+        path: of the photo.
+        reason: in words.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What has become of the photos.
+
+    Attributes:
+        made: masks written.
+        skipped: masks that were there.
+        failed: photos that could not be read or computed.
+    """
+
+    made: int = 0
+    skipped: int = 0
+    failed: list[Failure] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Do nothing where every photo has its mask.
+
+        Raises:
+            DataError: some have none; each is listed with its reason.
+        """
+        if self.failed:
+            lines = "".join(f"\n  {shown(failure.path)}: {failure.reason}" for failure in self.failed)
+            total = self.made + self.skipped + len(self.failed)
+            raise DataError(f"{len(self.failed)} of {total} photos have no mask:{lines}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One photo to be computed, or only drawn."""
+
+    source: Source
+    key: str
+    photo: Picture
+    labels: bool
+
+
+def predict_photos(
+    sources: Sequence[Source], labeller: Labeller, folder: MasksFolder, max_pixels: int = MAX_PIXELS
+) -> Outcome:
+    """Write the masks of photos, and overlays where the folder makes them.
+
+    Args:
+        sources: the photos.
+        labeller: makes the labels; photos of one size go through the network together, up to its batch.
+        folder: prepared.
+        max_pixels: larger photos count as failed.
+
+    Raises:
+        StageError: a file cannot be written, and what was written stays; or masks of other photos would be replaced.
+        WeightsError: the network gives no numbers.
+    """
+    outcome = Outcome()
+    folder.claim(sources)
+
+    def prepare(source: Source) -> _Work | Failure | None:
+        if source.problem is not None:
+            return Failure(source.path, source.problem)
+        try:
+            with reading(source.path):
+                return _prepared(source, folder, max_pixels)
+        except DataError as error:
+            return Failure(source.path, str(error))
+
+    with own_bound(), progress("predict", len(sources)) as counter:
+        ready = _counted(ahead(prepare, sources, _READERS), outcome, counter)
+        for batch in _batches(ready, labeller.batch):
+            _make(batch, labeller, folder, outcome)
+            counter.advance(len(batch))
+    return outcome
+
+
+def _prepared(source: Source, folder: MasksFolder, max_pixels: int) -> _Work | None:
+    """A photo's work, small photos decoded; None where nothing is left to do."""
+    key = folder.key(source.path)
+    made = folder.made(source, key)
+    if made and folder.complete(source):
+        return None
+    photo = open_photo(source.path, max_pixels)
+    height, width = photo.size
+    if height * width <= WHOLE:  # larger ones are decoded when it is their turn, one at a time
+        photo = ArrayPhoto(photo.window(0, 0, height, width))
+    return _Work(source, key, photo, not made)
+
+
+def _counted(items: Iterable[_Work | Failure | None], outcome: Outcome, counter: Counter) -> Iterator[_Work]:
+    """The photos with work; the others are counted."""
+    for item in items:
+        if isinstance(item, _Work):
+            yield item
+            continue
+        if item is None:
+            outcome.skipped += 1
+        else:
+            outcome.failed.append(item)
+            LOG.warning("%s", printable(item.reason))
+        counter.advance()
+
+
+def _batches(items: Iterable[_Work], size: int) -> Iterator[list[_Work]]:
+    """Photos of one size together, up to ``size``; few are held back, as photos often have two or three sizes."""
+    waiting: dict[tuple[int, int, bool], list[_Work]] = {}
+    for item in items:
+        same = waiting.setdefault((*item.photo.size, item.labels), [])
+        same.append(item)
+        if len(same) == size or not isinstance(item.photo, ArrayPhoto):
+            yield waiting.pop((*item.photo.size, item.labels))
+        elif sum(map(len, waiting.values())) >= 4 * size:
+            yield waiting.pop(max(waiting, key=lambda key: len(waiting[key])))
+    yield from waiting.values()
+
+
+def _make(batch: Sequence[_Work], labeller: Labeller, folder: MasksFolder, outcome: Outcome) -> None:
+    """Masks and overlays of photos of one size; what fails is counted."""
+    labels: Sequence[NDArray[np.uint8] | None] = [None] * len(batch)
+    try:
+        if batch[0].labels:
+            labels = labeller.labels([work.photo for work in batch])
+    except DataError as error:
+        outcome.failed += [Failure(work.source.path, str(error)) for work in batch]
+        LOG.warning("%s", error)
+        return
+    for work, made in zip(batch, labels, strict=True):
+        try:
+            if made is not None:
+                folder.write(work.source, work.key, made)
+            if folder.overlay:
+                folder.draw(work.source, _shrunk(work.photo))
+        except DataError as error:
+            outcome.failed.append(Failure(work.source.path, str(error)))
+            LOG.warning("%s", error)
+        else:
+            outcome.made += 1
+
+
+def _shrunk(photo: Picture) -> Image.Image:
+    """The photo with at most some `OVERLAY_SIDE` pixels a side, read in rows of windows."""
+    height, width = photo.size
+    step = max(1, -(-max(height, width) // OVERLAY_SIDE))
+    if step == 1:
+        return Image.fromarray(photo.window(0, 0, height, width))
+    band = step * max(1, WHOLE // (width * step))
+    rows = [photo.window(top, 0, min(top + band, height), width)[::step, ::step] for top in range(0, height, band)]
+    return Image.fromarray(np.concatenate(rows))

@@ -1,0 +1,1 @@
+"""Networks as the Hugging Face ecosystem keeps them, with their provenance."""

@@ -1,0 +1,196 @@
+"""The card of a network on the hub: what it does, what made it, what was measured, what supervision it has seen."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tag2mask.core.errors import StageError, WeightsError
+from tag2mask.core.files import read_json, write_json, write_text
+from tag2mask.core.names import shown
+from tag2mask.segmentation.publish.provenance import Number, Origin
+
+_UNKNOWN = "not known"
+_MARKUP = re.compile(r"[\\`*{}\[\]#|~!$]|(?<![^\W_])_|_(?![^\W_])|(?<=:)/|(?<=www)\.")
+_EXAMPLE = """\
+```python
+import tag2mask
+
+model = tag2mask.load({name})
+mask = model("photo.jpg")
+mask.image().save("mask.png")
+```
+"""
+
+
+def model_card(network: Mapping[str, Any], classes: Sequence[str], origin: Origin, name: str) -> str:
+    """The card in Markdown, with the metadata that the hub reads on top.
+
+    Args:
+        network: settings of the network as plain values.
+        classes: C names.
+        origin: where it comes from.
+        name: by which it is loaded in the example.
+    """
+    facts = {
+        "network": f"{network['kind']} on {network['encoder']}",
+        "first weights of the encoder": origin.initial or _UNKNOWN,
+        "recipe": f"{origin.recipe}, stage {origin.stage}, seed {origin.seed}" if origin.recipe else _UNKNOWN,
+        "trained on": f"{origin.data}, {origin.n_images} images" if origin.data else _UNKNOWN,
+        "supervision seen (ledger)": ", ".join(origin.ledger) or _UNKNOWN,
+    }
+    labels = ", ".join(["background", *map(_text, classes)])
+    parts = [
+        "---\nlibrary_name: tag2mask\npipeline_tag: image-segmentation\n"
+        "tags:\n- semantic-segmentation\n- weakly-supervised\n---\n",
+        f"# {_text(name.rpartition('/')[2])}\n",
+        f"Gives each pixel of a photo one of {len(classes) + 1} labels: {labels}.\n",
+        "## Use\n",
+        _EXAMPLE.format(name=json.dumps(shown(name), ensure_ascii=False)),
+        "## What made it\n",
+        "\n".join(["| | |", "|---|---|", *(f"| {key} | {_text(value)} |" for key, value in facts.items())]) + "\n",
+        "## What was measured\n",
+        _table(origin),
+    ]
+    return "\n".join(parts)
+
+
+def _table(origin: Origin) -> str:
+    if not origin.numbers:
+        return "Nothing was measured, or the run that measured it is not known.\n"
+    lines = [
+        "| split | images | post-processing | mIoU (%) | first weights | ledger | seed |",
+        "|---|---|---|---|---|---|---|",
+        *(_line(number, origin) for number in origin.numbers),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(number: Number, origin: Origin) -> str:
+    miou = "-" if number.miou is None else f"{number.miou:.1f}"
+    cells = [number.split, str(number.n_images), number.how, miou, origin.initial, ", ".join(origin.ledger)]
+    return f"| {' | '.join(map(_text, cells))} | {number.seed} |"
+
+
+def _text(name: str) -> str:
+    """A name as plain text of Markdown: no markup, no HTML, no link, no cell of a table ends in it."""
+    text = shown(name).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKUP.sub(r"\\\g<0>", text)
+
+
+if TYPE_CHECKING:
+    from tag2mask.segmentation.networks.factory import Segmenter
+
+CONFIG, MODEL, CARD = "config.json", "model.safetensors", "README.md"
+FILES = (CONFIG, MODEL, CARD)
+
+
+def write_folder(net: Segmenter, classes: Sequence[str], origin: Origin, folder: Path, repo_id: str | None) -> None:
+    """Write a network in the form that `fetch` brings back.
+
+    Args:
+        net: the network.
+        classes: C names.
+        origin: for the card, and for whoever saves it again.
+        folder: new, empty, or holding such a network already, which is replaced.
+        repo_id: name on the hub for the card's example; None for the folder's name.
+
+    Raises:
+        StageError: the folder holds other things, or cannot be written.
+    """
+    from tag2mask.segmentation.networks.factory import save_segmenter
+
+    _check_target(folder)
+    save_segmenter(net, folder / MODEL, tuple(classes))
+    settings = net.settings.model_dump(mode="json", exclude={"weights", "pretrained"})
+    config: dict[str, Any] = {
+        "library": "tag2mask", "classes": list(classes), "mean": list(net.mean), "std": list(net.std),
+        "network": settings, "origin": origin.text(),
+    }  # fmt: skip
+    write_json(folder / CONFIG, config)
+    write_text(folder / CARD, model_card(settings, classes, origin, repo_id or folder.name))
+
+
+def fetch(repo_id: str, revision: str | None = None) -> Path:
+    """The local copy of a network on the hub; downloaded where it is not there yet.
+
+    Args:
+        repo_id: ``owner/name``.
+        revision: branch, tag or commit; None for the main branch.
+
+    Raises:
+        WeightsError: the hub cannot be reached, or has no network of that name.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise WeightsError(
+            f"'{repo_id}' is no file or folder here, and the hub does not give it: {_first_line(error)}. Check the "
+            "name; for a private one log in with: hf auth login"
+        ) from error
+    except Exception as error:  # its releases fail with errors of several libraries where there is no network
+        raise WeightsError(
+            f"'{repo_id}' is no file or folder here, and the hub cannot be reached to look for it there (no network, "
+            f"or HF_HUB_OFFLINE is set; {type(error).__name__}). Check the path, or go online"
+        ) from error
+    if not (folder / CONFIG).is_file():
+        raise WeightsError(f"'{repo_id}' on the hub has no {CONFIG}: it is no network that tag2mask saved")
+    return folder
+
+
+def push(folder: Path, repo_id: str, private: bool | None, token: str | None, message: str) -> str:
+    """Upload a folder that `write_folder` wrote, and return the address of the commit.
+
+    Raises:
+        WeightsError: the hub cannot be reached or refuses.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        done = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise WeightsError(
+            f"'{repo_id}' was not uploaded: {_first_line(error)}. Log in with a token that may write: hf auth login"
+        ) from error
+    except Exception as error:  # as in `fetch`
+        raise WeightsError(
+            f"'{repo_id}' was not uploaded: the hub cannot be reached (no network, or HF_HUB_OFFLINE is set; "
+            f"{type(error).__name__})"
+        ) from error
+    return str(done.commit_url)
+
+
+def _check_target(folder: Path) -> None:
+    """Refuse a folder with anything that is not ours: `FILES` are names that other libraries write too.
+
+    Raises:
+        StageError: it is a file, or holds things and no `CONFIG` that `write_folder` wrote.
+    """
+    if folder.is_file():
+        raise StageError(f"{folder} is a file; name a new folder")
+    held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    if held and not _is_own(folder / CONFIG):
+        raise StageError(f"{folder} holds other things ({', '.join(held[:3])}); nothing was written. Name a new folder")
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a `CONFIG` is one that `write_folder` wrote."""
+    try:
+        config = read_json(path)
+    except StageError:  # absent, or no JSON
+        return False
+    return isinstance(config, dict) and config.get("library") == "tag2mask"
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,0 +1,192 @@
+"""A segmentation network is trained: it learns, resumes, shares work, and says what is wrong with its masks."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tag2mask.core.errors import DataError, TrainingError
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Labels
+from tag2mask.segmentation import train as train_module
+from tag2mask.segmentation.data import MaskImages, Masks
+from tag2mask.segmentation.losses import segmentation_loss
+from tag2mask.segmentation.networks.factory import WEIGHTS, load_segmenter
+from tag2mask.segmentation.predict.logits import predict_labels
+from tag2mask.segmentation.train import train_segmenter
+from tag2mask.segmentation.transforms import SegmentTransform
+from tests.methods.irn_drawn import SIZE, data, seeds
+from tests.segmentation import segment_drawn
+from tests.segmentation.segment_drawn import build, settings
+from tests.training.toy import HALF, Drawn, engine
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def train(
+    out: Path, images: Drawn | None = None, masks: Masks = seeds, seed: int = 0, kind: str = "deeplabv2", **values: Any
+) -> dict[str, Tensor]:
+    """Weights after a training; values are of its schedule."""
+    train_segmenter(
+        data() if images is None else images, masks, settings(kind, **values), out=out, seed=seed, engine=engine()
+    )
+    return load_file(out / WEIGHTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "epochs"), [("fpn", 20), ("deeplabv2", 40)])
+def test_it_learns_the_labels_of_pixels(kind: str, epochs: int, tmp_path: Path) -> None:
+    images = data([(0,), (1,), (0, 1), (2,)] * 2)
+    schedule: dict[str, Any] = {"batch_size": 8, "accumulate": 1, "lr": 3e-3, "head_lr": 1e-2, "crop": 80}
+    train(tmp_path, images, kind=kind, rescale=(1, 1), epochs=epochs, **schedule)
+    net, classes = load_segmenter(tmp_path / WEIGHTS)
+    assert classes == images.classes
+    for sample in images.samples[:4]:
+        found = predict_labels(net, np.array(images.image(sample)), net.mean, net.std)
+        truth = seeds(sample)
+        assert (found == truth)[truth != 255].mean() > 0.9
+
+
+def test_items_are_crops_of_images_with_masks_and_padding_is_255_never_background() -> None:
+    transform = SegmentTransform(settings(crop=100, rescale=(1, 1)).train, HALF, HALF)
+    images = MaskImages(data(), data().samples, seeds, transform, 0)
+    for index, sample in enumerate(data().samples):
+        image, labels = images[(0, index)]
+        mask = torch.from_numpy(seeds(sample))
+        assert any(torch.equal(labels[:64, :80], side) for side in (mask, mask.flip(1)))
+        assert (labels[64:] == 255).all()
+        assert (labels[:, 80:] == 255).all()
+        assert (image[:, 64:] == 0).all()
+    again, other = images[(0, 3)], images[(7, 3)]
+    assert torch.equal(again[0], images[(0, 3)][0])
+    assert any(not torch.equal(images[(0, i)][0], images[(e, i)][0]) for e in (1, 2, 3) for i in range(4))
+    assert other[0].shape == (3, 100, 100)
+
+
+def test_everything_moves_but_frozen_batch_norms(tmp_path: Path) -> None:
+    fresh = build().state_dict()
+    trained = train(tmp_path, lr=1e-3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [WEIGHTS]
+    kept = {k for k, v in trained.items() if torch.equal(v, fresh[k])}
+    assert kept == {k for k in trained if "bn" in k}
+
+
+def test_same_seed_same_file_other_seed_other(tmp_path: Path) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        train(tmp_path / name, seed=seed, kind="fpn", epochs=1, photometric=True, max_share=0.9)
+    a, b, c = ((tmp_path / name / WEIGHTS).read_bytes() for name in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize("kind", ["fpn", "deeplabv2"])
+def test_interrupted_training_goes_on_to_the_same_file(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it ends within an epoch, and where batch norms learn."""
+    values: dict[str, Any] = {"kind": kind, "iterations": 5, "warmup": 1, "hold": 2}
+    train(tmp_path / "whole", **values)
+    calls = iter(range(100))
+
+    def failing(*arguments: Any) -> Tensor:
+        return segmentation_loss(*arguments) * (float("nan") if next(calls) == 7 else 1)
+
+    monkeypatch.setattr(train_module, "segmentation_loss", failing)
+    with pytest.raises(TrainingError) as caught:
+        train(tmp_path / "cut", **values)
+    assert "the loss is nan in epoch 2 of 3, step 4 of 5 " in str(caught.value)
+    assert "The checkpoint after epoch 1 is kept" in str(caught.value)
+    assert not (tmp_path / "cut" / WEIGHTS).exists()
+    train(tmp_path / "cut", **values)
+    assert next(calls) == 8 + 6, "three steps of two parts after the first epoch"
+    assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+
+
+def test_parts_of_a_batch_give_its_gradients(tmp_path: Path) -> None:
+    """Unlike parts whose losses are averaged: the images' numbers of pixels differ."""
+    states = [train(tmp_path / str(n), accumulate=n, epochs=1, optimiser="sgd", lr=0.1, balanced=True) for n in (1, 4)]
+    for name, value in states[0].items():
+        torch.testing.assert_close(states[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_rates_of_the_groups_and_as_many_steps_as_iterations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    step = torch.optim.SGD.step
+
+    def noted(self: torch.optim.SGD, *arguments: Any, **options: Any) -> Any:
+        seen.append([(g["lr"], g["weight_decay"], g["momentum"]) for g in self.param_groups])
+        return step(self, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", noted)
+    train(tmp_path, iterations=3, hold=2, optimiser="sgd", momentum=0.9, weight_decay=5e-4, lr=2.5e-4, head_lr=2.5e-3)
+    assert len(seen) == 3
+    train(tmp_path / "one", iterations=1, optimiser="sgd")
+    assert len(seen) == 4, "also where it ends within the first epoch"
+    for number, groups in enumerate(seen[:3]):
+        factor = (1 - (number - number % 2) / 3) ** 0.9
+        rates = [rate for rate, *_ in groups]
+        assert rates == pytest.approx([2.5e-4 * factor, 2.5e-3 * factor, 5e-3 * factor], rel=1e-12)
+        assert [(decay, momentum) for _, decay, momentum in groups] == [(5e-4, 0.9), (5e-4, 0.9), (0, 0.9)]
+
+
+def test_masks_without_a_sure_pixel_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def some(sample: Sample) -> Labels:
+        return np.full(SIZE, 255, dtype=np.uint8) if sample.id in {"001", "004"} else seeds(sample)
+
+    with caplog.at_level("INFO", "tag2mask"):
+        train(tmp_path / "all", masks=some)
+    assert "segmenter: 2 of 8 images are left out: every pixel of their masks is unsure" in caplog.text
+    assert "segmenter: deeplabv2 on test_efficientnet, first weights: none" in caplog.text
+    kept = data()
+    kept.samples = [s for s in kept.samples if s.id not in {"001", "004"}]
+    train(tmp_path / "kept", kept)
+    assert (tmp_path / "all" / WEIGHTS).read_bytes() == (tmp_path / "kept" / WEIGHTS).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (
+            np.zeros((30, 40)),
+            "the mask of image '00[0-7]' is 30 x 40 pixels, but the image is 64 x 80 (height x width)",
+        ),
+        (np.full(SIZE, 4), "the mask of image '000' holds index 4, but the data has 3 classes: expected 0 (backgr"),
+        (np.full(SIZE, 255), "segmenter: every pixel of the masks of all 8 images is unsure (255), so there is noth"),
+    ],
+)
+def test_masks_that_cannot_be_used(mask: np.ndarray, text: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=re.escape(text).replace(re.escape("00[0-7]"), "00[0-7]")):
+        train(tmp_path, masks=lambda _sample: mask.astype(np.uint8))
+    assert not (tmp_path / WEIGHTS).exists()
+
+
+def test_no_images_is_an_error(tmp_path: Path) -> None:
+    empty = data()
+    empty.samples = []
+    with pytest.raises(DataError, match="segmenter: there are no images to train on"):
+        train(tmp_path, empty)
+
+
+def test_background_alone_trains(tmp_path: Path) -> None:
+    train(tmp_path, data([(), (), ()]), balanced=True)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_same_network(tmp_path: Path) -> None:
+    """Of networks without batch norms that learn, or whose statistics stay; the other one says that it depends."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "tests.segmentation.segment_drawn", str(tmp_path / "two")]
+    result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    segment_drawn.main(tmp_path / "one")
+    one, two = (load_file(tmp_path / name / "deeplabv2" / WEIGHTS) for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[k], two[k]) for k in one)
