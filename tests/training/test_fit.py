@@ -16,7 +16,6 @@ from safetensors.torch import load_file
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError
 from tag2mask.core.types import Sample
-from tag2mask.training import checkpoint as checkpoints
 from tag2mask.training.checkpoint import CHECKPOINT, RECORD, discard_checkpoint
 from tag2mask.training.fit import fit
 from tag2mask.training.images import TagImages
@@ -287,7 +286,7 @@ def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     save = torch.save
-    monkeypatch.setattr(checkpoints.torch, "save", full)
+    monkeypatch.setattr(torch, "save", full)
     with pytest.raises(StageError, match="No space left on device"):
         trained(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import torch
 from lightning.fabric import Fabric
 from lightning.fabric.plugins import MixedPrecision
-from lightning.fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
-from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
@@ -263,10 +264,13 @@ def _fabric(device: torch.device, settings: ScheduleSettings) -> Fabric:
     join(device.type)
     known = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.13
-    strategy = DDPStrategy(**{buffers: False})  # batch norms are frozen, or count for their process
-    nodes = world_size() // local_processes()
+    options: dict[str, Any] = {buffers: False}  # batch norms are frozen, or count for their process
     return Fabric(
-        accelerator=accelerator, strategy=strategy, devices=local_processes(), num_nodes=nodes, plugins=plugins
+        accelerator=accelerator,
+        strategy=DDPStrategy(**options),
+        devices=local_processes(),
+        num_nodes=world_size() // local_processes(),
+        plugins=plugins,
     )
 
 
