@@ -12,9 +12,8 @@ from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.stopping import on_stop
-from tag2mask.evaluation.result_tables import read_metrics
+from tag2mask.evaluation.result_tables import METRICS, read_metrics
 from tag2mask.experiments.published import TableRow, of_metrics, read_table
-from tag2mask.pipeline.metric_stages import METRICS
 
 _VERBS = ("run", "sweep", "experiment", "analyse")
 _BENCHMARK = re.compile(r"benchmarks\.[a-z][a-z0-9_]*")
