@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tag2mask.config.settings import Settings
 from tag2mask.methods.registry import StageKind
-from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
+from tag2mask.segmentation.predict.options import PredictionSettings
+from tag2mask.segmentation.settings import SegmenterSettings
 
 
 def _weights(settings: Settings) -> str:
@@ -39,6 +40,7 @@ KINDS = (
         settings=PredictionSettings,
         reads={"segmenter": "weights"},
         runner="tag2mask.segmentation.stage:program",
+        version=2,
         split="val",
     ),
 )

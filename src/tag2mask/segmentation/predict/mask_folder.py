@@ -35,7 +35,7 @@ from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.layout import CLASSES_FILE
 from tag2mask.report.pictures import fit, label_overlay
 from tag2mask.segmentation.predict.find_photos import Source
-from tag2mask.segmentation.predict.labeller import Choices
+from tag2mask.segmentation.predict.options import PredictOptions
 
 MANIFEST, SOURCES, MASKS, OVERLAYS = "predictions.json", "sources.json", "masks", "overlays"
 OVERLAY_SIDE = 2048
@@ -50,14 +50,16 @@ class MasksFolder:
         path: the folder.
         network: SHA-256 of the network's file.
         classes: C names.
-        choices: how labels are made.
+        options: how labels are made.
         overlay: whether overlays are made too.
     """
 
-    def __init__(self, path: Path, network: str, classes: Sequence[str], choices: Choices, overlay: bool) -> None:
+    def __init__(
+        self, path: Path, network: str, classes: Sequence[str], options: PredictOptions, overlay: bool
+    ) -> None:
         self.path, self.overlay = path, overlay
         self._about: dict[str, Any] = {
-            "schema": _SCHEMA, "network": network, "classes": list(classes), "choices": choices.text(),
+            "schema": _SCHEMA, "network": network, "classes": list(classes), "choices": options.text(),
         }  # fmt: skip
         self._key = value_hash(self._about)
 

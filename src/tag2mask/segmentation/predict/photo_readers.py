@@ -1,4 +1,7 @@
-"""What decoders raise for a broken photo, made a fault of that photo."""
+"""Photos that are read in parts: TIFFs in windows, other files decoded as a whole, arrays, images of a data set.
+
+Whatever a decoder raises for a broken photo names the photo, so that it costs its own mask and no other's.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,14 @@ from torch import Tensor
 
 from tag2mask.core.errors import DataError, Tag2MaskError
 from tag2mask.core.files import expanded, need_regular, reason
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
 from tag2mask.data.forms import rgb_of
 from tag2mask.data.images import StoredImage, to_rgb, upright_size, warn_few_levels
 from tag2mask.segmentation.predict.tiles import Picture
+
+if TYPE_CHECKING:
+    from tifffile import TiffPage
 
 
 @contextmanager
@@ -40,9 +48,6 @@ def reading(path: Path) -> Iterator[None]:
             raise DataError(f"{path} cannot be read: {reason(error)}") from error
         raise DataError(f"cannot read {path}: {reason(error)}. Copy it again, or store it as PNG") from error
 
-
-if TYPE_CHECKING:
-    from tifffile import TiffPage
 
 LOG = logging.getLogger("tag2mask")
 _KEPT = 128 << 20
@@ -216,6 +221,34 @@ class ArrayPhoto:
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """A part of the photo, see `Picture`."""
         return self.image[top:bottom, left:right]
+
+
+class DatasetPhoto:
+    """The image of a sample before it is brought to the working size, decoded when it is first looked at.
+
+    Args:
+        dataset: reads it.
+        sample: whose.
+    """
+
+    def __init__(self, dataset: Dataset, sample: Sample) -> None:
+        self._dataset, self._sample = dataset, sample
+        height, width = self.pixels.shape[:2] if sample.image is None else upright_size(sample.image)
+        self.size = height, width
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The photo, (H, W, 3) RGB; a drawn one at its working size, as it has no other.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        draw = self._dataset.image if self._sample.image is None else self._dataset.photo
+        return np.array(draw(self._sample))
+
+    def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+        """A part of the photo, see `Picture`."""
+        return self.pixels[top:bottom, left:right]
 
 
 def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
