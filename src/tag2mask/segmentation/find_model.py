@@ -48,12 +48,6 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
         source: a run folder, a ``.safetensors`` file, a folder that `save_pretrained` wrote, an ``.onnx`` file, or the
             name of a repository on the Hugging Face hub, such as ``owner/name``.
         stage: for a run folder: which of its stages of kind ``segmenter``, where there are several.
-
-    Raises:
-        DataError: ``~user`` of nobody.
-        ConfigError: a stage is needed, unknown, or named for something that has none.
-        StageError: the run has no finished segmenter, or its weights are not what was trained.
-        WeightsError: nothing of that name, not a segmentation network, or one may not look.
     """
     path = expanded(source)
     try:

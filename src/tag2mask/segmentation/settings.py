@@ -113,11 +113,7 @@ class NetworkSettings(Settings):
         return frozenset({"pixel-masks:init"}) if self.pretrained == "coco" else frozenset()
 
     def fingerprint(self) -> str:
-        """What identifies the first weights, as 64 hex digits.
-
-        Raises:
-            WeightsError: the weight file is not there.
-        """
+        """What identifies the first weights, as 64 hex digits."""
         if self.encoder == CAFFE and self.is_file and (problem := unreadable_file(expanded(self.weights))):
             raise WeightsError(
                 f"network.weights = '{self.weights}': {problem}. {CAFFE} begins with deeplab-pytorch's "

@@ -54,11 +54,7 @@ class Outcome:
     failed: list[Failure] = field(default_factory=list)
 
     def check(self) -> None:
-        """Do nothing where every photo has its mask.
-
-        Raises:
-            DataError: some have none; each is listed with its reason.
-        """
+        """Do nothing where every photo has its mask."""
         if self.failed:
             lines = "".join(f"\n  {shown(failure.path)}: {failure.reason}" for failure in self.failed)
             total = self.made + self.skipped + len(self.failed)
@@ -85,10 +81,6 @@ def predict_photos(
         labeller: makes the labels; photos of one size go through the network together, up to its batch.
         folder: prepared.
         max_pixels: larger photos count as failed.
-
-    Raises:
-        StageError: a file cannot be written, and what was written stays; or masks of other photos would be replaced.
-        WeightsError: the network gives NaN.
     """
     outcome = Outcome()
     folder.claim(sources)

@@ -58,9 +58,6 @@ class Labeller:
         network: the network, on its device, in evaluation mode.
         options: how.
         batch: photos of one size, or tiles, that are computed together.
-
-    Raises:
-        ConfigError: ``batch`` is below 1.
     """
 
     def __init__(self, network: LoadedNetwork, options: PredictOptions, batch: int = 1) -> None:
@@ -74,10 +71,6 @@ class Labeller:
 
         In a tiled photo a CRF works within each tile, and what it gives is blended. Of a photo of more than `WHOLE`
         pixels whose views are smaller it sees the largest view, and what it gives is enlarged.
-
-        Raises:
-            DataError: a photo cannot be read, or is too large for the memory.
-            WeightsError: the network gives NaN.
         """
         size = photos[0].size
         factors, tiling = self.factors(size), self.tiling(size)

@@ -86,10 +86,6 @@ def predict_batch(
 
     Returns:
         (N, C + 1, H, W) float32 on the network's device, summing to 1 over the labels.
-
-    Raises:
-        DataError: a photo has another shape or type, or they are of different sizes, or none.
-        WeightsError: a logit is NaN or infinite.
     """
     height, width = _size(images)
     photos = [Image.fromarray(image) for image in images]

@@ -43,9 +43,6 @@ class Tiling:
     Attributes:
         tile: largest side of a tile in pixels.
         overlap: pixels that neighbouring tiles share at least.
-
-    Raises:
-        ConfigError: fewer than `ALIGN` pixels of a tile would be new, or the overlap is negative.
     """
 
     tile: int = 768

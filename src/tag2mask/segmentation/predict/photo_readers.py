@@ -32,11 +32,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Whatever is raised inside, while a photo is opened or a part of it decoded, names the photo.
-
-    Raises:
-        DataError: something was raised that is not ours already.
-    """
+    """Whatever is raised inside, while a photo is opened or a part of it decoded, names the photo."""
     try:
         yield
     except Tag2MaskError:
@@ -80,11 +76,7 @@ class TiffPhoto:
         self._kept: dict[int, NDArray[Any]] = {}
 
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """A part of the photo as (h, w, 3) RGB; transparency, grey and 16 bits as `tag2mask.data.images` reads them.
-
-        Raises:
-            DataError: a tile cannot be read or decoded.
-        """
+        """A part of the photo as (h, w, 3) RGB; transparency, grey and 16 bits as `tag2mask.data.images` reads them."""
         with reading(self.path):
             part = self._part(top, left, bottom, right)
             if part.shape[:2] != (bottom - top, right - left):
@@ -191,19 +183,11 @@ class WholePhoto:
 
     @cached_property
     def image(self) -> StoredImage:
-        """The photo as stored: upright and in RGB it would be a second large photo in memory.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """The photo as stored: upright and in RGB it would be a second large photo in memory."""
         return StoredImage(self.path)
 
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """A part of the photo, see `Picture`.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """A part of the photo, see `Picture`."""
         with reading(self.path):
             return self.image.part(top, left, bottom, right)
 
@@ -238,11 +222,7 @@ class DatasetPhoto:
 
     @cached_property
     def pixels(self) -> NDArray[np.uint8]:
-        """The photo, (H, W, 3) RGB; a drawn one at its working size, as it has no other.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """The photo, (H, W, 3) RGB; a drawn one at its working size, as it has no other."""
         draw = self._dataset.image if self._sample.image is None else self._dataset.photo
         return np.array(draw(self._sample))
 
@@ -256,9 +236,6 @@ def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
 
     A TIFF in tiles or strips of ordinary modes is read in windows, where tifffile (extra ``geo``) is installed and can
     decode it.
-
-    Raises:
-        DataError: it is missing, a pipe or a device, no image, or of more than ``max_pixels``.
     """
     with reading(path):
         if path.suffix.lower() in _TIFF:
@@ -285,11 +262,7 @@ Photo = str | Path | Image.Image | NDArray[Any] | Tensor
 
 
 def picture_of(photo: Photo, max_pixels: int) -> Picture:
-    """The picture of a photo in any form; a file is opened by its header alone.
-
-    Raises:
-        DataError: it cannot be read, or is of another shape, type or range, or a file of more than ``max_pixels``.
-    """
+    """The picture of a photo in any form; a file is opened by its header alone."""
     if isinstance(photo, str | Path):
         return open_photo(expanded(photo), max_pixels)
     return ArrayPhoto(rgb_of(photo))
