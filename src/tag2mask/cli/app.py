@@ -26,7 +26,6 @@ from tag2mask.cli import (
     predict,
     prototypes,
     report,
-    reproduce,
     run,
     show,
     sweep,
@@ -81,8 +80,8 @@ app = typer.Typer(
 )
 for name, module in {
     "run": run, "demo": demo, "doctor": doctor, "eval": evaluate, "predict": predict, "prototypes": prototypes,
-    "report": report, "sweep": sweep, "compare": compare, "reproduce": reproduce, "export": export, "ls": ls,
-    "show": show, "cp": cp,
+    "report": report, "sweep": sweep, "compare": compare, "export": export, "ls": ls, "show": show,
+    "cp": cp,
 }.items():  # fmt: skip
     app.command(name)(module.command)
 app.add_typer(analyse.app, name="analyse")
@@ -142,7 +141,7 @@ def _last_words(number: int) -> str:
 
 
 def _stopped(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an exit: typer turns it into one, and so does Lightning while it trains."""
+    """Whether Ctrl-C is behind an exit: typer turns it into one."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -32,10 +32,12 @@ def read_yaml(path: Path, what: str) -> Any:
     Args:
         path: of the file.
         what: it is, for the error text, such as ``recipe``.
-
-    Raises:
-        ConfigError: it is no file, cannot be read, is not UTF-8 text, or as `parse_yaml`.
     """
+    return parse_yaml(yaml_text(path, what), f"{what} {shortened(path)}")
+
+
+def yaml_text(path: Path, what: str) -> str:
+    """The text of such a file."""
     shown = shortened(path)
     if os.path.exists(path) and not os.path.isfile(path):  # these take names that are too long, too
         raise ConfigError(f"{what} {shown} is a folder or a device: name a .yaml file")
@@ -52,7 +54,7 @@ def read_yaml(path: Path, what: str) -> Any:
         raise ConfigError(f"cannot read {what} {shown}: {reason}") from error
     if len(content) > _LARGEST_FILE:
         raise ConfigError(f"{what} {shown} has more than {_LARGEST_FILE >> 10} kB: a {what} is shorter")
-    return parse_yaml(text, f"{what} {shown}")
+    return text
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -65,10 +67,6 @@ def parse_yaml(text: str, where: str) -> Any:
     Returns:
         None, bool, int (of at most 64 bits), float, str without NUL, or lists and mappings of these; keys of mappings
         are texts or integers.
-
-    Raises:
-        ConfigError: the text is not YAML or holds what a recipe cannot: two equal keys, a tag, a number of too many
-            digits, nesting or anchors without bounds. Line and column are named.
     """
     try:
         loader = _Loader(text)
