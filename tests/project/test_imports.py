@@ -25,7 +25,7 @@ LAYERS = (
     {"run_report"},
     {"api"},
     {"sweep", "compare"},
-    {"papers", "experiments"},
+    {"papers"},
     {"cli"},
 )
 """From the bottom: a part imports itself and parts of lower layers."""
