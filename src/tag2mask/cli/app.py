@@ -26,7 +26,6 @@ from tag2mask.cli import (
     predict,
     prototypes,
     report,
-    reproduce,
     run,
     show,
     sweep,
@@ -81,8 +80,8 @@ app = typer.Typer(
 )
 for name, module in {
     "run": run, "demo": demo, "doctor": doctor, "eval": evaluate, "predict": predict, "prototypes": prototypes,
-    "report": report, "sweep": sweep, "compare": compare, "reproduce": reproduce, "export": export, "ls": ls,
-    "show": show, "cp": cp,
+    "report": report, "sweep": sweep, "compare": compare, "export": export, "ls": ls, "show": show,
+    "cp": cp,
 }.items():  # fmt: skip
     app.command(name)(module.command)
 app.add_typer(analyse.app, name="analyse")

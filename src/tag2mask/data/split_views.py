@@ -25,9 +25,6 @@ def part_of(dataset: Dataset, path: Path) -> Dataset:
     Args:
         dataset: a split.
         path: text file with ids or file names, one a line; a repeated one counts once.
-
-    Raises:
-        DataError: the file cannot be read, is empty, or lists an image that the split does not have.
     """
     if not is_utf8(path):
         raise DataError(f"the name of the list {shown(path)} is not UTF-8, and results carry it: rename it")
@@ -72,17 +69,13 @@ class ShrunkImages(Dataset):
         self._whole = dataset
 
     def image(self, sample: Sample) -> Image.Image:
-        """The image in RGB, shrunk with antialiasing.
-
-        Raises:
-            DataError: the file is missing, truncated or no image.
-        """
+        """The image in RGB, shrunk with antialiasing."""
         image = self._whole.image(sample)
         height, width = shrunk_size(image.height, image.width, self._side)
         return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
 
     def truth(self, sample: Sample) -> Labels | None:
-        """The truth at the size of the image, nearest pixels."""
+        """The ground truth at the size of the image, nearest pixels."""
         labels = self._whole.truth(sample)
         if labels is None:
             return None
@@ -90,7 +83,7 @@ class ShrunkImages(Dataset):
         return resized_labels(labels, *shrunk_size(height, width, self._side))
 
     def mask_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) of the truth as stored, before it is shrunk."""
+        """(H, W) of the ground truth as stored, before it is shrunk."""
         return self._whole.mask_size(sample)
 
     def remarks(self, sample: Sample) -> tuple[str, ...]:
@@ -99,7 +92,7 @@ class ShrunkImages(Dataset):
 
     @property
     def has_truth(self) -> bool:
-        """Whether any sample has a truth."""
+        """Whether any sample has ground truth."""
         return self._whole.has_truth
 
     @property
@@ -112,11 +105,7 @@ class ShrunkImages(Dataset):
         return self._whole.content_hash(sample)
 
     def working_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) that the image is brought to; None where it stays as it is.
-
-        Raises:
-            DataError: the file is missing or no image.
-        """
+        """(H, W) that the image is brought to; None where it stays as it is."""
         whole = self._whole.image(sample).size[::-1] if sample.image is None else upright_size(sample.image)
         size = shrunk_size(*whole, self._side)
         return None if size == whole else size

@@ -1,4 +1,7 @@
-"""CSV that spreadsheets open: a name never becomes a formula there, and is read back here as it was."""
+"""Numbers on disk: a run's ``metrics.jsonl``, and CSV of results, analyses and tables, which every writer makes here.
+
+CSV is for spreadsheets too: a name never becomes a formula there, and is read back here as it was.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
 from tag2mask.core.files import need_regular, write_text
 from tag2mask.core.names import shortened
@@ -32,11 +36,7 @@ def csv_text(lines: Iterable[Iterable[Any]]) -> str:
 
 
 def read_csv(path: Path) -> list[list[str]]:
-    """The cells of a CSV as they were given to `csv_text`.
-
-    Raises:
-        DataError: it cannot be read as CSV in UTF-8.
-    """
+    """The cells of a CSV as they were given to `csv_text`."""
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise DataError(f"cannot read {path}: it is not a file")
     try:
@@ -53,9 +53,6 @@ def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> li
         path: the CSV.
         names: columns wanted, in the order of the tuples.
         numbers: those that are read as float.
-
-    Raises:
-        StageError: the file is damaged.
     """
     try:
         header, *lines = read_csv(path)
@@ -67,10 +64,10 @@ def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> li
 
 
 def _line(cells: list[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(
-        cells
-    )  # quotes what holds one of the two, as Python 3.13 always does
+    text = (
+        io.StringIO()
+    )  # with both characters as its end, it quotes what holds one of them, as Python 3.13 always does
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
     return f"{text.getvalue()[:-2]}\n"
 
 
@@ -91,28 +88,24 @@ def _is_number(text: str) -> bool:
 
 
 _AGAIN = "Remove it; the tag2mask run command that made the run writes it again"
-_DIGITS = 4
 _NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
 
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One number of a run and all that it needs to be read rightly.
+    """One number of a run with all that says what it means; threshold and kind must fit each other.
 
     Attributes:
         stage: instance name of the stage that was evaluated, such as ``lpcam-f``.
         method: ``cam``, ``lpcam-f``, ``lpcam``, ``amn``, ...
         split: the evaluated split.
-        n_images: images with a truth that were counted.
-        metric: name as in `SegmentationScores.values` or `SureScores.values`.
+        n_images: images with ground truth that were counted.
+        metric: name as in `SegmentationScores.values` or `ConfidentScores.values`.
         value: percent, or None where the metric is undefined (0/0).
         threshold: 0..1, or None of kind ``none``.
         threshold_kind: as `Threshold.kind_text`.
         seed: seed of the run.
         time: ISO 8601, UTC.
-
-    Raises:
-        ConfigError: threshold and kind do not fit each other.
     """
 
     stage: str
@@ -145,7 +138,7 @@ class ResultRow:
     Attributes:
         method: as in `MetricRow`, like the others.
         split: the evaluated split.
-        n_images: images with a truth that were counted.
+        n_images: images with ground truth that were counted.
         threshold_kind: as `Threshold.kind_text`.
         threshold: 0..1, or None.
         metric: name of the metric.
@@ -189,19 +182,34 @@ def score_rows(
     """Every metric of ``scores`` as a row; the other arguments are the row's own."""
     return tuple(
         MetricRow(
-            stage, method, split, n_images, metric, None if math.isnan(value) else round(value, _DIGITS),
+            stage, method, split, n_images, metric, _known(value),
             threshold.value, threshold.kind_text, seed, time,
         )
         for metric, value in scores.values()
     )  # fmt: skip
 
 
-def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
-    """Refuse to compare numbers that do not mean the same: metric, split, image count and kind must be one each.
+def result_rows(
+    numbers: Iterable[tuple[str, float]],
+    threshold: Threshold,
+    *,
+    method: str,
+    split: str,
+    n_images: int,
+    seed: int,
+    command: str,
+) -> tuple[ResultRow, ...]:
+    """Metrics, by name, as lines of ``results/``; the other arguments are the line's own."""
+    at = (threshold.kind_text, threshold.value)
+    return tuple(ResultRow(method, split, n_images, *at, name, _known(v), seed, command) for name, v in numbers)
 
-    Raises:
-        ConfigError: they differ, or there are none.
-    """
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else rounded(value)
+
+
+def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
+    """Refuse to compare numbers that do not mean the same: metric, split, image count and kind must be one each."""
     check_same_kind((row.threshold_kind for row in rows), what)
     for name in ("metric", "split", "n_images"):
         found = sorted({str(getattr(row, name)) for row in rows})
@@ -216,11 +224,7 @@ def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
 
 
 def read_metrics(path: Path) -> list[MetricRow]:
-    """Read a ``metrics.jsonl``.
-
-    Raises:
-        StageError: the file or a line of it cannot be read; the line is named.
-    """
+    """Read a ``metrics.jsonl``."""
     found = []
     try:
         lines = need_regular(path).read_text(encoding="utf-8").splitlines()
@@ -230,7 +234,7 @@ def read_metrics(path: Path) -> list[MetricRow]:
         try:
             found.append(_metric_row(json.loads(line)))
         except (ValueError, TypeError, RecursionError, Tag2MaskError) as error:
-            raise StageError(f"line {number} of {path} is no metric row ({error}). {_AGAIN}") from error
+            raise StageError(f"line {number} of {path} is not a metric row ({error}). {_AGAIN}") from error
     return found
 
 
@@ -270,11 +274,7 @@ def _value(value: Any) -> Any:
 
 
 def read_results(path: Path) -> list[ResultRow]:
-    """Read a CSV of results.
-
-    Raises:
-        DataError: the file cannot be read, its header is not `COLUMNS`, or a line does not fit; the line is named.
-    """
+    """Read a CSV of results."""
     lines = read_csv(path)
     if not lines or tuple(lines[0]) != COLUMNS:
         raise DataError(f"{path} starts with {lines[0] if lines else 'nothing'}; expected the columns {list(COLUMNS)}")

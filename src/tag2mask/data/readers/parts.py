@@ -2,7 +2,7 @@
 
 Each scene holds one to three pull-along toys. All toys share their body and wheels; the head alone tells the class
 (the discriminative part, on which a classifier's maps stop short). Trains come with rails and boats with water (the
-context that a classifier takes for the class), which are background in the truth. `tag2mask.data.scenes.layout.RULES`
+context that a classifier takes for the class), which are background in the masks. `tag2mask.data.scenes.layout.RULES`
 says what the three difficulties mean.
 """
 
@@ -52,9 +52,6 @@ class PartsDataset(Dataset):
     Args:
         settings: what to draw.
         split: any name of letters, digits, ``-`` and ``_``; each name has scenes of its own.
-
-    Raises:
-        DataError: the split's name cannot be used, or ``classes`` names a class that is not drawn.
     """
 
     name = "parts"

@@ -1,4 +1,4 @@
-"""Tables made again: which commands are run, how numbers are held against each other, the folder, a real run."""
+"""``benchmarks.reproduce``: which commands are rerun, how numbers are compared, the folder, the words, a real run."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.reproduce import __main__ as module
+from benchmarks.reproduce.__main__ import Reproduction, main, reproduce
+from benchmarks.reproduce.commands import Command, accept, check_overrides, collect, rerun
+from benchmarks.reproduce.published_tables import PublishedNumber, choose, of_metrics, read_table
+from benchmarks.reproduce.verdicts import Judged, Verdict, judge, with_spread
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_metrics, write_results
-from tag2mask.experiments import reproduce as module
-from tag2mask.experiments.commands import Command, accept, check_overrides, collect, run_again
-from tag2mask.experiments.published import TableRow, choose, of_metrics, read_table
-from tag2mask.experiments.reproduce import Reproduction, reproduce
-from tag2mask.experiments.verdicts import judge, with_spread
 from tests.helpers.tiny import tiny_overrides, tiny_run
 from tests.project.source import ROOT
 
@@ -51,7 +51,7 @@ def test_commands_of_ours_are_accepted_without_the_folder_they_wrote_to(text: st
     ],
 )  # fmt: skip
 def test_no_other_command_is_run(text: str) -> None:
-    with pytest.raises(ConfigError, match="line 2 of x.csv: .* is not run again; only tag2mask run, tag2mask sweep"):
+    with pytest.raises(ConfigError, match="line 2 of x.csv: .* is not rerun; only tag2mask run, tag2mask sweep"):
         accept(text, "line 2 of x.csv")
 
 
@@ -86,7 +86,7 @@ def test_a_table_is_read_with_its_further_columns(tmp_path: Path) -> None:
         extra = [["lpcam.tau", "tolerance"], ["0.1", "0.5"], ["0.2", ""]]
         csv.writer(stream).writerows(a[:1] + line + a[1:] for a, line in zip(extra, lines, strict=True))
     first, second = read_table(more)
-    assert first == TableRow(2, ROW, {"lpcam.tau": "0.1"}, 0.5)
+    assert first == PublishedNumber(2, ROW, {"lpcam.tau": "0.1"}, 0.5)
     assert (second.line, second.more, second.tolerance) == (3, {"lpcam.tau": "0.2"}, None)
 
 
@@ -95,15 +95,15 @@ def test_tables_that_say_too_little(tmp_path: Path) -> None:
     speed.write_text("benchmark,variant,seconds\nx,y,1\n")
     with pytest.raises(
         DataError,
-        match="speed.csv is no table .* no column method, .* made again with: python -m b",
+        match="speed.csv lacks the columns method, .*python -m benchmarks.NAME",
     ):
         read_table(speed)
     costs = tmp_path / "stages.csv"
     costs.write_text("stage,seconds,command\ncam,1,tag2mask run demo\n")
-    with pytest.raises(DataError, match="stages.csv is no .* Its command, tag2mask run demo, can be run by hand"):
+    with pytest.raises(DataError, match="stages.csv lacks .* Its command, tag2mask run demo,"):
         read_table(costs)
     table(tmp_path / "seeds.csv", [ROW])
-    with pytest.raises(DataError, match="speed.csv is no .* Tables of results beside it, whose .*: seeds.csv"):
+    with pytest.raises(DataError, match="speed.csv lacks .*: seeds.csv"):
         read_table(speed)
     assert read_table(speed, required=False) == []
     with pytest.raises(DataError, match="cannot read .*absent.csv"):
@@ -122,7 +122,8 @@ def test_tables_that_say_too_little(tmp_path: Path) -> None:
 
 def test_rows_are_chosen_by_columns() -> None:
     rows = [
-        TableRow(i, r, {"tau": t}) for i, r, t in [(2, ROW, "1"), (3, replace(ROW, metric="fp"), "1"), (4, ROW, "2")]
+        PublishedNumber(i, r, {"tau": t})
+        for i, r, t in [(2, ROW, "1"), (3, replace(ROW, metric="fp"), "1"), (4, ROW, "2")]
     ]
     path = Path("x.csv")
     assert [r.line for r in choose(rows, [], path)] == [2, 3, 4]
@@ -140,7 +141,7 @@ def test_rows_are_chosen_by_columns() -> None:
 
 
 def verdict(row: ResultRow, made: ResultRow, tolerance: float | None = None, **more: str) -> tuple[str, str]:
-    found = judge(TableRow(2, row, more, tolerance), [TableRow(1, made, {"tau": "1"})])
+    found = judge(PublishedNumber(2, row, more, tolerance), [PublishedNumber(1, made, {"tau": "1"})])
     return found.verdict, found.note
 
 
@@ -156,7 +157,7 @@ def test_numbers_are_held_against_each_other() -> None:
     assert verdict(replace(ROW, value=None), replace(ROW, value=None)) == ("equal", "")
     assert verdict(ROW, replace(ROW, n_images=225)) == ("differs", "n_images: 900 → 225")
     assert verdict(replace(ROW, metric="seconds_per_image"), ROW) == ("time", "")
-    found = judge(TableRow(2, ROW, {}), [TableRow(1, replace(ROW, value=54.0), {})])
+    found = judge(PublishedNumber(2, ROW, {}), [PublishedNumber(1, replace(ROW, value=54.0), {})])
     assert (found.published, found.made, found.difference, found.tolerance) == (54.3315, 54.0, -0.3315, 0.2)
 
 
@@ -165,17 +166,17 @@ def test_a_number_that_is_no_percentage_has_a_hundredth_of_the_tolerance(metric:
     row = replace(ROW, metric=metric, value=0.24)
     assert verdict(row, replace(row, value=0.2419)) == ("within", "")
     assert verdict(row, replace(row, value=0.06)) == ("differs", "")
-    assert [r.tolerance for r in with_spread([TableRow(2, row, {})], 0.5)] == [0.005]
+    assert [r.tolerance for r in with_spread([PublishedNumber(2, row, {})], 0.5)] == [0.005]
 
 
 def test_the_deviation_over_seeds_is_the_stated_spread() -> None:
     seeds = [replace(ROW, seed=i, value=v, threshold=0.3 + i / 100) for i, v in enumerate((54.0, 55.0, 56.0))]
-    rows = [TableRow(i, r, {"tau": "1"}) for i, r in enumerate(seeds, start=2)]
+    rows = [PublishedNumber(i, r, {"tau": "1"}) for i, r in enumerate(seeds, start=2)]
     others = [
-        TableRow(5, replace(ROW, seed=1, value=99.0), {"tau": "2"}),
-        TableRow(6, replace(ROW, metric="fp"), {"tau": "1"}),
-        TableRow(7, replace(ROW, seed=3, value=57.0), {"tau": "1"}, 0.1),
-        TableRow(8, replace(ROW, seed=4, value=None), {"tau": "1"}),
+        PublishedNumber(5, replace(ROW, seed=1, value=99.0), {"tau": "2"}),
+        PublishedNumber(6, replace(ROW, metric="fp"), {"tau": "1"}),
+        PublishedNumber(7, replace(ROW, seed=3, value=57.0), {"tau": "1"}, 0.1),
+        PublishedNumber(8, replace(ROW, seed=4, value=None), {"tau": "1"}),
     ]
     found = with_spread([*rows, *others], 0.2)
     deviation = 1.291  # of 54, 55, 56, 57
@@ -199,7 +200,7 @@ def test_a_chosen_threshold_and_a_swept_setting_are_part_of_a_number() -> None:
     assert verdict(ROW, ROW, tau="1")[0] == "equal"
     assert verdict(ROW, ROW, tau="2")[0] == "missing"
     assert verdict(ROW, ROW, other="2")[0] == "equal"  # the run says nothing of that column
-    found = judge(TableRow(2, ROW, {}), [], "the command ended with exit code 2")
+    found = judge(PublishedNumber(2, ROW, {}), [], "the command ended with exit code 2")
     assert (found.verdict, found.note, found.made) == ("missing", "the command ended with exit code 2", None)
 
 
@@ -207,7 +208,7 @@ METRIC = MetricRow("lpcam", "lpcam", "train", 900, "miou", 54.3315, 0.32, "oracl
 
 
 class Faked:
-    """Stands for `run_again`: leaves one number, which depends on the command."""
+    """Stands for `rerun`: leaves one number, which depends on the command."""
 
     def __init__(self, values: dict[str, float]) -> None:
         self.values = values
@@ -226,7 +227,7 @@ def test_each_command_is_run_once_and_the_rows_are_judged(tmp_path: Path, monkey
     names = [f"tag2mask run {name}" for name in ("a", "b", "c")]
     rows = [replace(ROW, command=c) for c in names] + [replace(ROW, command=names[0], metric="fp")]
     fake = Faked({names[0]: 54.3315, names[1]: 53.0})
-    monkeypatch.setattr(module, "run_again", fake)
+    monkeypatch.setattr(module, "rerun", fake)
     found = reproduce(table(tmp_path / "x.csv", rows), overrides=["data.root=d"], out=tmp_path / "out")
     assert fake.calls == [(c, ("data.root=d",), f"command-{i}") for i, c in enumerate(names, start=1)]
     assert [(r.line, r.verdict) for r in found.rows] == [(2, "equal"), (3, "differs"), (4, "missing"), (5, "missing")]
@@ -244,8 +245,8 @@ def test_only_the_chosen_rows_commands_are_run(tmp_path: Path, monkeypatch: pyte
     rows = [replace(ROW, command="tag2mask run a"), replace(ROW, method="cam", command="python docs/make_toy.py")]
     path = table(tmp_path / "x.csv", rows)
     fake = Faked({"tag2mask run a": 54.3315})
-    monkeypatch.setattr(module, "run_again", fake)
-    with pytest.raises(ConfigError, match="line 3 of .*x.csv: 'python docs/make_toy.py' is not run again"):
+    monkeypatch.setattr(module, "rerun", fake)
+    with pytest.raises(ConfigError, match="line 3 of .*x.csv: 'python docs/make_toy.py' is not rerun"):
         reproduce(path, out=tmp_path / "out")
     assert not fake.calls
     assert not (tmp_path / "out").exists()
@@ -260,11 +261,11 @@ def test_a_finished_folder_is_not_gone_on_with(tmp_path: Path, monkeypatch: pyte
     def killed(*_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "run_again", killed)
+    monkeypatch.setattr(module, "rerun", killed)
     with pytest.raises(KeyboardInterrupt):
         reproduce(path, out=out)
     fake = Faked({ROW.command: 54.3315})
-    monkeypatch.setattr(module, "run_again", fake)
+    monkeypatch.setattr(module, "rerun", fake)
     with pytest.raises(StageError, match="the reproduction in .*out is of other rows or settings; name another folder"):
         reproduce(path, out=out, reuse=True)
     assert reproduce(path, out=out).agrees
@@ -292,7 +293,7 @@ def test_tables_of_sweeps_and_experiments_are_found_in_their_folder(tmp_path: Pa
 @pytest.mark.slow
 def test_an_analysis_is_made_again_of_the_run_that_it_names(tmp_path: Path) -> None:
     command = accept(f"tag2mask analyse imbalance {tiny_run(tmp_path).path} --stage cam", "line 2 of x.csv")
-    assert run_again(command, ["data.root=is not for an analysis"], tmp_path / "first") == ""
+    assert rerun(command, ["data.root=is not for an analysis"], tmp_path / "first") == ""
     path = tmp_path / "first" / "imbalance.csv"
     again = reproduce(path, out=tmp_path / "again")
     assert {(row.metric, row.verdict) for row in again.rows} >= {("gap", "equal"), ("spread", "equal")}
@@ -306,8 +307,8 @@ def test_an_analysis_is_made_again_of_the_run_that_it_names(tmp_path: Path) -> N
 def test_a_benchmark_writes_its_table_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = accept("python -m benchmarks.rules --digits 4 --out results/rules.csv", "")
-    with pytest.raises(ConfigError, match="benchmarks/rules.py is not here: run 'tag2mask reproduce' in the root"):
-        run_again(command, [], tmp_path / "command-1")
+    with pytest.raises(ConfigError, match="benchmarks/rules.py is not here: run python -m benchmarks.reproduce in"):
+        rerun(command, [], tmp_path / "command-1")
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__init__.py").touch()
     good = table(tmp_path / "good.csv", [ROW])
@@ -315,14 +316,14 @@ def test_a_benchmark_writes_its_table_where_it_is_told(tmp_path: Path, monkeypat
         f"import sys, shutil\nprint(sys.argv[1:])\nshutil.copy({str(good)!r}, sys.argv[sys.argv.index('--out') + 1])\n"
     )
     (tmp_path / "benchmarks" / "rules.py").write_text(code)
-    assert run_again(command, ["data.root=x"], tmp_path / "command-1") == ""
+    assert rerun(command, ["data.root=x"], tmp_path / "command-1") == ""
     assert (tmp_path / "command-1.log").read_text() == f"['--digits', '4', '--out', '{tmp_path}/command-1.csv']\n"
     assert [r.result for r in collect(command, tmp_path / "command-1")] == [ROW]
     (tmp_path / "benchmarks" / "rules.py").write_text("raise SystemExit(3)")
-    assert run_again(command, [], tmp_path / "command-2") == "the command ended with exit code 3"
+    assert rerun(command, [], tmp_path / "command-2") == "the command ended with exit code 3"
     assert collect(command, tmp_path / "command-2") == []
     (tmp_path / "benchmarks" / "rules.py").write_text("import os\nos.kill(os.getpid(), 9)")
-    assert run_again(command, [], tmp_path / "command-3").endswith("killed by signal 9, perhaps for want of memory")
+    assert rerun(command, [], tmp_path / "command-3").endswith("killed by signal 9, perhaps for want of memory")
 
 
 def test_the_published_toy_is_made_again(tmp_path: Path) -> None:
@@ -355,3 +356,47 @@ def test_a_run_made_again_in_another_process_is_equal_in_every_digit(again: Repr
     assert (again.path / ".store").is_dir()
     assert not (again.path / ".store").is_symlink()
     assert "run folder:" in (again.path / "command-1.log").read_text()
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, *rows: tuple[int, str, float | None, Verdict, str]) -> int:
+    """Exit code of the command whose numbers these are: line, metric, value made, verdict, note."""
+    judged = tuple(
+        Judged(
+            line, "cam", "train", 9, "oracle", metric, 0, 50.0, made, None if made is None else made - 50.0, 0.2,
+            verdict, note, "c",
+        )
+        for line, metric, made, verdict, note in rows
+    )  # fmt: skip
+    monkeypatch.setattr(module, "reproduce", lambda *_, **__: Reproduction(Path("o"), judged, Path("o/reproduce.csv")))
+    return main(["x.csv", "--row", "metric=miou", "data.root=d"])
+
+
+def test_numbers_that_agree_are_summed_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    within = (2, "miou", 50.1, "within", "threshold: 0.3 → 0.31")
+    assert ended(monkeypatch, within, (3, "fp", 50.0, "equal", "")) == 0
+    out = capsys.readouterr().out
+    assert "50.0000  50.1000" in out
+    assert "+0.1000" in out
+    assert "threshold: 0.3 → 0.31" in out
+    assert "fp" not in out  # no headline, and equal
+    assert "2 numbers: 1 within, 1 equal. The table agrees.\n" in out
+    assert out.endswith("folder: o\no/reproduce.csv\n")
+
+
+def test_numbers_that_differ_come_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = (2, "miou", 50.0, "equal", ""), (3, "fp", 60.0, "differs", ""), (4, "fn", None, "missing", "gone")
+    assert ended(monkeypatch, *rows) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:5]] == ["3", "4", "2"]
+    assert lines[3].endswith("missing  gone")
+    assert "3 numbers: 1 equal, 1 differs, 1 missing. The table does not agree." in lines
+
+
+def test_mistakes_end_with_their_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = table(tmp_path / "x.csv", [replace(ROW, command="rm -rf x")])
+    assert main([str(path)]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err[:7]) == ("", "error: ")
+    assert "line 2 of " in said.err
+    assert "'rm -rf x'" in said.err
+    assert [p.name for p in tmp_path.iterdir()] == ["x.csv"]

@@ -13,7 +13,7 @@ _TOLERANCE = "tolerance"
 
 
 @dataclass(frozen=True, slots=True)
-class TableRow:
+class PublishedNumber:
     """One number of a table.
 
     Attributes:
@@ -29,7 +29,7 @@ class TableRow:
     tolerance: float | None = None
 
 
-def read_table(path: Path, *, required: bool = True) -> list[TableRow]:
+def read_table(path: Path, *, required: bool = True) -> list[PublishedNumber]:
     """Read a CSV that has at least the columns of `ResultRow`.
 
     Args:
@@ -55,7 +55,7 @@ def read_table(path: Path, *, required: bool = True) -> list[TableRow]:
 
 
 def _too_little(path: Path, absent: Sequence[str], lines: Sequence[Mapping[str, str]]) -> str:
-    """Error text: what the table does not say, and what makes it again."""
+    """Error text: what the table lacks, and the command that makes it."""
     known = sorted({line["command"] for line in lines if line.get("command")})
     modules = sorted(Path("benchmarks").glob("*.py"), reverse=True)  # of two beginnings the longer one
     benchmark = next((module.stem for module in modules if path.stem.startswith(module.stem)), "NAME")
@@ -63,12 +63,11 @@ def _too_little(path: Path, absent: Sequence[str], lines: Sequence[Mapping[str, 
     if known:
         hint = f"Its command, {known[0]}, can be run by hand"
     elif beside and benchmark == "NAME":
-        hint = f"Tables of results beside it, whose commands are run again: {', '.join(beside)}"
+        hint = f"Tables of results beside it, whose commands can be rerun: {', '.join(beside)}"
     else:
-        hint = f"Tables of benchmarks are made again with: python -m benchmarks.{benchmark}"
+        hint = f"Tables of benchmarks are made by: python -m benchmarks.{benchmark}"
     return (
-        f"{path} is no table of results: it has no column {', '.join(absent)}, so its numbers cannot be held against "
-        f"others. {hint}"
+        f"{path} lacks the columns {', '.join(absent)} of a table of results, so its numbers cannot be compared. {hint}"
     )
 
 
@@ -80,7 +79,7 @@ def _is_results(path: Path) -> bool:
     return bool(lines) and set(COLUMNS) <= set(lines[0])
 
 
-def _row(cells: Mapping[str, str], line: int, path: Path) -> TableRow:
+def _row(cells: Mapping[str, str], line: int, path: Path) -> PublishedNumber:
     def number(name: str) -> float | None:
         try:
             return float(cells[name]) if cells[name] else None
@@ -98,15 +97,15 @@ def _row(cells: Mapping[str, str], line: int, path: Path) -> TableRow:
         cells["metric"], number("value"), count("seed"), cells["command"],
     )  # fmt: skip
     more = {name: cell for name, cell in cells.items() if name not in (*COLUMNS, _TOLERANCE)}
-    return TableRow(line, result, more, number(_TOLERANCE) if _TOLERANCE in cells else None)
+    return PublishedNumber(line, result, more, number(_TOLERANCE) if _TOLERANCE in cells else None)
 
 
-def of_metrics(rows: Iterable[MetricRow], command: str) -> list[TableRow]:
+def of_metrics(rows: Iterable[MetricRow], command: str) -> list[PublishedNumber]:
     """The numbers of a run as rows of a table."""
-    return [TableRow(number, row.result(command), {}) for number, row in enumerate(rows, start=1)]
+    return [PublishedNumber(number, row.result(command), {}) for number, row in enumerate(rows, start=1)]
 
 
-def choose(rows: Sequence[TableRow], filters: Sequence[str], path: Path) -> list[TableRow]:
+def choose(rows: Sequence[PublishedNumber], filters: Sequence[str], path: Path) -> list[PublishedNumber]:
     """The rows that fit ``column=value`` filters: one of the values of each column that is named.
 
     Raises:
@@ -127,7 +126,7 @@ def choose(rows: Sequence[TableRow], filters: Sequence[str], path: Path) -> list
     return found
 
 
-def _text(row: TableRow, column: str) -> str:
+def _text(row: PublishedNumber, column: str) -> str:
     if column == "line":
         return str(row.line)
     value = row.more[column] if column in row.more else getattr(row.result, column)

@@ -1,4 +1,4 @@
-"""The commands behind published tables: which of them may be run again, in what form, and what they have made."""
+"""The commands behind published tables: which of them may be rerun, in what form, and the numbers they left."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.reproduce.published_tables import PublishedNumber, of_metrics, read_table
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.stopping import on_stop
 from tag2mask.evaluation.result_tables import read_metrics
-from tag2mask.experiments.published import TableRow, of_metrics, read_table
 from tag2mask.pipeline.metric_stages import METRICS
 
 _VERBS = ("run", "sweep", "experiment", "analyse")
@@ -25,7 +25,7 @@ _SAME_NUMBER = ("data.root=", "engine.")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command that may be run again.
+    """A command that may be rerun.
 
     Attributes:
         text: as in the table.
@@ -52,7 +52,7 @@ class Command:
 
 
 def accept(text: str, where: str) -> Command:
-    """Check that a command is one that is run again; it is never given to a shell.
+    """Check that a command is one that may be rerun; it is never given to a shell.
 
     Args:
         text: ``tag2mask run``, ``tag2mask sweep``, ``tag2mask experiment run``, ``tag2mask analyse`` or ``python -m
@@ -71,7 +71,7 @@ def accept(text: str, where: str) -> Command:
     bench = words[:2] == ["python", "-m"] and len(words) > 2 and _BENCHMARK.fullmatch(words[2]) is not None
     if not (ours or bench) or _SHELL & set(words):
         raise ConfigError(
-            f"{where}: '{text}' is not run again; only tag2mask run, tag2mask sweep, tag2mask experiment run, "
+            f"{where}: '{text}' is not rerun; only tag2mask run, tag2mask sweep, tag2mask experiment run, "
             "tag2mask analyse and python -m benchmarks.NAME are, one command and no shell. Choose other rows with "
             "--row column=value"
         )
@@ -101,7 +101,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
             )
 
 
-def run_again(command: Command, overrides: Sequence[str], out: Path) -> str:
+def rerun(command: Command, overrides: Sequence[str], out: Path) -> str:
     """Run a command in another process; its standard output goes to ``<out>.log``.
 
     Args:
@@ -119,7 +119,7 @@ def run_again(command: Command, overrides: Sequence[str], out: Path) -> str:
     if command.is_benchmark:
         module = Path(*command.words[2].split(".")).with_suffix(".py")
         if not module.is_file():
-            raise ConfigError(f"{module} is not here: run 'tag2mask reproduce' in the root of tag2mask's repository")
+            raise ConfigError(f"{module} is not here: run python -m benchmarks.reproduce in the repository's root")
         words = [*command.words[1:], "--out", f"{out}.csv"]
     else:
         added = () if command.is_analysis else overrides
@@ -138,7 +138,7 @@ def run_again(command: Command, overrides: Sequence[str], out: Path) -> str:
     return f"the command ended with exit code {code}" if code else ""
 
 
-def collect(command: Command, out: Path) -> list[TableRow]:
+def collect(command: Command, out: Path) -> list[PublishedNumber]:
     """The numbers that a command has left: in ``metrics.jsonl``, or in the CSVs that are tables of results.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether numbers made again agree with those of a table: the spread that it states, and the verdict on each number."""
+"""Verdicts on rerun numbers: the spread that a table states, and whether each number agrees."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from benchmarks.reproduce.published_tables import PublishedNumber
 from tag2mask.evaluation.result_tables import ResultRow
-from tag2mask.experiments.published import TableRow
 
 TOLERANCE = 0.2
 """Points that a number may differ by where its table states no larger spread; 0.002 of one that is no percentage."""
@@ -23,12 +23,12 @@ _CHOSEN = ("fixed", "published")
 _DIGITS = 4
 
 Verdict = Literal["equal", "within", "differs", "missing", "time"]
-"""Equal to four decimals; within the tolerance; beyond it; not made again; a time, which no machine repeats."""
+"""Equal to four decimals; within the tolerance; beyond it; missing; a time, which no machine repeats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A published number and the one made again; a line of ``reproduce.csv``.
+    """A published number and the rerun one; a line of ``reproduce.csv``.
 
     Attributes:
         line: of the table.
@@ -39,7 +39,7 @@ class Judged:
         metric: name of the metric.
         seed: of the run.
         published: the table's value, None where undefined.
-        made: the value made again, None where undefined or missing.
+        made: the rerun value, None where undefined or missing.
         difference: made minus published.
         tolerance: allowed, in the unit of the number.
         verdict: one of `Verdict`.
@@ -63,7 +63,7 @@ class Judged:
     command: str
 
 
-def with_spread(rows: Sequence[TableRow], least: float) -> list[TableRow]:
+def with_spread(rows: Sequence[PublishedNumber], least: float) -> list[PublishedNumber]:
     """The rows, each with a tolerance: its column's, else the deviation over the seeds of its number or ``least``.
 
     Seeds of one number differ in ``seed``, and in a threshold that was found; in nothing else.
@@ -85,20 +85,20 @@ def with_spread(rows: Sequence[TableRow], least: float) -> list[TableRow]:
     ]
 
 
-def _allowed(row: TableRow, points: float) -> float:
+def _allowed(row: PublishedNumber, points: float) -> float:
     """Points in the unit of the number."""
     return points / 100 if row.result.metric.startswith(_NO_PERCENTAGES) else points
 
 
-def _number_of(row: TableRow) -> object:
+def _number_of(row: PublishedNumber) -> object:
     """What all seeds of a number have in common."""
     r = row.result
     chosen = r.threshold if r.threshold_kind in _CHOSEN else None
     return r.method, r.split, r.n_images, r.threshold_kind, chosen, r.metric, r.command, tuple(row.more.items())
 
 
-def judge(row: TableRow, made: Sequence[TableRow], failure: str = "") -> Judged:
-    """Hold a published number against those that its command made again.
+def judge(row: PublishedNumber, made: Sequence[PublishedNumber], failure: str = "") -> Judged:
+    """Compare a published number with those that its command made.
 
     Args:
         row: the published one.
@@ -124,7 +124,7 @@ def judge(row: TableRow, made: Sequence[TableRow], failure: str = "") -> Judged:
     )  # fmt: skip
 
 
-def _same(row: TableRow, other: TableRow) -> bool:
+def _same(row: PublishedNumber, other: PublishedNumber) -> bool:
     """Whether two rows are the same number: a chosen threshold is part of that, a found one is a result itself."""
     one, two = row.result, other.result
     names = ("method", "split", "threshold_kind", "metric", "seed")
