@@ -1,4 +1,4 @@
-"""The chart's geometry: every point inside, larger values higher, lines told apart without colour."""
+"""The chart's geometry: every point inside, larger values higher, lines distinguished without colour."""
 
 import math
 

@@ -78,6 +78,14 @@ def check_archive(path: Path) -> None:
 
 Ratios = NDArray[np.float64]
 
+DIGITS = 4
+"""Decimals of every number that is written to a table."""
+
+
+def rounded(value: float) -> float:
+    """A number as it stands in tables, with `DIGITS` decimals."""
+    return round(float(value), DIGITS)
+
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Ratios:
     """``part / whole``, broadcast; NaN where ``whole`` is 0."""

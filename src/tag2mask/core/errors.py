@@ -25,7 +25,7 @@ class DataError(Tag2MaskError):
 
 
 class NothingShownError(DataError):
-    """A ground truth without a pixel of any class, on which no mIoU is defined and no threshold is best."""
+    """Ground truth without a pixel of any class, on which no mIoU is defined and no threshold is best."""
 
 
 class ConfigError(Tag2MaskError):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # torch is slow to import and needed only once a method runs
     from torch import Tensor
 
 IGNORE = 255
-"""Label of pixels that take no part: void in the truth, unsure in refined seeds, padding in training."""
+"""Label of pixels that take no part: void in the ground truth, unsure in refined seeds, padding in training."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def check_labels(labels: Labels, n_classes: int, what: str) -> Labels:
     if strange:
         raise DataError(
             f"{what} holds {'index' if len(strange) == 1 else 'indices'} {', '.join(map(str, strange))}: expected 0 "
-            f"(background), 1..{n_classes} (classes in their order) or 255 (void). Are the class names those of "
+            f"(background), 1..{n_classes} (classes in their order) or 255 (ignored). Are the class names those of "
             f"these masks?"
         )
     return labels

@@ -49,7 +49,7 @@ def write(job: Job) -> None:
 
 def _png(labels: Labels, name: str) -> bytes:
     if bool((labels == IGNORE).any()):
-        raise DataError(f"the mask of '{name}' is unsure (255) in places: the VOC server wants a label for each pixel")
+        raise DataError(f"the mask of '{name}' has ignored pixels (255): the VOC server wants a label for each pixel")
     image = Image.fromarray(labels, mode="P")
     image.putpalette(voc_palette())
     stream = io.BytesIO()

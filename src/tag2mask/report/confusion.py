@@ -21,7 +21,7 @@ _LISTED, _SHADED = 25, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: the share of the truth's pixels in words, its shade 0..4, and whether it is on the diagonal."""
+    """One cell: the share of the ground truth's pixels in words, its shade 0..4, and whether it is on the diagonal."""
 
     text: str
     shade: int
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Confused:
-    """One confusion: pixels of ``truth`` that were taken for ``taken``, as a share of the truth's in percent."""
+    """One confusion: pixels of ``truth`` that were taken for ``taken``, as a share of the ground truth's in percent."""
 
     truth: str
     taken: str
@@ -43,7 +43,7 @@ class ConfusionView:
 
     Attributes:
         labels: names, background first.
-        rows: cells of each label of the truth; empty where the table would be too wide.
+        rows: cells of each label of the ground truth; empty where the table would be too wide.
         largest: the largest confusions, largest first.
     """
 

@@ -1,7 +1,7 @@
 """Figures of the analyses, drawn by matplotlib: curves over thresholds, histograms, boxes, examples.
 
 SVG with its text as text, so that it can be searched and read aloud; the same input gives the same bytes. Lines, boxes
-and bars are told apart without colour too.
+and bars are distinguished without colour too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000")
-"""Of lines, in order: those of Okabe and Ito, told apart by colour-blind eyes."""
+"""Of lines, in order: those of Okabe and Ito, distinguished by colour-blind eyes."""
 
 _DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (8, 2, 1, 2, 1, 2)))
 _STEP = 0.05

@@ -91,9 +91,9 @@ class SplitPart:
 
     Attributes:
         split: its name.
-        n_images: images with a truth that were counted.
+        n_images: images with ground truth that were counted.
         n_without_truth: images left out.
-        methods: what was measured; empty where there is no truth.
+        methods: what was measured; empty where there is no ground truth.
         notes: further sentences.
         shown: a handful of images.
     """

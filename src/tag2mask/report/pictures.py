@@ -22,7 +22,7 @@ _HATCH = 6
 
 @cache
 def heat_colours() -> NDArray[np.uint8]:
-    """(256, 3) colours of increasing lightness, told apart by colour-blind eyes and in grey print."""
+    """(256, 3) colours of increasing lightness, distinguished by colour-blind eyes and in grey print."""
     import matplotlib
 
     table = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)
@@ -53,7 +53,7 @@ def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float
 
     Args:
         image: any mode, (W, H).
-        labels: (H, W) label indices, 0 background (left as it is), 255 void or unsure.
+        labels: (H, W) label indices, 0 background (left as it is), 255 ignored.
         strength: 0 shows the image alone, 1 the colours alone.
     """
     if labels.shape != (image.height, image.width):
