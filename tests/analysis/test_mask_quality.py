@@ -133,7 +133,7 @@ def test_stages_without_masks_are_refused(done: RunResult, tmp_path: Path) -> No
             ConfigError, match=f"stage '{stage}' has no masks to assess: .* Such are: maps, crf, masks, "
         ):
             analyse_quality(done.path, stage=stage)
-    with pytest.raises(ConfigError, match="has no finished classifier to ask; leave --classifier out"):
+    with pytest.raises(ConfigError, match="has no finished classifier to run; leave --classifier out"):
         analyse_quality(done.path, classifier=True)
     with pytest.raises(ConfigError, match="worst = 0, images = None: expected at least 1 and 2"):
         analyse_quality(done.path, worst=0)
