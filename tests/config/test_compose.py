@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -187,3 +188,41 @@ def test_comments_of_odd_yaml_never_change_a_value(source: str, text: str) -> No
 def test_the_composed_text_is_yaml(name: str, tmp_path: Path) -> None:
     assert yaml.safe_load(write(tmp_path, **BLOCKS).text(name))["name"] == name
     assert packaged().text("demo") == recipe_text("demo")
+
+
+def test_a_chain_is_one_file(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "recipes")
+    (tmp_path / "recipes" / "chain" / "ours.yaml").write_text(
+        """# A chain of ours.
+for: papers
+title: <description>
+description: masks by ours from <MAPS> maps
+masks: ours-masks
+stages:
+  ours:
+    kind: ours-maps
+    reads: {maps: <maps>}
+    steps if voc12: 8     # of VOC
+    steps if coco14: 9    # of COCO
+  use irn of=ours maps=ours:
+    ours-masks:
+      threshold: 0.4      # ours
+"""
+    )
+    recipes = Recipes(tmp_path / "recipes")
+    assert "    steps: 8              # of VOC\n" in recipes.text("voc12-ours-cam")
+    longer = recipes.text("coco14-ours-lpcam-upernet")
+    assert "    threshold: 0.4        # ours\n" in longer
+    made = yaml.safe_load(longer)
+    assert made["description"] == "UPerNet on masks by ours from LPCAM maps, MS COCO 2014"
+    assert made["stages"]["ours"] == {"kind": "ours-maps", "reads": {"maps": "lpcam"}, "steps": 9}
+    assert made["stages"]["segmenter"]["reads"] == {"masks": "ours-masks"}
+    assert made["stages"]["ours-masks"]["threshold"] == 0.4
+    assert "Up to the pseudo-masks this is coco14-ours-lpcam, and" in longer
+
+
+def test_a_name_of_very_many_words_is_refused_at_once() -> None:
+    for name in ("-" * 1_000_000, "voc12-" + "irn-x" * 100_000):
+        with pytest.raises(ConfigError) as caught:
+            recipe_text(name)
+        assert len(str(caught.value)) < 3000

@@ -20,6 +20,7 @@ from pathlib import Path
 from tag2mask.config.blocks import Blocks, Entry, Scope, flat, section
 from tag2mask.config.plain import parse_yaml, read_yaml
 from tag2mask.core.errors import ConfigError, command, nearest, unknown
+from tag2mask.core.names import shortened
 
 _IN_NAMES = ("data", "chain", "maps", "network")
 """Kinds of block, each a folder, that a name is made of, in its order."""
@@ -31,6 +32,8 @@ _OVER = ("own", "modifier", "data", "network", "chain", "maps", "run")
 _SECTIONS = ("data", "seeds", "allow_supervision", "engine")
 _MAPS = "cam"
 """The maps of a chain where a name says none."""
+_LONGEST = 6
+"""Words of a block's name."""
 _WIDTH = 120
 
 
@@ -85,7 +88,7 @@ class Recipes:
         """The blocks that a name is made of, by kind."""
         words, found = name.split("-"), dict[str, str]()
         while words:
-            size = next((n for n in range(len(words), 0, -1) if self._kind("-".join(words[:n]))), 0)
+            size = next((n for n in range(min(len(words), _LONGEST), 0, -1) if self._kind("-".join(words[:n]))), 0)
             block = "-".join(words[:size])
             kind = self._kind(block)
             if not size or (not found and kind != "data"):
@@ -93,7 +96,9 @@ class Recipes:
                 hint = f". In it '{words[0]}' is not a block; did you mean '{near}'?" if near else ""
                 raise self._unknown(name, hint)
             if kind in found:
-                raise ConfigError(f"recipe '{name}': '{found[kind]}' and '{block}' are both {kind}; keep one of them")
+                raise ConfigError(
+                    f"recipe '{shortened(name)}': '{found[kind]}' and '{block}' are both {kind}; keep one of them"
+                )
             found[kind], words = block, words[size:]
         in_order = "-".join(found[kind] for kind in _IN_NAMES if kind in found)
         if in_order != name:
