@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tag2mask.config.compose import Recipes, packaged
+from tag2mask.config.plain import read_yaml
 from tag2mask.config.recipe import commented, dump_recipe, load_recipe, recipe_text, shipped
 from tag2mask.core.errors import ConfigError
 from tag2mask.pipeline.plan import make_plan
@@ -23,6 +24,11 @@ def test_all_blocks_together_are_short() -> None:
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FOLDER.rglob("*.yaml")}
     assert sum(lines.values()) <= 1500
     assert max(lines.values()) <= 150
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.stem))
+def test_a_block_is_yaml_and_says_no_line_twice(path: Path) -> None:
+    assert read_yaml(path, "block"), "equal keys with equal conditions are refused: only the first would count"
 
 
 def test_no_part_of_a_block_is_written_twice() -> None:
@@ -90,8 +96,7 @@ def write(folder: Path, **texts: str) -> Recipes:
 
 
 BLOCKS = {
-    "data_a": """command: tag2mask run <name>
-head:
+    "data_a": """head:
   needs: data of kind a
 description: <description>, data a
 data: {kind: folder}""",
@@ -157,6 +162,16 @@ def test_a_recipe_of_its_own_file_says_its_word_first_and_a_modifier_counts_befo
 def test_blocks_that_do_not_go_together_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="recipe 'a-two-one-net': block 'net' goes with 'chain and not maps' only"):
         write(tmp_path, **BLOCKS).text("a-two-one-net")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "problem"),
+    [("a, ome", "unknown block 'ome'; did you mean 'one'"), ("one", "'b-few': none of its blocks has 'data'; add one")],
+)
+def test_a_recipe_of_its_own_with_wrong_blocks_is_named(blocks: str, problem: str, tmp_path: Path) -> None:
+    recipes = write(tmp_path, **BLOCKS | {"b-few": f"blocks: [{blocks}]\nstages:\n  use one:"})
+    with pytest.raises(ConfigError, match=problem):
+        recipes.text("b-few")
 
 
 def test_show_keeps_comments_where_the_value_is_the_recipes() -> None:

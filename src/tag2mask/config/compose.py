@@ -3,7 +3,7 @@
 A recipe is the blocks that its name is made of (``voc12-amn-lpcam-upernet``), or a file ``recipes/NAME.yaml`` with
 ``blocks`` and ``stages``. Beside the parts of a recipe a block may have:
 
-- ``title``, ``command`` and ``head``, of which the comment at the top is made;
+- ``title`` (else the description), ``command`` (else a plain run) and ``head``, which make the comment at the top;
 - ``description``, in which ``<description>`` is that of the blocks before it (maps, chain, network, data);
 - ``for``, the condition under which it may be in a recipe;
 - ``masks``, for a chain: the stage that a network learns from.
@@ -72,7 +72,10 @@ class Recipes:
             scope = scope.with_names(description=self._text(part, "description", scope) or scope.names["description"])
         lines = [*self._top(parts, scope), f"name: {name}", f"description: {scope.names['description']}"]
         for key in _SECTIONS:
-            lines += flat(next(filter(None, (self._entry(part, key, scope) for part in parts.values()))))
+            found = next(filter(None, (self._entry(part, key, scope) for part in parts.values())), None)
+            if found is None:
+                raise ConfigError(f"recipe '{name}': none of its blocks has '{key}'; add one that has to its 'blocks'")
+            lines += flat(found)
         stages = section(parts["own"], "stages") or self._uses(name, kinds, self._text(parts["chain"], "masks", scope))
         return "\n".join([*lines, "stages:", *flat(self._blocks.expanded(stages, scope), 2), ""])
 
@@ -121,7 +124,7 @@ class Recipes:
         before = {kind: block for kind, block in kinds.items() if kind != "network"}
         same = (other for other in self._composed if "network" in kinds and self._named(other) == before)
         by_name = "-".join(before[kind] for kind in _IN_NAMES if kind in before)
-        names = {"name": name, "data": kinds["data"], "maps": maps, "MAPS": maps.upper(), "description": ""}
+        names = {"name": name, "data": kinds.get("data", ""), "maps": maps, "MAPS": maps.upper(), "description": ""}
         return self._blocks.scope(kinds.values()).with_names(before=next(same, by_name), **names)
 
     def _entry(self, part: Sequence[Entry], key: str, scope: Scope) -> tuple[Entry, ...]:
@@ -138,12 +141,13 @@ class Recipes:
 
     def _top(self, parts: Mapping[str, Sequence[Entry]], scope: Scope) -> Iterator[str]:
         """The comment at the top: title, commands, and what the recipe and its blocks say of themselves."""
-        title, command = (
-            next(filter(None, (self._text(part, key, scope) for part in parts.values())))
-            for key in ("title", "command")
+        name, description = scope.names["name"], scope.names["description"]
+        title = next(filter(None, (self._text(part, "title", scope) for part in parts.values())), description)
+        typed = next(
+            filter(None, (self._text(part, "command", scope) for part in parts.values())), command("run", name)
         )
-        yield from _comment(f"{scope.names['name']}: {title}.")
-        yield from ["#", *(f"#   {line}" for line in command.splitlines()), "#"]
+        yield from _comment(f"{name}: {title}.")
+        yield from ["#", *(f"#   {line}" for line in typed.splitlines()), "#"]
         for kind in _IN_HEADS:
             for text in self._texts(parts[kind], "head", scope):
                 yield from _comment(text)
