@@ -193,7 +193,7 @@ def test_few_masks_are_drawn_and_measured_on_the_others(done: RunResult, tmp_pat
     assert read_results(found.files[0]) == [row for _, rows in found.numbers for row in rows]
     again = analyse_few(done.path, n=[2, 5], draws=12, stages=["sharp"], out=tmp_path)
     assert again.numbers == found.numbers
-    with pytest.raises(DataError, match="n = 10 masks of 10 images with a truth leave none"):
+    with pytest.raises(DataError, match="n = 10 masks of 10 images with ground truth leave none"):
         analyse_few(done.path, n=[10], draws=2, stages=["sharp"], out=tmp_path)
 
 

@@ -328,7 +328,7 @@ def test_data_without_a_truth(tmp_path: Path) -> None:
     write_labels(name, np.zeros_like(read_labels(name)))  # both read the new mask: still the same truth
     assert compare_runs([done.path, other.path], resamples=20).pairs[0].line.n_images == 5
     shutil.rmtree(tmp_path / "data" / "masks")
-    with pytest.raises(DataError, match="no image of split 'all' has a truth"):
+    with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
         compare_runs([done.path, other.path])
     (done.path / "s" / "metrics.jsonl").write_text("")
     with pytest.raises(DataError, match="stage 's' of .*a has measured nothing: its split has no truth"):

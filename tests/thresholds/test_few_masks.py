@@ -18,7 +18,7 @@ from tag2mask.label_images.kinds import CutSettings
 from tag2mask.label_images.stage import around
 from tag2mask.methods.artefact import Artefact, FewMasks
 from tag2mask.methods.registry import stage_kind
-from tag2mask.segmentation.settings import PredictionSettings
+from tag2mask.segmentation.predict.options import PredictionSettings
 from tag2mask.thresholds.kinds import FewMasksSettings, listed
 from tag2mask.thresholds.threshold_of import threshold_of
 

@@ -12,7 +12,7 @@ from tag2mask.core.manifest import MANIFEST
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.mask_quality import Look
+from tag2mask.evaluation.mask_quality import MaskEvidence
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.label_images.kinds import RefinedSeedsSettings
@@ -103,28 +103,30 @@ class JudgedMasks:
         assert self.maps is not None  # what has no masks has maps
         return self.maps.seeds(self.dataset, sample, self.dataset.image(sample).size[::-1])
 
-    def look(self, sample: Sample) -> Look:
+    def look(self, sample: Sample) -> MaskEvidence:
         """What the run has stored of one image; called from several threads."""
         mask = self.mask(sample)
         size = mask.shape[0], mask.shape[1]
         others = tuple(o.seeds(self.dataset, sample, size) for o in self.others)
         refined = None if self.refined is None else self.refined.labels(self.dataset, sample)
-        look = Look(mask, sample.tags, others=others, refined=refined)
+        evidence = MaskEvidence(mask, sample.tags, others=others, refined=refined)
         if self.maps is None:
-            return look
+            return evidence
         maps, level = self.maps.read(self.dataset, sample, size), self.maps.threshold.of(sample.id, sample.tags)
-        return replace(look, maps=maps.maps.numpy(), threshold=level)
+        return replace(evidence, maps=maps.maps.numpy(), threshold=level)
 
-    def asked(self, sample: Sample, look: Look) -> Look:
-        """The look with what the networks say, as far as they are to be asked."""
+    def asked(self, sample: Sample, evidence: MaskEvidence) -> MaskEvidence:
+        """The evidence with what the networks say, as far as they are to be asked."""
         if self.classifier is None:
-            return look
+            return evidence
         image = self.dataset.image(sample)
-        told = self.classifier(image, look.mask, look.classes)
+        told = self.classifier(image, evidence.mask, evidence.classes)
         if self.scales is None:
-            return replace(look, told=told)
+            return replace(evidence, classifier=told)
         ask, threshold = self.scales
-        return replace(look, told=told, scales=ask(image, look.classes, threshold.of(sample.id, look.classes)))
+        return replace(
+            evidence, classifier=told, scales=ask(image, evidence.classes, threshold.of(sample.id, evidence.classes))
+        )
 
 
 PREDICTIONS = "predictions"

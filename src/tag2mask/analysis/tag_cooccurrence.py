@@ -18,7 +18,7 @@ from tag2mask.pipeline.evaluate_run import finished
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, make_plan
 from tag2mask.pipeline.run_folder import RECIPE, RunFolder
-from tag2mask.report.figure_charts import draw_shares
+from tag2mask.report.figures import draw_shares
 
 CO_OCCURRENCE = "co-occurrence"
 _DIGITS = 4

@@ -28,7 +28,7 @@ from tag2mask.pipeline.evaluate_run import OpenedMaps, open_maps
 from tag2mask.pipeline.metric_stages import SeedsSettings
 from tag2mask.pipeline.plan import PlannedStage, make_plan
 from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.report.figure_charts import Dots, draw_dots
+from tag2mask.report.figures import Dots, draw_dots
 from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import ErasureSettings, sampled
 

@@ -16,6 +16,7 @@ from tag2mask.core.manifest import MANIFEST, read_manifest
 from tag2mask.core.palette import read_keyed
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.data.split_views import resized_labels, shrunk_size
 from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
 from tag2mask.methods.stage_kinds import ChoiceStage, Makes, StageKind
@@ -211,11 +212,19 @@ class Artefact:
         return found.maps
 
     def labels(self, dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
-        """The label image of one sample, (H, W) uint8, 255 where unsure.
+        """The label image of one sample at the size of its image, (H, W) uint8, 255 where not confident.
 
         Raises:
             StageError: it is missing or damaged, or was made from another image, other tags or in another run.
         """
+        labels = self.stored_labels(dataset, sample)
+        if dataset.max_side is None:
+            return labels
+        height, width = labels.shape
+        return resized_labels(labels, *shrunk_size(height, width, dataset.max_side))
+
+    def stored_labels(self, dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
+        """The label image of one sample as it was made: predictions have the photo's size, not the working size."""
         labels, key = self._whole(read_keyed, self._existing(Makes.MASKS, dataset, sample))
         self._check_key(key, Makes.MASKS, dataset, sample)
         return labels

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from tag2mask.core.files import cannot_write, told
+from tag2mask.core.files import cannot_write, system_errors
 from tag2mask.core.locks import at_work, exclusive
 from tag2mask.core.progress import progress
 from tag2mask.core.ranks import barrier, join, rank, world_size
@@ -120,7 +120,7 @@ def run_plan(plan: Plan, folder: RunFolder) -> list[Done]:
     Raises:
         Tag2MaskError: whatever a stage finds wrong; what was made so far stays and is used by the next run.
     """
-    with told():
+    with system_errors():
         return _go_through(plan, folder)
 
 

@@ -178,7 +178,8 @@ def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
 @own_bound()  # as in `masks_of_folder`
 def _labels(artefact: Artefact, dataset: Dataset, sample: Sample) -> Labels:
     what = f"the mask of '{sample.id}' in stage '{artefact.name}'"
-    labels = check_labels(artefact.labels(dataset, sample), len(dataset.classes), what)
+    stored = artefact.labels if sample.image is None else artefact.stored_labels
+    labels = check_labels(stored(dataset, sample), len(dataset.classes), what)
     if sample.image is None:
         return labels
     if dataset.working_size(sample) is not None:

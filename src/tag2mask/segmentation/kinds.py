@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from tag2mask.config.settings import Settings
 from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
-from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
+from tag2mask.segmentation.predict.options import PredictionSettings
+from tag2mask.segmentation.settings import SegmenterSettings
 
 
 def _supervision(settings: SegmenterSettings) -> frozenset[str]:
@@ -43,6 +44,7 @@ KINDS = (
         settings=PredictionSettings,
         reads={"segmenter": Makes.WEIGHTS},
         runner="tag2mask.segmentation.stage:program",
+        version=2,
         split=lambda settings: settings.split or SplitRole.VAL,
         described=_described,
     ),

@@ -9,18 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.core.errors import ConfigError, DataError, WeightsError
+from tag2mask.core.errors import DataError, WeightsError
 from tag2mask.inference.runner import image_tensor
 from tag2mask.refine.crf.presets import PRESETS
 from tag2mask.segmentation.networks.factory import build_segmenter
-from tag2mask.segmentation.predict.logits import (
-    device_of,
-    predict_batch,
-    predict_labels,
-    predict_probabilities,
-)
+from tag2mask.segmentation.predict.logits import LoadedNetwork, predict_batch
 from tag2mask.segmentation.settings import NetworkSettings
-from tests.segmentation.toy_net import MEAN, STD, Colours, convolutions
+from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, convolutions, predict_labels, predict_probabilities
 
 
 def photo(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -77,7 +72,7 @@ def test_with_mirror_the_mirror_image_gives_the_mirrored_result() -> None:
 
 def test_a_batch_is_its_photos_one_by_one() -> None:
     net, images = convolutions(2), [photo(7, 11, seed) for seed in range(3)]
-    found = predict_batch(net, images, MEAN, STD, scales=(1.0, 0.7), mirror=True)
+    found = predict_batch(LoadedNetwork(net, MEAN, STD, CLASSES), images, scales=(1.0, 0.7), mirror=True)
     for one, image in zip(found, images, strict=True):
         alone = predict_probabilities(net, image, MEAN, STD, scales=(1.0, 0.7), mirror=True)
         torch.testing.assert_close(one, alone, atol=1e-6, rtol=0)
@@ -126,14 +121,8 @@ def test_the_crf_sees_the_photo_itself() -> None:
 
 
 def test_the_device_is_that_of_the_weights() -> None:
-    assert device_of(nn.Conv2d(3, 2, 1, device="meta")) == torch.device("meta")
-    assert device_of(lambda images: images) == torch.device("cpu")
-
-
-@pytest.mark.parametrize("scales", [(), (0.0,), (1.0, -1.0), (float("nan"),), (float("inf"),)])
-def test_wrong_scales_are_named(scales: tuple[float, ...]) -> None:
-    with pytest.raises(ConfigError, match="scales = .*: expected one or more numbers above 0"):
-        predict_probabilities(Colours(), photo(4, 4), MEAN, STD, scales=scales)
+    assert LoadedNetwork(nn.Conv2d(3, 2, 1, device="meta"), MEAN, STD, CLASSES).device == torch.device("meta")
+    assert LoadedNetwork(lambda images: images, MEAN, STD, CLASSES).device == torch.device("cpu")
 
 
 @pytest.mark.parametrize(
@@ -145,10 +134,11 @@ def test_what_is_no_photo_is_refused(image: NDArray[np.uint8]) -> None:
 
 
 def test_photos_of_two_sizes_are_no_batch() -> None:
+    colours = LoadedNetwork(Colours(), MEAN, STD, CLASSES)
     with pytest.raises(DataError, match=r"a batch holds photos of 2 sizes \[\(4, 4\), \(4, 5\)\]"):
-        predict_batch(Colours(), [photo(4, 4), photo(4, 5)], MEAN, STD)
+        predict_batch(colours, [photo(4, 4), photo(4, 5)])
     with pytest.raises(DataError, match="a batch holds photos of 0 sizes"):
-        predict_batch(Colours(), [], MEAN, STD)
+        predict_batch(colours, [])
 
 
 def test_a_network_without_numbers_is_named() -> None:
