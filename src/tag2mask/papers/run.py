@@ -16,7 +16,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
 from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_results
 from tag2mask.papers.catalogue import experiment
-from tag2mask.papers.definition import Experiment, Found, Ran, Recipes, Size, load_step
+from tag2mask.papers.definition import Experiment, FinishedExperiment, Recipes, Size, StepResult, load_step
 from tag2mask.papers.scale import default_data, small
 from tag2mask.papers.steps.axis_sweep import run_axes
 from tag2mask.papers.table import PAGE, RESULTS, legend, write_page
@@ -102,22 +102,22 @@ def run_experiment(name: str, options: Options | None = None) -> ExperimentResul
     combined = plan_experiment(chosen, options)
     if combined is not None:
         _check_data(chosen, combined, options.images)
-    ran = Ran(chosen, {}, None, (), out, options.command(chosen.id), options.images)
+    run = FinishedExperiment(chosen, {}, None, (), out, options.command(chosen.id), options.images)
     if rank() == 0 and (combined is None or chosen.axes):
         prepare(out, MARK, "experiment")
-        write_json(out / MARK, {"id": chosen.id, "command": ran.command})
-    found: list[Found] = []
+        write_json(out / MARK, {"id": chosen.id, "command": run.command})
+    found: list[StepResult] = []
     if combined is not None and chosen.axes:
-        ran = replace(ran, stages=combined.stages, recipe=combined.recipe)
-        found.append(run_axes(ran))
+        run = replace(run, stages=combined.stages, recipe=combined.recipe)
+        found.append(run_axes(run))
     elif combined is not None:
-        result = run_loaded(combined.recipe, RunFolder(out), ran.command)
-        ran = replace(ran, stages=combined.stages, recipe=combined.recipe, done=result.stages)
-        found.append(Found(tuple(_own_rows(ran, result.metrics))))
+        result = run_loaded(combined.recipe, RunFolder(out), run.command)
+        run = replace(run, stages=combined.stages, recipe=combined.recipe, done=result.stages)
+        found.append(StepResult(tuple(_own_rows(run, result.metrics))))
     if rank():
         return ExperimentResult(chosen, out, (), "", (), ())
-    found += [load_step(name)(ran) for name in chosen.steps]
-    return _written(ran, found)
+    found += [load_step(name)(run) for name in chosen.steps]
+    return _written(run, found)
 
 
 def plan_experiment(chosen: Experiment, options: Options) -> Combined | None:
@@ -127,19 +127,19 @@ def plan_experiment(chosen: Experiment, options: Options) -> Combined | None:
         ConfigError: a word that does not fit, or recipes that the experiment has not.
         DataError: with the small size, the data cannot be read.
     """
-    places = chosen.places(options.recipes)
-    if not places:
-        if chosen.places("light") or chosen.places("voc12"):
+    refs = chosen.refs(options.recipes)
+    if not refs:
+        if chosen.refs("light") or chosen.refs("voc12"):
             raise ConfigError(f"{chosen.id} has no rows with --recipes {options.recipes}; see tag2mask experiment show")
         return None
     words = (f"seeds={list(range(options.seeds))}", *options.words)
     scale = default_data(words, options.recipes == "light")
     if options.size == "small":
-        first = next(iter(places.values())).variant
+        first = next(iter(refs.values())).variant
         data = [w for w in words if w.startswith(("data=", "data."))]
         folder = (options.out or Path("runs") / chosen.id).parent
         scale = small(load_recipe(first.recipe, [*scale.data, *data]).data, folder, scale)
-    return combine(chosen.id, f"{chosen.paper}, {chosen.item}: {chosen.title}", places, words, scale)
+    return combine(chosen.id, f"{chosen.paper}, {chosen.item}: {chosen.title}", refs, words, scale)
 
 
 def _check_options(chosen: Experiment, options: Options) -> None:
@@ -152,7 +152,7 @@ def _check_options(chosen: Experiment, options: Options) -> None:
         )
     if options.images and not chosen.pictures:
         raise ConfigError(f"--image {options.images[0]}: {chosen.id} draws no images; leave it out")
-    if not (chosen.places("light") or chosen.places("voc12")):
+    if not (chosen.refs("light") or chosen.refs("voc12")):
         _check_no_data(chosen, options)
     swept = chosen.axes[0] if len(chosen.axes) == 1 else None
     for word in options.words:
@@ -190,7 +190,7 @@ def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -
                 )
             opened.setdefault(split, open_split(plan.data_kind, plan.data, split))
     for split, dataset in opened.items():
-        if chosen.needs_truth and not dataset.has_truth:
+        if chosen.needs_ground_truth and not dataset.has_truth:
             raise DataError(
                 f"{chosen.id} compares with masks drawn by people, but split '{split}' of data={plan.data_kind} has "
                 "none; give data with masks, or run it without data=… on generated scenes"
@@ -205,26 +205,26 @@ def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -
             raise DataError(f"--image {image}: split '{plan.data.infer}' has no such image{hint}")
 
 
-def _own_rows(ran: Ran, metrics: Sequence[MetricRow]) -> list[ResultRow]:
+def _own_rows(run: FinishedExperiment, metrics: Sequence[MetricRow]) -> list[ResultRow]:
     """The numbers of the run under the names of the rows; where a stage is measured twice, the first measure counts."""
     found: dict[tuple[str, str, str, int], ResultRow] = {}
     for row in metrics:
-        name = ran.row_of(row.stage)
-        if name in ran.stages:
+        name = run.row_of(row.stage)
+        if name in run.stages:
             network = row.method.partition(" (")[2]
             method = f"{name} ({network}" if network else name
             key = (name, row.metric, row.threshold_kind, row.seed)
-            found.setdefault(key, replace(row.result(ran.command), method=method))
+            found.setdefault(key, replace(row.result(run.command), method=method))
     return list(found.values())
 
 
-def _written(ran: Ran, found: Sequence[Found]) -> ExperimentResult:
+def _written(run: FinishedExperiment, found: Sequence[StepResult]) -> ExperimentResult:
     rows = tuple(row for one in found for row in one.rows)
     lines = tuple(line for one in found for line in one.lines)
-    results = ran.out / RESULTS
+    results = run.out / RESULTS
     write_results(results, rows)
     figures = tuple(path for one in found for path in one.files)
-    write_page(ran, rows, lines, figures)
+    write_page(run, rows, lines, figures)
     return ExperimentResult(
-        ran.experiment, ran.out, rows, legend(ran, rows), lines, (results, ran.out / PAGE, *figures)
+        run.experiment, run.out, rows, legend(run, rows), lines, (results, run.out / PAGE, *figures)
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tag2mask.core.files import write_text
 from tag2mask.evaluation.result_tables import ResultRow
-from tag2mask.papers.definition import Experiment, Order, Ran, Row
+from tag2mask.papers.definition import ExpectedOrder, Experiment, FinishedExperiment, TableRow
 
 ALL = "/"
 """Ends a metric that stands for all that begin so, such as ``iou/``."""
@@ -110,7 +110,7 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
-def _metrics(experiment: Experiment, row: Row, ours: Sequence[ResultRow]) -> tuple[str, ...]:
+def _metrics(experiment: Experiment, row: TableRow, ours: Sequence[ResultRow]) -> tuple[str, ...]:
     """The experiment's metrics of which the row has a value, patterns spelled out."""
     mine = [r.metric for r in ours if r.method == row.name or r.method.startswith(f"{row.name} (")]
     have = list(dict.fromkeys([*(p.metric for p in row.published), *mine]))
@@ -130,7 +130,7 @@ def _title(kind: str) -> str:
     return "ours: no threshold" if kind == "none" else f"ours: {kind} threshold"
 
 
-def _published(row: Row, metric: str, on: str) -> str:
+def _published(row: TableRow, metric: str, on: str) -> str:
     found = [p for p in row.published if p.metric == metric and p.on == on]
     return ", ".join(f"{number(p.value)}{f' ({p.note})' if p.note else ''}" for p in found)
 
@@ -145,7 +145,7 @@ def _own(rows: Sequence[ResultRow]) -> str:
     return f"{number(statistics.fmean(values))}{spread}{span}"
 
 
-def _told(row: Row, own: Sequence[str]) -> list[str]:
+def _told(row: TableRow, own: Sequence[str]) -> list[str]:
     """The cells of our columns; the first one says why all are empty."""
     if any(own) or not (row.needs or row.note) or not own:
         return list(own)
@@ -162,7 +162,7 @@ def _without_empty(table: Table, keep_first: bool) -> Table:
     return Table(tuple(table.header[i] for i in kept), tuple(tuple(line[i] for i in kept) for line in table.lines))
 
 
-def _order(experiment: Experiment, order: Order, ours: Sequence[ResultRow]) -> str:
+def _order(experiment: Experiment, order: ExpectedOrder, ours: Sequence[ResultRow]) -> str:
     """One sentence; empty where neither the paper nor we have both numbers."""
     rows = {row.name: row for row in experiment.rows}
     pairs = []
@@ -194,11 +194,11 @@ _APART = " Other data and another network, so the two are not to be held equal."
 _TUNED = " The papers chose their thresholds on the truth, which is nearest to an oracle threshold."
 
 
-def write_page(ran: Ran, rows: Sequence[ResultRow], lines: Sequence[str], files: Sequence[Path]) -> None:
+def write_page(run: FinishedExperiment, rows: Sequence[ResultRow], lines: Sequence[str], files: Sequence[Path]) -> None:
     """Write ``table.md``.
 
     Args:
-        ran: the experiment and its recipe.
+        run: the experiment and its recipe.
         rows: our numbers.
         lines: what the steps have to say.
         files: beside the table.
@@ -206,34 +206,34 @@ def write_page(ran: Ran, rows: Sequence[ResultRow], lines: Sequence[str], files:
     Raises:
         StageError: the file cannot be written.
     """
-    chosen = ran.experiment
+    chosen = run.experiment
     parts = [f"# {chosen.id}: {chosen.title}", f"{chosen.paper}, {chosen.item}. {chosen.question}"]
-    parts += [build_table(chosen, rows).markdown(), legend(ran, rows)]
+    parts += [build_table(chosen, rows).markdown(), legend(run, rows)]
     listed = [*order_lines(chosen, rows), *lines, *notes(chosen)]
     if listed:
         parts.append("\n".join(f"- {line}" for line in listed))
     if files:
-        parts.append("Files: " + ", ".join(f"[{p.name}]({p.relative_to(ran.out)})" for p in files))
-    parts.append(f"Made by `{ran.command}`.")
-    write_text(ran.out / PAGE, "\n\n".join(parts) + "\n")
+        parts.append("Files: " + ", ".join(f"[{p.name}]({p.relative_to(run.out)})" for p in files))
+    parts.append(f"Made by `{run.command}`.")
+    write_text(run.out / PAGE, "\n\n".join(parts) + "\n")
 
 
-def legend(ran: Ran, rows: Sequence[ResultRow]) -> str:
+def legend(run: FinishedExperiment, rows: Sequence[ResultRow]) -> str:
     """What tells the two groups of columns apart: data, network, seeds."""
-    places = sorted({p.place for row in ran.experiment.rows for p in row.published})
-    text = f"Published: {'; '.join(places)} ({ran.experiment.used})." if places else "The paper gives no number here."
-    if ran.experiment.metrics == ("miou",):
+    places = sorted({p.source for row in run.experiment.rows for p in row.published})
+    text = f"Published: {'; '.join(places)} ({run.experiment.used})." if places else "The paper gives no number here."
+    if run.experiment.metrics == ("miou",):
         text = f"Numbers are mIoU in percent. {text}"
-    own = images_of(of_metrics(ran.experiment, rows))
-    if not own or ran.recipe is None:
+    own = images_of(of_metrics(run.experiment, rows))
+    if not own or run.recipe is None:
         return text
     seeds = sorted({r.seed for r in rows})
-    kind = ran.recipe.data["kind"]
+    kind = run.recipe.data["kind"]
     apart = _APART if places else ""
     apart += _TUNED if places and any(r.threshold is not None for r in rows) else ""
     return (
-        f"{text} Ours: data {kind} ({own}), {'; '.join([_backbone(ran), *_networks(ran, rows)])}, "
-        f"{_ledger(ran)}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}.{apart}"
+        f"{text} Ours: data {kind} ({own}), {'; '.join([_backbone(run), *_networks(run, rows)])}, "
+        f"{_ledger(run)}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}.{apart}"
     )
 
 
@@ -244,22 +244,22 @@ def notes(chosen: Experiment) -> list[str]:
     return [*chosen.notes, *said, *waiting]
 
 
-def _networks(ran: Ran, rows: Sequence[ResultRow]) -> list[str]:
+def _networks(run: FinishedExperiment, rows: Sequence[ResultRow]) -> list[str]:
     """Segmentation networks behind the rows, as `MetricRow.method` names them."""
-    behind = (r.method.removeprefix(row.name) for row in ran.experiment.rows for r in rows if r.method != row.name)
+    behind = (r.method.removeprefix(row.name) for row in run.experiment.rows for r in rows if r.method != row.name)
     return list(dict.fromkeys(text[2:-1] for text in behind if text.startswith(" (")))
 
 
-def _ledger(ran: Ran) -> str:
+def _ledger(run: FinishedExperiment) -> str:
     """The supervision that the run has seen; empty for sweeps, whose points have their own reports."""
-    seen = sorted(set().union(*(done.manifest.ledger for done in ran.done)))
+    seen = sorted(set().union(*(done.manifest.ledger for done in run.done)))
     return f"supervision: {', '.join(seen)}, " if seen else ""
 
 
-def _backbone(ran: Ran) -> str:
-    assert ran.recipe is not None
+def _backbone(run: FinishedExperiment) -> str:
+    assert run.recipe is not None
     found = []
-    for spec in ran.recipe.stages.values():
+    for spec in run.recipe.stages.values():
         if spec["kind"] == "classifier":
             found.append(f"{spec['backbone']['name']} classifier (first weights: {spec['backbone']['weights']})")
     return "; ".join(dict.fromkeys(found)) or "no classifier"

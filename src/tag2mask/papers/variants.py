@@ -9,7 +9,7 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.errors import ConfigError
 from tag2mask.methods.registry import stage_kind
-from tag2mask.papers.definition import Place, Variant
+from tag2mask.papers.definition import StageRef, Variant
 from tag2mask.papers.scale import Scale
 from tag2mask.pipeline.plan import make_plan
 
@@ -30,14 +30,14 @@ class Combined:
 
 
 def combine(
-    name: str, title: str, places: Mapping[str, Place], words: Sequence[str] = (), scale: Scale | None = None
+    name: str, title: str, refs: Mapping[str, StageRef], words: Sequence[str] = (), scale: Scale | None = None
 ) -> Combined:
-    """Build the recipe that makes and measures some places.
+    """Build the recipe that makes and measures some refs.
 
     Args:
         name: of the recipe.
         title: its description.
-        places: by name of their row; at least one.
+        refs: by name of their row; at least one.
         words: the user's ``key=value``; one about a stage goes to the variants that have it.
         scale: of data and size.
 
@@ -45,8 +45,8 @@ def combine(
         ConfigError: a word or setting that does not fit, or a word that makes two rows the same.
     """
     scale = scale or Scale()
-    variants = list(dict.fromkeys(place.variant for place in places.values()))
-    bases = {v: load_recipe(v.recipe, [*scale.data, *_data(words), *v.words]) for v in variants}
+    variants = list(dict.fromkeys(ref.variant for ref in refs.values()))
+    bases = {v: load_recipe(v.recipe, [*scale.data, *_data(words), *v.overrides]) for v in variants}
     known = set().union(*(base.stages for base in bases.values()))
     stages: _Specs = {}
     renamed: dict[Variant, dict[str, str]] = {}
@@ -54,12 +54,12 @@ def combine(
     for variant in variants:
         base = bases[variant]
         mine = [w for w in words if _stage(w) in base.stages or _stage(w) not in known]
-        own = [*scale.data, *variant.words, *scale.words(base), *mine]
+        own = [*scale.data, *variant.overrides, *scale.words(base), *mine]
         recipe = make_plan(load_recipe(variant.recipe, own)).recipe
-        wanted = [place.stage for place in places.values() if place.variant == variant]
+        wanted = [ref.stage for ref in refs.values() if ref.variant == variant]
         recipes.append(recipe)
         renamed[variant] = _merge(stages, part(recipe, wanted), variant.name)
-    mine_of = {row: renamed[place.variant][place.stage] for row, place in places.items()}
+    mine_of = {row: renamed[ref.variant][ref.stage] for row, ref in refs.items()}
     _check_apart(mine_of)
     allowed = tuple(dict.fromkeys(word for recipe in recipes for word in recipe.allow_supervision))
     changes = {"name": name, "description": title, "stages": stages, "allow_supervision": allowed}

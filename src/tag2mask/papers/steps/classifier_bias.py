@@ -26,8 +26,7 @@ from tag2mask.inference.multiscale import merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.cam.maps import CAMHead
-from tag2mask.papers.chains import CLASSIFIER, CONFUSING, EITHER, OWN
-from tag2mask.papers.definition import Found, Ran
+from tag2mask.papers.definition import FinishedExperiment, StepResult
 from tag2mask.papers.steps.threshold_examples import picture, shown_rows, truth_picture
 from tag2mask.pipeline.evaluate_run import open_split
 from tag2mask.pipeline.metric_stages import SeedsSettings
@@ -36,6 +35,10 @@ from tag2mask.pipeline.session import Done
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example
 from tag2mask.report.pictures import heat_overlay
+
+OWN, CONFUSING, EITHER = "CAM: weights of the true class", "weights of a confusing class", "either of the two"
+CLASSIFIER = "classifier's weights"
+"""Names of the rows of L5 and L13 that this step fills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ class ConfusedLine:
     share: float
 
 
-def weights(ran: Ran) -> Found:
+def weights(run: FinishedExperiment) -> StepResult:
     """Look at up to 100 images, evenly spaced, under the weights of true and confusing classes; needs no truth.
 
     Numbers are of the first seed. ``object_recall`` is the share of the objects' pixels above the seeds' threshold,
@@ -172,23 +175,23 @@ def weights(ran: Ran) -> Found:
     from tag2mask.methods.cam.classifier import WEIGHTS
     from tag2mask.training.device import resolve_device
 
-    assert ran.recipe is not None
-    cam = ran.made(ran.stages[OWN])[0]
-    dataset = open_split(make_plan(ran.recipe), ran.recipe.data["infer"])
+    assert run.recipe is not None
+    cam = run.made(run.stages[OWN])[0]
+    dataset = open_split(make_plan(run.recipe), run.recipe.data["infer"])
     network, _ = load_network(cam.artefact.reads["classifier"].path / WEIGHTS)
     settings = cam.stage.settings
     assert isinstance(settings, MapsSettings)  # it is of kind cam
     spaced = np.linspace(0, len(dataset) - 1, min(_IMAGES, len(dataset))).round().astype(int)
     samples = [dataset.samples[i] for i in spaced]
     with progress("confusing classes", len(samples)) as counter:
-        found = look(network, dataset, samples, settings, resolve_device(ran.recipe.engine), counter.advance)
+        found = look(network, dataset, samples, settings, resolve_device(run.recipe.engine), counter.advance)
     if not found:
-        return Found(lines=("No image lacks a class that another has: nothing confuses.",))
-    csv, figure = ran.out / "confusing-classes.csv", ran.out / "confusing-classes.png"
+        return StepResult(lines=("No image lacks a class that another has: nothing confuses.",))
+    csv, figure = run.out / "confusing-classes.csv", run.out / "confusing-classes.png"
     confused = confused_lines(found, dataset.classes)
     write_table(csv, ConfusedLine, confused)
-    _draw(ran, dataset, found, figure.name)
-    recall = _recall_rows(ran, dataset, found, cam)
+    _draw(run, dataset, found, figure.name)
+    recall = _recall_rows(run, dataset, found, cam)
     first = confused[0]
     lines = [
         f"most confused: {first.name} with {first.confusing}, in {first.images} images ({100 * first.share:.0f} %)"
@@ -197,7 +200,7 @@ def weights(ran: Ran) -> Found:
     own, either = known.get(OWN), known.get(EITHER)
     if own is not None and either is not None:
         lines.append(f"{either - own:.1f} % of the objects' pixels are seen by the confusing class's weights alone")
-    return Found((*recall, *_weight_rows(ran, dataset, network, found, cam)), (csv, figure), tuple(lines))
+    return StepResult((*recall, *_weight_rows(run, dataset, network, found, cam)), (csv, figure), tuple(lines))
 
 
 def confused_lines(found: Sequence[ImageConfusion], classes: Sequence[str]) -> list[ConfusedLine]:
@@ -208,9 +211,11 @@ def confused_lines(found: Sequence[ImageConfusion], classes: Sequence[str]) -> l
     return sorted(lines, key=lambda line: (-line.images, line.name, line.confusing))
 
 
-def _recall_rows(ran: Ran, dataset: Dataset, found: Sequence[ImageConfusion], cam: Done) -> list[ResultRow]:
+def _recall_rows(
+    run: FinishedExperiment, dataset: Dataset, found: Sequence[ImageConfusion], cam: Done
+) -> list[ResultRow]:
 
-    settings = next(one.measuring.stage.settings for name, one in shown_rows(ran) if name == OWN)
+    settings = next(one.measuring.stage.settings for name, one in shown_rows(run) if name == OWN)
     assert isinstance(settings, SeedsSettings)  # maps are measured as seeds
     at = Threshold(settings.threshold, settings.threshold_kind)
     recall, n_images = ObjectRecall(), 0
@@ -223,37 +228,44 @@ def _recall_rows(ran: Ran, dataset: Dataset, found: Sequence[ImageConfusion], ca
         return []
     shares = {OWN: recall.own, CONFUSING: recall.confusing, EITHER: recall.either}
     return [
-        _row(ran, name, dataset, n_images, at, "object_recall", 100 * n / recall.pixels, cam)
+        _row(run, name, dataset, n_images, at, "object_recall", 100 * n / recall.pixels, cam)
         for name, n in shares.items()
     ]
 
 
 def _weight_rows(
-    ran: Ran, dataset: Dataset, network: TagNet, found: Sequence[ImageConfusion], cam: Done
+    run: FinishedExperiment, dataset: Dataset, network: TagNet, found: Sequence[ImageConfusion], cam: Done
 ) -> list[ResultRow]:
     none = Threshold(None, "none")
     rows = []
     for column, name in enumerate(dataset.classes):
         norm = float(network.class_weights()[column].detach().norm())
-        rows.append(_row(ran, CLASSIFIER, dataset, len(found), none, f"weight_norm/{name}", norm, cam))
+        rows.append(_row(run, CLASSIFIER, dataset, len(found), none, f"weight_norm/{name}", norm, cam))
         without = [100 * float(one.scores[column]) for one in found if column not in one.sample.tags]
         if without:
-            rows.append(_row(ran, CLASSIFIER, dataset, len(without), none, f"confusion/{name}", fmean(without), cam))
+            rows.append(_row(run, CLASSIFIER, dataset, len(without), none, f"confusion/{name}", fmean(without), cam))
     return rows
 
 
 def _row(
-    ran: Ran, name: str, dataset: Dataset, n_images: int, at: Threshold, metric: str, value: float, cam: Done
+    run: FinishedExperiment,
+    name: str,
+    dataset: Dataset,
+    n_images: int,
+    at: Threshold,
+    metric: str,
+    value: float,
+    cam: Done,
 ) -> ResultRow:
     number, seed = round(value, 4), cam.stage.seed
-    return ResultRow(name, dataset.split, n_images, at.kind_text, at.value, metric, number, seed, ran.command)
+    return ResultRow(name, dataset.split, n_images, at.kind_text, at.value, metric, number, seed, run.command)
 
 
-def _draw(ran: Ran, dataset: Dataset, found: Sequence[ImageConfusion], name: str) -> None:
+def _draw(run: FinishedExperiment, dataset: Dataset, found: Sequence[ImageConfusion], name: str) -> None:
     """The images whose confusing class has the highest scores, and those asked for."""
     ranked = sorted(found, key=lambda one: (-float(one.scores[one.confusing]), one.sample.id))
-    asked = [one for one in ranked[_SHOWN:] if one.sample.id in ran.images]
-    others = [(row, one) for row, one in shown_rows(ran) if row != OWN and one.maker.stage.kind.makes == "maps"]
+    asked = [one for one in ranked[_SHOWN:] if one.sample.id in run.images]
+    others = [(row, one) for row, one in shown_rows(run) if row != OWN and one.maker.stage.kind.makes == "maps"]
     examples = []
     for one in [*ranked[:_SHOWN], *asked]:
         image, (true, *_) = dataset.image(one.sample), one.sample.tags
@@ -265,4 +277,4 @@ def _draw(ran: Ran, dataset: Dataset, found: Sequence[ImageConfusion], name: str
         examples.append(
             Example(one.sample.id, why, (picture("image", image), *pictures, truth_picture(dataset, one.sample, image)))
         )
-    draw_examples(examples, f"{ran.experiment.id}: true and confusing classes, {dataset.split}", ran.out / name)
+    draw_examples(examples, f"{run.experiment.id}: true and confusing classes, {dataset.split}", run.out / name)

@@ -16,7 +16,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import ImageOptimum, OptimumAnalysis, analyse_optimum
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.thresholds import cut
-from tag2mask.papers.definition import Found, Ran
+from tag2mask.papers.definition import FinishedExperiment, StepResult
 from tag2mask.pipeline.evaluate_run import OpenedMaps, open_maps, open_split
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.plan import make_plan
@@ -31,38 +31,38 @@ _SIDE = 320
 _LOOKED_AT = 20
 
 
-def panels(ran: Ran) -> Found:
+def panels(run: FinishedExperiment) -> StepResult:
     """Draw the best, the middle and the worst images of the last row (of its first seed), and those asked for.
 
     Raises:
         DataError: an image cannot be read.
         StageError: the figure cannot be written.
     """
-    assert ran.recipe is not None
-    shown = shown_rows(ran)
+    assert run.recipe is not None
+    shown = shown_rows(run)
     if not shown:
-        return Found()
-    dataset = open_split(make_plan(ran.recipe), ran.recipe.data["infer"])
+        return StepResult()
+    dataset = open_split(make_plan(run.recipe), run.recipe.data["infer"])
     last_name, last = shown[-1]
     scores = image_scores(last)
     examples = []
-    for sample, why in pick(dataset, scores, ran.images):
+    for sample, why in pick(dataset, scores, run.images):
         known = not math.isnan(scores.get(sample.id, math.nan))  # undefined where its truth shows no class
         told = f"{why} ({last_name}): {scores[sample.id]:.1f} mIoU" if known else why
         examples.append(_example(dataset, sample, told, shown))
-    path = ran.out / "panels.png"
-    draw_examples(examples, f"{ran.experiment.id}: {ran.experiment.title}, {dataset.split}", path)
-    return Found(files=(path,))
+    path = run.out / "panels.png"
+    draw_examples(examples, f"{run.experiment.id}: {run.experiment.title}, {dataset.split}", path)
+    return StepResult(files=(path,))
 
 
-def shown_rows(ran: Ran) -> list[tuple[str, Measured]]:
+def shown_rows(run: FinishedExperiment) -> list[tuple[str, Measured]]:
     """Name of each row with what is measured there, of the first seed."""
     found: dict[str, Measured] = {}
-    for one in measured(ran.done):
-        name = ran.row_of(one.name)
-        if name in ran.stages:
+    for one in measured(run.done):
+        name = run.row_of(one.name)
+        if name in run.stages:
             found.setdefault(name, one)
-    return [(name, found[name]) for name in ran.stages if name in found]
+    return [(name, found[name]) for name in run.stages if name in found]
 
 
 def pick(dataset: Dataset, scores: Mapping[str, float], images: Sequence[str]) -> list[tuple[Sample, str]]:
@@ -123,19 +123,19 @@ def _pictures(dataset: Dataset, sample: Sample, image: Image.Image, name: str, f
     return [picture(name, heat_overlay(image, heat)), picture(f"{name} at {at.text}", seeds)]
 
 
-def optimum(ran: Ran) -> Found:
+def optimum(run: FinishedExperiment) -> StepResult:
     """Best threshold of each image beside the global one (Figure 1a): histogram and numbers.
 
     Raises:
         DataError: no image has a truth.
     """
-    found = analyse_thresholds(ran.out, stages=_instances(ran), out=ran.out)
-    rows = list(_renamed(ran, found))
+    found = analyse_thresholds(run.out, stages=_instances(run), out=run.out)
+    rows = list(_renamed(run, found))
     rows += [replace(r, metric="global_threshold", value=r.threshold) for r in rows if r.metric == "miou"]
-    return Found(tuple(r for r in rows if r.metric != "miou"), found.files)
+    return StepResult(tuple(r for r in rows if r.metric != "miou"), found.files)
 
 
-def threshold_examples(ran: Ran) -> Found:
+def threshold_examples(run: FinishedExperiment) -> StepResult:
     """Images cut at the global and at their own best threshold (Figure 1b, c): by rule, and those asked for.
 
     Best, middle and worst are by mIoU at the global threshold; those that lose most by it stand in the analysis's own
@@ -144,47 +144,47 @@ def threshold_examples(ran: Ran) -> Found:
     Raises:
         DataError: no image has a truth, or one cannot be read.
     """
-    found = analyse_thresholds(ran.out, stages=_instances(ran)[:1], out=ran.out)
-    maps = open_maps(ran.out, _instances(ran)[:1])[0]
+    found = analyse_thresholds(run.out, stages=_instances(run)[:1], out=run.out)
+    maps = open_maps(run.out, _instances(run)[:1])[0]
     one = analyse_optimum(maps.dataset, maps.read, samples=unseen([maps.artefact], maps.dataset, maps.name))
     known = {image.id: image for image in one.images}
-    chosen = pick(maps.dataset, {i.id: i.miou_at_global for i in one.images}, ran.images)
+    chosen = pick(maps.dataset, {i.id: i.miou_at_global for i in one.images}, run.images)
     examples = [
         _threshold_example(maps, sample, known[sample.id], one, why) for sample, why in chosen if sample.id in known
     ]
-    path = ran.out / "threshold-examples.png"
-    draw_examples(examples, f"{ran.experiment.id}: global and best threshold (both oracle), {one.split}", path)
-    return Found(files=(path, *(p for p in found.files if p.suffix == ".png")))
+    path = run.out / "threshold-examples.png"
+    draw_examples(examples, f"{run.experiment.id}: global and best threshold (both oracle), {one.split}", path)
+    return StepResult(files=(path, *(p for p in found.files if p.suffix == ".png")))
 
 
-def label_conditioning(ran: Ran) -> Found:
+def label_conditioning(run: FinishedExperiment) -> StepResult:
     """Activation of right and wrong classes, with and without label conditioning (Figure 4).
 
     Raises:
         DataError: no image has some of the classes and lacks others.
     """
     by_seed: dict[int, list[str]] = {}
-    for stage in ran.stages.values():
-        for done in ran.made(stage):
+    for stage in run.stages.values():
+        for done in run.made(stage):
             by_seed.setdefault(done.stage.seed, []).append(done.stage.name)
     several = len(by_seed) > 1  # a picture has columns for each stage: one picture a seed
     found = [
-        analyse_tags(ran.out, stages=names, out=ran.out / f"seed-{seed}" if several else ran.out)
+        analyse_tags(run.out, stages=names, out=run.out / f"seed-{seed}" if several else run.out)
         for seed, names in by_seed.items()
     ]
-    rows = tuple(row for one in found for row in _renamed(ran, one))
-    named = ", ".join(f"{stage} is {row}" for row, stage in ran.stages.items())
-    return Found(rows, tuple(path for one in found for path in one.files), (f"in the pictures {named}",))
+    rows = tuple(row for one in found for row in _renamed(run, one))
+    named = ", ".join(f"{stage} is {row}" for row, stage in run.stages.items())
+    return StepResult(rows, tuple(path for one in found for path in one.files), (f"in the pictures {named}",))
 
 
-def _instances(ran: Ran) -> list[str]:
+def _instances(run: FinishedExperiment) -> list[str]:
     """The stages of all rows, once for each seed, in the order of the rows."""
-    return [done.stage.name for stage in ran.stages.values() for done in ran.made(stage)]
+    return [done.stage.name for stage in run.stages.values() for done in run.made(stage)]
 
 
-def _renamed(ran: Ran, found: Analysis) -> Sequence[ResultRow]:
+def _renamed(run: FinishedExperiment, found: Analysis) -> Sequence[ResultRow]:
     """The numbers of an analysis under the names of the rows."""
-    return [replace(row, method=ran.row_of(name), command=ran.command) for name, rows in found.numbers for row in rows]
+    return [replace(row, method=run.row_of(name), command=run.command) for name, rows in found.numbers for row in rows]
 
 
 def _threshold_example(

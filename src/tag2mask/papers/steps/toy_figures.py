@@ -27,7 +27,7 @@ from tag2mask.evaluation.threshold_sweep import ThresholdSweep
 from tag2mask.inference.multiscale import normalise
 from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.lpcam.maps import class_vector, similarity
-from tag2mask.papers.definition import Found, Ran
+from tag2mask.papers.definition import FinishedExperiment, StepResult
 
 REGIONS = ("head", "tail", "sky")
 FEATURES = ((26.0, 0.0, 2.0), (7.0, 15.0, 5.0), (3.0, 0.0, 5.0))
@@ -69,7 +69,7 @@ def gap() -> NDArray[np.float64]:
     return np.asarray(np.mean(FEATURES, axis=0), dtype=np.float64)
 
 
-def lpcam_toy(ran: Ran) -> Found:
+def lpcam_toy(run: FinishedExperiment) -> StepResult:
     """Compute and draw the toy; needs no data.
 
     Raises:
@@ -77,14 +77,14 @@ def lpcam_toy(ran: Ran) -> Found:
     """
     columns = toy()
     rows = tuple(
-        ResultRow(region, "toy", 1, "none", None, metric, round(float(values[i]), 4), 0, ran.command)
+        ResultRow(region, "toy", 1, "none", None, metric, round(float(values[i]), 4), 0, run.command)
         for metric, values in columns.items()
         for i, region in enumerate(REGIONS)
     )
     mean = ", ".join(f"{v:g}" for v in gap())
-    path = ran.out / "toy.svg"
+    path = run.out / "toy.svg"
     _draw(columns, path)
-    return Found(
+    return StepResult(
         rows, (path,), (f"mean of the features, all that the classifier sees: ({mean}), most of it the head's",)
     )
 
@@ -189,15 +189,15 @@ def rows(command: str) -> list[ResultRow]:
     return found
 
 
-def threshold_toy(ran: Ran) -> Found:
+def threshold_toy(run: FinishedExperiment) -> StepResult:
     """Compute and draw the toy; needs no data.
 
     Raises:
         StageError: the figure cannot be written.
     """
-    path = ran.out / "toy.svg"
+    path = run.out / "toy.svg"
     draw(path)
-    return Found(tuple(rows(ran.command)), (path,))
+    return StepResult(tuple(rows(run.command)), (path,))
 
 
 def draw(out: Path) -> None:
