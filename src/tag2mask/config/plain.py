@@ -32,9 +32,6 @@ def read_yaml(path: Path, what: str) -> Any:
     Args:
         path: of the file.
         what: it is, for the error text, such as ``recipe``.
-
-    Raises:
-        ConfigError: it is no file, cannot be read, is not UTF-8 text, or as `parse_yaml`.
     """
     shown = shortened(path)
     if os.path.exists(path) and not os.path.isfile(path):  # these take names that are too long, too
@@ -65,10 +62,6 @@ def parse_yaml(text: str, where: str) -> Any:
     Returns:
         None, bool, int (of at most 64 bits), float, str without NUL, or lists and mappings of these; keys of mappings
         are texts or integers.
-
-    Raises:
-        ConfigError: the text is not YAML or holds what a recipe cannot: two equal keys, a tag, a number of too many
-            digits, nesting or anchors without bounds. Line and column are named.
     """
     try:
         loader = _Loader(text)

@@ -46,11 +46,7 @@ def shipped() -> dict[str, Path]:
 
 
 def recipe_path(name: str) -> Path:
-    """The file of a recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
-
-    Raises:
-        ConfigError: there is none.
-    """
+    """The file of a recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml."""
     path = Path(name)
     if path.suffix in {".yaml", ".yml"}:
         if not os.path.exists(path):  # unlike Path.exists, also of a name that is too long
@@ -63,11 +59,7 @@ def recipe_path(name: str) -> Path:
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or path and apply overrides.
-
-    Raises:
-        ConfigError: no such recipe, bad YAML, or a problem with a key or value, one line each.
-    """
+    """Read a recipe by name or path and apply overrides."""
     path = recipe_path(name)
     values = read_yaml(path, "recipe")
     if not isinstance(values, Mapping):
@@ -76,11 +68,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def reduced(recipe: Recipe, stages: Sequence[str]) -> Recipe:
-    """The recipe with these stages and all that they read, however far up, in its own order.
-
-    Raises:
-        ConfigError: there is no such stage.
-    """
+    """The recipe with these stages and all that they read, however far up, in its own order."""
     wanted: set[str] = set()
     waiting = list(stages)
     while waiting:

@@ -67,10 +67,6 @@ def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
         schema: the settings class.
         values: as read from YAML.
         where: dotted prefix for the error text, such as ``stages.cam`` (may be empty).
-
-    Raises:
-        ConfigError: one line for each problem, with the dotted key, the value, what was expected and,
-            for an unknown key, the nearest valid one.
     """
     try:
         return schema.model_validate(dict(values))

@@ -42,9 +42,6 @@ def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, N
     Args:
         path: of the file.
         names: of the arrays to read, those that are there; None for all.
-
-    Raises:
-        DamagedError: there is no file, it is damaged, too large, or holds Python objects.
     """
     try:
         # numpy alone would take a single array and, as it opens any path, wait for a pipe
@@ -69,12 +66,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
 
 
 def check_archive(path: Path) -> None:
-    """See that what torch has written as a zip, packing nothing, is whole: it reads on where bytes have changed.
-
-    Raises:
-        ValueError: a part does not have the sum that stands beside it, or they claim more bytes than the file has.
-        OSError, zipfile.BadZipFile: it is no such file.
-    """
+    """See that what torch has written as a zip, packing nothing, is whole: it reads on where bytes have changed."""
     with zipfile.ZipFile(path) as archive:
         claimed = sum(info.file_size for info in archive.infolist())
         if claimed > path.stat().st_size:

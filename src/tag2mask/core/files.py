@@ -35,9 +35,6 @@ def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
         path: of the file.
         settled: also put the name on the disk. Without it a power cut may take the file away as a whole: for one of
             many files, whose folder `settle` puts there once.
-
-    Raises:
-        StageError: the disk is full or the folder cannot be written.
     """
     temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
     try:
@@ -111,11 +108,7 @@ def cannot_write(path: Path, error: OSError) -> StageError:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Make what the system says of a file, and nobody else has put into words, an error of ours.
-
-    Raises:
-        StageError: a file or folder cannot be read or written, or the disk is full.
-    """
+    """Make what the system says of a file, and nobody else has put into words, an error of ours."""
     try:
         yield
     except OSError as error:
@@ -149,12 +142,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        DamagedError: the file is not JSON, nested deeper than Python reads, or holds what is no text.
-        StageError: there is no file, or it may not be read.
-    """
+    """Read JSON."""
     try:
         text = need_regular(path).read_text(encoding="utf-8")
         values = json.loads(text)
@@ -176,11 +164,7 @@ def reason(error: BaseException) -> str:
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with ``~`` and ``~user`` replaced by the home folder.
-
-    Raises:
-        DataError: there is no such user.
-    """
+    """A path with ``~`` and ``~user`` replaced by the home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -190,11 +174,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-    """
+    """SHA-256 of a file's bytes, as 64 hex digits."""
     digest = hashlib.sha256()
     with need_regular(path).open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -207,9 +187,6 @@ def stamp(path: Path) -> tuple[int, ...]:
 
     The time of writing alone does not: ``rsync -a`` and ``cp -p`` set it back. Where a file system has no number or
     second time they are 0, and the others have to do.
-
-    Raises:
-        OSError: there is no such file, or one may not look.
     """
     found = path.stat()
     return found.st_size, found.st_mtime_ns, getattr(found, "st_ctime_ns", 0), getattr(found, "st_ino", 0)
@@ -228,9 +205,6 @@ def require_room(folder: Path, needed: int, what: str) -> None:
         folder: where it will be written; the nearest parent that exists is asked.
         needed: bytes.
         what: named in the error.
-
-    Raises:
-        StageError: fewer than ``needed`` bytes are free.
     """
     existing = next(p for p in [folder, *folder.absolute().parents] if p.is_dir())
     free = shutil.disk_usage(existing).free
@@ -253,12 +227,7 @@ _KINDS = {
 
 
 def special_kind(path: Path) -> str | None:
-    """What stands at a path, in words such as ``a named pipe``, links followed; None for a regular file.
-
-    Raises:
-        OSError: nothing is there, or one may not look.
-        ValueError: the path holds what no path can, a null byte.
-    """
+    """What stands at a path, in words such as ``a named pipe``, links followed; None for a regular file."""
     kind = stat.S_IFMT(path.stat().st_mode)
     return None if kind == stat.S_IFREG else _KINDS.get(kind, "no file")
 
@@ -267,10 +236,6 @@ def need_regular(path: Path) -> Path:
     """The path, before it is opened by whatever reads it.
 
     Readers of files that a user named call it inside the ``try`` that makes an OSError an error of ours.
-
-    Raises:
-        OSError: nothing is there, one may not look, or it is not a regular file, which ``strerror`` says in words.
-        ValueError: the path holds a null byte.
     """
     kind = special_kind(path)
     if kind is not None:

@@ -44,9 +44,6 @@ def make_link(link: Path, to: str) -> None:
     Args:
         link: where; nothing else stands there.
         to: path of a folder, from the link's own folder or absolute.
-
-    Raises:
-        StageError: neither form can be made.
     """
     file, temporary = _file(link), link.with_name(f".{link.name}.tmp")
     if link.is_symlink() and os.readlink(link) == to:
@@ -70,11 +67,7 @@ def make_link(link: Path, to: str) -> None:
 
 
 def remove_link(link: Path) -> None:
-    """Remove a link of either form; what it leads to stays.
-
-    Raises:
-        StageError: it may not be removed.
-    """
+    """Remove a link of either form; what it leads to stays."""
     path = link if link.is_symlink() else _file(link)
     try:
         path.unlink(missing_ok=True)

@@ -41,10 +41,6 @@ def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
         path: lock file; stays behind, empty of meaning.
         what: named in the error.
         wait: wait for the other process, or another thread of this one, saying so, instead of refusing.
-
-    Raises:
-        StageError: another process holds it and ``wait`` is false, this very thread holds it, or the file cannot be
-            made or locked.
     """
     lock = file_lock(path)
     try:

@@ -23,12 +23,7 @@ left to itself would start Ghostscript for an EPS that is named ``photo.jpg``.""
 
 
 def open_image(path: Path) -> Image.Image:
-    """Open an image file of one of `FORMATS` by its header; the only place where files are given to Pillow to read.
-
-    Raises:
-        OSError: it cannot be read, is no regular file, or of none of these formats (`PIL.UnidentifiedImageError`). A
-            damaged file may bring about anything else that Pillow's plugins raise, here and when it is decoded.
-    """
+    """Open an image file of one of `FORMATS` by its header; the only place where files are given to Pillow to read."""
     return Image.open(need_regular(path), formats=FORMATS)
 
 
@@ -109,11 +104,7 @@ def labels_key(path: Path) -> str | None:
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
-    """Read a (H, W) uint8 label image that `write_labels` wrote.
-
-    Raises:
-        DamagedError: the file is damaged, no palette PNG, or its labels are not those that were written.
-    """
+    """Read a (H, W) uint8 label image that `write_labels` wrote."""
     return read_keyed(path)[0]
 
 
@@ -122,9 +113,6 @@ def read_keyed(path: Path) -> tuple[NDArray[np.uint8], str | None]:
 
     PNG's own checksums are not looked at by Pillow where the pixels are; files of others, and of older versions of
     tag2mask, have no further one, and pass without.
-
-    Raises:
-        DamagedError: as `read_labels`.
     """
     try:
         with own_bound(), open_image(path) as image:

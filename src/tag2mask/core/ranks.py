@@ -66,11 +66,7 @@ def _patient() -> dist.ProcessGroup:
 
 
 def barrier() -> None:
-    """Wait until every process has come this far, however long it takes; nothing for one.
-
-    Raises:
-        StageError: one of them has ended.
-    """
+    """Wait until every process has come this far, however long it takes; nothing for one."""
     if world_size() > 1:
         import torch.distributed as dist
 
@@ -80,11 +76,7 @@ def barrier() -> None:
 
 @contextmanager
 def others() -> Iterator[None]:
-    """Say in our words that another process has ended, or does not answer.
-
-    Raises:
-        StageError: so it is.
-    """
+    """Say in our words that another process has ended, or does not answer."""
     try:
         yield
     except RuntimeError as error:

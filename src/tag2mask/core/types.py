@@ -43,10 +43,12 @@ class ActivationMaps:
         maps: (K, h, w) in [0, 1]. Each map's maximum is exactly 1, or the map is all zero; after a random walk the
             maximum of all the image's maps together is 1. AMN's maps of the normalisations ``background-prior`` and
             ``learned`` are probabilities where these say so, with any maximum.
+        raw: (K, h, w) scores before they were normalised, of any sign and range; None where a method keeps none.
     """
 
     classes: tuple[int, ...]
     maps: Tensor
+    raw: Tensor | None = None
 
     def resize(self, height: int, width: int) -> ActivationMaps:
         """The same maps, bilinearly resized (corners not aligned) to ``(K, height, width)``.
@@ -59,7 +61,8 @@ class ActivationMaps:
         if height < 1 or width < 1:
             raise DataError(f"maps cannot be resized to height = {height}, width = {width}: expected 1 or more each")
 
-        return ActivationMaps(self.classes, bilinear(self.maps, height, width))
+        raw = None if self.raw is None else bilinear(self.raw, height, width)
+        return ActivationMaps(self.classes, bilinear(self.maps, height, width), raw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,9 +141,6 @@ def cooccurrence(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Coocc
     Args:
         tags: of each image, its 0-based class columns.
         classes: C names.
-
-    Raises:
-        DataError: there is no image, or a column is not of a class.
     """
     found = count_tags(tags, classes)
     if not found.n_images:
@@ -152,11 +149,7 @@ def cooccurrence(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Coocc
 
 
 def count_tags(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Cooccurrence:
-    """The same, and zeros where there is no image.
-
-    Raises:
-        DataError: a column is not of a class.
-    """
+    """The same, and zeros where there is no image."""
     images = [tuple(sorted(set(t))) for t in tags]
     wrong = [c for t in images for c in t if not 0 <= c < len(classes)]
     if wrong:

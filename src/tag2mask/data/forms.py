@@ -42,9 +42,6 @@ def rgb_of(photo: object, name: str = "a photo") -> NDArray[np.uint8]:
 
     Returns:
         (H, W, 3) uint8, contiguous, its own memory.
-
-    Raises:
-        DataError: another type, shape or range, or a file or image that cannot be read.
     """
     if isinstance(photo, str | Path):
         return np.array(read_image(expanded(photo)))
@@ -63,9 +60,6 @@ def array_of(values: Numbers, name: str) -> NDArray[Any]:
     Args:
         values: an array, a tensor on any device, an image of Pillow's, or nested lists.
         name: of the argument, for the error text.
-
-    Raises:
-        DataError: lists of different lengths, or what holds no numbers.
     """
     if isinstance(values, Image.Image):
         values = upright(values, f"{name} (an image of Pillow's)")

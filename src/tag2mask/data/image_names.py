@@ -38,9 +38,6 @@ def list_images(
             The id of an image there is its path from ``folder`` without ending, `JOINT` in the place of each ``/``.
         left_out: sub-folders that are not looked into.
         suffixes: file endings in lower case.
-
-    Raises:
-        DataError: two files share an id, a photo is of a format that cannot be read, or a name is not UTF-8.
     """
     found: dict[str, Path] = {}
     for path in files_in(folder, below=below, left_out=left_out):
@@ -92,9 +89,6 @@ class ImageNames:
         Args:
             name: as somebody wrote it.
             where: file and line, for the error text.
-
-        Raises:
-            DataError: there is no such image, the nearest is given, or several of that name.
         """
         whole = without_suffix(normal(name.replace("\\", "/").removeprefix("./")))
         parts = [normal(p) for p in whole.split("/")]
@@ -124,12 +118,7 @@ class ImageNames:
 
 
 def check_ids(ids: Iterable[str]) -> None:
-    """Check that ids are safe and distinct file names.
-
-    Raises:
-        DataError: an id is empty, too long, not UTF-8, starts with a dot, holds a slash or control character, or two
-            ids agree but for case.
-    """
+    """Check that ids are safe and distinct file names."""
     seen: dict[str, str] = {}
     for name in ids:
         if not name or name.startswith(".") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):

@@ -73,20 +73,13 @@ def read_image(path: Path) -> Image.Image:
 
     EXIF rotation is applied; transparency is laid over white; 16-bit grey 0..65535 is scaled to 0..255, never clipped;
     CMYK is converted without a colour profile; of several frames the first is taken.
-
-    Raises:
-        DataError: the file is missing, empty, truncated, no image, or of a mode without a known range.
     """
     with opened(path) as image:
         return turned(to_rgb(image, path), loaded(image))
 
 
 def upright(image: Image.Image, name: str) -> Image.Image:
-    """An image that is open already, decoded and turned as its EXIF says, in its own mode.
-
-    Raises:
-        DataError: it is truncated, closed or damaged.
-    """
+    """An image that is open already, decoded and turned as its EXIF says, in its own mode."""
     try:
         return turned(image, loaded(image))
     except Exception as error:  # as in `opened`
@@ -94,11 +87,7 @@ def upright(image: Image.Image, name: str) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image, name: str) -> Image.Image:
-    """An image that is open already as `read_image` gives that of a file.
-
-    Raises:
-        DataError: it is truncated, closed or damaged, or of a mode without a known range.
-    """
+    """An image that is open already as `read_image` gives that of a file."""
     return to_rgb(upright(image, name), Path(name))
 
 
@@ -107,9 +96,6 @@ class StoredImage:
 
     Args:
         path: of the file, which is decoded here.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or no image.
     """
 
     def __init__(self, path: Path) -> None:
@@ -125,9 +111,6 @@ class StoredImage:
 
         Returns:
             (bottom - top, right - left, 3) uint8 RGB, its own memory.
-
-        Raises:
-            DataError: values without a known range.
         """
         width, height = self._image.size
         box = (left, top, right, bottom) if self._turn < SIDEWAYS else (top, left, bottom, right)
@@ -139,21 +122,13 @@ class StoredImage:
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """(H, W) of an image as `read_image` gives it, from its header alone.
-
-    Raises:
-        DataError: the file is missing, empty or no image.
-    """
+    """(H, W) of an image as `read_image` gives it, from its header alone."""
     stored, orientation = stored_size(path)
     return stored[::-1] if orientation >= SIDEWAYS else stored
 
 
 def stored_size(path: Path) -> tuple[tuple[int, int], int]:
-    """(H, W) as the file holds them, and the EXIF orientation.
-
-    Raises:
-        DataError: the file is missing, empty or no image.
-    """
+    """(H, W) as the file holds them, and the EXIF orientation."""
     with opened(path) as image:
         tags = image.getexif()
         size = (image.height, image.width)
@@ -163,11 +138,7 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
 
 
 def levels_range(path: Path) -> tuple[int, int] | None:
-    """Lowest and highest value of a photo of 16 bits or more, grey or in colour; None for photos of all other kinds.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or no image.
-    """
+    """Lowest and highest value of a photo of 16 bits or more, grey or in colour; None for photos of all other kinds."""
     with opened(path) as image:
         return _levels(image)
 
@@ -202,11 +173,7 @@ def _levels(image: Image.Image) -> tuple[int, int] | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """An image that is open and not yet decoded; whatever goes wrong until it is closed is told as an error of ours.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or no image.
-    """
+    """An image that is open and not yet decoded; whatever goes wrong until it is closed is told as an error of ours."""
     try:
         if kind := special_kind(path):
             raise DataError(f"cannot read {path}: it is {kind}, expected an image file. Take it out of the data set")
@@ -249,9 +216,6 @@ def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     Args:
         image: decoded; a turn noted in its EXIF is not applied. Where it is opaque 8-bit RGB, it is what comes back.
         path: names it in the error.
-
-    Raises:
-        DataError: floating-point values, values outside 0..65535, or a mode that Pillow cannot bring to RGB.
     """
     if image.mode.startswith("I"):
         values: NDArray[np.int64] = np.asarray(image).astype(np.int64)

@@ -30,9 +30,6 @@ def read_labels(path: Path, palette: Palette | None = None, values: Mapping[int,
         path: of the mask.
         palette: label index of each colour.
         values: label index of those values that are not the index themselves, such as {255: 1}; not of colours.
-
-    Raises:
-        DataError: the file is broken, a colour is not in ``palette``, an index is above 255, or the mode has no labels.
     """
     with opened(path) as image:
         step = _SHORT_GREY.get(raw_mode(image), 1)
@@ -52,9 +49,6 @@ def label_indices(stored: NDArray[np.int64], path: Path, values: Mapping[int, in
         stored: (H, W) whole numbers.
         path: of the mask, for the error text.
         values: label index of those values that are not the index themselves, such as {255: 1}.
-
-    Raises:
-        DataError: an index is outside 0..255.
     """
     labels = stored.copy() if values else stored
     for value, label in (values or {}).items():
@@ -78,9 +72,6 @@ def align_labels(labels: Labels, image: Path, what: str) -> Labels:
         labels: (H, W) uint8.
         image: the image file.
         what: name of the mask for the error text.
-
-    Raises:
-        DataError: the mask has another size than its image, or the image is broken.
     """
     if check_size((labels.shape[0], labels.shape[1]), image, what):
         return labels
@@ -97,9 +88,6 @@ def check_size(size: tuple[int, int], image: Path, what: str) -> bool:
 
     Returns:
         True where it is the upright size, false where it is that of the stored pixels, which EXIF turns.
-
-    Raises:
-        DataError: it is neither, or the image is broken.
     """
     stored, orientation = stored_size(image)
     upright = stored[::-1] if orientation >= SIDEWAYS else stored
@@ -150,20 +138,12 @@ def read_array(path: Path, values: Mapping[int, int] | None = None) -> Labels:
     Args:
         path: of the mask.
         values: label index of those values that are not the index themselves, such as {255: 1}.
-
-    Raises:
-        DataError: the file is missing, damaged or holds Python objects, other numbers, another shape, or an index
-            outside 0..255.
     """
     return label_indices(np.array(_mapped(path), dtype=np.int64), path, values)
 
 
 def array_size(path: Path) -> tuple[int, int]:
-    """(H, W) of a mask, from its header alone.
-
-    Raises:
-        DataError: as `read_array`, but for the values.
-    """
+    """(H, W) of a mask, from its header alone."""
     height, width = _mapped(path).shape
     return height, width
 

@@ -46,22 +46,14 @@ def register_reader(name: str, module: str) -> None:
 
 
 def reader(name: str) -> Reader:
-    """The reader of that name.
-
-    Raises:
-        ConfigError: there is none; the nearest name is given.
-    """
+    """The reader of that name."""
     if name not in READERS:
         raise ConfigError(unknown("data kind", name, READERS))
     return cast(Reader, importlib.import_module(READERS[name]))
 
 
 def data_settings(kind: str, values: Mapping[str, Any]) -> DataSettings:
-    """Check the settings of a data set of that kind.
-
-    Raises:
-        ConfigError: one line for each problem.
-    """
+    """Check the settings of a data set of that kind."""
     return validate(reader(kind).SETTINGS, values, "data")
 
 
@@ -125,10 +117,6 @@ def data_from_words(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     Args:
         words: first a reader's name (then ``root=…`` says where) or a folder, whose layout tells the reader;
             then settings such as ``classes=[cat,dog]``.
-
-    Raises:
-        ConfigError: a word is no ``key=value``.
-        DataError: the first word is neither a reader nor a folder.
     """
     first, rest = words[0], [w.removeprefix("data.") for w in words[1:]]
     wrong = next((w for w in rest if "=" not in w), None)

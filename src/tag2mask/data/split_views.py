@@ -25,9 +25,6 @@ def part_of(dataset: Dataset, path: Path) -> Dataset:
     Args:
         dataset: a split.
         path: text file with ids or file names, one a line; a repeated one counts once.
-
-    Raises:
-        DataError: the file cannot be read, is empty, or lists an image that the split does not have.
     """
     if not is_utf8(path):
         raise DataError(f"the name of the list {shown(path)} is not UTF-8, and results carry it: rename it")
@@ -72,11 +69,7 @@ class ShrunkImages(Dataset):
         self._whole = dataset
 
     def image(self, sample: Sample) -> Image.Image:
-        """The image in RGB, shrunk with antialiasing.
-
-        Raises:
-            DataError: the file is missing, truncated or no image.
-        """
+        """The image in RGB, shrunk with antialiasing."""
         image = self._whole.image(sample)
         height, width = shrunk_size(image.height, image.width, self._side)
         return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
@@ -112,11 +105,7 @@ class ShrunkImages(Dataset):
         return self._whole.content_hash(sample)
 
     def working_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) that the image is brought to; None where it stays as it is.
-
-        Raises:
-            DataError: the file is missing or no image.
-        """
+        """(H, W) that the image is brought to; None where it stays as it is."""
         whole = self._whole.image(sample).size[::-1] if sample.image is None else upright_size(sample.image)
         size = shrunk_size(*whole, self._side)
         return None if size == whole else size

@@ -65,9 +65,6 @@ def noisy(samples: Sequence[Sample], classes: Sequence[str], noise: TagNoise, sp
         classes: names by column.
         noise: how much, and the seed.
         split: for the error text.
-
-    Raises:
-        DataError: some image had a tag, and none has one now.
     """
     made = tuple(replace(s, tags=_tags(s, classes, noise)) for s in samples)
     if any(s.tags for s in samples) and not any(s.tags for s in made):

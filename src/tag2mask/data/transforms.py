@@ -118,9 +118,6 @@ class TrainTransform:
         long_side: range of the random long side in pixels, ends included.
         rescale: range of the random factor; only without ``long_side``. Without either the image keeps its size.
         flip: probability of a horizontal flip.
-
-    Raises:
-        ConfigError: a range that is empty or not positive, both ranges, or a crop below 1.
     """
 
     crop: int

@@ -102,9 +102,6 @@ def analyse_absent(
         probabilities: softmax (C + 1, h, w), background first, of a sample that is given these class columns as tags.
         samples: of the split.
         advance: called after each image.
-
-    Raises:
-        DataError: every image has all classes or none.
     """
     found = []
     for sample in samples:

@@ -210,10 +210,6 @@ def analyse_optimum(
     """Find the best threshold of each image, of each class and of all images; arguments as for `evaluate_seeds`.
 
     Every image is read once. What is kept of it is its curve: 101 numbers.
-
-    Raises:
-        DataError: no image has a truth, or maps and truth do not fit (the image is named).
-        NothingShownError: no truth shows a class.
     """
     chosen = dataset.samples if samples is None else samples
     whole = ThresholdSweep(dataset.classes)

@@ -47,11 +47,7 @@ class ImageCounts:
 
     @classmethod
     def of(cls, images: Sequence[Counts]) -> ImageCounts:
-        """Put the `label_counts` of some images together.
-
-        Raises:
-            DataError: there is no image.
-        """
+        """Put the `label_counts` of some images together."""
         if not len(images):
             raise DataError("no image was counted: give the counts of at least one")
         stack = np.asarray(images, dtype=np.int64)
@@ -127,11 +123,6 @@ def paired_bootstrap(
         second: of the other side, of the same images in the same order.
         resamples: how many times n images are drawn, at least 1.
         seed: of the drawing.
-
-    Raises:
-        ConfigError: ``resamples`` is below 1.
-        DataError: a side has no counts, or the images differ: another number, or other pixels in their truth.
-        NothingShownError: their truth shows no class.
     """
     if resamples < 1:
         raise ConfigError(f"resamples = {resamples}; expected at least 1, such as {RESAMPLES}")

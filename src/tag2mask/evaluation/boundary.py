@@ -198,9 +198,6 @@ class BoundaryMetrics:
             prediction: (H, W) labels 0..C.
             truth: (H, W) labels 0..C, 255 void.
             sample_id: id of the image, for the error text.
-
-        Raises:
-            DataError: shapes differ or a label is out of range.
         """
         guess, true = label_image(prediction, "prediction", sample_id), label_image(truth, "truth", sample_id)
         confusion_matrix(guess, true, len(self.both), sample_id=sample_id)  # refuses what does not fit
@@ -210,11 +207,7 @@ class BoundaryMetrics:
         self.n_images += 1
 
     def merge(self, other: BoundaryMetrics) -> None:
-        """Add the counts of another part of the same data set, such as another process's.
-
-        Raises:
-            DataError: the classes or the bands differ.
-        """
+        """Add the counts of another part of the same data set, such as another process's."""
         mine, others = (self.classes, self.share, self.widths), (other.classes, other.share, other.widths)
         if mine != others:
             raise DataError(f"cannot add counts of classes and bands {others} to counts of {mine}")
@@ -225,11 +218,7 @@ class BoundaryMetrics:
         self.n_images += other.n_images
 
     def compute(self) -> BoundaryScores:
-        """The scores of all images together.
-
-        Raises:
-            DataError: no pixel was counted.
-        """
+        """The scores of all images together."""
         union = self.true + self.predicted - self.both
         if not union.any():
             raise DataError(

@@ -31,9 +31,6 @@ def label_image(labels: Numbers, what: str, sample_id: str = "") -> LabelImage:
             nested lists.
         what: ``prediction`` or ``truth``, for the error text.
         sample_id: id of the image, for the error text.
-
-    Raises:
-        DataError: not two axes, not whole numbers, or a value outside 0..255.
     """
     array = array_of(labels, _of(what, sample_id))
     if array.ndim != 2:
@@ -50,11 +47,7 @@ def label_image(labels: Numbers, what: str, sample_id: str = "") -> LabelImage:
 
 
 def check_shapes(prediction: tuple[int, ...], truth: tuple[int, ...], sample_id: str = "") -> None:
-    """Refuse a prediction that is not of the truth's size.
-
-    Raises:
-        DataError: the shapes differ.
-    """
+    """Refuse a prediction that is not of the truth's size."""
     if prediction != truth:
         raise DataError(
             f"{_of('prediction', sample_id)} has shape {prediction}, its truth {truth}; "
@@ -70,9 +63,6 @@ def check_labels(pixels_of: NDArray[np.int64], n_labels: int, what: str, sample_
         n_labels: number of labels, background included.
         what: ``prediction`` or ``truth``, for the error text.
         sample_id: id of the image, for the error text.
-
-    Raises:
-        DataError: a pixel is of a value from ``n_labels`` to 254.
     """
     stray = np.flatnonzero(pixels_of[n_labels:IGNORE]) + n_labels
     if stray.size:
@@ -101,9 +91,6 @@ def confusion_matrix(
 
     Returns:
         (n_labels, n_labels) int64, row = truth, column = prediction.
-
-    Raises:
-        DataError: shapes differ, a label is out of range, or the prediction is unsure where that is an error.
     """
     guess, true = label_image(prediction, "prediction", sample_id), label_image(truth, "truth", sample_id)
     check_shapes(guess.shape, true.shape, sample_id)

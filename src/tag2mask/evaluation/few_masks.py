@@ -82,11 +82,7 @@ class Sums:
         return rest
 
     def curve(self) -> NDArray[np.float64]:
-        """(101,) mIoU in percent, as `SegmentationScores.miou`.
-
-        Raises:
-            NothingShownError: no pixel of a class was counted.
-        """
+        """(101,) mIoU in percent, as `SegmentationScores.miou`."""
         if not self.shows_classes:
             raise nothing_shown("the ground truth of the images that a threshold is to be chosen on")
         return known_mean(percent(self.both, self.truth + self.seeds - self.both))
@@ -158,9 +154,6 @@ def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, s
         n_labels: C + 1.
         draws: how often.
         seed: of the draws.
-
-    Raises:
-        NothingShownError: their truth shows no class.
     """
     full = _total(images, n_labels).curve()
     rng = np.random.default_rng((seed, len(images)))
@@ -187,11 +180,6 @@ def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, s
         n_labels: C + 1.
         draws: how often.
         seed: of the draws.
-
-    Raises:
-        DataError: ``n`` leaves no image to measure on, or so few show a class that hardly a draw has one of them and
-            leaves another.
-        NothingShownError: no truth shows a class.
     """
     if not 1 <= n < len(images):
         raise DataError(

@@ -76,9 +76,6 @@ class SureMetrics:
 
     Args:
         classes: names of the foreground classes; class ``c`` is label ``c + 1``, 0 is background.
-
-    Raises:
-        DataError: no class, a class twice, or a class named ``background``.
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
@@ -92,20 +89,13 @@ class SureMetrics:
             prediction: (H, W) labels 0..C, 255 unsure.
             truth: (H, W) labels 0..C, 255 void.
             sample_id: id of the image, for the error text.
-
-        Raises:
-            DataError: shapes differ or a label is out of range.
         """
         self._sure.update(prediction, truth, sample_id)
         pixels = np.bincount(label_image(truth, "truth", sample_id).ravel(), minlength=256)
         self._known += pixels[: len(self._known)]
 
     def compute(self) -> SureScores:
-        """The scores of all images together.
-
-        Raises:
-            DataError: no pixel was counted: there is no image, or the truth is void everywhere.
-        """
+        """The scores of all images together."""
         if not self._known.sum():
             raise DataError("no refined seeds were evaluated: no image, or every pixel of the truth is void (255)")
         return SureScores((BACKGROUND, *self._sure.classes), self._sure.matrix.copy(), self._known.copy())
@@ -172,9 +162,6 @@ def evaluate_masks(
         samples: those of the split to evaluate; all of them where None.
         threads: how many images are read beside the counting.
         advance: called after each image, those without a truth included.
-
-    Raises:
-        DataError: no image has a truth, labels and truth do not fit, or labels are 255 without ``unsure``.
     """
     chosen = dataset.samples if samples is None else samples
     whole = _metrics(dataset, unsure)

@@ -92,11 +92,7 @@ SIGNALS: dict[str, Signal] = {}
 def signal(
     name: str, text: str, *, combined: bool = True
 ) -> Callable[[Callable[[Look], float]], Callable[[Look], float]]:
-    """Register a function of a `Look` as a signal; arguments as in `Signal`.
-
-    Raises:
-        ConfigError: the name is taken.
-    """
+    """Register a function of a `Look` as a signal; arguments as in `Signal`."""
 
     def register(measure: Callable[[Look], float]) -> Callable[[Look], float]:
         if name in SIGNALS:

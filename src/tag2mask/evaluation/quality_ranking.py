@@ -45,9 +45,6 @@ def spearman(one: ArrayLike, other: ArrayLike) -> float:
 
     Returns:
         NaN where fewer than two pairs are left, or all values on one side are equal.
-
-    Raises:
-        DataError: the lengths differ.
     """
     a, b = (np.asarray(v, dtype=np.float64) for v in (one, other))
     if a.shape != b.shape or a.ndim != 1:
@@ -70,9 +67,6 @@ def rank_average(columns: Sequence[ArrayLike]) -> Floats:
 
     Returns:
         (n,) in 0..1; NaN for an item without any score.
-
-    Raises:
-        DataError: there is no column, or their lengths differ.
     """
     given = [np.asarray(c, dtype=np.float64) for c in columns]
     if not given or len({c.shape for c in given}) > 1 or given[0].ndim != 1:
@@ -183,9 +177,6 @@ def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> 
         images: may be a generator; one image is held at a time.
         classes: names of the data's classes.
         split: the split's name.
-
-    Raises:
-        DataError: there is no image, or a mask and its truth do not fit.
     """
     ids: list[str] = []
     table: list[list[float]] = []

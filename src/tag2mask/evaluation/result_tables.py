@@ -32,11 +32,7 @@ def csv_text(lines: Iterable[Iterable[Any]]) -> str:
 
 
 def read_csv(path: Path) -> list[list[str]]:
-    """The cells of a CSV as they were given to `csv_text`.
-
-    Raises:
-        DataError: it cannot be read as CSV in UTF-8.
-    """
+    """The cells of a CSV as they were given to `csv_text`."""
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise DataError(f"cannot read {path}: it is not a file")
     try:
@@ -53,9 +49,6 @@ def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> li
         path: the CSV.
         names: columns wanted, in the order of the tuples.
         numbers: those that are read as float.
-
-    Raises:
-        StageError: the file is damaged.
     """
     try:
         header, *lines = read_csv(path)
@@ -110,9 +103,6 @@ class MetricRow:
         threshold_kind: as `Threshold.kind_text`.
         seed: seed of the run.
         time: ISO 8601, UTC.
-
-    Raises:
-        ConfigError: threshold and kind do not fit each other.
     """
 
     stage: str
@@ -197,11 +187,7 @@ def score_rows(
 
 
 def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
-    """Refuse to compare numbers that do not mean the same: metric, split, image count and kind must be one each.
-
-    Raises:
-        ConfigError: they differ, or there are none.
-    """
+    """Refuse to compare numbers that do not mean the same: metric, split, image count and kind must be one each."""
     check_same_kind((row.threshold_kind for row in rows), what)
     for name in ("metric", "split", "n_images"):
         found = sorted({str(getattr(row, name)) for row in rows})
@@ -216,11 +202,7 @@ def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
 
 
 def read_metrics(path: Path) -> list[MetricRow]:
-    """Read a ``metrics.jsonl``.
-
-    Raises:
-        StageError: the file or a line of it cannot be read; the line is named.
-    """
+    """Read a ``metrics.jsonl``."""
     found = []
     try:
         lines = need_regular(path).read_text(encoding="utf-8").splitlines()
@@ -270,11 +252,7 @@ def _value(value: Any) -> Any:
 
 
 def read_results(path: Path) -> list[ResultRow]:
-    """Read a CSV of results.
-
-    Raises:
-        DataError: the file cannot be read, its header is not `COLUMNS`, or a line does not fit; the line is named.
-    """
+    """Read a CSV of results."""
     lines = read_csv(path)
     if not lines or tuple(lines[0]) != COLUMNS:
         raise DataError(f"{path} starts with {lines[0] if lines else 'nothing'}; expected the columns {list(COLUMNS)}")

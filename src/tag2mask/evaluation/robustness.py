@@ -93,9 +93,6 @@ def robustness(curve: Sequence[CurvePoint]) -> Robustness:
 
     Args:
         curve: ascending thresholds, some of them from `LOW` to `HIGH`; mIoU defined.
-
-    Raises:
-        ConfigError: the curve is empty.
     """
     top = best(curve)
     low = high = next(i for i, point in enumerate(curve) if point is top)
@@ -195,11 +192,7 @@ def analyse_imbalance(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> ImbalanceAnalysis:
-    """Measure both conditions on every image of a split that has a truth; arguments as for `evaluate_seeds`.
-
-    Raises:
-        DataError: no image has a truth, or none has an object and a background to compare.
-    """
+    """Measure both conditions on every image of a split that has a truth; arguments as for `evaluate_seeds`."""
     chosen = dataset.samples if samples is None else samples
     found = [_measure(pair) for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance)]
     images = tuple(image for image in found if image is not None)

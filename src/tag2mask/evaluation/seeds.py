@@ -53,9 +53,6 @@ def pairs(
         samples: those of the split to go over.
         threads: how many images are read and resized ahead.
         advance: called after each image, those without a truth included.
-
-    Raises:
-        DataError: at the end, where no image had a truth.
     """
     found = False
     for pair in ahead(lambda sample: _read(dataset, read_maps, sample), samples, threads):
@@ -132,11 +129,7 @@ class SeedEvaluation:
         return any(not math.isnan(point.miou) for point in self.curve)
 
     def check(self) -> None:
-        """Refuse what can only be told where the truth shows a class.
-
-        Raises:
-            NothingShownError: it shows none.
-        """
+        """Refuse what can only be told where the truth shows a class."""
         if not self.shows_classes:
             raise nothing_shown(f"the ground truth of the {self.n_images} images of split '{self.split}'")
 
@@ -174,10 +167,6 @@ def evaluate_seeds(
         samples: those of the split to evaluate; all of them where None.
         threads: how many images are read and resized beside the counting.
         advance: called after each image, those without a truth included.
-
-    Raises:
-        ConfigError: a threshold given is of the kind ``oracle`` or ``none``.
-        DataError: no image has a truth, or maps and truth do not fit (the image is named).
     """
     values = [_value(t) for t in thresholds]
     sweep = ThresholdSweep(dataset.classes, {*GRID, *(v for v in values if v is not None)})

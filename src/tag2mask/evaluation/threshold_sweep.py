@@ -50,9 +50,6 @@ class ThresholdSweep:
     Args:
         classes: names of the foreground classes.
         thresholds: those to score, each in 0..1; sorted, duplicates removed.
-
-    Raises:
-        ConfigError: no threshold, or one outside 0..1.
     """
 
     def __init__(self, classes: Sequence[str], thresholds: Iterable[float] = GRID) -> None:
@@ -76,9 +73,6 @@ class ThresholdSweep:
             classes: K class columns, 0-based, ascending.
             truth: (H, W) labels 0..C, 255 void.
             sample_id: id of the image, for the error text.
-
-        Raises:
-            DataError: shapes differ, a value is NaN, or a class or label is out of range.
         """
         true = label_image(truth, "truth", sample_id)
         self._check(maps, classes, true, sample_id)
@@ -112,34 +106,21 @@ class ThresholdSweep:
             )
 
     def merge(self, other: ThresholdSweep) -> None:
-        """Add the counts of another part of the same data set.
-
-        Raises:
-            DataError: classes or thresholds differ.
-        """
+        """Add the counts of another part of the same data set."""
         if (other.classes, other.thresholds) != (self.classes, self.thresholds):
             raise DataError("cannot add a threshold sweep of other classes or thresholds; make both with the same")
         self._true += other._true
         self._counts += other._counts
 
     def matrix(self, threshold: float) -> Matrix:
-        """The confusion matrix of one threshold, (C + 1, C + 1), row = truth.
-
-        Raises:
-            ConfigError: the threshold is not one of the sweep's.
-        """
+        """The confusion matrix of one threshold, (C + 1, C + 1), row = truth."""
         if threshold not in self.thresholds:
             raise ConfigError(f"threshold {threshold} is not in this sweep; give it to ThresholdSweep(thresholds=...)")
         above = self._counts[:, :, self.thresholds.index(threshold) + 1 :].sum(axis=2)
         return np.concatenate([(self._true - above.sum(axis=1))[:, None], above], axis=1)
 
     def scores(self, threshold: float) -> SegmentationScores:
-        """The scores at one threshold.
-
-        Raises:
-            ConfigError: the threshold is not one of the sweep's.
-            DataError: no pixel was counted.
-        """
+        """The scores at one threshold."""
         return SegmentationScores.from_matrix(self.matrix(threshold), self.classes)
 
     def ious(self) -> NDArray[np.float64]:
@@ -162,11 +143,7 @@ class ThresholdSweep:
         return known_mean(self.ious()) if self._true[1:].any() else np.full(len(self.thresholds), np.nan)
 
     def curve(self, thresholds: Iterable[float] | None = None) -> tuple[CurvePoint, ...]:
-        """The means at the given thresholds, or at all of the sweep's, ascending.
-
-        Raises:
-            DataError: no pixel was counted.
-        """
+        """The means at the given thresholds, or at all of the sweep's, ascending."""
         points = []
         for threshold in self.thresholds if thresholds is None else thresholds:
             scores = self.scores(threshold)
@@ -176,12 +153,7 @@ class ThresholdSweep:
 
 
 def best(curve: Sequence[CurvePoint]) -> CurvePoint:
-    """The point of largest mIoU over the whole curve; the lowest threshold of several equal ones.
-
-    Raises:
-        ConfigError: the curve is empty.
-        NothingShownError: no point has a mIoU, since the truth shows no class.
-    """
+    """The point of largest mIoU over the whole curve; the lowest threshold of several equal ones."""
     if not curve:
         raise ConfigError("an empty curve has no best threshold; sweep at least one")
     if all(math.isnan(point.miou) for point in curve):

@@ -69,9 +69,6 @@ class Threshold:
         rule: name of the rule, for the kind ``rule`` only: ``otsu``, or ``otsu/class`` and ``otsu/image`` for a
             threshold of each class or image.
         levels: these thresholds; None where there is one for all, or where only the name is known.
-
-    Raises:
-        ConfigError: an unknown kind, a value outside 0..1, or ``n`` or ``rule`` where there is no room for it.
     """
 
     value: float | None
@@ -118,11 +115,7 @@ class Threshold:
         return f"one per {self.rule.rpartition('/')[2]}" if self.rule else "none"
 
     def of(self, sample_id: str, columns: Sequence[int]) -> Level:
-        """What the maps of an image are cut at, its maps being of these class columns.
-
-        Raises:
-            ConfigError: there is nothing to cut at.
-        """
+        """What the maps of an image are cut at, its maps being of these class columns."""
         if self.levels is not None:
             return self.levels.of(sample_id, columns)
         if self.value is None:
@@ -131,11 +124,7 @@ class Threshold:
 
     @classmethod
     def parse(cls, value: float | None, kind_text: str) -> Self:
-        """The threshold of a value and a `kind_text`.
-
-        Raises:
-            ConfigError: they do not make a threshold.
-        """
+        """The threshold of a value and a `kind_text`."""
         few, rule = _FEW.fullmatch(kind_text), _RULE.fullmatch(kind_text)
         if few:
             return cls(value, "few-masks", int(few[1]))
@@ -148,9 +137,6 @@ def check_same_kind(kinds: Iterable[str], what: str) -> str:
     Args:
         kinds: `Threshold.kind_text` of each number.
         what: what is compared, for the error text.
-
-    Raises:
-        ConfigError: there are several kinds, or none.
     """
     found = sorted(set(kinds))
     if len(found) != 1:

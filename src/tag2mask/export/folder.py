@@ -35,9 +35,6 @@ def masks_of_folder(
             one around the ``masks`` or ``SegmentationClass`` that the folder lies in.
         photos: folder of the photos, searched with all below it; None where they do not matter.
         name: of the whole.
-
-    Raises:
-        DataError: no masks, no class names, two masks or photos of one name, or a mask without photo.
     """
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"
@@ -67,9 +64,6 @@ def check_labels(labels: Labels, n_classes: int, what: str) -> Labels:
         labels: (H, W) uint8.
         n_classes: C.
         what: names the mask in the error.
-
-    Raises:
-        DataError: an index above C that is not 255.
     """
     present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=256))
     strange = [int(i) for i in present if n_classes < i != IGNORE]

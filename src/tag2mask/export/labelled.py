@@ -44,10 +44,6 @@ def labelled(
         min_area: connected components of fewer pixels become background.
         holes: whether to count instances with holes.
         photos: folder that photos are copied to; None copies none.
-
-    Raises:
-        DataError: a mask or photo cannot be read, or they do not fit together.
-        StageError: a mask of a run is missing or outdated.
     """
     for image in masks.images:
         labels = image.labels()
@@ -70,9 +66,6 @@ def check_names(masks: Masks, copied: bool) -> None:
     Args:
         masks: what is exported.
         copied: whether photos are copied, and so named after the masks.
-
-    Raises:
-        DataError: one is not UTF-8.
     """
     for image in masks.images:
         for name in (image.id, image.id if copied else _file(image, masks.photos)):

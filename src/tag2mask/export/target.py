@@ -15,11 +15,7 @@ _BEGUN, _END = ".tag2mask-export.", ".tmp"
 
 
 def check_target(out: Path) -> None:
-    """See that a folder is free for an export.
-
-    Raises:
-        StageError: it is a file, or holds other things.
-    """
+    """See that a folder is free for an export."""
     if out.exists() and not out.is_dir():
         raise StageError(f"--out {out} is a file; name a new folder")
     names = sorted(p.name for p in out.iterdir() if not _is_begun(p.name)) if out.is_dir() else []
@@ -34,9 +30,6 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """Give a temporary folder in ``out``; on success what is in it moves to ``out``, on failure it is removed.
 
     What a killed export left there is removed first.
-
-    Raises:
-        StageError: as `check_target`, or the folder cannot be written.
     """
     check_target(out)
     temporary = out / f"{_BEGUN}{os.getpid()}{_END}"

@@ -32,12 +32,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write(job: Job) -> None:
-    """Write ``results.zip``.
-
-    Raises:
-        DataError: the classes are not VOC's 20 in their order, or a mask is unsure (255) in places.
-        StageError: the archive cannot be written.
-    """
+    """Write ``results.zip``."""
     if job.classes != VOC_CLASSES:
         raise DataError(
             f"the masks are of the {len(job.classes)} classes {', '.join(job.classes[:3])}, …: the VOC server takes "

@@ -23,7 +23,7 @@ class MapHead(Protocol):
             classes: (K,) int64 class columns.
 
         Returns:
-            (K, h, w) float32, non-negative, not normalised.
+            (K, h, w) float32, not normalised; non-negative, but for a head of raw scores.
         """
         ...
 
@@ -60,7 +60,26 @@ def merge_scales(
     size: tuple[int, int],
     part: tuple[float, float] = (1.0, 1.0),
 ) -> list[Tensor]:
-    """Maps of every head from the same features: head, resize, mean over the scales, divide by the maximum.
+    """Maps of every head from the same features: `mean_of_scales`, each map divided by its maximum.
+
+    Returns:
+        For each head (K, height, width) float32: each map's maximum is exactly 1, or the map is all zero.
+
+    Raises:
+        WeightsError: a map is NaN or infinite.
+        ValueError: there is no scale.
+    """
+    return [normalise(mean) for mean in mean_of_scales(features_per_scale, heads, classes, size, part)]
+
+
+def mean_of_scales(
+    features_per_scale: Iterable[Tensor],
+    heads: Sequence[MapHead],
+    classes: Tensor,
+    size: tuple[int, int],
+    part: tuple[float, float] = (1.0, 1.0),
+) -> list[Tensor]:
+    """What every head makes of the same features: head, resize, mean over the scales.
 
     Args:
         features_per_scale: (B, D, h_s, w_s) for each scale; may be a generator, so that one scale is held at a time.
@@ -70,10 +89,9 @@ def merge_scales(
         part: the shares of the features' rows and columns that become the maps, see `MapsSettings.part`.
 
     Returns:
-        For each head (K, height, width) float32: each map's maximum is exactly 1, or the map is all zero.
+        For each head (K, height, width) float32.
 
     Raises:
-        WeightsError: a map is NaN or infinite.
         ValueError: there is no scale.
     """
     sums: list[Tensor] = []
@@ -84,7 +102,7 @@ def merge_scales(
         scales += 1
     if not scales:
         raise ValueError("features_per_scale is empty: at least one scale is needed")
-    return [normalise(total / scales) for total in sums]
+    return [total / scales for total in sums]
 
 
 def normalise(maps: Tensor) -> Tensor:

@@ -66,10 +66,12 @@ class MapsProgram:
     Attributes:
         network: in evaluation mode, on the CPU; the runner moves it.
         head: features -> maps of one scale.
+        raw: features -> raw scores of one scale, to be kept beside the maps; None where there are none.
     """
 
     network: TagNet
     head: MapHead
+    raw: MapHead | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def _run_network(shares: Sequence[Share]) -> float:
     from tag2mask.training.device import resolve_device
 
     programs = [share.stage.kind.load()(session.context(share.stage, share.key)) for share in shares]
-    tasks = [MapTask(p.head, share.wants, share.write) for p, share in zip(programs, shares, strict=True)]
+    tasks = [MapTask(p.head, share.wants, share.write, p.raw) for p, share in zip(programs, shares, strict=True)]
     assert isinstance(stage.settings, MapsSettings)
     device = resolve_device(session.engine)
     started = time.monotonic()

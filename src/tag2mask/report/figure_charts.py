@@ -38,10 +38,6 @@ def draw_dots(series: Sequence[Dots], label: str, title: str, out: Path) -> None
         label: of the horizontal axis.
         title: of the figure.
         out: an SVG or a PNG.
-
-    Raises:
-        DataError: there is nothing to draw.
-        StageError: the file cannot be written.
     """
     found: dict[str, list[float]] = {}
     for one in series:
@@ -77,10 +73,6 @@ def draw_shares(names: Sequence[str], shares: NDArray[np.float64], title: str, o
         shares: (C, C) in 0..1, row = the class whose images are looked at; NaN is left blank, and so is the diagonal.
         title: of the figure.
         out: an SVG.
-
-    Raises:
-        DataError: the table has not a row and a column for each name, or there is no name.
-        StageError: the file cannot be written.
     """
     count = len(names)
     if shares.shape != (count, count):

@@ -84,10 +84,6 @@ def draw_curves(curves: Sequence[Curve], title: str, out: Path) -> None:
         curves: at least one.
         title: of the figure.
         out: an SVG.
-
-    Raises:
-        DataError: there is no curve.
-        StageError: the file cannot be written.
     """
     figure, (axes,) = make_panels(min(len(curves), 1), (7.0, 4.2), "curve")
     for i, curve in enumerate(curves):
@@ -110,10 +106,6 @@ def draw_histograms(panels: Sequence[Histogram], title: str, out: Path) -> None:
         panels: at least one.
         title: of the figure.
         out: an SVG.
-
-    Raises:
-        DataError: there is no panel.
-        StageError: the file cannot be written.
     """
     figure, grid = make_panels(len(panels), (3.6, 3.2), "histogram", same=True)
     edges = np.arange(22) * _STEP - _STEP / 2  # between hundredths: no threshold lies on an edge
@@ -133,10 +125,6 @@ def draw_boxes(panels: Sequence[Boxes], title: str, out: Path) -> None:
         panels: at least one; the whiskers end at the 5th and 95th percentile.
         title: of the figure.
         out: an SVG.
-
-    Raises:
-        DataError: there is no panel.
-        StageError: the file cannot be written.
     """
     figure, grid = make_panels(len(panels), (3.8, 3.4), "box plot")
     for panel, axes in zip(panels, grid, strict=True):
@@ -156,10 +144,6 @@ def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
         examples: at least one, all with the same number of pictures.
         title: of the figure.
         out: a PNG.
-
-    Raises:
-        DataError: there is no example.
-        StageError: the file cannot be written.
     """
     if not examples:
         raise DataError("a figure needs at least one example")
@@ -184,9 +168,6 @@ def make_panels(count: int, size: tuple[float, float], what: str, *, same: bool 
         size: width and height of a panel, inches.
         what: each shows, for the error text.
         same: whether all have the same vertical axis.
-
-    Raises:
-        DataError: there is no panel.
     """
     if not count:
         raise DataError(f"a figure needs at least one {what}")
@@ -208,9 +189,6 @@ def save_figure(figure: Figure, title: str, out: Path) -> None:
         figure: to write; gets the title.
         title: of the whole.
         out: an SVG or a PNG.
-
-    Raises:
-        StageError: the file cannot be written.
     """
     import matplotlib
 

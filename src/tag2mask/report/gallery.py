@@ -74,10 +74,6 @@ def render_gallery(classes: Sequence[GalleryClass], title: str, out: Path, run: 
         title: of the page.
         out: the HTML file.
         run: the run folder that the shown commands name.
-
-    Raises:
-        DataError: a prototype's name is not ``foreground:<number>`` or ``context:<number>``.
-        StageError: the file cannot be written.
     """
     for group in classes:
         for prototype in group.prototypes:

@@ -85,9 +85,6 @@ def quantised(values: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
     Args:
         values: (K, h, w) in [0, 1].
         longest: most cells a side.
-
-    Raises:
-        DataError: not three axes, or values outside [0, 1].
     """
     if values.ndim != 3 or (values.size and not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6)):
         raise DataError(f"maps for a page have shape {values.shape}; expected (K, h, w) with values in 0..1")

@@ -50,10 +50,6 @@ def render_page(runs: Sequence[RunPart], out: Path) -> None:
     Args:
         runs: at least one, a section each; several are compared first.
         out: the HTML file.
-
-    Raises:
-        DataError: no run, or one that has looked at no split.
-        StageError: the file cannot be written.
     """
     if not runs:
         raise DataError("a page needs at least one run")

@@ -36,9 +36,6 @@ def heat_overlay(image: Image.Image, values: NDArray[np.float32], strength: floa
         image: any mode, (W, H).
         values: (h, w) in [0, 1], of any size; resized bilinearly to the image.
         strength: 0 shows the grey image alone, 1 the map alone.
-
-    Raises:
-        DataError: the map has not two axes, or leaves [0, 1].
     """
     if values.ndim != 2 or not values.size or not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):
         span = f", {values.min()}..{values.max()}" if values.size else ""
@@ -58,9 +55,6 @@ def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float
         image: any mode, (W, H).
         labels: (H, W) label indices, 0 background (left as it is), 255 void or unsure.
         strength: 0 shows the image alone, 1 the colours alone.
-
-    Raises:
-        DataError: the labels are not of the image's size.
     """
     if labels.shape != (image.height, image.width):
         raise DataError(
@@ -99,11 +93,7 @@ def fit(image: Image.Image, longest: int) -> Image.Image:
 
 
 def side_by_side(images: Sequence[Image.Image], gap: int = 4) -> Image.Image:
-    """Images in one row on white, tops aligned, ``gap`` pixels apart.
-
-    Raises:
-        DataError: there is no image.
-    """
+    """Images in one row on white, tops aligned, ``gap`` pixels apart."""
     if not images:
         raise DataError("side_by_side was given no image")
     width = sum(i.width for i in images) + gap * (len(images) - 1)

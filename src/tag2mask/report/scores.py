@@ -185,11 +185,7 @@ class Headline:
 
 
 def headlines(methods: Sequence[MethodResult]) -> tuple[Headline, ...]:
-    """The best for each kind of threshold and set of images, upper bounds last; equal to one decimal is a draw.
-
-    Raises:
-        DataError: no method has a score.
-    """
+    """The best for each kind of threshold and set of images, upper bounds last; equal to one decimal is a draw."""
     found = groups(methods)
     if not found:
         raise DataError(

@@ -81,9 +81,6 @@ def examine(
         splits: the splits to look at; None takes those of ``settings``.
         workers: threads that read files.
         quiet: show no progress.
-
-    Raises:
-        ConfigError: there is no such reader.
     """
     names = tuple(dict.fromkeys(splits or [s for s in (settings.train, settings.val, settings.infer) if s]))
     by_name, findings = open_splits(names, lambda name: open_split(kind, settings, name))

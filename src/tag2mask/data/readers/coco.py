@@ -73,11 +73,7 @@ class CocoDataset(FileDataset):
         return self._instances.has_outlines
 
     def stored_labels(self, sample: Sample) -> Labels | None:
-        """Draw the annotations of an image as (H, W) uint8; None where the file has no outlines at all.
-
-        Raises:
-            DataError: an outline is missing or malformed, or the file claims another size than the image has.
-        """
+        """Draw the annotations of an image as (H, W) uint8; None where the file has no outlines at all."""
         if not self.has_truth:
             return None
         assert sample.image is not None

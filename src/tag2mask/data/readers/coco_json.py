@@ -68,12 +68,7 @@ class Instances:
 
 
 def read_instances(path: Path) -> Instances:
-    """Read an annotation file.
-
-    Raises:
-        DataError: it is no JSON, lacks a part of the format, holds a value that the format does not have there, or
-            refers to an image or category that it lacks.
-    """
+    """Read an annotation file."""
     content = _read(path)
     try:
         images, annotations, categories = (_objects(content, name) for name in _PARTS)

@@ -62,9 +62,6 @@ def outline_of(annotation: Annotation, height: int, width: int, source: Path) ->
         height: of the image file, which is to be compared with what the annotations say before.
         width: of the image file.
         source: the annotation file, for the error text.
-
-    Raises:
-        DataError: the outline is missing, malformed, of another image size, or leads far out of the image.
     """
     from pycocotools import mask as coco_mask
 

@@ -46,10 +46,6 @@ class FileDataset(Dataset):
         classes: the classes to keep, in the order to keep them; None keeps all.
         palette: label index of each colour, for masks stored in colour.
         mask_values: label index of values in the mask files that are not the index themselves.
-
-    Raises:
-        DataError: no samples, an unsafe or repeated id, a class in ``classes`` that ``all_classes`` lacks, or a label
-            in ``mask_values`` without a class.
     """
 
     def __init__(
@@ -86,11 +82,7 @@ class FileDataset(Dataset):
         return read_image(sample.image)
 
     def truth(self, sample: Sample) -> Labels | None:
-        """The truth as `Dataset.truth` says; pixels of classes that were not chosen are 255.
-
-        Raises:
-            DataError: the mask is broken, has another size than the image, or holds an index without a class.
-        """
+        """The truth as `Dataset.truth` says; pixels of classes that were not chosen are 255."""
         labels = self.stored_labels(sample)
         if labels is None:
             return None

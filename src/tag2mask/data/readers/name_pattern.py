@@ -44,9 +44,6 @@ def tags_in_names(pattern: str, names: tuple[str, ...]) -> tuple[str | None, ...
 
     Returns:
         The group's text for each name, None for a name that does not match.
-
-    Raises:
-        DataError: the pattern does not come to an end with a name.
     """
     words = [sys.executable, "-I", "-S", "-c", _CHILD]
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()

@@ -52,9 +52,6 @@ class PartsDataset(Dataset):
     Args:
         settings: what to draw.
         split: any name of letters, digits, ``-`` and ``_``; each name has scenes of its own.
-
-    Raises:
-        DataError: the split's name cannot be used, or ``classes`` names a class that is not drawn.
     """
 
     name = "parts"

@@ -54,10 +54,6 @@ def read_table(path: Path, images: Mapping[str, Path], separators: Sequence[str]
         images: image files by id.
         separators: what parts the tags of a cell; `SEPARATOR` where None. With that of the columns among them, every
             cell behind the first holds tags.
-
-    Raises:
-        DataError: wrong encoding, header or row, an unknown image, one without a row, or one with tags in one row and
-            an empty cell in another.
     """
     names = ImageNames(images)
     rows: dict[str, TagRow] = {}

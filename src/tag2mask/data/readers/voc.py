@@ -81,11 +81,7 @@ def open_split(settings: VocSettings, split: str) -> Dataset:
 
 
 def read_objects(path: Path, allow_empty: bool = False) -> tuple[str, ...]:
-    """Names of the objects in one annotation, difficult ones included.
-
-    Raises:
-        DataError: the file is missing or malformed, an object has no name, or there is none and not ``allow_empty``.
-    """
+    """Names of the objects in one annotation, difficult ones included."""
     if not is_file(path):
         state = "is no file" if path.exists() else "does not exist"
         raise DataError(f"annotation {path} {state}, but its image is in the split")

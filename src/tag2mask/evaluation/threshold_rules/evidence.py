@@ -58,9 +58,6 @@ def histogram(sample_id: str, columns: Sequence[int], maps: Maps) -> ImageEviden
         sample_id: of the image.
         columns: K class columns, K at least 1.
         maps: of these classes.
-
-    Raises:
-        DataError: a value is NaN or outside 0..1.
     """
     if not ((maps >= 0) & (maps <= 1)).all():  # false for NaN too
         raise DataError(f"maps of '{sample_id}' hold NaN or values outside 0..1; remove the file and make them again")
@@ -81,9 +78,6 @@ def agreement(sample_id: str, columns: Sequence[int], first: Maps, second: Maps)
         columns: K class columns, K at least 1.
         first: maps of one view.
         second: maps of the other, of the same shape.
-
-    Raises:
-        DataError: the shapes differ.
     """
     if first.shape != second.shape:
         raise DataError(

@@ -102,11 +102,7 @@ def rules_of(evidence: str) -> list[Rule]:
 
 
 def find_rule(name: str, evidence: str | None = None) -> Rule:
-    """The rule of that name, of one kind of evidence where that is given.
-
-    Raises:
-        ConfigError: there is none; the nearest name is given.
-    """
+    """The rule of that name, of one kind of evidence where that is given."""
     known = {r.name: r for r in RULES.values() if evidence in (None, r.evidence)}
     if name not in known:
         raise ConfigError(unknown("rule", name, known))
