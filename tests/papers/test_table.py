@@ -115,7 +115,7 @@ def test_the_legend_tells_data_network_and_seeds(tmp_path: Path) -> None:
         "Numbers are mIoU in percent. Published: LPCAM, Table 1 (PASCAL VOC 2012, ResNet-50 classifier). Ours: data"
     )
     assert "8 images), efficientnet_lite0 classifier (first weights: bundled), seeds 0, 1." in text
-    assert "not to be held equal" in text
+    assert "Data and network differ" in text
     several = legend(
         replace(run, experiment=made(CAM, metrics=("miou", "fp"))), [row("CAM", 5.0), row("CAM", 5.0, n_images=1)]
     )

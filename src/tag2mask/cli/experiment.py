@@ -41,7 +41,7 @@ class SizeChoice(StrEnum):
 
 @app.command("ls")
 def ls() -> None:
-    """List the experiments: id, place in the paper, what it is about, and whether all of its rows are there.
+    """List the experiments: id, place in the paper, title, and whether all rows are available.
 
     Example: tag2mask experiment ls
     """
@@ -88,7 +88,7 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder; default: runs/<id>")] = None,
 ) -> None:
-    """Run an experiment; the same command again goes on where it was interrupted.
+    """Run an experiment; the same command resumes it after an interruption.
 
     Writes results.csv, table.md with the published values beside ours, and figures where the paper has one.
 

@@ -1,4 +1,4 @@
-"""Running an experiment: one combined run (or its sweeps), then the table with the published values beside ours."""
+"""Runs an experiment for ``tag2mask experiment run``: one combined run or its sweeps, the steps, then the table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tag2mask.sweep.run import prepare
 
 LOG = logging.getLogger("tag2mask")
 MARK = "experiment.json"
-"""File that tells the folder of an experiment that is no run."""
+"""File that marks the folder of an experiment that is not a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class Options:
         seeds: number of seeds, 0, 1, ….
         size: ``full``, or ``small`` for the light settings on at most 300 images.
         recipes: whose settings.
-        out: folder; ``runs/<id>`` where None.
-        images: ids of images that pictures have to show.
+        out: folder; None for ``runs/<id>``.
+        images: ids of images to show in pictures.
     """
 
     words: tuple[str, ...] = ()
@@ -51,25 +51,27 @@ class Options:
     out: Path | None = None
     images: tuple[str, ...] = ()
 
+    @property
+    def flags(self) -> list[tuple[str, str]]:
+        """The options of the command line that are not at their defaults: seeds, size and recipes."""
+        given = (("--seeds", self.seeds, 1), ("--size", self.size, "full"), ("--recipes", self.recipes, "light"))
+        return [(flag, str(value)) for flag, value, usual in given if value != usual]
+
     def command(self, name: str) -> str:
-        """The command line that says the same."""
-        given = ["--seeds", str(self.seeds)] if self.seeds != 1 else []
-        given += ["--size", self.size] if self.size != "full" else []
-        given += ["--recipes", self.recipes] if self.recipes != "light" else []
-        given += ["--out", str(self.out)] if self.out else []
-        given += [word for image in self.images for word in ("--image", image)]
-        return command("experiment", "run", name, *self.words, *given)
+        """The command that runs experiment ``name`` with these options."""
+        given = [*self.flags, *([("--out", str(self.out))] if self.out else []), *(("--image", i) for i in self.images)]
+        return command("experiment", "run", name, *self.words, *(word for pair in given for word in pair))
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentResult:
-    """What an experiment has made.
+    """Result of `run_experiment`.
 
     Attributes:
         experiment: the experiment.
         path: its folder.
-        rows: every number of ours; ``method`` is the name of a row.
-        legend: what tells the published columns from ours.
+        rows: our numbers; ``method`` is the name of a row.
+        legend: data, networks and seeds of the published columns and of ours.
         lines: sentences below the table.
         files: ``results.csv``, ``table.md``, then figures and further tables.
     """
@@ -83,7 +85,7 @@ class ExperimentResult:
 
 
 def run_experiment(name: str, options: Options | None = None) -> ExperimentResult:
-    """Run an experiment; what an earlier run made already is used, so the same command goes on.
+    """Run an experiment, reusing finished stages: the same command resumes an interrupted one.
 
     Args:
         name: ``L1`` to ``L13``, ``A1`` to ``A15``.
@@ -91,8 +93,8 @@ def run_experiment(name: str, options: Options | None = None) -> ExperimentResul
 
     Raises:
         ConfigError: an unknown experiment, an option or word that does not fit.
-        DataError: the data cannot be read, or has no truth to measure against.
-        WeightsError: a file of weights is missing.
+        DataError: the data cannot be read, or has no ground truth to measure against.
+        WeightsError: a weight file is missing.
         StageError: the folder holds something else, or another process uses it.
     """
     options = options or Options()
@@ -121,12 +123,7 @@ def run_experiment(name: str, options: Options | None = None) -> ExperimentResul
 
 
 def plan_experiment(chosen: Experiment, options: Options) -> Combined | None:
-    """The combined recipe of an experiment, checked; None where it needs no run.
-
-    Raises:
-        ConfigError: a word that does not fit, or recipes that the experiment has not.
-        DataError: with the small size, the data cannot be read.
-    """
+    """The combined recipe of an experiment, checked; None if it needs no run."""
     refs = chosen.refs(options.recipes)
     if not refs:
         if chosen.refs("light") or chosen.refs("voc12"):
@@ -164,19 +161,14 @@ def _check_options(chosen: Experiment, options: Options) -> None:
 
 
 def _check_no_data(chosen: Experiment, options: Options) -> None:
-    """Refuse what an experiment without a run would silently leave aside."""
-    given = [
-        *options.words,
-        *([f"--seeds {options.seeds}"] if options.seeds != 1 else []),
-        *([f"--size {options.size}"] if options.size != "full" else []),
-        *([f"--recipes {options.recipes}"] if options.recipes != "light" else []),
-    ]
+    """Refuse options that an experiment without a run would ignore."""
+    given = [*options.words, *(" ".join(flag) for flag in options.flags)]
     if given:
         raise ConfigError(f"{given[0]}: {chosen.id} computes a toy from numbers of its own, without data; leave it out")
 
 
 def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -> None:
-    """Open every split that is measured on, and every file of weights, before anything is trained."""
+    """Open every evaluated split and every weight file before anything is trained."""
     plan = make_plan(combined.recipe)
     opened: dict[str, Dataset] = {}
     for stage in plan.stages:
@@ -186,7 +178,7 @@ def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -
             split = plan.split_of(stage)
             if split is None:
                 raise DataError(
-                    f"{chosen.id} measures '{stage.name}' on data.val, which the data has not: set data.val"
+                    f"{chosen.id} evaluates '{stage.name}' on data.val, which is not set: set data.val to a split"
                 )
             opened.setdefault(split, open_split(plan.data_kind, plan.data, split))
     for split, dataset in opened.items():
@@ -206,7 +198,7 @@ def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -
 
 
 def _own_rows(run: FinishedExperiment, metrics: Sequence[MetricRow]) -> list[ResultRow]:
-    """The numbers of the run under the names of the rows; where a stage is measured twice, the first measure counts."""
+    """The run's numbers under the names of the rows; of a stage that is measured twice the first numbers."""
     found: dict[tuple[str, str, str, int], ResultRow] = {}
     for row in metrics:
         name = run.row_of(row.stage)

@@ -1,4 +1,4 @@
-"""The variants of an experiment as one recipe: stages that are alike are one stage, others get the variant's name."""
+"""Combines the variants of an experiment into one recipe: equal stages are shared, others renamed."""
 
 from __future__ import annotations
 
@@ -32,17 +32,14 @@ class Combined:
 def combine(
     name: str, title: str, refs: Mapping[str, StageRef], words: Sequence[str] = (), scale: Scale | None = None
 ) -> Combined:
-    """Build the recipe that makes and measures some refs.
+    """Build the recipe that makes and measures the stages of all rows.
 
     Args:
         name: of the recipe.
         title: its description.
-        refs: by name of their row; at least one.
+        refs: row -> stage; at least one.
         words: the user's ``key=value``; one about a stage goes to the variants that have it.
         scale: of data and size.
-
-    Raises:
-        ConfigError: a word or setting that does not fit, or a word that makes two rows the same.
     """
     scale = scale or Scale()
     variants = list(dict.fromkeys(ref.variant for ref in refs.values()))
@@ -67,7 +64,7 @@ def combine(
 
 
 def _data(words: Sequence[str]) -> list[str]:
-    """The words about data alone: those about stages fit after the variant's own."""
+    """The words about data: those about stages apply after the variant's own."""
     return [word for word in words if word.startswith(("data=", "data."))]
 
 
@@ -77,11 +74,7 @@ def _stage(word: str) -> str:
 
 
 def part(recipe: Recipe, wanted: Sequence[str]) -> Recipe:
-    """The stages that make and measure what is wanted, and no other.
-
-    Raises:
-        ConfigError: there is no such stage.
-    """
+    """The recipe with only the stages that make and measure the wanted ones."""
     return reduced(recipe, [*wanted, *_measuring(recipe, wanted)])
 
 
@@ -96,7 +89,7 @@ def _measuring(recipe: Recipe, wanted: Sequence[str]) -> list[str]:
 
 
 def _merge(stages: _Specs, recipe: Recipe, variant: str) -> dict[str, str]:
-    """Add the stages of a planned recipe, in its order; name there -> name in ``stages``."""
+    """Add the stages of a planned recipe in its order; gives their names there -> names in ``stages``."""
     names: dict[str, str] = {}
     for name, spec in recipe.stages.items():
         own = (
