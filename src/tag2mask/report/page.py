@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,11 @@ from PIL import Image
 from tag2mask.core.errors import DataError
 from tag2mask.report.html import render
 from tag2mask.report.parts import RunPart
+from tag2mask.report.pictures import fit
 from tag2mask.report.views import comparison, run_view, script_data
+
+_SIDE = 320
+"""Pixels of the longer side of a picture in a figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ class Example:
     id: str
     reason: str
     pictures: tuple[Picture, ...]
+
+    @classmethod
+    def of(cls, id: str, reason: str, pictures: Iterable[tuple[str, Image.Image]]) -> Example:
+        """An example from captions and images, each shrunk to the size of figures."""
+        return cls(id, reason, tuple(Picture(caption, caption, fit(image, _SIDE)) for caption, image in pictures))
 
 
 def render_page(runs: Sequence[RunPart], out: Path) -> None:

@@ -12,12 +12,12 @@ from tag2mask.api import run_loaded
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, command, unknown
 from tag2mask.core.files import cannot_write, write_json
-from tag2mask.core.links import ENDING, is_link
+from tag2mask.core.links import ENDING, is_link, store_beside
 from tag2mask.core.locks import exclusive
 from tag2mask.core.ranks import rank
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.pipeline.store import Store, point, store_beside
+from tag2mask.pipeline.store import Store, point
 from tag2mask.sweep.grid import check_grid, grid_points, point_name, point_words
 from tag2mask.sweep.result import SweepPoint, SweepResult
 from tag2mask.sweep.table import write_sweep
