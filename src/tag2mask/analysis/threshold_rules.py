@@ -228,7 +228,9 @@ def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage
         stage: of maps.
         stages: of the same run.
     """
-    fewer = [s for s in stages if _views(s) < _views(stage) and _settings_except_views(s) == _settings_except_views(stage)]
+    fewer = [
+        s for s in stages if _views(s) < _views(stage) and _settings_except_views(s) == _settings_except_views(stage)
+    ]
     return min(fewer, key=_views, default=None)
 
 
