@@ -1,4 +1,4 @@
-"""Experiments over a setting: one sweep for each axis, all of them on one recipe and one store."""
+"""Experiments over settings (L8 to L10, A14): one sweep for each axis, on one recipe and one store."""
 
 from __future__ import annotations
 
@@ -19,12 +19,7 @@ BASE = "base.yaml"
 
 
 def run_axes(run: FinishedExperiment) -> StepResult:
-    """Sweep every axis of an experiment; a point that fails is told and costs no other.
-
-    Raises:
-        ConfigError: a value that does not fit the recipe.
-        StageError: a folder holds something else, or another process uses it.
-    """
+    """Sweep every axis of an experiment; a failing point is reported and does not stop the rest."""
     assert run.recipe is not None
     base = run.out / BASE
     join(resolve_device(run.recipe.engine).type)

@@ -1,4 +1,4 @@
-"""mIoU over thresholds of an experiment's rows in one figure (LPCAM, Figure 5d; AMN, Figure 6)."""
+"""mIoU over thresholds of all rows in one figure (L11, A8), and IoU class by class (A12)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ from tag2mask.pipeline.session import Done
 
 
 def curves(run: FinishedExperiment) -> StepResult:
-    """Draw the curve of every row, the mean over its seeds, and say how robust each is; made by the run already.
-
-    Raises:
-        StageError: the figure cannot be written.
-    """
+    """Draw the curve of every row, the mean over its seeds, as the run measured it; and how robust each is."""
     from tag2mask.report.figures import Curve, draw_curves
 
     rows: list[ResultRow] = []
@@ -52,7 +48,7 @@ def read_curve(path: Path) -> list[CurvePoint]:
 
 
 def _measuring(run: FinishedExperiment, stage: str) -> list[Done]:
-    """What measures the seeds of a stage, once for each seed."""
+    """The stage that measures the maps of a stage, once for each seed."""
     found: dict[int, Done] = {}
     for done in run.done:
         of_seeds = isinstance(done.stage.settings, SeedsSettings)
@@ -62,7 +58,7 @@ def _measuring(run: FinishedExperiment, stage: str) -> list[Done]:
 
 
 def _robust(run: FinishedExperiment, name: str, done: Done, curve: Sequence[CurvePoint]) -> list[ResultRow]:
-    """The plateau and the mean over thresholds; the best mIoU is among the row's own numbers already."""
+    """Plateau and mean over thresholds; the best mIoU is one of the row's own numbers."""
     first = read_metrics(done.artefact.path / METRICS)[0]
     found = robustness(curve).results(name, first.split, first.n_images, done.stage.seed, run.command)
     return [row for row in found if row.metric != "miou"]
@@ -73,14 +69,14 @@ PREFIX = "iou/"
 
 @dataclass(frozen=True, slots=True)
 class ClassDelta:
-    """One class at one kind of threshold; a line of CSV.
+    """One label at one kind of threshold; a line of CSV.
 
     Attributes:
         label: the class, or ``background``.
         threshold_kind: as `Threshold.kind_text`.
         first: IoU of the first row in percent, mean over the seeds.
         second: of the second row.
-        delta: second less first, points.
+        delta: second minus first, points.
     """
 
     label: str
@@ -105,7 +101,7 @@ def class_deltas(ours: list[ResultRow], first: str, second: str) -> list[ClassDe
 
 
 def deltas(run: FinishedExperiment) -> StepResult:
-    """Write the deltas of the last row of ours over the first one, and say the largest gain and loss."""
+    """Write the deltas of the last row over the first one, and name the largest gain and loss."""
     from tag2mask.pipeline.run_result import collect_metrics
 
     rows = collect_metrics(run.done)
