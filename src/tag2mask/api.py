@@ -12,9 +12,8 @@ from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core import errors
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.ranks import rank
-from tag2mask.evaluation.result_tables import write_metrics
+from tag2mask.evaluation.result_tables import METRICS, write_metrics
 from tag2mask.pipeline.execute import run_plan
-from tag2mask.pipeline.metric_stages import METRICS
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
@@ -72,9 +71,7 @@ def _absolute(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": {**recipe.data, "root": str(Path(root).expanduser().absolute())}})
 
 
-def drop_prototype(
-    run: OpenedRun | str | Path, cls: str, prototype: str, stage: str | None = None
-) -> RunResult:
+def drop_prototype(run: OpenedRun | str | Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:
     """Drop a prototype by hand: record it in the run's recipe and make again what depends on it.
 
     Args:
@@ -105,6 +102,6 @@ def drop_prototype(
     recipe = run.plan.recipe
     stages: dict[str, dict[str, Any]] = {name: dict(spec) for name, spec in recipe.stages.items()}
     for reader_stage in readers_of(run, planned):
-        name = reader_stage.name.partition("@")[0]
+        name = reader_stage.base_name
         stages[name]["drop"] = [*dict.fromkeys([*stages[name].get("drop", []), f"{cls} {prototype}"])]
     return run_loaded(recipe.model_copy(update={"stages": stages}), run.folder, run.command)

@@ -147,7 +147,7 @@ def test_stages_that_cannot_be_analysed(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"is not a run \(it has no recipe.yaml\)"):
         analyse_curves([made.path, tmp_path / "nothing"])
     (made.path / "sharp").unlink()
-    with pytest.raises(StageError, match="stage 'sharp' of .* is not finished; go on: tag2mask run"):
+    with pytest.raises(StageError, match="stage 'sharp' of .* is not finished; resume: tag2mask run"):
         analyse_thresholds(made.path)
     assert not (made.path / "analysis").exists()
 
@@ -156,9 +156,9 @@ def test_a_run_without_a_truth_or_without_maps(tmp_path: Path) -> None:
     made = run(recipe(tmp_path, {"sharp": SHARP}), out=tmp_path / "runs" / "run")
     shutil.rmtree(tmp_path / "data" / "masks")
     for analyse in (analyse_thresholds, analyse_activation):
-        with pytest.raises(DataError, match="no image of split 'all' has a truth"):
+        with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
             analyse(made.path)
-    with pytest.raises(DataError, match="no image of split 'all' has a truth"):
+    with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
         analyse_curves([made.path])
     without = tmp_path / "runs" / "without"
     without.mkdir()

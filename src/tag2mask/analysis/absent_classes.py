@@ -25,6 +25,7 @@ from tag2mask.methods.amn.files import WEIGHTS, load_amn
 from tag2mask.methods.amn.maps import image_logits
 from tag2mask.methods.amn.settings import AmnMapsSettings
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example
@@ -79,7 +80,7 @@ def _named(run: OpenedRun, stages: Sequence[str]) -> list[str]:
     ours = [name for name, stage in run.stages.items() if stage.kind.name == KIND]
     for name in stages:
         stage = run.stages.get(name)
-        if stage is not None and stage.kind.makes == "maps" and name not in ours:
+        if stage is not None and stage.kind.makes is Makes.MAPS and name not in ours:
             raise ConfigError(
                 f"stage '{name}' is of kind {stage.kind.name}, which is conditioned on no tags; expected one of kind "
                 f"{KIND}" + (f": {', '.join(ours)}" if ours else "")

@@ -12,6 +12,7 @@ from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.result_tables import ResultRow, write_results, write_table
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
 
@@ -156,7 +157,7 @@ def shared(opened: Sequence[OpenedMaps]) -> list[list[Sample]]:
 def open_maps(run: Run, stages: Sequence[str] = (), split: str | None = None) -> list[OpenedMaps]:
     """The named maps of a run, all of them where none is named; errors as for `OpenedRun.maps`."""
     opened = as_run(run)
-    return [opened.maps(stage.name, split) for stage in opened.making("maps", stages)]
+    return [opened.maps(stage.name, split) for stage in opened.making(Makes.MAPS, stages)]
 
 
 def open_several(runs: Sequence[Run], stages: Sequence[str], split: str | None) -> list[OpenedMaps]:
@@ -171,7 +172,7 @@ def open_several(runs: Sequence[Run], stages: Sequence[str], split: str | None) 
         ConfigError: a name is unknown, or a run has none of them.
         StageError: as for `open_maps`.
     """
-    known = [(run, [s.name for s in run.stages.values() if s.kind.makes == "maps"]) for run in map(as_run, runs)]
+    known = [(run, [s.name for s in run.stages.values() if s.kind.makes is Makes.MAPS]) for run in map(as_run, runs)]
     somewhere = {name for _, names in known for name in names}
     opened: list[OpenedMaps] = []
     for run, names in known:

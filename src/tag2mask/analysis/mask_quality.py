@@ -19,9 +19,8 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.boundary import SHARE
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.quality_ranking import SCORE, Assessed, ImageQuality, QualityAnalysis, assess
-from tag2mask.evaluation.result_tables import ResultRow, csv_text, score_rows, write_results
-from tag2mask.pipeline.boundary_stage import boundary_of
-from tag2mask.pipeline.metric_stages import now, unseen
+from tag2mask.evaluation.result_tables import ResultRow, csv_text, now, score_rows, write_results
+from tag2mask.pipeline.metric_stages import boundary_of, unseen
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example
@@ -92,7 +91,7 @@ def analyse_quality(
         found = assess(every, masks.dataset.classes, masks.dataset.split)
     out, lowest = out or run.path / FOLDER, found.worst(worst)
     rows = found.results(
-        masks.threshold, worst=worst, method=masks.name.partition("@")[0], seed=masks.seed,
+        masks.threshold, worst=worst, method=masks.method, seed=masks.seed,
         command=_command(run, masks.name, worst, images, classifier=classifier),
     )  # fmt: skip
     table, picture = out / f"{QUALITY}-images.csv", out / f"{QUALITY}-worst.png"
@@ -108,10 +107,10 @@ def _assessed(masks: MaskInputs, samples: Sequence[Sample], advance: Callable[[]
     """Every sample as it is assessed; files are prefetched, networks run here."""
 
     def read(sample: Sample) -> tuple[Sample, Assessed]:
-        return sample, Assessed(sample.id, masks.look(sample), masks.dataset.truth(sample))
+        return sample, Assessed(sample.id, masks.evidence(sample), masks.dataset.truth(sample))
 
     for sample, one in ahead(read, samples):
-        yield replace(one, look=masks.with_networks(sample, one.look))
+        yield replace(one, evidence=masks.with_networks(sample, one.evidence))
         advance()
 
 
@@ -138,14 +137,14 @@ def _draw(masks: MaskInputs, lowest: Sequence[ImageQuality], count: int, path: P
 
 
 def _example(masks: MaskInputs, sample: Sample, reason: str) -> Example:
-    image, look = masks.dataset.image(sample), masks.look(sample)
+    image, evidence = masks.dataset.image(sample), masks.evidence(sample)
     pictures = [(", ".join(masks.dataset.classes[c] for c in sample.tags) or "no tags", image)]
-    if masks.maps is not None and look.maps is not None:
-        values = look.maps.max(axis=0) if len(look.maps) else np.zeros(look.mask.shape, np.float32)
+    if masks.maps is not None and evidence.maps is not None:
+        values = evidence.maps.max(axis=0) if len(evidence.maps) else np.zeros(evidence.mask.shape, np.float32)
         pictures.append((f"maps of {masks.maps.artefact.name}", heat_overlay(image, values)))
-    if masks.refined is not None and look.refined is not None:
-        pictures.append((masks.refined.name, label_overlay(image, look.refined)))
-    pictures.append((f"mask of {masks.name}", label_overlay(image, look.mask)))
+    if masks.refined is not None and evidence.refined is not None:
+        pictures.append((masks.refined.name, label_overlay(image, evidence.refined)))
+    pictures.append((f"mask of {masks.name}", label_overlay(image, evidence.mask)))
     return Example.of(sample.id, reason, pictures)
 
 
@@ -187,7 +186,7 @@ def _boundaries(run: OpenedRun, masks: MaskInputs, share: float) -> tuple[Result
     same = command("analyse", BOUNDARY, *run.words, "--stage", masks.name, *words)
     rows = [
         score_rows(
-            scores, masks.threshold, stage=masks.name, method=masks.name.partition("@")[0], split=dataset.split,
+            scores, masks.threshold, stage=masks.name, method=masks.method, split=dataset.split,
             n_images=found.n_images, seed=masks.seed, time=now(),
         )
         for scores in (whole.compute(), found.compute())

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tag2mask.core.errors import ConfigError, StageError, unknown
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.mask_quality import Look
+from tag2mask.evaluation.mask_quality import MaskEvidence
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.label_images.kinds import RefinedSeedsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.plan import PlannedStage
 from tag2mask.thresholds.threshold_of import threshold_of
@@ -50,6 +51,7 @@ class MaskInputs:
 
     Attributes:
         name: of the stage.
+        method: its name without the seed.
         seed: of the stage.
         dataset: the split that it went over.
         masks: what it made, where that is masks; None for maps, which are cut.
@@ -61,6 +63,7 @@ class MaskInputs:
     """
 
     name: str
+    method: str
     seed: int
     dataset: Dataset
     masks: Artefact | None
@@ -100,28 +103,30 @@ class MaskInputs:
         assert self.maps is not None  # what has no masks has maps
         return self.maps.seeds(self.dataset, sample, self.dataset.image(sample).size[::-1])
 
-    def look(self, sample: Sample) -> Look:
+    def evidence(self, sample: Sample) -> MaskEvidence:
         """What the run has stored of one image; called from several threads."""
         mask = self.mask(sample)
         size = mask.shape[0], mask.shape[1]
         others = tuple(o.seeds(self.dataset, sample, size) for o in self.others)
         refined = None if self.refined is None else self.refined.labels(self.dataset, sample)
-        look = Look(mask, sample.tags, others=others, refined=refined)
+        evidence = MaskEvidence(mask, sample.tags, others=others, refined=refined)
         if self.maps is None:
-            return look
+            return evidence
         maps, level = self.maps.read(self.dataset, sample, size), self.maps.threshold.of(sample.id, sample.tags)
-        return replace(look, maps=maps.maps.numpy(), threshold=level)
+        return replace(evidence, maps=maps.maps.numpy(), threshold=level)
 
-    def with_networks(self, sample: Sample, look: Look) -> Look:
-        """The look with what the networks say, as far as they are to be run."""
+    def with_networks(self, sample: Sample, evidence: MaskEvidence) -> MaskEvidence:
+        """The evidence with what the networks say, as far as they are to be run."""
         if self.classifier is None:
-            return look
+            return evidence
         image = self.dataset.image(sample)
-        told = self.classifier(image, look.mask, look.classes)
+        told = self.classifier(image, evidence.mask, evidence.classes)
         if self.scales is None:
-            return replace(look, told=told)
+            return replace(evidence, classifier=told)
         ask, threshold = self.scales
-        return replace(look, told=told, scales=ask(image, look.classes, threshold.of(sample.id, look.classes)))
+        return replace(
+            evidence, classifier=told, scales=ask(image, evidence.classes, threshold.of(sample.id, evidence.classes))
+        )
 
 
 def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = False) -> MaskInputs:
@@ -137,13 +142,14 @@ def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = F
         ConfigError: an unknown stage, one without masks to assess, or no classifier to run.
     """
     chosen = _subject(run, stage)
-    behind = chosen if chosen.kind.makes == "maps" else _finished(run).get(chosen.reads.get("maps", ""))
+    behind = chosen if chosen.kind.makes is Makes.MAPS else _finished(run).get(chosen.reads.get("maps", ""))
     split = run.split_of(chosen)
     found = MaskInputs(
         chosen.name,
+        chosen.base_name,
         chosen.seed,
         run.split(split),
-        run.artefact(chosen.name) if chosen.kind.makes == "masks" else None,
+        run.artefact(chosen.name) if chosen.kind.makes is Makes.MASKS else None,
         None if behind is None else _maps_behind(run, chosen, behind),
         tuple(_others(run, behind, split)),
         _refined(run, chosen, behind, split),
@@ -177,7 +183,7 @@ def _subject(run: OpenedRun, name: str | None) -> PlannedStage:
             f"{run.path} has no masks to assess: no finished stage of pseudo-masks, nor of maps that another stage "
             f"cuts. Resume it: {run.command}"
         )
-    return [*(s for s in made if s.kind.makes == "maps"), *(s for s in made if s.kind.makes == "masks")][-1]
+    return [*(s for s in made if s.kind.makes is Makes.MAPS), *(s for s in made if s.kind.makes is Makes.MASKS)][-1]
 
 
 def _unfit(run: OpenedRun, name: str, fit: Sequence[str]) -> str:
@@ -190,14 +196,14 @@ def _unfit(run: OpenedRun, name: str, fit: Sequence[str]) -> str:
 
 
 def _has_masks(run: OpenedRun, stage: PlannedStage) -> bool:
-    if stage.kind.makes == "masks":
+    if stage.kind.makes is Makes.MASKS:
         return not isinstance(stage.settings, RefinedSeedsSettings)
-    return stage.kind.makes == "maps" and any(_cuts(s, stage) for s in run.stages.values())
+    return stage.kind.makes is Makes.MAPS and any(_cuts(s, stage) for s in run.stages.values())
 
 
 def _is_cut(run: OpenedRun, stage: PlannedStage) -> bool:
     """Whether a finished stage is of masks, or of maps that another finished stage cuts."""
-    return stage.kind.makes == "masks" or _cut_maps(run, stage) is not None
+    return stage.kind.makes is Makes.MASKS or _cut_maps(run, stage) is not None
 
 
 def _maps_behind(run: OpenedRun, chosen: PlannedStage, behind: PlannedStage) -> CutMaps | None:
@@ -218,7 +224,7 @@ def _cut_maps(run: OpenedRun, stage: PlannedStage) -> CutMaps | None:
 def _others(run: OpenedRun, behind: PlannedStage | None, split: str) -> Iterator[CutMaps]:
     """The cut maps of every other finished stage over the same split."""
     for stage in _finished(run).values():
-        if stage.kind.makes == "maps" and stage is not behind and run.plan.split_of(stage) == split:
+        if stage.kind.makes is Makes.MAPS and stage is not behind and run.plan.split_of(stage) == split:
             maps = _cut_maps(run, stage)
             if maps is not None:
                 yield maps
@@ -256,20 +262,22 @@ def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> 
     engine = run.plan.recipe.engine
     found = replace(inputs, classifier=ask_classifier(run.artefact(known[0].name), engine))
     for stage in above:
-        maps = _cut_maps(run, stage) if stage.kind.makes == "maps" else None
+        maps = _cut_maps(run, stage) if stage.kind.makes is Makes.MAPS else None
         if maps is not None and isinstance(stage.settings, MapsSettings):
             program = stage.kind.load()(_context(run, stage, inputs.dataset))
             return replace(found, scales=(ask_scales(program, stage.settings, engine), maps.threshold))
     return found
 
 
-def _context(run: OpenedRun, stage: PlannedStage, dataset: Dataset) -> StageContext:
+def _context(run: OpenedRun, stage: PlannedStage, dataset: Dataset) -> StageContext[Any]:
     """What a stage of maps is given to make its program; it writes nothing."""
     made, engine = run.artefact(stage.name), run.plan.recipe.engine
-    return StageContext(stage.name, stage.settings, made.reads, lambda _: dataset, made.path, stage.seed, engine)
+    return StageContext(
+        stage.kind, stage.name, stage.settings, made.reads, lambda _: dataset, made.path, stage.seed, engine
+    )
 
 
 def _cuts(reader: PlannedStage, maps: PlannedStage) -> bool:
     """Whether a stage cuts these maps: it reads them, and has a threshold or reads one."""
-    cuts = "threshold" in reader.reads or getattr(reader.settings, "threshold", None) is not None
+    cuts = "threshold" in reader.reads or reader.kind.threshold is not None
     return reader.reads.get("maps") == maps.name and cuts

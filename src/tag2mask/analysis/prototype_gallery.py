@@ -12,6 +12,7 @@ from tag2mask.analysis.base import Run
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import read_json
 from tag2mask.data.base import Dataset
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.pipeline.plan import PlannedStage
 
@@ -112,7 +113,7 @@ def stage_of_prototypes(run: OpenedRun, name: str | None) -> PlannedStage:
     Raises:
         ConfigError: there are several and none is named, none is called that, or the run makes none.
     """
-    having = run.making("prototypes", [] if name is None else [name])
+    having = run.making(Makes.PROTOTYPES, [] if name is None else [name])
     if len(having) > 1:
         names = ", ".join(stage.name for stage in having)
         raise ConfigError(f"{run.path} has several stages of prototypes; add --stage with one of {names}")
@@ -121,7 +122,7 @@ def stage_of_prototypes(run: OpenedRun, name: str | None) -> PlannedStage:
 
 def readers_of(run: OpenedRun, planned: PlannedStage) -> list[PlannedStage]:
     """The stages that make maps from what a stage of prototypes makes."""
-    return [s for s in run.stages.values() if planned.name in s.reads.values() and s.kind.makes == "maps"]
+    return [s for s in run.stages.values() if planned.name in s.reads.values() and s.kind.makes is Makes.MAPS]
 
 
 class _Cutter:

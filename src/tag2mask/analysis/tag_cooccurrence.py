@@ -12,9 +12,10 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.cooccurrence import ClassLine, Cooccurrence, PairLine, cooccurrence
 from tag2mask.data.registry import data_from_words, data_settings, open_split
 from tag2mask.evaluation.result_tables import write_table
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_folder import RECIPE
-from tag2mask.report.figure_charts import draw_shares
+from tag2mask.report.figures import draw_shares
 
 CO_OCCURRENCE = "co-occurrence"
 _DIGITS = 4
@@ -113,7 +114,7 @@ def _data_of(words: Sequence[str], split: str | None) -> Dataset:
 
 def _prototypes(run: OpenedRun, out: Path) -> tuple[tuple[PrototypeLine, ...], tuple[Path, ...]]:
     """The kept prototypes of the run's first finished stage of prototypes, as lines and as a gallery."""
-    made = [s for s in run.stages.values() if s.kind.makes == "prototypes" and run.is_finished(s.name)]
+    made = [s for s in run.stages.values() if s.kind.makes is Makes.PROTOTYPES and run.is_finished(s.name)]
     if not made:
         return (), ()
     from tag2mask.analysis.prototype_gallery import gallery_classes

@@ -22,10 +22,11 @@ from tag2mask.inference.settings import PyramidSettings
 from tag2mask.label_images.kinds import CutSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import SeedsSettings
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
 from tag2mask.pipeline.plan import PlannedStage
-from tag2mask.report.figure_charts import Dots, draw_dots
+from tag2mask.report.figures import Dots, draw_dots
 from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import ErasureSettings, sampled
 
@@ -255,4 +256,4 @@ def without_views(runs: Sequence[OpenedRun]) -> list[str]:
 
 
 def _stages_of_maps(run: OpenedRun) -> list[PlannedStage]:
-    return [s for s in run.stages.values() if s.kind.makes == "maps"]
+    return [s for s in run.stages.values() if s.kind.makes is Makes.MAPS]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.result_tables import read_metrics
+from tag2mask.evaluation.result_tables import METRICS, read_metrics
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.metric_stages import METRICS, MasksSettings, SeedsSettings
+from tag2mask.methods.stage_kinds import Makes, Measures
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.plan import PlannedStage, measured_by
+from tag2mask.pipeline.run_result import measures
 from tag2mask.thresholds.threshold_of import threshold_of
 
 ORACLE, WRITTEN = "oracle", ("fixed", "published")
@@ -42,20 +43,18 @@ class Side:
     """One side of a comparison.
 
     Attributes:
-        run: the run.
         stage: the measuring stage, without the suffix of its seed.
         name: as shown.
-        makes: ``maps`` or ``masks``.
+        makes: maps or masks.
         dataset: the split that was measured.
         seeds: at least one, ascending.
         measured: supervision behind the maps or masks.
         chosen: that, and what stands behind a threshold that the stage reads.
     """
 
-    run: OpenedRun
     stage: str
     name: str
-    makes: str
+    makes: Makes
     dataset: Dataset
     seeds: tuple[OneSeed, ...]
     measured: frozenset[str]
@@ -118,16 +117,11 @@ def _groups(runs: Sequence[OpenedRun], stages: Sequence[str]) -> list[list[tuple
 
 def _measuring(run: OpenedRun) -> list[str]:
     """Stages that measure seeds or masks of a mIoU, without seeds' suffixes."""
-    return list(dict.fromkeys(_base(s.name) for s in run.stages.values() if _measures(s)))
+    return list(dict.fromkeys(s.base_name for s in run.stages.values() if _measures(s)))
 
 
 def _measures(stage: PlannedStage) -> bool:
-    settings = stage.settings
-    return isinstance(settings, SeedsSettings) or (isinstance(settings, MasksSettings) and not settings.unsure)
-
-
-def _base(name: str) -> str:
-    return name.partition("@")[0]
+    return measures(stage) is Measures.MIOU
 
 
 def _resolve(run: OpenedRun, name: str) -> str:
@@ -135,12 +129,16 @@ def _resolve(run: OpenedRun, name: str) -> str:
     known = _measuring(run)
     if name in known:
         return name
-    found = sorted({_base(s.name) for s in run.stages.values() if _measures(s) and _base(measured_by(s)) == name})
+    found = sorted(
+        {s.base_name for s in run.stages.values() if _measures(s) and run.stages[measured_by(s)].base_name == name}
+    )
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(f"'{name}' of {run.path} is measured by several stages: {', '.join(found)}; name one of these")
-    if name in {_base(s.name) for s in run.stages.values()}:
+        raise ConfigError(
+            f"'{name}' of {run.path} is measured by several stages: {', '.join(found)}; name one of these"
+        )
+    if name in {s.base_name for s in run.stages.values()}:
         raise ConfigError(
             f"'{name}' of {run.path} has no mIoU: it is not measured against the truth, or as refined seeds, which are "
             f"unsure in places. Measured: {', '.join(known) or 'nothing'}"
@@ -149,7 +147,7 @@ def _resolve(run: OpenedRun, name: str) -> str:
 
 
 def _open(run: OpenedRun, name: str, shown: str) -> Side:
-    stages = sorted((s for s in run.stages.values() if _base(s.name) == name), key=lambda s: s.seed)
+    stages = sorted((s for s in run.stages.values() if s.base_name == name), key=lambda s: s.seed)
     seeds, seen, chosen = [], set[str](), set[str]()
     for stage in stages:
         made, maker = run.artefact(stage.name), measured_by(stage)
@@ -157,8 +155,8 @@ def _open(run: OpenedRun, name: str, shown: str) -> Side:
         seeds.append(OneSeed(stage.seed, measured, made, _thresholds(made, measured, run.path)))
         seen.update(run.manifest(maker).ledger)
         chosen.update(run.manifest(stage.name).ledger)
-    makes = "maps" if isinstance(stages[0].settings, SeedsSettings) else "masks"
-    return Side(run, name, shown, makes, run.dataset(stages[0]), tuple(seeds), frozenset(seen), frozenset(chosen))
+    makes = stages[0].kind.reads[stages[0].kind.first_role]
+    return Side(name, shown, makes, run.dataset(stages[0]), tuple(seeds), frozenset(seen), frozenset(chosen))
 
 
 def _thresholds(measuring: Artefact, measured: Artefact, run: Path) -> dict[str, Threshold]:
@@ -172,5 +170,5 @@ def _thresholds(measuring: Artefact, measured: Artefact, run: Path) -> dict[str,
             f"stage '{measuring.name}' of {run} has measured nothing: its split has no truth. Compare runs on data "
             "with masks"
         )
-    first = threshold_of(measuring if isinstance(measuring.settings, SeedsSettings) else measured)
+    first = threshold_of(measuring if measuring.kind and measuring.kind.threshold else measured)
     return {kind: first if kind == first.kind_text else threshold for kind, threshold in found.items()}

@@ -160,7 +160,7 @@ class FinishedExperiment:
 
     def made(self, stage: str) -> list[Done]:
         """A stage of the run, once for each seed."""
-        return [d for d in self.done if d.stage.name.partition("@")[0] == stage]
+        return [d for d in self.done if d.stage.base_name == stage]
 
     def row_of(self, stage: str) -> str:
         """The row that a stage, with or without its seed, is our side of; the stage's name where it is of none."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from tag2mask.core.errors import ConfigError, nothing_shown, unknown
 from tag2mask.core.progress import progress
 from tag2mask.evaluation.label_images import evaluate_masks
-from tag2mask.evaluation.result_tables import MetricRow, score_rows
+from tag2mask.evaluation.result_tables import MetricRow, now, score_rows
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
-from tag2mask.pipeline.metric_stages import now, say_nothing_shown, unseen
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.pipeline.metric_stages import say_nothing_shown, unseen
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedMasks, OpenedRun, as_run
-from tag2mask.pipeline.run_result import network_of
 from tag2mask.segmentation.publish.provenance import how
 
 LOG = logging.getLogger("tag2mask")
@@ -49,7 +49,7 @@ def evaluate_run(
     run = as_run(run)
     kinds = [Threshold(value, "fixed") for value in thresholds]
     predicted = [name for name, s in run.stages.items() if s.kind.name == _PREDICTIONS]
-    of_maps = [name for name, s in run.stages.items() if s.kind.makes == "maps"]
+    of_maps = [name for name, s in run.stages.items() if s.kind.makes is Makes.MAPS]
     for name in stages:
         if predicted and name not in run.stages:  # without predictions the maps are checked below
             raise ConfigError(unknown("stage of maps or predictions", name, [*of_maps, *predicted]))
@@ -58,7 +58,7 @@ def evaluate_run(
         raise ConfigError(f"threshold = {thresholds[0]} belongs to stages of maps, but none is evaluated: leave it out")
     if run.packed and not run.has_data and not (kinds or split):
         return _measured_before(run, stages)
-    chosen = run.making("maps", of_maps) if of_maps or not predicted else []
+    chosen = run.making(Makes.MAPS, of_maps) if of_maps or not predicted else []
     opened = [run.maps(stage.name, split) for stage in chosen]
     rows = [row for maps in opened for row in _maps_rows(maps, kinds)]
     for name in predicted:
@@ -95,6 +95,6 @@ def _prediction_rows(masks: OpenedMasks) -> tuple[MetricRow, ...]:
     say_nothing_shown(name, found)
     return score_rows(
         found.scores, Threshold(None, "none"), stage=f"{name} ({made})",
-        method=f"{name} ({network_of(masks.artefact)}; {made})", split=found.split, n_images=found.n_images,
+        method=f"{name} ({masks.artefact.described()}; {made})", split=found.split, n_images=found.n_images,
         seed=masks.stage.seed, time=now(),
     )  # fmt: skip

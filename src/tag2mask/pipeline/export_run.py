@@ -22,6 +22,7 @@ from tag2mask.export.job import Job, Masked, Masks, Outline
 from tag2mask.export.labelled import Counts, check_names, labelled
 from tag2mask.export.registry import ExportFormat, writer
 from tag2mask.export.target import check_target, whole_folder
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedMasks, OpenedRun, as_run
 from tag2mask.pipeline.run_folder import RECIPE
 
@@ -120,7 +121,7 @@ def masks_of_run(run: OpenedRun | Path, stage: str | None = None, name: str | No
         DataError: the data are not there.
     """
     run = as_run(run)
-    masks = run.masks(run.making("masks", [] if stage is None else [stage])[-1].name)
+    masks = run.masks(run.making(Makes.MASKS, [] if stage is None else [stage])[-1].name)
     dataset = masks.dataset
     split = run.split_of(masks.stage)
     LOG.info("masks of stage '%s', split '%s'", masks.name, split)
@@ -164,7 +165,8 @@ def _masks(
 @own_bound()  # as in `masks_of_folder`
 def _labels(masks: OpenedMasks, sample: Sample) -> Labels:
     what, dataset = f"the mask of '{sample.id}' in stage '{masks.name}'", masks.dataset
-    labels = check_labels(masks.read(sample), len(dataset.classes), what)
+    stored = masks.artefact.labels if sample.image is None else masks.artefact.stored_labels
+    labels = check_labels(stored(dataset, sample), len(dataset.classes), what)
     if sample.image is None:
         return labels
     if dataset.working_size(sample) is not None:

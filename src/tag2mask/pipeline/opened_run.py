@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -24,11 +24,12 @@ from tag2mask.data import registry
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import PlannedStage, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import collect_metrics
-from tag2mask.pipeline.session import Done
+from tag2mask.pipeline.session import Done, artefact_of
 
 T = TypeVar("T")
 
@@ -60,7 +61,7 @@ class StageFiles(Generic[T]):
     @property
     def method(self) -> str:
         """Name of the stage without its seed."""
-        return self.name.partition("@")[0]
+        return self.stage.base_name
 
     def read(self, sample: Sample) -> T:
         """What was made of one sample; raises as `Artefact.maps` and `Artefact.labels` do."""
@@ -147,17 +148,17 @@ class OpenedRun:
             raise ConfigError(unknown("stage", name, self.stages))
         return self.stages[name]
 
-    def making(self, what: str, names: Sequence[str] = ()) -> list[PlannedStage]:
+    def making(self, what: Makes, names: Sequence[str] = ()) -> list[PlannedStage]:
         """The stages that make ``what``: those that are named, else all of them; finished or not.
 
         Args:
-            what: ``maps``, ``masks``, ``prototypes``.
+            what: the type of artefact.
             names: of stages.
 
         Raises:
             ConfigError: a name is unknown or of a stage that makes something else, or no stage makes it.
         """
-        makers = {name: s for name, s in self.stages.items() if s.kind.makes == what}
+        makers = {name: s for name, s in self.stages.items() if s.kind.makes is what}
         if not makers:
             raise ConfigError(
                 f"the recipe of {self.path} has no stage that makes {what}; use one that does: tag2mask ls recipes"
@@ -201,11 +202,10 @@ class OpenedRun:
         if manifest is None:
             raise not_finished(self.path, stage.name)
         # Files that are gone are reported by whoever needs them; numbers are read row by row.
-        if stage.kind.makes != "metrics":
+        if stage.kind.makes is not Makes.METRICS:
             self._check(stage.name, path, manifest.changed(path, self.keys.hashes.file))
         reads = {role: self.artefact(source) for role, source in stage.reads.items()}
-        sample_key = partial(self.keys.of, manifest.key)
-        made = Artefact(stage.name, path.resolve(), manifest.key, sample_key, stage.settings, reads, self.command)
+        made = artefact_of(stage, path.resolve(), manifest.key, self.keys, reads, self.command)
         return Done(stage, made, manifest)
 
     def check_files(self, name: str) -> None:
@@ -215,7 +215,7 @@ class OpenedRun:
             StageError: one is gone or changed.
         """
         done = self.done(name)
-        path, manifest = done.artefact.path, done.manifest
+        path, manifest = done.artefact.folder, done.manifest
         self._check(name, path, [*manifest.gone(path), *manifest.changed(path, self.keys.hashes.file)])
 
     def _check(self, name: str, path: Path, wrong: Sequence[str]) -> None:
@@ -268,8 +268,8 @@ class OpenedRun:
             return DataError(f"--root {self.root} is no folder: name the one that data.root of {self.path} was")
         packed = ": the run was packed without its photos, which this needs" if self.packed else ""
         return DataError(
-            f"data.root = {self.plan.data.root} of {self.path} is not there{packed}. Name the folder where the data lie "
-            f"now with --root, as in: {command('eval', self.path, '--root', 'FOLDER')}"
+            f"data.root = {self.plan.data.root} of {self.path} is not there{packed}. Name the folder where the data "
+            f"lie now with --root, as in: {command('eval', self.path, '--root', 'FOLDER')}"
         )
 
     def maps(self, stage: str, split: str | None = None) -> OpenedMaps:
@@ -284,14 +284,14 @@ class OpenedRun:
             StageError: it is not finished.
             DataError: the data cannot be read.
         """
-        return self._files("maps", stage, split, Artefact.maps)
+        return self._files(Makes.MAPS, stage, split, Artefact.maps)
 
     def masks(self, stage: str, split: str | None = None) -> OpenedMasks:
         """The masks that a stage has made; arguments and errors as for `maps`."""
-        return self._files("masks", stage, split, Artefact.labels)
+        return self._files(Makes.MASKS, stage, split, Artefact.labels)
 
     def _files(
-        self, what: str, name: str, split: str | None, read: Callable[[Artefact, Dataset, Sample], T]
+        self, what: Makes, name: str, split: str | None, read: Callable[[Artefact, Dataset, Sample], T]
     ) -> StageFiles[T]:
         (stage,) = self.making(what, [name])
         artefact = self.artefact(name)
@@ -300,7 +300,7 @@ class OpenedRun:
     @cached_property
     def metrics(self) -> tuple[MetricRow, ...]:
         """Every number that the finished stages have measured."""
-        names = [s.name for s in self.plan.stages if s.kind.makes == "metrics" and self.is_finished(s.name)]
+        names = [s.name for s in self.plan.stages if s.kind.makes is Makes.METRICS and self.is_finished(s.name)]
         needed = dict.fromkeys(n for name in names for n in (measured_by(self.stages[name]), name))
         return tuple(collect_metrics([self.done(name) for name in needed]))
 

@@ -14,9 +14,10 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
 from tag2mask.evaluation.result_tables import MetricRow, read_columns
 from tag2mask.methods.artefact import FOLDERS
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import CURVE
 from tag2mask.pipeline.opened_run import OpenedRun
-from tag2mask.pipeline.run_result import REPORT, Measured, measured, network_of
+from tag2mask.pipeline.run_result import REPORT, Measured, measured
 from tag2mask.pipeline.session import Done
 from tag2mask.report.choice import Choice
 from tag2mask.report.gallery import GalleryClass
@@ -64,7 +65,7 @@ def _refined(rows: Sequence[MetricRow]) -> list[str]:
 
 def _networks(rows: Sequence[MetricRow], every: Sequence[Measured]) -> list[str]:
     """Predictions with the network that made them and its first weights."""
-    networks = {m.name: network for m in every if (network := network_of(m.maker.artefact))}
+    networks = {m.name: network for m in every if (network := m.maker.artefact.described())}
     return [
         f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({r.n_images} images; {networks[r.stage]})."
         for r in rows
@@ -176,7 +177,7 @@ def _first_seed(run: OpenedRun, done: Done) -> bool:
 
 
 def _is_maps(found: Measured) -> bool:
-    return found.maker.stage.kind.makes == "maps"
+    return found.maker.stage.kind.makes is Makes.MAPS
 
 
 def _method(
@@ -253,5 +254,5 @@ def _environment(values: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def _galleries(run: OpenedRun) -> list[tuple[str, tuple[GalleryClass, ...]]]:
-    makers = [d for d in finished_stages(run) if d.stage.kind.makes == "prototypes" and _first_seed(run, d)]
+    makers = [d for d in finished_stages(run) if d.stage.kind.makes is Makes.PROTOTYPES and _first_seed(run, d)]
     return [(d.stage.name, gallery_classes(run, d.stage, kept_only=True, patches=_PATCHES)) for d in makers]

@@ -10,7 +10,6 @@ from tag2mask.core.files import write_text
 from tag2mask.core.ranks import barrier, join, rank
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.papers.definition import FinishedExperiment, StepResult
-from tag2mask.sweep.result import SweepPoint
 from tag2mask.sweep.run import share_store, sweep
 from tag2mask.training.device import resolve_device
 
@@ -27,7 +26,6 @@ def run_axes(run: FinishedExperiment) -> StepResult:
         write_text(base, dump_recipe(run.recipe))
         share_store(run.out)
     barrier()
-    (stage,) = run.stages.values()
     rows: list[ResultRow] = []
     files: list[Path] = [base]
     lines: list[str] = []
@@ -35,12 +33,8 @@ def run_axes(run: FinishedExperiment) -> StepResult:
         result = sweep(str(base), {axis.setting: axis.values}, out=run.out / axis.setting)
         for point in result.points:
             name = axis.row(point.values[0])
-            rows += _rows(point, stage, name, run.command)
+            mine = [row for row in point.metrics if run.row_of(row.stage) in run.stages]
+            rows += [replace(row.result(run.command), method=name) for row in mine]
             lines += [f"{name} failed: {point.error}"] if point.error else []
         files += result.files
     return StepResult(tuple(rows), tuple(files), tuple(lines))
-
-
-def _rows(point: SweepPoint, stage: str, name: str, command: str) -> list[ResultRow]:
-    mine = [row for row in point.metrics if row.stage.partition("@")[0] == stage]
-    return [replace(row.result(command), method=name) for row in mine]

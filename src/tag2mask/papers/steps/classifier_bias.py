@@ -27,9 +27,9 @@ from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.cam.classifier import WEIGHTS
 from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.definition import FinishedExperiment, StepResult
 from tag2mask.papers.steps.threshold_examples import shown_rows
-from tag2mask.pipeline.metric_stages import SeedsSettings
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example
@@ -194,14 +194,13 @@ def confused_lines(found: Sequence[ImageConfusion], classes: Sequence[str]) -> l
 
 
 def _recall_rows(run: FinishedExperiment, dataset: Dataset, found: Sequence[ImageConfusion]) -> list[ResultRow]:
-    settings = next(one.measuring.stage.settings for name, one in shown_rows(run) if name == OWN)
-    assert isinstance(settings, SeedsSettings)  # maps are measured as seeds
-    at = Threshold(settings.threshold, settings.threshold_kind)
+    at = next(one.threshold for name, one in shown_rows(run) if name == OWN)
+    assert at.value is not None  # the recipe's own
     recall, n_images = ObjectRecall(), 0
     for one in found:
         truth = dataset.truth(one.sample)
         if truth is not None:
-            recall.count(one, truth, settings.threshold)
+            recall.count(one, truth, at.value)
             n_images += 1
     if not recall.pixels:
         return []
@@ -236,7 +235,7 @@ def _examples(run: FinishedExperiment, dataset: Dataset, found: Sequence[ImageCo
     """The images whose confusing class has the highest scores, and those named by the user."""
     ranked = sorted(found, key=lambda one: (-float(one.scores[one.confusing]), one.sample.id))
     named = [one for one in ranked[_SHOWN:] if one.sample.id in run.images]
-    others = [(row, one) for row, one in shown_rows(run) if row != OWN and one.maker.stage.kind.makes == "maps"]
+    others = [(row, one) for row, one in shown_rows(run) if row != OWN and one.maker.stage.kind.makes is Makes.MAPS]
     examples = []
     for one in [*ranked[:_SHOWN], *named]:
         true, wrong = dataset.classes[one.sample.tags[0]], dataset.classes[one.confusing]

@@ -7,20 +7,20 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 
-from tag2mask.evaluation.result_tables import ResultRow, read_columns, read_metrics, write_table
+from tag2mask.evaluation.result_tables import METRICS, ResultRow, read_columns, read_metrics, write_table
 from tag2mask.evaluation.robustness import WITHIN, robustness
 from tag2mask.evaluation.threshold_sweep import CurvePoint
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.definition import FinishedExperiment, StepResult
 from tag2mask.papers.table import mean_of, number
-from tag2mask.pipeline.metric_stages import CURVE, METRICS, SeedsSettings
-from tag2mask.pipeline.plan import measured_by
+from tag2mask.pipeline.metric_stages import CURVE
+from tag2mask.pipeline.run_result import collect_metrics, measured
 from tag2mask.pipeline.session import Done
+from tag2mask.report.figures import Curve, draw_curves
 
 
 def curves(run: FinishedExperiment) -> StepResult:
     """Draw the curve of every row, the mean over its seeds, as the run measured it; and how robust each is."""
-    from tag2mask.report.figures import Curve, draw_curves
-
     rows: list[ResultRow] = []
     drawn: list[Curve] = []
     for name, stage in run.stages.items():
@@ -50,10 +50,10 @@ def read_curve(path: Path) -> list[CurvePoint]:
 def _measuring(run: FinishedExperiment, stage: str) -> list[Done]:
     """The stage that measures the maps of a stage, once for each seed."""
     found: dict[int, Done] = {}
-    for done in run.done:
-        of_seeds = isinstance(done.stage.settings, SeedsSettings)
-        if of_seeds and measured_by(done.stage).partition("@")[0] == stage:
-            found.setdefault(done.stage.seed, done)
+    for one in measured(run.done):
+        maker = one.maker.stage
+        if maker.kind.makes is Makes.MAPS and maker.base_name == stage:
+            found.setdefault(maker.seed, one.measuring)
     return list(found.values())
 
 
@@ -102,8 +102,6 @@ def class_deltas(ours: list[ResultRow], first: str, second: str) -> list[ClassDe
 
 def deltas(run: FinishedExperiment) -> StepResult:
     """Write the deltas of the last row over the first one, and name the largest gain and loss."""
-    from tag2mask.pipeline.run_result import collect_metrics
-
     rows = collect_metrics(run.done)
     first, second = next(iter(run.stages)), list(run.stages)[-1]
     ours = [r.result(run.command) for r in rows]

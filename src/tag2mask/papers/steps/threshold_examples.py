@@ -19,6 +19,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.thresholds import cut
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.definition import FinishedExperiment, StepResult
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedRun
@@ -92,7 +93,7 @@ def _layers(
     dataset: Dataset, sample: Sample, image: Image.Image, name: str, found: Measured
 ) -> list[tuple[str, NDArray[Any]]]:
     """Maps and the seeds cut from them, or labels."""
-    if found.maker.stage.kind.makes == "masks":
+    if found.maker.stage.kind.makes is Makes.MASKS:
         return [(name, found.maker.artefact.labels(dataset, sample))]
     maps = found.maker.artefact.maps(dataset, sample).resize(image.height, image.width)
     values, at = maps.maps.numpy(), found.threshold
