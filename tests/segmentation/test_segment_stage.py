@@ -13,7 +13,8 @@ import yaml
 from PIL import Image
 
 from tag2mask.api import run
-from tag2mask.backbones.resnet_caffe import ResNet101Caffe
+from tag2mask.backbones.files import WEIGHTS
+from tag2mask.backbones.resnets import ResNet101Caffe
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError, WeightsError
 from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.data.mask_files import read_labels as read_mask
@@ -22,7 +23,7 @@ from tag2mask.methods.context import StageContext
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.refine.crf.presets import PRESETS
 from tag2mask.segmentation.kinds import KINDS
-from tag2mask.segmentation.networks.factory import WEIGHTS, load_segmenter, save_segmenter
+from tag2mask.segmentation.networks.factory import load_segmenter, save_segmenter
 from tag2mask.segmentation.predict.logits import predict_labels
 from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
 from tag2mask.segmentation.stage import check, program, train

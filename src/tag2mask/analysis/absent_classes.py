@@ -49,7 +49,7 @@ def analyse_tags(
         ConfigError: an unknown stage, one of another kind, or a run without any.
         DataError: no image has some classes and lacks others, or an image cannot be read.
     """
-    from tag2mask.methods.amn.told import told
+    from tag2mask.methods.amn.stage import told
 
     out, engine = out or run / FOLDER, RunFolder.existing(run).recipe().engine
     opened = open_maps(run, _named(run, stages), split)

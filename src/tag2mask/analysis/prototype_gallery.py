@@ -79,8 +79,8 @@ def gallery_classes(
         kept_only: leave out those that serve as no prototype.
         patches: at most so many for each prototype; all of them where None.
     """
+    from tag2mask.methods.lpcam.prototypes_file import load_prototypes
     from tag2mask.methods.lpcam.stage import GALLERY, PROTOTYPES
-    from tag2mask.methods.lpcam.store import load_prototypes
     from tag2mask.report.gallery import GalleryClass, GalleryPrototype
 
     dataset = open_split(plan, getattr(planned.settings, "split", None) or plan.data.infer)

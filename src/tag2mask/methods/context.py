@@ -17,7 +17,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.methods.artefact import Artefact
 
 if TYPE_CHECKING:
-    from tag2mask.backbones.network import TagNet
+    from tag2mask.backbones.tagnet import TagNet
     from tag2mask.inference.multiscale import MapHead
 
 

@@ -25,7 +25,7 @@ from tag2mask.segmentation.predict.logits import predict_labels
 from tag2mask.segmentation.predict.mask_folder import MasksFolder
 from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS, ArrayPhoto
 from tag2mask.segmentation.predict.tiles import Tiling
-from tag2mask.segmentation.transforms import fit_factor
+from tag2mask.segmentation.training_data import fit_factor
 from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, convolutions
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from tag2mask.backbones.settings import starting_weights
 from tag2mask.config.settings import Settings
 from tag2mask.methods.amn.settings import AmnFeaturesSettings, AmnMapsSettings, AmnSettings
-from tag2mask.methods.irn.settings import starting_weights
 from tag2mask.methods.registry import StageKind
 
 

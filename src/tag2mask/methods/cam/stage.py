@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import torch
 
-from tag2mask.backbones.network import check_network, load_network
+from tag2mask.backbones.build import check_network
+from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.core.errors import DataError
 from tag2mask.data.base import Dataset
-from tag2mask.methods.cam.classifier import WEIGHTS, train_classifier
-from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.inference.multiscale import CAMHead
 from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.training import train_classifier
 from tag2mask.methods.context import MapsProgram, StageContext
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tag2mask.backbones.settings import starting_weights
 from tag2mask.config.settings import Settings
-from tag2mask.methods.irn.settings import IrnSettings, WalkSettings, starting_weights
+from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
 from tag2mask.methods.registry import StageKind
 
 

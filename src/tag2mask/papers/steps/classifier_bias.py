@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.network import TagNet
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
@@ -22,10 +22,9 @@ from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.result_tables import ResultRow, write_table
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.inference.maps_file import stride4
-from tag2mask.inference.multiscale import merge_scales, pair_features
+from tag2mask.inference.multiscale import CAMHead, merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.papers.chains import CLASSIFIER, CONFUSING, EITHER, OWN
 from tag2mask.papers.definition import Found, Ran
 from tag2mask.papers.steps.threshold_examples import picture, shown_rows, truth_picture
@@ -136,7 +135,7 @@ def _resized(maps: Tensor, height: int, width: int) -> NDArray[np.float32]:
 
 
 if TYPE_CHECKING:
-    from tag2mask.backbones.network import TagNet
+    from tag2mask.backbones.tagnet import TagNet
 
 _IMAGES, _SHOWN = 100, 4
 
@@ -168,8 +167,7 @@ def weights(ran: Ran) -> Found:
     Raises:
         DataError: an image cannot be read.
     """
-    from tag2mask.backbones.network import load_network
-    from tag2mask.methods.cam.classifier import WEIGHTS
+    from tag2mask.backbones.files import WEIGHTS, load_network
     from tag2mask.training.device import resolve_device
 
     assert ran.recipe is not None

@@ -34,7 +34,7 @@ from tag2mask.segmentation.predict.logits import (
 )
 from tag2mask.segmentation.predict.tiles import Picture, Tiling, n_tiles, tiled_labels
 from tag2mask.segmentation.predict.working_size import enlarged_labels, labels_of_views, shrunk_photo
-from tag2mask.segmentation.transforms import fit_factor
+from tag2mask.segmentation.training_data import fit_factor
 
 WHOLE = 4_000_000
 """Pixels that the network sees at once unless tiles are asked for: some 2 GB with the light network."""
