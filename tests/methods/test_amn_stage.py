@@ -28,6 +28,7 @@ from tag2mask.methods.amn.settings import AmnMapsSettings
 from tag2mask.methods.amn.stage import program, told, train
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
+from tag2mask.methods.registry import stage_kind
 from tag2mask.pipeline.evaluate_run import open_maps
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import preflight
@@ -99,8 +100,8 @@ def artefact(path: Path, name: str = "refined") -> Artefact:
 
 def context(
     tmp: Path, dataset: Dataset, values: Settings, reads: dict[str, Artefact], name: str = "amn"
-) -> StageContext:
-    return StageContext(name, values, reads, lambda _split: dataset, tmp / "out", 0, engine())
+) -> StageContext[Any]:
+    return StageContext(stage_kind("amn"), name, values, reads, lambda _split: dataset, tmp / "out", 0, engine())
 
 
 def write_seeds(folder: Path, images: Drawn) -> Artefact:
@@ -167,9 +168,7 @@ def test_background_prior_without_refined_seeds_is_refused_before_anything_is_ma
 def test_background_of_seeds_of_another_size_is_refused(tmp_path: Path, made: dict[str, Artefact]) -> None:
     steps = program(context(tmp_path, data(), maps_settings(normalise="background-prior"), made))
     write_labels(made["seeds"].path / "masks" / "001.png", np.zeros((30, 40), np.uint8), "001")
-    with pytest.raises(
-        DataError, match="the labels of image '001' are 30 x 40 pixels, but the image is 64 x 80"
-    ):
+    with pytest.raises(DataError, match="the labels of image '001' are 30 x 40 pixels, but the image is 64 x 80"):
         steps.prepare(data().samples[1])
 
 

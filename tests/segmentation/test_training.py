@@ -20,13 +20,13 @@ from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
 from tag2mask.segmentation import training as train_module
 from tag2mask.segmentation.networks.factory import load_segmenter
-from tag2mask.segmentation.predict.logits import predict_labels
 from tag2mask.segmentation.training import segmentation_loss, train_segmenter
 from tag2mask.segmentation.training_data import SegmentTransform
 from tag2mask.training.label_images import LabelImages, LabelsOf
 from tests.methods.irn_drawn import SIZE, data, seeds
 from tests.segmentation import segment_drawn
 from tests.segmentation.segment_drawn import build, settings
+from tests.segmentation.toy_net import predict_labels
 from tests.training.toy import HALF, Drawn, engine
 
 ROOT = Path(__file__).resolve().parents[2]

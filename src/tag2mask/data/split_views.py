@@ -53,7 +53,7 @@ def _as_id(name: str) -> str:
 class ShrunkImages(Dataset):
     """A split whose images have at most ``max_side`` pixels a side, smaller ones as they are.
 
-    Maps and masks made of it have the working size too.
+    Maps and masks made of it have the working size too; predictions that of the photo, as those of new photos.
 
     Args:
         dataset: the split.
@@ -74,8 +74,12 @@ class ShrunkImages(Dataset):
         height, width = shrunk_size(image.height, image.width, self._side)
         return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
 
+    def photo(self, sample: Sample) -> Image.Image:
+        """The image as it is."""
+        return self._whole.photo(sample)
+
     def truth(self, sample: Sample) -> Labels | None:
-        """The truth at the size of the image, nearest pixels."""
+        """The ground truth at the size of the image, nearest pixels."""
         labels = self._whole.truth(sample)
         if labels is None:
             return None
@@ -83,7 +87,7 @@ class ShrunkImages(Dataset):
         return resized_labels(labels, *shrunk_size(height, width, self._side))
 
     def mask_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) of the truth as stored, before it is shrunk."""
+        """(H, W) of the ground truth as stored, before it is shrunk."""
         return self._whole.mask_size(sample)
 
     def remarks(self, sample: Sample) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ class ShrunkImages(Dataset):
 
     @property
     def has_truth(self) -> bool:
-        """Whether any sample has a truth."""
+        """Whether any sample has ground truth."""
         return self._whole.has_truth
 
     @property
