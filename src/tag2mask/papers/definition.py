@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tag2mask.core.names import base_name
+
 if TYPE_CHECKING:
     from tag2mask.config.recipe import Recipe
     from tag2mask.evaluation.result_tables import ResultRow
@@ -159,11 +161,11 @@ class Ran:
 
     def made(self, stage: str) -> list[Done]:
         """A stage of the run, once for each seed."""
-        return [d for d in self.done if d.stage.name.partition("@")[0] == stage]
+        return [d for d in self.done if d.stage.base_name == stage]
 
     def row_of(self, stage: str) -> str:
         """The row that a stage, with or without its seed, is our side of; the stage's name where it is of none."""
-        name = stage.partition("@")[0]
+        name = base_name(stage)
         return next((row for row, mine in self.stages.items() if mine == name), name)
 
 

@@ -14,6 +14,7 @@ from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, command
 from tag2mask.core.files import cannot_write, write_json
 from tag2mask.core.links import ENDING, is_link
 from tag2mask.core.locks import exclusive
+from tag2mask.core.names import base_name
 from tag2mask.core.ranks import rank
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
@@ -133,7 +134,7 @@ def _checked(recipe: str, words: Sequence[str], only: Sequence[str]) -> Recipe:
 def _nothing_measured(plan: Plan, only: Sequence[str]) -> str:
     """Error text: which stages measure what was asked for, or what there is."""
     measuring = [stage for stage in plan.stages if stage.kind.makes is Makes.METRICS]
-    names = {stage.name.partition("@")[0]: measured_by(stage).partition("@")[0] for stage in measuring}
+    names = {stage.base_name: base_name(measured_by(stage)) for stage in measuring}
     wanted = [name for name, measured in names.items() if measured in only]
     if not wanted:
         return unknown("measuring stage", only[0], names)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tag2mask.config.recipe import dump_recipe
 from tag2mask.core.files import write_text
+from tag2mask.core.names import base_name
 from tag2mask.core.ranks import barrier, join, rank
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.papers.definition import Found, Ran
@@ -47,5 +48,5 @@ def run_axes(ran: Ran) -> Found:
 
 
 def _rows(point: SweepPoint, stage: str, name: str, command: str) -> list[ResultRow]:
-    mine = [row for row in point.metrics if row.stage.partition("@")[0] == stage]
+    mine = [row for row in point.metrics if base_name(row.stage) == stage]
     return [replace(row.result(command), method=name) for row in mine]
