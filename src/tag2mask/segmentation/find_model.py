@@ -1,4 +1,4 @@
-"""From what a user names to a network: a run folder, a weights file, a saved folder, a name on the hub, ONNX."""
+"""The network that a run folder, a file of weights or ONNX, a saved folder, or a name on the hub stands for."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
     try:
         return _find(path, source, stage)
     except OSError as error:  # of a name that is too long, or where one may not look
-        raise WeightsError(
-            f"{source} cannot be looked at: {reason(error)}. Allow it, or name another network"
-        ) from error
+        raise WeightsError(f"{source} cannot be read: {reason(error)}. Allow it, or name another network") from error
 
 
 def _find(path: Path, source: str | Path, stage: str | None) -> Found:
@@ -88,7 +86,7 @@ def _of_run(run: Path, stage: str | None) -> Found:
     name = _choose(run, _instances(recipe), stage)
     folder, again = followed(run / name), command("run", run / _RECIPE, "--out", run)
     if not (folder / MANIFEST).is_file() or not (folder / WEIGHTS).is_file():
-        raise StageError(f"stage '{name}' of {run} is not finished; go on: {again}")
+        raise StageError(f"stage '{name}' of {run} is not finished; resume: {again}")
     try:
         manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
     except DamagedError as error:
