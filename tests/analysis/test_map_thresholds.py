@@ -156,9 +156,9 @@ def test_a_run_without_a_truth_or_without_maps(tmp_path: Path) -> None:
     made = run(recipe(tmp_path, {"sharp": SHARP}), out=tmp_path / "runs" / "run")
     shutil.rmtree(tmp_path / "data" / "masks")
     for analyse in (analyse_thresholds, analyse_activation):
-        with pytest.raises(DataError, match="no image of split 'all' has a truth"):
+        with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
             analyse(made.path)
-    with pytest.raises(DataError, match="no image of split 'all' has a truth"):
+    with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
         analyse_curves([made.path])
     without = tmp_path / "runs" / "without"
     without.mkdir()

@@ -32,7 +32,7 @@ REFUSED = {
     "5000 digits": ("9" * 5000, r"999… \(4940 more characters\)' is not an integer of at most 64 bits"),
     "5000 hex digits": ("0x" + "f" * 5000, "is not an integer of at most 64 bits"),
     "65 bits": ("18446744073709551616", "is not an integer of at most 64 bits"),
-    "no truth": ("!!bool maybe", "'maybe' is not true or false"),
+    "no ground truth": ("!!bool maybe", "'maybe' is not true or false"),
     "deep lists": ("[" * 3000 + "]" * 3000, r"nested deeper than 32 \(line 1, column 33\)"),
     "deep mappings": ("{a: " * 3000, "nested deeper than 32"),
     "deep by anchors": (

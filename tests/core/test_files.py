@@ -64,7 +64,7 @@ def test_readers_of_our_own_files_refuse_them(special: dict[str, Path], read: Ca
 )  # fmt: skip
 def test_readers_of_files_that_a_user_names_refuse_them(special: dict[str, Path], read: Callable[[Path], Any]) -> None:
     for path in special.values():
-        with pytest.raises(Tag2MaskError, match=f"{path}.*(not a file|is no file)"):
+        with pytest.raises(Tag2MaskError, match=f"{path}.*(not a file|is not a file)"):
             read(path)
 
 

@@ -113,7 +113,7 @@ def test_images_one_pixel_high_or_wide_work(shape: tuple[int, int], tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "../x", ".hidden", "a\\b", "a\nb", "a\0b"])
 def test_unsafe_ids_are_refused(name: str) -> None:
-    with pytest.raises(DataError, match="is no safe file name: no '/'"):
+    with pytest.raises(DataError, match="is not a safe file name: no '/'"):
         check_ids(["fine", name])
 
 

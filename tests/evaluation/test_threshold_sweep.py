@@ -104,7 +104,7 @@ ONES = np.ones((1, 2, 2), np.float32)
 @pytest.mark.parametrize(
     ("maps", "classes", "truth", "text"),
     [
-        (ONES, (0,), np.zeros((2, 3), np.uint8), r"'im' has shape \(2, 2\), its truth \(2, 3\)"),
+        (ONES, (0,), np.zeros((2, 3), np.uint8), r"'im' has shape \(2, 2\), its ground truth \(2, 3\)"),
         (ONES, (0, 1), np.zeros((2, 2), np.uint8), r"maps of 'im' have shape \(1, 2, 2\) for 2 classes"),
         (ONES, (7,), np.zeros((2, 2), np.uint8), r"'im' are of class columns \[7\]; expected ascending.* 0 to 6"),
         (np.ones((2, 2, 2), np.float32), (3, 1), np.zeros((2, 2), np.uint8), r"class columns \[3, 1\]"),

@@ -54,7 +54,7 @@ def test_another_stage_and_another_name(folder: Path, tmp_path: Path) -> None:
     assert content["images"][0]["file_name"] == "photo 00.png"
     drawn = sum(a["area"] for a in content["annotations"])
     labels = [read_labels(p) for p in (folder / "refined" / "masks").iterdir()]
-    assert any((found == 255).any() for found in labels)  # unsure pixels, which are of no instance
+    assert any((found == 255).any() for found in labels)  # ignored pixels, which are of no instance
     assert drawn == sum(((found > 0) & (found < 255)).sum() for found in labels)
 
 

@@ -381,7 +381,7 @@ def test_a_disk_without_room_for_the_masks_is_refused_before_any_is_made(
 
 
 def test_refined_seeds_measured_as_masks_are_refused(copy: Path) -> None:
-    with pytest.raises(DataError, match=r"is 255 \(unsure\) at \d+ pixels: refined seeds are no masks"):
+    with pytest.raises(DataError, match=r"is 255 \(ignored\) at \d+ pixels: refined seeds are not masks"):
         again(copy, "refined-score.unsure=false")
 
 

@@ -38,7 +38,7 @@ ALLOWED = {
     "thresholds": BELOW["thresholds"] | {"methods"},  # what a stage is
 }
 PURE = re.compile(r"(methods\.\w+\.(maps|kmeans|select|collect)|inference\.multiscale|evaluation)\b(\.\w+)*")
-PURE_LIBRARIES = {"torch", "numpy", "torchmetrics"}
+PURE_LIBRARIES = {"torch", "numpy", "scipy", "torchmetrics"}
 HEAVY = {"torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "scipy", "sklearn"}
 """Libraries whose import alone takes a good part of a second or more."""
 

@@ -26,9 +26,9 @@ from tag2mask.data.registry import load_dataset
 from tag2mask.data.split_views import resized_labels
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
+from tag2mask.methods.registry import stage_kind
 from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.run_result import RunResult
-from tag2mask.segmentation.kinds import KINDS
 from tag2mask.segmentation.networks.deeplabv2 import DeepLabV2
 from tag2mask.segmentation.networks.factory import WEIGHTS, save_segmenter
 from tag2mask.segmentation.predict import labeller
@@ -181,7 +181,8 @@ def test_a_large_photo_is_tiled_in_a_run_and_decoded_in_its_turn(
         return forward(net, tiles)
 
     monkeypatch.setattr(DeepLabV2, "forward", noted)
-    steps = program(StageContext("second", PredictionSettings(), reads, lambda _: images, tmp_path, 0, engine()))
+    kind = stage_kind("predictions")
+    steps = program(StageContext(kind, "second", PredictionSettings(), reads, lambda _: images, tmp_path, 0, engine()))
     first, sample = steps.prepare(images.samples[0]), images.samples[1]
     assert "pixels" in vars(first), "a small one is decoded ahead"
     steps.compute([first])
@@ -214,13 +215,13 @@ def test_truth_trains_only_where_the_recipe_allows_it_and_is_in_the_ledger_and_t
 
 
 def test_weights_that_saw_masks_are_in_the_ledger() -> None:
-    (kind,) = [k for k in KINDS if k.name == "segmenter"]
+    kind = stage_kind("segmenter")
     values = settings().model_copy(
         update={"network": build().settings.model_copy(update={"weights": "a.pth", "pretrained": "coco"})}
     )
-    assert kind.adds(values) == {"pixel-masks:init"}
-    assert kind.adds(values.model_copy(update={"truth": True})) == {"pixel-masks", "pixel-masks:init"}
-    assert kind.adds(settings()) == set()
+    assert kind.supervision_of(values) == {"pixel-masks:init"}
+    assert kind.supervision_of(values.model_copy(update={"truth": True})) == {"pixel-masks", "pixel-masks:init"}
+    assert kind.supervision_of(settings()) == set()
 
 
 def test_without_held_out_images_there_are_no_predictions_and_a_line_says_so(
@@ -247,9 +248,11 @@ def artefact(path: Path, name: str = "masks") -> Artefact:
     return Artefact(name, path, "key", lambda _dataset, sample: sample.id)
 
 
-def context(tmp: Path, values: Any, reads: dict[str, Artefact], images: Drawn | None = None) -> StageContext:
+def context(tmp: Path, values: Any, reads: dict[str, Artefact], images: Drawn | None = None) -> StageContext[Any]:
     dataset = data() if images is None else images
-    return StageContext("second", values, reads, lambda _split: dataset, tmp / "out", 0, engine())
+    return StageContext(
+        stage_kind("segmenter"), "second", values, reads, lambda _split: dataset, tmp / "out", 0, engine()
+    )
 
 
 def write_masks(folder: Path) -> Artefact:

@@ -15,7 +15,7 @@ from tag2mask.config.engine import Engine
 from tag2mask.core.resize import bilinear
 from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.mask_quality import Told
+from tag2mask.evaluation.mask_quality import ClassProbabilities
 from tag2mask.evaluation.thresholds import Level, cut
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import merge_scales, pair_features
@@ -26,7 +26,7 @@ from tag2mask.methods.cam.asking import load_asked
 from tag2mask.methods.context import MapsProgram
 from tag2mask.training.device import resolve_device
 
-AskClassifier = Callable[[Image.Image, LabelImage, Sequence[int]], Told]
+AskClassifier = Callable[[Image.Image, LabelImage, Sequence[int]], ClassProbabilities]
 AskScales = Callable[[Image.Image, Sequence[int], Level], tuple[LabelImage, ...]]
 
 
@@ -47,17 +47,17 @@ def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
     """
     asked = load_asked(classifier.path, engine)
 
-    def told(image: Image.Image, mask: LabelImage, classes: Sequence[int]) -> Told:
+    def told(image: Image.Image, mask: LabelImage, classes: Sequence[int]) -> ClassProbabilities:
         shown = [c for c in classes if (mask == c + 1).any()]
         if not shown:
-            return Told((), (), ())
+            return ClassProbabilities((), (), ())
         size = asked.size(image)
         photo = asked.tensor(image, size).to(asked.device)
         inside = [_resized(mask == c + 1, size).to(asked.device) for c in shown]
         views = [photo, *(photo * m for m in inside), *(photo * (1 - m) for m in inside)]
         values = asked.probabilities(views)[:, shown]
         own = np.arange(len(shown))
-        return Told(
+        return ClassProbabilities(
             tuple(values[0].tolist()), tuple(values[1 + own, own].tolist()),
             tuple(values[1 + len(shown) + own, own].tolist()),
         )  # fmt: skip

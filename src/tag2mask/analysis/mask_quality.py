@@ -106,7 +106,7 @@ def _assessed(judged: JudgedMasks, samples: Sequence[Sample], advance: Callable[
         return sample, Assessed(sample.id, judged.look(sample), judged.dataset.truth(sample))
 
     for sample, one in ahead(read, samples):
-        yield replace(one, look=judged.asked(sample, one.look))
+        yield replace(one, evidence=judged.asked(sample, one.evidence))
         advance()
 
 
@@ -133,14 +133,14 @@ def _draw(judged: JudgedMasks, lowest: Sequence[ImageQuality], count: int, path:
 
 
 def _example(judged: JudgedMasks, sample: Sample, reason: str) -> Example:
-    image, look = judged.dataset.image(sample), judged.look(sample)
+    image, evidence = judged.dataset.image(sample), judged.look(sample)
     names = ", ".join(judged.dataset.classes[c] for c in sample.tags) or "no tags"
     pictures = [Picture(names, f"photo with the tags {names}", image)]
-    if judged.maps is not None and look.maps is not None:
-        values = look.maps.max(axis=0) if len(look.maps) else np.zeros(look.mask.shape, np.float32)
+    if judged.maps is not None and evidence.maps is not None:
+        values = evidence.maps.max(axis=0) if len(evidence.maps) else np.zeros(evidence.mask.shape, np.float32)
         caption = f"maps of {judged.maps.artefact.name}"
         pictures.append(Picture(caption, caption, heat_overlay(image, values)))
-    if judged.refined is not None and look.refined is not None:
-        pictures.append(Picture(judged.refined.name, "refined seeds", label_overlay(image, look.refined)))
-    pictures.append(Picture(f"mask of {judged.name}", "the mask that is judged", label_overlay(image, look.mask)))
+    if judged.refined is not None and evidence.refined is not None:
+        pictures.append(Picture(judged.refined.name, "refined seeds", label_overlay(image, evidence.refined)))
+    pictures.append(Picture(f"mask of {judged.name}", "the mask that is judged", label_overlay(image, evidence.mask)))
     return Example(sample.id, reason, tuple(replace(p, image=fit(p.image, _SIDE)) for p in pictures))

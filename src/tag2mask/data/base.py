@@ -55,7 +55,7 @@ class DataSettings(Settings):
 
     root: Path | None = Field(None, description="folder of the data set")
     classes: tuple[str, ...] | None = Field(
-        None, description="subset of the classes, in this order; pixels of others count as 255 in the truth"
+        None, description="subset of the classes, in this order; pixels of others count as 255 in the ground truth"
     )
     max_side: int | None = Field(
         None,
@@ -67,7 +67,7 @@ class DataSettings(Settings):
     val: str | None = Field("val", description="held-out split for the classifier's average precision, or null")
     infer: str = Field("train", description="split whose images get maps and masks")
     tag_noise: TagNoise | None = Field(
-        None, description="wrong tags on purpose in every split but val, such as {drop: 0.1}; the truth stays as it is"
+        None, description="wrong tags on purpose in every split but val, such as {drop: 0.1}; masks stay as they are"
     )
 
 
@@ -112,10 +112,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def truth(self, sample: Sample) -> Labels | None:
-        """The truth as (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 void; None without one."""
+        """Ground truth, (H, W) uint8: 0 background, ``c + 1`` for class column ``c``, 255 ignored; None without it."""
 
     def mask_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) of the truth as stored, known without its pixels; None without one, or where it is drawn to fit.
+        """(H, W) of the ground truth as stored, without reading pixels; None without it, or where it is drawn to fit.
 
         Raises:
             DataError: the file of the mask cannot be read.
@@ -129,13 +129,13 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def has_truth(self) -> bool:
-        """Whether any sample has a truth."""
+        """Whether any sample has ground truth."""
 
     @property
     def truth_reading(self) -> str:
-        """Stands for how mask files become labels, in the keys of what looks at the truth; empty for files as they are.
+        """How mask files become labels, for the keys of what reads ground truth; empty for files as they are.
 
-        Settings such as a palette change the truth of files that do not change themselves.
+        Settings such as a palette change the ground truth of files that do not change themselves.
         """
         return ""
 

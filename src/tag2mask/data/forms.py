@@ -69,7 +69,7 @@ def array_of(values: Numbers, name: str) -> NDArray[Any]:
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{name} is no array: {error}") from error
+        raise DataError(f"{name} is not an array: {error}") from error
     if array.dtype.kind not in "biuf":
         got = type(values).__name__ if array.ndim == 0 else f"an array of {array.dtype}"
         raise DataError(f"{name} is {got}: expected an array or tensor of numbers, or an image of Pillow's")

@@ -123,7 +123,7 @@ def check_ids(ids: Iterable[str]) -> None:
     for name in ids:
         if not name or name.startswith(".") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):
             raise DataError(
-                f"image id '{shortened(name)}' is no safe file name: no '/', '\\', control character or leading '.'"
+                f"image id '{shortened(name)}' is not a safe file name: no '/', '\\', control character or leading '.'"
             )
         if not is_utf8(name):
             raise DataError(f"image id '{shortened(name)}' is not UTF-8: rename the file")

@@ -56,7 +56,7 @@ def label_indices(stored: NDArray[np.int64], path: Path, values: Mapping[int, in
     if labels.size and not 0 <= labels.min() <= labels.max() <= _HIGHEST_8:
         strange = labels.max() if labels.max() > _HIGHEST_8 else labels.min()
         raise DataError(
-            f"mask {path} holds index {strange}: expected 0..255 (0 background, 255 void). If a value stands for "
+            f"mask {path} holds index {strange}: expected 0..255 (0 background, 255 ignored). If a value stands for "
             f"another, say so: 'data.mask_values={{{strange}: 1}}'"
         )
     return labels.astype(np.uint8)

@@ -79,7 +79,7 @@ class ShrunkImages(Dataset):
         return self._whole.photo(sample)
 
     def truth(self, sample: Sample) -> Labels | None:
-        """The truth at the size of the image, nearest pixels."""
+        """The ground truth at the size of the image, nearest pixels."""
         labels = self._whole.truth(sample)
         if labels is None:
             return None
@@ -87,7 +87,7 @@ class ShrunkImages(Dataset):
         return resized_labels(labels, *shrunk_size(height, width, self._side))
 
     def mask_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) of the truth as stored, before it is shrunk."""
+        """(H, W) of the ground truth as stored, before it is shrunk."""
         return self._whole.mask_size(sample)
 
     def remarks(self, sample: Sample) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ class ShrunkImages(Dataset):
 
     @property
     def has_truth(self) -> bool:
-        """Whether any sample has a truth."""
+        """Whether any sample has ground truth."""
         return self._whole.has_truth
 
     @property

@@ -1,4 +1,7 @@
-"""CSV that spreadsheets open: a name never becomes a formula there, and is read back here as it was."""
+"""Numbers on disk: a run's ``metrics.jsonl``, and CSV of results, analyses and tables, which every writer makes here.
+
+CSV is for spreadsheets too: a name never becomes a formula there, and is read back here as it was.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
 from tag2mask.core.files import need_regular, write_text
 from tag2mask.core.names import shortened
@@ -60,10 +65,10 @@ def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> li
 
 
 def _line(cells: list[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(
-        cells
-    )  # quotes what holds one of the two, as Python 3.13 always does
+    text = (
+        io.StringIO()
+    )  # with both characters as its end, it quotes what holds one of them, as Python 3.13 always does
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
     return f"{text.getvalue()[:-2]}\n"
 
 
@@ -84,20 +89,19 @@ def _is_number(text: str) -> bool:
 
 
 _AGAIN = "Remove it; the tag2mask run command that made the run writes it again"
-_DIGITS = 4
 _NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
 
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One number of a run and all that it needs to be read rightly.
+    """One number of a run with all that says what it means; threshold and kind must fit each other.
 
     Attributes:
         stage: instance name of the stage that was evaluated, such as ``lpcam-f``.
         method: ``cam``, ``lpcam-f``, ``lpcam``, ``amn``, ...
         split: the evaluated split.
-        n_images: images with a truth that were counted.
-        metric: name as in `SegmentationScores.values` or `SureScores.values`.
+        n_images: images with ground truth that were counted.
+        metric: name as in `SegmentationScores.values` or `ConfidentScores.values`.
         value: percent, or None where the metric is undefined (0/0).
         threshold: 0..1, or None of kind ``none``.
         threshold_kind: as `Threshold.kind_text`.
@@ -135,7 +139,7 @@ class ResultRow:
     Attributes:
         method: as in `MetricRow`, like the others.
         split: the evaluated split.
-        n_images: images with a truth that were counted.
+        n_images: images with ground truth that were counted.
         threshold_kind: as `Threshold.kind_text`.
         threshold: 0..1, or None.
         metric: name of the metric.
@@ -179,11 +183,30 @@ def score_rows(
     """Every metric of ``scores`` as a row; the other arguments are the row's own."""
     return tuple(
         MetricRow(
-            stage, method, split, n_images, metric, None if math.isnan(value) else round(value, _DIGITS),
+            stage, method, split, n_images, metric, _known(value),
             threshold.value, threshold.kind_text, seed, time,
         )
         for metric, value in scores.values()
     )  # fmt: skip
+
+
+def result_rows(
+    numbers: Iterable[tuple[str, float]],
+    threshold: Threshold,
+    *,
+    method: str,
+    split: str,
+    n_images: int,
+    seed: int,
+    command: str,
+) -> tuple[ResultRow, ...]:
+    """Metrics, by name, as lines of ``results/``; the other arguments are the line's own."""
+    at = (threshold.kind_text, threshold.value)
+    return tuple(ResultRow(method, split, n_images, *at, name, _known(v), seed, command) for name, v in numbers)
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else rounded(value)
 
 
 def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
@@ -193,6 +216,15 @@ def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
         found = sorted({str(getattr(row, name)) for row in rows})
         if len(found) > 1:
             raise ConfigError(f"{what} would compare different values of {name}: {', '.join(found)}; choose one")
+
+
+METRICS = "metrics.jsonl"
+"""The rows of a stage that measures, in its folder in the store, and of a whole run, in the run's."""
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
@@ -212,7 +244,7 @@ def read_metrics(path: Path) -> list[MetricRow]:
         try:
             found.append(_metric_row(json.loads(line)))
         except (ValueError, TypeError, RecursionError, Tag2MaskError) as error:
-            raise StageError(f"line {number} of {path} is no metric row ({error}). {_AGAIN}") from error
+            raise StageError(f"line {number} of {path} is not a metric row ({error}). {_AGAIN}") from error
     return found
 
 

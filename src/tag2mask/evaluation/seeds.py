@@ -1,4 +1,4 @@
-"""Maps beside their truth, image by image, at the truth's size."""
+"""Seeds of a split against ground truth: given thresholds, the whole curve and the oracle in one pass over the maps."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tag2mask.evaluation.thresholds import Threshold, cut
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """The maps and the truth of one image.
+    """The maps and the ground truth of one image, at the size of the ground truth.
 
     Attributes:
         sample: the image and its tags.
-        truth: (H, W) labels 0..C, 255 void.
+        truth: (H, W) labels 0..C, 255 ignored.
         classes: K class columns, one for each map.
-        maps: (K, H, W) float32, bilinearly resized to the truth.
+        maps: (K, H, W) float32, bilinearly resized to the ground truth.
     """
 
     sample: Sample
@@ -45,14 +45,14 @@ def pairs(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> Iterator[Pair]:
-    """Maps and truth of every sample that has a truth, in order.
+    """Maps and truth of every sample that has ground truth, in order.
 
     Args:
         dataset: the split.
         read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
         samples: those of the split to go over.
         threads: how many images are read and resized ahead.
-        advance: called after each image, those without a truth included.
+        advance: called after each image, those without ground truth included.
     """
     found = False
     for pair in ahead(lambda sample: _read(dataset, read_maps, sample), samples, threads):
@@ -63,7 +63,7 @@ def pairs(
             advance()
     if not found:
         raise DataError(
-            f"no image of split '{dataset.split}' has a truth, so its seeds cannot be evaluated. Give masks, or "
+            f"no image of split '{dataset.split}' has ground truth, so its seeds cannot be evaluated. Give masks, or "
             "evaluate a split that has them"
         )
 
@@ -109,7 +109,7 @@ class SeedEvaluation:
 
     Attributes:
         split: the evaluated split.
-        n_images: images with a truth, all counted.
+        n_images: images with ground truth, all counted.
         n_without_truth: images left out because they have none.
         scores: one for each threshold given, in that order, then the oracle's if asked for and `shows_classes`.
         curve: the means at 0.00, 0.01, ..., 1.00.
@@ -125,11 +125,11 @@ class SeedEvaluation:
 
     @property
     def shows_classes(self) -> bool:
-        """Whether the truth of any image shows a class; where none does, every mean is NaN and there is no oracle."""
+        """Whether any ground truth shows a class; where none does, every mean is NaN and there is no oracle."""
         return any(not math.isnan(point.miou) for point in self.curve)
 
     def check(self) -> None:
-        """Refuse what can only be told where the truth shows a class."""
+        """Refuse what is defined only where the ground truth shows a class."""
         if not self.shows_classes:
             raise nothing_shown(f"the ground truth of the {self.n_images} images of split '{self.split}'")
 
@@ -155,9 +155,9 @@ def evaluate_seeds(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> SeedEvaluation:
-    """Score the seeds of every image of a split that has a truth.
+    """Score the seeds of every image of a split that has ground truth.
 
-    Maps are resized to the truth, never the truth to the maps.
+    Maps are resized to the ground truth, never the ground truth to the maps.
 
     Args:
         dataset: the split.
@@ -166,7 +166,7 @@ def evaluate_seeds(
         oracle: whether to add the threshold of `GRID` with the largest mIoU on these very images, if one is defined.
         samples: those of the split to evaluate; all of them where None.
         threads: how many images are read and resized beside the counting.
-        advance: called after each image, those without a truth included.
+        advance: called after each image, those without ground truth included.
     """
     values = [_value(t) for t in thresholds]
     sweep = ThresholdSweep(dataset.classes, {*GRID, *(v for v in values if v is not None)})
@@ -217,7 +217,7 @@ def _matrix(pair: Pair, threshold: Threshold, dataset: Dataset) -> Matrix:
 
 def _image_score(pair: Pair, threshold: Threshold, dataset: Dataset) -> ImageScore:
     matrix = _matrix(pair, threshold, dataset)
-    if not matrix.sum():  # the truth is void everywhere
+    if not matrix.sum():  # the ground truth is ignored everywhere
         return ImageScore(pair.sample.id, float("nan"))
     return ImageScore(pair.sample.id, SegmentationScores.from_matrix(matrix, dataset.classes).miou)
 

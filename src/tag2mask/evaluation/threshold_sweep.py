@@ -71,7 +71,7 @@ class ThresholdSweep:
         Args:
             maps: (K, H, W), one for each present class, K may be 0.
             classes: K class columns, 0-based, ascending.
-            truth: (H, W) labels 0..C, 255 void.
+            truth: (H, W) labels 0..C, 255 ignored.
             sample_id: id of the image, for the error text.
         """
         true = label_image(truth, "truth", sample_id)
@@ -139,7 +139,7 @@ class ThresholdSweep:
         return percent(both, self._true + predicted - both)
 
     def mious(self) -> NDArray[np.float64]:
-        """(T,) mIoU at every threshold, percent, as `SegmentationScores.miou`: NaN where the truth shows no class."""
+        """(T,) mIoU at every threshold, percent, as `SegmentationScores.miou`; NaN where no class is shown."""
         return known_mean(self.ious()) if self._true[1:].any() else np.full(len(self.thresholds), np.nan)
 
     def curve(self, thresholds: Iterable[float] | None = None) -> tuple[CurvePoint, ...]:

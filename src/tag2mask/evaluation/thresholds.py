@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.evaluation.confusion import LabelImage
 
-KINDS = ("fixed", "published", "rule", "few-masks", "oracle", "none")
+THRESHOLD_KINDS = ("fixed", "published", "rule", "few-masks", "oracle", "none")
 """Where a threshold comes from: the recipe; the authors' tuning on VOC's train masks; the maps alone; a few hand-made
-masks; the truth of the evaluated split itself; there is none (masks, predictions)."""
+masks; the ground truth of the evaluated split itself; there is none (masks, predictions)."""
 
 SCOPES = ("data", "class", "image")
 """What one threshold of a rule is for: all images, the maps of a class, the maps of an image."""
@@ -64,7 +64,7 @@ class Threshold:
 
     Attributes:
         value: 0..1, or None for the kind ``none``, and for a rule that gives each class or image its own.
-        kind: one of `KINDS`.
+        kind: one of `THRESHOLD_KINDS`.
         n: number of hand-made masks it was chosen on, for the kind ``few-masks`` only.
         rule: name of the rule, for the kind ``rule`` only: ``otsu``, or ``otsu/class`` and ``otsu/image`` for a
             threshold of each class or image.
@@ -79,17 +79,17 @@ class Threshold:
 
     def __post_init__(self) -> None:
         """Check that value, kind, n and rule fit each other."""
-        if self.kind not in KINDS:
-            raise ConfigError(unknown("kind of threshold", self.kind, KINDS))
+        if self.kind not in THRESHOLD_KINDS:
+            raise ConfigError(unknown("kind of threshold", self.kind, THRESHOLD_KINDS))
         if (self.kind == "few-masks") != (self.n is not None) or (self.n is not None and self.n < 1):
             raise ConfigError(
-                f"threshold of kind '{self.kind}' with n = {self.n}; n, 1 or more, is the number of masks of "
-                "'few-masks' and of no other kind"
+                f"n = {self.n} with kind '{self.kind}': the kind 'few-masks', and no other, requires a number of masks "
+                "n, 1 or more"
             )
         if self.rule is not None and (self.kind != "rule" or not _RULE.fullmatch(f"rule({self.rule})")):
             raise ConfigError(
-                f"threshold of kind '{self.kind}' with rule = '{self.rule}'; a rule's name, of a-z, 0-9, '-' and '/', "
-                "belongs to the kind 'rule' and to no other"
+                f"rule = '{self.rule}' requires the kind 'rule' and a name of a-z, 0-9, '-' and '/' "
+                f"(got kind '{self.kind}')"
             )
         several = self.rule is not None and self.rule.endswith(("/class", "/image"))
         if (self.kind == "none" or several) != (self.value is None):

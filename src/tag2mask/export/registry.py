@@ -28,7 +28,7 @@ class ExportFormat:
         polygons: whether it holds outlines, so that holes need a cut.
         run_lengths: whether ``outline="rle"`` is a choice.
         photos: folder of the export for copies of the photos; ``{name}`` stands for the export's name.
-        copies: whether its layout is whole only with the photos in it, so that they are copied unless told otherwise.
+        copies: whether its layout is whole only with the photos in it, so that they are copied by default.
         spaces: whether names may hold white space; where not, ``_`` stands for it.
     """
 

@@ -1,4 +1,4 @@
-"""Which images a page shows: by rule, not by eye, and none that is void to a large part."""
+"""Which images a page shows: by rule, not by eye, and none most of which is ignored."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 MOST_VOID = 0.25
-"""Largest void share of the pixels with which an image may be the best, a median or the worst one: where much is void,
-little can be wrong."""
+"""Largest ignored share of the pixels of an image that may be the best, a median or the worst one: where much is
+ignored, little can be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a page is asked to show.
+    """What a page shows.
 
     Attributes:
         images: ids that are shown first.
@@ -35,8 +35,8 @@ class Candidate:
 
     Attributes:
         id: the sample's.
-        score: larger is better; NaN where the truth is void everywhere.
-        void: share of its pixels that are void, 0..1.
+        score: larger is better; NaN where the ground truth is ignored everywhere.
+        void: share of its pixels that are ignored, 0..1.
     """
 
     id: str

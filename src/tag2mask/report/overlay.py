@@ -1,7 +1,7 @@
 """Layers that a page lays over a photo: maps as 8-bit pictures, labels as tints with patterns and outlines.
 
-A class is told apart by its hue, its pattern and its name beside it, never by the hue alone. Each layer is a small PNG
-of its own, so that the photo is stored once and a switch can hide one class.
+A class is distinguished by its hue, its pattern and its name beside it, never by the hue alone. Each layer is a small
+PNG of its own, so that the photo is stored once and a switch can hide one class.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tag2mask.core.types import IGNORE
 from tag2mask.report.pictures import heat_colours
 
 HUES = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#cc79a7")
-"""Six of the colours of Okabe and Ito, told apart by colour-blind eyes."""
+"""Six of the colours of Okabe and Ito, distinguished by colour-blind eyes."""
 
 TILE = 8
 _TILE_Y, _TILE_X = np.indices((TILE, TILE))
@@ -69,11 +69,7 @@ def class_style(column: int) -> ClassStyle:
 
 
 def map_uri(values: NDArray[np.uint8]) -> str:
-    """One map as a PNG whose pixel values are the map's, 0..255, and whose colours are a heat map's.
-
-    Args:
-        values: (h, w), 255 where the map is 1.
-    """
+    """One (h, w) map, 255 where it is 1, as a PNG of these pixel values in the colours of a heat map."""
     image = Image.fromarray(values, mode="P")
     image.putpalette(heat_colours().reshape(-1).tolist())
     return png_uri(image)
@@ -102,7 +98,7 @@ def class_uri(labels: NDArray[np.uint8], label: int) -> str:
     """The pixels of one class of a label image as a layer.
 
     Args:
-        labels: (H, W) label indices, 0 background, 255 void.
+        labels: (H, W) label indices, 0 background, 255 ignored.
         label: of the class, its column + 1.
     """
     style = class_style(label - 1)
@@ -115,7 +111,7 @@ def class_uri(labels: NDArray[np.uint8], label: int) -> str:
 
 
 def void_uri(labels: NDArray[np.uint8]) -> str:
-    """The void pixels of a label image as a hatched layer."""
+    """The ignored pixels of a label image as a hatched layer."""
     hatched = _tiled(PATTERNS["rising stripes"], labels.shape)
     void = labels == IGNORE
     return _layer(np.select([void & hatched, void], [1, 2], 0), (_VOID, _VOID_BESIDE))

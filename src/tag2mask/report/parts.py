@@ -32,7 +32,7 @@ class Layer:
 
     Attributes:
         uri: PNG as a ``data:`` URI, stretched over the photo.
-        column: of the class it shows; None for void.
+        column: of the class it shows; None: the ignored pixels.
     """
 
     uri: str
@@ -91,9 +91,9 @@ class SplitPart:
 
     Attributes:
         split: its name.
-        n_images: images with a truth that were counted.
+        n_images: images with ground truth that were counted.
         n_without_truth: images left out.
-        methods: what was measured; empty where there is no truth.
+        methods: what was measured; empty where there is no ground truth.
         notes: further sentences.
         shown: a handful of images.
     """

@@ -25,7 +25,7 @@ class Score:
         fn: missed share of the union.
         precision: NaN where undefined.
         recall: NaN where undefined.
-        n_images: images with a truth that were counted.
+        n_images: images with ground truth that were counted.
         ledger: supervision behind the number.
     """
 
@@ -173,7 +173,7 @@ class Headline:
         at: kind of threshold and how many images were counted.
         lead: how far it is ahead, and of what.
         ledger: supervision behind the number.
-        bound: whether the threshold was chosen on the truth that it is measured on: no number to promise.
+        bound: whether the threshold was chosen on the ground truth that it is measured on: no number to promise.
     """
 
     number: str

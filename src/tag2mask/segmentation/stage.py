@@ -52,7 +52,7 @@ def check_data(settings: SegmenterSettings, dataset: Dataset) -> Sequence[str]:
     return ()
 
 
-def train(context: StageContext) -> None:
+def train(context: StageContext[SegmenterSettings]) -> None:
     """Train a network on the masks that are read, or on the truth; writes its weights.
 
     Raises:
@@ -61,7 +61,7 @@ def train(context: StageContext) -> None:
         TrainingError: the loss is no number.
         WeightsError: the initial weights do not fit the network.
     """
-    settings: SegmenterSettings = context.settings
+    settings = context.settings
     source = context.reads.get("masks")
     dataset = context.split(settings.split or "@train")
     if source is None:
@@ -78,14 +78,14 @@ def train(context: StageContext) -> None:
     )  # fmt: skip
 
 
-def program(context: StageContext) -> ImageProgram:
+def program(context: StageContext[PredictionSettings]) -> ImageProgram:
     """Labels of each photo by the network, whatever its tags say: those that `tag2mask predict` gives it.
 
     Raises:
         StageError: the data has no held-out split, and the settings name none.
         WeightsError: the network's file is not whole, or it has other classes than the data.
     """
-    settings: PredictionSettings = context.settings
+    settings = context.settings
     device = resolve_device(context.engine)
     path = context.reads["segmenter"].path / WEIGHTS
     net, classes = load_segmenter(path)

@@ -93,7 +93,7 @@ def test_a_list_may_have_a_byte_order_mark_crlf_and_file_names(tmp_path: Path) -
 def test_masks_come_from_one_folder_the_one_with_most_of_the_split(tmp_path: Path) -> None:
     scenes = draw_voc(tmp_path, masks="SegmentationClassAug")
     both = list(scenes)[:4]
-    for name in both:  # told apart by a void pixel
+    for name in both:  # distinguished by a void pixel
         marked = scenes[name].labels.copy()
         marked[0, 0] = 255
         write_labels(tmp_path / f"SegmentationClass/{name}.png", marked)
@@ -219,11 +219,11 @@ def test_what_is_no_file_in_the_place_of_an_annotation_or_a_list_is_named(tmp_pa
     annotation = tmp_path / "Annotations/2007_000001.xml"
     annotation.unlink()
     os.mkfifo(annotation)
-    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is no file"):
+    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is not a file"):
         load_dataset("voc", tmp_path)
     annotation.unlink()
     annotation.mkdir()
-    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is no file"):
+    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is not a file"):
         load_dataset("voc", tmp_path)
     split = tmp_path / "ImageSets/Segmentation/train.txt"
     split.write_text("x" * 5000)

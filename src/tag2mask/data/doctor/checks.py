@@ -55,7 +55,7 @@ class Look:
     Attributes:
         sample: the image.
         size: (W, H) if it can be read.
-        pixels: what its pixels and those of its truth hold, as far as they were read.
+        pixels: what its pixels and those of its ground truth hold, as far as they were read.
         findings: what is wrong with it.
     """
 
@@ -66,7 +66,7 @@ class Look:
 
     @property
     def shown(self) -> frozenset[int] | None:
-        """The class columns in its truth."""
+        """The class columns in its ground truth."""
         return self.pixels.shown
 
 
@@ -162,7 +162,7 @@ def _look_at_all(opened: Sequence[Dataset], workers: int, quiet: bool) -> dict[K
 
 
 def look_at(dataset: Dataset, sample: Sample) -> Look:
-    """Read one image and its truth; whatever goes wrong is a finding."""
+    """Read one image and its ground truth; whatever goes wrong is a finding."""
     findings, size, pixels = [], None, Pixels(sample.id)
     try:
         size = dataset.image(sample).size

@@ -27,7 +27,7 @@ class CocoSettings(DataSettings):
     """Settings of the reader ``coco``; the splits ``train`` and ``val`` stand for the one year that is there."""
 
     crowd: Literal["exclude", "ignore"] = Field(
-        "exclude", description="crowd regions in the truth: left out, as the published masks have it, or 255"
+        "exclude", description="crowd regions in the ground truth: left out, as the published masks have it, or 255"
     )
     overlap: Literal["later", "smaller"] = Field(
         "later", description="which object owns a shared pixel: the later annotation (published), or the smaller object"
@@ -49,7 +49,7 @@ def open_split(settings: CocoSettings, split: str) -> Dataset:
 
 
 class CocoDataset(FileDataset):
-    """One split of COCO, its truth drawn from the annotations when asked for.
+    """One split of COCO, its ground truth drawn from the annotations when asked for.
 
     Args:
         settings: of the reader.
@@ -102,12 +102,12 @@ class CocoDataset(FileDataset):
         return (image.height, image.width) if self.has_truth else None
 
     def remarks(self, sample: Sample) -> tuple[str, ...]:
-        """Polygons without area, which are left out; each is named once, here or in the log when the truth is drawn."""
+        """Polygons without area, which are left out; each is named once, here or in the log when masks are drawn."""
         if sample.id in self._named:
             return ()
         self._named.add(sample.id)
         return tuple(
-            f"{self._path}: annotation {a.id} of image '{sample.id}' has {why}: it is left out of the truth"
+            f"{self._path}: annotation {a.id} of image '{sample.id}' has {why}: it is left out of the ground truth"
             for a in self._instances.images[sample.id].annotations
             for why in flat_polygons(a)
         )

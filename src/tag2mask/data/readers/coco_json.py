@@ -20,7 +20,7 @@ _PARTS = ("images", "annotations", "categories")
 _CROWD = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _LARGEST = 2**53
-"""Ids and sizes stay below it: larger ones are no longer told apart by programs that read JSON as floating point."""
+"""Ids and sizes stay below it: larger ones are no longer distinguished by programs that read JSON as floating point."""
 _SHOWN = 60
 """Characters of a value in an error text."""
 
@@ -119,7 +119,7 @@ def _numbers(polygon: Any) -> Any:
     try:
         return array("d", polygon)
     except (TypeError, OverflowError):
-        return polygon  # refused by `outline_of`, should the truth be asked for
+        return polygon  # refused by `outline_of`, should the ground truth be asked for
 
 
 def _objects(content: Any, part: str) -> list[dict[str, Any]]:

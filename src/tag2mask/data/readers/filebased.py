@@ -24,7 +24,7 @@ MaskLabel = Annotated[int, Field(ge=0, le=IGNORE)]
 
 
 class MaskFileSettings(DataSettings):
-    """Settings of readers whose truth is mask files."""
+    """Settings of readers whose ground truth is mask files."""
 
     mask_values: dict[PixelValue, MaskLabel] | None = Field(
         None,
@@ -82,7 +82,7 @@ class FileDataset(Dataset):
         return read_image(sample.image)
 
     def truth(self, sample: Sample) -> Labels | None:
-        """The truth as `Dataset.truth` says; pixels of classes that were not chosen are 255."""
+        """The ground truth as `Dataset.truth` says; pixels of classes that were not chosen are 255."""
         labels = self.stored_labels(sample)
         if labels is None:
             return None
@@ -98,7 +98,7 @@ class FileDataset(Dataset):
         return self._relabel[labels]
 
     def _expected(self) -> str:
-        return f"expected 0 (background), 1..{len(self._all_classes)} (classes in their order) or 255 (void)"
+        return f"expected 0 (background), 1..{len(self._all_classes)} (classes in their order) or 255 (ignored)"
 
     @property
     def truth_reading(self) -> str:

@@ -2,7 +2,7 @@
 
 Each scene holds one to three pull-along toys. All toys share their body and wheels; the head alone tells the class
 (the discriminative part, on which a classifier's maps stop short). Trains come with rails and boats with water (the
-context that a classifier takes for the class), which are background in the truth. `tag2mask.data.scenes.layout.RULES`
+context that a classifier takes for the class), which are background in the masks. `tag2mask.data.scenes.layout.RULES`
 says what the three difficulties mean.
 """
 

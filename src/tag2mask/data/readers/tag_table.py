@@ -18,7 +18,7 @@ _EXPECTED = "a first line 'image,tags' and rows such as 'photo1.jpg,cat;dog' (no
 
 
 SEPARATOR = ";"
-"""Parts the tags of a cell unless told otherwise."""
+"""Parts the tags of a cell by default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def open_split(settings: VocSettings, split: str) -> Dataset:
 def read_objects(path: Path, allow_empty: bool = False) -> tuple[str, ...]:
     """Names of the objects in one annotation, difficult ones included."""
     if not is_file(path):
-        state = "is no file" if path.exists() else "does not exist"
+        state = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"annotation {path} {state}, but its image is in the split")
     try:
         parser = ElementTree.XMLParser(target=_PlainTree())

@@ -61,7 +61,7 @@ class Toy:
 
 @dataclass(frozen=True, slots=True)
 class Prop:
-    """A distractor or a context: background in the truth.
+    """A distractor or a context: background in the ground truth.
 
     Attributes:
         name: ``bush``, ``stone``, ``flower``, ``cloud``, ``rails`` or ``water``.

@@ -1,8 +1,8 @@
 """Rules that choose a threshold from maps alone: a new one is one function and one line in `RULES`.
 
-A rule reads one kind of evidence (`rules_evidence`) and turns its sum into a threshold: over all images for the data
-set, over the images of a class for the class, of one image for the image. It never sees a truth, and its threshold is
-of kind ``rule``.
+A rule reads one kind of evidence (`evidence`) and turns its sum into a threshold: over all images for the data
+set, over the images of a class for the class, of one image for the image. It never sees ground truth, and its
+threshold is of kind ``rule``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.evaluation.threshold_rules.evidence import PROBED, ImageEvidence
 from tag2mask.evaluation.threshold_rules.histogram import (
@@ -31,8 +32,6 @@ from tag2mask.evaluation.thresholds import SCOPES, Levels, Threshold
 
 EVIDENCE = ("histogram", "agreement", "erasure")
 """Kinds of evidence: of one stage of maps; of two; of maps and a classifier."""
-
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,4 +170,4 @@ def choose(
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, _DIGITS)
+    return None if value is None else rounded(value)
