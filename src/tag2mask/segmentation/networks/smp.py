@@ -145,13 +145,9 @@ class LibrarySegmenter(Segmenter):
 
 
 def library_network(settings: NetworkSettings, name: str, n_labels: int, **options: Any) -> Any:
-    """A network of the library with random weights; the library has no static types.
+    """A network of the library on timm's encoder ``name``, with random weights; the library has no static types.
 
-    Args:
-        settings: architecture, encoder, and what differs in the decoder.
-        name: of the encoder in timm.
-        n_labels: C + 1.
-        options: of the architecture, beside those of the settings.
+    ``options`` of the architecture come beside those of the settings.
     """
     takes = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[settings.kind].__init__).parameters
     known = [option for option in takes if option.startswith(_DECODER_OPTIONS)]

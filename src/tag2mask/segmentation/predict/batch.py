@@ -1,4 +1,4 @@
-"""Many photos to a folder of masks, for `tag2mask predict`: finished masks are skipped, failures reported at the end."""
+"""Many photos to a folder of masks, for `tag2mask predict`: finished masks are skipped, failures reported last."""
 
 from __future__ import annotations
 
