@@ -1,4 +1,4 @@
-"""From what a user names to a network: a run folder, a weights file, a saved folder, a name on the hub, ONNX."""
+"""The network that a run folder, a file of weights or ONNX, a saved folder, or a name on the hub stands for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tag2mask.core.names import base_name, of_seed
 from tag2mask.methods.artefact import CHOICE, Choice
 from tag2mask.methods.registry import stage_kinds
 from tag2mask.methods.stage_kinds import ChoiceStage
-from tag2mask.segmentation.networks.factory import Segmenter, load_segmenter
+from tag2mask.segmentation.networks.base import Segmenter
+from tag2mask.segmentation.networks.factory import load_segmenter
 from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.publish.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.publish.provenance import Origin, origin_of, read_origin
@@ -58,9 +59,7 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
     try:
         return _find(path, source, stage)
     except OSError as error:  # of a name that is too long, or where one may not look
-        raise WeightsError(
-            f"{source} cannot be looked at: {reason(error)}. Allow it, or name another network"
-        ) from error
+        raise WeightsError(f"{source} cannot be read: {reason(error)}. Allow it, or name another network") from error
 
 
 def _find(path: Path, source: str | Path, stage: str | None) -> Found:
