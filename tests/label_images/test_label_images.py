@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.thresholds import Level, cut
+from tag2mask.evaluation.thresholds import cut
 from tag2mask.label_images import cutting as module
 from tag2mask.label_images.cutting import Pass, Photo, crf_seeds, cut_masks, refine_seeds
 from tag2mask.label_images.kinds import RefinedSeedsSettings

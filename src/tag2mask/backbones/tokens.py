@@ -25,7 +25,7 @@ class Tokens:
 
     def as_map(self) -> Tensor:
         """The patches as features (N, D, h, w)."""
-        return self.patches.transpose(1, 2).unflatten(2, self.grid)
+        return self.patches.transpose(1, 2).reshape(len(self.patches), -1, *self.grid)
 
 
 class TokenBody(nn.Module):

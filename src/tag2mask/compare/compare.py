@@ -17,7 +17,6 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import RESAMPLES
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.result_tables import write_table
-from tag2mask.evaluation.thresholds import cut
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example, Picture
 from tag2mask.report.pictures import fit, label_overlay
@@ -75,7 +74,7 @@ def _labels(counted: Counted, sample: Sample, image: Image.Image) -> LabelImage:
     if side.makes == "masks":
         return measured.labels(side.dataset, sample)
     maps = measured.maps(side.dataset, sample).resize(image.height, image.width)
-    return cut(maps.maps.numpy(), maps.classes, threshold.of(sample.id, maps.classes))
+    return threshold.seeds(side.dataset, sample, maps.maps.numpy(), maps.classes)
 
 
 FOLDER, TABLE = "comparison", "compare"

@@ -10,12 +10,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.files import write_json, write_text
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.label_images import MaskEvaluation, evaluate_masks
 from tag2mask.evaluation.result_tables import MetricRow, csv_text, score_rows, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
@@ -23,7 +24,7 @@ from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.registry import StageKind
-from tag2mask.thresholds.threshold_of import threshold_of
+from tag2mask.thresholds.threshold_of import BackgroundRule, rule_of, threshold_of
 
 LOG = logging.getLogger("tag2mask")
 METRICS, CURVE, IMAGES = "metrics.jsonl", "curve.csv", "images.csv"
@@ -36,6 +37,9 @@ class SeedsSettings(Settings):
     threshold_kind: Literal["fixed", "published"] = Field("fixed", description="who chose it, and on what")
     oracle: bool = Field(True, description="also the threshold that is best against the truth of the split itself")
     split: str | None = Field(None, description="a split of the data; null: the one whose maps were made")
+    background: BackgroundRule = Field(
+        CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
+    )
 
 
 class MasksSettings(Settings):
@@ -61,7 +65,7 @@ def measure_seeds(context: StageContext) -> None:
     dataset, maps = _with_truth(context), context.reads["maps"]
     if dataset is None:
         return
-    own = Threshold(settings.threshold, settings.threshold_kind)
+    own = Threshold(settings.threshold, settings.threshold_kind, background=settings.background)
     samples = unseen(context.reads.values(), dataset, context.name)
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
@@ -201,6 +205,7 @@ KINDS = (
         reads={"maps": "maps"},
         may_read={"threshold": "threshold"},
         runner="tag2mask.pipeline.metric_stages:measure_seeds",
+        supervision=lambda own: rule_of(own).supervision,
     ),
     StageKind(
         name="masks",

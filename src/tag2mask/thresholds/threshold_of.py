@@ -1,15 +1,31 @@
-"""The threshold behind a stage's output, and its kind."""
+"""The threshold behind a stage's output: its kind, and the background rule that maps are cut by at it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Annotated, Any, Protocol
 
+from pydantic import BeforeValidator, SerializeAsAny
+
+from tag2mask.core.errors import ConfigError
+from tag2mask.evaluation.background import CONSTANT, Background, background_rule
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 
 ROLE = "threshold"
 """Role in which a stage may read a threshold of kind ``few-masks`` or ``rule``."""
+
+
+def _validated(given: Any) -> Background:
+    try:
+        return background_rule(given)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+BackgroundRule = Annotated[SerializeAsAny[Background], BeforeValidator(_validated)]
+"""Type of a setting that names a background rule: ``{kind: …}`` with its settings, or a kind alone."""
 
 
 class Cutting(Protocol):
@@ -29,8 +45,16 @@ def threshold_of(stage: Cutting) -> Threshold:
 
     Refined seeds have two thresholds; theirs is the middle of them.
     """
-    chosen = stage.reads.get(ROLE)
+    chosen, rule = stage.reads.get(ROLE), rule_of(stage.settings)
     if chosen is not None:
-        return chosen.threshold().as_threshold()
+        return replace(chosen.threshold().as_threshold(), background=rule)
     value = getattr(stage.settings, "threshold", None)
-    return Threshold(None, "none") if value is None else Threshold(value, stage.settings.threshold_kind)
+    if value is None:
+        return Threshold(None, "none")
+    return Threshold(value, stage.settings.threshold_kind, background=rule)
+
+
+def rule_of(settings: Any) -> Background:
+    """The background rule in the settings of a stage; a constant where they name none."""
+    named = (getattr(settings, name, None) for name in ("background_rule", "background"))
+    return next((rule for rule in named if isinstance(rule, Background)), CONSTANT)

@@ -119,7 +119,7 @@ def _pictures(dataset: Dataset, sample: Sample, image: Image.Image, name: str, f
     values = maps.maps.numpy()
     heat = values.max(axis=0) if len(values) else np.zeros((image.height, image.width), np.float32)
     at = found.threshold
-    seeds = label_overlay(image, cut(values, maps.classes, at.of(sample.id, maps.classes)))
+    seeds = label_overlay(image, at.seeds(dataset, sample, values, maps.classes))
     return [picture(name, heat_overlay(image, heat)), picture(f"{name} at {at.text}", seeds)]
 
 
