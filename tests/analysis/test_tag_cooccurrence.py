@@ -15,7 +15,7 @@ from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.data.cooccurrence import cooccurrence
 from tag2mask.data.registry import load_dataset
-from tag2mask.report.figure_charts import draw_shares
+from tag2mask.report.figures import draw_shares
 from tests.helpers.draw import CLASSES, draw_folder
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import tiny_run

@@ -103,7 +103,9 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     write_metrics(path, [ROW])
     path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
-    with pytest.raises(StageError, match=r"line 2 of .*metrics.jsonl is not a metric row .*Remove it; the tag2mask run"):
+    with pytest.raises(
+        StageError, match=r"line 2 of .*metrics.jsonl is not a metric row .*Remove it; the tag2mask run"
+    ):
         read_metrics(path)
 
 

@@ -18,9 +18,11 @@ from tag2mask.report import fonts
 from tag2mask.report.figures import (
     Boxes,
     Curve,
+    Dots,
     Histogram,
     draw_boxes,
     draw_curves,
+    draw_dots,
     draw_examples,
     draw_histograms,
 )
@@ -80,6 +82,21 @@ def test_boxes_stand_beside_each_other_under_their_names(tmp_path: Path) -> None
     assert [found.count(name) for name in ("spread", "gap", "cam", "amn", "0..1", "Activation")] == [1, 1, 2, 1, 2, 1]
 
 
+def test_choices_are_ordered_by_their_mean_and_every_stage_is_named(tmp_path: Path) -> None:
+    series = [
+        Dots("cam", (("worse", 5.0), ("best", 0.5), ("middle", 2.0))),
+        Dots("lpcam", (("worse", 4.0), ("best", 1.5))),
+    ]
+    draw_dots(series, "points lost", "Losses", tmp_path / "dots.svg")
+    svg = (tmp_path / "dots.svg").read_text()
+    assert all(f">{name}<" in svg for name in ("cam", "lpcam"))
+    order = [svg.index(f">{name}<") for name in ("worse", "middle", "best")]
+    assert order == sorted(order), "the axis goes up: the best is written last, on top"
+    assert ">points lost<" in svg
+    draw_dots(series, "points lost", "Losses", tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_text() == svg
+
+
 def picture(shade: int) -> Picture:
     return Picture("image", "image", Image.new("RGB", (40, 30), (shade, 0, 0)))
 
@@ -105,6 +122,8 @@ def test_nothing_to_draw_and_nowhere_to_write_are_errors(tmp_path: Path) -> None
     for draw, what in ((draw_curves, "curve"), (draw_histograms, "histogram"), (draw_boxes, "box plot")):
         with pytest.raises(DataError, match=f"a figure needs at least one {what}"):
             draw([], "t", tmp_path / "x.svg")
+    with pytest.raises(DataError, match="a figure needs at least one choice"):
+        draw_dots([], "x", "y", tmp_path / "dots.svg")
     with pytest.raises(DataError, match="a figure needs at least one example"):
         draw_examples([], "t", tmp_path / "x.png")
     (tmp_path / "file").write_text("")

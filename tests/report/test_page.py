@@ -121,8 +121,8 @@ def test_where_the_numbers_come_from_is_said(tmp_path: Path) -> None:
     assert "In no mean: boat." in page.text("p")
     said = [p for p in page.text("p") if p.startswith("Threshold kind")]
     assert said[1] == (
-        "Threshold kind oracle: chosen with the ground truth of split train itself, an upper bound. Split train, 48 images. "
-        "All in percent."
+        "Threshold kind oracle: chosen with the ground truth of split train itself, an upper bound. "
+        "Split train, 48 images. All in percent."
     )
 
 

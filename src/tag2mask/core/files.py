@@ -1,4 +1,7 @@
-"""Files that are whole or absent: everything is written under a temporary name and renamed."""
+"""Files that are whole or absent: everything is written under a temporary name and renamed.
+
+Also hashes, disk space, and errors of the system as errors of ours.
+"""
 
 from __future__ import annotations
 
@@ -80,12 +83,7 @@ def settle(folder: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> StageError:
-    """The error of ours for a file or folder that could not be written or made: what stands against it, what mends it.
-
-    Args:
-        path: of the file or folder.
-        error: what the system said.
-    """
+    """The error of ours for a file or folder that could not be written: what stands against it, and the remedy."""
     in_the_way = next((p for p in (path, *path.parents) if os.path.lexists(p)), path)
     if error.errno in _FORBIDDEN:
         closed = next(
@@ -107,8 +105,8 @@ def cannot_write(path: Path, error: OSError) -> StageError:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Make what the system says of a file, and nobody else has put into words, an error of ours."""
+def system_errors() -> Iterator[None]:
+    """Turn errors of the system about files, where nothing else has, into a StageError."""
     try:
         yield
     except OSError as error:
@@ -122,7 +120,7 @@ def told() -> Iterator[None]:
 
 
 def _owner(path: Path) -> str:
-    """Whose a path is, where it is another user's."""
+    """Owner of a path, in words, where it is another user's."""
     with suppress(OSError, AttributeError):
         owner = path.stat().st_uid
         if owner != os.geteuid():
@@ -199,13 +197,7 @@ def value_hash(value: Any) -> str:
 
 
 def require_room(folder: Path, needed: int, what: str) -> None:
-    """Refuse to begin what the disk cannot hold.
-
-    Args:
-        folder: where it will be written; the nearest parent that exists is asked.
-        needed: bytes.
-        what: named in the error.
-    """
+    """Refuse what needs more bytes than are free on the disk of a folder, or of its nearest parent that exists."""
     existing = next(p for p in [folder, *folder.absolute().parents] if p.is_dir())
     free = shutil.disk_usage(existing).free
     if free < needed:
@@ -220,16 +212,16 @@ def megabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
-_KINDS = {
+_SPECIAL = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }  # fmt: skip
 
 
 def special_kind(path: Path) -> str | None:
-    """What stands at a path, in words such as ``a named pipe``, links followed; None for a regular file."""
+    """What a path is, in words such as ``a named pipe``, links followed; None for a regular file."""
     kind = stat.S_IFMT(path.stat().st_mode)
-    return None if kind == stat.S_IFREG else _KINDS.get(kind, "no file")
+    return None if kind == stat.S_IFREG else _SPECIAL.get(kind, "no file")
 
 
 def need_regular(path: Path) -> Path:

@@ -1,9 +1,11 @@
-"""Locks between processes, which end with the process that holds them, however it ends; on Linux, macOS and Windows."""
+"""Locks between processes, which end with their process however it ends; on Linux, macOS and Windows.
+
+`exclusive` guards artefacts and run folders; `at_work` cleans up in folders that several processes write.
+"""
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import secrets
@@ -15,11 +17,11 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import cannot_write, is_temporary
+from tag2mask.core.progress import LOG
 from tag2mask.core.stopping import on_stop
 
-LOG = logging.getLogger("tag2mask")
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What systems say of a disk that has no locks."""
+"""Errors of a disk without locks."""
 _HOLDER = 1
 """Byte of a lock file where the holder's process id begins: Windows lets nobody else read the byte that is locked."""
 

@@ -1,4 +1,4 @@
-"""Values with their own checksum, for JSON files that the program reads again."""
+"""Manifests: what is known of an artefact of the store, and JSON with a checksum of its own."""
 
 from __future__ import annotations
 
@@ -22,12 +22,7 @@ def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unsealed(values: Any, path: Path) -> dict[str, Any]:
-    """What was sealed, as read from JSON; values of an older version, without a seal, pass as they are.
-
-    Args:
-        values: as read.
-        path: where from, for the error text.
-    """
+    """What was sealed, as read from the JSON at ``path``; values of an older version, without a seal, pass."""
     if not isinstance(values, dict):
         raise DamagedError(f"{path} is not what tag2mask wrote: expected names with values")
     rest = {name: value for name, value in values.items() if name != CHECK}

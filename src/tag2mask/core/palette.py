@@ -1,4 +1,4 @@
-"""Opening image files: of the formats that are read and no others, and of how many pixels."""
+"""Image files: the formats that are opened, VOC's palette, and label images as PNGs that carry a key and a checksum."""
 
 from __future__ import annotations
 
@@ -59,15 +59,12 @@ _DEFLATE = 1032
 
 @cache
 def voc_palette() -> tuple[int, ...]:
-    """The 256 colours of VOC's label images as 768 numbers r, g, b; index 255 is the cream of "unsure"."""
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for index in range(256):
-        rest, bit = index, 7
-        while rest:
-            for channel in range(3):
-                colours[index, channel] |= ((rest >> channel) & 1) << bit
-            rest, bit = rest >> 3, bit - 1
-    return tuple(int(v) for v in colours.reshape(-1))
+    """The 256 colours of VOC's label images as 768 numbers r, g, b; index 255, ignored, is cream."""
+    rest, channel = np.arange(256)[:, None], np.arange(3)
+    colours = sum(
+        ((rest >> (3 * step + channel)) & 1) << (7 - step) for step in range(3)
+    )  # three bits of the index each
+    return tuple(np.ravel(colours).tolist())
 
 
 def colour(index: int) -> tuple[int, int, int]:
@@ -81,7 +78,7 @@ def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
 
     Args:
         path: of the PNG.
-        labels: label indices, 255 for unsure.
+        labels: label indices, 255 for ignored pixels.
         key: sample key that the file carries, in a text chunk before the pixels; none where empty. A checksum of labels
             and key is always there.
     """

@@ -1,4 +1,4 @@
-"""Which of several processes this is, as ``torchrun`` tells it, and waiting for the others."""
+"""Which of several processes this is, as ``torchrun`` says, and waiting for the others."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def barrier() -> None:
 
 @contextmanager
 def others() -> Iterator[None]:
-    """Say in our words that another process has ended, or does not answer."""
+    """Turn torch's error about a process that has ended, or does not answer, into a StageError."""
     try:
         yield
     except RuntimeError as error:

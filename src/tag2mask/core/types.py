@@ -1,4 +1,4 @@
-"""The values that travel between the parts of tag2mask: small, frozen, documented."""
+"""The values that travel between the parts of tag2mask, small and frozen; the ledger of supervision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # torch is slow to import and needed only once a method runs
     from torch import Tensor
 
 IGNORE = 255
-"""Label of pixels that take no part: void in the ground truth, unsure in refined seeds, padding in training."""
+"""Label of ignored pixels: void in VOC's masks, not confident in refined seeds, padding in training."""
 
 
 @dataclass(frozen=True, slots=True)

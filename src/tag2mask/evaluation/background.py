@@ -107,7 +107,8 @@ class Background(Settings):
             return np.searchsorted(thresholds, largest)  # those strictly below the value
         if not self.sweepable:
             each = [largest > np.float32(self.values(maps, float(t), sides)) for t in thresholds]
-            return np.sum(each, axis=0, dtype=np.intp)
+            counts: NDArray[np.intp] = np.sum(each, axis=0, dtype=np.intp)
+            return counts
         low, high = (np.broadcast_to(np.float32(self.values(maps, t, sides)), largest.shape) for t in (0.0, 1.0))
         always = np.where(largest > low, len(thresholds), 0)
         return np.where(low == high, always, np.searchsorted(thresholds, largest))

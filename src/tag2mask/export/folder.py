@@ -58,13 +58,7 @@ def shared_folder(photos: Iterable[Path]) -> Path | None:
 
 
 def check_labels(labels: Labels, n_classes: int, what: str) -> Labels:
-    """Labels as they are, if each is of a class.
-
-    Args:
-        labels: (H, W) uint8.
-        n_classes: C.
-        what: names the mask in the error.
-    """
+    """(H, W) uint8 labels as they are, if each is of one of C classes; ``what`` names the mask in the error."""
     present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=256))
     strange = [int(i) for i in present if n_classes < i != IGNORE]
     if strange:

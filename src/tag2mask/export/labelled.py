@@ -23,7 +23,7 @@ class Counts:
         images: label images.
         instances: connected components of them.
         dropped: components of fewer pixels than the least area.
-        with_holes: instances with holes, where they were asked for.
+        with_holes: instances with holes, where they are counted.
     """
 
     images: int = 0
@@ -61,12 +61,7 @@ def labelled(
 
 
 def check_names(masks: Masks, copied: bool) -> None:
-    """See that the names of masks and photos can be written, before anything is.
-
-    Args:
-        masks: what is exported.
-        copied: whether photos are copied, and so named after the masks.
-    """
+    """Check that the names of masks and photos can be written; photos that are copied are named after the masks."""
     for image in masks.images:
         for name in (image.id, image.id if copied else _file(image, masks.photos)):
             if not is_utf8(name):

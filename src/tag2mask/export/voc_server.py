@@ -7,7 +7,6 @@ seen other images, so the competition is ``comp6`` (any training data) and not `
 from __future__ import annotations
 
 import io
-import logging
 import zipfile
 
 from PIL import Image
@@ -15,13 +14,13 @@ from PIL import Image
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import atomic_path
 from tag2mask.core.palette import voc_palette
+from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
 from tag2mask.data.readers.voc import VOC_CLASSES
 from tag2mask.export.job import Job
 from tag2mask.export.registry import ExportFormat
 
-LOG = logging.getLogger("tag2mask")
 ABOUT = ExportFormat(polygons=False, run_lengths=False, photos="JPEGImages", copies=False)
 ARCHIVE = "results.zip"
 INSIDE = "results/VOC2012/Segmentation/comp6_test_cls"

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from tag2mask.config.settings import UNPRINTED, Settings
-from tag2mask.evaluation.background import CONSTANT
-from tag2mask.methods.registry import Makes, StageKind
+from tag2mask.evaluation.background import CONSTANT, Background
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.refine.crf.presets import PresetName
-from tag2mask.thresholds.threshold_of import BackgroundRule, rule_of
+from tag2mask.thresholds.threshold_of import BackgroundRule
 
 Chosen = Literal["fixed", "published"]
 
@@ -63,6 +64,11 @@ class RefinedSeedsSettings(Settings):
         """The middle of both thresholds, which stands for them in tables."""
         return round((self.foreground + self.background) / 2, 6)
 
+    @property
+    def rule(self) -> Background:
+        """By which maps are cut."""
+        return self.background_rule
+
 
 class CutSettings(Settings):
     """One threshold, unless one is read."""
@@ -75,6 +81,11 @@ class CutSettings(Settings):
         default=CONSTANT, description="rule by which maps are cut at the threshold", json_schema_extra=UNPRINTED
     )
 
+    @property
+    def rule(self) -> Background:
+        """By which maps are cut."""
+        return self.background
+
 
 class SeedCRFSettings(CutSettings):
     """One threshold and one CRF pass, every pixel labelled: the papers' "w/ CRF"."""
@@ -82,21 +93,25 @@ class SeedCRFSettings(CutSettings):
     crf: CRFSettings = Field(default_factory=CRFSettings)
 
 
-def _kind(name: str, settings: type[Settings]) -> StageKind:
-    reads: Mapping[str, Makes] = {"maps": "maps"}
-    return StageKind(
+C = TypeVar("C", RefinedSeedsSettings, CutSettings, SeedCRFSettings)
+
+
+def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
+    return ImageStage(
         name=name,
-        makes="masks",
+        makes=Makes.MASKS,
         settings=settings,
-        reads=reads,
-        may_read={"threshold": "threshold"},
-        runner=f"tag2mask.label_images.stage:{name.replace('-', '_')}",
-        supervision=lambda own: rule_of(own).supervision,
+        reads={"maps": Makes.MAPS},
+        may_read={"threshold": Makes.THRESHOLD},
+        runner=f"tag2mask.label_images.stage:{runner}",
+        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule),
+        sidecars=lambda own: frozenset(own.rule.sidecars),
+        supervision=lambda own: own.rule.supervision,
     )
 
 
 KINDS = (
-    _kind("refined-seeds", RefinedSeedsSettings),
-    _kind("seed-crf", SeedCRFSettings),
-    _kind("pseudo-masks", CutSettings),
+    _kind("refined-seeds", RefinedSeedsSettings, "refined_seeds"),
+    _kind("seed-crf", SeedCRFSettings, "seed_crf"),
+    _kind("pseudo-masks", CutSettings, "pseudo_masks"),
 )

@@ -14,7 +14,7 @@ ignored, little can be wrong."""
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a page is asked to show.
+    """What a page shows.
 
     Attributes:
         images: ids that are shown first.
@@ -36,7 +36,7 @@ class Candidate:
     Attributes:
         id: the sample's.
         score: larger is better; NaN where the ground truth is ignored everywhere.
-        void: share of its pixels that are void, 0..1.
+        void: share of its pixels that are ignored, 0..1.
     """
 
     id: str

@@ -53,12 +53,7 @@ class ConfusionView:
 
 
 def view(matrix: NDArray[np.int64], labels: Sequence[str]) -> ConfusionView:
-    """Lay a confusion matrix out.
-
-    Args:
-        matrix: (L, L) pixel counts, row = truth, column = prediction.
-        labels: L names, background first.
-    """
+    """Lay out an (L, L) confusion matrix, row = ground truth, column = prediction, of L labels, background first."""
     shares = percent(matrix, matrix.sum(axis=1, keepdims=True))
     wide = len(labels) > WIDEST
     rows = () if wide else tuple(tuple(_cell(v, i == j) for j, v in enumerate(r)) for i, r in enumerate(shares))

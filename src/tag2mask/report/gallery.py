@@ -67,14 +67,7 @@ class GalleryClass:
 
 
 def render_gallery(classes: Sequence[GalleryClass], title: str, out: Path, run: str = "RUN") -> None:
-    """Write the gallery as one HTML file that needs no other file and no network.
-
-    Args:
-        classes: in the order of the class columns.
-        title: of the page.
-        out: the HTML file.
-        run: the run folder that the shown commands name.
-    """
+    """Write the gallery as one HTML file that needs no other file and no network; its commands name the ``run``."""
     for group in classes:
         for prototype in group.prototypes:
             side, _, number = prototype.name.partition(":")

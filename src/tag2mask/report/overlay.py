@@ -69,11 +69,7 @@ def class_style(column: int) -> ClassStyle:
 
 
 def map_uri(values: NDArray[np.uint8]) -> str:
-    """One map as a PNG whose pixel values are the map's, 0..255, and whose colours are a heat map's.
-
-    Args:
-        values: (h, w), 255 where the map is 1.
-    """
+    """One (h, w) map, 255 where it is 1, as a PNG of these pixel values in the colours of a heat map."""
     image = Image.fromarray(values, mode="P")
     image.putpalette(heat_colours().reshape(-1).tolist())
     return png_uri(image)

@@ -32,7 +32,7 @@ class Layer:
 
     Attributes:
         uri: PNG as a ``data:`` URI, stretched over the photo.
-        column: of the class it shows; None for void.
+        column: of the class it shows; None: the ignored pixels.
     """
 
     uri: str

@@ -1,10 +1,9 @@
-"""Pictures for pages and papers: heat maps and labels over an image, panels, and images as data URIs."""
+"""Pictures for pages and figures: heat maps and labels over an image, and images as data URIs."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -16,7 +15,7 @@ from tag2mask.core.palette import colour
 from tag2mask.core.types import IGNORE
 
 RGB = tuple[int, int, int]
-_UNSURE: RGB = (224, 224, 192)
+_CREAM: RGB = (224, 224, 192)
 _HATCH = 6
 
 
@@ -49,7 +48,7 @@ def heat_overlay(image: Image.Image, values: NDArray[np.float32], strength: floa
 
 
 def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float = 0.55) -> Image.Image:
-    """Label image over the image: a tint in the palette's colour, a white outline, void hatched.
+    """Label image over the image: a tint in the palette's colour, a white outline, ignored pixels hatched.
 
     Args:
         image: any mode, (W, H).
@@ -65,7 +64,7 @@ def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float
         inside = labels == label
         result[inside] = result[inside] * (1 - strength) + np.asarray(colour(int(label))) * strength
     rows, columns = np.indices(labels.shape)
-    result[(labels == IGNORE) & ((rows + columns) % _HATCH < _HATCH // 2)] = _UNSURE
+    result[(labels == IGNORE) & ((rows + columns) % _HATCH < _HATCH // 2)] = _CREAM
     result[_outlines(labels)] = 255
     return Image.fromarray(np.rint(result).astype(np.uint8))
 
@@ -90,19 +89,6 @@ def fit(image: Image.Image, longest: int) -> Image.Image:
         return image
     size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
     return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def side_by_side(images: Sequence[Image.Image], gap: int = 4) -> Image.Image:
-    """Images in one row on white, tops aligned, ``gap`` pixels apart."""
-    if not images:
-        raise DataError("side_by_side was given no image")
-    width = sum(i.width for i in images) + gap * (len(images) - 1)
-    panel = Image.new("RGB", (width, max(i.height for i in images)), "white")
-    left = 0
-    for image in images:
-        panel.paste(image.convert("RGB"), (left, 0))
-        left += image.width + gap
-    return panel
 
 
 def data_uri(image: Image.Image, longest: int = 360) -> str:

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Protocol
 from pydantic import BeforeValidator, SerializeAsAny
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.evaluation.background import CONSTANT, Background, background_rule
+from tag2mask.evaluation.background import Background, background_rule
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import StageKind
 
 ROLE = "threshold"
 """Role in which a stage may read a threshold of kind ``few-masks`` or ``rule``."""
@@ -32,6 +33,10 @@ class Cutting(Protocol):
     """A stage that runs, or what one has made."""
 
     @property
+    def kind(self) -> StageKind[Any] | None:
+        """Of the stage."""
+
+    @property
     def settings(self) -> Any:
         """Of the stage."""
 
@@ -45,16 +50,9 @@ def threshold_of(stage: Cutting) -> Threshold:
 
     Refined seeds have two thresholds; theirs is the middle of them.
     """
-    chosen, rule = stage.reads.get(ROLE), rule_of(stage.settings)
+    chosen, own = stage.reads.get(ROLE), Threshold(None, "none")
+    if stage.kind is not None and stage.kind.threshold is not None:
+        own = stage.kind.threshold(stage.settings)
     if chosen is not None:
-        return replace(chosen.threshold().as_threshold(), background=rule)
-    value = getattr(stage.settings, "threshold", None)
-    if value is None:
-        return Threshold(None, "none")
-    return Threshold(value, stage.settings.threshold_kind, background=rule)
-
-
-def rule_of(settings: Any) -> Background:
-    """The background rule in the settings of a stage; a constant where they name none."""
-    named = (getattr(settings, name, None) for name in ("background_rule", "background"))
-    return next((rule for rule in named if isinstance(rule, Background)), CONSTANT)
+        return replace(chosen.threshold().as_threshold(), background=own.background)
+    return own
