@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -149,7 +149,8 @@ def test_photos_of_a_batch_may_have_thresholds_of_their_own() -> None:
     high: list[Level] = [np.array([0.7, 0.5], np.float32), 0.45]
     low: list[Level] = [np.array([0.4, 0.3], np.float32), 0.25]
     both = refine_seeds(photos, high, low)
-    for make, levels in zip((crf_seeds, cut_masks), (high, low), strict=True):
+    makes: tuple[Callable[..., list[LabelImage]], ...] = (crf_seeds, cut_masks)
+    for make, levels in zip(makes, (high, low), strict=True):
         for found, shown, level in zip(make(photos, levels), photos, levels, strict=True):
             np.testing.assert_array_equal(found, make([shown], level)[0])
     for found, shown, above, below in zip(both, photos, high, low, strict=True):
