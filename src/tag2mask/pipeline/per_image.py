@@ -62,7 +62,7 @@ class PerImageJob:
     def write(self, sample: Sample, result: ActivationMaps | NDArray[np.uint8], size: Size) -> None:
         """Have the file of one sample written, an image of ``size`` = (height, width)."""
         path = _path(self.session, self.stage, self.key, sample)
-        key = self.session.keys.of(self.key, self.dataset, sample)
+        key = self.session.sample_key(self.stage, self.key, self.dataset, sample)
         if isinstance(result, ActivationMaps):
             self.later(write_maps, path, result, size, key)
         else:
@@ -151,7 +151,7 @@ def _job(session: Session, stage: PlannedStage, key: str, dataset: Dataset, late
         """The sample's id where its file is to be made."""
         path = _path(session, stage, key, sample)
         found = stored(path)
-        if found == session.keys.of(key, dataset, sample):
+        if found == session.sample_key(stage, key, dataset, sample):
             return None
         if found is None and path.exists():
             damaged.append(path)
