@@ -39,10 +39,8 @@ Later = Callable[..., None]
 def behind(most: int = 8) -> Iterator[Later]:
     """A function that calls others in one thread, one after the other, in the order in which they were given.
 
-    All are done at the end, whatever ends the work. An error in one is raised at a later call, or at the end.
-
-    Args:
-        most: how many may wait; further ones are waited for.
+    All are done at the end, whatever ends the work; more than ``most`` never wait. An error in one is raised at a later
+    call, or at the end.
     """
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(1) as pool:

@@ -136,12 +136,7 @@ class Cooccurrence:
 
 
 def cooccurrence(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Cooccurrence:
-    """Count tags and pairs of tags.
-
-    Args:
-        tags: of each image, its 0-based class columns.
-        classes: C names.
-    """
+    """Count tags and pairs of tags, given the 0-based class columns of each image."""
     found = count_tags(tags, classes)
     if not found.n_images:
         raise DataError("there is no image whose tags could be counted; check the split with tag2mask doctor")

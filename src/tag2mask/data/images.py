@@ -92,11 +92,7 @@ def upright_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 class StoredImage:
-    """An image held once, as its file has it; parts of it come out upright and in RGB, as `read_image` gives the whole.
-
-    Args:
-        path: of the file, which is decoded here.
-    """
+    """An image decoded once, as its file has it; its parts come out upright and in RGB, as of `read_image`."""
 
     def __init__(self, path: Path) -> None:
         with opened(path) as image:
@@ -107,11 +103,7 @@ class StoredImage:
             warn_few_levels(path, levels[1])
 
     def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image.
-
-        Returns:
-            (bottom - top, right - left, 3) uint8 RGB, its own memory.
-        """
+        """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image, (h, w, 3) uint8 RGB."""
         width, height = self._image.size
         box = (left, top, right, bottom) if self._turn < SIDEWAYS else (top, left, bottom, right)
         if self._turn in _FROM_RIGHT:
@@ -213,9 +205,7 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
 def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     """An image of any mode as 8-bit RGB: transparency over white, 16 bits divided by 257 and rounded.
 
-    Args:
-        image: decoded; a turn noted in its EXIF is not applied. Where it is opaque 8-bit RGB, it is what comes back.
-        path: names it in the error.
+    It is decoded; a turn noted in its EXIF is not applied. Opaque 8-bit RGB comes back as is. The error names ``path``.
     """
     if image.mode.startswith("I"):
         values: NDArray[np.int64] = np.asarray(image).astype(np.int64)

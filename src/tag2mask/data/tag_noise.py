@@ -58,14 +58,7 @@ class NoiseCount:
 
 
 def noisy(samples: Sequence[Sample], classes: Sequence[str], noise: TagNoise, split: str = "") -> tuple[Sample, ...]:
-    """The samples with wrong tags; images and truth are as they were.
-
-    Args:
-        samples: with the right tags.
-        classes: names by column.
-        noise: how much, and the seed.
-        split: for the error text.
-    """
+    """The samples with wrong tags by the noise of that split; images and masks are as they were."""
     made = tuple(replace(s, tags=_tags(s, classes, noise)) for s in samples)
     if any(s.tags for s in samples) and not any(s.tags for s in made):
         raise DataError(
@@ -76,12 +69,7 @@ def noisy(samples: Sequence[Sample], classes: Sequence[str], noise: TagNoise, sp
 
 
 def count_noise(right: Sequence[Sample], wrong: Sequence[Sample]) -> NoiseCount:
-    """Compare the samples of a split before and after noise.
-
-    Args:
-        right: with the right tags.
-        wrong: the same samples in the same order, with noise.
-    """
+    """Compare the samples of a split before and after noise, in the same order."""
     pairs = [(set(a.tags), set(b.tags)) for a, b in zip(right, wrong, strict=True)]
     return NoiseCount(
         images=len(pairs),

@@ -46,11 +46,7 @@ class Remark:
 
 
 def remarks(tags: Cooccurrence) -> tuple[Remark, ...]:
-    """What may spoil a classifier that learns from these tags, the worst first.
-
-    Args:
-        tags: their counts.
-    """
+    """What may spoil a classifier that learns from these tags, the worst first."""
     apart = inseparable(tags)
     everywhere = any(remark.kind == "everywhere" for remark in apart)
     paired = {remark.classes[0] for remark in apart}
@@ -65,13 +61,9 @@ def remarks(tags: Cooccurrence) -> tuple[Remark, ...]:
 
 
 def inseparable(tags: Cooccurrence) -> tuple[Remark, ...]:
-    """What tags cannot tell apart: classes in all images, and pairs of which one (hardly) ever comes without the other.
+    """What tags cannot distinguish: classes in all images, and pairs of which one hardly ever comes without the other.
 
-    Args:
-        tags: their counts.
-
-    Returns:
-        Remarks of the kinds ``everywhere``, in the order of the classes, and ``together``, the closest pairs first.
+    The remarks are of the kinds ``everywhere``, in the order of classes, then ``together``, the closest pairs first.
     """
     enough = tags.n_images >= TOGETHER_IMAGES
     always = [c for c in range(len(tags.classes)) if enough and tags.images[c] == tags.n_images]

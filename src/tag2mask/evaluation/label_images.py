@@ -150,13 +150,13 @@ def evaluate_masks(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> MaskEvaluation:
-    """Score the label images of a split.
+    """Score the label images of a split; those of refined seeds (``unsure``) give `ConfidentScores`, never a mIoU.
 
     Args:
         dataset: the split.
         read_labels: gives a sample's (H, W) labels; called from several threads.
-        unsure: the labels are refined seeds, 255 where not confident: `ConfidentScores`, never a mIoU.
-        samples: those of the split to evaluate; all of them where None.
+        unsure: the labels are refined seeds, 255 where not confident.
+        samples: those of the split to evaluate; None: all.
         threads: how many images are read beside the counting.
         advance: called after each image, those without ground truth included.
     """

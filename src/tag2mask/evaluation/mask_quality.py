@@ -104,11 +104,7 @@ def signal(
 
 
 def mask_iou(one: LabelImage, other: LabelImage) -> float:
-    """Mean IoU of two label images over the labels in either, background included; 255 in one of them takes no part.
-
-    Returns:
-        0..1; NaN where no pixel is left.
-    """
+    """Mean IoU, 0..1, of two label images over the labels in either; 255 in one takes no part; NaN without a pixel."""
     sure = (one != IGNORE) & (other != IGNORE)
     a, b = one[sure], other[sure]
     if not a.size:

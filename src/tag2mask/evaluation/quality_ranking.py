@@ -48,14 +48,9 @@ def spearman(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def rank_average(columns: Sequence[ArrayLike]) -> Floats:
-    """One score from several: the mean of each item's ranks, each scaled to 0 (lowest) .. 1 (highest).
+    """One score from several (n,): the mean of each item's ranks, each scaled to 0 (lowest) .. 1 (highest).
 
-    Args:
-        columns: (n,) each, higher is better. An item's mean is over the scores it has; a column with fewer than two
-            different values is left out.
-
-    Returns:
-        (n,) in 0..1; NaN for an item without any score.
+    An item's mean is over the scores it has, NaN without any; a column without two different values is left out.
     """
     given = [np.asarray(c, dtype=np.float64) for c in columns]
     if not given or len({c.shape for c in given}) > 1 or given[0].ndim != 1:

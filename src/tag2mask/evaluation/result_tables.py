@@ -26,11 +26,9 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def csv_text(lines: Iterable[Iterable[Any]]) -> str:
-    """Lines of cells as CSV.
+    """Lines of cells, the header first, as CSV.
 
-    Args:
-        lines: the header first. A text that a spreadsheet would compute gets an apostrophe before it, as OWASP has it;
-            numbers stay numbers, as text too.
+    A text that a spreadsheet would compute gets an apostrophe before it, as OWASP has it; numbers stay numbers.
     """
     return "".join(_line([_cell(cell) for cell in line]) for line in lines)
 
@@ -47,13 +45,7 @@ def read_csv(path: Path) -> list[list[str]]:
 
 
 def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Some columns of a CSV of a finished stage, a tuple for each line.
-
-    Args:
-        path: the CSV.
-        names: columns wanted, in the order of the tuples.
-        numbers: those that are read as float.
-    """
+    """Columns of a CSV of a finished stage by name, a tuple for each line; ``numbers`` are read as float."""
     try:
         header, *lines = read_csv(path)
         places = [header.index(name) for name in names]
@@ -258,13 +250,7 @@ def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
 
 
 def write_table(path: Path, line: type[Any], lines: Iterable[Any]) -> None:
-    """Write dataclasses as CSV, whole or not at all.
-
-    Args:
-        path: of the CSV.
-        line: the dataclass whose fields are the columns.
-        lines: its instances; None and NaN become empty cells.
-    """
+    """Write instances of the dataclass ``line`` as CSV, whole or not at all; None and NaN become empty cells."""
     cells = ([_value(v) for v in asdict(values).values()] for values in lines)
     write_text(path, csv_text([[f.name for f in fields(line)], *cells]))
 

@@ -95,11 +95,7 @@ def curve_lines(found: SeedEvaluation, stage: str, seed: int) -> tuple[CurveLine
 
 
 def robustness(curve: Sequence[CurvePoint]) -> Robustness:
-    """The robustness of a whole curve.
-
-    Args:
-        curve: ascending thresholds, some of them from `LOW` to `HIGH`; mIoU defined.
-    """
+    """The robustness of a whole curve of ascending thresholds, some of them from `LOW` to `HIGH`; mIoU is defined."""
     top = best(curve)
     low = high = next(i for i, point in enumerate(curve) if point is top)
     while low > 0 and curve[low - 1].miou >= top.miou - WITHIN:

@@ -45,15 +45,7 @@ def pairs(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> Iterator[Pair]:
-    """Maps and truth of every sample that has ground truth, in order.
-
-    Args:
-        dataset: the split.
-        read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
-        samples: those of the split to go over.
-        threads: how many images are read and resized ahead.
-        advance: called after each image, those without ground truth included.
-    """
+    """Maps and ground truth of every sample that has both, in order; arguments and errors as for `evaluate_seeds`."""
     found = False
     for pair in ahead(lambda sample: _read(dataset, read_maps, sample), samples, threads):
         if pair is not None:
@@ -164,7 +156,7 @@ def evaluate_seeds(
         read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
         thresholds: thresholds of any kind but ``oracle`` and ``none``; a rule may give each class or image its own.
         oracle: whether to add the threshold of `GRID` with the largest mIoU on these very images, if one is defined.
-        samples: those of the split to evaluate; all of them where None.
+        samples: those of the split to evaluate; None: all.
         threads: how many images are read and resized beside the counting.
         advance: called after each image, those without ground truth included.
     """

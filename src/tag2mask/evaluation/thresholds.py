@@ -132,12 +132,7 @@ class Threshold:
 
 
 def check_same_kind(kinds: Iterable[str], what: str) -> str:
-    """The one kind that all compared numbers share.
-
-    Args:
-        kinds: `Threshold.kind_text` of each number.
-        what: what is compared, for the error text.
-    """
+    """The one `Threshold.kind_text` that all compared numbers share; the error names ``what`` is compared."""
     found = sorted(set(kinds))
     if len(found) != 1:
         raise ConfigError(
@@ -150,12 +145,10 @@ def check_same_kind(kinds: Iterable[str], what: str) -> str:
 def cut(maps: NDArray[np.float32], classes: Sequence[int], threshold: Level) -> LabelImage:
     """Cut seeds from maps: the class of the largest map where it is above the threshold, else background.
 
-    With a threshold for each map the class that is farthest above its own, as the module says.
-
     Args:
         maps: (K, H, W) in [0, 1], one for each present class.
         classes: K class columns, 0-based, ascending; column c becomes label c + 1.
-        threshold: 0..1, or (K,) of them.
+        threshold: 0..1, or (K,) of them: then the class farthest above its own, as the module says.
 
     Returns:
         (H, W) uint8 labels.

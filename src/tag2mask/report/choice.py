@@ -45,15 +45,9 @@ class Candidate:
 
 
 def choose(scored: Sequence[Candidate], every: Sequence[str], choice: Choice) -> tuple[tuple[str, str], ...]:
-    """Choose images: the listed ones, the best, the middle, the worst, and some at random.
+    """Choose images: the listed ones, the best, the middle, the worst, and some at random, each once with the reason.
 
-    Args:
-        scored: images with a score; those above `MOST_VOID` are only listed ones or random ones.
-        every: ids of all images, in order.
-        choice: how many of each.
-
-    Returns:
-        (id, why) pairs, no id twice.
+    Candidates above `MOST_VOID` are only listed ones or random ones; ``every`` holds the ids of all images, in order.
     """
     known = [c for c in scored if c.void <= MOST_VOID and not math.isnan(c.score)]
     ranked = [c.id for c in sorted(known, key=lambda c: (-c.score, c.id))]

@@ -76,12 +76,7 @@ def map_uri(values: NDArray[np.uint8]) -> str:
 
 
 def quantised(values: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
-    """Maps in 8 bits, as a page carries them: rounded to 1/255, made smaller only where they are larger than allowed.
-
-    Args:
-        values: (K, h, w) in [0, 1].
-        longest: most cells a side.
-    """
+    """(K, h, w) maps in [0, 1] as a page carries them: 8 bits, made smaller to at most ``longest`` cells a side."""
     if values.ndim != 3 or (values.size and not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6)):
         raise DataError(f"maps for a page have shape {values.shape}; expected (K, h, w) with values in 0..1")
     height, width = values.shape[1:]
@@ -95,12 +90,7 @@ def quantised(values: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
 
 
 def class_uri(labels: NDArray[np.uint8], label: int) -> str:
-    """The pixels of one class of a label image as a layer.
-
-    Args:
-        labels: (H, W) label indices, 0 background, 255 ignored.
-        label: of the class, its column + 1.
-    """
+    """The pixels of one label, a class column + 1, of an (H, W) label image as a layer."""
     style = class_style(label - 1)
     inside = labels == label
     strong = _tiled(PATTERNS[style.pattern], labels.shape)

@@ -101,13 +101,7 @@ def examine(
 
 
 def findings_of(by_name: Mapping[str, Dataset], looks: Mapping[Key, Look], settings: DataSettings) -> list[Finding]:
-    """What the images that were looked at, their tags and their names say; the same for the doctor and for a run.
-
-    Args:
-        by_name: the splits by the name that was asked for.
-        looks: what was seen of images, of all or of some.
-        settings: of the reader.
-    """
+    """What the images that were looked at, their tags and their names say; the same for the doctor and for a run."""
     return [
         *(f for look in looks.values() for f in look.findings),
         *twin_stems(siblings(look.sample.image for look in looks.values())),
@@ -124,12 +118,7 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def open_splits(names: Iterable[str], opening: Callable[[str], Dataset]) -> tuple[dict[str, Dataset], list[Finding]]:
-    """The splits that open and agree on the classes, by the name asked for, and an error for each that does not.
-
-    Args:
-        names: of splits.
-        opening: opens one.
-    """
+    """The splits that open and agree on the classes, by the name given, and an error for each that does not."""
     opened: dict[str, Dataset] = {}
     findings: list[Finding] = []
     failed: dict[str, list[str]] = {}

@@ -34,11 +34,8 @@ def first_look(
     Args:
         opened: the splits.
         soon: images that the first training decodes within minutes.
-        known: what was seen of images that have not changed since.
+        known: what was seen of images that have not changed since; it comes back with what is seen now.
         quiet: show no progress.
-
-    Returns:
-        What was seen of each image that is a file.
     """
     wanted = {k: pair for k, pair in each_once(opened).items() if k[1] is not None and k not in known}
     order = sorted(wanted, key=lambda k: (k in soon, hashlib.sha256(k[0].encode()).digest()))

@@ -57,11 +57,7 @@ class Outline:
 def outline_of(annotation: Annotation, height: int, width: int, source: Path) -> Outline:
     """The pixels of an annotation, by pycocotools' rasteriser; polygons without area are left out, see `flat_polygons`.
 
-    Args:
-        annotation: of an image.
-        height: of the image file, which is to be compared with what the annotations say before.
-        width: of the image file.
-        source: the annotation file, for the error text.
+    The size of the image file is to be compared before with what the annotations say; the error names their ``source``.
     """
     from pycocotools import mask as coco_mask
 

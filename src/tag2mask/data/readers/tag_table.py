@@ -52,8 +52,8 @@ def read_table(path: Path, images: Mapping[str, Path], separators: Sequence[str]
         path: the CSV file, UTF-8 with or without byte-order mark; columns may be parted by ``;`` instead of a comma,
             and a cell of several tags then needs quotes.
         images: image files by id.
-        separators: what parts the tags of a cell; `SEPARATOR` where None. With that of the columns among them, every
-            cell behind the first holds tags.
+        separators: what parts the tags of a cell; None: `SEPARATOR`. With that of the columns among them, every cell
+            behind the first holds tags.
     """
     names = ImageNames(images)
     rows: dict[str, TagRow] = {}

@@ -52,13 +52,7 @@ class ImageEvidence:
 
 
 def histogram(sample_id: str, columns: Sequence[int], maps: Maps) -> ImageEvidence:
-    """Pixels by activation: of the largest of the maps, and of each map.
-
-    Args:
-        sample_id: of the image.
-        columns: K class columns, K at least 1.
-        maps: of these classes.
-    """
+    """Pixels by activation: of the largest of the maps, and of each map; K is at least 1."""
     if not ((maps >= 0) & (maps <= 1)).all():  # false for NaN too
         raise DataError(f"maps of '{sample_id}' hold NaN or values outside 0..1; remove the file and make them again")
     bins = np.rint(maps * np.float32(BINS - 1)).astype(np.intp)

@@ -138,16 +138,10 @@ def choose(
     n_classes: int,
     per: Collection[str] = SCOPES,
 ) -> dict[str, RuleChoice]:
-    """Let rules choose from the evidence of images, each taken once and not kept.
+    """Let rules of one kind of evidence choose from images, each taken once and not kept; thresholds are `rounded`.
 
-    Args:
-        rules: all of one kind of evidence.
-        images: their evidence.
-        n_classes: C.
-        per: the scopes that are wanted, of `SCOPES`; that of the data set is always there.
-
-    Returns:
-        By name of the rule; a rule for which the whole evidence says nothing is left out. A threshold has four digits.
+    Scopes ``per`` are of `SCOPES`; that of the data set is always there. The choices come by name of the rule; a rule
+    for which the whole evidence says nothing is left out.
     """
     whole: NDArray[Any] | float = 0
     classes: dict[int, NDArray[Any]] = {}
