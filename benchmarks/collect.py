@@ -19,8 +19,8 @@ from benchmarks.common import write_rows
 from tag2mask.core.arrays import percent
 from tag2mask.core.files import read_json
 from tag2mask.core.links import followed, links_in
-from tag2mask.evaluation.result_tables import ResultRow, read_metrics, write_results
-from tag2mask.pipeline.metric_stages import CURVE, METRICS
+from tag2mask.evaluation.result_tables import METRICS, ResultRow, read_metrics, write_results
+from tag2mask.pipeline.metric_stages import CURVE
 from tag2mask.pipeline.plan import make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
 

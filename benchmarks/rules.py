@@ -38,6 +38,7 @@ from tag2mask.config.recipe import Recipe, dump_recipe, reduced
 from tag2mask.core.files import write_text
 from tag2mask.evaluation.result_tables import write_results
 from tag2mask.inference.settings import PyramidSettings
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.evaluate_run import maps_stages
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
@@ -127,7 +128,7 @@ class Together:
 def with_views(recipe: Recipe) -> Recipe:
     """The stages of maps of a recipe, with all they read, and each that has scales a second time as a single view."""
     plan = make_plan(recipe.model_copy(update={"seeds": recipe.seeds[:1]}))
-    stages = [s for s in plan.stages if s.kind.makes == "maps"]
+    stages = [s for s in plan.stages if s.kind.makes is Makes.MAPS]
     kept = reduced(recipe, [s.name for s in stages])
     views = {
         f"{s.name}-view": {**kept.stages[s.name], **VIEW} for s in stages if isinstance(s.settings, PyramidSettings)

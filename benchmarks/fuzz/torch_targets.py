@@ -17,7 +17,7 @@ from tag2mask.backbones.files import load_network, save_network
 from tag2mask.backbones.keymaps import read_state
 from tag2mask.backbones.network import build_network
 from tag2mask.backbones.settings import BackboneSettings
-from tag2mask.config.recipe import load_recipe, shipped
+from tag2mask.config.recipe import load_recipe, recipe_text
 from tag2mask.config.settings import validate
 from tag2mask.core.types import ActivationMaps
 from tag2mask.inference.maps_file import check_maps, read_maps, write_maps
@@ -33,7 +33,7 @@ _SIZE = (48, 64)
 
 def _recipes(root: Path) -> list[Good]:
     for name in ("demo", "own-data", "voc12-amn-lpcam-upernet"):
-        (root / f"{name}.yaml").write_bytes(shipped()[name].read_bytes())
+        (root / f"{name}.yaml").write_text(recipe_text(name), encoding="utf-8")
     return [Good(path, mixed(*[mutate.yaml_value] * 4, flipped)) for path in sorted(root.glob("*.yaml"))]
 
 

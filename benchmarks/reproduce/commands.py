@@ -13,8 +13,7 @@ from pathlib import Path
 from benchmarks.reproduce.published_tables import PublishedNumber, of_metrics, read_table
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.stopping import on_stop
-from tag2mask.evaluation.result_tables import read_metrics
-from tag2mask.pipeline.metric_stages import METRICS
+from tag2mask.evaluation.result_tables import METRICS, read_metrics
 
 _VERBS = ("run", "sweep", "experiment", "analyse")
 _BENCHMARK = re.compile(r"benchmarks\.[a-z][a-z0-9_]*")

@@ -12,11 +12,10 @@ from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core import errors
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.ranks import rank
-from tag2mask.evaluation.result_tables import write_metrics
+from tag2mask.evaluation.result_tables import METRICS, write_metrics
 from tag2mask.pipeline.evaluate_run import finished, open_split
 from tag2mask.pipeline.execute import run_plan
 from tag2mask.pipeline.keys import keys_of
-from tag2mask.pipeline.metric_stages import METRICS
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult, collect_metrics

@@ -25,6 +25,7 @@ from tag2mask.evaluation.threshold_rules.rules import rules_of
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
@@ -214,7 +215,7 @@ def test_options_are_read() -> None:
 def test_the_benchmark_adds_a_view_of_every_maps_stage() -> None:
     recipe = benchmark.with_views(load_recipe("own-data", ["data.root=photos"]))
     plan = make_plan(recipe)
-    maps = [s for s in plan.stages if s.kind.makes == "maps"]
+    maps = [s for s in plan.stages if s.kind.makes is Makes.MAPS]
     views = {s.name: view.name for s in maps if (view := view_of(s, maps))}
     assert views == {name: f"{name}-view" for name in ("cam", "lpcam-f", "lpcam", "amn-lpcam-maps")}
     assert "segmenter" not in recipe.stages

@@ -28,6 +28,7 @@ from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import CLASSES
 from tests.helpers.drawn_maps import few_masks_recipe, registered
@@ -224,7 +225,7 @@ def counted(name: str, numbers: list[int], per_seed: list[list[list[list[int]]]]
     data.classes = ("cat",)
     nothing = Artefact(name, Path(), "", lambda *_: "")
     one = tuple(OneSeed(n, nothing, nothing, {}) for n in numbers)
-    side = Side(Path(), name, name, "maps", data, one, frozenset({"tags"}), frozenset({"tags"}))
+    side = Side(Path(), name, name, Makes.MAPS, data, one, frozenset({"tags"}), frozenset({"tags"}))
     counts = tuple(ImageCounts.of([label_counts(np.array(m)) for m in images]) for images in per_seed)
     return Counted(side, tuple(Threshold(0.3) for _ in numbers), counts, ("a", "b"))
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tag2mask.config.plain import parse_yaml, read_yaml
-from tag2mask.config.recipe import load_recipe, recipe_path
+from tag2mask.config.recipe import load_recipe, recipe_text
 from tag2mask.core.errors import ConfigError
 from tag2mask.pipeline.plan import make_plan
 
@@ -102,7 +102,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 
 
 def test_a_key_that_stands_twice_in_a_recipe_is_named(tmp_path: Path) -> None:
-    text = recipe_path("own-data").read_text(encoding="utf-8")
+    text = recipe_text("own-data")
     path = tmp_path / "mine.yaml"
     path.write_text(f"{text}seeds: [3]\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"recipe .*mine\.yaml: 'seeds' stands twice, first in line \d+; keep one"):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tag2mask.core.arrays import write_arrays
 from tag2mask.core.errors import DamagedError, DataError
@@ -20,7 +22,7 @@ RAW = torch.tensor([[[-7.5, 0.25, 4096.0], [0.5, -0.75, 0.0]]])
 
 def test_maps_without_raw_scores_are_written_as_ever(tmp_path: Path) -> None:
     write_maps(tmp_path / "new.npz", ActivationMaps((3,), MAPS), (7, 11), "key")
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "maps": MAPS.numpy().astype(np.float16),
         "classes": np.array([3], np.int16),
         "size": np.array([7, 11], np.int32),

@@ -31,6 +31,7 @@ from tag2mask.methods.amn.stage import program, train
 from tag2mask.methods.amn.told import told
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
+from tag2mask.methods.registry import stage_kind
 from tag2mask.pipeline.evaluate_run import open_maps
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import preflight
@@ -101,8 +102,8 @@ def artefact(path: Path, name: str = "refined") -> Artefact:
 
 def context(
     tmp: Path, dataset: Dataset, values: Settings, reads: dict[str, Artefact], name: str = "amn"
-) -> StageContext:
-    return StageContext(name, values, reads, lambda _split: dataset, tmp / "out", 0, engine())
+) -> StageContext[Any]:
+    return StageContext(stage_kind("amn"), name, values, reads, lambda _split: dataset, tmp / "out", 0, engine())
 
 
 def write_seeds(folder: Path, images: Drawn) -> Artefact:

@@ -25,6 +25,7 @@ from tag2mask.methods.irn.network import boundary_map, build_boundary
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
 from tag2mask.methods.irn.walk import walked
 from tag2mask.methods.registry import stage_kind
+from tag2mask.methods.stage_kinds import Makes, SplitRole
 from tag2mask.refine.walk import random_walk
 from tests.methods.irn_drawn import SIZE, data, seeds
 from tests.training.toy import Drawn, engine
@@ -43,11 +44,13 @@ class Seeds:
     labels: Callable[[Dataset, Sample], Labels]
 
 
-def context(kind: str, out: Path, reads: dict[str, object], dataset: Drawn, **values: Any) -> StageContext:
+def context(kind: str, out: Path, reads: dict[str, object], dataset: Drawn, **values: Any) -> StageContext[Any]:
     """What a stage of that kind is given."""
     found = validate(stage_kind(kind).settings, values, kind)
     roles = cast("dict[str, Artefact]", reads)
-    return StageContext(kind, found, roles, {"@train": dataset, "@infer": dataset}.get, out, 0, engine())
+    return StageContext(
+        stage_kind(kind), kind, found, roles, {"@train": dataset, "@infer": dataset}.get, out, 0, engine()
+    )
 
 
 def artefact(name: str, path: Path) -> Artefact:
@@ -90,9 +93,14 @@ def made(program: ImageProgram, sample: Sample) -> ActivationMaps:
 
 def test_kinds_say_what_they_read_and_make() -> None:
     irn, walk = stage_kind("irn"), stage_kind("irn-walk")
-    assert (irn.makes, irn.reads, irn.split) == ("weights", {"seeds": "masks"}, "train")
-    assert (walk.makes, walk.reads, walk.split) == ("maps", {"irn": "weights", "maps": "maps"}, "infer")
-    assert irn.adds(IrnSettings()) == frozenset()
+    assert (irn.makes, irn.reads, irn.split_of(IrnSettings())) == (
+        Makes.WEIGHTS,
+        {"seeds": Makes.MASKS},
+        SplitRole.TRAIN,
+    )
+    assert (walk.makes, walk.split) == (Makes.MAPS, SplitRole.INFER)
+    assert walk.reads == {"irn": Makes.WEIGHTS, "maps": Makes.MAPS}
+    assert irn.supervision_of(IrnSettings()) == frozenset()
 
 
 def test_stage_trains_on_the_seeds_it_reads(tmp_path: Path) -> None:
@@ -135,7 +143,7 @@ def test_checkpoint_is_taken_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureF
     assert all(torch.equal(found[k], v) for k, v in own.items())
     settings = validate(IrnSettings, values, "irn")
     kind = stage_kind("irn")
-    assert kind.adds(settings) == {"tags"}
+    assert kind.supervision_of(settings) == {"tags"}
     assert kind.fingerprint is not None
     before = kind.fingerprint(settings)
     path.write_bytes(b"another file")

@@ -8,6 +8,7 @@ import pytest
 
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers import amn, amn_masks, lpcam, lpcam_tables
 from tag2mask.papers.catalogue import experiment, experiments
 from tag2mask.papers.chains import light_network
@@ -72,11 +73,11 @@ def test_light_rows_are_planned_apart_and_measured(name: str) -> None:
     assert combined is not None
     assert combined.recipe.data["kind"] == "parts"
     stages = make_plan(combined.recipe).stages
-    measured = {measured_by(s) for s in stages if s.kind.makes == "metrics"}
+    measured = {measured_by(s) for s in stages if s.kind.makes is Makes.METRICS}
     mine = list(combined.stages.values())
     assert len(set(mine)) == len(mine)
     kinds = {s.name: s.kind.makes for s in stages}
-    assert {stage for stage in mine if kinds[stage] in {"maps", "masks"}} <= measured
+    assert {stage for stage in mine if kinds[stage] in {Makes.MAPS, Makes.MASKS}} <= measured
     rows = (found.swept,) if found.swept else found.rows
     assert set(combined.stages) == {row.name for row in rows if row and row.light}
     check_axes(found, combined.recipe.stages)

@@ -33,7 +33,8 @@ from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.run_report.rebuild import write_report
 from tag2mask.sweep.run import share_store
-from tag2mask.training.fit import CHECKPOINT, fit
+from tag2mask.training.checkpoint import CHECKPOINT
+from tag2mask.training.fit import fit
 from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
 from tests.helpers.tiny import files_of, python
 from tests.training.toy import Toy, engine, images, train_settings
@@ -70,8 +71,7 @@ def _sets() -> dict[int, PrototypeSet]:
 
 
 def _train(path: Path) -> None:
-    settings = train_settings()
-    fit(Toy(settings), images(13, 3), settings, out=path.parent, seed=3, engine=engine())
+    fit(Toy(train_settings()), images(13, 3), out=path.parent, seed=3, engine=engine())
 
 
 NAMES = {"checkpoint": CHECKPOINT}

@@ -50,7 +50,7 @@ def open_split(settings, split):
 METHOD = """
 import torch
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.registry import StageKind
+from tag2mask.methods.stage_kinds import FeatureMapStage, Makes
 
 def head(features, classes):
     return features[0].norm(dim=0).expand(len(classes), -1, -1)
@@ -62,7 +62,9 @@ def program(context):
     return MapsProgram(network, head)
 
 KINDS = (
-    StageKind("strength", "maps", MapsSettings, {"classifier": "weights"}, f"{__name__}:program"),
+    FeatureMapStage(
+        name="strength", settings=MapsSettings, reads={"classifier": Makes.WEIGHTS}, runner=f"{__name__}:program"
+    ),
 )
 """
 

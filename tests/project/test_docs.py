@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tag2mask.config.recipe import recipe_path
+from tag2mask.config.recipe import recipe_text
 from tests.project import command_line
 from tests.project.command_line import CHECKED, WrongCommand, check, draw_all, parse, verb
 from tests.project.snippets import PAGES, Snippet, inline, place, read, snippets
@@ -135,7 +135,7 @@ def test_commands_in_the_text_are_understood(text: str) -> None:
         words = words[: 2 if words[0] in {"analyse", "experiment"} else 1]
     parse(words, whole=False)
     if words[0] in {"run", "show", "cp"} and len(words) > 1 and re.fullmatch(r"[a-z][\w./-]+", words[1]):
-        recipe_path(str(ROOT / words[1]) if "/" in words[1] else words[1])
+        recipe_text(str(ROOT / words[1]) if "/" in words[1] else words[1])
 
 
 def test_what_is_checked_and_not_run_is_in_the_pages() -> None:

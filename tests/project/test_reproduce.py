@@ -358,7 +358,10 @@ def test_a_run_made_again_in_another_process_is_equal_in_every_digit(again: Repr
     assert "run folder:" in (again.path / "command-1.log").read_text()
 
 
-def ended(monkeypatch: pytest.MonkeyPatch, *rows: tuple[int, str, float | None, Verdict, str]) -> int:
+Line = tuple[int, str, float | None, Verdict, str]
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, *rows: Line) -> int:
     """Exit code of the command whose numbers these are: line, metric, value made, verdict, note."""
     judged = tuple(
         Judged(
@@ -372,8 +375,9 @@ def ended(monkeypatch: pytest.MonkeyPatch, *rows: tuple[int, str, float | None, 
 
 
 def test_numbers_that_agree_are_summed_up(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    within = (2, "miou", 50.1, "within", "threshold: 0.3 → 0.31")
-    assert ended(monkeypatch, within, (3, "fp", 50.0, "equal", "")) == 0
+    within: Line = (2, "miou", 50.1, "within", "threshold: 0.3 → 0.31")
+    equal: Line = (3, "fp", 50.0, "equal", "")
+    assert ended(monkeypatch, within, equal) == 0
     out = capsys.readouterr().out
     assert "50.0000  50.1000" in out
     assert "+0.1000" in out
@@ -384,7 +388,11 @@ def test_numbers_that_agree_are_summed_up(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_numbers_that_differ_come_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = (2, "miou", 50.0, "equal", ""), (3, "fp", 60.0, "differs", ""), (4, "fn", None, "missing", "gone")
+    rows: tuple[Line, ...] = (
+        (2, "miou", 50.0, "equal", ""),
+        (3, "fp", 60.0, "differs", ""),
+        (4, "fn", None, "missing", "gone"),
+    )
     assert ended(monkeypatch, *rows) == 2
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:5]] == ["3", "4", "2"]

@@ -24,12 +24,11 @@ from tag2mask.core.palette import voc_palette
 from tag2mask.segmentation.find_model import Found, find_network
 from tag2mask.segmentation.model import Mask, SegmentationModel
 from tag2mask.segmentation.networks.factory import save_segmenter
-from tag2mask.segmentation.predict.labeller import LoadedNetwork
-from tag2mask.segmentation.predict.logits import predict_labels
+from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.predict.photo_readers import Photo as AnyPhoto
 from tag2mask.segmentation.publish.provenance import Number, Origin
 from tests.segmentation.saved_net import STAGES, tiny, write_run
-from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours
+from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, predict_labels
 
 Photo = NDArray[np.uint8]
 
@@ -127,9 +126,9 @@ def test_choices_reach_the_network(model: SegmentationModel) -> None:
     assert len(net.batches) == 4
     assert np.array_equal(found.labels, predict_labels(Colours(), image, MEAN, STD, (0.5, 1.0), True))
     assert not np.array_equal(found.labels, tiled.labels)
-    with pytest.raises(ConfigError, match="unknown precision 'float8'"):
+    with pytest.raises(ConfigError, match="'precision' = 'float8': .*'float32' or 'bfloat16'"):
         model(image, precision="float8")  # type: ignore[call-overload]
-    with pytest.raises(ConfigError, match="unknown CRF preset"):
+    with pytest.raises(ConfigError, match="'crf' = 'deeplab': .*'deeplabv2'"):
         model(image, crf="deeplab")
 
 

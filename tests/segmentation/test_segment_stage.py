@@ -10,21 +10,30 @@ import pytest
 import timm
 import torch
 import yaml
-from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from typer.testing import CliRunner
 
 from tag2mask.api import run
 from tag2mask.backbones.resnet_caffe import ResNet101Caffe
+from tag2mask.cli.app import app
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError, WeightsError
 from tag2mask.core.palette import read_labels, write_labels
+from tag2mask.core.resize import bilinear
+from tag2mask.data.images import upright_size
 from tag2mask.data.mask_files import read_labels as read_mask
+from tag2mask.data.registry import load_dataset
+from tag2mask.data.split_views import resized_labels
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
+from tag2mask.methods.registry import stage_kind
+from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.run_result import RunResult
-from tag2mask.refine.crf.presets import PRESETS
-from tag2mask.segmentation.kinds import KINDS
-from tag2mask.segmentation.networks.factory import WEIGHTS, load_segmenter, save_segmenter
-from tag2mask.segmentation.predict.logits import predict_labels
-from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
+from tag2mask.segmentation.networks.deeplabv2 import DeepLabV2
+from tag2mask.segmentation.networks.factory import WEIGHTS, save_segmenter
+from tag2mask.segmentation.predict import labeller
+from tag2mask.segmentation.predict.options import PredictionSettings, Tiling
+from tag2mask.segmentation.settings import SegmenterSettings
 from tag2mask.segmentation.stage import check, program, train
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.methods.irn_drawn import data, seeds
@@ -91,15 +100,102 @@ def test_a_run_predicts_held_out_images_and_measures_them(done: RunResult) -> No
     assert f"predicted: {rows['predicted', 'val', 3, 'none']:.1f} mIoU on val (3 images; deeplabv2 on test_eff" in text
 
 
-def test_predictions_are_the_networks_whatever_the_tags(done: RunResult, folder: Path) -> None:
-    paths = {s.stage.name: s.artefact.path for s in done.stages}
-    net, classes = load_segmenter(paths["segmenter"] / WEIGHTS)
-    assert len(classes) == net.n_labels - 1
-    found = sorted((paths["predicted"] / "masks").iterdir())
-    assert len(found) == 3
-    for path in found:
-        image = np.array(Image.open(next((folder / "data" / "images").glob(f"{path.stem}.*"))).convert("RGB"))
-        assert np.array_equal(read_labels(path), predict_labels(net, image, net.mean, net.std))
+VIEWS: dict[str, Any] = {"mirror": True, "crf": "deeplabv2"}
+ONE_WAY: dict[str, tuple[tuple[str, ...], dict[str, Any], int]] = {
+    "small": ((), {}, 10**6),
+    "small, refined": ((), VIEWS, 10**6),
+    "tiles": ((), {"scales": [1.0, 0.75]}, 2000),
+    "tiles, refined": ((), {"scales": [1.0], **VIEWS, "fit": [64, 48]}, 2000),
+    "larger than its views": ((), {"fit": [40, 30], "mirror": True}, 2000),
+    "working size": (("data.max_side=32",), {}, 10**6),
+    "working size, refined": (("data.max_side=32",), VIEWS, 10**6),
+}
+"""Words of a run, settings of its predictions, and the pixels of a photo that are computed at once."""
+
+
+@pytest.mark.parametrize("case", ONE_WAY)
+def test_predictions_are_what_tag2mask_predict_gives_whatever_the_tags(
+    case: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, options, bound = ONE_WAY[case]
+    monkeypatch.setattr(labeller, "WHOLE", bound)
+    monkeypatch.setattr(labeller, "Tiling", lambda: Tiling(40, 8))
+    forward = DeepLabV2.forward
+
+    def colourful(net: DeepLabV2, images: Tensor) -> Tensor:
+        """The network's own logits, and the colours: after one epoch it would give one label everywhere."""
+        colours = F.pad(3 * images, (0, 0, 0, 0, 0, net.n_labels - 3))
+        return bilinear(forward(net, images), *images.shape[2:]) + colours
+
+    monkeypatch.setattr(DeepLabV2, "forward", colourful)
+    with registered():
+        path = recipe(folder, predicted=options)
+        made = run(str(path), *words, out=tmp_path / "runs" / "run", only=["predicted"]).path
+    photos = sorted((folder / "data" / "images").iterdir())[9:]
+    given = [word for name, value in options.items() for word in as_words(name, value)]
+    command = ["predict", str(made), *map(str, photos), "--out", str(tmp_path / "masks"), "--device", "cpu", *given]
+    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "3 made, 0 there already, 0 failed" in done.output
+    shown: set[int] = set()
+    for photo in photos:
+        labels = read_labels(tmp_path / "masks" / "masks" / f"{photo.stem}.png")
+        assert labels.shape == upright_size(photo)
+        assert np.array_equal(read_labels(made / "predicted" / "masks" / f"{photo.stem}.png"), labels)
+        shown |= {*labels.ravel().tolist()}
+    assert len(shown) > 1, "labels that could differ"
+
+
+def test_predictions_are_measured_at_the_size_of_the_data_and_exported_at_that_of_the_photos(
+    folder: Path, tmp_path: Path
+) -> None:
+    with registered():
+        result = run(str(recipe(folder)), "data.max_side=32", out=tmp_path / "run", only=["predicted-score"])
+        export_masks(result.path, "palette", tmp_path / "out", stage="predicted")
+    assert {r.n_images for r in result.metrics if r.stage == "predicted"} == {3}
+    masks = next(s for s in result.stages if s.stage.name == "predicted").artefact
+    images = load_dataset("folder", folder / "data", "val", tags="tags.csv", images="images", max_side=32)
+    for sample in images.samples:
+        made = read_labels(masks.path / "masks" / f"{sample.id}.png")
+        name = f"{sample.id.replace(' ', '_')}.png"
+        assert sorted(made.shape) == [48, 64]
+        assert np.array_equal(read_labels(tmp_path / "out" / "SegmentationClass" / name), made)
+        assert np.array_equal(masks.labels(images, sample), resized_labels(made, *images.image(sample).size[::-1]))
+
+
+def as_words(name: str, value: Any) -> list[str]:
+    """A setting of predictions as an option of the command."""
+    return [f"--{name}"] + ([] if value is True else [",".join(map(str, value)) if isinstance(value, list) else value])
+
+
+def test_a_large_photo_is_tiled_in_a_run_and_decoded_in_its_turn(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = load_dataset("folder", folder / "data", "all", tags="tags.csv", images="images")
+    network = saved(tmp_path, images.classes)
+    reads = {"segmenter": network}
+    seen: list[tuple[int, ...]] = []
+    forward = DeepLabV2.forward
+
+    def noted(net: DeepLabV2, tiles: Tensor) -> Tensor:
+        seen.append(tuple(tiles.shape[2:]))
+        return forward(net, tiles)
+
+    monkeypatch.setattr(DeepLabV2, "forward", noted)
+    kind = stage_kind("predictions")
+    steps = program(StageContext(kind, "second", PredictionSettings(), reads, lambda _: images, tmp_path, 0, engine()))
+    first, sample = steps.prepare(images.samples[0]), images.samples[1]
+    assert "pixels" in vars(first), "a small one is decoded ahead"
+    steps.compute([first])
+    assert seen == [(48, 64)]
+    monkeypatch.setattr(labeller, "WHOLE", 2000)
+    monkeypatch.setattr(labeller, "Tiling", lambda: Tiling(40, 8))
+    large = steps.prepare(sample)
+    assert "pixels" not in vars(large)
+    (labels,) = steps.compute([large])
+    assert isinstance(labels, np.ndarray)
+    assert labels.shape == (64, 48)
+    assert len(seen) == 5
+    assert max(h * w for h, w in seen[1:]) <= 40 * 40
 
 
 def test_truth_trains_only_where_the_recipe_allows_it_and_is_in_the_ledger_and_the_key(tmp_path: Path) -> None:
@@ -119,13 +215,13 @@ def test_truth_trains_only_where_the_recipe_allows_it_and_is_in_the_ledger_and_t
 
 
 def test_weights_that_saw_masks_are_in_the_ledger() -> None:
-    (kind,) = [k for k in KINDS if k.name == "segmenter"]
+    kind = stage_kind("segmenter")
     values = settings().model_copy(
         update={"network": build().settings.model_copy(update={"weights": "a.pth", "pretrained": "coco"})}
     )
-    assert kind.adds(values) == {"pixel-masks:init"}
-    assert kind.adds(values.model_copy(update={"truth": True})) == {"pixel-masks", "pixel-masks:init"}
-    assert kind.adds(settings()) == set()
+    assert kind.supervision_of(values) == {"pixel-masks:init"}
+    assert kind.supervision_of(values.model_copy(update={"truth": True})) == {"pixel-masks", "pixel-masks:init"}
+    assert kind.supervision_of(settings()) == set()
 
 
 def test_without_held_out_images_there_are_no_predictions_and_a_line_says_so(
@@ -152,9 +248,11 @@ def artefact(path: Path, name: str = "masks") -> Artefact:
     return Artefact(name, path, "key", lambda _dataset, sample: sample.id)
 
 
-def context(tmp: Path, values: Any, reads: dict[str, Artefact], images: Drawn | None = None) -> StageContext:
+def context(tmp: Path, values: Any, reads: dict[str, Artefact], images: Drawn | None = None) -> StageContext[Any]:
     dataset = data() if images is None else images
-    return StageContext("second", values, reads, lambda _split: dataset, tmp / "out", 0, engine())
+    return StageContext(
+        stage_kind("segmenter"), "second", values, reads, lambda _split: dataset, tmp / "out", 0, engine()
+    )
 
 
 def write_masks(folder: Path) -> Artefact:
@@ -263,26 +361,8 @@ def test_a_network_of_other_classes_is_refused(classes: tuple[str, ...], text: s
         program(context(tmp_path, PredictionSettings(), {"segmenter": saved(tmp_path, classes)}))
 
 
-@pytest.mark.parametrize("crf", [None, "deeplabv2"])
-def test_predictions_take_scales_mirror_box_and_crf(crf: Any, tmp_path: Path) -> None:
-    reads = {"segmenter": saved(tmp_path)}
-    values = PredictionSettings(scales=(0.5, 1.0), mirror=True, fit=(160, 100), crf=crf)
-    steps = program(context(tmp_path, values, reads))
-    net, _ = load_segmenter(tmp_path / "net" / WEIGHTS)
-    sample = data().samples[4]
-    (found,) = steps.compute([steps.prepare(sample)])
-    factor = 100 / 64
-    photo = np.array(data().image(sample))
-    expected = predict_labels(
-        net, photo, net.mean, net.std, [0.5 * factor, factor], True, crf=None if crf is None else PRESETS[crf]
-    )
-    assert isinstance(found, np.ndarray)
-    assert np.array_equal(found, expected)
-    assert found.shape == (64, 80)
-
-
 def test_settings_are_strict() -> None:
     with pytest.raises(ValueError, match="network"):
         SegmenterSettings()  # type: ignore[call-arg]  # the network's first weights must be chosen
-    with pytest.raises(ValueError, match="expected factors above 0"):
+    with pytest.raises(ValueError, match="scales = .*above 0, up to 8"):
         PredictionSettings(scales=(0.0,))

@@ -21,12 +21,12 @@ from tag2mask.segmentation import train as train_module
 from tag2mask.segmentation.data import MaskImages, Masks
 from tag2mask.segmentation.losses import segmentation_loss
 from tag2mask.segmentation.networks.factory import WEIGHTS, load_segmenter
-from tag2mask.segmentation.predict.logits import predict_labels
 from tag2mask.segmentation.train import train_segmenter
 from tag2mask.segmentation.transforms import SegmentTransform
 from tests.methods.irn_drawn import SIZE, data, seeds
 from tests.segmentation import segment_drawn
 from tests.segmentation.segment_drawn import build, settings
+from tests.segmentation.toy_net import predict_labels
 from tests.training.toy import HALF, Drawn, engine
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import value_hash
-from tag2mask.training.optimisation import optimisation, optimiser, parameter_groups, rate_factor
 from tag2mask.training.settings import TrainSettings
+from tag2mask.training.task import optimiser, parameter_groups, rate_factor
 from tests.training.toy import train_settings
 
 STEPS = 10
@@ -19,15 +20,14 @@ STEPS = 10
 def rates(**values: object) -> list[tuple[float, float]]:
     """Rates of backbone and head before each of ten steps."""
     settings = train_settings(lr=0.1, head_lr=1.0, **values)
-    configuration = optimisation([nn.Parameter(torch.zeros(2))], [nn.Parameter(torch.zeros(3))], settings, STEPS)
-    rule, schedule = configuration["optimizer"], configuration["lr_scheduler"]
-    assert isinstance(schedule, dict)
-    assert schedule["interval"] == "step"
+    groups = parameter_groups([nn.Parameter(torch.zeros(2))], [nn.Parameter(torch.zeros(3))], settings)
+    rule = optimiser(groups, settings)
+    schedule = LambdaLR(rule, rate_factor(settings, STEPS))
     found = []
     for _ in range(STEPS):
         found.append((rule.param_groups[0]["lr"], rule.param_groups[1]["lr"]))
         rule.step()
-        schedule["scheduler"].step()
+        schedule.step()
     return found
 
 

@@ -11,9 +11,8 @@ from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.progress import progress
 from tag2mask.evaluation.boundary import SHARE
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.result_tables import ResultRow, score_rows, write_results
-from tag2mask.pipeline.boundary_stage import boundary_of
-from tag2mask.pipeline.metric_stages import now, unseen
+from tag2mask.evaluation.result_tables import ResultRow, now, score_rows, write_results
+from tag2mask.pipeline.metric_stages import boundary_of, unseen
 
 BOUNDARY = "boundary"
 

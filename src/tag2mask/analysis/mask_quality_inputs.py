@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tag2mask.core.errors import ConfigError, StageError, unknown
 from tag2mask.core.manifest import MANIFEST
@@ -18,6 +18,7 @@ from tag2mask.inference.settings import MapsSettings
 from tag2mask.label_images.kinds import RefinedSeedsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.evaluate_run import finished, open_split, own_split
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
@@ -145,13 +146,13 @@ def find_judged(run: Path, stage: str | None = None, *, classifier: bool = False
     """
     found = _Finished(run)
     chosen = found.subject(stage)
-    behind = chosen if chosen.kind.makes == "maps" else found.stages.get(chosen.reads.get("maps", ""))
+    behind = chosen if chosen.kind.makes is Makes.MAPS else found.stages.get(chosen.reads.get("maps", ""))
     split = own_split(found.plan, chosen)
     judged = JudgedMasks(
         chosen.name,
         chosen.seed,
         open_split(found.plan, split),
-        found.artefact(chosen) if chosen.kind.makes == "masks" else None,
+        found.artefact(chosen) if chosen.kind.makes is Makes.MASKS else None,
         None if behind is None else found.maps_behind(chosen, behind),
         tuple(found.others(behind, split)),
         found.refined(chosen, behind, split),
@@ -201,7 +202,7 @@ class _Finished:
                 f"{self.run} has no masks to judge: no finished stage of pseudo-masks, nor of maps that another stage "
                 f"cuts. Go on with it: {self.folder.command}"
             )
-        return [*(s for s in made if s.kind.makes == "maps"), *(s for s in made if s.kind.makes == "masks")][-1]
+        return [*(s for s in made if s.kind.makes is Makes.MAPS), *(s for s in made if s.kind.makes is Makes.MASKS)][-1]
 
     def _unfit(self, name: str, fit: Sequence[str]) -> str:
         if name not in {s.name for s in self.plan.stages}:
@@ -212,13 +213,13 @@ class _Finished:
         )
 
     def has_masks(self, stage: PlannedStage) -> bool:
-        if stage.kind.makes == "masks":
+        if stage.kind.makes is Makes.MASKS:
             return not isinstance(stage.settings, RefinedSeedsSettings)
-        return stage.kind.makes == "maps" and any(_cuts(s, stage) for s in self.plan.stages)
+        return stage.kind.makes is Makes.MAPS and any(_cuts(s, stage) for s in self.plan.stages)
 
     def is_cut(self, stage: PlannedStage) -> bool:
         """Whether a finished stage is of masks, or of maps that another finished stage cuts."""
-        return stage.kind.makes == "masks" or self.cut_maps(stage) is not None
+        return stage.kind.makes is Makes.MASKS or self.cut_maps(stage) is not None
 
     def maps_behind(self, chosen: PlannedStage, behind: PlannedStage) -> CutMaps | None:
         """The maps that masks were cut from, at the very threshold; for maps, at that of `cut_maps`."""
@@ -236,7 +237,7 @@ class _Finished:
     def others(self, behind: PlannedStage | None, split: str) -> Iterator[CutMaps]:
         """The cut maps of every other finished stage over the same split."""
         for stage in self.stages.values():
-            if stage.kind.makes == "maps" and stage is not behind and self.plan.split_of(stage) == split:
+            if stage.kind.makes is Makes.MAPS and stage is not behind and self.plan.split_of(stage) == split:
                 maps = self.cut_maps(stage)
                 if maps is not None:
                     yield maps
@@ -270,21 +271,22 @@ class _Finished:
         engine = self.plan.recipe.engine
         asked = replace(judged, classifier=ask_classifier(self.artefact(known[0]), engine))
         for stage in above:
-            maps = self.cut_maps(stage) if stage.kind.makes == "maps" else None
+            maps = self.cut_maps(stage) if stage.kind.makes is Makes.MAPS else None
             if maps is not None and isinstance(stage.settings, MapsSettings):
                 program = stage.kind.load()(self._context(stage, judged.dataset))
                 return replace(asked, scales=(ask_scales(program, stage.settings, engine), maps.threshold))
         return asked
 
-    def _context(self, stage: PlannedStage, dataset: Dataset) -> StageContext:
+    def _context(self, stage: PlannedStage, dataset: Dataset) -> StageContext[Any]:
         """What a stage of maps is given to make its program; it writes nothing."""
         made = self.artefact(stage)
+        engine = self.plan.recipe.engine
         return StageContext(
-            stage.name, stage.settings, made.reads, lambda _: dataset, made.path, stage.seed, self.plan.recipe.engine
+            stage.kind, stage.name, stage.settings, made.reads, lambda _: dataset, made.path, stage.seed, engine
         )
 
 
 def _cuts(reader: PlannedStage, maps: PlannedStage) -> bool:
     """Whether a stage cuts these maps: it reads them, and has a threshold or reads one."""
-    cuts = "threshold" in reader.reads or getattr(reader.settings, "threshold", None) is not None
+    cuts = "threshold" in reader.reads or reader.kind.threshold is not None
     return reader.reads.get("maps") == maps.name and cuts

@@ -12,7 +12,8 @@ from tag2mask.core.errors import ConfigError, StageError, unknown
 from tag2mask.core.files import read_json
 from tag2mask.data.base import Dataset
 from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.evaluate_run import finished, open_split
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.pipeline.evaluate_run import finished, open_split, own_split
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.run_folder import RunFolder
@@ -83,7 +84,7 @@ def gallery_classes(
     from tag2mask.methods.lpcam.store import load_prototypes
     from tag2mask.report.gallery import GalleryClass, GalleryPrototype
 
-    dataset = open_split(plan, getattr(planned.settings, "split", None) or plan.data.infer)
+    dataset = open_split(plan, own_split(plan, planned))
     found = load_prototypes(artefact.path / PROTOTYPES)
     places = {(e["class"], e["name"]): e["patches"] for e in read_json(artefact.path / GALLERY)}
     dropped = {text for s in readers_of(plan, planned) for text in getattr(s.settings, "drop", ())}
@@ -119,7 +120,7 @@ def stage_of_prototypes(plan: Plan, name: str | None, run: Path) -> PlannedStage
         ConfigError: there are several and none is named, or none is called that.
         StageError: the run makes none.
     """
-    having = {s.name: s for s in plan.stages if s.kind.makes == "prototypes"}
+    having = {s.name: s for s in plan.stages if s.kind.makes is Makes.PROTOTYPES}
     if not having:
         raise StageError(f"the recipe of {run} has no stage that makes prototypes; use one of lpcam: tag2mask ls")
     if name is None and len(having) > 1:
@@ -131,7 +132,7 @@ def stage_of_prototypes(plan: Plan, name: str | None, run: Path) -> PlannedStage
 
 def readers_of(plan: Plan, planned: PlannedStage) -> list[PlannedStage]:
     """The stages that make maps from what a stage of prototypes makes."""
-    return [s for s in plan.stages if planned.name in s.reads.values() and s.kind.makes == "maps"]
+    return [s for s in plan.stages if planned.name in s.reads.values() and s.kind.makes is Makes.MAPS]
 
 
 class _Cutter:

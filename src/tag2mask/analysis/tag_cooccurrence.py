@@ -13,6 +13,7 @@ from tag2mask.data.base import DataSettings
 from tag2mask.data.cooccurrence import ClassLine, Cooccurrence, PairLine, cooccurrence
 from tag2mask.data.registry import data_from_words, data_settings, open_split
 from tag2mask.evaluation.result_tables import write_table
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.evaluate_run import finished
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, make_plan
@@ -112,7 +113,9 @@ def _data_of(words: Sequence[str]) -> tuple[str, DataSettings]:
 def _shown(run: Path, plan: Plan, out: Path) -> tuple[tuple[PrototypeLine, ...], tuple[Path, ...]]:
     """The kept prototypes of the run's first finished stage of prototypes, as lines and as a gallery."""
     folder = RunFolder.existing(run)
-    made = [s for s in plan.stages if s.kind.makes == "prototypes" and (folder.artefact(s.name) / MANIFEST).is_file()]
+    made = [
+        s for s in plan.stages if s.kind.makes is Makes.PROTOTYPES and (folder.artefact(s.name) / MANIFEST).is_file()
+    ]
     if not made:
         return (), ()
     from tag2mask.analysis.prototype_gallery import gallery_classes

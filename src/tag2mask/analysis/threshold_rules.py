@@ -23,6 +23,7 @@ from tag2mask.inference.settings import PyramidSettings
 from tag2mask.label_images.kinds import CutSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.evaluate_run import OpenedMaps, open_maps
 from tag2mask.pipeline.metric_stages import SeedsSettings
 from tag2mask.pipeline.plan import PlannedStage, make_plan
@@ -57,7 +58,7 @@ def without_views(runs: Sequence[Path]) -> list[str]:
     """Every stage of maps of some runs that is no view of another."""
     found: dict[str, None] = {}
     for run in runs:
-        stages = [s for s in make_plan(RunFolder.existing(run).recipe()).stages if s.kind.makes == "maps"]
+        stages = [s for s in make_plan(RunFolder.existing(run).recipe()).stages if s.kind.makes is Makes.MAPS]
         views = {view.name for s in stages if (view := view_of(s, stages))}
         found |= {s.name: None for s in stages if s.name not in views}
     return list(found)
@@ -160,7 +161,7 @@ def _measured(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked) -> Seed
     if not samples:
         raise DataError(f"{maps.name}: no image of split '{maps.dataset.split}' is in this part; take fewer parts")
     plan = make_plan(RunFolder.existing(maps.run).recipe())
-    stages = [s for s in plan.stages if s.kind.makes == "maps"]
+    stages = [s for s in plan.stages if s.kind.makes is Makes.MAPS]
     tagged = [s for s in samples if s.tags]
     chosen = [
         *_own(maps, plan.stages, asked),

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.backbones.tagnet import RGB, Body
+from tag2mask.backbones.tokens import TokenBody
 from tag2mask.core.errors import ConfigError, WeightsError, nearest
 
 ALIASES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
@@ -101,6 +102,25 @@ def timm_body(settings: BackboneSettings) -> Body:
         raise ConfigError(_stride_text(settings, name))
     mean, std = (_rgb(net.pretrained_cfg[key]) for key in ("mean", "std"))
     return Body(body, channels, stride, mean, std)
+
+
+def token_body(settings: BackboneSettings) -> Body:
+    """Build a timm vision transformer without head for images of any size, with random weights; see `TokenBody`.
+
+    Raises:
+        ConfigError: an unknown name, or a network without tokens or of one fixed image size.
+    """
+    name = timm_name(settings.name)
+    try:
+        net: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", dynamic_img_size=True)
+        body = TokenBody(net)
+    except _REFUSALS as error:
+        raise ConfigError(
+            f"backbone.name = '{settings.name}': it gives no tokens for images of any size ({error}). Choose a vision "
+            "transformer, such as vit_small_patch16_224"
+        ) from error
+    mean, std = (_rgb(net.pretrained_cfg[key]) for key in ("mean", "std"))
+    return Body(body, int(net.num_features), body.patch[0], mean, std)
 
 
 def timm_state(name: str) -> dict[str, Tensor]:

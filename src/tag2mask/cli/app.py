@@ -141,7 +141,7 @@ def _last_words(number: int) -> str:
 
 
 def _stopped(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an exit: typer turns it into one, and so does Lightning while it trains."""
+    """Whether Ctrl-C is behind an exit: typer turns it into one."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

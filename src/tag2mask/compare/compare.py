@@ -18,6 +18,7 @@ from tag2mask.evaluation.bootstrap import RESAMPLES
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.result_tables import write_table
 from tag2mask.evaluation.thresholds import cut
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example, Picture
 from tag2mask.report.pictures import fit, label_overlay
@@ -72,7 +73,7 @@ def _labels(counted: Counted, sample: Sample, image: Image.Image) -> LabelImage:
     """What a side made of an image, by its first seed, at its threshold."""
     side, threshold = counted.side, counted.thresholds[0]
     measured = side.seeds[0].measured
-    if side.makes == "masks":
+    if side.makes is Makes.MASKS:
         return measured.labels(side.dataset, sample)
     maps = measured.maps(side.dataset, sample).resize(image.height, image.width)
     return cut(maps.maps.numpy(), maps.classes, threshold.of(sample.id, maps.classes))

@@ -16,6 +16,7 @@ from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
 from tag2mask.evaluation.result_tables import read_columns
 from tag2mask.evaluation.seeds import evaluate_seeds, pairs
 from tag2mask.evaluation.thresholds import Threshold, cut
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import IMAGES, unseen
 
 
@@ -145,7 +146,7 @@ def _counted(
     def counted(labels: LabelImage, truth: LabelImage, sample_id: str) -> Counts:
         return label_counts(confusion_matrix(labels, truth, n_labels, sample_id=sample_id))
 
-    if side.makes == "maps":
+    if side.makes is Makes.MAPS:
         for pair in pairs(side.dataset, partial(one.measured.maps, side.dataset), samples, advance=advance):
             name = pair.sample.id
             cuts = (cut(pair.maps, pair.classes, threshold.of(name, pair.classes)) for threshold in thresholds)

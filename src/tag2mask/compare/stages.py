@@ -7,17 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DataError, unknown
-from tag2mask.core.files import read_json
-from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.result_tables import read_metrics
+from tag2mask.evaluation.result_tables import METRICS, read_metrics
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import Makes, Measures
 from tag2mask.pipeline.evaluate_run import finished, open_split, own_split
 from tag2mask.pipeline.keys import keys_of
-from tag2mask.pipeline.metric_stages import METRICS, MasksSettings, SeedsSettings
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.run_result import measures
 from tag2mask.thresholds.threshold_of import threshold_of
 
 ORACLE, WRITTEN = "oracle", ("fixed", "published")
@@ -49,7 +48,7 @@ class Side:
         run: the run folder.
         stage: the measuring stage, without the suffix of its seed.
         name: as shown.
-        makes: ``maps`` or ``masks``.
+        makes: maps or masks.
         dataset: the split that was measured.
         seeds: at least one, ascending.
         measured: supervision behind the maps or masks.
@@ -59,7 +58,7 @@ class Side:
     run: Path
     stage: str
     name: str
-    makes: str
+    makes: Makes
     dataset: Dataset
     seeds: tuple[OneSeed, ...]
     measured: frozenset[str]
@@ -125,16 +124,11 @@ def _groups(runs: Sequence[Path], plans: Sequence[Plan], stages: Sequence[str]) 
 
 def _measuring(plan: Plan) -> list[str]:
     """Stages that measure seeds or masks of a mIoU, without seeds' suffixes."""
-    return list(dict.fromkeys(_base(s.name) for s in plan.stages if _measures(s)))
+    return list(dict.fromkeys(s.base_name for s in plan.stages if _measures(s)))
 
 
 def _measures(stage: PlannedStage) -> bool:
-    settings = stage.settings
-    return isinstance(settings, SeedsSettings) or (isinstance(settings, MasksSettings) and not settings.unsure)
-
-
-def _base(name: str) -> str:
-    return name.partition("@")[0]
+    return measures(stage) is Measures.MIOU
 
 
 def _resolve(plan: Plan, run: Path, name: str) -> str:
@@ -142,12 +136,12 @@ def _resolve(plan: Plan, run: Path, name: str) -> str:
     known = _measuring(plan)
     if name in known:
         return name
-    found = sorted({_base(s.name) for s in plan.stages if _measures(s) and _base(measured_by(s)) == name})
+    found = sorted({s.base_name for s in plan.stages if _measures(s) and plan.stage(measured_by(s)).base_name == name})
     if len(found) == 1:
         return found[0]
     if found:
         raise ConfigError(f"'{name}' of {run} is measured by several stages: {', '.join(found)}; name one of these")
-    if name in {_base(s.name) for s in plan.stages}:
+    if name in {s.base_name for s in plan.stages}:
         raise ConfigError(
             f"'{name}' of {run} has no mIoU: it is not measured against the truth, or as refined seeds, which are "
             f"unsure in places. Measured: {', '.join(known) or 'nothing'}"
@@ -158,20 +152,20 @@ def _resolve(plan: Plan, run: Path, name: str) -> str:
 def _open(run: Path, plan: Plan, name: str, shown: str) -> Side:
     folder = RunFolder.existing(run)
     keys = keys_of(folder.store.root)
-    stages = [s for s in plan.stages if _base(s.name) == name]
+    stages = [s for s in plan.stages if s.base_name == name]
     seeds = []
     for stage in sorted(stages, key=lambda s: s.seed):
         made = finished(folder, plan, stage, keys)
-        measured = made.reads[next(iter(stage.kind.reads))]
+        measured = made.reads[stage.kind.first_role]
         seeds.append(OneSeed(stage.seed, measured, made, _thresholds(made, measured, run)))
-    makes = "maps" if isinstance(stages[0].settings, SeedsSettings) else "masks"
+    makes = stages[0].kind.reads[stages[0].kind.first_role]
     dataset = open_split(plan, own_split(plan, stages[0]))
     seen, chosen = _ledger(one.measured for one in seeds), _ledger(one.measuring for one in seeds)
     return Side(run, name, shown, makes, dataset, tuple(seeds), seen, chosen)
 
 
 def _ledger(artefacts: Iterable[Artefact]) -> frozenset[str]:
-    return frozenset(str(entry) for one in artefacts for entry in read_json(one.path / MANIFEST)["ledger"])
+    return frozenset[str]().union(*(one.ledger() for one in artefacts))
 
 
 def _thresholds(measuring: Artefact, measured: Artefact, run: Path) -> dict[str, Threshold]:
@@ -185,5 +179,5 @@ def _thresholds(measuring: Artefact, measured: Artefact, run: Path) -> dict[str,
             f"stage '{measuring.name}' of {run} has measured nothing: its split has no truth. Compare runs on data "
             "with masks"
         )
-    first = threshold_of(measuring if isinstance(measuring.settings, SeedsSettings) else measured)
+    first = threshold_of(measuring if measuring.kind and measuring.kind.threshold else measured)
     return {kind: first if kind == first.kind_text else threshold for kind, threshold in found.items()}

@@ -28,6 +28,11 @@ _TEXT = "tag:yaml.org,2002:str"
 
 def read_yaml(path: Path, what: str) -> Any:
     """Read one small YAML file that a person wrote; the error says ``what`` it is, such as ``recipe``."""
+    return parse_yaml(yaml_text(path, what), f"{what} {shortened(path)}")
+
+
+def yaml_text(path: Path, what: str) -> str:
+    """The text of such a file."""
     shown = shortened(path)
     if os.path.exists(path) and not os.path.isfile(path):  # these take names that are too long, too
         raise ConfigError(f"{what} {shown} is a folder or a device: name a .yaml file")
@@ -44,7 +49,7 @@ def read_yaml(path: Path, what: str) -> Any:
         raise ConfigError(f"cannot read {what} {shown}: {reason}") from error
     if len(content) > _LARGEST_FILE:
         raise ConfigError(f"{what} {shown} has more than {_LARGEST_FILE >> 10} kB: a {what} is shorter")
-    return parse_yaml(text, f"{what} {shown}")
+    return text
 
 
 def parse_yaml(text: str, where: str) -> Any:

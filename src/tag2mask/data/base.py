@@ -106,6 +106,10 @@ class Dataset(ABC):
             DataError: the file is missing, truncated or no image.
         """
 
+    def photo(self, sample: Sample) -> Image.Image:
+        """The image before it is brought to the working size, where that is another one."""
+        return self.image(sample)
+
     @abstractmethod
     def truth(self, sample: Sample) -> Labels | None:
         """Ground truth, (H, W) uint8: 0 background, ``c + 1`` for class column ``c``, 255 ignored; None without it."""

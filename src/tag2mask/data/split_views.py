@@ -48,7 +48,7 @@ def _as_id(name: str) -> str:
 class ShrunkImages(Dataset):
     """A split whose images have at most ``max_side`` pixels a side, smaller ones as they are.
 
-    Maps and masks made of it have the working size too.
+    Maps and masks made of it have the working size too; predictions that of the photo, as those of new photos.
     """
 
     def __init__(self, dataset: Dataset, max_side: int) -> None:
@@ -64,6 +64,10 @@ class ShrunkImages(Dataset):
         image = self._whole.image(sample)
         height, width = shrunk_size(image.height, image.width, self._side)
         return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+
+    def photo(self, sample: Sample) -> Image.Image:
+        """The image as it is."""
+        return self._whole.photo(sample)
 
     def truth(self, sample: Sample) -> Labels | None:
         """The ground truth at the size of the image, nearest pixels."""

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -207,6 +208,15 @@ def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
         found = sorted({str(getattr(row, name)) for row in rows})
         if len(found) > 1:
             raise ConfigError(f"{what} would compare different values of {name}: {', '.join(found)}; choose one")
+
+
+METRICS = "metrics.jsonl"
+"""The rows of a stage that measures, in its folder in the store, and of a whole run, in the run's."""
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:

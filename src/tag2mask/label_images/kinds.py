@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from tag2mask.config.settings import Settings
-from tag2mask.methods.registry import Makes, StageKind
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.refine.crf.presets import PresetName
 
 Chosen = Literal["fixed", "published"]
@@ -64,32 +64,23 @@ class SeedCRFSettings(CutSettings):
     crf: CRFSettings = Field(default_factory=CRFSettings)
 
 
-_READS: Mapping[str, Makes] = {"maps": "maps"}
-_MAY_READ: Mapping[str, Makes] = {"threshold": "threshold"}
+C = TypeVar("C", RefinedSeedsSettings, CutSettings, SeedCRFSettings)
+
+
+def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
+    return ImageStage(
+        name=name,
+        makes=Makes.MASKS,
+        settings=settings,
+        reads={"maps": Makes.MAPS},
+        may_read={"threshold": Makes.THRESHOLD},
+        runner=f"tag2mask.label_images.stage:{runner}",
+        threshold=lambda own: Threshold(own.threshold, own.threshold_kind),
+    )
+
 
 KINDS = (
-    StageKind(
-        name="refined-seeds",
-        makes="masks",
-        settings=RefinedSeedsSettings,
-        reads=_READS,
-        may_read=_MAY_READ,
-        runner="tag2mask.label_images.stage:refined_seeds",
-    ),
-    StageKind(
-        name="seed-crf",
-        makes="masks",
-        settings=SeedCRFSettings,
-        reads=_READS,
-        may_read=_MAY_READ,
-        runner="tag2mask.label_images.stage:seed_crf",
-    ),
-    StageKind(
-        name="pseudo-masks",
-        makes="masks",
-        settings=CutSettings,
-        reads=_READS,
-        may_read=_MAY_READ,
-        runner="tag2mask.label_images.stage:pseudo_masks",
-    ),
+    _kind("refined-seeds", RefinedSeedsSettings, "refined_seeds"),
+    _kind("seed-crf", SeedCRFSettings, "seed_crf"),
+    _kind("pseudo-masks", CutSettings, "pseudo_masks"),
 )

@@ -15,15 +15,16 @@ from tag2mask.core.ranks import rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
 from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_results
+from tag2mask.methods.stage_kinds import Measures
 from tag2mask.papers.catalogue import experiment
 from tag2mask.papers.definition import Experiment, Found, Ran, Recipes, Size, load_step
 from tag2mask.papers.scale import default_data, small
 from tag2mask.papers.steps.axis_sweep import run_axes
 from tag2mask.papers.table import PAGE, RESULTS, legend, write_page
 from tag2mask.papers.variants import Combined, combine
-from tag2mask.pipeline.metric_stages import MasksSettings, SeedsSettings
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.run_result import measures
 from tag2mask.sweep.run import prepare
 
 LOG = logging.getLogger("tag2mask")
@@ -182,7 +183,7 @@ def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -
     for stage in plan.stages:
         if stage.kind.fingerprint is not None:
             stage.kind.fingerprint(stage.settings)
-        if isinstance(stage.settings, SeedsSettings | MasksSettings):
+        if measures(stage) is not Measures.OTHER:
             split = plan.split_of(stage)
             if split is None:
                 raise DataError(

@@ -9,6 +9,7 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.errors import ConfigError
 from tag2mask.methods.registry import stage_kind
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.definition import Place, Variant
 from tag2mask.papers.scale import Scale
 from tag2mask.pipeline.plan import make_plan
@@ -90,7 +91,7 @@ def _measuring(recipe: Recipe, wanted: Sequence[str]) -> list[str]:
     found = []
     for name, spec in recipe.stages.items():
         kind = stage_kind(str(spec["kind"]))
-        if kind.makes == "metrics" and spec["reads"][next(iter(kind.reads))] in wanted:
+        if kind.makes is Makes.METRICS and spec["reads"][kind.first_role] in wanted:
             found.append(name)
     return found
 

@@ -14,15 +14,16 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data import registry
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.label_images import evaluate_masks
-from tag2mask.evaluation.result_tables import MetricRow, score_rows
+from tag2mask.evaluation.result_tables import MetricRow, now, score_rows
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.keys import SampleKeys, keys_of
-from tag2mask.pipeline.metric_stages import now, say_nothing_shown, unseen
+from tag2mask.pipeline.metric_stages import say_nothing_shown, unseen
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
 from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.pipeline.run_result import network_of
+from tag2mask.pipeline.session import artefact_of
 from tag2mask.segmentation.publish.provenance import how
 
 _PREDICTIONS = "predictions"
@@ -50,8 +51,8 @@ def evaluate_run(
         DataError: no image has a truth.
     """
     kinds = [Threshold(value, "fixed") for value in thresholds]
-    predicted = _names(run, _PREDICTIONS)
-    of_maps = [name for name in stages if name not in predicted] if stages else _names(run, "maps")
+    predicted = _names(run, predictions=True)
+    of_maps = [name for name in stages if name not in predicted] if stages else _names(run)
     if kinds and predicted and not of_maps:
         raise ConfigError(f"threshold = {thresholds[0]} belongs to stages of maps, but none is evaluated: leave it out")
     _check_names(run, stages, predicted)
@@ -80,7 +81,7 @@ def _prediction_rows(run: Path, name: str, split: str | None) -> tuple[MetricRow
         found = evaluate_masks(dataset, partial(made.labels, dataset), samples=samples, advance=counter.advance)
     say_nothing_shown(name, found)
     label = f"{name} ({how(stage.settings.model_dump())})"
-    method = f"{name} ({network_of(made)}; {how(stage.settings.model_dump())})"
+    method = f"{name} ({made.described()}; {how(stage.settings.model_dump())})"
     return score_rows(
         found.scores, Threshold(None, "none"), stage=label, method=method, split=found.split, n_images=found.n_images,
         seed=stage.seed, time=now(),
@@ -111,7 +112,7 @@ class OpenedMaps:
     @property
     def method(self) -> str:
         """Name of the stage without its seed."""
-        return self.name.partition("@")[0]
+        return self.stage.base_name
 
     def read(self, sample: Sample) -> ActivationMaps:
         """The maps of one sample; raises as `Artefact.maps` does."""
@@ -144,7 +145,7 @@ def maps_stages(run: Path) -> tuple[str, ...]:
     Raises:
         StageError: no run.
     """
-    return tuple(_names(run, "maps"))
+    return tuple(_names(run))
 
 
 def own_split(plan: Plan, stage: PlannedStage) -> str:
@@ -164,13 +165,13 @@ def _check_names(run: Path, stages: Sequence[str], predicted: Sequence[str]) -> 
     every = [s.name for s in make_plan(RunFolder.existing(run).recipe()).stages]
     for name in stages:
         if predicted and name not in every:
-            raise ConfigError(unknown("stage of maps or predictions", name, [*_names(run, "maps"), *predicted]))
+            raise ConfigError(unknown("stage of maps or predictions", name, [*_names(run), *predicted]))
 
 
-def _names(run: Path, what: str) -> list[str]:
-    """Stages of a run that are of the kind ``what``, or make it."""
+def _names(run: Path, *, predictions: bool = False) -> list[str]:
+    """The stages of a run that make maps, or those of predictions."""
     stages = make_plan(RunFolder.existing(run).recipe()).stages
-    return [s.name for s in stages if what in (s.kind.name, s.kind.makes)]
+    return [s.name for s in stages if (s.kind.name == _PREDICTIONS if predictions else s.kind.makes is Makes.MAPS)]
 
 
 def open_split(plan: Plan, split: str) -> Dataset:
@@ -192,14 +193,13 @@ def finished(folder: RunFolder, plan: Plan, stage: PlannedStage, keys: SampleKey
     if manifest is None:
         raise StageError(f"stage '{stage.name}' of {folder.path} is not finished; go on: {folder.command}")
     # What is gone is told by whoever needs it; numbers are read row by row, and a page looks at their files itself.
-    changed = [] if stage.kind.makes == "metrics" else manifest.changed(link, keys.hashes.file)
+    changed = [] if stage.kind.makes is Makes.METRICS else manifest.changed(link, keys.hashes.file)
     if changed:
         raise not_as_made(folder, stage.name, link / changed[0])
     key = manifest.key
     by_name = {s.name: s for s in plan.stages}
     reads = {role: finished(folder, plan, by_name[source], keys) for role, source in stage.reads.items()}
-    path, sample_key = link.resolve(), partial(keys.of, key)
-    return Artefact(stage.name, path, key, sample_key, stage.settings, reads, folder.command)
+    return artefact_of(stage, link.resolve(), key, keys, reads, folder.command)
 
 
 def not_as_made(folder: RunFolder, stage: str, first: Path) -> StageError:
@@ -212,7 +212,7 @@ def not_as_made(folder: RunFolder, stage: str, first: Path) -> StageError:
 
 def _chosen(plan: Plan, names: Sequence[str], run: Path) -> list[PlannedStage]:
     every = {s.name: s for s in plan.stages}
-    makers = {name: s for name, s in every.items() if s.kind.makes == "maps"}
+    makers = {name: s for name, s in every.items() if s.kind.makes is Makes.MAPS}
     if not makers:
         raise ConfigError(f"the recipe of {run} has no stage that makes maps; use one that does: tag2mask ls recipes")
     for name in names:

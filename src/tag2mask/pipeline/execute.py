@@ -13,7 +13,7 @@ from tag2mask.core.progress import progress
 from tag2mask.core.ranks import barrier, join, rank, world_size
 from tag2mask.core.resources import peak_memory, threads_for
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.artefact import FOLDERS
+from tag2mask.methods.stage_kinds import FeatureMapStage, ImageStage, Makes
 from tag2mask.pipeline.per_image import Share, make_files, make_images, todo
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.preflight import look_ahead, preflight
@@ -71,22 +71,17 @@ def _run(session: Session, stage: PlannedStage, key: str) -> float:
     return time.monotonic() - started
 
 
-def from_features(stage: PlannedStage) -> bool:
-    """Whether a stage makes maps from a network's features, at the scales of its settings."""
-    return stage.kind.makes == "maps" and isinstance(stage.settings, MapsSettings)
-
-
 def pass_of(session: Session, first: PlannedStage) -> list[PlannedStage]:
     """The stages of maps that can share one forward pass with ``first``, itself in front."""
 
     def identity(stage: PlannedStage) -> object:
-        networks = [stage.reads[role] for role, makes in stage.kind.reads.items() if makes == "weights"]
+        networks = [stage.reads[role] for role, makes in stage.kind.reads.items() if makes is Makes.WEIGHTS]
         shared = stage.settings.model_dump(include=set(MapsSettings.model_fields))
         return sorted(session.done[n].artefact.key for n in networks), shared
 
     def ready(stage: PlannedStage) -> bool:
-        waits = stage.name not in session.done and stage is not first
-        return waits and from_features(stage) and all(s in session.done for s in stage.reads.values())
+        waits = stage.name not in session.done and stage is not first and isinstance(stage.kind, FeatureMapStage)
+        return waits and all(s in session.done for s in stage.reads.values())
 
     return [first, *(s for s in session.plan.stages if ready(s) and identity(s) == identity(first))]
 
@@ -167,9 +162,9 @@ def _execute(session: Session) -> list[Done]:
     for stage in session.plan.stages:
         if stage.name in session.done:
             continue
-        if from_features(stage):
+        if isinstance(stage.kind, FeatureMapStage):
             make_pass(session, pass_of(session, stage))
-        elif stage.kind.makes in FOLDERS:
+        elif isinstance(stage.kind, ImageStage):
             make_images(session, stage)
         else:
             make_whole(session, stage)

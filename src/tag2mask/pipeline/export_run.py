@@ -23,6 +23,7 @@ from tag2mask.export.labelled import Counts, check_names, labelled
 from tag2mask.export.registry import ExportFormat, writer
 from tag2mask.export.target import check_target, whole_folder
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.evaluate_run import finished, open_split, own_split
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
@@ -161,7 +162,7 @@ def _masks(source: Path, stage: str | None, classes: Path | None, images: Path |
 
 def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
     every = {s.name: s for s in plan.stages}
-    makers = {n: s for n, s in every.items() if s.kind.makes == "masks"}
+    makers = {n: s for n, s in every.items() if s.kind.makes is Makes.MASKS}
     if not makers:
         raise ConfigError(f"the recipe of {run} has no stage that makes masks; use one that does: tag2mask ls recipes")
     if name is None:
@@ -177,7 +178,8 @@ def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
 @own_bound()  # as in `masks_of_folder`
 def _labels(artefact: Artefact, dataset: Dataset, sample: Sample) -> Labels:
     what = f"the mask of '{sample.id}' in stage '{artefact.name}'"
-    labels = check_labels(artefact.labels(dataset, sample), len(dataset.classes), what)
+    stored = artefact.labels if sample.image is None else artefact.stored_labels
+    labels = check_labels(stored(dataset, sample), len(dataset.classes), what)
     if sample.image is None:
         return labels
     if dataset.working_size(sample) is not None:

@@ -23,6 +23,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.maps_file import maps_key, stride4, write_maps
 from tag2mask.methods.artefact import FOLDERS
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import PlannedStage
 from tag2mask.pipeline.session import Session
 from tag2mask.pipeline.store import Manifest
@@ -30,7 +31,7 @@ from tag2mask.pipeline.worker_pool import in_pool, one_thread, workers
 
 LOG = logging.getLogger("tag2mask")
 Size = tuple[int, int]
-_KEY_OF = {"maps": maps_key, "masks": labels_key}
+_KEY_OF = {Makes.MAPS: maps_key, Makes.MASKS: labels_key}
 _BESIDE = 1100
 """Bytes of a file beside its maps or labels: names, key, palette."""
 _READERS = 2
@@ -74,7 +75,7 @@ class Share:
 
     def bytes_of(self, size: Size, n_tags: int) -> int:
         """About what the file of an image of ``size`` with that many tags takes, rather too much than too little."""
-        if self.stage.kind.makes == "maps":
+        if self.stage.kind.makes is Makes.MAPS:
             height, width = stride4(*size)
             return height * width * 2 * n_tags + _BESIDE
         return size[0] * size[1] // _SHRINKS + _BESIDE
@@ -236,7 +237,7 @@ def _run_program(shares: Sequence[Share]) -> float:
     if not samples:
         return 0.0
     program: ImageProgram = share.stage.kind.load()(session.context(share.stage, share.key))
-    sized = share.stage.kind.makes == "maps"
+    sized = share.stage.kind.makes is Makes.MAPS
 
     def prepare(batch: Sequence[Sample]) -> tuple[_Batch, list[Any]]:
         sizes = [share.dataset.image(s).size[::-1] if sized else (0, 0) for s in batch]  # labels have a size themselves

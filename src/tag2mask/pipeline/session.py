@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from tag2mask.config.settings import key_values
 from tag2mask.core.errors import Tag2MaskError
@@ -16,9 +18,10 @@ from tag2mask.core.ranks import rank
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
-from tag2mask.methods.artefact import FOLDERS, Artefact
+from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
-from tag2mask.pipeline.keys import keys_of, stage_key
+from tag2mask.methods.stage_kinds import TrainingStage
+from tag2mask.pipeline.keys import SampleKeys, keys_of, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.store import Manifest, sweep
@@ -71,9 +74,10 @@ class Session:
         name = self.plan.split_of(stage)
         return None if name is None else self.open_split(name)
 
-    def context(self, stage: PlannedStage, key: str) -> StageContext:
+    def context(self, stage: PlannedStage, key: str) -> StageContext[Any]:
         """What the stage is given."""
         return StageContext(
+            kind=stage.kind,
             name=stage.name,
             settings=stage.settings,
             reads={role: self.done[source].artefact for role, source in stage.reads.items()},
@@ -93,9 +97,9 @@ class Session:
             version=kind.version,
             settings=key_values(stage.settings),
             inputs=self.inputs(stage),
-            seed=stage.seed if kind.makes in {"weights", "prototypes"} else None,
+            seed=stage.seed if isinstance(kind, TrainingStage) else None,
             fingerprint=kind.fingerprint(stage.settings) if kind.fingerprint else "",
-            data="" if kind.makes in FOLDERS and self.dataset(stage) is not None else self._data(stage),
+            data="" if kind.per_image and self.dataset(stage) is not None else self._data(stage),
         )
 
     def _data(self, stage: PlannedStage) -> str:
@@ -105,8 +109,7 @@ class Session:
             return "none"
         samples = self.samples(stage, dataset)
         parts = [self.keys.all(dataset, samples), *dataset.classes]
-        looks = stage.kind.makes in {"metrics", "threshold"} and not stage.kind.blind
-        if looks or getattr(stage.settings, "truth", False):
+        if stage.kind.looks_at_ground_truth(stage.settings):
             parts += [self.keys.hashes.truth(dataset, s) for s in samples]
         return ",".join(parts)
 
@@ -138,7 +141,7 @@ class Session:
 
     def ledger(self, stage: PlannedStage) -> tuple[str, ...]:
         """Supervision that the stage has seen."""
-        own = stage.kind.adds(stage.settings)
+        own = stage.kind.supervision_of(stage.settings)
         return tuple(sorted(own.union(*(self.done[s].manifest.ledger for s in stage.reads.values()))))
 
     @contextmanager
@@ -158,15 +161,8 @@ class Session:
     def note(self, stage: PlannedStage, manifest: Manifest) -> None:
         """Note a stage as done."""
         path = self.store.folder(stage.kind.name, manifest.key)
-        artefact = Artefact(
-            stage.name,
-            path,
-            manifest.key,
-            partial(self.keys.of, manifest.key),
-            stage.settings,
-            {role: self.done[source].artefact for role, source in stage.reads.items()},
-            self.folder.command,
-        )
+        reads = {role: self.done[source].artefact for role, source in stage.reads.items()}
+        artefact = artefact_of(stage, path, manifest.key, self.keys, reads, self.folder.command)
         self.done[stage.name] = Done(stage, artefact, manifest)
 
     def complete(self) -> bool:
@@ -186,7 +182,36 @@ class Session:
         if manifest is None:
             return False
         dataset = self.dataset(stage)
-        if stage.kind.makes in FOLDERS and manifest.n_images != (0 if dataset is None else len(dataset)):
+        if stage.kind.per_image and manifest.n_images != (0 if dataset is None else len(dataset)):
             return False
         self.note(stage, manifest)
         return True
+
+
+def artefact_of(
+    stage: PlannedStage, path: Path, key: str, keys: SampleKeys, reads: Mapping[str, Artefact], command: str
+) -> Artefact:
+    """The artefact of a finished stage as others read it; of a choice, what it has chosen.
+
+    Args:
+        stage: that made it.
+        path: its folder in the store.
+        key: its stage key.
+        keys: sample keys.
+        reads: what it read, by role.
+        command: makes what is missing of it.
+
+    Raises:
+        DamagedError: the file of a choice is not what was written.
+    """
+    return Artefact(
+        name=stage.name,
+        path=path,
+        key=key,
+        sample_key=partial(keys.of, key),
+        settings=stage.settings,
+        reads=reads,
+        command=command,
+        kind=stage.kind,
+        base_name=stage.base_name,
+    ).followed()

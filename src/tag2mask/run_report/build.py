@@ -15,11 +15,12 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
 from tag2mask.evaluation.result_tables import MetricRow, read_columns
 from tag2mask.methods.artefact import FOLDERS
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.evaluate_run import open_split
 from tag2mask.pipeline.metric_stages import CURVE
 from tag2mask.pipeline.plan import Plan
 from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.pipeline.run_result import Measured, RunResult, measured, network_of
+from tag2mask.pipeline.run_result import Measured, RunResult, measured
 from tag2mask.pipeline.session import Done
 from tag2mask.report.choice import Choice
 from tag2mask.report.gallery import GalleryClass
@@ -67,7 +68,7 @@ def _refined(rows: Sequence[MetricRow]) -> list[str]:
 
 def _networks(rows: Sequence[MetricRow], every: Sequence[Measured]) -> list[str]:
     """Predictions with the network that made them and its first weights."""
-    networks = {m.name: network for m in every if (network := network_of(m.maker.artefact))}
+    networks = {m.name: network for m in every if (network := m.maker.artefact.described())}
     return [
         f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({r.n_images} images; {networks[r.stage]})."
         for r in rows
@@ -194,7 +195,7 @@ def _first_seed(run: FinishedRun, done: Done) -> bool:
 
 
 def _is_maps(found: Measured) -> bool:
-    return found.maker.stage.kind.makes == "maps"
+    return found.maker.stage.kind.makes is Makes.MAPS
 
 
 def _method(
@@ -271,7 +272,7 @@ def _environment(path: Path) -> Mapping[str, str]:
 
 
 def _galleries(run: FinishedRun) -> list[tuple[str, tuple[GalleryClass, ...]]]:
-    makers = [d for d in run.stages if d.stage.kind.makes == "prototypes" and _first_seed(run, d)]
+    makers = [d for d in run.stages if d.stage.kind.makes is Makes.PROTOTYPES and _first_seed(run, d)]
     return [
         (d.stage.name, gallery_classes(run.plan, d.stage, d.artefact, kept_only=True, patches=_PATCHES)) for d in makers
     ]

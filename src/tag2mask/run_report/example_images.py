@@ -15,6 +15,7 @@ from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import read_columns
 from tag2mask.evaluation.thresholds import Level, cut
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import IMAGES
 from tag2mask.pipeline.run_result import Measured
 from tag2mask.pipeline.session import Done
@@ -104,7 +105,7 @@ def _shown(scene: Scene, sample: Sample, reason: str, side: int, cells: int) -> 
     if truth is not None:
         panels.append(_label_panel("truth", "truth", truth, photo, scene.dataset.classes, ""))
     for done in scene.makers:
-        if done.stage.kind.makes == "maps":
+        if done.stage.kind.makes is Makes.MAPS:
             panels += _maps(scene, sample, done, photo, cells)
         else:
             labels = done.artefact.labels(scene.dataset, sample)

@@ -26,6 +26,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix
 from tag2mask.evaluation.thresholds import cut
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.run_result import Measured
 
@@ -94,7 +95,7 @@ def _look(found: Measured, dataset: Dataset) -> Pixels:
     samples = unseen([found.measuring.artefact], dataset, found.name)
     counted: dict[str, tuple[Matrix, float]] = {}
     with progress(f"{found.name}, for the report", len(samples)) as counter:
-        if found.maker.stage.kind.makes == "masks":
+        if found.maker.stage.kind.makes is Makes.MASKS:
             read = partial(_labels, found, dataset)
             for _ in ahead(partial(_count, dataset, read, counted), samples, 2):
                 counter.advance()

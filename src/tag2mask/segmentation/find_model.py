@@ -14,7 +14,7 @@ from tag2mask.core.files import expanded, file_hash, read_json, reason, special_
 from tag2mask.core.links import followed
 from tag2mask.core.manifest import MANIFEST, unsealed
 from tag2mask.segmentation.networks.factory import WEIGHTS, Segmenter, load_segmenter
-from tag2mask.segmentation.predict.labeller import LoadedNetwork
+from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.publish.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.publish.provenance import Origin, origin_of, read_origin
 
@@ -48,12 +48,6 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
         source: a run folder, a ``.safetensors`` file, a folder that `save_pretrained` wrote, an ``.onnx`` file, or the
             name of a repository on the Hugging Face hub, such as ``owner/name``.
         stage: for a run folder: which of its stages of kind ``segmenter``, where there are several.
-
-    Raises:
-        DataError: ``~user`` of nobody.
-        ConfigError: a stage is needed, unknown, or named for something that has none.
-        StageError: the run has no finished segmenter, or its weights are not what was trained.
-        WeightsError: nothing of that name, not a segmentation network, or one may not look.
     """
     path = expanded(source)
     try:
@@ -156,7 +150,7 @@ def _weights(path: Path, origin: Origin) -> Found:
     if path.suffix.lower() != ".safetensors":
         raise WeightsError(f"{path}: expected a run folder, or a file of weights that ends in .safetensors or .onnx")
     net, classes = load_segmenter(path)
-    return Found(LoadedNetwork(net, net.mean, net.std, classes, net.max_side), net, file_hash(path), origin)
+    return Found(LoadedNetwork.of(net, classes), net, file_hash(path), origin)
 
 
 def _saved(folder: Path) -> Found:
@@ -180,5 +174,4 @@ def _onnx(path: Path) -> Found:
     from tag2mask.segmentation.onnx.runtime import OnnxSegmenter
 
     net = OnnxSegmenter(path)
-    network = LoadedNetwork(net, net.mean, net.std, tuple(net.classes), net.max_side)
-    return Found(network, None, file_hash(path), Origin())
+    return Found(LoadedNetwork.of(net, net.classes), None, file_hash(path), Origin())

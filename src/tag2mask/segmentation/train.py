@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import barrier, rank, world_size
+from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.segmentation.data import MaskImages, Masks, usable
 from tag2mask.segmentation.losses import output_counts, segmentation_loss
 from tag2mask.segmentation.networks.base import Segmenter, has_norms, synchronise
 from tag2mask.segmentation.networks.factory import WEIGHTS, build_segmenter, save_segmenter
-from tag2mask.segmentation.schedule import segment_optimisation
 from tag2mask.segmentation.settings import SegmenterSettings, SegmentTrainSettings
 from tag2mask.segmentation.transforms import SegmentTransform
 from tag2mask.training.device import resolve_device
-from tag2mask.training.fit import announce, discard_checkpoint, fit
-from tag2mask.training.parts import PartedTraining
+from tag2mask.training.fit import fit_and_save
+from tag2mask.training.task import Groups, Task, rate_factor
+
+_FROM = 1e-6
+"""What multiplies the rates in the first step of a warm-up."""
 
 
-class SegmenterTraining(PartedTraining):
+class SegmenterTask(Task):
     """The training of a network by the cross-entropy over the pixels of whole batches.
 
     A batch is images (N, 3, H, W) and masks (N, H, W) uint8, 255 where nothing is to be learned.
@@ -34,27 +36,45 @@ class SegmenterTraining(PartedTraining):
     Args:
         net: the network.
         schedule: rates, parts of a batch, loss.
-        seed: of the dropout.
     """
 
-    def __init__(self, net: Segmenter, schedule: SegmentTrainSettings, seed: int) -> None:
-        super().__init__(schedule, seed)
-        self.net, self.settings = net, schedule
+    def __init__(self, net: Segmenter, schedule: SegmentTrainSettings) -> None:
+        super().__init__(net, schedule)
+        self.settings = schedule
 
     def counts(self, batch: Sequence[Tensor]) -> Tensor:
         """Pixels of background and of foreground of each output."""
         labels = batch[1]
         return output_counts(labels, self.net.grids(labels.shape[-2], labels.shape[-1]))
 
-    def part_loss(self, part: Sequence[Tensor], counts: Tensor) -> Tensor:
+    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
         """The loss of the part's pixels."""
         images, labels = part
         return segmentation_loss(self.net.train_outputs(images), labels, self.settings.balanced, counts)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The network's groups at their rates, over the steps of the whole training."""
-        steps = self.settings.iterations or int(self.trainer.estimated_stepping_batches)
-        return segment_optimisation(self.net.parameter_groups(self.settings), self.settings, steps)
+    def groups(self) -> Groups:
+        """The network's groups at their rates."""
+        groups: Groups = self.net.parameter_groups(self.settings)
+        return groups
+
+    def rate(self, steps: int) -> Callable[[int], float]:
+        """Held for some steps, and warmed up."""
+        return segment_rate(self.settings, steps)
+
+
+def segment_rate(settings: SegmentTrainSettings, steps: int) -> Callable[[int], float]:
+    """What multiplies the rates at step t = 0 .. steps - 1.
+
+    ``(1 - t' / steps)^poly_power`` with t' the last multiple of ``hold``, times ``1 - (1 - t / warmup) (1 - 1e-6)``
+    while t is below ``warmup``.
+    """
+    plain = rate_factor(settings, steps)
+
+    def factor(step: int) -> float:
+        value = plain(step - step % settings.hold)
+        return value * (1 - (1 - step / settings.warmup) * (1 - _FROM)) if step < settings.warmup else value
+
+    return factor
 
 
 def train_segmenter(
@@ -94,18 +114,10 @@ def train_segmenter(
     schedule = settings.train.for_images(len(learned))
     _share_norms(net, engine, name)
     images = MaskImages(dataset, learned, masks, SegmentTransform(schedule, net.mean, net.std), seed)
-    moments = 2 * sum(t.numel() * t.element_size() for t in net.parameters())  # at most: Adam's
-    announce(net, moments, len(learned), schedule.epochs, out, name)
     LOG.info("%s: %s on %s, first weights: %s", name, settings.network.kind, settings.network.encoder, net.initial)
-    module = SegmenterTraining(net, schedule, seed)
-    fit(
-        module, images, schedule, out=out, seed=seed, engine=engine, name=name, whole_batches=True,
-        steps=schedule.iterations,
-    )  # fmt: skip
-    if rank() == 0:
-        save_segmenter(net, out / WEIGHTS, dataset.classes)
-    barrier()
-    discard_checkpoint(out)
+    save = partial(save_segmenter, net, out / WEIGHTS, dataset.classes)
+    task = SegmenterTask(net, schedule)
+    fit_and_save(task, images, save, out=out, seed=seed, engine=engine, name=name, steps=schedule.iterations)
 
 
 def _share_norms(net: Segmenter, engine: Engine, name: str) -> None:

@@ -15,6 +15,7 @@ from tag2mask.core.files import cannot_write, write_json
 from tag2mask.core.links import ENDING, is_link
 from tag2mask.core.locks import exclusive
 from tag2mask.core.ranks import rank
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.store import Store, point, store_beside
@@ -124,14 +125,14 @@ def _checked(recipe: str, words: Sequence[str], only: Sequence[str]) -> Recipe:
     if not only:
         return loaded
     part = reduced(loaded, only)
-    if not any(stage.kind.makes == "metrics" for stage in make_plan(part).stages):
+    if not any(stage.kind.makes is Makes.METRICS for stage in make_plan(part).stages):
         raise ConfigError(_nothing_measured(plan, only))
     return part
 
 
 def _nothing_measured(plan: Plan, only: Sequence[str]) -> str:
     """Error text: which stages measure what was asked for, or what there is."""
-    measuring = [stage for stage in plan.stages if stage.kind.makes == "metrics"]
+    measuring = [stage for stage in plan.stages if stage.kind.makes is Makes.METRICS]
     names = {stage.name.partition("@")[0]: measured_by(stage).partition("@")[0] for stage in measuring}
     wanted = [name for name, measured in names.items() if measured in only]
     if not wanted:

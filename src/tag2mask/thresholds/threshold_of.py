@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import StageKind
 
 ROLE = "threshold"
 """Role in which a stage may read a threshold of kind ``few-masks`` or ``rule``."""
@@ -14,6 +15,10 @@ ROLE = "threshold"
 
 class Cutting(Protocol):
     """A stage that runs, or what one has made."""
+
+    @property
+    def kind(self) -> StageKind[Any] | None:
+        """Of the stage."""
 
     @property
     def settings(self) -> Any:
@@ -32,5 +37,6 @@ def threshold_of(stage: Cutting) -> Threshold:
     chosen = stage.reads.get(ROLE)
     if chosen is not None:
         return chosen.threshold().as_threshold()
-    value = getattr(stage.settings, "threshold", None)
-    return Threshold(None, "none") if value is None else Threshold(value, stage.settings.threshold_kind)
+    if stage.kind is None or stage.kind.threshold is None:
+        return Threshold(None, "none")
+    return stage.kind.threshold(stage.settings)

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.segmentation.onnx.export import framed
 from tag2mask.segmentation.onnx.runtime import OnnxSegmenter
-from tag2mask.segmentation.predict.labeller import Choices, Labeller
+from tag2mask.segmentation.predict.labeller import Labeller
+from tag2mask.segmentation.predict.options import PredictOptions
 from tests.segmentation.onnx_drawn import identity, saved
 
 pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -57,10 +58,10 @@ def test_it_is_a_network_for_predictions(tmp_path: Path) -> None:
     assert (net.classes, net.mean, net.std) == (("cat", "dog"), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     photo = np.zeros((5, 7, 3), np.uint8)
     photo[..., 0], photo[2:, :, 1], photo[4:, :, 2] = 10, 100, 200  # the largest channel is the label
-    from tag2mask.segmentation.predict.labeller import LoadedNetwork
+    from tag2mask.segmentation.predict.logits import LoadedNetwork
     from tag2mask.segmentation.predict.photo_readers import ArrayPhoto
 
-    labeller = Labeller(LoadedNetwork(net, net.mean, net.std, net.classes), Choices())
+    labeller = Labeller(LoadedNetwork(net, net.mean, net.std, net.classes), PredictOptions())
     (labels,) = labeller.labels([ArrayPhoto(photo)])
     assert labels.tolist() == [[0] * 7] * 2 + [[1] * 7] * 2 + [[2] * 7]
 

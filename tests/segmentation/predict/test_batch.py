@@ -5,36 +5,23 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.palette import read_labels, voc_palette
 from tag2mask.segmentation.predict import batch as folders
-from tag2mask.segmentation.predict import labeller as labels
 from tag2mask.segmentation.predict.batch import Outcome, predict_photos
 from tag2mask.segmentation.predict.find_photos import find_sources
-from tag2mask.segmentation.predict.labeller import Choices, Labeller, LoadedNetwork
-from tag2mask.segmentation.predict.logits import predict_labels
+from tag2mask.segmentation.predict.labeller import Labeller
+from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.predict.mask_folder import MasksFolder
+from tag2mask.segmentation.predict.options import PredictOptions
 from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS, ArrayPhoto
-from tag2mask.segmentation.predict.tiles import Tiling
-from tag2mask.segmentation.transforms import fit_factor
-from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, convolutions
-
-
-def colours(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """A photo whose labels are 0, 1 or 2 where red, green or blue is strongest."""
-    rng = np.random.default_rng(seed)
-    values = np.array([[200, 20, 20], [20, 200, 20], [20, 20, 200]], np.uint8)
-    photo: NDArray[np.uint8] = values[rng.integers(0, 3, (height, width))]
-    return photo
+from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, colours
 
 
 def save(path: Path, image: NDArray[np.uint8]) -> Path:
@@ -49,13 +36,13 @@ def predict(
     *,
     net: Colours | None = None,
     network: str = "aa",
-    choices: Choices | None = None,
+    options: PredictOptions | None = None,
     overlay: bool = False,
     batch: int = 1,
     max_pixels: int = MAX_PIXELS,
 ) -> Outcome:
     """What the command does."""
-    chosen = choices or Choices()
+    chosen = options or PredictOptions()
     folder = MasksFolder(out, network, CLASSES, chosen, overlay)
     folder.prepare()
     labeller = Labeller(LoadedNetwork(net or Colours(), MEAN, STD, CLASSES), chosen, batch)
@@ -185,7 +172,7 @@ def test_another_networks_folder_is_refused(photos: Path, tmp_path: Path) -> Non
         StageError,
         match=r"made with other choices \(scales \[1.0\], now \[0.5, 1.0\]; mirror False, now True\); nothing",
     ):
-        predict(photos, tmp_path / "out", choices=Choices(scales=(0.5, 1.0), mirror=True))
+        predict(photos, tmp_path / "out", options=PredictOptions(scales=(0.5, 1.0), mirror=True))
     assert predict(photos, tmp_path / "out").skipped == 3
 
 
@@ -290,124 +277,3 @@ def test_a_name_too_long_for_the_disk_is_its_photos_fault(
     assert (outcome.made, [f.path.name for f in outcome.failed]) == (2, ["b.png"])
     assert "b.png: the name of its mask, or of a folder of it, is too long" in outcome.failed[0].reason
     assert {p.stem for p in (tmp_path / "out" / "overlays").rglob("*.jpg")} == {"a"}
-
-
-def test_very_large_photos_are_tiled_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 700 * 900)
-    net = Colours()
-    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices())
-    image = colours(800, 900)
-    assert np.array_equal(labeller.labels([ArrayPhoto(image)])[0], image.argmax(-1))
-    assert len(net.batches) == 4
-    assert labeller.choices.tiling((700, 900)) is None
-
-
-@pytest.mark.parametrize(
-    "raised",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to"),
-    ],
-)
-def test_a_photo_that_does_not_fit_into_memory_says_what_to_do(raised: Exception) -> None:
-    def full(images: object) -> None:
-        raise raised
-
-    labeller = Labeller(LoadedNetwork(full, MEAN, STD, CLASSES), Choices())  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="1 photos of 4 x 3 do not fit into memory .*--tile 512"):
-        labeller.labels([ArrayPhoto(colours(3, 4))])
-
-
-def test_other_errors_of_a_network_are_not_called_a_lack_of_memory() -> None:
-    def broken(images: object) -> None:
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-
-    labeller = Labeller(LoadedNetwork(broken, MEAN, STD, CLASSES), Choices())  # type: ignore[arg-type]
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        labeller.labels([ArrayPhoto(colours(3, 4))])
-
-
-def test_fit_brings_photos_of_any_size_to_one() -> None:
-    seen: list[tuple[int, ...]] = []
-
-    class Sizes(Colours):
-        def forward(self, images: Tensor) -> Tensor:
-            seen.append(tuple(images.shape[-2:]))
-            return super().forward(images)
-
-    labeller = Labeller(LoadedNetwork(Sizes(), MEAN, STD, CLASSES), Choices(fit=(64, 16), scales=(1.0, 0.5)))
-    for size in ((8, 10), (4, 40)):
-        assert labeller.labels([ArrayPhoto(colours(*size))])[0].shape == size
-    assert seen == [(16, 20), (8, 10), (6, 64), (3, 32)]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [{"fit": (64, 32)}, {"fit": (64, 32), "scales": (0.5, 1.0), "mirror": True}, {"scales": (0.25, 0.4)}],
-)
-def test_a_large_photo_that_is_fitted_first_is_computed_as_a_whole(
-    words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 500 * 400)
-    net, image = convolutions(2), np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
-    calls: list[Tensor] = []
-    net.register_forward_pre_hook(lambda _, images: calls.extend(images))
-    choices = Choices(**words)
-    found = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), choices).labels([ArrayPhoto(image)])[0]
-    assert len(calls) == len(choices.scales) * (2 if choices.mirror else 1)
-    scales = [scale * fit_factor(900, 1200, choices.fit) for scale in choices.scales]
-    assert np.array_equal(found, predict_labels(net, image, MEAN, STD, scales, choices.mirror))
-
-
-def test_a_large_photo_that_is_fitted_first_has_its_crf_at_that_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 500 * 400)
-    image = np.zeros((900, 1200, 3), np.uint8)
-    image[:, :600, 1] = image[:, 600:, 2] = 200
-    net = Colours()
-    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices(fit=(64, 32), crf="deeplabv2"))
-    found = labeller.labels([ArrayPhoto(image)])[0]
-    assert net.batches == [1]
-    assert (found[:, :582] == 1).all()
-    assert (found[:, 618:] == 2).all()
-
-
-def test_a_photo_that_a_scale_makes_large_is_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 800 * 800)
-    net, image = Colours(), colours(600, 800)
-    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices(scales=(1.0, 1.5)))
-    assert np.array_equal(labeller.labels([ArrayPhoto(image)])[0], image.argmax(-1))
-    assert len(net.batches) == 4, "two tiles, two scales"
-    assert Choices(scales=(1.0, 1.5), tile=64).tiling((8, 8)) == Tiling(64, 10)
-
-
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        ({"scales": ()}, r"scales = \[\]: expected one or more numbers above 0"),
-        ({"scales": (9.0,)}, r"scales = \[9.0\]: .* up to 8"),
-        ({"crf": "deeplab"}, "unknown CRF preset 'deeplab'; did you mean 'deeplabv2'"),
-        ({"overlap": 8}, "overlap = 8 belongs to tiles: give tile too"),
-        ({"tile": 32}, "tile = 32 with overlap = 5: expected a tile of at least 37"),
-        ({"scales": 1.0}, r"scales = 1.0: expected numbers in brackets"),
-        ({"scales": "1,2"}, r"scales = '1,2': expected numbers in brackets"),
-        ({"fit": 512}, r"fit = 512: expected numbers in brackets"),
-        ({"fit": (512,)}, r"fit = \[512\]: expected the long and the short side"),
-        ({"fit": (float("inf"), float("inf"))}, r"fit = \[inf, inf\]: expected the long and the short side"),
-        ({"tile": 64.5}, "tile = 64.5: expected a whole number of pixels"),
-        ({"tile": 64, "overlap": 8.5}, "overlap = 8.5: expected a whole number of pixels"),
-        ({"precision": "float8"}, "unknown precision 'float8'.* Known: bfloat16, float32"),
-        ({"fit": (16, 64)}, r"fit = \[16, 64\]: expected the long and the short side"),
-    ],
-)
-def test_choices_are_checked_before_anything_is_computed(words: dict[str, object], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
-        Choices(**words)  # type: ignore[arg-type]
-
-
-def test_batches_and_classes_are_checked() -> None:
-    with pytest.raises(ConfigError, match="batch = 0: expected 1 or more"):
-        Labeller(LoadedNetwork(Colours(), MEAN, STD, CLASSES), Choices(), 0)
-    wrong = Labeller(LoadedNetwork(Colours(), MEAN, STD, ("disc",)), Choices())
-    with pytest.raises(ConfigError, match="the network gives 3 labels, but has 1 class names: expected 2 labels"):
-        wrong.labels([ArrayPhoto(colours(3, 4))])

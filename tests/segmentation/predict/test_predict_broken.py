@@ -23,8 +23,10 @@ from tag2mask.segmentation.predict import batch as folders
 from tag2mask.segmentation.predict import photo_readers as tiff
 from tag2mask.segmentation.predict.batch import Outcome, predict_photos
 from tag2mask.segmentation.predict.find_photos import find_sources
-from tag2mask.segmentation.predict.labeller import Choices, Labeller, LoadedNetwork
+from tag2mask.segmentation.predict.labeller import Labeller
+from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.predict.mask_folder import MasksFolder
+from tag2mask.segmentation.predict.options import PredictOptions
 from tag2mask.segmentation.predict.photo_readers import WholePhoto, open_photo
 from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours
 
@@ -44,9 +46,9 @@ def save(path: Path) -> Path:
 
 def predict(photos: Path | str, out: Path, **words: Any) -> Outcome:
     """What the command does."""
-    folder = MasksFolder(out, "aa", CLASSES, Choices(), overlay=False)
+    folder = MasksFolder(out, "aa", CLASSES, PredictOptions(), overlay=False)
     folder.prepare()
-    labeller = Labeller(LoadedNetwork(Colours(), MEAN, STD, CLASSES), Choices(), **words)
+    labeller = Labeller(LoadedNetwork(Colours(), MEAN, STD, CLASSES), PredictOptions(), **words)
     return predict_photos(find_sources([photos], out), labeller, folder)
 
 
@@ -223,7 +225,7 @@ def test_what_a_killed_process_left_is_removed_unless_another_is_at_work(photos:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     (out / "masks" / ".mine.tmp").write_bytes(b"of somebody else")
-    other = MasksFolder(out, "aa", CLASSES, Choices(), overlay=False)
+    other = MasksFolder(out, "aa", CLASSES, PredictOptions(), overlay=False)
     other.prepare()
     assert [path.exists() for path in left] == [False] * 3
     assert (out / "masks" / ".mine.tmp").exists()

@@ -21,7 +21,7 @@ from tag2mask.methods.amn.batches import Batch, Epochs, UpTo, triple
 from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import AmnNet, check_smoothing
 from tag2mask.methods.amn.settings import LAST, AmnMapsSettings, AmnSettings
-from tag2mask.methods.amn.train import AmnTraining
+from tag2mask.methods.amn.train import AmnTask
 from tag2mask.methods.cam.anatomy import feature_layer
 from tag2mask.methods.cam.api import CAM, check_images, check_tags, views_of
 from tag2mask.methods.cam.hooks import call, check_cells, evaluating
@@ -118,7 +118,7 @@ class AMN(CAM):
         net = self._build(images, tags)
         device = next(net.parameters()).device
         epochs = Epochs(net, batches, chain([first], source), device)
-        fit_batches(AmnTraining(net, self.settings, self.seed), epochs, self.settings.train, device)
+        fit_batches(AmnTask(net, self.settings), epochs, device, self.seed)
         self._net = net.eval()
         return self
 

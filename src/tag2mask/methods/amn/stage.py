@@ -24,7 +24,7 @@ from tag2mask.methods.amn.data import at_grid
 from tag2mask.methods.amn.files import WEIGHTS, load_amn, load_official, save_amn
 from tag2mask.methods.amn.maps import class_maps, image_logits
 from tag2mask.methods.amn.network import AmnNet, build_amn, plain_weights
-from tag2mask.methods.amn.settings import AmnMapsSettings, AmnSettings
+from tag2mask.methods.amn.settings import AmnFeaturesSettings, AmnMapsSettings, AmnSettings
 from tag2mask.methods.amn.train import train_amn
 from tag2mask.methods.cam.classifier import WEIGHTS as CLASSIFIER
 from tag2mask.methods.context import ImageProgram, StageContext
@@ -33,7 +33,7 @@ from tag2mask.training.device import resolve_device
 from tag2mask.training.images import tag_vector
 
 
-def train(context: StageContext) -> None:
+def train(context: StageContext[AmnSettings]) -> None:
     """Train AMN on the refined seeds, or take the authors' own; writes its weights.
 
     Raises:
@@ -42,7 +42,7 @@ def train(context: StageContext) -> None:
         TrainingError: the loss is no number.
         WeightsError: initial weights or checkpoint do not fit the network or the classes.
     """
-    settings: AmnSettings = context.settings
+    settings = context.settings
     dataset, seeds = context.split(settings.split or "@train"), context.reads["seeds"]
     if settings.checkpoint is None:
         train_amn(
@@ -103,13 +103,13 @@ def check_maps(settings: AmnMapsSettings, roles: frozenset[str]) -> None:
         )
 
 
-def program(context: StageContext) -> ImageProgram:
+def program(context: StageContext[AmnMapsSettings]) -> ImageProgram:
     """Maps of each image, in settings and roles that `check_maps` has seen.
 
     Raises:
         WeightsError: AMN's file is not whole. Preparing an image raises what reading it and its refined seeds raises.
     """
-    settings: AmnMapsSettings = context.settings
+    settings = context.settings
     seeds = context.reads.get("seeds")
     prior = settings.normalise == "background-prior"
     net, classes = load_amn(context.reads["amn"].path / WEIGHTS)
@@ -152,7 +152,7 @@ def _maps(
     return ActivationMaps(columns, maps.cpu())
 
 
-def features(context: StageContext) -> None:
+def features(context: StageContext[AmnFeaturesSettings]) -> None:
     """Write AMN's backbone under a linear classifier made of its head, in the form of a classifier's weights.
 
     Raises:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.ranks import barrier, rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
 from tag2mask.methods.amn.data import TaggedSeedImages, checked
@@ -20,12 +18,11 @@ from tag2mask.methods.amn.loss import pixel_counts, pixel_loss
 from tag2mask.methods.amn.network import AmnNet, build_amn
 from tag2mask.methods.amn.settings import AmnSettings
 from tag2mask.methods.irn.data import Seeds, with_sure_pixels
-from tag2mask.training.fit import announce, discard_checkpoint, fit
-from tag2mask.training.optimisation import optimisation
-from tag2mask.training.parts import PartedTraining
+from tag2mask.training.fit import fit_and_save
+from tag2mask.training.task import Groups, Task, parameter_groups
 
 
-class AmnTraining(PartedTraining):
+class AmnTask(Task):
     """The training of AMN by its per-pixel loss over the cells of whole batches.
 
     A batch is images (N, 3, H, W), tags (N, C) and labels (N, h, w) uint8 on the grid of the logits.
@@ -33,27 +30,24 @@ class AmnTraining(PartedTraining):
     Args:
         net: the network.
         settings: rates, parts of a batch, loss.
-        seed: of the dropout.
     """
 
-    def __init__(self, net: AmnNet, settings: AmnSettings, seed: int) -> None:
-        super().__init__(settings.train, seed)
-        self.net, self.settings = net, settings
+    def __init__(self, net: AmnNet, settings: AmnSettings) -> None:
+        super().__init__(net, settings.train)
+        self.settings = settings
 
     def counts(self, batch: Sequence[Tensor]) -> Tensor:
         """Cells of background and of foreground."""
         return pixel_counts(batch[2])
 
-    def part_loss(self, part: Sequence[Tensor], counts: Tensor) -> Tensor:
+    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
         """The loss of the part's cells."""
         images, tags, labels = part
         return pixel_loss(self.net(images, tags), labels, self.settings.smoothing, self.settings.balanced, counts)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Backbone and the rest at their rates, over the steps of the whole training."""
-        steps = self.trainer.estimated_stepping_batches
-        known = int(steps) if math.isfinite(steps) else 1  # unknown with batches of the user's, at a constant rate
-        return optimisation(self.net.backbone_parameters(), self.net.head_parameters(), self.settings.train, known)
+    def groups(self) -> Groups:
+        """Backbone and the rest at their rates."""
+        return parameter_groups(self.net.backbone_parameters(), self.net.head_parameters(), self.settings.train)
 
 
 def train_amn(
@@ -85,11 +79,5 @@ def train_amn(
     schedule = settings.train
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     images = TaggedSeedImages(dataset, samples, seeds, transform, seed, net.grid(schedule.crop, schedule.crop))
-    moments = 2 * sum(t.numel() * t.element_size() for t in net.state_dict().values())  # Adam's
-    announce(net, moments, len(samples), schedule.epochs, out, name)
-    module = AmnTraining(net, settings, seed)
-    fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name, whole_batches=True)
-    if rank() == 0:
-        save_amn(net, out / WEIGHTS, dataset.classes)
-    barrier()
-    discard_checkpoint(out)
+    save = partial(save_amn, net, out / WEIGHTS, dataset.classes)
+    fit_and_save(AmnTask(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)

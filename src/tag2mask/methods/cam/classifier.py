@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision
@@ -19,17 +17,16 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.files import read_json, write_json
 from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import barrier, rank
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform, normalise, scaled
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.training.device import resolve_device
-from tag2mask.training.fit import announce, discard_checkpoint, fit
+from tag2mask.training.fit import fit_and_save
 from tag2mask.training.images import TagImages, tag_vector
 from tag2mask.training.losses import multilabel_soft_margin
-from tag2mask.training.optimisation import optimisation
 from tag2mask.training.settings import TrainSettings
+from tag2mask.training.task import Groups, Task, parameter_groups
 
 WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
 
@@ -53,30 +50,30 @@ class ClassifierResult:
     left_out: tuple[str, ...] = ()
 
 
-class TagClassifier(LightningModule):
+class ClassifierTask(Task):
     """The training of a network on tags, by the multilabel soft margin loss.
 
+    A batch is images (N, 3, H, W) and tags (N, C).
+
     Args:
-        net: the network.
+        net: the network; its classes that are not ``trained`` take no part in the loss.
         settings: rates and schedule.
-        trained: for each class, whether it takes part in the loss.
     """
 
-    def __init__(self, net: TagNet, settings: TrainSettings, trained: Sequence[bool]) -> None:
-        super().__init__()
-        self.net, self.settings = net, settings
+    def __init__(self, net: TagNet, settings: TrainSettings) -> None:
+        super().__init__(net, settings)
+        self.settings = settings
         self.class_mask: Tensor
-        self.register_buffer("class_mask", torch.tensor(trained), persistent=False)
+        self.register_buffer("class_mask", torch.tensor(net.trained), persistent=False)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of images (N, 3, H, W) with tags (N, C)."""
-        images, tags = batch
+    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
+        """The mean over the part's images and the trained classes."""
+        images, tags = part
         return multilabel_soft_margin(self.net(images), tags, self.class_mask)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Backbone and head at their rates, over the steps of the whole training."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        return optimisation(self.net.backbone_parameters(), self.net.head_parameters(), self.settings, steps)
+    def groups(self) -> Groups:
+        """Backbone and head at their rates."""
+        return parameter_groups(self.net.backbone_parameters(), self.net.head_parameters(), self.settings)
 
 
 def train_classifier(
@@ -114,13 +111,9 @@ def train_classifier(
     net.trained = trained
     schedule = settings.train
     transform = TrainTransform(schedule.crop, net.mean, net.std, long_side=schedule.long_side)
-    module = TagClassifier(net, schedule, trained)
     images = TagImages(train, samples, transform, seed)
-    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
-    remembered = {"adam": 2, "adamw": 2, "sgd": 1 if schedule.momentum else 0}[schedule.optimiser]
-    announce(net, remembered * weights, len(samples), schedule.epochs, out, name)
-    fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name)
-    if rank() == 0:
+
+    def save() -> None:
         save_network(net, out / WEIGHTS, train.classes)
         result = ClassifierResult(train.classes, trained, sum(schedule.long_side) // 2)
         write_json(out / METRICS, asdict(result))
@@ -128,8 +121,8 @@ def train_classifier(
             scores = average_precision(out, val, engine)
             left_out = tuple(name for name, value in scores.items() if value is None)
             write_json(out / METRICS, asdict(replace(result, average_precision=scores, left_out=left_out)))
-    barrier()
-    discard_checkpoint(out)
+
+    fit_and_save(ClassifierTask(net, schedule), images, save, out=out, seed=seed, engine=engine, name=name)
     return _read_result(out)
 
 

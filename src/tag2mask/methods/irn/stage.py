@@ -21,7 +21,7 @@ from tag2mask.methods.irn.walk import walked
 from tag2mask.training.device import resolve_device
 
 
-def train(context: StageContext) -> None:
+def train(context: StageContext[IrnSettings]) -> None:
     """Train the boundary network on the refined seeds, or take IRN's own; writes its weights.
 
     Raises:
@@ -30,7 +30,7 @@ def train(context: StageContext) -> None:
         TrainingError: the loss is no number.
         WeightsError: initial weights or checkpoint do not fit the network.
     """
-    settings: IrnSettings = context.settings
+    settings = context.settings
     if settings.checkpoint is not None:
         if context.rank == 0:
             net = load_official(settings.checkpoint, settings.backbone)
@@ -75,14 +75,14 @@ class WalkInput:
     maps: ActivationMaps
 
 
-def program(context: StageContext) -> ImageProgram:
+def program(context: StageContext[WalkSettings]) -> ImageProgram:
     """Boundary map of each image, and its maps after the walk along it.
 
     Raises:
         WeightsError: the boundary network's file is not whole. Preparing an image raises what reading it and its maps
             raises, which names the image.
     """
-    settings: WalkSettings = context.settings
+    settings = context.settings
     device = resolve_device(context.engine)
     net = load_boundary(context.reads["irn"].path / WEIGHTS).to(device).to(memory_format=torch.channels_last)
     dataset, source = context.split("@infer"), context.reads["maps"]

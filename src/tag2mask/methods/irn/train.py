@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.ranks import barrier, rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
 from tag2mask.methods.irn.affinity import pair_counts
@@ -19,12 +18,11 @@ from tag2mask.methods.irn.files import WEIGHTS, save_boundary
 from tag2mask.methods.irn.loss import boundary_loss
 from tag2mask.methods.irn.network import BoundaryNet, build_boundary
 from tag2mask.methods.irn.settings import IrnSettings
-from tag2mask.training.fit import announce, discard_checkpoint, fit
-from tag2mask.training.optimisation import scheduled
-from tag2mask.training.parts import PartedTraining
+from tag2mask.training.fit import fit_and_save
+from tag2mask.training.task import Groups, Task
 
 
-class BoundaryTraining(PartedTraining):
+class BoundaryTask(Task):
     """The training of a boundary network, by the loss over the pairs of whole batches.
 
     A batch is images (N, 3, H, W) and labels (N, H / 4, W / 4) uint8.
@@ -32,30 +30,26 @@ class BoundaryTraining(PartedTraining):
     Args:
         net: the network.
         settings: rates, parts of a batch, radius.
-        seed: of the training.
     """
 
-    def __init__(self, net: BoundaryNet, settings: IrnSettings, seed: int) -> None:
-        super().__init__(settings.train, seed)
-        self.net, self.settings = net, settings
+    def __init__(self, net: BoundaryNet, settings: IrnSettings) -> None:
+        super().__init__(net, settings.train)
+        self.radius = settings.radius
 
     def counts(self, batch: Sequence[Tensor]) -> Tensor:
         """Pairs of each kind."""
-        return pair_counts(batch[1], self.settings.radius)
+        return pair_counts(batch[1], self.radius)
 
-    def part_loss(self, part: Sequence[Tensor], counts: Tensor) -> Tensor:
+    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
         """The loss of the part's pairs."""
         images, labels = part
         edge = torch.sigmoid(self.net(images).float())[:, 0]
-        return boundary_loss(edge, labels, self.settings.radius, counts)
+        return boundary_loss(edge, labels, self.radius, counts)
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The branch at its rate, over the steps of the whole training."""
-        schedule = self.settings.train
-        group = {
-            "params": self.net.branch_parameters(), "lr": schedule.lr, "weight_decay": schedule.weight_decay,
-        }  # fmt: skip
-        return scheduled([group], schedule, int(self.trainer.estimated_stepping_batches))
+    def groups(self) -> Groups:
+        """The branch at its rate."""
+        schedule = self.schedule
+        return [{"params": self.net.branch_parameters(), "lr": schedule.lr, "weight_decay": schedule.weight_decay}]
 
 
 def train_boundary(
@@ -85,11 +79,5 @@ def train_boundary(
     schedule = settings.train
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     images = SeedImages(dataset, samples, seeds, transform, seed)
-    moments = 2 * sum(p.numel() * p.element_size() for p in net.branch_parameters())  # at most
-    announce(net, moments, len(samples), schedule.epochs, out, name)
-    module = BoundaryTraining(net, settings, seed)
-    fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name, whole_batches=True)
-    if rank() == 0:
-        save_boundary(net, out / WEIGHTS)
-    barrier()
-    discard_checkpoint(out)
+    save = partial(save_boundary, net, out / WEIGHTS)
+    fit_and_save(BoundaryTask(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)

@@ -35,7 +35,7 @@ LOG = logging.getLogger("tag2mask")
 PROTOTYPES, GALLERY = "prototypes.safetensors", "gallery.json"
 
 
-def cluster(context: StageContext) -> None:
+def cluster(context: StageContext[PrototypeSettings]) -> None:
     """Cluster and select the prototypes of every class (section 3.1); writes them and the gallery's patches.
 
     Class by class, so that only one class's vectors are on disk at a time.
@@ -46,7 +46,7 @@ def cluster(context: StageContext) -> None:
     """
     if context.rank != 0:
         return
-    settings: PrototypeSettings = context.settings
+    settings = context.settings
     dataset = context.split(settings.split or "@infer")
     network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
     device = resolve_device(context.engine)
@@ -66,7 +66,7 @@ def cluster(context: StageContext) -> None:
 
 
 def _one_class(
-    context: StageContext,
+    context: StageContext[PrototypeSettings],
     dataset: Dataset,
     network: TagNet,
     column: int,
@@ -74,7 +74,7 @@ def _one_class(
     judge: Judge,
     counter: Counter,
 ) -> ClassPrototypes:
-    settings: PrototypeSettings = context.settings
+    settings = context.settings
     name = dataset.classes[column]
     pairs = _features_and_cams(dataset, network, samples, column, context.reads["maps"], counter)
     how = Clustering(settings.n_prototypes, context.seed, settings.max_iterations, settings.memory_mb)
@@ -150,7 +150,7 @@ def _place(size: tuple[int, int], stride: int, y: int, x: int) -> dict[str, floa
     return {"u": round(min(u, 1.0), 4), "v": round(min(v, 1.0), 4)}
 
 
-def program(context: StageContext) -> MapsProgram:
+def program(context: StageContext[LpcamSettings]) -> MapsProgram:
     """Eqs. 5 and 6 with the kept prototypes, those dropped by hand left out.
 
     Raises:

@@ -26,6 +26,7 @@ from tag2mask.inference.multiscale import merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.chains import CLASSIFIER, CONFUSING, EITHER, OWN
 from tag2mask.papers.definition import Found, Ran
 from tag2mask.papers.steps.threshold_examples import picture, shown_rows, truth_picture
@@ -253,7 +254,7 @@ def _draw(ran: Ran, dataset: Dataset, found: Sequence[ImageConfusion], name: str
     """The images whose confusing class has the highest scores, and those asked for."""
     ranked = sorted(found, key=lambda one: (-float(one.scores[one.confusing]), one.sample.id))
     asked = [one for one in ranked[_SHOWN:] if one.sample.id in ran.images]
-    others = [(row, one) for row, one in shown_rows(ran) if row != OWN and one.maker.stage.kind.makes == "maps"]
+    others = [(row, one) for row, one in shown_rows(ran) if row != OWN and one.maker.stage.kind.makes is Makes.MAPS]
     examples = []
     for one in [*ranked[:_SHOWN], *asked]:
         image, (true, *_) = dataset.image(one.sample), one.sample.tags

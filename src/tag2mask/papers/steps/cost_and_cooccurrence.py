@@ -31,8 +31,7 @@ def _row(ran: Ran, name: str, done: Done, metric: str, value: float) -> ResultRo
 
 def _split(ran: Ran, done: Done) -> str:
     assert ran.recipe is not None
-    own = getattr(done.stage.settings, "split", None)
-    return str(own or ran.recipe.data[done.stage.kind.split])
+    return str(make_plan(ran.recipe).split_of(done.stage))
 
 
 _SHOWN = 3

@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 
-from tag2mask.evaluation.result_tables import ResultRow, read_columns, read_metrics, write_table
+from tag2mask.evaluation.result_tables import METRICS, ResultRow, read_columns, read_metrics, write_table
 from tag2mask.evaluation.robustness import WITHIN, robustness
 from tag2mask.evaluation.threshold_sweep import CurvePoint
+from tag2mask.methods.stage_kinds import Makes, Measures
 from tag2mask.papers.definition import Found, Ran
 from tag2mask.papers.table import mean_of, number
-from tag2mask.pipeline.metric_stages import CURVE, METRICS, SeedsSettings
-from tag2mask.pipeline.plan import measured_by
+from tag2mask.pipeline.metric_stages import CURVE
+from tag2mask.pipeline.run_result import measures
 from tag2mask.pipeline.session import Done
 
 
@@ -55,8 +56,9 @@ def _measuring(ran: Ran, stage: str) -> list[Done]:
     """What measures the seeds of a stage, once for each seed."""
     found: dict[int, Done] = {}
     for done in ran.done:
-        of_seeds = isinstance(done.stage.settings, SeedsSettings)
-        if of_seeds and measured_by(done.stage).partition("@")[0] == stage:
+        kind = done.stage.kind
+        of_seeds = measures(done.stage) is Measures.MIOU and kind.reads[kind.first_role] is Makes.MAPS
+        if of_seeds and done.artefact.reads[kind.first_role].base_name == stage:
             found.setdefault(done.stage.seed, done)
     return list(found.values())
 

@@ -16,6 +16,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import ImageOptimum, OptimumAnalysis, analyse_optimum
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.thresholds import cut
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.definition import Found, Ran
 from tag2mask.pipeline.evaluate_run import OpenedMaps, open_maps, open_split
 from tag2mask.pipeline.metric_stages import unseen
@@ -113,7 +114,7 @@ def _example(dataset: Dataset, sample: Sample, why: str, shown: Sequence[tuple[s
 
 def _pictures(dataset: Dataset, sample: Sample, image: Image.Image, name: str, found: Measured) -> list[Picture]:
     """Maps and the seeds cut from them, or labels."""
-    if found.maker.stage.kind.makes == "masks":
+    if found.maker.stage.kind.makes is Makes.MASKS:
         return [picture(name, label_overlay(image, found.maker.artefact.labels(dataset, sample)))]
     maps = found.maker.artefact.maps(dataset, sample).resize(image.height, image.width)
     values = maps.maps.numpy()

@@ -34,10 +34,6 @@ class DeepLabV2(Segmenter):
     Args:
         settings: encoder and first weights.
         n_classes: C, without the background.
-
-    Raises:
-        ConfigError: an encoder of timm's that cannot have stride 8.
-        WeightsError: the weights do not belong to the encoder.
     """
 
     multiple = 1
@@ -113,11 +109,7 @@ class DeepLabV2(Segmenter):
 
 
 def check_caffe(settings: NetworkSettings) -> None:
-    """Refuse weights that `CAFFE` cannot begin with, by their names and shapes.
-
-    Raises:
-        WeightsError: they are no file, or one that cannot be read or is of another network.
-    """
+    """Refuse weights that `CAFFE` cannot begin with, by their names and shapes."""
     if settings.weights != "none":
         with torch.device("meta"):
             body = caffe_body().module

@@ -32,10 +32,6 @@ def build_segmenter(settings: NetworkSettings, n_classes: int) -> Segmenter:
     Args:
         settings: architecture, encoder, weights.
         n_classes: C, without the background, at least 1.
-
-    Raises:
-        ConfigError: the network cannot be had.
-        WeightsError: the weights do not belong to the network.
     """
     if n_classes < 1:
         raise ConfigError(f"a network needs at least one class, got {n_classes}")
@@ -70,9 +66,6 @@ def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None
         net: the network.
         path: the .safetensors file.
         classes: C names, without the background.
-
-    Raises:
-        StageError: the file cannot be written.
     """
     settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
     about = {
@@ -86,9 +79,6 @@ def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
 
     Returns:
         The network, and its C class names.
-
-    Raises:
-        WeightsError: the file is missing, damaged, no segmentation network, or of another one than it says.
     """
     if _ENTRY not in read_about(path):
         raise WeightsError(f"{path} holds no segmentation network, but another one; name the weights of a 'segmenter'")

@@ -21,11 +21,7 @@ from tag2mask.segmentation.settings import CAFFE, NetworkSettings
 
 
 def encoder_name(name: str) -> str:
-    """Name of an encoder in timm.
-
-    Raises:
-        ConfigError: timm has no such network; the nearest name is given.
-    """
+    """Name of an encoder in timm."""
     return timm_name(name, "network.encoder", "encoder", CAFFE)
 
 
@@ -42,11 +38,7 @@ def published(name: str) -> Any:
 
 
 def check_bundled(settings: NetworkSettings) -> None:
-    """Refuse bundled weights for a network that has none.
-
-    Raises:
-        WeightsError: with the other choices.
-    """
+    """Refuse bundled weights for a network that has none."""
     if settings.weights == "bundled" and settings.encoder != BUNDLED:
         raise WeightsError(
             f"network.weights = 'bundled': there are bundled weights for {BUNDLED} only, not for "
@@ -56,11 +48,7 @@ def check_bundled(settings: NetworkSettings) -> None:
 
 
 def check_file(settings: NetworkSettings) -> None:
-    """Refuse a weight file of another network than timm's encoder, by its names and shapes.
-
-    Raises:
-        WeightsError: the file cannot be read, or does not belong to the encoder.
-    """
+    """Refuse a weight file of another network than timm's encoder, by its names and shapes."""
     path = local_file(settings.weights)
     try:
         with torch.device("meta"):  # no memory, and nothing is drawn
@@ -76,9 +64,6 @@ def load_encoder(features: nn.Module, settings: NetworkSettings) -> None:
     Args:
         features: timm's network, built with ``features_only``.
         settings: encoder and weights.
-
-    Raises:
-        WeightsError: the weights do not belong to the encoder.
     """
     if settings.weights == "none":
         return
@@ -136,10 +121,6 @@ class LibrarySegmenter(Segmenter):
     Args:
         settings: architecture, encoder, first weights.
         n_classes: C, without the background.
-
-    Raises:
-        ConfigError: an unknown encoder, or one that the architecture cannot stand on.
-        WeightsError: the weights do not belong to the encoder.
     """
 
     def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
@@ -173,9 +154,6 @@ def library_network(settings: NetworkSettings, name: str, n_labels: int, **optio
         name: of the encoder in timm.
         n_labels: C + 1.
         options: of the architecture and of timm's encoder, beside those of the settings.
-
-    Raises:
-        ConfigError: the architecture cannot stand on this encoder, or its decoder cannot be as asked.
     """
     options = {**settings.decoder, **options}
     if settings.drop_path is not None:
@@ -193,11 +171,7 @@ def library_network(settings: NetworkSettings, name: str, n_labels: int, **optio
 
 
 def check_decoder(settings: NetworkSettings) -> None:
-    """Refuse what a decoder is told that it cannot be built or run with, by a network without memory.
-
-    Raises:
-        ConfigError: with the library's own words.
-    """
+    """Refuse what a decoder is told that it cannot be built or run with, by a network without memory."""
     if not settings.decoder:
         return
     name = encoder_name(settings.encoder)

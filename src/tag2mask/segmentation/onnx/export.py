@@ -119,12 +119,7 @@ class _Core(nn.Module):
 
 
 def check_request(path: Path) -> None:
-    """See that a network can be written to ``path``, before anything is loaded.
-
-    Raises:
-        ConfigError: another ending, the extra is not installed.
-        StageError: the file is there already.
-    """
+    """See that a network can be written to ``path``, before anything is loaded."""
     if path.suffix.lower() != ".onnx":
         raise ConfigError(f"--out {path}: a network becomes one file that ends in .onnx")
     absent = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
@@ -141,10 +136,6 @@ def export_onnx(net: Segmenter, classes: tuple[str, ...], path: Path) -> None:
         net: the network.
         classes: C names.
         path: the .onnx file.
-
-    Raises:
-        ConfigError: the network cannot be recorded for all sizes, or the extra is not installed.
-        StageError: the file cannot be written.
     """
     check_request(path)
     import onnx
@@ -172,10 +163,6 @@ def compare(net: Segmenter, found: OnnxSegmenter) -> None:
     Args:
         net: the network, in evaluation mode on the CPU.
         found: the file.
-
-    Raises:
-        ConfigError: it gives others, or the network takes too few of the sizes.
-        DataError: it fails.
     """
     generator = torch.Generator().manual_seed(0)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (net.mean, net.std))
@@ -201,9 +188,6 @@ def _recorded(net: Segmenter) -> Any:
 
     Args:
         net: the network, in evaluation mode on the CPU.
-
-    Raises:
-        ConfigError: it computes something that ONNX has no operator for.
     """
     import onnx
 

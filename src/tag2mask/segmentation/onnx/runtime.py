@@ -35,10 +35,6 @@ class OnnxSegmenter:
         max_side: longest side of the photos that it was trained on, where larger ones were shrunk to it; else None.
         mean: 0 for each channel: the colours are normalised inside.
         std: 1 for each channel.
-
-    Raises:
-        ConfigError: onnxruntime is not installed.
-        WeightsError: the file is missing, damaged, of another network or of a later version.
     """
 
     mean = (0.0, 0.0, 0.0)
@@ -62,9 +58,6 @@ class OnnxSegmenter:
 
         Returns:
             Logits (N, C + 1, H, W) on the CPU, background first.
-
-        Raises:
-            DataError: images of another shape, or of a size that the network does not take.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
             raise DataError(f"images have shape {tuple(images.shape)}: expected (N, 3, H, W) with at least one pixel")

@@ -17,7 +17,7 @@ from tag2mask.core.palette import own_bound
 from tag2mask.core.prefetch import ahead
 from tag2mask.core.progress import Counter, progress
 from tag2mask.segmentation.predict.find_photos import Source
-from tag2mask.segmentation.predict.labeller import WHOLE, Labeller
+from tag2mask.segmentation.predict.labeller import WHOLE, Labeller, at_once
 from tag2mask.segmentation.predict.mask_folder import OVERLAY_SIDE, MasksFolder
 from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS, ArrayPhoto, open_photo, reading
 from tag2mask.segmentation.predict.tiles import Picture
@@ -54,11 +54,7 @@ class Outcome:
     failed: list[Failure] = field(default_factory=list)
 
     def check(self) -> None:
-        """Do nothing where every photo has its mask.
-
-        Raises:
-            DataError: some have none; each is listed with its reason.
-        """
+        """Do nothing where every photo has its mask."""
         if self.failed:
             lines = "".join(f"\n  {shown(failure.path)}: {failure.reason}" for failure in self.failed)
             total = self.made + self.skipped + len(self.failed)
@@ -85,10 +81,6 @@ def predict_photos(
         labeller: makes the labels; photos of one size go through the network together, up to its batch.
         folder: prepared.
         max_pixels: larger photos count as failed.
-
-    Raises:
-        StageError: a file cannot be written, and what was written stays; or masks of other photos would be replaced.
-        WeightsError: the network gives no numbers.
     """
     outcome = Outcome()
     folder.claim(sources)
@@ -118,7 +110,7 @@ def _prepared(source: Source, folder: MasksFolder, max_pixels: int) -> _Work | N
         return None
     photo = open_photo(source.path, max_pixels)
     height, width = photo.size
-    if height * width <= WHOLE:  # larger ones are decoded when it is their turn, one at a time
+    if at_once(photo.size):  # larger ones are decoded when it is their turn, one at a time
         photo = ArrayPhoto(photo.window(0, 0, height, width))
     return _Work(source, key, photo, not made)
 

@@ -49,10 +49,6 @@ def find_sources(inputs: Sequence[str | Path], out: Path) -> tuple[Source, ...]:
 
     Returns:
         Each photo once, sorted by name.
-
-    Raises:
-        DataError: an input is not there, may not be looked at or holds no photo, or the masks of two photos would get
-            the same name.
     """
     found: dict[Path, str | None] = {}
     roots = []

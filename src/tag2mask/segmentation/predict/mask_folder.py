@@ -35,7 +35,7 @@ from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.layout import CLASSES_FILE
 from tag2mask.report.pictures import fit, label_overlay
 from tag2mask.segmentation.predict.find_photos import Source
-from tag2mask.segmentation.predict.labeller import Choices
+from tag2mask.segmentation.predict.options import PredictOptions
 
 MANIFEST, SOURCES, MASKS, OVERLAYS = "predictions.json", "sources.json", "masks", "overlays"
 OVERLAY_SIDE = 2048
@@ -50,24 +50,21 @@ class MasksFolder:
         path: the folder.
         network: SHA-256 of the network's file.
         classes: C names.
-        choices: how labels are made.
+        options: how labels are made.
         overlay: whether overlays are made too.
     """
 
-    def __init__(self, path: Path, network: str, classes: Sequence[str], choices: Choices, overlay: bool) -> None:
+    def __init__(
+        self, path: Path, network: str, classes: Sequence[str], options: PredictOptions, overlay: bool
+    ) -> None:
         self.path, self.overlay = path, overlay
         self._about: dict[str, Any] = {
-            "schema": _SCHEMA, "network": network, "classes": list(classes), "choices": choices.text(),
+            "schema": _SCHEMA, "network": network, "classes": list(classes), "choices": options.text(),
         }  # fmt: skip
         self._key = value_hash(self._about)
 
     def prepare(self) -> None:
-        """Make the folder, or accept the one that the same network and choices have begun.
-
-        Raises:
-            StageError: it is a file, holds other things, was made by another network or with other choices, or cannot
-                be written.
-        """
+        """Make the folder, or accept the one that the same network and choices have begun."""
         if self.path.exists() and not self.path.is_dir():
             raise StageError(f"--out {self.path} is a file; name a new folder")
         names = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
@@ -91,9 +88,6 @@ class MasksFolder:
 
         Photos that were moved (the one noted is gone), that changed in place, or that are the same in both places may.
         Masks without a note are taken as of the photos given.
-
-        Raises:
-            StageError: a mask is there that was made from another photo; nothing was written.
         """
         path = self.path / SOURCES
         noted: Any = _read(path) if os.path.lexists(path) else {}
@@ -120,11 +114,7 @@ class MasksFolder:
         return not same
 
     def key(self, photo: Path) -> str:
-        """What the mask of a photo's content carries.
-
-        Raises:
-            OSError: the photo cannot be read.
-        """
+        """What the mask of a photo's content carries."""
         return value_hash([self._key, file_hash(photo)])
 
     def made(self, source: Source, key: str) -> bool:
@@ -140,12 +130,7 @@ class MasksFolder:
         return self.path / MASKS / name.parent / f"{name.name}.png"
 
     def write(self, source: Source, key: str, labels: NDArray[np.uint8]) -> None:
-        """Write a mask; an overlay of what was there before is removed.
-
-        Raises:
-            DataError: its name is too long for the file system.
-            StageError: it cannot be written.
-        """
+        """Write a mask; an overlay of what was there before is removed."""
         with _names_may_be_too_long(source):
             with suppress(FileNotFoundError, NotADirectoryError):
                 self._overlay(source.name).unlink()
@@ -157,10 +142,6 @@ class MasksFolder:
         Args:
             source: the photo.
             image: the same photo, shrunk or not.
-
-        Raises:
-            DataError: its name is too long for the file system.
-            StageError: it cannot be written.
         """
         small = fit(image, OVERLAY_SIDE)
         labels = Image.fromarray(read_labels(self.mask(source.name)))

@@ -1,4 +1,7 @@
-"""What decoders raise for a broken photo, made a fault of that photo."""
+"""Photos that are read in parts: TIFFs in windows, other files decoded as a whole, arrays, images of a data set.
+
+Whatever a decoder raises for a broken photo names the photo, so that it costs its own mask and no other's.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +20,19 @@ from torch import Tensor
 
 from tag2mask.core.errors import DataError, Tag2MaskError
 from tag2mask.core.files import expanded, need_regular, reason
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
 from tag2mask.data.forms import rgb_of
 from tag2mask.data.images import StoredImage, to_rgb, upright_size, warn_few_levels
 from tag2mask.segmentation.predict.tiles import Picture
 
+if TYPE_CHECKING:
+    from tifffile import TiffPage
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Whatever is raised inside, while a photo is opened or a part of it decoded, names the photo.
-
-    Raises:
-        DataError: something was raised that is not ours already.
-    """
+    """Whatever is raised inside, while a photo is opened or a part of it decoded, names the photo."""
     try:
         yield
     except Tag2MaskError:
@@ -40,9 +44,6 @@ def reading(path: Path) -> Iterator[None]:
             raise DataError(f"{path} cannot be read: {reason(error)}") from error
         raise DataError(f"cannot read {path}: {reason(error)}. Copy it again, or store it as PNG") from error
 
-
-if TYPE_CHECKING:
-    from tifffile import TiffPage
 
 LOG = logging.getLogger("tag2mask")
 _KEPT = 128 << 20
@@ -75,11 +76,7 @@ class TiffPhoto:
         self._kept: dict[int, NDArray[Any]] = {}
 
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """A part of the photo as (h, w, 3) RGB; transparency, grey and 16 bits as `tag2mask.data.images` reads them.
-
-        Raises:
-            DataError: a tile cannot be read or decoded.
-        """
+        """A part of the photo as (h, w, 3) RGB; transparency, grey and 16 bits as `tag2mask.data.images` reads them."""
         with reading(self.path):
             part = self._part(top, left, bottom, right)
             if part.shape[:2] != (bottom - top, right - left):
@@ -186,19 +183,11 @@ class WholePhoto:
 
     @cached_property
     def image(self) -> StoredImage:
-        """The photo as stored: upright and in RGB it would be a second large photo in memory.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """The photo as stored: upright and in RGB it would be a second large photo in memory."""
         return StoredImage(self.path)
 
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """A part of the photo, see `Picture`.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """A part of the photo, see `Picture`."""
         with reading(self.path):
             return self.image.part(top, left, bottom, right)
 
@@ -218,14 +207,35 @@ class ArrayPhoto:
         return self.image[top:bottom, left:right]
 
 
+class DatasetPhoto:
+    """The image of a sample before it is brought to the working size, decoded when it is first looked at.
+
+    Args:
+        dataset: reads it.
+        sample: whose.
+    """
+
+    def __init__(self, dataset: Dataset, sample: Sample) -> None:
+        self._dataset, self._sample = dataset, sample
+        height, width = self.pixels.shape[:2] if sample.image is None else upright_size(sample.image)
+        self.size = height, width
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The photo, (H, W, 3) RGB; a drawn one at its working size, as it has no other."""
+        draw = self._dataset.image if self._sample.image is None else self._dataset.photo
+        return np.array(draw(self._sample))
+
+    def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+        """A part of the photo, see `Picture`."""
+        return self.pixels[top:bottom, left:right]
+
+
 def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     """Open a photo by its header alone; inside `own_bound`.
 
     A TIFF in tiles or strips of ordinary modes is read in windows, where tifffile (extra ``geo``) is installed and can
     decode it.
-
-    Raises:
-        DataError: it is missing, a pipe or a device, no image, or of more than ``max_pixels``.
     """
     with reading(path):
         if path.suffix.lower() in _TIFF:
@@ -252,11 +262,7 @@ Photo = str | Path | Image.Image | NDArray[Any] | Tensor
 
 
 def picture_of(photo: Photo, max_pixels: int) -> Picture:
-    """The picture of a photo in any form; a file is opened by its header alone.
-
-    Raises:
-        DataError: it cannot be read, or is of another shape, type or range, or a file of more than ``max_pixels``.
-    """
+    """The picture of a photo in any form; a file is opened by its header alone."""
     if isinstance(photo, str | Path):
         return open_photo(expanded(photo), max_pixels)
     return ArrayPhoto(rgb_of(photo))

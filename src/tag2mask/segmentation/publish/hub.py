@@ -97,9 +97,6 @@ def write_folder(net: Segmenter, classes: Sequence[str], origin: Origin, folder:
         origin: for the card, and for whoever saves it again.
         folder: new, empty, or holding such a network already, which is replaced.
         repo_id: name on the hub for the card's example; None for the folder's name.
-
-    Raises:
-        StageError: the folder holds other things, or cannot be written.
     """
     from tag2mask.segmentation.networks.factory import save_segmenter
 
@@ -120,9 +117,6 @@ def fetch(repo_id: str, revision: str | None = None) -> Path:
     Args:
         repo_id: ``owner/name``.
         revision: branch, tag or commit; None for the main branch.
-
-    Raises:
-        WeightsError: the hub cannot be reached, or has no network of that name.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -145,11 +139,7 @@ def fetch(repo_id: str, revision: str | None = None) -> Path:
 
 
 def push(folder: Path, repo_id: str, private: bool | None, token: str | None, message: str) -> str:
-    """Upload a folder that `write_folder` wrote, and return the address of the commit.
-
-    Raises:
-        WeightsError: the hub cannot be reached or refuses.
-    """
+    """Upload a folder that `write_folder` wrote, and return the address of the commit."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -170,11 +160,7 @@ def push(folder: Path, repo_id: str, private: bool | None, token: str | None, me
 
 
 def _check_target(folder: Path) -> None:
-    """Refuse a folder with anything that is not ours: `FILES` are names that other libraries write too.
-
-    Raises:
-        StageError: it is a file, or holds things and no `CONFIG` that `write_folder` wrote.
-    """
+    """Refuse a folder with anything that is not ours: `FILES` are names that other libraries write too."""
     if folder.is_file():
         raise StageError(f"{folder} is a file; name a new folder")
     held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []

@@ -68,11 +68,7 @@ class Origin:
 
 
 def read_origin(values: Mapping[str, Any], where: Path) -> Origin:
-    """An origin from plain values; the empty one from none.
-
-    Raises:
-        WeightsError: they are not what `Origin.text` gives.
-    """
+    """An origin from plain values; the empty one from none."""
     if not values:
         return Origin()
     try:
