@@ -1,4 +1,4 @@
-"""What a TIFF holds, by its header, where Pillow has no mode for it."""
+"""Reads image files upright, in RGB, 8 bits a channel: whole, in parts, or their size from the header alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tag2mask.core.progress import LOG
 
 _BIG, _SHORT = 43, 8  # version of a BigTIFF, whose header is twice as long
 _MOST_BANDS, _MOST_BITS = 4, 16
-_KINDS = {1: "", 2: " with sign", 3: " floating"}
+_VALUES = {1: "", 2: " with sign", 3: " floating"}
 
 
 def unusual_tiff(path: Path) -> str | None:
@@ -38,7 +38,7 @@ def unusual_tiff(path: Path) -> str | None:
     if bands <= _MOST_BANDS and bits <= (_MOST_BITS if bands == 1 else _MOST_BITS // 2) and kind == 1:
         return None
     return (
-        f"{path} is a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits{_KINDS.get(kind, '')}: expected 1 "
+        f"{path} is a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits{_VALUES.get(kind, '')}: expected 1 "
         "(grey), 3 (RGB) or 4 (RGB and transparency) of 8 bits, or 1 of 16. Store the bands for red, green and blue, "
         "in 8 bits, as a photo of their own"
     )
@@ -147,7 +147,7 @@ def few_levels(highest: int) -> str | None:
 
 
 def warn_few_levels(path: Path, highest: int) -> None:
-    """Say it where a photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
+    """Warn where a photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
     if problem := few_levels(highest):
         LOG.warning("%s %s, nearly black: stretch its values to 0..65535, or store it with 8 bits", path, problem)
 
@@ -165,7 +165,7 @@ def _levels(image: Image.Image) -> tuple[int, int] | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """An image that is open and not yet decoded; whatever goes wrong until it is closed is told as an error of ours."""
+    """An image that is open and not yet decoded; whatever goes wrong until it is closed becomes a DataError."""
     try:
         if kind := special_kind(path):
             raise DataError(f"cannot read {path}: it is {kind}, expected an image file. Take it out of the data set")
@@ -191,7 +191,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def loaded(image: Image.Image) -> int:
     """Decode an open image, and give the EXIF orientation that is left to apply."""
-    image.load()  # TIFF is turned while it loads, so the orientation is asked for afterwards
+    image.load()  # TIFF is turned while it loads, so the orientation is read afterwards
     orientation: int = image.getexif().get(_ORIENTATION, 1)
     return orientation
 

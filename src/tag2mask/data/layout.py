@@ -178,7 +178,7 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
                 f"{_LONGEST_CLASS}"
             )
         if name.casefold().strip("_") == "background":
-            raise DataError(f"{where} lists '{name}': background is label 0 and no class; take it out")
+            raise DataError(f"{where} lists '{name}': background is label 0 and not a class; take it out")
     return classes
 
 

@@ -1,4 +1,4 @@
-"""Mask files as arrays of label indices, in the upright frame of their image."""
+"""Mask files, images or arrays, as label indices in the upright frame of their image."""
 
 from __future__ import annotations
 

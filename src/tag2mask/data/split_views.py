@@ -1,4 +1,4 @@
-"""A part of a split: ``SPLIT@FILE``, the images of a split that a text file lists."""
+"""Views of a split: the images that a text file lists (``SPLIT@FILE``), and all images shrunk to a longest side."""
 
 from __future__ import annotations
 

@@ -101,6 +101,6 @@ def _wrong(sample_id: str, classes: Sequence[str], tag: int, absent: Sequence[in
 
 
 def _draw(seed: int, *words: str) -> float:
-    """A number in [0, 1) that hangs on these words alone."""
+    """A number in [0, 1) that depends on these words alone."""
     text = "\0".join([str(seed), *words])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2.0**64

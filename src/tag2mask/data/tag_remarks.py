@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tag2mask.data.cooccurrence import Cooccurrence
 
 TOGETHER_SHARE = 0.9
-"""Share of a class's images that show another one too, from which on tags hardly tell the two apart."""
+"""Share of a class's images that show another one too, from which on tags hardly distinguish the two."""
 
 TOGETHER_IMAGES = 10
 """Fewer images of a class say nothing about what comes with it."""
@@ -96,7 +96,7 @@ def _together(tags: Cooccurrence, always: Sequence[int]) -> tuple[Remark, ...]:
                 continue
             words = f"all {own}" if both == own else f"{both} of the {own}"
             text = f"'{name}' is {'never' if both == own else 'hardly ever'} seen without '{other}': {words} images"
-            remedy = f"Tags alone hardly tell the two apart: add images of '{name}' without '{other}'"
+            remedy = f"Tags alone hardly distinguish the two: add images of '{name}' without '{other}'"
             found.append((both / own, own, Remark("together", (name, other), text, remedy)))
     return tuple(remark for _, _, remark in sorted(found, key=lambda f: (-f[0], -f[1], f[2].classes)))
 

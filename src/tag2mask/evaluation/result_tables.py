@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tag2mask.core.arrays import rounded
-from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
+from tag2mask.core.errors import DataError, StageError, Tag2MaskError
 from tag2mask.core.files import need_regular, write_text
 from tag2mask.core.names import shortened
-from tag2mask.evaluation.thresholds import Threshold, check_same_kind
+from tag2mask.evaluation.thresholds import Threshold
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a cell begins that a spreadsheet computes, or that `_cell` has made harmless."""
@@ -199,15 +199,6 @@ def result_rows(
 
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else rounded(value)
-
-
-def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
-    """Refuse to compare numbers that do not mean the same: metric, split, image count and kind must be one each."""
-    check_same_kind((row.threshold_kind for row in rows), what)
-    for name in ("metric", "split", "n_images"):
-        found = sorted({str(getattr(row, name)) for row in rows})
-        if len(found) > 1:
-            raise ConfigError(f"{what} would compare different values of {name}: {', '.join(found)}; choose one")
 
 
 METRICS = "metrics.jsonl"

@@ -1,4 +1,7 @@
-"""Looks a data set over before hours are spent on it: every problem at once, none of them fatal here."""
+"""Checks a data set before hours are spent on it: every problem at once, none of them fatal here.
+
+``tag2mask doctor`` examines it all; a run begins with what `first_look` has time for.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +138,7 @@ def open_splits(names: Iterable[str], opening: Callable[[str], Dataset]) -> tupl
             findings.append(Finding("class", "error", (name,), text, "Set data.classes so that all splits agree"))
             continue
         opened[name] = dataset
-    remedy = "Mend this first; what lies behind it cannot be seen before"
+    remedy = "Fix this first; what lies behind it cannot be seen before"
     return opened, [Finding("open", "error", tuple(n), text, remedy) for text, n in failed.items()] + findings
 
 

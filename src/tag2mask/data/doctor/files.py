@@ -1,4 +1,4 @@
-"""What the doctor does with files that no sample may stand for: finds them, reads them, compares their names."""
+"""What the doctor finds in files: those that cannot be read, names that clash, and pixels that look wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor reads from the tags alone: counts, splits that overlap, classes that always come together."""
+"""What the doctor reads from tags and splits alone: counts, splits that overlap, classes that always come together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGE = 1500
 
 @dataclass(frozen=True, slots=True)
 class SplitCount:
-    """Images of one split: all, those that cannot be read, those with a readable truth, and those without any tag."""
+    """Images of one split: all, those that cannot be read, those with readable ground truth, those without any tag."""
 
     split: str
     images: int

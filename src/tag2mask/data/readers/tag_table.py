@@ -16,7 +16,6 @@ from tag2mask.data.layout import normal
 HEADER = ["image", "tags"]
 _EXPECTED = "a first line 'image,tags' and rows such as 'photo1.jpg,cat;dog' (no tags: 'photo2.jpg,')"
 
-
 SEPARATOR = ";"
 """Parts the tags of a cell by default."""
 
@@ -103,7 +102,7 @@ def _rows(path: Path, separators: Sequence[str]) -> list[tuple[int, str, str]]:
             if any(c.strip() for c in cells):
                 found.append(_row(cells, reader.line_num, column, path))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: no valid CSV ({error})") from error
+        raise DataError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
     return found
 
 
