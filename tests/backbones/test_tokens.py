@@ -33,7 +33,8 @@ def test_the_map_is_timms_own_at_every_size(size: tuple[int, int], registers: in
         dynamic_img_size=True,
     ).eval()  # fmt: skip
     given = torch.randn(2, 3, *size)
-    last, (spatial,) = net.forward_intermediates(given, indices=1, norm=True, output_fmt="NCHW")
+    features: Any = net.forward_intermediates(given, indices=1, norm=True, output_fmt="NCHW")
+    last, (spatial,) = features
     body = TokenBody(net)
     found = body.tokens(given)
     assert found.grid == (size[0] // 8, size[1] // 8)

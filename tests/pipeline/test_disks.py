@@ -22,7 +22,7 @@ from tag2mask.api import run
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.arrays import write_arrays
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import settle, told, write_json, write_text
+from tag2mask.core.files import settle, system_errors, write_json, write_text
 from tag2mask.core.locks import exclusive
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
@@ -184,9 +184,9 @@ def test_what_nobody_puts_into_words_is_told_too(copy: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "listdir", refusing(os.listdir, copy.parent))
     with pytest.raises(StageError, match=rf"{copy}: Permission denied"):
         run(str(copy / "recipe.yaml"), out=copy)
-    with pytest.raises(StageError, match="cannot read or write /some/file: Input/output error"), told():
+    with pytest.raises(StageError, match="cannot read or write /some/file: Input/output error"), system_errors():
         raise OSError(errno.EIO, os.strerror(errno.EIO), "/some/file")
-    with pytest.raises(ConnectionError), told():
+    with pytest.raises(ConnectionError), system_errors():
         raise ConnectionError("not of a file")
 
 

@@ -25,7 +25,8 @@ class Tokens:
 
     def as_map(self) -> Tensor:
         """The patches as features (N, D, h, w)."""
-        return self.patches.transpose(1, 2).unflatten(2, self.grid)
+        n, _, channels = self.patches.shape
+        return self.patches.transpose(1, 2).reshape(n, channels, *self.grid)
 
 
 class TokenBody(nn.Module):

@@ -70,7 +70,8 @@ def distance_bands(truth: LabelImage, widths: Sequence[int]) -> NDArray[np.uint8
     if not edge.any():
         return np.full(truth.shape, len(widths), dtype=np.uint8)
     # Exact: distances are roots of whole numbers, and the root of a square is the very number.
-    return np.searchsorted(widths, ndimage.distance_transform_edt(~edge)).astype(np.uint8)
+    bands: LabelImage = np.searchsorted(widths, ndimage.distance_transform_edt(~edge)).astype(np.uint8)
+    return bands
 
 
 def boundary(truth: LabelImage) -> NDArray[np.bool_]:
