@@ -19,7 +19,7 @@ from tag2mask.core.progress import LOG
 
 _BIG, _SHORT = 43, 8  # version of a BigTIFF, whose header is twice as long
 _MOST_BANDS, _MOST_BITS = 4, 16
-_VALUES = {1: "", 2: " with sign", 3: " floating"}
+_KIND = {1: "", 2: " with sign", 3: " floating"}
 
 
 def unusual_tiff(path: Path) -> str | None:
@@ -38,7 +38,7 @@ def unusual_tiff(path: Path) -> str | None:
     if bands <= _MOST_BANDS and bits <= (_MOST_BITS if bands == 1 else _MOST_BITS // 2) and kind == 1:
         return None
     return (
-        f"{path} is a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits{_VALUES.get(kind, '')}: expected 1 "
+        f"{path} is a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits{_KIND.get(kind, '')}: expected 1 "
         "(grey), 3 (RGB) or 4 (RGB and transparency) of 8 bits, or 1 of 16. Store the bands for red, green and blue, "
         "in 8 bits, as a photo of their own"
     )
