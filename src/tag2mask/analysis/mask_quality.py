@@ -13,7 +13,7 @@ from tag2mask.analysis.map_thresholds import FOLDER
 from tag2mask.analysis.mask_quality_inputs import JudgedMasks, find_judged
 from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.files import write_text
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.quality_ranking import SCORE, Assessed, ImageQuality, QualityAnalysis, assess
@@ -105,7 +105,7 @@ def _assessed(judged: JudgedMasks, samples: Sequence[Sample], advance: Callable[
     def read(sample: Sample) -> tuple[Sample, Assessed]:
         return sample, Assessed(sample.id, judged.look(sample), judged.dataset.truth(sample))
 
-    for sample, one in ahead(read, samples):
+    for sample, one in prefetch(read, samples):
         yield replace(one, evidence=judged.asked(sample, one.evidence))
         advance()
 

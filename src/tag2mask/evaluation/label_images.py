@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.arrays import percent
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage, Matrix, label_image
@@ -168,7 +168,7 @@ def evaluate_masks(
         truth = dataset.truth(sample)
         return sample, None if truth is None else (read_labels(sample), truth)
 
-    for sample, pair in ahead(read, chosen, threads):
+    for sample, pair in prefetch(read, chosen, threads):
         if pair is not None:
             one = _metrics(dataset, unsure)
             for metrics in (one, whole):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix
@@ -47,7 +47,7 @@ def pairs(
 ) -> Iterator[Pair]:
     """Maps and ground truth of every sample that has both, in order; arguments and errors as for `evaluate_seeds`."""
     found = False
-    for pair in ahead(lambda sample: _read(dataset, read_maps, sample), samples, threads):
+    for pair in prefetch(lambda sample: _read(dataset, read_maps, sample), samples, threads):
         if pair is not None:
             found = True
             yield pair

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.files import megabytes, require_room, settle
 from tag2mask.core.palette import labels_key, write_labels
-from tag2mask.core.prefetch import Later, ahead, behind
+from tag2mask.core.prefetch import Later, in_background, prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.ranks import barrier, world_size
 from tag2mask.core.resources import peak_memory
@@ -105,7 +105,7 @@ def make_files(session: Session, stages: Sequence[PlannedStage], make: Callable[
             for key in sorted(same):  # one order for all runs: no deadlock
                 held.enter_context(session.lock(same[key][0], key))
         barrier()
-        with behind() as later:
+        with in_background() as later:
             shares = [_share(session, ones[0], key, dataset, later) for key, ones in same.items()]
             barrier()
             seconds = make(shares)
@@ -178,7 +178,7 @@ def _share(session: Session, stage: PlannedStage, key: str, dataset: Dataset, la
             damaged.append(path)
         return sample.id
 
-    absent = frozenset(name for name in ahead(missing, dataset.samples, _READERS) if name is not None)
+    absent = frozenset(name for name in prefetch(missing, dataset.samples, _READERS) if name is not None)
     if damaged:
         LOG.warning(
             "%s: %d files are damaged, first %s; they count as not made and are made again",
@@ -248,7 +248,7 @@ def _run_program(shares: Sequence[Share]) -> float:
     started = time.monotonic()
     with (
         progress(share.stage.name, len(samples), quiet=session.rank > 0) as counter,
-        closing(_results(program, ahead(prepare, batches), n_workers)) as results,
+        closing(_results(program, prefetch(prepare, batches), n_workers)) as results,
     ):
         for (batch, sizes), made in results:
             for sample, size, result in zip(batch, sizes, made, strict=True):

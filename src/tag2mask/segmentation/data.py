@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, Labels
@@ -80,7 +80,7 @@ def usable(samples: Sequence[Sample], masks: Masks, classes: Sequence[str], name
             )
         return bool(found.size)
 
-    kept = [sample for sample, any_sure in zip(samples, ahead(sure, samples, _READERS), strict=True) if any_sure]
+    kept = [sample for sample, any_sure in zip(samples, prefetch(sure, samples, _READERS), strict=True) if any_sure]
     if samples and not kept:
         raise DataError(
             f"{name}: every pixel of the masks of all {len(samples)} images is unsure (255), so there is nothing to "

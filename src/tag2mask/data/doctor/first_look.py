@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Finding
@@ -55,7 +55,7 @@ def first_look(
 def _decoded(order: Sequence[Key], look: Callable[[Key], Look], quiet: bool) -> dict[Key, Look]:
     started = time.monotonic()
     found: dict[Key, Look] = {}
-    results = ahead(look, order, _THREADS)
+    results = prefetch(look, order, _THREADS)
     with progress("images and masks", len(order), quiet) as counter, closing(results):
         for key, seen in zip(order, results, strict=True):
             found[key] = seen

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, Labels
@@ -97,7 +97,7 @@ def with_sure_pixels(samples: Sequence[Sample], seeds: Seeds, name: str) -> list
     def sure(sample: Sample) -> bool:
         return bool((seeds(sample) != IGNORE).any())
 
-    kept = [sample for sample, any_sure in zip(samples, ahead(sure, samples, _READERS), strict=True) if any_sure]
+    kept = [sample for sample, any_sure in zip(samples, prefetch(sure, samples, _READERS), strict=True) if any_sure]
     if samples and not kept:
         raise DataError(
             f"{name}: every pixel of the refined seeds of all {len(samples)} images is unsure, so there is nothing "
