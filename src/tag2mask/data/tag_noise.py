@@ -38,15 +38,10 @@ class TagNoise(Settings):
 
 @dataclass(frozen=True, slots=True)
 class NoiseCount:
-    """What noise has done to a split.
+    """What noise has done to a split, in images and tags.
 
-    Attributes:
-        images: all of them.
-        tags: before the noise.
-        removed: right tags that are gone, flipped ones included.
-        added: wrong tags that are new.
-        changed: images with a tag removed or added.
-        emptied: images that had a tag and have none now.
+    ``removed`` are right tags that are gone, flipped ones included, ``added`` wrong ones; ``changed`` images have
+    either, ``emptied`` ones had a tag and have none now.
     """
 
     images: int

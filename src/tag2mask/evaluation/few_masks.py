@@ -109,14 +109,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True)
 class FewDraw:
-    """A threshold chosen on n images drawn at random, and what it loses on all others.
-
-    Attributes:
-        n: images it was chosen on.
-        threshold: 0..1.
-        miou: percent, of the other images at it.
-        loss: points to the oracle of these other images; 0 or more.
-    """
+    """A threshold chosen on n images drawn at random, its mIoU (percent) on all others and loss to their oracle."""
 
     n: int
     threshold: float

@@ -104,12 +104,7 @@ _OF_IMAGE = {False: ("miou",), True: ("coverage", "precision_sure")}
 
 @dataclass(frozen=True, slots=True)
 class MaskImage:
-    """One image's own numbers, for choosing examples; the scores of a split are no mean of these.
-
-    Attributes:
-        id: the sample's.
-        values: percent, in the order of `MaskEvaluation.image_metrics`; NaN where undefined.
-    """
+    """One image's percents by `MaskEvaluation.image_metrics`, NaN where undefined; for examples, not to average."""
 
     id: str
     values: tuple[float, ...]
@@ -119,13 +114,8 @@ class MaskImage:
 class MaskEvaluation:
     """What `evaluate_masks` found.
 
-    Attributes:
-        split: the evaluated split.
-        n_images: images with ground truth, all counted.
-        n_without_truth: images left out because they have none.
-        scores: over all images together.
-        image_metrics: names of the values of ``images``.
-        images: of each image.
+    ``n_images`` have ground truth, ``n_without_truth`` have none and are left out; ``scores`` is over all images,
+    ``images`` of each by the ``image_metrics``.
     """
 
     split: str

@@ -70,13 +70,9 @@ class MaskEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One way to judge a mask.
+    """One way to judge a mask: a column in CSV, a line of text, and a measure, 0 (bad) .. 1 (good).
 
-    Attributes:
-        name: column in CSV.
-        text: what it is, in a line.
-        measure: 0 (bad) .. 1 (good), NaN where the evidence lacks what is needed.
-        combined: whether it takes part in the combined score; a baseline does not.
+    A measure is NaN where the evidence lacks what is needed; what is not ``combined`` is a baseline.
     """
 
     name: str

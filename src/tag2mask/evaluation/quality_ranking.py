@@ -72,13 +72,7 @@ SCORE = "score"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessed:
-    """One image to judge.
-
-    Attributes:
-        id: the sample's.
-        evidence: what is known without ground truth.
-        truth: (H, W) labels, 255 ignored; None without ground truth. It is used for the correlation alone.
-    """
+    """One image to judge; its (H, W) ground truth, if there is any, is used for the correlation alone."""
 
     id: str
     evidence: MaskEvidence
@@ -104,13 +98,7 @@ class ImageQuality:
 
 @dataclass(frozen=True, slots=True)
 class QualityAnalysis:
-    """What `assess` found.
-
-    Attributes:
-        split: the split.
-        names: of the signals that said something of any image.
-        images: in the order given.
-    """
+    """What `assess` found: the names of the signals that said something of any image, and the images in their order."""
 
     split: str
     names: tuple[str, ...]

@@ -126,19 +126,7 @@ class MetricRow:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One line of a CSV in ``results/``; the columns are these fields, in this order.
-
-    Attributes:
-        method: as in `MetricRow`, like the others.
-        split: the evaluated split.
-        n_images: images with ground truth that were counted.
-        threshold_kind: as `Threshold.kind_text`.
-        threshold: 0..1, or None.
-        metric: name of the metric.
-        value: percent, or None where undefined.
-        seed: seed of the run.
-        command: the command that made the number.
-    """
+    """One line of a CSV in ``results/``: these columns in this order, as in `MetricRow`, and the command."""
 
     method: str
     split: str

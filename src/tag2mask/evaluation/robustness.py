@@ -151,13 +151,9 @@ class ImbalanceLine:
 
 @dataclass(frozen=True, slots=True)
 class ImbalanceAnalysis:
-    """What `analyse_imbalance` found.
+    """What `analyse_imbalance` found: numbers of each image, and how many were left out.
 
-    Attributes:
-        split: the split.
-        n_without_truth: images left out because they have none.
-        n_without_object: images left out because truth and maps share no class, or the ground truth has no background.
-        images: of each other image.
+    Images without ground truth are, and those whose truth and maps share no class or whose truth has no background.
     """
 
     split: str

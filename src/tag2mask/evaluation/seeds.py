@@ -71,12 +71,7 @@ def _read(dataset: Dataset, read_maps: Callable[[Sample], ActivationMaps], sampl
 
 @dataclass(frozen=True, slots=True)
 class SeedScores:
-    """The scores of seeds cut at one threshold.
-
-    Attributes:
-        threshold: the threshold and its kind.
-        scores: over the whole split.
-    """
+    """The scores of a whole split's seeds cut at one threshold."""
 
     threshold: Threshold
     scores: SegmentationScores
@@ -84,12 +79,7 @@ class SeedScores:
 
 @dataclass(frozen=True, slots=True)
 class ImageScore:
-    """How well the seeds of one image fit, for choosing examples; the scores of a split are no mean of these.
-
-    Attributes:
-        id: the sample's.
-        miou: percent, over the labels in the image's truth or seeds.
-    """
+    """The mIoU of one image's seeds, percent, over the labels in truth or seeds; to choose examples, not to average."""
 
     id: str
     miou: float

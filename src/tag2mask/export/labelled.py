@@ -17,14 +17,7 @@ from tag2mask.export.job import LabelledImage, Masked, Masks
 
 @dataclass(slots=True)
 class Counts:
-    """What went into an export.
-
-    Attributes:
-        images: label images.
-        instances: connected components of them.
-        dropped: components of fewer pixels than the least area.
-        with_holes: instances with holes, where they are counted.
-    """
+    """What went into an export: label images, instances, those dropped as too small, and those with holes."""
 
     images: int = 0
     instances: int = 0

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tag2mask.core.arrays import beside_another
 from tag2mask.core.errors import DataError
 from tag2mask.core.palette import colour
 from tag2mask.core.types import IGNORE
@@ -59,21 +60,8 @@ def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float
         result[inside] = result[inside] * (1 - strength) + np.asarray(colour(int(label))) * strength
     rows, columns = np.indices(labels.shape)
     result[(labels == IGNORE) & ((rows + columns) % _HATCH < _HATCH // 2)] = _CREAM
-    result[_outlines(labels)] = 255
+    result[(labels != 0) & (labels != IGNORE) & beside_another(labels)] = 255
     return Image.fromarray(np.rint(result).astype(np.uint8))
-
-
-def _outlines(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W) pixels of a class whose neighbour to the right, left, below or above has another label."""
-    edge: NDArray[np.bool_] = (labels != 0) & (labels != IGNORE)
-    differs = np.zeros_like(edge)
-    across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
-    differs[:, 1:] |= across
-    differs[:, :-1] |= across
-    differs[1:] |= down
-    differs[:-1] |= down
-    edge &= differs
-    return edge
 
 
 def fit(image: Image.Image, longest: int) -> Image.Image:

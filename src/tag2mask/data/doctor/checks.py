@@ -53,14 +53,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One image looked at.
-
-    Attributes:
-        sample: the image.
-        size: (W, H) if it can be read.
-        pixels: what its pixels and those of its ground truth hold, as far as they were read.
-        findings: what is wrong with it.
-    """
+    """One image looked at: its (W, H) if it can be read, what pixels and mask hold, and what is wrong with it."""
 
     sample: Sample
     size: tuple[int, int] | None

@@ -54,13 +54,7 @@ class AnnotatedImage:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """One annotation file.
-
-    Attributes:
-        classes: category names in the order of their ids.
-        images: by id (file name without ending), in file order.
-        has_outlines: whether any annotation has an outline.
-    """
+    """One annotation file: category names in the order of their ids, and images by id (file name without ending)."""
 
     classes: tuple[str, ...]
     images: Mapping[str, AnnotatedImage]

@@ -25,13 +25,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The pixels of one annotation, in run lengths.
-
-    Attributes:
-        height: of the image.
-        width: of the image.
-        runs: as pycocotools has them; None where nothing encloses a pixel.
-    """
+    """The pixels of one annotation in pycocotools' run lengths; None where nothing encloses a pixel."""
 
     height: int
     width: int

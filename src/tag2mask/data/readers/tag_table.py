@@ -22,13 +22,7 @@ SEPARATOR = ";"
 
 @dataclass(frozen=True, slots=True)
 class TagRow:
-    """What a table says of one image.
-
-    Attributes:
-        lines: of the file that name it; several are one row for each tag.
-        id: of the image.
-        tags: in all its cells together.
-    """
+    """The tags that a table gives an image, and the lines that name it: several where each tag has a row."""
 
     lines: tuple[int, ...]
     id: str

@@ -36,14 +36,7 @@ Maps = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageEvidence:
-    """The evidence of one image.
-
-    Attributes:
-        id: the sample's.
-        columns: K class columns.
-        whole: of the image, of a shape that the kind of evidence says.
-        classes: K of these, one for each class.
-    """
+    """The evidence of one image: of the whole, and of each of its K class columns, in arrays as its kind says."""
 
     id: str
     columns: tuple[int, ...]

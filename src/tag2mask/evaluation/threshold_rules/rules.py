@@ -110,13 +110,9 @@ def find_rule(name: str, evidence: str | None = None) -> Rule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleChoice:
-    """What a rule has chosen.
+    """What a rule has chosen: a threshold for the data set, and those of class columns and sample ids that were wanted.
 
-    Attributes:
-        rule: its name.
-        whole: threshold of the data set, 0..1.
-        classes: by class column; None for a class without evidence. Empty where not asked for.
-        images: by sample id, those with evidence. Empty where not asked for.
+    A class without evidence has None; an image without any is left out.
     """
 
     rule: str
