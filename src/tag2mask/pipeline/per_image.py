@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.files import megabytes, require_room, settle
 from tag2mask.core.palette import labels_key, write_labels
-from tag2mask.core.prefetch import Later, ahead, behind
+from tag2mask.core.prefetch import Later, in_background, prefetch
 from tag2mask.core.ranks import barrier, world_size
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -104,7 +104,7 @@ def make_files(
             for key in sorted(same):  # one order for all runs: no deadlock
                 held.enter_context(session.lock(same[key][0], key))
         barrier()
-        with behind() as later:
+        with in_background() as later:
             jobs = [_job(session, ones[0], key, dataset, later) for key, ones in same.items()]
             barrier()
             seconds = make(jobs)
@@ -157,7 +157,7 @@ def _job(session: Session, stage: PlannedStage, key: str, dataset: Dataset, late
             damaged.append(path)
         return sample.id
 
-    absent = frozenset(name for name in ahead(missing, dataset.samples, _READERS) if name is not None)
+    absent = frozenset(name for name in prefetch(missing, dataset.samples, _READERS) if name is not None)
     if damaged:
         LOG.warning(
             "%s: %d files are damaged, first %s; they count as not made and are made again",
