@@ -10,8 +10,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from tag2mask.backbones.settings import BackboneSettings
-from tag2mask.backbones.timm_body import token_body
-from tag2mask.backbones.tokens import TokenBody, Tokens
+from tag2mask.backbones.timm_body import TokenBody, Tokens, token_body
 from tag2mask.core.errors import ConfigError
 from tests.backbones.make import images
 
