@@ -32,9 +32,7 @@ from tag2mask.inference.multiscale import CAMHead, MapHead, merge_scales, pair_f
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.lpcam.maps import LPCAMHead
 from tag2mask.methods.lpcam.prototypes_file import load_prototypes
-from tag2mask.pipeline.evaluate_run import open_split
-from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.opened_run import OpenedRun
 
 SCALES = (1.0, 0.5, 1.5, 2.0)
 FORMS = ("full", "stored", "bfloat16")
@@ -116,8 +114,8 @@ def measure(network: TagNet, heads: dict[str, MapHead], dataset: Dataset, sample
 
 def finished(run: Path, images: int) -> tuple[TagNet, dict[str, MapHead], Dataset, list[Sample]]:
     """A run's classifier, the heads of CAM and LPCAM on it, its data, and so many of its images, evenly spaced."""
-    plan = make_plan(RunFolder.existing(run).recipe())
-    dataset = open_split(plan, plan.data.infer)
+    opened = OpenedRun(run)
+    dataset = opened.split(opened.plan.data.infer)
     network, classes = load_network(run / "classifier" / "weights.safetensors")
     network = network.eval().to(memory_format=torch.channels_last)
     prototypes = load_prototypes(run / "prototypes" / "prototypes.safetensors")

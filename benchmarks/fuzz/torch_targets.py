@@ -88,7 +88,8 @@ def _store(root: Path) -> list[Good]:
 
 def _read_store(root: Path, broken: Path) -> None:
     from tag2mask.evaluation.result_tables import read_metrics
-    from tag2mask.run_report.rebuild import open_run
+    from tag2mask.pipeline.opened_run import OpenedRun
+    from tag2mask.run_report.build import finished_stages
 
     run = root / "runs" / "run"
     store = Store(run.parent / ".store")
@@ -98,7 +99,7 @@ def _read_store(root: Path, broken: Path) -> None:
             store.manifest(kind, key)
     if broken.name == "metrics.jsonl":
         read_metrics(broken)
-    open_run(run)
+    finished_stages(OpenedRun(run))
 
 
 def _checkpoints(root: Path) -> list[Good]:

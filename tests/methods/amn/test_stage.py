@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tag2mask.analysis.absent_classes import analyse_tags
+from tag2mask.analysis.absent_classes import analyse_tags, conditioned_predictor
 from tag2mask.api import run
 from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.config.recipe import load_recipe
@@ -25,11 +25,11 @@ from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import build_amn, load_amn, plain_weights, save_amn
 from tag2mask.methods.amn.settings import AmnMapsSettings
-from tag2mask.methods.amn.stage import program, told, train
+from tag2mask.methods.amn.stage import program, train
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.registry import stage_kind
-from tag2mask.pipeline.evaluate_run import open_maps
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import preflight
 from tag2mask.pipeline.run_result import RunResult
@@ -217,8 +217,8 @@ def test_order_of_images_and_the_others_change_no_map(tmp_path: Path, made: dict
 def test_absent_classes_are_measured_with_the_tags_that_the_maps_had(done: RunResult, tmp_path: Path) -> None:
     with registered():
         found = analyse_tags(done.path, out=tmp_path, images=100)
-        (opened,) = open_maps(done.path, ["amn-maps"])
-        ask = told(opened.artefact, opened.dataset, engine())
+        opened = OpenedRun(done.path).maps("amn-maps")
+        ask = conditioned_predictor(opened.artefact, opened.dataset, engine())
     values = {row.metric: row.value for row in found.numbers[0][1]}
     samples = [s for s in opened.dataset.samples if 0 < len(s.tags) < len(opened.dataset.classes)]
     shares = []

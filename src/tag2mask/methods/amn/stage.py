@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,6 @@ from torch import Tensor
 from tag2mask.backbones.build import build_network
 from tag2mask.backbones.files import WEIGHTS, save_network
 from tag2mask.backbones.folded import for_inference
-from tag2mask.config.engine import Engine
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import ActivationMaps, Sample
@@ -26,7 +25,6 @@ from tag2mask.methods.amn.maps import class_maps, image_logits
 from tag2mask.methods.amn.network import AmnNet, build_amn, load_amn, load_official, plain_weights, save_amn
 from tag2mask.methods.amn.settings import AmnFeaturesSettings, AmnMapsSettings, AmnSettings
 from tag2mask.methods.amn.training import train_amn
-from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.training.device import resolve_device
 from tag2mask.training.images import tag_vector
@@ -170,37 +168,3 @@ def features(context: StageContext[AmnFeaturesSettings]) -> None:
     with torch.no_grad():
         net.head.weight.copy_(weights[:, :, None, None])
     save_network(net, context.out / WEIGHTS, classes)
-
-
-def told(maps: Artefact, dataset: Dataset, engine: Engine) -> Callable[[Sample, Sequence[int]], NDArray[np.float32]]:
-    """The network behind a stage of kind ``amn-maps``, at its scales.
-
-    Args:
-        maps: the finished stage.
-        dataset: the split that the images are of.
-        engine: device.
-
-    Returns:
-        A function of a sample and class columns that gives the softmax (C + 1, h, w) at stride 4, background first, of
-        the image that is tagged with these classes. It raises what reading an image raises.
-
-    Raises:
-        WeightsError: AMN's file is not whole.
-    """
-    settings: AmnMapsSettings = maps.settings
-    net, classes = load_amn(maps.reads["amn"].path / WEIGHTS)
-    device = resolve_device(engine)
-    net = for_inference(net, device)
-
-    @torch.inference_mode()
-    def probabilities(sample: Sample, columns: Sequence[int]) -> NDArray[np.float32]:
-        image = dataset.image(sample)
-        full = image.height, image.width
-        tags = torch.zeros(len(classes), device=device)
-        tags[list(columns)] = 1
-        images = (image_tensor(image, scaled(*full, s), net.mean, net.std).to(device) for s in settings.scales)
-        bfloat16 = settings.precision == "bfloat16"
-        logits = image_logits(net, images, tags, stride4(*full), mirror=settings.mirror, bfloat16=bfloat16)
-        return logits.softmax(0).cpu().numpy()
-
-    return probabilities
