@@ -76,9 +76,6 @@ def make_maps(
         settings: scales, mirror, precision and grid, the same for all tasks.
         device: where the network runs.
         counter: advanced by one for each sample, those already done included.
-
-    Raises:
-        DataError: an image cannot be read; the maps made so far are kept.
     """
     network = for_inference(network, device)
 

@@ -50,11 +50,7 @@ class LabelImages(AugmentedImages):
         self.dataset, self.labels, self.transform, self.grid, self.tags = dataset, labels, transform, grid, tags
 
     def read(self, sample: Sample) -> tuple[Image.Image, Labels]:
-        """The image and its labels.
-
-        Raises:
-            DataError: their sizes differ, or the image cannot be read.
-        """
+        """The image and its labels."""
         image, labels = self.dataset.image(sample), self.labels(sample)
         check_size(labels, image, sample)
         return image, labels
@@ -87,11 +83,7 @@ def at_grid(labels: Tensor, height: int, width: int) -> Tensor:
 
 
 def check_size(labels: Labels, image: Image.Image, sample: Sample) -> None:
-    """Refuse labels of another size than their image.
-
-    Raises:
-        DataError: both sizes, and the image's id.
-    """
+    """Refuse labels of another size than their image."""
     if labels.shape != (image.height, image.width):
         raise DataError(
             f"the labels of image '{sample.id}' are {labels.shape[0]} x {labels.shape[1]} pixels, but the image is "
@@ -125,9 +117,6 @@ def check_labels(found: Sequence[int], classes: Sequence[str], what: str, tags: 
         classes: of the data.
         what: the image, for the error text.
         tags: class columns present; None where any may be.
-
-    Raises:
-        DataError: a label above the class list, or foreground labels none of which is of a tag.
     """
     present = [label for label in found if label not in (0, IGNORE)]
     beyond = [label for label in present if not 1 <= label <= len(classes)]
@@ -152,9 +141,6 @@ def with_labels(samples: Sequence[Sample], labels: LabelsOf, name: str) -> list[
         samples: all of a split.
         labels: gives their label images.
         name: of the stage.
-
-    Raises:
-        DataError: every pixel of every sample is ignored, or what ``labels`` raises.
     """
 
     def confident(sample: Sample) -> bool:

@@ -44,11 +44,6 @@ def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[st
 
     Returns:
         Percent by class, None for a class that was not trained or has no image here.
-
-    Raises:
-        DataError: the classes differ, or an image cannot be read.
-        StageError: the folder holds no result of a training.
-        WeightsError: the weights are damaged.
     """
     about = read_json(folder / METRICS)
     if list(dataset.classes) != about["classes"]:
@@ -139,11 +134,7 @@ class AskedClassifier:
 
 
 def load_asked(folder: Path, engine: Engine) -> AskedClassifier:
-    """The classifier that a training left in a folder.
-
-    Raises:
-        WeightsError: the weights are not whole.
-    """
+    """The classifier that a training left in a folder."""
     net, classes = load_network(folder / WEIGHTS)
     device = resolve_device(engine)
     return AskedClassifier(for_inference(net, device), tuple(classes), read_json(folder / METRICS)["long_side"], device)
