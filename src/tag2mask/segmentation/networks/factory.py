@@ -63,6 +63,9 @@ def check_network(settings: NetworkSettings) -> None:
         check_file(settings)
 
 
+_ENTRY = "segmenter"
+
+
 class _SavedSegmenter(Settings):
     """What travels with a segmentation network."""
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.files import atomic_path
-from tag2mask.segmentation.networks.factory import Segmenter
+from tag2mask.segmentation.networks.base import Segmenter
 from tag2mask.segmentation.onnx.runtime import ENTRY, MISSING, SCHEMA, OnnxSegmenter
 from tag2mask.segmentation.onnx.traceable import recordable
 

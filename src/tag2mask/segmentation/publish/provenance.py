@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from tag2mask.config.recipe import Recipe
 from tag2mask.core.errors import StageError, WeightsError, command
+from tag2mask.core.names import SEED_MARK
 from tag2mask.evaluation.result_tables import read_metrics
 
 LOG = logging.getLogger("tag2mask")
@@ -83,7 +84,9 @@ def read_origin(values: Mapping[str, Any], where: Path) -> Origin:
         ) from error
 
 
-def origin_of(run: Path, recipe: Recipe, stage: str, initial: str, manifest: Mapping[str, Any]) -> Origin:
+def origin_of(
+    run: Path, recipe: Recipe, stage: str, initial: str, manifest: Mapping[str, Any], chosen_by: Collection[str] = ()
+) -> Origin:
     """Where the network of a finished stage comes from, read from its run folder.
 
     Args:
@@ -92,8 +95,9 @@ def origin_of(run: Path, recipe: Recipe, stage: str, initial: str, manifest: Map
         stage: instance that trained the network, with its seed where there are several.
         initial: as in `Origin`.
         manifest: of the stage, as read.
+        chosen_by: stages of the recipe that have chosen this network among several.
     """
-    name, _, seed = stage.partition("@")
+    name, _, seed = stage.partition(SEED_MARK)
     n_images, seen = manifest.get("n_images"), manifest.get("ledger")
     split = recipe.stages[name].get("split") or recipe.data.get("train") or "train"
     return Origin(
@@ -104,11 +108,11 @@ def origin_of(run: Path, recipe: Recipe, stage: str, initial: str, manifest: Map
         n_images=n_images if isinstance(n_images, int) else None,
         initial=initial,
         ledger=tuple(map(str, seen)) if isinstance(seen, list) else (),
-        numbers=tuple(_numbers(run, recipe, name, seed)),
+        numbers=tuple(_numbers(run, recipe, {name, *chosen_by}, seed)),
     )
 
 
-def _numbers(run: Path, recipe: Recipe, name: str, seed: str) -> list[Number]:
+def _numbers(run: Path, recipe: Recipe, names: set[str], seed: str) -> list[Number]:
     path = run / "metrics.jsonl"
     try:
         rows = read_metrics(path) if path.is_file() else []
@@ -116,11 +120,12 @@ def _numbers(run: Path, recipe: Recipe, name: str, seed: str) -> list[Number]:
         same = command("run", run / "recipe.yaml", "--out", run)
         LOG.warning("%s. The card of the network will have no measured numbers; write them again: %s", error, same)
         return []
-    makers = {k: v for k, v in recipe.stages.items() if name in (v.get("reads") or {}).values()}
+    makers = {k: v for k, v in recipe.stages.items() if names & {*(v.get("reads") or {}).values()}}
+    measured = [(row, *row.stage.partition(SEED_MARK)) for row in rows if row.metric == "miou"]
     return [
-        Number(row.stage, row.split, row.n_images, row.value, row.seed, how(makers[row.stage.partition("@")[0]]))
-        for row in rows
-        if row.metric == "miou" and row.stage.partition("@")[0] in makers and row.stage.partition("@")[2] == seed
+        Number(row.stage, row.split, row.n_images, row.value, row.seed, how(makers[name]))
+        for row, name, _, own in measured
+        if name in makers and own == seed
     ]
 
 
