@@ -147,7 +147,7 @@ def test_stages_that_cannot_be_analysed(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"is not a run \(it has no recipe.yaml\)"):
         analyse_curves([made.path, tmp_path / "nothing"])
     (made.path / "sharp").unlink()
-    with pytest.raises(StageError, match="stage 'sharp' of .* is not finished; go on: tag2mask run"):
+    with pytest.raises(StageError, match="stage 'sharp' of .* is not finished; resume: tag2mask run"):
         analyse_thresholds(made.path)
     assert not (made.path / "analysis").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import yaml
 
 from tag2mask.config.compose import Recipes, packaged
+from tag2mask.config.plain import read_yaml
 from tag2mask.config.recipe import commented, dump_recipe, load_recipe, recipe_text, shipped
 from tag2mask.core.errors import ConfigError
 from tag2mask.pipeline.plan import make_plan
@@ -22,6 +24,11 @@ def test_all_blocks_together_are_short() -> None:
     lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in FOLDER.rglob("*.yaml")}
     assert sum(lines.values()) <= 1500
     assert max(lines.values()) <= 150
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: str(path.stem))
+def test_a_block_is_yaml_and_says_no_line_twice(path: Path) -> None:
+    assert read_yaml(path, "block"), "equal keys with equal conditions are refused: only the first would count"
 
 
 def test_no_part_of_a_block_is_written_twice() -> None:
@@ -89,8 +96,7 @@ def write(folder: Path, **texts: str) -> Recipes:
 
 
 BLOCKS = {
-    "data_a": """command: tag2mask run <name>
-head:
+    "data_a": """head:
   needs: data of kind a
 description: <description>, data a
 data: {kind: folder}""",
@@ -158,6 +164,16 @@ def test_blocks_that_do_not_go_together_are_named(tmp_path: Path) -> None:
         write(tmp_path, **BLOCKS).text("a-two-one-net")
 
 
+@pytest.mark.parametrize(
+    ("blocks", "problem"),
+    [("a, ome", "unknown block 'ome'; did you mean 'one'"), ("one", "'b-few': none of its blocks has 'data'; add one")],
+)
+def test_a_recipe_of_its_own_with_wrong_blocks_is_named(blocks: str, problem: str, tmp_path: Path) -> None:
+    recipes = write(tmp_path, **BLOCKS | {"b-few": f"blocks: [{blocks}]\nstages:\n  use one:"})
+    with pytest.raises(ConfigError, match=problem):
+        recipes.text("b-few")
+
+
 def test_show_keeps_comments_where_the_value_is_the_recipes() -> None:
     source = recipe_text("voc12-irn-cam")
     recipe = make_plan(load_recipe("voc12-irn-cam", ["classifier.train.lr=0.2", "cam.scales=[1.0]"])).recipe
@@ -187,3 +203,41 @@ def test_comments_of_odd_yaml_never_change_a_value(source: str, text: str) -> No
 def test_the_composed_text_is_yaml(name: str, tmp_path: Path) -> None:
     assert yaml.safe_load(write(tmp_path, **BLOCKS).text(name))["name"] == name
     assert packaged().text("demo") == recipe_text("demo")
+
+
+def test_a_chain_is_one_file(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "recipes")
+    (tmp_path / "recipes" / "chain" / "ours.yaml").write_text(
+        """# A chain of ours.
+for: papers
+title: <description>
+description: masks by ours from <MAPS> maps
+masks: ours-masks
+stages:
+  ours:
+    kind: ours-maps
+    reads: {maps: <maps>}
+    steps if voc12: 8     # of VOC
+    steps if coco14: 9    # of COCO
+  use irn of=ours maps=ours:
+    ours-masks:
+      threshold: 0.4      # ours
+"""
+    )
+    recipes = Recipes(tmp_path / "recipes")
+    assert "    steps: 8              # of VOC\n" in recipes.text("voc12-ours-cam")
+    longer = recipes.text("coco14-ours-lpcam-upernet")
+    assert "    threshold: 0.4        # ours\n" in longer
+    made = yaml.safe_load(longer)
+    assert made["description"] == "UPerNet on masks by ours from LPCAM maps, MS COCO 2014"
+    assert made["stages"]["ours"] == {"kind": "ours-maps", "reads": {"maps": "lpcam"}, "steps": 9}
+    assert made["stages"]["segmenter"]["reads"] == {"masks": "ours-masks"}
+    assert made["stages"]["ours-masks"]["threshold"] == 0.4
+    assert "Up to the pseudo-masks this is coco14-ours-lpcam, and" in longer
+
+
+def test_a_name_of_very_many_words_is_refused_at_once() -> None:
+    for name in ("-" * 1_000_000, "voc12-" + "irn-x" * 100_000):
+        with pytest.raises(ConfigError) as caught:
+            recipe_text(name)
+        assert len(str(caught.value)) < 3000

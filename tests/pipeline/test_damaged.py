@@ -113,7 +113,7 @@ def test_a_chosen_threshold_that_is_garbled_is_chosen_again(
 ) -> None:
     path = copy / "few" / "threshold.json"
     path.write_bytes(GARBLED[how])
-    with pytest.raises(StageError, match=r"files of stage 'few' of .* are gone or changed; go on: tag2mask run .*few"):
+    with pytest.raises(StageError, match=r"files of stage 'few' of .* are gone or changed; resume: tag2mask run .*few"):
         write_report([copy], copy / "page.html")
     again(copy)
     assert "threshold.json is gone or changed" in caplog.text

@@ -202,7 +202,9 @@ def test_a_stage_that_is_not_finished_names_the_command(done: RunResult, tmp_pat
     folder = RunFolder(tmp_path / "begun")
     folder.prepare()
     folder.begin(make_plan(load_recipe(str(done.path / "recipe.yaml"))).recipe, threads=1)
-    with pytest.raises(StageError, match=r"stage 'cam' of .* is not finished; go on: tag2mask run .*recipe.yaml --out"):
+    with pytest.raises(
+        StageError, match=r"stage 'cam' of .* is not finished; resume: tag2mask run .*recipe.yaml --out"
+    ):
         evaluate_run(tmp_path / "begun")
 
 

@@ -216,7 +216,7 @@ def test_a_run_of_several_seeds_names_them(tmp_path: Path) -> None:
 
 def test_a_run_without_a_finished_network_says_so(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", STAGES, {})
-    with pytest.raises(StageError, match=r"stage 'segmenter' of .* is not finished; go on: tag2mask run .*recipe.yaml"):
+    with pytest.raises(StageError, match="segmenter.* is not finished; resume: tag2mask run .*recipe.yaml"):
         find_network(run)
     run = write_run(tmp_path / "maps", {"pseudo": {"kind": "pseudo-masks"}}, {})
     with pytest.raises(StageError, match="no stage of kind 'segmenter', so the run holds no network"):

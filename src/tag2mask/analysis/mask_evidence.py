@@ -21,7 +21,7 @@ from tag2mask.inference.multiscale import merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.asking import load_asked
+from tag2mask.methods.cam.classifier import load_asked
 from tag2mask.methods.context import MapsProgram
 from tag2mask.training.device import resolve_device
 

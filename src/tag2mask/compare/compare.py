@@ -18,11 +18,10 @@ from tag2mask.evaluation.bootstrap import RESAMPLES
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.result_tables import write_table
 from tag2mask.methods.stage_kinds import Makes
+from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.report.figures import draw_examples
-from tag2mask.report.page import Example, Picture
-from tag2mask.report.pictures import fit, label_overlay
-
-_SIDE = 320
+from tag2mask.report.page import Example
+from tag2mask.report.pictures import label_overlay
 
 
 def draw_difference(first: Counted, second: Counted, pair: PairLines, count: int, out: Path) -> bool:
@@ -64,8 +63,7 @@ def _example(first: Counted, second: Counted, sample: Sample, line: ImageLine) -
         (f"{line.second}: {line.second_miou:.1f}", _labels(second, sample, image)),
     ]
     pictures = [(f"image: {tags}", image), *((name, label_overlay(image, labels)) for name, labels in labelled)]
-    shown = tuple(Picture(name, name, fit(picture, _SIDE)) for name, picture in pictures)
-    return Example(sample.id, f"{line.difference:+.1f} points", shown)
+    return Example.of(sample.id, f"{line.difference:+.1f} points", pictures)
 
 
 def _labels(counted: Counted, sample: Sample, image: Image.Image) -> LabelImage:
@@ -97,7 +95,7 @@ class Comparison:
 
 
 def compare_runs(
-    runs: Sequence[Path],
+    runs: Sequence[OpenedRun | str | Path],
     *,
     stages: Sequence[str] = (),
     out: Path | None = None,
@@ -107,7 +105,7 @@ def compare_runs(
     """Compare measured stages of finished runs on the same images; the first against each other one.
 
     Args:
-        runs: run folders, one or more.
+        runs: runs or their folders, one or more.
         stages: as in `tag2mask.compare.stages.open_groups`.
         out: folder for the files; ``comparison`` in the first run's folder where None.
         images: how many of the largest gains and losses are drawn, 0 or more of each.
@@ -124,11 +122,13 @@ def compare_runs(
     usual = {"--out": None, "--images": IMAGES, "--resamples": RESAMPLES}
     words = [word for name in stages for word in ("--stage", name)]
     words += [word for name, value in options.items() if value != usual[name] for word in (name, str(value))]
-    same = command("compare", *runs, *words)
-    out = out or runs[0] / FOLDER
+    opened = [as_run(run) for run in runs]
+    root = [] if opened[0].root is None else ["--root", str(opened[0].root)]
+    same = command("compare", *(run.path for run in opened), *root, *words)
+    out = out or opened[0].path / FOLDER
     pairs: list[PairLines] = []
     pictures: list[Path] = []
-    for group in open_groups(runs, stages):
+    for group in open_groups(opened, stages):
         found, drawn = _compare(group, same, out, images, resamples)
         pairs += found
         pictures += drawn

@@ -105,6 +105,8 @@ class Blocks:
 
     def words(self, block: str) -> tuple[str, ...]:
         """The folders of a block, outermost first, and its own name."""
+        if block not in self.files:
+            raise ConfigError(unknown("block", block, self.files))
         return self.files[block].relative_to(self._folder).with_suffix("").parts
 
     def scope(self, blocks: Iterable[str]) -> Scope:

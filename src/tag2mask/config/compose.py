@@ -3,7 +3,7 @@
 A recipe is the blocks that its name is made of (``voc12-amn-lpcam-upernet``), or a file ``recipes/NAME.yaml`` with
 ``blocks`` and ``stages``. Beside the parts of a recipe a block may have:
 
-- ``title``, ``command`` and ``head``, of which the comment at the top is made;
+- ``title`` (else the description), ``command`` (else a plain run) and ``head``, which make the comment at the top;
 - ``description``, in which ``<description>`` is that of the blocks before it (maps, chain, network, data);
 - ``for``, the condition under which it may be in a recipe;
 - ``masks``, for a chain: the stage that a network learns from.
@@ -20,6 +20,7 @@ from pathlib import Path
 from tag2mask.config.blocks import Blocks, Entry, Scope, flat, section
 from tag2mask.config.plain import parse_yaml, read_yaml
 from tag2mask.core.errors import ConfigError, command, nearest, unknown
+from tag2mask.core.names import shortened
 
 _IN_NAMES = ("data", "chain", "maps", "network")
 """Kinds of block, each a folder, that a name is made of, in its order."""
@@ -31,6 +32,8 @@ _OVER = ("own", "modifier", "data", "network", "chain", "maps", "run")
 _SECTIONS = ("data", "seeds", "allow_supervision", "engine")
 _MAPS = "cam"
 """The maps of a chain where a name says none."""
+_LONGEST = 6
+"""Words of a block's name."""
 _WIDTH = 120
 
 
@@ -69,7 +72,10 @@ class Recipes:
             scope = scope.with_names(description=self._text(part, "description", scope) or scope.names["description"])
         lines = [*self._top(parts, scope), f"name: {name}", f"description: {scope.names['description']}"]
         for key in _SECTIONS:
-            lines += flat(next(filter(None, (self._entry(part, key, scope) for part in parts.values()))))
+            found = next(filter(None, (self._entry(part, key, scope) for part in parts.values())), None)
+            if found is None:
+                raise ConfigError(f"recipe '{name}': none of its blocks has '{key}'; add one that has to its 'blocks'")
+            lines += flat(found)
         stages = section(parts["own"], "stages") or self._uses(name, kinds, self._text(parts["chain"], "masks", scope))
         return "\n".join([*lines, "stages:", *flat(self._blocks.expanded(stages, scope), 2), ""])
 
@@ -85,7 +91,7 @@ class Recipes:
         """The blocks that a name is made of, by kind."""
         words, found = name.split("-"), dict[str, str]()
         while words:
-            size = next((n for n in range(len(words), 0, -1) if self._kind("-".join(words[:n]))), 0)
+            size = next((n for n in range(min(len(words), _LONGEST), 0, -1) if self._kind("-".join(words[:n]))), 0)
             block = "-".join(words[:size])
             kind = self._kind(block)
             if not size or (not found and kind != "data"):
@@ -93,7 +99,9 @@ class Recipes:
                 hint = f". In it '{words[0]}' is not a block; did you mean '{near}'?" if near else ""
                 raise self._unknown(name, hint)
             if kind in found:
-                raise ConfigError(f"recipe '{name}': '{found[kind]}' and '{block}' are both {kind}; keep one of them")
+                raise ConfigError(
+                    f"recipe '{shortened(name)}': '{found[kind]}' and '{block}' are both {kind}; keep one of them"
+                )
             found[kind], words = block, words[size:]
         in_order = "-".join(found[kind] for kind in _IN_NAMES if kind in found)
         if in_order != name:
@@ -116,7 +124,7 @@ class Recipes:
         before = {kind: block for kind, block in kinds.items() if kind != "network"}
         same = (other for other in self._composed if "network" in kinds and self._named(other) == before)
         by_name = "-".join(before[kind] for kind in _IN_NAMES if kind in before)
-        names = {"name": name, "data": kinds["data"], "maps": maps, "MAPS": maps.upper(), "description": ""}
+        names = {"name": name, "data": kinds.get("data", ""), "maps": maps, "MAPS": maps.upper(), "description": ""}
         return self._blocks.scope(kinds.values()).with_names(before=next(same, by_name), **names)
 
     def _entry(self, part: Sequence[Entry], key: str, scope: Scope) -> tuple[Entry, ...]:
@@ -133,12 +141,13 @@ class Recipes:
 
     def _top(self, parts: Mapping[str, Sequence[Entry]], scope: Scope) -> Iterator[str]:
         """The comment at the top: title, commands, and what the recipe and its blocks say of themselves."""
-        title, command = (
-            next(filter(None, (self._text(part, key, scope) for part in parts.values())))
-            for key in ("title", "command")
+        name, description = scope.names["name"], scope.names["description"]
+        title = next(filter(None, (self._text(part, "title", scope) for part in parts.values())), description)
+        typed = next(
+            filter(None, (self._text(part, "command", scope) for part in parts.values())), command("run", name)
         )
-        yield from _comment(f"{scope.names['name']}: {title}.")
-        yield from ["#", *(f"#   {line}" for line in command.splitlines()), "#"]
+        yield from _comment(f"{name}: {title}.")
+        yield from ["#", *(f"#   {line}" for line in typed.splitlines()), "#"]
         for kind in _IN_HEADS:
             for text in self._texts(parts[kind], "head", scope):
                 yield from _comment(text)

@@ -15,9 +15,9 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
 from tag2mask.core.errors import ConfigError, StageError, command, quoted
 from tag2mask.core.files import cannot_write, read_json, write_json, write_text
-from tag2mask.core.links import followed, is_link, links_in, remove_link
+from tag2mask.core.links import artefact_of, is_link, links_in, remove_link, store_of
 from tag2mask.core.locks import is_leftover
-from tag2mask.pipeline.store import Store, point, store_beside
+from tag2mask.pipeline.store import Store, point
 
 _LIBRARIES = (
     "tag2mask", "torch", "torchvision", "timm", "segmentation-models-pytorch", "lightning", "numpy", "Pillow",
@@ -83,12 +83,12 @@ class RunFolder:
     """A run on disk.
 
     Args:
-        path: its folder; the store lies beside it.
+        path: its folder; the store lies beside it, of a packed run in it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.store = Store(followed(store_beside(path)))
+        self.store = Store(store_of(path))
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -180,7 +180,7 @@ class RunFolder:
 
     def artefact(self, name: str) -> Path:
         """Folder of what stage ``name`` has made, through the run's link to it; it may not be there."""
-        return followed(self.path / name)
+        return artefact_of(self.path, name)
 
     def link(self, name: str, artefact: Path) -> None:
         """Point ``name`` at an artefact of the store.

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from tag2mask.core.errors import DamagedError
 from tag2mask.core.files import cannot_write, file_hash, stamp, write_json
-from tag2mask.core.links import make_link
+from tag2mask.core.links import check_store, make_link
 from tag2mask.core.manifest import MANIFEST, Manifest, read_manifest
 
-__all__ = ["MANIFEST", "Manifest", "Store", "point", "store_beside", "sweep"]
+__all__ = ["MANIFEST", "Manifest", "Store", "point", "sweep"]
 LOG = logging.getLogger("tag2mask")
 Stamp = tuple[int, ...]
 
@@ -39,6 +39,7 @@ class Store:
         Raises:
             StageError: it cannot, such as a store of another user, a file of that name, or a link to nowhere.
         """
+        check_store(self.root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             if not os.access(self.root, os.W_OK | os.X_OK):
@@ -92,12 +93,6 @@ class Store:
         folder, old = self.folder(kind, key), before or {}
         written = sorted(name for name, found in self.present(kind, key).items() if old.get(name) != found)
         return {n: file_hash(folder / n) for n in written if n != MANIFEST and not n.endswith(".log")}
-
-
-def store_beside(folder: Path) -> Path:
-    """The store of a run in that folder, or of several: ``.store`` beside it, also where the folder is ``.``."""
-    named = folder if folder.name not in ("", "..") else folder.resolve()  # the parent of '.' is '.' again
-    return named.parent / ".store"
 
 
 def point(link: Path, target: Path) -> None:

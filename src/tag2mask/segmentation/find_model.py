@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.recipe import Recipe, load_recipe
 from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, command, unknown
 from tag2mask.core.files import expanded, file_hash, read_json, reason, special_kind
-from tag2mask.core.links import followed
+from tag2mask.core.links import artefact_of, not_finished
 from tag2mask.core.manifest import MANIFEST, unsealed
-from tag2mask.segmentation.networks.factory import WEIGHTS, Segmenter, load_segmenter
+from tag2mask.segmentation.networks.factory import Segmenter, load_segmenter
 from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.publish.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.publish.provenance import Origin, origin_of, read_origin
@@ -86,9 +87,9 @@ def _find(path: Path, source: str | Path, stage: str | None) -> Found:
 def _of_run(run: Path, stage: str | None) -> Found:
     recipe = load_recipe(str(run / _RECIPE))
     name = _choose(run, _instances(recipe), stage)
-    folder, again = followed(run / name), command("run", run / _RECIPE, "--out", run)
+    folder, again = artefact_of(run, name), command("run", run / _RECIPE, "--out", run)
     if not (folder / MANIFEST).is_file() or not (folder / WEIGHTS).is_file():
-        raise StageError(f"stage '{name}' of {run} is not finished; go on: {again}")
+        raise not_finished(run, name)
     try:
         manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
     except DamagedError as error:

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tag2mask.backbones.network import build_network, save_network
+from tag2mask.backbones.build import build_network
+from tag2mask.backbones.files import save_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, WeightsError

@@ -44,7 +44,6 @@ def build_segmenter(settings: NetworkSettings, n_classes: int) -> Segmenter:
     return net.to(memory_format=torch.channels_last)
 
 
-WEIGHTS = "weights.safetensors"
 _ENTRY = "segmenter"
 
 

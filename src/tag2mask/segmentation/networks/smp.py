@@ -10,8 +10,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from tag2mask.backbones import keymaps
 from tag2mask.backbones.settings import BUNDLED, bundled_file, local_file
+from tag2mask.backbones.state_dict import check_strict, in_order, load_strict, read_state, without
 from tag2mask.backbones.tagnet import RGB
 from tag2mask.backbones.timm_body import timm_name, timm_state
 from tag2mask.core.errors import ConfigError, WeightsError
@@ -55,7 +55,7 @@ def check_file(settings: NetworkSettings) -> None:
             net: Any = timm.create_model(encoder_name(settings.encoder), pretrained=False, num_classes=0)
     except (RuntimeError, NotImplementedError):  # a network that computes while it is built: training will look
         return
-    keymaps.check_strict(net, _headless(path, net), str(path), f"'{settings.encoder}'")
+    check_strict(net, _headless(path, net), str(path), f"'{settings.encoder}'")
 
 
 def load_encoder(features: nn.Module, settings: NetworkSettings) -> None:
@@ -72,7 +72,7 @@ def load_encoder(features: nn.Module, settings: NetworkSettings) -> None:
     own = list(features.state_dict())
     by_name = {_plain(key): value for key, value in state.items()}
     found = {key: by_name[_plain(key)] for key in own if _plain(key) in by_name}
-    keymaps.load_strict(features, found, source, f"the encoder '{settings.encoder}'")
+    load_strict(features, found, source, f"the encoder '{settings.encoder}'")
 
 
 def _whole_state(name: str, settings: NetworkSettings) -> tuple[dict[str, Tensor], str]:
@@ -83,11 +83,11 @@ def _whole_state(name: str, settings: NetworkSettings) -> tuple[dict[str, Tensor
     if settings.weights == "bundled":
         check_bundled(settings)
         path = bundled_file()
-        state = keymaps.in_order(keymaps.read_state(path), list(net.state_dict()), str(path))
+        state = in_order(read_state(path), list(net.state_dict()), str(path))
     else:
         path = local_file(settings.weights)
         state = _headless(path, net)
-    keymaps.load_strict(net, state, str(path), f"'{settings.encoder}'")
+    load_strict(net, state, str(path), f"'{settings.encoder}'")
     return dict(net.state_dict()), str(path)
 
 
@@ -95,7 +95,7 @@ def _headless(path: Path, net: Any) -> dict[str, Tensor]:
     """The tensors of a file without those of the classifier, as timm names it for the network."""
     head = net.pretrained_cfg.get("classifier") or ()
     names = (head,) if isinstance(head, str) else tuple(head)
-    return keymaps.without(keymaps.read_state(path), [f"{n}." for n in names])
+    return without(read_state(path), [f"{n}." for n in names])
 
 
 def _plain(name: str) -> str:

@@ -34,7 +34,7 @@ from tag2mask.segmentation.predict.logits import (
 )
 from tag2mask.segmentation.predict.options import PredictOptions, Tiling
 from tag2mask.segmentation.predict.tiles import Picture, n_tiles, tiled_labels
-from tag2mask.segmentation.transforms import fit_factor
+from tag2mask.segmentation.training_data import fit_factor
 
 Size = tuple[int, int]
 """(H, W)."""

@@ -1,12 +1,34 @@
-"""What ``tag2mask analyse threshold-rules`` and ``few-masks`` read from their options."""
+"""Options that several verbs have, and what is read from their texts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.names import shortened
+
+if TYPE_CHECKING:
+    from tag2mask.pipeline.opened_run import OpenedRun
+
+Run = Annotated[Path, typer.Argument(help="run folder")]
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders on the same images")]
+Root = Annotated[Path | None, typer.Option(help="folder of the run's data, where they have moved")]
+
+
+def opened(runs: Iterable[Path], root: Path | None) -> list[OpenedRun]:
+    """The runs that a verb looks at.
+
+    Raises:
+        StageError: a folder holds no run.
+    """
+    from tag2mask.pipeline.opened_run import OpenedRun
+
+    return [OpenedRun(run, root) for run in runs]
 
 
 def sizes(text: str) -> list[int]:
