@@ -105,9 +105,9 @@ class Choice:
     scores: Mapping[str, float | None] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
 
-    def write(self, folder: Path, name: str, output: str) -> None:
+    def write(self, folder: Path, output: str) -> None:
         """Write ``choice.json``, with what stands for the chosen output in the keys of later stages."""
-        write_json(folder / CHOICE, {**asdict(self), "name": name, "output": output})
+        write_json(folder / CHOICE, {**asdict(self), "output": output})
 
     @classmethod
     def read(cls, folder: Path, command: str) -> Choice:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tag2mask.core.names import base_name
+
 if TYPE_CHECKING:
     from tag2mask.config.recipe import Recipe
     from tag2mask.evaluation.result_tables import ResultRow
@@ -164,7 +166,7 @@ class FinishedExperiment:
 
     def row_of(self, stage: str) -> str:
         """The row that a stage, with or without its seed, is our side of; the stage's name where it is of none."""
-        name = stage.partition("@")[0]
+        name = base_name(stage)
         return next((row for row, mine in self.stages.items() if mine == name), name)
 
 

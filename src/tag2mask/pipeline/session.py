@@ -1,4 +1,4 @@
-"""One run while it goes on: what is done, what each stage is given, and the keys."""
+"""State of a run in progress: what is done, what each stage is given, and the keys."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tag2mask.core.files import value_hash
 from tag2mask.core.links import is_link
 from tag2mask.core.locks import exclusive
 from tag2mask.core.ranks import rank
+from tag2mask.core.resources import peak_memory
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
@@ -159,6 +160,34 @@ class Session:
         with exclusive(path.with_name(f".{path.name}.lock"), f"stage {path.name}", wait=True):
             sweep(path)
             yield
+
+    def record(
+        self,
+        stage: PlannedStage,
+        key: str,
+        *,
+        n_images: int,
+        made: int = 0,
+        seconds: float = 0.0,
+        shared_with: Sequence[str] = (),
+        files: Mapping[str, str] | None = None,
+    ) -> Manifest:
+        """Write the manifest of an artefact that was just made, which marks it as finished; the rest as `Manifest`."""
+        manifest = Manifest(
+            kind=stage.kind.name,
+            key=key,
+            made_from=self.inputs(stage),
+            ledger=self.ledger(stage),
+            n_images=n_images,
+            seconds=seconds,
+            made=made,
+            peak_memory=peak_memory(),
+            shared_with=tuple(shared_with),
+            files=dict(files or {}),
+        )
+        if self.rank == 0:
+            self.store.finish(manifest)
+        return manifest
 
     def finish(self, stage: PlannedStage, manifest: Manifest) -> None:
         """Note a stage as done and link it in the run folder."""

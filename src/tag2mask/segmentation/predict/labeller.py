@@ -168,16 +168,7 @@ class Labeller:
 
 
 def shrunk_photo(picture: Picture, height: int, width: int) -> NDArray[np.uint8]:
-    """A photo at a smaller size, as ``Image.resize`` (bicubic) gives it of the whole, from bands of rows.
-
-    Args:
-        picture: the photo.
-        height: new height.
-        width: new width.
-
-    Returns:
-        (height, width, 3) uint8.
-    """
+    """A photo shrunk to (height, width, 3), as ``Image.resize`` (bicubic) gives it of the whole, from bands of rows."""
     rows, columns = picture.size
     scale = rows / height
     step = max(1, int(_BAND / (columns * scale)))
@@ -193,15 +184,10 @@ def shrunk_photo(picture: Picture, height: int, width: int) -> NDArray[np.uint8]
 
 
 def enlarged_labels(probabilities: Tensor, height: int, width: int) -> NDArray[np.uint8]:
-    """The most probable label of each pixel of a larger image, probabilities bilinear between those of the small one.
-
-    Args:
-        probabilities: (C + 1, h, w).
-        height: new height H.
-        width: new width W.
+    """The most probable label of each pixel of a larger image, probabilities bilinear between those (C + 1, h, w).
 
     Returns:
-        (H, W) uint8, the lowest of equally probable labels.
+        (height, width) uint8, the lowest of equally probable labels.
     """
     return _in_bands(height, width, lambda rows: _enlarged(probabilities, rows, height, width))
 
