@@ -10,7 +10,7 @@ import torch
 
 from tag2mask.config.settings import validate
 from tag2mask.methods.amn.settings import AmnSettings
-from tag2mask.methods.amn.train import train_amn
+from tag2mask.methods.amn.training import train_amn
 from tests.methods.irn_drawn import data, seeds
 from tests.training.toy import engine
 

@@ -13,7 +13,7 @@ from tag2mask.config.settings import validate
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
 from tag2mask.methods.irn.settings import IrnSettings
-from tag2mask.methods.irn.train import train_boundary
+from tag2mask.methods.irn.training import train_boundary
 from tests.training.toy import Drawn, engine
 
 SIZE = (64, 80)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask import AMN
+from tag2mask.backbones.feature_layer import _is_grid
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError, WeightsError
 from tag2mask.core.types import ActivationMaps
-from tag2mask.methods.cam.anatomy import _is_grid
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -169,7 +169,7 @@ IMAGES, TAGS, SEEDS = batches(1)[0]
         (changed(2, SEEDS[:, 1:]), r"refined_seeds must be a tensor \(N, H, W\) = \(4, 32, 48\), got \(4, 31, 48\)"),
         (
             changed(2, SEEDS + 3 * (SEEDS == 1)),
-            "the refined seeds of image 0 of a batch hold the label 4, but the data",
+            "the labels of image 0 of a batch hold 4, but the data",
         ),
         (changed(2, SEEDS + (SEEDS == 1)), "image 0 of a batch show class column 1, but its tags are class column 0"),
         (changed(2, torch.full_like(SEEDS, 255)), r"every pixel of all refined seeds is unsure \(255\), so there is"),

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.methods.amn.data import at_grid
-from tag2mask.methods.amn.loss import pixel_counts, pixel_loss
+from tag2mask.training.label_images import at_grid
+from tag2mask.training.losses import pixel_counts, pixel_loss
 
 
 def slow(logits: Tensor, labels: Tensor, smoothing: float, balanced: bool = True) -> float:

@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tag2mask.backbones.amn_keys import official_amn
+from tag2mask.backbones.files import load_network, save_network
 from tag2mask.backbones.levels import stage_places
-from tag2mask.backbones.network import load_network, save_network
+from tag2mask.backbones.official_checkpoints import official_amn
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, WeightsError
-from tag2mask.methods.amn.files import load_amn, load_official, save_amn
-from tag2mask.methods.amn.network import BackboneAmn, build_amn, plain_weights
+from tag2mask.methods.amn.network import BackboneAmn, build_amn, load_amn, load_official, plain_weights, save_amn
 from tag2mask.methods.amn.settings import AmnSettings
 from tests.backbones.make import images, network
 from tests.methods.amn_drawn import settings

@@ -12,7 +12,7 @@ import torch
 
 from tag2mask.analysis.absent_classes import analyse_tags, conditioned_predictor
 from tag2mask.api import run
-from tag2mask.backbones.network import load_network
+from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.config.recipe import load_recipe
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError, WeightsError
@@ -22,10 +22,8 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.result_tables import read_results
 from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.amn.data import at_grid
-from tag2mask.methods.amn.files import WEIGHTS, load_amn, save_amn
 from tag2mask.methods.amn.maps import class_maps, merged_logits
-from tag2mask.methods.amn.network import build_amn, plain_weights
+from tag2mask.methods.amn.network import build_amn, load_amn, plain_weights, save_amn
 from tag2mask.methods.amn.settings import AmnMapsSettings
 from tag2mask.methods.amn.stage import program, train
 from tag2mask.methods.artefact import Artefact
@@ -35,6 +33,7 @@ from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import preflight
 from tag2mask.pipeline.run_result import RunResult
+from tag2mask.training.label_images import at_grid
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.methods.amn_drawn import settings
 from tests.methods.irn_drawn import data, seeds
@@ -169,9 +168,7 @@ def test_background_prior_without_refined_seeds_is_refused_before_anything_is_ma
 def test_background_of_seeds_of_another_size_is_refused(tmp_path: Path, made: dict[str, Artefact]) -> None:
     steps = program(context(tmp_path, data(), maps_settings(normalise="background-prior"), made))
     write_labels(made["seeds"].path / "masks" / "001.png", np.zeros((30, 40), np.uint8), "001")
-    with pytest.raises(
-        DataError, match="the refined seeds of image '001' are 30 x 40 pixels, but the image is 64 x 80"
-    ):
+    with pytest.raises(DataError, match="the labels of image '001' are 30 x 40 pixels, but the image is 64 x 80"):
         steps.prepare(data().samples[1])
 
 

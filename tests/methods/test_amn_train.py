@@ -13,19 +13,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.errors import ConfigError, DataError, TrainingError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
 from tag2mask.data.transforms import TrainTransform
 from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.amn import train as train_module
-from tag2mask.methods.amn.data import TaggedSeedImages, at_grid
-from tag2mask.methods.amn.files import WEIGHTS, load_amn
-from tag2mask.methods.amn.loss import pixel_loss
-from tag2mask.methods.amn.network import build_amn
-from tag2mask.methods.amn.train import train_amn
-from tag2mask.methods.irn.data import Seeds
+from tag2mask.methods.amn import training as train_module
+from tag2mask.methods.amn.network import build_amn, load_amn
+from tag2mask.methods.amn.training import train_amn
 from tag2mask.training.images import tag_vector
+from tag2mask.training.label_images import LabelImages, LabelsOf, at_grid
+from tag2mask.training.losses import pixel_loss
 from tests.methods import amn_drawn
 from tests.methods.amn_drawn import settings
 from tests.methods.irn_drawn import SIZE, data, seeds
@@ -35,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def train(
-    out: Path, images: Drawn | None = None, labels: Seeds = seeds, seed: int = 0, **values: Any
+    out: Path, images: Drawn | None = None, labels: LabelsOf = seeds, seed: int = 0, **values: Any
 ) -> dict[str, Tensor]:
     train_amn(data() if images is None else images, labels, settings(**values), out=out, seed=seed, engine=engine())
     return load_file(out / WEIGHTS)
@@ -131,7 +130,7 @@ def test_background_alone_trains(tmp_path: Path) -> None:
 def test_items_are_crops_with_tags_and_labels_on_the_grid() -> None:
     images = data()
     transform = TrainTransform(96, HALF, HALF, flip=0)
-    items = TaggedSeedImages(images, images.samples, seeds, transform, 3, (12, 12))
+    items = LabelImages(images, images.samples, seeds, transform, 3, grid=(12, 12), tags=True)
     image, tags, labels = items[(1, 3)]
     assert (image.shape, labels.shape, labels.dtype) == ((3, 96, 96), (12, 12), torch.uint8)
     assert tags.tolist() == [1, 1, 0]
@@ -143,7 +142,7 @@ def test_items_are_crops_with_tags_and_labels_on_the_grid() -> None:
     assert {0, 1, 2, 255} == set(labels.flatten().tolist())
 
 
-def wrong(value: int, index: str = "003") -> Seeds:
+def wrong(value: int, index: str = "003") -> LabelsOf:
     """The seeds, but one image's foreground has another label."""
 
     def give(sample: Sample) -> Labels:
@@ -156,9 +155,7 @@ def wrong(value: int, index: str = "003") -> Seeds:
 def test_label_above_the_class_list_names_the_image(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         train(tmp_path, labels=wrong(9))
-    assert "the refined seeds of image '003' hold the label 9, but the data has 3 classes: expected 0 " in str(
-        caught.value
-    )
+    assert "the labels of image '003' hold 9, but the data has 3 classes: expected 0 " in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -174,12 +171,12 @@ def test_seeds_of_other_tags_name_both(tmp_path: Path) -> None:
 
 
 def test_seeds_of_another_size_name_the_image(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the refined seeds of image '00.' are 30 x 40 pixels, but the image is 64 x"):
+    with pytest.raises(DataError, match=r"the labels of image '00.' are 30 x 40 pixels, but the image is 64 x"):
         train(tmp_path, labels=lambda _sample: np.zeros((30, 40), dtype=np.uint8))
 
 
 def test_nothing_sure_is_an_error_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="amn: every pixel of the refined seeds of all 8 images is unsure, so there is"):
+    with pytest.raises(DataError, match="amn: every pixel of the labels of all 8 images is ignored"):
         train(tmp_path, labels=lambda _sample: np.full(SIZE, 255, dtype=np.uint8))
 
 
@@ -189,7 +186,7 @@ def test_images_without_a_sure_pixel_are_left_out(tmp_path: Path, caplog: pytest
 
     with caplog.at_level("WARNING", "tag2mask"):
         train(tmp_path, labels=some)
-    assert "amn: 1 of 8 images are left out: every pixel of their refined seeds is unsure" in caplog.text
+    assert "amn: 1 of 8 images are left out: every pixel of their labels is ignored" in caplog.text
 
 
 @pytest.mark.parametrize(("negatives", "count"), [("keep", 8), ("drop", 7)])

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tag2mask.backbones.feature_layer import examine
+from tag2mask.backbones.hooks import evaluating, resolve_layer, run_to
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
-from tag2mask.methods.cam.anatomy import examine
-from tag2mask.methods.cam.api import CAM
-from tag2mask.methods.cam.hooks import evaluating, resolve_layer, run_to
-from tag2mask.methods.cam.maps import CAMHead, activation
+from tag2mask.inference.multiscale import CAMHead, activation
+from tag2mask.methods.activation_maps import CAM
 
 
 class Small(nn.Module):

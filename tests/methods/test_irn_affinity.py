@@ -8,13 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.methods.irn.affinity import pair_counts, pair_sum
-from tag2mask.methods.irn.data import reduced
-from tag2mask.methods.irn.loss import boundary_loss
+from tag2mask.methods.irn.affinity import boundary_loss, pair_counts, pair_sum
 
 Pair = tuple[tuple[int, int], tuple[int, int]]
 
@@ -182,12 +179,3 @@ def test_a_grid_without_room_is_refused(height: int, width: int) -> None:
     labels = torch.zeros(1, height, width, dtype=torch.uint8)
     with pytest.raises(ConfigError, match=f"a grid of {height} x {width} cells has no room for pairs of radius 4: it"):
         boundary_loss(torch.zeros(1, height, width), labels, 4)
-
-
-@pytest.mark.parametrize("side", [512, 48, 4])
-def test_labels_are_reduced_as_pillow_reduces_them(side: int) -> None:
-    labels = np.random.default_rng(side).integers(0, 256, (side, side)).astype(np.uint8)
-    expected = Image.fromarray(labels).resize((side // 4, side // 4), Image.Resampling.NEAREST)
-    found = reduced(torch.from_numpy(labels).long())
-    assert found.dtype == torch.uint8
-    assert np.array_equal(found.numpy(), np.asarray(expected))

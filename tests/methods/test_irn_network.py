@@ -13,12 +13,18 @@ from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.backbones.irn_keys import official_boundary
+from tag2mask.backbones.files import save_network
 from tag2mask.backbones.levels import level_features, levels_of
-from tag2mask.backbones.network import save_network
+from tag2mask.backbones.official_checkpoints import official_boundary
 from tag2mask.core.errors import ConfigError, WeightsError
-from tag2mask.methods.irn.files import load_boundary, load_official, save_boundary
-from tag2mask.methods.irn.network import BoundaryNet, boundary_map, build_boundary
+from tag2mask.methods.irn.network import (
+    BoundaryNet,
+    boundary_map,
+    build_boundary,
+    load_boundary,
+    load_official,
+    save_boundary,
+)
 from tests.backbones.make import images, inner, network, settings
 
 State = dict[str, Tensor]

@@ -14,19 +14,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
 from tag2mask.data.transforms import TrainTransform
 from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.irn import train as train_module
-from tag2mask.methods.irn.data import SeedImages, Seeds
-from tag2mask.methods.irn.files import WEIGHTS, load_boundary
-from tag2mask.methods.irn.loss import boundary_loss
-from tag2mask.methods.irn.network import BoundaryNet, boundary_map, build_boundary
+from tag2mask.methods.irn import training as train_module
+from tag2mask.methods.irn.affinity import boundary_loss
+from tag2mask.methods.irn.network import BoundaryNet, boundary_map, build_boundary, load_boundary
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
-from tag2mask.methods.irn.train import train_boundary
+from tag2mask.methods.irn.training import train_boundary
+from tag2mask.training.label_images import LabelImages, LabelsOf
 from tests.methods import irn_drawn
 from tests.methods.irn_drawn import SIZE, data, seeds, settings
 from tests.training.toy import HALF, Drawn, engine
@@ -34,7 +34,9 @@ from tests.training.toy import HALF, Drawn, engine
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def train(out: Path, images: Drawn | None = None, labels: Seeds = seeds, seed: int = 0, **values: Any) -> BoundaryNet:
+def train(
+    out: Path, images: Drawn | None = None, labels: LabelsOf = seeds, seed: int = 0, **values: Any
+) -> BoundaryNet:
     train_boundary(
         data() if images is None else images, labels, settings(**values), out=out, seed=seed, engine=engine()
     )
@@ -142,7 +144,7 @@ def test_images_without_a_sure_pixel_are_left_out_and_counted(tmp_path: Path, ca
 
     with caplog.at_level("WARNING", "tag2mask"):
         train(tmp_path / "all", labels=some)
-    assert "irn: 3 of 8 images are left out: every pixel of their refined seeds is unsure" in caplog.text
+    assert "irn: 3 of 8 images are left out: every pixel of their labels is ignored" in caplog.text
     kept = data()
     kept.samples = [s for s in kept.samples if s.id not in {"001", "004", "007"}]
     train(tmp_path / "kept", kept)
@@ -153,7 +155,7 @@ def test_nothing_sure_is_an_error_with_advice(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         train(tmp_path, labels=unsure)
     text = str(caught.value)
-    assert "irn: every pixel of the refined seeds of all 8 images is unsure" in text
+    assert "irn: every pixel of the labels of all 8 images is ignored" in text
     assert "bring these together (lower 'foreground' and raise 'background', or lower 'margin')" in text
     assert list(tmp_path.iterdir()) == []
 
@@ -173,14 +175,14 @@ def test_no_images_is_an_error(tmp_path: Path) -> None:
 
 
 def test_seeds_of_another_size_name_the_image(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the refined seeds of image '00.' are 30 x 40 pixels, but the image is 64 x"):
+    with pytest.raises(DataError, match=r"the labels of image '00.' are 30 x 40 pixels, but the image is 64 x"):
         train(tmp_path, labels=lambda _sample: np.zeros((30, 40), dtype=np.uint8))
 
 
 def test_items_are_crops_with_their_labels_at_stride_4() -> None:
     """Without augmentation to a crop larger than the image: the rest is mean colour and unsure."""
     images = data()
-    items = SeedImages(images, images.samples, seeds, TrainTransform(96, HALF, HALF, flip=0), 3)
+    items = LabelImages(images, images.samples, seeds, TrainTransform(96, HALF, HALF, flip=0), 3, grid=(24, 24))
     image, labels = items[(1, 3)]
     assert image.shape == (3, 96, 96)
     assert (labels.shape, labels.dtype) == ((24, 24), torch.uint8)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.settings import key_values, validate
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.types import ActivationMaps, Sample
@@ -20,10 +21,9 @@ from tag2mask.inference.maps_file import stride4, write_maps
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.methods.irn.files import WEIGHTS, load_boundary, save_boundary
-from tag2mask.methods.irn.network import boundary_map, build_boundary
+from tag2mask.methods.irn.network import boundary_map, build_boundary, load_boundary, save_boundary
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
-from tag2mask.methods.irn.walk import walked
+from tag2mask.methods.irn.stage import walked
 from tag2mask.methods.registry import stage_kind
 from tag2mask.methods.stage_kinds import Makes, SplitRole
 from tag2mask.refine.walk import random_walk

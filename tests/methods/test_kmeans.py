@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.methods.lpcam.kmeans import Clusters, spherical_kmeans
-from tag2mask.methods.lpcam.rows import Rows, nearest_rows
+from tag2mask.methods.lpcam.vectors import Rows, nearest_rows
 
 
 def blobs(count: int = 600, dim: int = 16, groups: int = 5, seed: int = 0, noise: float = 0.3) -> Tensor:

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.types import Prototypes, PrototypeSet
-from tag2mask.inference.multiscale import merge_scales, normalise
-from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.inference.multiscale import CAMHead, merge_scales, normalise
 from tag2mask.methods.lpcam.api import LPCAM
 from tag2mask.methods.lpcam.maps import LPCAMHead, class_vector, similarity
 

@@ -15,11 +15,18 @@ from torch import Tensor
 from tag2mask.core.errors import ConfigError, StageError, WeightsError
 from tag2mask.core.types import Prototypes, PrototypeSet
 from tag2mask.methods.lpcam import vectors as vectors_module
-from tag2mask.methods.lpcam.build import Clustering, build_class
 from tag2mask.methods.lpcam.collect import Collector, collect, subsample
 from tag2mask.methods.lpcam.kmeans import Clusters
-from tag2mask.methods.lpcam.select import Judge, Rules, drop_by_hand, select_context, select_foreground
-from tag2mask.methods.lpcam.store import load_prototypes, save_prototypes
+from tag2mask.methods.lpcam.prototypes import (
+    Clustering,
+    Judge,
+    Rules,
+    build_class,
+    drop_by_hand,
+    select_context,
+    select_foreground,
+)
+from tag2mask.methods.lpcam.prototypes_file import load_prototypes, save_prototypes
 
 # --- collecting ---------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from tag2mask.core.locks import exclusive
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
 from tag2mask.inference.maps_file import write_maps
-from tag2mask.methods.lpcam.store import save_prototypes
+from tag2mask.methods.lpcam.prototypes_file import save_prototypes
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.run_report.rebuild import write_report

@@ -6,7 +6,7 @@ import pytest
 
 from tag2mask.config.settings import validate
 from tag2mask.segmentation.settings import SegmentTrainSettings
-from tag2mask.segmentation.train import segment_rate
+from tag2mask.segmentation.training import segment_rate
 
 
 def test_rates_are_set_anew_every_ten_steps_as_published() -> None:

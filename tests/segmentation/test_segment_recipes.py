@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tag2mask.config.recipe import load_recipe
-from tag2mask.papers.chains import network
+from tag2mask.papers.catalogue import experiment
 from tag2mask.pipeline.plan import make_plan
 from tests.project.source import ROOT
 
@@ -97,6 +97,8 @@ def test_the_benchmarks_and_the_experiments_train_the_network_of_own_data(name: 
         assert spec["network"] == own["network"], stage
         if name == "second-stage":
             assert spec["train"] == own["train"], stage
-    experiment = load_recipe("own-data-irn", list(network("cam-masks")))
-    trained = make_plan(experiment).recipe.stages["segmenter"]
+    row = next(row for row in experiment("L3").rows if row.light and row.light.variant.name == "cam-network")
+    assert row.light is not None
+    chain = load_recipe(row.light.variant.recipe, row.light.variant.overrides)
+    trained = make_plan(chain).recipe.stages["segmenter"]
     assert (trained["network"], trained["train"]) == (own["network"], own["train"])

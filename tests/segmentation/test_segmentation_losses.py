@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.methods.amn.data import at_grid
-from tag2mask.segmentation.losses import output_counts, segmentation_loss
+from tag2mask.segmentation.training import output_counts, segmentation_loss
+from tag2mask.training.label_images import at_grid
 
 
 def drawn(seed: int = 0) -> tuple[Tensor, Tensor]:

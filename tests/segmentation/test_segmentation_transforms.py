@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError
 from tag2mask.data.transforms import seeded
-from tag2mask.segmentation import transforms
+from tag2mask.segmentation import training_data as transforms
 from tag2mask.segmentation.settings import SegmentTrainSettings
-from tag2mask.segmentation.transforms import SegmentTransform, fit_factor, largest_share, photometric, saturated
+from tag2mask.segmentation.training_data import SegmentTransform, fit_factor, largest_share, photometric, saturated
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.5)
 SIZE = (40, 60)

@@ -14,15 +14,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.errors import DataError, TrainingError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
-from tag2mask.segmentation import train as train_module
-from tag2mask.segmentation.data import MaskImages, Masks
-from tag2mask.segmentation.losses import segmentation_loss
-from tag2mask.segmentation.networks.factory import WEIGHTS, load_segmenter
-from tag2mask.segmentation.train import train_segmenter
-from tag2mask.segmentation.transforms import SegmentTransform
+from tag2mask.segmentation import training as train_module
+from tag2mask.segmentation.networks.factory import load_segmenter
+from tag2mask.segmentation.training import segmentation_loss, train_segmenter
+from tag2mask.segmentation.training_data import SegmentTransform
+from tag2mask.training.label_images import LabelImages, LabelsOf
 from tests.methods.irn_drawn import SIZE, data, seeds
 from tests.segmentation import segment_drawn
 from tests.segmentation.segment_drawn import build, settings
@@ -33,7 +33,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def train(
-    out: Path, images: Drawn | None = None, masks: Masks = seeds, seed: int = 0, kind: str = "deeplabv2", **values: Any
+    out: Path,
+    images: Drawn | None = None,
+    masks: LabelsOf = seeds,
+    seed: int = 0,
+    kind: str = "deeplabv2",
+    **values: Any,
 ) -> dict[str, Tensor]:
     """Weights after a training; values are of its schedule."""
     train_segmenter(
@@ -58,7 +63,7 @@ def test_it_learns_the_labels_of_pixels(kind: str, epochs: int, tmp_path: Path) 
 
 def test_items_are_crops_of_images_with_masks_and_padding_is_255_never_background() -> None:
     transform = SegmentTransform(settings(crop=100, rescale=(1, 1)).train, HALF, HALF)
-    images = MaskImages(data(), data().samples, seeds, transform, 0)
+    images = LabelImages(data(), data().samples, seeds, transform, 0)
     for index, sample in enumerate(data().samples):
         image, labels = images[(0, index)]
         mask = torch.from_numpy(seeds(sample))
@@ -143,7 +148,7 @@ def test_masks_without_a_sure_pixel_are_left_out_and_counted(tmp_path: Path, cap
 
     with caplog.at_level("INFO", "tag2mask"):
         train(tmp_path / "all", masks=some)
-    assert "segmenter: 2 of 8 images are left out: every pixel of their masks is unsure" in caplog.text
+    assert "segmenter: 2 of 8 images are left out: every pixel of their labels is ignored" in caplog.text
     assert "segmenter: deeplabv2 on test_efficientnet, first weights: none" in caplog.text
     kept = data()
     kept.samples = [s for s in kept.samples if s.id not in {"001", "004"}]
@@ -156,10 +161,10 @@ def test_masks_without_a_sure_pixel_are_left_out_and_counted(tmp_path: Path, cap
     [
         (
             np.zeros((30, 40)),
-            "the mask of image '00[0-7]' is 30 x 40 pixels, but the image is 64 x 80 (height x width)",
+            "the labels of image '00[0-7]' are 30 x 40 pixels, but the image is 64 x 80 (height x width)",
         ),
-        (np.full(SIZE, 4), "the mask of image '000' holds index 4, but the data has 3 classes: expected 0 (backgr"),
-        (np.full(SIZE, 255), "segmenter: every pixel of the masks of all 8 images is unsure (255), so there is noth"),
+        (np.full(SIZE, 4), "the labels of image '000' hold 4, but the data has 3 classes"),
+        (np.full(SIZE, 255), "segmenter: every pixel of the labels of all 8 images is ignored (255)"),
     ],
 )
 def test_masks_that_cannot_be_used(mask: np.ndarray, text: str, tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline.opened_run import OpenedMaps
 from tag2mask.report.figures import Boxes, Curve, Histogram, draw_boxes, draw_curves, draw_examples, draw_histograms
 from tag2mask.report.page import Example
-from tag2mask.report.pictures import heat_overlay, label_overlay
 
 _PANELS = (
     ("spread", "spread inside the object (c1: small)"),
@@ -164,16 +163,13 @@ def threshold_example(maps: OpenedMaps, sample: Sample, found: ImageOptimum, at:
     """
     dataset, image = maps.dataset, maps.dataset.image(sample)
     made = maps.read(sample).resize(image.height, image.width)
-    values, truth = made.maps.numpy(), dataset.truth(sample)
-    seeds = [
+    values = made.maps.numpy()
+    layers = [
+        (f"maps of {maps.name}", values.max(axis=0)),
         (f"global {at:.2f}: {found.miou_at_global:.1f} mIoU", cut(values, made.classes, at)),
         (f"best {found.threshold:.2f}: {found.miou:.1f} mIoU", cut(values, made.classes, found.threshold)),
-        *([] if truth is None else [("ground truth", truth)]),
     ]
-    tags = ", ".join(dataset.classes[c] for c in sample.tags)
-    pictures = [(f"image: {tags}", image), (f"maps of {maps.name}", heat_overlay(image, values.max(axis=0)))]
-    pictures += [(caption, label_overlay(image, labels)) for caption, labels in seeds]
-    return Example.of(sample.id, reason, pictures)
+    return Example.over(dataset, sample, image, reason, layers)
 
 
 def _histogram(name: str, found: OptimumAnalysis) -> Histogram:

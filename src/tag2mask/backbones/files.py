@@ -14,14 +14,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.keymaps import check_strict, load_strict, read_state
 from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.state_dict import check_strict, load_strict, read_state
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.core.files import atomic_path, need_regular, reason
 from tag2mask.data.layout import check_classes
 
+WEIGHTS = "weights.safetensors"
+"""The file of a network in the folder of the stage that trained it."""
 _KEY = "tag2mask"
 _FORMAT = 1
 _FITTED: set[int] = set()

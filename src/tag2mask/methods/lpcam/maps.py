@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.types import Prototypes
-from tag2mask.inference.multiscale import add_mirror
-from tag2mask.methods.cam.maps import activation
+from tag2mask.inference.multiscale import activation, add_mirror
 
 
 def class_vector(foreground: Tensor, context: Tensor | None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,6 @@ State = dict[str, Tensor]
 _FLAT = "expected a flat state dict, tensors by name: copy the file again, or name another"
 _COUNTERS = "num_batches_tracked"
 """Batch-norm counters: absent from old files, and without effect while statistics are frozen."""
-_ALIASES = {
-    "stage1.0.": "conv1.", "stage1.1.": "bn1.", "stage1.4.": "layer1.",
-    "stage2.0.": "layer2.", "stage3.0.": "layer3.", "stage4.0.": "layer4.",
-}  # fmt: skip
-"""Second names that IRN's, LPCAM's and AMN's checkpoints give to the tensors of ``resnet50.``"""
 
 
 def read_state(path: Path) -> State:
@@ -121,65 +116,3 @@ def in_order(state: Mapping[str, Tensor], names: Sequence[str], source: str) -> 
 def without(state: Mapping[str, Tensor], prefixes: Sequence[str]) -> State:
     """The entries that start with none of ``prefixes`` (the ImageNet classifier of a plain weight file)."""
     return {k: v for k, v in state.items() if not k.startswith(tuple(prefixes))}
-
-
-def is_official_classifier(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of IRN's, LPCAM's or AMN's classifier checkpoint."""
-    return any(k.startswith("resnet50.") for k in state)
-
-
-def official_classifier(state: Mapping[str, Tensor], source: str) -> State:
-    """The entries of an official ``res50_cam.pth`` as ``body.*`` and ``head.weight``.
-
-    The file names each tensor two or three times; a second name is ignored only if its tensor is the same.
-
-    Raises:
-        WeightsError: an alias that differs from its tensor.
-    """
-    result = {canonical(k): v for k, v in state.items() if k.startswith(("resnet50.", "classifier."))}
-    for name, value in state.items():
-        target = canonical(name)
-        if target not in result:
-            result[target] = value  # unknown: load_strict names it
-        elif not torch.equal(result[target], value):
-            raise WeightsError(f"{source} contradicts itself: '{name}' and '{target}' are one tensor, but differ")
-    return result
-
-
-def without_aliases(state: Mapping[str, Tensor], name_of: Callable[[str], str], source: str) -> State:
-    """One entry for each tensor of a file that names tensors several times.
-
-    Args:
-        state: the file's tensors by name.
-        name_of: from any of a tensor's names to one of them all.
-        source: the file, for the error text.
-
-    Raises:
-        WeightsError: a second name whose tensor differs from the first one's.
-    """
-    result: State = {}
-    first: dict[str, str] = {}
-    for name, value in state.items():
-        target = name_of(name)
-        known = result.setdefault(target, value)
-        if not torch.equal(known, value):
-            raise WeightsError(
-                f"{source} contradicts itself: '{name}' and '{first[target]}' are one tensor, but differ"
-            )
-        first.setdefault(target, name)
-    return result
-
-
-def canonical(name: str) -> str:
-    """Our name of an entry of an official classifier checkpoint; unknown names are returned as they are."""
-    if name in ("classifier.weight", "newly_added.0.weight"):
-        return "head.weight"
-    if name.startswith("resnet50."):
-        return f"body.{name.removeprefix('resnet50.')}"
-    stage = name
-    if name.startswith("backbone.") and name[9:10] in ("0", "1", "2", "3"):
-        stage = f"stage{int(name[9]) + 1}{name[10:]}"
-    for alias, target in _ALIASES.items():
-        if stage.startswith(alias):
-            return f"body.{target}{stage.removeprefix(alias)}"
-    return name

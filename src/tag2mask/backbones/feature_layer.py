@@ -1,6 +1,6 @@
 """Where a classifier's activation maps come from: its last feature map, and the linear weights that read its mean.
 
-Nothing is known of networks by name. One image is sent through (`tag2mask.methods.cam.probe`), and a layer is taken
+Nothing is known of networks by name. One image is sent through (`tag2mask.backbones.probe`), and a layer is taken
 where the class scores depend on it and nothing after it has several places; weights are taken where they are seen to
 make the scores out of the mean of that layer, so that ``mean of w . f + bias`` is the logit.
 """
@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tag2mask.backbones.class_weights import Affine, Reading, affine_of, belongs, find_reading
+from tag2mask.backbones.hooks import call, check_cells, evaluating, listening, the_map, too_small
+from tag2mask.backbones.probe import Event, Probe, probe
 from tag2mask.core.errors import ConfigError, WeightsError
-from tag2mask.methods.cam.classify import Affine, Reading, affine_of, belongs, find_reading
-from tag2mask.methods.cam.hooks import call, check_cells, evaluating, listening, the_map, too_small
-from tag2mask.methods.cam.probe import Event, Probe, probe
 
 LOG = logging.getLogger("tag2mask")
 _PLACES = (

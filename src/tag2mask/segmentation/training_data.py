@@ -1,4 +1,4 @@
-"""The augmentation of a training image with its mask, as the second stages of the papers have it.
+"""What a segmentation network is trained on: ground truth where the recipe allows it, and the papers' augmentation.
 
 Resize (bilinear without antialiasing, masks nearest), crop, flip, colours, normalise. What the crop lacks comes after
 normalising, on the right and below: the mean colour (0) in the image, 255 in the mask, never background. All randomness
@@ -19,13 +19,45 @@ from torch.nn import functional as F
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V
 
-from tag2mask.core.types import IGNORE
+from tag2mask.core.errors import DataError
+from tag2mask.core.progress import LOG
+from tag2mask.core.types import IGNORE, Sample
+from tag2mask.data.base import Dataset, Labels
 from tag2mask.segmentation.settings import SegmentTrainSettings
+from tag2mask.training.label_images import LabelsOf
 
 _TRIES = 10
 _HALF = 0.5
 _BRIGHTNESS, _FACTOR, _HUE = 32 / 255, (0.5, 1.5), 18 / 180
 """PhotoMetricDistortion as published: added brightness, contrast and saturation factors, part of the colour circle."""
+
+
+def truth_of(dataset: Dataset, name: str) -> tuple[list[Sample], LabelsOf]:
+    """The samples that have a truth, and how to read it; how many have none is logged.
+
+    Raises:
+        DataError: none has.
+    """
+    found = [sample for sample in dataset.samples if dataset.truth(sample) is not None]
+    if not found:
+        raise no_truth(dataset, f"{name}: ")
+    if len(found) < len(dataset):
+        LOG.warning("%s: %d of %d images have no truth and are left out", name, len(dataset) - len(found), len(dataset))
+
+    def read(sample: Sample) -> Labels:
+        mask = dataset.truth(sample)
+        assert mask is not None  # those without were left out
+        return mask
+
+    return found, read
+
+
+def no_truth(dataset: Dataset, where: str = "") -> DataError:
+    """The error for a split whose truth should train, and that has none."""
+    return DataError(
+        f"{where}truth = true, but split '{dataset.split}' has no truth. Add masks to the data, choose another split, "
+        f"or set truth=false and read a stage of pseudo-masks"
+    )
 
 
 @dataclass(frozen=True, slots=True)

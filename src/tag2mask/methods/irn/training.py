@@ -9,16 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.engine import Engine
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
-from tag2mask.methods.irn.affinity import pair_counts
-from tag2mask.methods.irn.data import SeedImages, Seeds, with_sure_pixels
-from tag2mask.methods.irn.files import WEIGHTS, save_boundary
-from tag2mask.methods.irn.loss import boundary_loss
-from tag2mask.methods.irn.network import BoundaryNet, build_boundary
-from tag2mask.methods.irn.settings import IrnSettings
+from tag2mask.methods.irn.affinity import boundary_loss, pair_counts
+from tag2mask.methods.irn.network import BoundaryNet, build_boundary, save_boundary
+from tag2mask.methods.irn.settings import STRIDE, IrnSettings
 from tag2mask.training.fit import fit_and_save
+from tag2mask.training.label_images import LabelImages, LabelsOf, with_labels
 from tag2mask.training.task import Groups, Task
 
 
@@ -53,7 +52,7 @@ class BoundaryTask(Task):
 
 
 def train_boundary(
-    dataset: Dataset, seeds: Seeds, settings: IrnSettings, *, out: Path, seed: int, engine: Engine, name: str = "irn"
+    dataset: Dataset, seeds: LabelsOf, settings: IrnSettings, *, out: Path, seed: int, engine: Engine, name: str = "irn"
 ) -> None:
     """Train a boundary network and write ``weights.safetensors``; interrupted, it goes on by itself.
 
@@ -72,12 +71,12 @@ def train_boundary(
         TrainingError: the loss is no number.
         WeightsError: the initial weights do not belong to the network.
     """
-    samples = with_sure_pixels(dataset.samples, seeds, name)
+    samples = with_labels(dataset.samples, seeds, name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build_boundary(settings.backbone, len(dataset.classes))
     schedule = settings.train
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
-    images = SeedImages(dataset, samples, seeds, transform, seed)
+    images = LabelImages(dataset, samples, seeds, transform, seed, grid=(schedule.crop // STRIDE,) * 2)
     save = partial(save_boundary, net, out / WEIGHTS)
     fit_and_save(BoundaryTask(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tag2mask.backbones.feature_layer import Anatomy, examine
+from tag2mask.backbones.hooks import check_cells, resolve_layer, unwrapped
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.core.types import ActivationMaps
-from tag2mask.inference.multiscale import MapHead, merge_scales
-from tag2mask.methods.cam.anatomy import Anatomy, examine
-from tag2mask.methods.cam.hooks import check_cells, resolve_layer, unwrapped
-from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.inference.multiscale import CAMHead, MapHead, merge_scales
 
 LOG = logging.getLogger("tag2mask")
 

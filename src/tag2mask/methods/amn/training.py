@@ -9,16 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.engine import Engine
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
-from tag2mask.methods.amn.data import TaggedSeedImages, checked
-from tag2mask.methods.amn.files import WEIGHTS, save_amn
-from tag2mask.methods.amn.loss import pixel_counts, pixel_loss
-from tag2mask.methods.amn.network import AmnNet, build_amn
+from tag2mask.methods.amn.network import AmnNet, build_amn, save_amn
 from tag2mask.methods.amn.settings import AmnSettings
-from tag2mask.methods.irn.data import Seeds, with_sure_pixels
 from tag2mask.training.fit import fit_and_save
+from tag2mask.training.label_images import LabelImages, LabelsOf, checked, with_labels
+from tag2mask.training.losses import pixel_counts, pixel_loss
 from tag2mask.training.task import Groups, Task, parameter_groups
 
 
@@ -51,7 +50,7 @@ class AmnTask(Task):
 
 
 def train_amn(
-    dataset: Dataset, seeds: Seeds, settings: AmnSettings, *, out: Path, seed: int, engine: Engine, name: str = "amn"
+    dataset: Dataset, seeds: LabelsOf, settings: AmnSettings, *, out: Path, seed: int, engine: Engine, name: str = "amn"
 ) -> None:
     """Train AMN and write ``weights.safetensors``; interrupted, it goes on by itself.
 
@@ -73,11 +72,12 @@ def train_amn(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build_amn(settings, len(dataset.classes))
-    seeds = checked(seeds, dataset.classes)
+    seeds = checked(seeds, dataset.classes, tags=True)
     tagged = [sample for sample in dataset.samples if sample.tags or settings.negatives == "keep"]
-    samples = with_sure_pixels(tagged, seeds, name)
+    samples = with_labels(tagged, seeds, name)
     schedule = settings.train
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
-    images = TaggedSeedImages(dataset, samples, seeds, transform, seed, net.grid(schedule.crop, schedule.crop))
+    grid = net.grid(schedule.crop, schedule.crop)
+    images = LabelImages(dataset, samples, seeds, transform, seed, grid=grid, tags=True)
     save = partial(save_amn, net, out / WEIGHTS, dataset.classes)
     fit_and_save(AmnTask(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tag2mask.backbones.hooks import evaluating
+from tag2mask.backbones.probe import Event, Probe
 from tag2mask.core.errors import WeightsError
-from tag2mask.methods.cam.hooks import evaluating
-from tag2mask.methods.cam.probe import Event, Probe
 
 _AGREEMENT = 1e-3
 _INSTEAD = (

@@ -9,19 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.engine import Engine
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.segmentation.data import MaskImages, Masks, usable
-from tag2mask.segmentation.losses import output_counts, segmentation_loss
 from tag2mask.segmentation.networks.base import Segmenter, has_norms, synchronise
-from tag2mask.segmentation.networks.factory import WEIGHTS, build_segmenter, save_segmenter
+from tag2mask.segmentation.networks.factory import build_segmenter, save_segmenter
 from tag2mask.segmentation.settings import SegmenterSettings, SegmentTrainSettings
-from tag2mask.segmentation.transforms import SegmentTransform
+from tag2mask.segmentation.training_data import SegmentTransform
 from tag2mask.training.device import resolve_device
 from tag2mask.training.fit import fit_and_save
+from tag2mask.training.label_images import LabelImages, LabelsOf, at_grid, checked, with_labels
+from tag2mask.training.losses import pixel_counts, pixel_loss
 from tag2mask.training.task import Groups, Task, rate_factor
 
 _FROM = 1e-6
@@ -79,7 +80,7 @@ def segment_rate(settings: SegmentTrainSettings, steps: int) -> Callable[[int], 
 
 def train_segmenter(
     dataset: Dataset,
-    masks: Masks,
+    masks: LabelsOf,
     settings: SegmenterSettings,
     *,
     out: Path,
@@ -110,10 +111,11 @@ def train_segmenter(
         torch.manual_seed(seed)
         net = build_segmenter(settings.network, len(dataset.classes))
     net.max_side = dataset.max_side
-    learned = usable(dataset.samples if samples is None else samples, masks, dataset.classes, name)
+    masks = checked(masks, dataset.classes)
+    learned = with_labels(dataset.samples if samples is None else samples, masks, name)
     schedule = settings.train.for_images(len(learned))
     _share_norms(net, engine, name)
-    images = MaskImages(dataset, learned, masks, SegmentTransform(schedule, net.mean, net.std), seed)
+    images = LabelImages(dataset, learned, masks, SegmentTransform(schedule, net.mean, net.std), seed)
     LOG.info("%s: %s on %s, first weights: %s", name, settings.network.kind, settings.network.encoder, net.initial)
     save = partial(save_segmenter, net, out / WEIGHTS, dataset.classes)
     task = SegmenterTask(net, schedule)
@@ -133,3 +135,47 @@ def _share_norms(net: Segmenter, engine: Engine, name: str) -> None:
         return
     for part in parts:
         synchronise(part)
+
+
+_BOTH_SIDES = 2.0
+"""`pixel_loss` balances by the mean of two means; DSRG and AdvCAM take their sum, for which their rate is meant."""
+
+
+def output_counts(labels: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
+    """Pixels of background and of foreground that each output is compared with.
+
+    Args:
+        labels: (N, H, W) uint8: 0 background, c + 1 class c, 255 unsure or padded.
+        grids: rows and columns of each output.
+
+    Returns:
+        (number of outputs, 2) int64.
+    """
+    return torch.stack([pixel_counts(at_grid(labels, *grid)) for grid in grids])
+
+
+def segmentation_loss(
+    outputs: Sequence[tuple[float, Tensor]], labels: Tensor, balanced: bool = False, counts: Tensor | None = None
+) -> Tensor:
+    """The weighted sum of the outputs' cross-entropies; pixels of 255 take no part.
+
+    Labels are brought to an output's size by Pillow's nearest. Pixels are counted over all processes, and over the
+    whole batch where it is computed in parts: the parts' losses add up, they are not to be averaged.
+
+    Args:
+        outputs: weight and logits (N, C + 1, h, w) of each output, background first.
+        labels: (N, H, W) uint8, as in `output_counts`.
+        balanced: the mean over background pixels plus the mean over foreground pixels (DSRG, AdvCAM); else one mean.
+        counts: `output_counts` of all parts of this process's batch; None where this part is all of it.
+
+    Returns:
+        A scalar in float32: this process's share, whose mean over the processes is the loss. 0 without a sure pixel.
+    """
+    if counts is None:
+        counts = output_counts(labels, [(logits.shape[-2], logits.shape[-1]) for _, logits in outputs])
+    factor = _BOTH_SIDES if balanced else 1.0
+    terms = [
+        factor * weight * pixel_loss(logits, at_grid(labels, *logits.shape[-2:]), 0.0, balanced, count)
+        for (weight, logits), count in zip(outputs, counts, strict=True)
+    ]
+    return torch.stack(terms).sum()

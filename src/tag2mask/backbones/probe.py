@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.overrides import TorchFunctionMode
 
+from tag2mask.backbones.hooks import call, evaluation_mode
 from tag2mask.core.errors import ConfigError, WeightsError
-from tag2mask.methods.cam.hooks import call, evaluation_mode
 
 _ALL = 1e-2
 _HALF = (torch.float16, torch.bfloat16)
