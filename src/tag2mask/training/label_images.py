@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, Labels
@@ -146,7 +146,7 @@ def with_labels(samples: Sequence[Sample], labels: LabelsOf, name: str) -> list[
     def confident(sample: Sample) -> bool:
         return bool((labels(sample) != IGNORE).any())
 
-    kept = [sample for sample, any_of in zip(samples, ahead(confident, samples, _READERS), strict=True) if any_of]
+    kept = [sample for sample, any_of in zip(samples, prefetch(confident, samples, _READERS), strict=True) if any_of]
     if samples and not kept:
         raise DataError(
             f"{name}: every pixel of the labels of all {len(samples)} images is ignored (255), so there is nothing to "

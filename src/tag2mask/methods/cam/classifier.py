@@ -19,7 +19,7 @@ from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import read_json
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import normalise, scaled
@@ -97,7 +97,7 @@ def _predict(net: TagNet, dataset: Dataset, long_side: int, device: torch.device
         tensor: Tensor = to_tensor(resized).as_subclass(Tensor)
         return tensor[None]
 
-    logits = [net(image.to(device)).cpu() for image in ahead(prepare, dataset.samples)]
+    logits = [net(image.to(device)).cpu() for image in prefetch(prepare, dataset.samples)]
     return torch.cat(logits), torch.stack([tag_vector(s, len(dataset.classes)) for s in dataset.samples])
 
 
