@@ -205,17 +205,10 @@ def test_a_package_brings_a_method_and_a_reader_to_the_command_line(tmp_path: Pa
     stages, log = command(tmp_path, "ls", "stages")
     assert "  colour-net           makes weights\n  colour-masks         makes masks, reads net\n" in stages
     listed, log = command(tmp_path, "ls", "readers")
-    assert [line.split()[0] for line in listed.splitlines()] == [
-        "readers:",
-        "voc",
-        "coco",
-        "folder",
-        "parts",
-        "stripes",
-    ]
+    assert [line.split()[0] for line in listed.splitlines()][1:] == ["voc", "coco", "folder", "parts", "stripes"]
     assert all(word in log for word in ("package 'tag2mask-broken' 1.2", "half", "SETTINGS"))
     looked, _ = command(tmp_path, "doctor", "stripes")
-    assert "6 images" in looked
+    assert looked.startswith("data: stripes\n")
 
 
 @pytest.fixture
