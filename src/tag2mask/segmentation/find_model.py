@@ -1,4 +1,4 @@
-"""From what a user names to a network: a run folder, a weights file, a saved folder, a name on the hub, ONNX."""
+"""The network that a run folder, a file of weights or ONNX, a saved folder, or a name on the hub stands for."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.recipe import Recipe, load_recipe
 from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, command, unknown
 from tag2mask.core.files import expanded, file_hash, read_json, reason, special_kind
-from tag2mask.core.links import followed
+from tag2mask.core.links import artefact_of, not_finished
 from tag2mask.core.manifest import MANIFEST, unsealed
 from tag2mask.core.names import base_name, of_seed
 from tag2mask.methods.artefact import CHOICE, Choice
 from tag2mask.methods.registry import stage_kinds
 from tag2mask.methods.stage_kinds import ChoiceStage
-from tag2mask.segmentation.networks.factory import WEIGHTS, Segmenter, load_segmenter
+from tag2mask.segmentation.networks.base import Segmenter
+from tag2mask.segmentation.networks.factory import load_segmenter
 from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.publish.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.publish.provenance import Origin, origin_of, read_origin
@@ -57,9 +59,7 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
     try:
         return _find(path, source, stage)
     except OSError as error:  # of a name that is too long, or where one may not look
-        raise WeightsError(
-            f"{source} cannot be looked at: {reason(error)}. Allow it, or name another network"
-        ) from error
+        raise WeightsError(f"{source} cannot be read: {reason(error)}. Allow it, or name another network") from error
 
 
 def _find(path: Path, source: str | Path, stage: str | None) -> Found:
@@ -94,13 +94,13 @@ def _of_run(run: Path, stage: str | None) -> Found:
     choices, ledger = [], None
     while networks[base_name(name)] != {base_name(name)}:
         choices.append(base_name(name))
-        manifest = _manifest(run, name, CHOICE)
+        folder, manifest = _finished(run, name, CHOICE)
         ledger = ledger or manifest.get("ledger")  # of the outermost choice: it has seen what all of them have
-        role = Choice.read(followed(run / name), _again(run)).role
+        role = Choice.read(folder, _again(run)).role
         source = str(recipe.stages[base_name(name)]["reads"][role])
         name = source + name.removeprefix(base_name(name)) if recipe.stages[source].get("seed") is None else source
-    manifest = _manifest(run, name, WEIGHTS)
-    found = _weights(followed(run / name) / WEIGHTS, Origin())
+    folder, manifest = _finished(run, name, WEIGHTS)
+    found = _weights(folder / WEIGHTS, Origin())
     assert found.segmenter is not None
     made_from = {**manifest, "ledger": ledger or manifest.get("ledger")}
     origin = origin_of(run, recipe, name, found.segmenter.initial, made_from, choices)
@@ -111,11 +111,11 @@ def _again(run: Path) -> str:
     return command("run", run / _RECIPE, "--out", run)
 
 
-def _manifest(run: Path, name: str, file: str) -> dict[str, Any]:
-    """The manifest of a finished stage, whose file is what was made."""
-    folder = followed(run / name)
+def _finished(run: Path, name: str, file: str) -> tuple[Path, dict[str, Any]]:
+    """Folder and manifest of a finished stage, whose file is what was made."""
+    folder = artefact_of(run, name)
     if not (folder / MANIFEST).is_file() or not (folder / file).is_file():
-        raise StageError(f"stage '{name}' of {run} is not finished; go on: {_again(run)}")
+        raise not_finished(run, name)
     try:
         manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
     except DamagedError as error:
@@ -125,7 +125,7 @@ def _manifest(run: Path, name: str, file: str) -> dict[str, Any]:
             f"{folder / file} is not what stage '{name}' has trained: it does not fit the {MANIFEST} beside it. "
             f"Train it again: {_again(run)}"
         )
-    return manifest
+    return folder, manifest
 
 
 def _networks(recipe: Recipe) -> dict[str, set[str]]:
