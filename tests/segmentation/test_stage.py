@@ -38,7 +38,7 @@ from tag2mask.segmentation.predict.options import PredictionSettings, Tiling
 from tag2mask.segmentation.settings import SegmenterSettings
 from tag2mask.segmentation.stage import check, program, train
 from tests.helpers.drawn_maps import few_masks_recipe, registered
-from tests.methods.irn_drawn import data, seeds
+from tests.methods.irn.drawn import data, seeds
 from tests.segmentation.segment_drawn import build, settings
 from tests.training.toy import Drawn, engine
 

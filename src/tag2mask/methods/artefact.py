@@ -138,6 +138,7 @@ class Artefact:
         command: makes what is missing of it.
         kind: of the stage that made it.
         base_name: ``name`` without the suffix of its seed.
+        sidecars: roles of the images' sidecars that it was made from, sorted.
         choice: why it was chosen, for the artefact of a `ChoiceStage`; the other fields but the names are those of the
             chosen artefact.
         considered: what that stage read, the chosen artefact among it.
@@ -153,6 +154,7 @@ class Artefact:
     command: str = "tag2mask run RECIPE --out RUN"
     kind: StageKind[Any] | None = None
     base_name: str = ""
+    sidecars: tuple[str, ...] = ()
     choice: Choice | None = None
     considered: tuple[Artefact, ...] = ()
     chosen_in: Path | None = None

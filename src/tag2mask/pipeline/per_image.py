@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.files import megabytes, require_room, settle
 from tag2mask.core.palette import labels_key, write_labels
-from tag2mask.core.prefetch import Later, ahead, behind
+from tag2mask.core.prefetch import Later, in_background, prefetch
 from tag2mask.core.ranks import barrier, world_size
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -62,7 +62,7 @@ class PerImageJob:
     def write(self, sample: Sample, result: ActivationMaps | NDArray[np.uint8], size: Size) -> None:
         """Have the file of one sample written, an image of ``size`` = (height, width)."""
         path = _path(self.session, self.stage, self.key, sample)
-        key = self.session.keys.of(self.key, self.dataset, sample)
+        key = self.session.sample_key(self.stage, self.key, self.dataset, sample)
         if isinstance(result, ActivationMaps):
             self.later(write_maps, path, result, size, key)
         else:
@@ -104,7 +104,7 @@ def make_files(
             for key in sorted(same):  # one order for all runs: no deadlock
                 held.enter_context(session.lock(same[key][0], key))
         barrier()
-        with behind() as later:
+        with in_background() as later:
             jobs = [_job(session, ones[0], key, dataset, later) for key, ones in same.items()]
             barrier()
             seconds = make(jobs)
@@ -152,13 +152,13 @@ def _job(session: Session, stage: PlannedStage, key: str, dataset: Dataset, late
         """The sample's id where its file is to be made."""
         path = _path(session, stage, key, sample)
         found = stored(path)
-        if found == session.keys.of(key, dataset, sample):
+        if found == session.sample_key(stage, key, dataset, sample):
             return None
         if found is None and path.exists():
             damaged.append(path)
         return sample.id
 
-    absent = frozenset(name for name in ahead(missing, dataset.samples, _READERS) if name is not None)
+    absent = frozenset(name for name in prefetch(missing, dataset.samples, _READERS) if name is not None)
     if damaged:
         LOG.warning(
             "%s: %d files are damaged, first %s; they count as not made and are made again",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -109,7 +109,7 @@ class Session:
         if dataset is None:
             return "none"
         samples = self.samples(stage, dataset)
-        parts = [self.keys.all(dataset, samples), *dataset.classes]
+        parts = [self.keys.all(dataset, samples, self.sidecars(stage)), *dataset.classes]
         if stage.kind.looks_at_ground_truth(stage.settings):
             parts += [self.keys.hashes.truth(dataset, s) for s in samples]
         return ",".join(parts)
@@ -136,6 +136,14 @@ class Session:
         few = stage.kind.samples
         return few(stage.settings, dataset) if few else dataset.samples
 
+    def sidecars(self, stage: PlannedStage) -> tuple[str, ...]:
+        """As `sidecars_behind`; everything that the stage reads must be done."""
+        return sidecars_behind(stage, (self.done[source].artefact for source in stage.reads.values()))
+
+    def sample_key(self, stage: PlannedStage, key: str, dataset: Dataset, sample: Sample) -> str:
+        """The key that the stage's file of one sample carries."""
+        return self.keys.of(key, dataset, sample, self.sidecars(stage))
+
     def inputs(self, stage: PlannedStage) -> dict[str, str]:
         """Role -> hash of what is read."""
         return {role: self.done[source].manifest.output_hash() for role, source in stage.reads.items()}
@@ -151,6 +159,7 @@ class Session:
         path = self.store.folder(stage.kind.name, key)
         with exclusive(path.with_name(f".{path.name}.lock"), f"stage {path.name}", wait=True):
             sweep(path)
+            self.folder.note(path)
             yield
 
     def record(
@@ -217,6 +226,15 @@ class Session:
         return True
 
 
+def sidecars_behind(stage: PlannedStage, reads: Iterable[Artefact]) -> tuple[str, ...]:
+    """Roles of the sidecars that a stage depends on: its own, and those of the maps and masks that it reads.
+
+    What else it reads is known by the hash of its files.
+    """
+    files = [artefact.sidecars for artefact in reads if artefact.kind is not None and artefact.kind.per_image]
+    return tuple(sorted(stage.kind.sidecars_of(stage.settings).union(*files)))
+
+
 def artefact_of(
     stage: PlannedStage, path: Path, key: str, keys: SampleKeys, reads: Mapping[str, Artefact], command: str
 ) -> Artefact:
@@ -233,14 +251,16 @@ def artefact_of(
     Raises:
         DamagedError: the file of a choice is not what was written.
     """
+    roles = sidecars_behind(stage, reads.values())
     return Artefact(
         name=stage.name,
         path=path,
         key=key,
-        sample_key=partial(keys.of, key),
+        sample_key=partial(keys.of, key, roles=roles),
         settings=stage.settings,
         reads=reads,
         command=command,
         kind=stage.kind,
         base_name=stage.base_name,
+        sidecars=roles,
     ).followed()
