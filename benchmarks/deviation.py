@@ -20,18 +20,18 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import cpu_name, write_rows
-from tag2mask.backbones.network import TagNet, load_network
+from tag2mask.backbones.files import load_network
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep, best
 from tag2mask.inference.maps_file import stride4
-from tag2mask.inference.multiscale import MapHead, merge_scales, pair_features
+from tag2mask.inference.multiscale import CAMHead, MapHead, merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.lpcam.maps import LPCAMHead
-from tag2mask.methods.lpcam.store import load_prototypes
+from tag2mask.methods.lpcam.prototypes_file import load_prototypes
 from tag2mask.pipeline.opened_run import OpenedRun
 
 SCALES = (1.0, 0.5, 1.5, 2.0)

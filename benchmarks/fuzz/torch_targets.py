@@ -13,10 +13,10 @@ import torch
 from benchmarks.fuzz import mutate
 from benchmarks.fuzz.mutate import flipped, mixed
 from benchmarks.fuzz.targets import Good, Target
+from tag2mask.backbones.build import build_network
 from tag2mask.backbones.files import load_network, save_network
-from tag2mask.backbones.keymaps import read_state
-from tag2mask.backbones.network import build_network
 from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.state_dict import read_state
 from tag2mask.config.recipe import load_recipe, recipe_text
 from tag2mask.config.settings import validate
 from tag2mask.core.types import ActivationMaps

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tag2mask.core.types import ActivationMaps, Prototypes
     from tag2mask.data.registry import load_dataset
     from tag2mask.evaluation.metrics import SegmentationMetrics
+    from tag2mask.methods.activation_maps import CAM
     from tag2mask.methods.amn.api import AMN
-    from tag2mask.methods.cam.api import CAM
     from tag2mask.methods.lpcam.api import LPCAM
     from tag2mask.pipeline.opened_run import open_run
     from tag2mask.refine.crf.api import DenseCRF
@@ -44,7 +44,7 @@ __all__ = [
 
 _HOMES = {
     "AMN": "tag2mask.methods.amn.api",
-    "CAM": "tag2mask.methods.cam.api",
+    "CAM": "tag2mask.methods.activation_maps",
     "LPCAM": "tag2mask.methods.lpcam.api",
     "ActivationMaps": "tag2mask.core.types",
     "DenseCRF": "tag2mask.refine.crf.api",

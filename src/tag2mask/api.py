@@ -84,9 +84,9 @@ def drop_prototype(run: OpenedRun | str | Path, cls: str, prototype: str, stage:
         ConfigError: there is no such class or prototype; nothing is changed.
     """
     from tag2mask.methods.lpcam.kinds import parse_drop
-    from tag2mask.methods.lpcam.select import drop_by_hand
+    from tag2mask.methods.lpcam.prototypes import drop_by_hand
+    from tag2mask.methods.lpcam.prototypes_file import load_prototypes
     from tag2mask.methods.lpcam.stage import PROTOTYPES
-    from tag2mask.methods.lpcam.store import load_prototypes
 
     run = as_run(run)
     planned = stage_of_prototypes(run, stage)

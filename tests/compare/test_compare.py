@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +31,9 @@ from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import CLASSES
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 
 RESAMPLES = 300
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 def maps(blur: int = 2) -> dict[str, object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import collect
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError
 from tag2mask.core.palette import labels_key, read_labels
@@ -24,19 +24,12 @@ from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact, FewMasks
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_folder
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import files_of
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -65,7 +65,7 @@ GIVEN: dict[str, str] = {
     "amn": "batches = [(images, tags, torch.randint(0, 3, (4, 64, 64)))]",
     "irn": """
 from tag2mask.backbones.settings import BackboneSettings
-from tag2mask.methods.irn.files import save_boundary
+from tag2mask.methods.irn.network import save_boundary
 from tag2mask.methods.irn.network import build_boundary
 save_boundary(build_boundary(BackboneSettings(name="test_efficientnet", weights="none")), Path("weights.safetensors"))
 image = images[0]

@@ -33,22 +33,16 @@ from tag2mask.report.choice import Choice
 from tag2mask.report.scores import percent
 from tag2mask.run_report import pixel_statistics as pixels
 from tag2mask.run_report.build import finished_stages, run_part
-from tag2mask.run_report.example_images import seeds, sizes
+from tag2mask.run_report.example_images import carried, sizes
 from tag2mask.run_report.pixel_statistics import PIXELS, pixels_of
 from tag2mask.run_report.rebuild import write_report
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.report.pages import Element, Page, check_alone_and_accessible
 
 VOID = "photo 04"
 """An image with an object in a corner and void all around it: the seeds can hardly be wrong there."""
 
 THRESHOLDS = (0.0, 0.05, 0.2, 0.35, 0.5, 0.77, 1.0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +216,7 @@ def test_embedded_maps_and_the_slider_s_seeds_are_the_library_s(done: RunResult,
             assert np.array_equal(found[~near], wanted[~near])
             assert (found != wanted).mean() < 0.02, "what rounding to 8 bits can change"
             exactly = (np.abs(bytes_full - at) < 1e-6).any(0)  # at the threshold itself, where float32 decides
-            without_script = seeds(values, stored.classes, size, at)
+            without_script = cut(carried(values, size), stored.classes, at)
             assert np.array_equal(found[~exactly], without_script[~exactly])
 
 

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from typer.testing import CliRunner
 
 from tag2mask.api import run
-from tag2mask.backbones.resnet_caffe import ResNet101Caffe
+from tag2mask.backbones.files import WEIGHTS
+from tag2mask.backbones.resnets import ResNet101Caffe
 from tag2mask.cli.app import app
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError, WeightsError
 from tag2mask.core.palette import read_labels, write_labels
@@ -30,13 +31,13 @@ from tag2mask.methods.registry import stage_kind
 from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.segmentation.networks.deeplabv2 import DeepLabV2
-from tag2mask.segmentation.networks.factory import WEIGHTS, save_segmenter
+from tag2mask.segmentation.networks.factory import save_segmenter
 from tag2mask.segmentation.predict import labeller
 from tag2mask.segmentation.predict.options import PredictionSettings, Tiling
 from tag2mask.segmentation.settings import SegmenterSettings
 from tag2mask.segmentation.stage import check, program, train
 from tests.helpers.drawn_maps import few_masks_recipe, registered
-from tests.methods.irn_drawn import data, seeds
+from tests.methods.irn.drawn import data, seeds
 from tests.segmentation.segment_drawn import build, settings
 from tests.training.toy import Drawn, engine
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tag2mask.analysis.base import Analysis, Findings, Run
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.backbones.folded import for_inference
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import ConfigError
@@ -21,8 +22,8 @@ from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.absent_classes import MEASURES, AbsentAnalysis, AbsentLine, analyse_absent
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.amn.files import WEIGHTS, load_amn
 from tag2mask.methods.amn.maps import image_logits
+from tag2mask.methods.amn.network import load_amn
 from tag2mask.methods.amn.settings import AmnMapsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.stage_kinds import Makes

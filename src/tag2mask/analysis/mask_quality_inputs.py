@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tag2mask.core.errors import ConfigError, StageError, unknown
@@ -11,7 +12,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.mask_quality import MaskEvidence
-from tag2mask.evaluation.thresholds import Threshold, cut
+from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.label_images.kinds import RefinedSeedsSettings
 from tag2mask.methods.artefact import Artefact
@@ -42,7 +43,7 @@ class CutMaps:
     def seeds(self, dataset: Dataset, sample: Sample, size: tuple[int, int]) -> LabelImage:
         """The maps of a sample at (height, width), cut."""
         maps = self.read(dataset, sample, size)
-        return cut(maps.maps.numpy(), maps.classes, self.threshold.of(sample.id, maps.classes))
+        return self.threshold.seeds(dataset, sample, maps.maps.numpy(), maps.classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,14 @@ class MaskInputs:
         evidence = MaskEvidence(mask, sample.tags, others=others, refined=refined)
         if self.maps is None:
             return evidence
-        maps, level = self.maps.read(self.dataset, sample, size), self.maps.threshold.of(sample.id, sample.tags)
-        return replace(evidence, maps=maps.maps.numpy(), threshold=level)
+        maps, threshold = self.maps.read(self.dataset, sample, size), self.maps.threshold
+        return replace(
+            evidence,
+            maps=maps.maps.numpy(),
+            threshold=threshold.of(sample.id, sample.tags),
+            background=threshold.background,
+            sides=threshold.background.read(self.dataset, sample, size),
+        )
 
     def with_networks(self, sample: Sample, evidence: MaskEvidence) -> MaskEvidence:
         """The evidence with what the networks say, as far as they are to be run."""
@@ -124,9 +131,8 @@ class MaskInputs:
         if self.scales is None:
             return replace(evidence, classifier=told)
         ask, threshold = self.scales
-        return replace(
-            evidence, classifier=told, scales=ask(image, evidence.classes, threshold.of(sample.id, evidence.classes))
-        )
+        cut = partial(threshold.seeds, self.dataset, sample, classes=evidence.classes)
+        return replace(evidence, classifier=told, scales=ask(image, evidence.classes, cut))
 
 
 def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = False) -> MaskInputs:

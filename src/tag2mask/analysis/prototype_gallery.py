@@ -75,8 +75,8 @@ def gallery_classes(
         kept_only: leave out those that serve as no prototype.
         patches: at most so many for each prototype; None means all.
     """
+    from tag2mask.methods.lpcam.prototypes_file import load_prototypes
     from tag2mask.methods.lpcam.stage import GALLERY, PROTOTYPES
-    from tag2mask.methods.lpcam.store import load_prototypes
     from tag2mask.report.gallery import GalleryClass, GalleryPrototype
 
     artefact, dataset = run.artefact(planned.name), run.dataset(planned)

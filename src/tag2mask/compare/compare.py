@@ -17,7 +17,6 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import RESAMPLES
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.result_tables import write_table
-from tag2mask.evaluation.thresholds import cut
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.report.figures import draw_examples
@@ -144,7 +143,7 @@ def _labels(counted: Counted, sample: Sample, image: Image.Image) -> LabelImage:
     if side.makes is Makes.MASKS:
         return measured.labels(side.dataset, sample)
     maps = measured.maps(side.dataset, sample).resize(image.height, image.width)
-    return cut(maps.maps.numpy(), maps.classes, threshold.of(sample.id, maps.classes))
+    return threshold.seeds(side.dataset, sample, maps.maps.numpy(), maps.classes)
 
 
 def _plain(name: str) -> str:

@@ -8,14 +8,14 @@ from functools import partial
 
 from tag2mask.compare.stages import OneSeed, Side
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import Counts, ImageCounts, label_counts
 from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
 from tag2mask.evaluation.result_tables import read_columns
 from tag2mask.evaluation.seeds import evaluate_seeds, pairs
-from tag2mask.evaluation.thresholds import Threshold, cut
+from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import IMAGES, unseen
 
@@ -120,7 +120,8 @@ def _threshold(side: Side, one: OneSeed, kind: str, samples: Sequence[Sample]) -
     threshold = one.thresholds[kind]
     if threshold.kind != "oracle" or _measured(one) <= {s.id for s in samples}:
         return threshold
-    found = evaluate_seeds(side.dataset, partial(one.measured.maps, side.dataset), samples=samples)
+    read = partial(one.measured.maps, side.dataset)
+    found = evaluate_seeds(side.dataset, read, background=threshold.background, samples=samples)
     found.check()
     (best,) = found.scores
     return best.threshold
@@ -141,12 +142,13 @@ def _counted(
         return label_counts(confusion_matrix(labels, truth, n_labels, sample_id=sample_id))
 
     if side.makes is Makes.MAPS:
-        for pair in pairs(side.dataset, partial(one.measured.maps, side.dataset), samples, advance=advance):
+        read, rule = partial(one.measured.maps, side.dataset), thresholds[0].background
+        for pair in pairs(side.dataset, read, samples, background=rule, advance=advance):
             name = pair.sample.id
-            cuts = (cut(pair.maps, pair.classes, threshold.of(name, pair.classes)) for threshold in thresholds)
+            cuts = (threshold.cut(pair.maps, pair.classes, name, pair.sides) for threshold in thresholds)
             yield name, [counted(labels, pair.truth, name) for labels in cuts]
         return
-    for sample, both in ahead(partial(_labels, side, one), samples, 2):
+    for sample, both in prefetch(partial(_labels, side, one), samples, 2):
         if both is not None:
             yield sample.id, [counted(*both, sample.id)] * len(thresholds)
         advance()

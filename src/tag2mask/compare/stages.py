@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DataError, unknown
@@ -159,4 +159,7 @@ def _thresholds(measuring: Artefact, measured: Artefact, run: Path) -> dict[str,
             "data with masks"
         )
     first = threshold_of(measuring if measuring.kind and measuring.kind.threshold else measured)
-    return {kind: first if kind == first.kind_text else threshold for kind, threshold in found.items()}
+    return {
+        kind: first if kind == first.kind_text else replace(threshold, background=first.background)
+        for kind, threshold in found.items()
+    }

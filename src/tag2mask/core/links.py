@@ -31,6 +31,14 @@ def store_of(run: Path) -> Path:
     return inside if inside.is_dir() else followed(store_beside(run))
 
 
+def store_at(path: Path) -> Path:
+    """The store that a user names: itself, or that of a run, or of the runs in a folder; it may not be there."""
+    if (path / "recipe.yaml").is_file():
+        return store_of(path)
+    inside = followed(path / ".store")
+    return inside if os.path.lexists(inside) else path
+
+
 def check_store(store: Path) -> None:
     """Refuse a store that is a link to a disk that is not connected.
 
@@ -96,12 +104,7 @@ def links_in(folder: Path) -> Iterator[Path]:
 
 
 def make_link(link: Path, to: str) -> None:
-    """Make a link, or turn it there.
-
-    Args:
-        link: where; nothing else stands there.
-        to: path of a folder, from the link's own folder or absolute.
-    """
+    """Make a link, or turn it, to a folder by its path from the link's own folder or an absolute one."""
     file, temporary = _file(link), link.with_name(f".{link.name}.tmp")
     if link.is_symlink() and os.readlink(link) == to:
         return

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.types import IGNORE
+from tag2mask.evaluation.background import CONSTANT, Background, Level, Sides
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.thresholds import Level, cut
 
 STEP = 0.1
 """How far the threshold is moved down and up for the signal ``stability``."""
@@ -51,6 +52,8 @@ class MaskEvidence:
         refined: (H, W) labels after CRF, 255 where not confident.
         scales: (H, W) labels from the maps of single scales.
         classifier: the classifier's probabilities on parts of the image.
+        background: the rule that the maps are cut by.
+        sides: the sidecars that it names, (H, W).
     """
 
     mask: LabelImage
@@ -61,6 +64,8 @@ class MaskEvidence:
     refined: LabelImage | None = None
     scales: tuple[LabelImage, ...] = ()
     classifier: ClassProbabilities | None = None
+    background: Background = CONSTANT
+    sides: Sides = field(default_factory=dict)
 
     def masked(self) -> list[tuple[int, NDArray[np.bool_]]]:
         """Place among ``classes`` and pixels of each tagged class that the mask shows."""
@@ -70,13 +75,9 @@ class MaskEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One way to judge a mask.
+    """One way to judge a mask: a column in CSV, a line of text, and a measure, 0 (bad) .. 1 (good).
 
-    Attributes:
-        name: column in CSV.
-        text: what it is, in a line.
-        measure: 0 (bad) .. 1 (good), NaN where the evidence lacks what is needed.
-        combined: whether it takes part in the combined score; a baseline does not.
+    A measure is NaN where the evidence lacks what is needed; what is not ``combined`` is a baseline.
     """
 
     name: str
@@ -104,11 +105,7 @@ def signal(
 
 
 def mask_iou(one: LabelImage, other: LabelImage) -> float:
-    """Mean IoU of two label images over the labels in either, background included; 255 in one of them takes no part.
-
-    Returns:
-        0..1; NaN where no pixel is left.
-    """
+    """Mean IoU, 0..1, of two label images over the labels in either; 255 in one takes no part; NaN without a pixel."""
     sure = (one != IGNORE) & (other != IGNORE)
     a, b = one[sure], other[sure]
     if not a.size:
@@ -177,7 +174,8 @@ def stability(evidence: MaskEvidence) -> float:
     """A mask that moves much with its threshold has no edge in its maps; NaN without maps, threshold or tags."""
     if evidence.maps is None or evidence.threshold is None or not evidence.classes:
         return math.nan
-    low, high = (cut(evidence.maps, evidence.classes, _moved(evidence.threshold, by)) for by in (-STEP, STEP))
+    cut = partial(evidence.background.labels, evidence.maps, evidence.classes, sides=evidence.sides)
+    low, high = (cut(_moved(evidence.threshold, by)) for by in (-STEP, STEP))
     return mask_iou(low, high)
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tag2mask.core.names import base_name
+
 if TYPE_CHECKING:
     from tag2mask.config.recipe import Recipe
     from tag2mask.evaluation.result_tables import ResultRow
@@ -164,7 +166,7 @@ class FinishedExperiment:
 
     def row_of(self, stage: str) -> str:
         """The row whose side a stage gives, named with or without its seed; the stage's name if there is none."""
-        name = stage.partition("@")[0]
+        name = base_name(stage)
         return next((row for row, mine in self.stages.items() if mine == name), name)
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.palette import read_labels, voc_palette
 from tag2mask.segmentation.predict import batch as folders
+from tag2mask.segmentation.predict import labeller
 from tag2mask.segmentation.predict.batch import Outcome, predict_photos
 from tag2mask.segmentation.predict.find_photos import find_sources
 from tag2mask.segmentation.predict.labeller import Labeller
@@ -45,8 +46,8 @@ def predict(
     chosen = options or PredictOptions()
     folder = MasksFolder(out, network, CLASSES, chosen, overlay)
     folder.prepare()
-    labeller = Labeller(LoadedNetwork(net or Colours(), MEAN, STD, CLASSES), chosen, batch)
-    return predict_photos(find_sources([photos], out), labeller, folder, max_pixels)
+    made = Labeller(LoadedNetwork(net or Colours(), MEAN, STD, CLASSES), chosen, batch)
+    return predict_photos(find_sources([photos], out), made, folder, max_pixels)
 
 
 @pytest.fixture
@@ -101,15 +102,14 @@ def test_overlays_are_drawn_also_for_masks_that_were_there(photos: Path, tmp_pat
 
 def test_large_overlays_are_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tag2mask.segmentation.predict.mask_folder.OVERLAY_SIDE", 16)
-    monkeypatch.setattr(folders, "OVERLAY_SIDE", 16)
-    monkeypatch.setattr(folders, "WHOLE", 300)  # rows of windows, and a photo decoded in its turn
+    monkeypatch.setattr(labeller, "WHOLE", 300)  # a photo decoded in its turn
     image = np.zeros((40, 60, 3), np.uint8)
     image[:20, :, 1] = image[20:, :, 2] = 200
     save(tmp_path / "photos" / "a.png", image)
     predict(tmp_path / "photos", tmp_path / "out", overlay=True)
     with Image.open(tmp_path / "out" / "overlays" / "a.jpg") as shown:
-        assert shown.size == (15, 10)
-        top, bottom = shown.getpixel((7, 1)), shown.getpixel((7, 8))
+        assert shown.size == (16, 11)
+        top, bottom = shown.getpixel((7, 1)), shown.getpixel((7, 9))
     assert isinstance(top, tuple)
     assert isinstance(bottom, tuple)
     assert top[0] > 60 > bottom[0]  # a green photo under label 1's red, above a blue one under label 2's green
@@ -170,7 +170,7 @@ def test_another_networks_folder_is_refused(photos: Path, tmp_path: Path) -> Non
         predict(photos, tmp_path / "out", network="bb")
     with pytest.raises(
         StageError,
-        match=r"made with other choices \(scales \[1.0\], now \[0.5, 1.0\]; mirror False, now True\); nothing",
+        match=r"made with other options \(scales \[1.0\], now \[0.5, 1.0\]; mirror False, now True\); nothing",
     ):
         predict(photos, tmp_path / "out", options=PredictOptions(scales=(0.5, 1.0), mirror=True))
     assert predict(photos, tmp_path / "out").skipped == 3

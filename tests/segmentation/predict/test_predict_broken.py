@@ -19,7 +19,7 @@ from PIL import Image
 
 from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.files import read_json
-from tag2mask.segmentation.predict import batch as folders
+from tag2mask.segmentation.predict import labeller
 from tag2mask.segmentation.predict import photo_readers as tiff
 from tag2mask.segmentation.predict.batch import Outcome, predict_photos
 from tag2mask.segmentation.predict.find_photos import find_sources
@@ -123,7 +123,7 @@ def test_a_broken_tiff_is_one_photo_without_a_mask(
     how: str, form: str, whole: int, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In windows too, where the header and the first tile are whole."""
-    monkeypatch.setattr(folders, "WHOLE", whole)
+    monkeypatch.setattr(labeller, "WHOLE", whole)
     tifffile.imwrite(photos / "m.tif", colours(100, 90), photometric="rgb", **TILES[form])
     (photos / "m.tif").write_bytes(BROKEN[how]((photos / "m.tif").read_bytes()))
     outcome = predict(photos, tmp_path / "out")
@@ -145,7 +145,7 @@ def test_whatever_a_codec_raises_names_the_photo(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(folders, "WHOLE", 100)
+    monkeypatch.setattr(labeller, "WHOLE", 100)
     tifffile.imwrite(photos / "m.tif", colours(40, 40), photometric="rgb", tile=(16, 16))
     photo = open_photo(photos / "m.tif")
     monkeypatch.setattr(tiff, "_decoded", fail)

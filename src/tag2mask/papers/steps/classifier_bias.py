@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.network import TagNet, load_network
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.arrays import rounded
 from tag2mask.core.progress import progress
 from tag2mask.core.resize import bilinear
@@ -23,11 +24,9 @@ from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.result_tables import ResultRow, write_table
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.inference.maps_file import stride4
-from tag2mask.inference.multiscale import merge_scales, pair_features
+from tag2mask.inference.multiscale import CAMHead, merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.cam.classifier import WEIGHTS
-from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.definition import FinishedExperiment, StepResult
 from tag2mask.papers.steps.threshold_examples import shown_rows

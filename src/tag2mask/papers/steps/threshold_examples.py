@@ -18,7 +18,6 @@ from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.result_tables import ResultRow
-from tag2mask.evaluation.thresholds import cut
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.definition import FinishedExperiment, StepResult
 from tag2mask.pipeline.metric_stages import unseen
@@ -98,7 +97,7 @@ def _layers(
     maps = found.maker.artefact.maps(dataset, sample).resize(image.height, image.width)
     values, at = maps.maps.numpy(), found.threshold
     heat = values.max(axis=0) if len(values) else np.zeros((image.height, image.width), np.float32)
-    return [(name, heat), (f"{name} at {at.text}", cut(values, maps.classes, at.of(sample.id, maps.classes)))]
+    return [(name, heat), (f"{name} at {at.text}", at.seeds(dataset, sample, values, maps.classes))]
 
 
 def optimum(run: FinishedExperiment) -> StepResult:

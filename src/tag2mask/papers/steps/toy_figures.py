@@ -25,8 +25,7 @@ from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.robustness import analyse_imbalance, robustness
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import ThresholdSweep
-from tag2mask.inference.multiscale import normalise
-from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.inference.multiscale import CAMHead, normalise
 from tag2mask.methods.lpcam.maps import class_vector, similarity
 from tag2mask.papers.definition import FinishedExperiment, StepResult
 
