@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.analysis.map_thresholds import analyse_activation, analyse_curves, analyse_thresholds
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.evaluation.result_tables import ResultRow, read_results
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 

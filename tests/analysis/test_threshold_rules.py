@@ -13,6 +13,7 @@ import yaml
 from benchmarks import rules as benchmark
 from benchmarks.common import write_rows
 from tag2mask.analysis.base import Analysis
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.analysis.few_masks import MEASURES, analyse_few
 from tag2mask.analysis.threshold_rules import LOSS, RuleOptions, analyse_rules, classifier_behind, in_part, view_of
 from tag2mask.api import run
@@ -25,7 +26,6 @@ from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.stage_kinds import Makes
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_folder

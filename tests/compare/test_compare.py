@@ -219,7 +219,7 @@ def counted(name: str, numbers: list[int], per_seed: list[list[list[list[int]]]]
     data.classes = ("cat",)
     nothing = Artefact(name, Path(), "", lambda *_: "")
     one = tuple(OneSeed(n, nothing, nothing, {}) for n in numbers)
-    side = Side(name, name, Makes.MAPS, data, one, frozenset({"tags"}), frozenset({"tags"}))
+    side = Side(name, Makes.MAPS, data, one, frozenset({"tags"}), frozenset({"tags"}))
     counts = tuple(ImageCounts.of([label_counts(np.array(m)) for m in images]) for images in per_seed)
     return Counted(side, tuple(Threshold(0.3) for _ in numbers), counts, ("a", "b"))
 
@@ -325,7 +325,7 @@ def test_data_without_a_truth(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
         compare_runs([done.path, other.path])
     (done.path / "s" / "metrics.jsonl").write_text("")
-    with pytest.raises(DataError, match="stage 's' of .*a has measured nothing: its split has no truth"):
+    with pytest.raises(DataError, match="stage 's' of .*a has measured nothing: its split has no ground truth"):
         compare_runs([done.path, other.path])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.evaluation.result_tables import read_results
 from tag2mask.papers import run as run_module
@@ -16,7 +17,6 @@ from tag2mask.papers.catalogue import experiment
 from tag2mask.papers.definition import Axis
 from tag2mask.papers.run import Options, run_experiment
 from tag2mask.papers.steps import threshold_examples
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.report.page import Example
 from tests.helpers.draw import draw_folder
 from tests.papers.tiny_experiments import SCENES, tiny_experiment

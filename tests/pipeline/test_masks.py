@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import collect
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError
 from tag2mask.core.palette import labels_key, read_labels
@@ -23,7 +24,6 @@ from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact, FewMasks
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult

@@ -27,9 +27,9 @@ def command(
 
     Example: tag2mask eval runs/own-data --stage lpcam --threshold 0.4 --threshold 0.5
     """
+    from tag2mask.analysis.evaluate_run import evaluate_run
     from tag2mask.core.errors import command as made
     from tag2mask.evaluation.result_tables import write_results
-    from tag2mask.pipeline.evaluate_run import evaluate_run
 
     (found,) = opened([run], root)
     rows = evaluate_run(found, stages=stage or [], thresholds=threshold or [], split=split)

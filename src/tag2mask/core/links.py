@@ -31,6 +31,14 @@ def store_of(run: Path) -> Path:
     return inside if inside.is_dir() else followed(store_beside(run))
 
 
+def store_at(path: Path) -> Path:
+    """The store that a user names: itself, or that of a run, or of the runs in a folder; it may not be there."""
+    if (path / "recipe.yaml").is_file():
+        return store_of(path)
+    inside = followed(path / ".store")
+    return inside if os.path.lexists(inside) else path
+
+
 def check_store(store: Path) -> None:
     """Refuse a store that is a link to a disk that is not connected.
 

@@ -62,6 +62,7 @@ def _prepare_and_execute(plan: Plan, folder: RunFolder) -> list[Done]:
             held.enter_context(at_work(folder.store.root, below=False))  # below it, stages have locks of their own
         session = Session(plan, folder)
         if rank() == 0:
+            folder.adopt()
             look_ahead(session)
             folder.begin(plan.recipe, threads_for(plan.recipe.engine.threads, folder.threads()))
         barrier()

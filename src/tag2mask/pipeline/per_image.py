@@ -19,7 +19,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.maps_file import maps_key, stride4, write_maps
 from tag2mask.methods.artefact import FOLDERS
-from tag2mask.methods.stage_kinds import Makes
+from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.pipeline.plan import PlannedStage
 from tag2mask.pipeline.session import Session
 from tag2mask.pipeline.store import Manifest
@@ -130,7 +130,8 @@ def todo(jobs: Sequence[PerImageJob]) -> list[Sample]:
         LOG.info("%s: done already (%d images)", names, len(dataset))
         return []
     probe = missing[:: max(1, len(missing) // 8)]
-    sizes = [(dataset.image(s).size[::-1], len(s.tags)) for s in probe]
+    whole = any(isinstance(job.stage.kind, ImageStage) and job.stage.kind.photo_size for job in jobs)
+    sizes = [((dataset.photo(s) if whole else dataset.image(s)).size[::-1], len(s.tags)) for s in probe]
     each = sum(job.bytes_of(size, tags) for job in jobs for size, tags in sizes) / len(sizes)
     require_room(session.store.root, round(each * len(missing)), names)
     LOG.info("%s: %d images, at most %s on disk", names, len(missing), megabytes(each * len(missing)))

@@ -159,6 +159,7 @@ class Session:
         path = self.store.folder(stage.kind.name, key)
         with exclusive(path.with_name(f".{path.name}.lock"), f"stage {path.name}", wait=True):
             sweep(path)
+            self.folder.note(path)
             yield
 
     def record(

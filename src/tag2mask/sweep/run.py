@@ -18,7 +18,7 @@ from tag2mask.core.ranks import rank
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.pipeline.store import Store, point
+from tag2mask.pipeline.store import Store, point, register
 from tag2mask.sweep.grid import check_grid, grid_points, point_name, point_words
 from tag2mask.sweep.result import SweepPoint, SweepResult
 from tag2mask.sweep.table import write_sweep
@@ -105,6 +105,7 @@ def share_store(out: Path) -> None:
             f"{link} is a store of its own, where a link to {store} belongs; name another folder with --out"
         )
     point(link, store)
+    register(store, out)
 
 
 def _checked(recipe: str, words: Sequence[str], only: Sequence[str]) -> Recipe:
