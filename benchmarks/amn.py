@@ -26,7 +26,7 @@ from tag2mask.config.settings import validate
 from tag2mask.methods.amn.maps import class_maps, image_logits
 from tag2mask.methods.amn.network import BackboneAmn, build_amn
 from tag2mask.methods.amn.settings import AmnSettings
-from tag2mask.methods.amn.train import AmnTask
+from tag2mask.methods.amn.training import AmnTask
 from tag2mask.training.fit import fit_batches
 
 CLASSES, BATCH, PARTS, CROP, STEPS = 6, 16, 4, 256, 5

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.analysis.map_thresholds import analyse_activation, analyse_curves, analyse_thresholds
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.evaluation.result_tables import ResultRow, read_results
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 
@@ -140,7 +140,7 @@ def test_stages_that_cannot_be_analysed(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"is not a run \(it has no recipe.yaml\)"):
         analyse_curves([made.path, tmp_path / "nothing"])
     (made.path / "sharp").unlink()
-    with pytest.raises(StageError, match="stage 'sharp' of .* is not finished; go on: tag2mask run"):
+    with pytest.raises(StageError, match="stage 'sharp' of .* is not finished; resume: tag2mask run"):
         analyse_thresholds(made.path)
     assert not (made.path / "analysis").exists()
 

@@ -219,7 +219,7 @@ def counted(name: str, numbers: list[int], per_seed: list[list[list[list[int]]]]
     data.classes = ("cat",)
     nothing = Artefact(name, Path(), "", lambda *_: "")
     one = tuple(OneSeed(n, nothing, nothing, {}) for n in numbers)
-    side = Side(Path(), name, name, Makes.MAPS, data, one, frozenset({"tags"}), frozenset({"tags"}))
+    side = Side(name, Makes.MAPS, data, one, frozenset({"tags"}), frozenset({"tags"}))
     counts = tuple(ImageCounts.of([label_counts(np.array(m)) for m in images]) for images in per_seed)
     return Counted(side, tuple(Threshold(0.3) for _ in numbers), counts, ("a", "b"))
 
@@ -246,7 +246,7 @@ def test_seeds_give_means_deviations_and_paired_differences() -> None:
 def test_sides_of_other_masks_are_refused() -> None:
     first = counted("A", [0], [[RIGHT, RIGHT]])
     moved = counted("B", [0], [[RIGHT, [[9, 0], [0, 11]]]])
-    with pytest.raises(DataError, match="A and B cannot be compared: their truth differs, in image 'b'"):
+    with pytest.raises(DataError, match="A and B cannot be compared: their ground truth differs, in image 'b'"):
         pair_lines(first, moved, "fixed", "x", 50)
 
 
@@ -270,7 +270,7 @@ def test_stages_and_runs_that_are_not_there(sharp: RunResult, blurred: RunResult
     with pytest.raises(ConfigError, match=r"no measured stage is in all runs; .*sharp: s, t; .*names: u\)"):
         compare_runs([sharp.path, other.path])
     (other.path / "u").unlink()
-    with pytest.raises(StageError, match="stage 'u' of .*names is not finished; go on: tag2mask run"):
+    with pytest.raises(StageError, match="stage 'u' of .*names is not finished; .*tag2mask run"):
         compare_runs([sharp.path, other.path], stages=["s", "u"])
 
 
@@ -325,7 +325,7 @@ def test_data_without_a_truth(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
         compare_runs([done.path, other.path])
     (done.path / "s" / "metrics.jsonl").write_text("")
-    with pytest.raises(DataError, match="stage 's' of .*a has measured nothing: its split has no truth"):
+    with pytest.raises(DataError, match="stage 's' of .*a has measured nothing: its split has no ground truth"):
         compare_runs([done.path, other.path])
 
 

@@ -19,7 +19,7 @@ from tag2mask.data.readers.coco_json import read_instances
 from tag2mask.data.readers.tag_table import read_table
 from tag2mask.evaluation.result_tables import read_csv, read_metrics
 from tag2mask.inference.maps_file import maps_key, read_maps
-from tag2mask.methods.lpcam.store import load_prototypes
+from tag2mask.methods.lpcam.prototypes_file import load_prototypes
 
 
 @pytest.fixture

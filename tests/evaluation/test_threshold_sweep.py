@@ -80,7 +80,7 @@ def test_parts_add_up_in_any_order() -> None:
     one.merge(two)
     for threshold in GRID[::10]:
         np.testing.assert_array_equal(one.matrix(threshold), whole.matrix(threshold))
-    with pytest.raises(DataError, match="of other classes or thresholds"):
+    with pytest.raises(DataError, match="threshold sweep of other classes, thresholds or background rule"):
         one.merge(ThresholdSweep(NAMES, [0.5]))
 
 

@@ -89,7 +89,7 @@ def test_a_recipe_without_masks(folder: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_not_finished(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / "recipe.yaml").write_text((folder / "recipe.yaml").read_text())
-    with pytest.raises(StageError, match="stage 'masks' of .*y is not finished; go on: tag2mask run"):
+    with pytest.raises(StageError, match="stage 'masks' of .*y is not finished; resume: tag2mask run"):
         export_masks(tmp_path / "y", "coco", tmp_path / "out")
 
 

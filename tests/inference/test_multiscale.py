@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.core.errors import WeightsError
-from tag2mask.inference.multiscale import add_mirror, mean_of_scales, merge_scales, normalise, pair_features
-from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.inference.multiscale import CAMHead, add_mirror, mean_of_scales, merge_scales, normalise, pair_features
 
 
 def random_features(*sizes: tuple[int, int], batch: int = 2, depth: int = 6) -> list[Tensor]:

@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import nn
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.arrays import write_arrays
@@ -27,8 +28,7 @@ from tag2mask.core.locks import exclusive
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
 from tag2mask.inference.maps_file import write_maps
-from tag2mask.methods.lpcam.store import save_prototypes
-from tag2mask.pipeline.evaluate_run import evaluate_run
+from tag2mask.methods.lpcam.prototypes_file import save_prototypes
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.run_report.rebuild import write_report

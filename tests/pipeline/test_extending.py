@@ -56,7 +56,7 @@ def head(features, classes):
     return features[0].norm(dim=0).expand(len(classes), -1, -1)
 
 def program(context):
-    from tag2mask.backbones.network import load_network
+    from tag2mask.backbones.files import load_network
     from tag2mask.methods.context import MapsProgram
     network, _ = load_network(context.reads["classifier"].path / "weights.safetensors")
     return MapsProgram(network, head)

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.config.recipe import load_recipe, recipe_text
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError, WeightsError
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
@@ -202,7 +202,9 @@ def test_a_stage_that_is_not_finished_names_the_command(done: RunResult, tmp_pat
     folder = RunFolder(tmp_path / "begun")
     folder.prepare()
     folder.begin(make_plan(load_recipe(str(done.path / "recipe.yaml"))).recipe, threads=1)
-    with pytest.raises(StageError, match=r"stage 'cam' of .* is not finished; go on: tag2mask run .*recipe.yaml --out"):
+    with pytest.raises(
+        StageError, match=r"stage 'cam' of .* is not finished; resume: tag2mask run .*recipe.yaml --out"
+    ):
         evaluate_run(tmp_path / "begun")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tag2mask.api import run
-from tag2mask.backbones.network import load_network
+from tag2mask.backbones.files import load_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.config.recipe import load_recipe, recipe_text, shipped
 from tag2mask.data.registry import READERS
 from tag2mask.methods.stage_kinds import Makes
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import measured
 from tests.helpers.tiny import DRAW, tiny_overrides, tiny_run

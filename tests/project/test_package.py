@@ -109,6 +109,14 @@ def test_type_checkers_see_the_names_that_are_loaded_lazily() -> None:
     assert imported == set(tag2mask.__all__) == set(tag2mask._HOMES)
 
 
+def test_the_wheel_holds_the_papers_catalogue() -> None:
+    """Hatch packs every file of the package that version control does not ignore."""
+    hatch = tomllib.loads(PYPROJECT)["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert hatch == {"packages": ["src/tag2mask"]}
+    catalogue = {PACKAGE / "papers" / f"{name}.yaml" for name in ("lpcam", "amn", "variants")}
+    assert catalogue <= set(committed())
+
+
 def test_every_recipe_is_in_the_readme() -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = [name for found in re.findall(r"^\| `([\w{},-]+)` \|", page, re.MULTILINE) for name in unfolded(found)]

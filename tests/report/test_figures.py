@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError, StageError
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
 from tag2mask.report import fonts
 from tag2mask.report.figures import (
     Boxes,
@@ -172,3 +175,29 @@ def test_a_font_that_has_the_characters_is_used(monkeypatch: pytest.MonkeyPatch)
     fonts._families.cache_clear()
     assert fonts._families("a猫犬") == (("DejaVu Serif",), frozenset("犬"))
     fonts._families.cache_clear()
+
+
+def test_an_example_over_a_photo_is_photo_layers_and_ground_truth() -> None:
+    class One(Dataset):
+        name, split, classes, has_truth = "one", "all", ("cat", "dog"), True
+        samples = (Sample("a", (0, 1)), Sample("b", ()))
+
+        def image(self, sample: Sample) -> Image.Image:
+            return Image.new("RGB", (640, 320), (90, 90, 90))
+
+        def truth(self, sample: Sample) -> NDArray[np.uint8] | None:
+            return np.full((320, 640), 2, np.uint8) if sample.id == "a" else None
+
+    dataset = One()
+    layers: list[tuple[str, NDArray[Any]]] = [
+        ("map", np.zeros((4, 8), np.float32)),
+        ("mask", np.ones((320, 640), np.uint8)),
+    ]
+    first, second = (Example.over(dataset, s, dataset.image(s), "why", layers) for s in dataset.samples)
+    assert [p.caption for p in first.pictures] == ["image: cat, dog", "map", "mask", "ground truth"]
+    assert [p.caption for p in second.pictures] == ["image: no tags", "map", "mask"]
+    assert {p.image.size for p in first.pictures} == {(320, 160)}
+    photo, heat, mask, truth = (np.asarray(p.image.convert("RGB"))[80, 160] for p in first.pictures)
+    assert photo.tolist() == [90, 90, 90]
+    assert heat.max() < 30  # a map of zeros darkens
+    assert mask.tolist() != truth.tolist()  # colours of two classes

@@ -149,7 +149,7 @@ def test_a_point_that_fails_leaves_the_others(
     assert {line["few.n"] for line in lines(found.files[0])} == {"3", "4"}
 
 
-def test_mistakes_are_told_before_anything_runs(folder: Path) -> None:
+def test_mistakes_are_reported_before_anything_runs(folder: Path) -> None:
     out, words = folder / "runs" / "wrong", recipe(folder)
     with pytest.raises(ConfigError, match="unknown setting 'maps.blurr': did you mean 'blur'"):
         sweep(words, {"maps.blurr": ["0", "1"]}, out=out)
@@ -160,7 +160,7 @@ def test_mistakes_are_told_before_anything_runs(folder: Path) -> None:
     assert str(error.value).endswith("--stage maps-seeds --stage few-seeds")
     with pytest.raises(ConfigError, match="unknown stage 'maps-seed'; did you mean 'maps-seeds'"):
         sweep(words, {"maps.blur": ["0", "1"]}, out=out, only=["maps-seed"])
-    with pytest.raises(ConfigError, match=r"is no sweep: seeds are repetitions of every point"):
+    with pytest.raises(ConfigError, match=r"'seeds' cannot be swept: .*seeds=\[0,1\]"):
         sweep(words, {"seeds": ["0", "1"]}, out=out)
     assert not out.exists()
 
@@ -177,7 +177,7 @@ def test_folders_of_others_are_refused(folder: Path, done: SweepResult) -> None:
         sweep(words, grid, out=own)
 
 
-def test_a_metric_that_nothing_has_is_told_with_the_table_kept(folder: Path, done: SweepResult) -> None:
+def test_an_unknown_metric_is_reported_and_the_table_kept(folder: Path, done: SweepResult) -> None:
     out = folder / "runs" / "metric"
     with pytest.raises(
         ConfigError, match="unknown metric 'miuo'; did you mean 'miou'.* All numbers are in .*sweep.csv"

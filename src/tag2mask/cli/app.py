@@ -23,11 +23,13 @@ from tag2mask.cli import (
     experiment,
     export,
     ls,
+    pack,
     predict,
     prototypes,
     report,
     run,
     show,
+    store,
     sweep,
 )
 from tag2mask.core import stopping
@@ -80,7 +82,8 @@ app = typer.Typer(
 )
 for name, module in {
     "run": run, "demo": demo, "doctor": doctor, "eval": evaluate, "predict": predict, "prototypes": prototypes,
-    "report": report, "sweep": sweep, "compare": compare, "export": export, "ls": ls, "show": show,
+    "report": report, "sweep": sweep, "compare": compare, "export": export, "pack": pack, "store": store, "ls": ls,
+    "show": show,
     "cp": cp,
 }.items():  # fmt: skip
     app.command(name)(module.command)
@@ -89,7 +92,9 @@ app.add_typer(experiment.app, name="experiment")
 
 
 _EMPTY_OPTION = re.compile(r"-[-a-z]+=")
-_FROM_THE_BEGINNING = frozenset({"doctor", "eval", "report", "compare", "export", "ls", "show", "cp", "analyse"})
+_FROM_THE_BEGINNING = frozenset(
+    {"doctor", "eval", "report", "compare", "export", "pack", "store", "ls", "show", "cp", "analyse"}
+)
 """Verbs that look or write in one go; all others resume."""
 
 

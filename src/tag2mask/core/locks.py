@@ -125,6 +125,20 @@ def at_work(folder: Path, below: bool = True) -> Iterator[None]:
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock file; a disk without locks says no."""
+    if not path.is_file():
+        return False
+    lock = file_lock(path)
+    try:
+        with lock.acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
 def is_leftover(name: str) -> bool:
     """Whether a file name is one that is there only while a process of ours is at work, or was killed."""
     return is_temporary(name) or _PRESENCE.fullmatch(name) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +26,14 @@ class Sample:
         tags: 0-based columns of the classes present, ascending; empty for a verified negative.
         image: the image file, or None where the data set draws or decodes it itself.
         truth: the mask file, or None where there is none or the data set makes it from annotations.
+        sidecars: further files by role, such as ``saliency``.
     """
 
     id: str
     tags: tuple[int, ...]
     image: Path | None = None
     truth: Path | None = None
+    sidecars: Mapping[str, Path] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

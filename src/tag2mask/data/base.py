@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.files import file_hash
 from tag2mask.core.types import Sample
 from tag2mask.data.tag_noise import TagNoise
@@ -27,7 +28,8 @@ class Finding:
         kind: ``open`` (a split that does not open), ``image``, ``mask``, ``stem`` (two files with one name), ``split``
             (ids in two splits), ``class`` (without images, or in all), ``name`` (class names that look like several, or
             like each other), ``tags`` (mask and tags disagree), ``together`` (one class always comes with another),
-            ``truth`` (missing masks), ``file`` (files that are not read) or ``size`` (large images).
+            ``truth`` (missing masks), ``sidecar`` (of another size), ``file`` (files that are not read) or ``size``
+            (large images).
         severity: an error stops a run or spoils it, a warning may, a note is for information.
         ids: what it is about: image ids, split names or class names.
         text: what was found.
@@ -69,6 +71,11 @@ class DataSettings(Settings):
     tag_noise: TagNoise | None = Field(
         None, description="wrong tags on purpose in every split but val, such as {drop: 0.1}; masks stay as they are"
     )
+    sidecars: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9-]*$")], Path] = Field(
+        {},
+        description="folder of further files of the images by role, such as {saliency: maps}",
+        json_schema_extra=UNPRINTED,
+    )
 
 
 class Dataset(ABC):
@@ -83,6 +90,7 @@ class Dataset(ABC):
         findings: what the reader noticed that is not an error.
         tag_names: every class that occurs or is declared, before a subset was taken; empty where it is not known.
         sources: files that all samples depend on, such as COCO's annotations.
+        sidecar_folders: by role, of the samples' sidecars.
     """
 
     name: str
@@ -93,6 +101,7 @@ class Dataset(ABC):
     findings: tuple[Finding, ...] = ()
     tag_names: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()
+    sidecar_folders: Mapping[str, Path] = MappingProxyType({})
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -112,29 +112,41 @@ def is_array(path: Path) -> bool:
 
 
 def read_array(path: Path, values: Mapping[int, int] | None = None) -> Labels:
-    """Read a mask of whole numbers or booleans, (H, W), as (H, W) uint8; ``values`` as in `read_labels`."""
-    return label_indices(np.array(_mapped(path), dtype=np.int64), path, values)
+    """Read a mask of whole numbers or booleans, (H, W), as (H, W) uint8.
+
+    Args:
+        path: of the mask.
+        values: label index of those values that are not the index themselves, such as {255: 1}.
+    """
+    return label_indices(np.array(mapped_array(path), dtype=np.int64), path, values)
 
 
 def array_size(path: Path) -> tuple[int, int]:
     """(H, W) of a mask, from its header alone."""
-    height, width = _mapped(path).shape
+    height, width = mapped_array(path).shape
     return height, width
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    """The array as it lies in the file: a header that promises more than the file holds is an error, not memory."""
+def mapped_array(path: Path, what: str = "mask", kinds: str = "bui") -> NDArray[Any]:
+    """The array as it lies in the file: a header that promises more than the file holds is an error, not memory.
+
+    Args:
+        path: of the file.
+        what: it is, for the error text.
+        kinds: of numbers, in numpy's letters.
+    """
     try:
         with PARSING:
             values = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy's parser of headers raises what Python's does
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"cannot read mask {path}: {reason}. Write it anew with numpy.save, or take it out of the folder"
+            f"cannot read {what} {path}: {reason}. Write it anew with numpy.save, or take it out of the folder"
         ) from error
-    if len(values.shape) != len(("height", "width")) or values.dtype.kind not in "bui":
+    if len(values.shape) != len(("height", "width")) or values.dtype.kind not in kinds:
+        numbers = "numbers" if "f" in kinds else "whole numbers"
         raise DataError(
-            f"mask {path} holds {values.dtype} of shape {values.shape}: expected whole numbers of shape (height, "
-            "width). Write it anew: numpy.save(path, labels.astype('uint8'))"
+            f"{what} {path} holds {values.dtype} of shape {values.shape}: expected {numbers} of shape (height, "
+            "width). Write it anew: numpy.save(path, values.astype('uint8'))"
         )
     return values

@@ -12,6 +12,7 @@ from tag2mask.config.overrides import apply_overrides
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.sidecars import with_sidecars
 from tag2mask.data.split_views import MARK, ShrunkImages, part_of
 from tag2mask.data.tag_noise import noisy
 
@@ -74,6 +75,7 @@ def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
         dataset = reader(kind).open_split(settings, name)
     except OSError as error:  # a folder that may not be looked into, a name that is too long
         raise DataError(f"cannot look at {error.filename or settings.root}: {error.strerror or error}") from error
+    dataset = with_sidecars(dataset, settings.sidecars, settings.root)
     if mark:
         dataset = part_of(dataset, Path(path).expanduser())
     dataset = _with_wrong_tags(dataset, settings, split)

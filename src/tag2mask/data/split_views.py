@@ -56,6 +56,7 @@ class ShrunkImages(Dataset):
             dataset.name, dataset.split, dataset.classes, dataset.samples,
         )  # fmt: skip
         self.findings, self.tag_names, self.sources = dataset.findings, dataset.tag_names, dataset.sources
+        self.sidecar_folders = dataset.sidecar_folders
         self.max_side = self._side = max_side
         self._whole = dataset
 

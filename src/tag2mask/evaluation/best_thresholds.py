@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tag2mask.core.arrays import rounded
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT, Background
 from tag2mask.evaluation.confusion import Matrix
 from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.result_tables import ResultRow, result_rows
@@ -236,14 +237,15 @@ def analyse_optimum(
     )
 
 
-def image_sweep(pair: Pair) -> tuple[list[int], ThresholdSweep]:
+def image_sweep(pair: Pair, background: Background = CONSTANT) -> tuple[list[int], ThresholdSweep]:
     """The sweep of one image over the labels that its maps or ground truth have, and these labels."""
     true = {int(label) for label in np.unique(pair.truth)} - {0, IGNORE}
     labels = [0, *sorted(true | {column + 1 for column in pair.classes})]
     place = np.full(256, IGNORE, dtype=np.uint8)
     place[labels] = np.arange(len(labels))
-    sweep = ThresholdSweep([str(label) for label in labels[1:]])
-    sweep.update(pair.maps, [labels.index(c + 1) - 1 for c in pair.classes], place[pair.truth], pair.sample.id)
+    sweep = ThresholdSweep([str(label) for label in labels[1:]], background=background)
+    columns = [labels.index(c + 1) - 1 for c in pair.classes]
+    sweep.update(pair.maps, columns, place[pair.truth], pair.sample.id, pair.sides)
     return labels, sweep
 
 

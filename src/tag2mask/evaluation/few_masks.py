@@ -16,6 +16,7 @@ from tag2mask.core.arrays import known_mean, percent, rounded
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT, Background
 from tag2mask.evaluation.best_thresholds import image_sweep
 from tag2mask.evaluation.seeds import pairs
 from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep
@@ -122,11 +123,11 @@ def count_images(
     read_maps: Callable[[Sample], ActivationMaps],
     samples: Sequence[Sample],
     advance: Callable[[], None] | None = None,
+    background: Background = CONSTANT,
 ) -> list[SweepCounts]:
     """The counts of every sample that has ground truth; errors as of `pairs`."""
-    return [
-        _counted(pair.sample.id, *image_sweep(pair)) for pair in pairs(dataset, read_maps, samples, advance=advance)
-    ]
+    found = pairs(dataset, read_maps, samples, background=background, advance=advance)
+    return [_counted(pair.sample.id, *image_sweep(pair, background)) for pair in found]
 
 
 def best_threshold(curve: NDArray[np.float64]) -> float:

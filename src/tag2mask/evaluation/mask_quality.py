@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.types import IGNORE
+from tag2mask.evaluation.background import CONSTANT, Background, Level, Sides
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.thresholds import Level, cut
 
 STEP = 0.1
 """How far the threshold is moved down and up for the signal ``stability``."""
@@ -51,6 +52,8 @@ class MaskEvidence:
         refined: (H, W) labels after CRF, 255 where not confident.
         scales: (H, W) labels from the maps of single scales.
         classifier: the classifier's probabilities on parts of the image.
+        background: the rule that the maps are cut by.
+        sides: the sidecars that it names, (H, W).
     """
 
     mask: LabelImage
@@ -61,6 +64,8 @@ class MaskEvidence:
     refined: LabelImage | None = None
     scales: tuple[LabelImage, ...] = ()
     classifier: ClassProbabilities | None = None
+    background: Background = CONSTANT
+    sides: Sides = field(default_factory=dict)
 
     def masked(self) -> list[tuple[int, NDArray[np.bool_]]]:
         """Place among ``classes`` and pixels of each tagged class that the mask shows."""
@@ -169,7 +174,8 @@ def stability(evidence: MaskEvidence) -> float:
     """A mask that moves much with its threshold has no edge in its maps; NaN without maps, threshold or tags."""
     if evidence.maps is None or evidence.threshold is None or not evidence.classes:
         return math.nan
-    low, high = (cut(evidence.maps, evidence.classes, _moved(evidence.threshold, by)) for by in (-STEP, STEP))
+    cut = partial(evidence.background.labels, evidence.maps, evidence.classes, sides=evidence.sides)
+    low, high = (cut(_moved(evidence.threshold, by)) for by in (-STEP, STEP))
     return mask_iou(low, high)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,12 @@ from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT, Background, Sides
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix
 from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.result_tables import MetricRow, score_rows
 from tag2mask.evaluation.threshold_sweep import GRID, CurvePoint, ThresholdSweep, best
-from tag2mask.evaluation.thresholds import Threshold, cut
+from tag2mask.evaluation.thresholds import Threshold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,12 +30,14 @@ class Pair:
         truth: (H, W) labels 0..C, 255 ignored.
         classes: K class columns, one for each map.
         maps: (K, H, W) float32, bilinearly resized to the ground truth.
+        sides: the sidecars that the background rule names, likewise.
     """
 
     sample: Sample
     truth: LabelImage
     classes: tuple[int, ...]
     maps: NDArray[np.float32]
+    sides: Sides = field(default_factory=dict)
 
 
 def pairs(
@@ -42,12 +45,22 @@ def pairs(
     read_maps: Callable[[Sample], ActivationMaps],
     samples: Sequence[Sample],
     *,
+    background: Background = CONSTANT,
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> Iterator[Pair]:
-    """Maps and ground truth of every sample that has both, in order; arguments and errors as for `evaluate_seeds`."""
+    """Maps and truth of every sample that has ground truth, in order.
+
+    Args:
+        dataset: the split.
+        read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
+        samples: those of the split to go over.
+        background: the rule that the maps are to be cut by.
+        threads: how many images are read and resized ahead.
+        advance: called after each image, those without ground truth included.
+    """
     found = False
-    for pair in prefetch(lambda sample: _read(dataset, read_maps, sample), samples, threads):
+    for pair in prefetch(lambda sample: _read(dataset, read_maps, sample, background), samples, threads):
         if pair is not None:
             found = True
             yield pair
@@ -60,13 +73,16 @@ def pairs(
         )
 
 
-def _read(dataset: Dataset, read_maps: Callable[[Sample], ActivationMaps], sample: Sample) -> Pair | None:
+def _read(
+    dataset: Dataset, read_maps: Callable[[Sample], ActivationMaps], sample: Sample, background: Background
+) -> Pair | None:
     truth = dataset.truth(sample)
     if truth is None:
         return None
     found = read_maps(sample)
     maps = ActivationMaps(found.classes, found.maps.float()).resize(*truth.shape).maps
-    return Pair(sample, truth, found.classes, maps.cpu().numpy())
+    sides = background.read(dataset, sample, truth.shape)
+    return Pair(sample, truth, found.classes, maps.cpu().numpy(), sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,7 @@ def evaluate_seeds(
     thresholds: Sequence[Threshold] = (),
     *,
     oracle: bool = True,
+    background: Background | None = None,
     samples: Sequence[Sample] | None = None,
     threads: int = 2,
     advance: Callable[[], None] | None = None,
@@ -146,18 +163,21 @@ def evaluate_seeds(
         read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
         thresholds: thresholds of any kind but ``oracle`` and ``none``; a rule may give each class or image its own.
         oracle: whether to add the threshold of `GRID` with the largest mIoU on these very images, if one is defined.
-        samples: those of the split to evaluate; None: all.
+        background: the rule that maps are cut by; None means that of the first threshold, else a constant.
+        samples: those of the split to evaluate; all of them where None.
         threads: how many images are read and resized beside the counting.
         advance: called after each image, those without ground truth included.
     """
+    rule = background or (thresholds[0].background if thresholds else CONSTANT)
+    thresholds = [replace(t, background=rule) for t in thresholds]
     values = [_value(t) for t in thresholds]
-    sweep = ThresholdSweep(dataset.classes, {*GRID, *(v for v in values if v is not None)})
+    sweep = ThresholdSweep(dataset.classes, {*GRID, *(v for v in values if v is not None)}, rule)
     own = {place: _nothing(dataset) for place, value in enumerate(values) if value is None}
     images: list[ImageScore] = []
     chosen = dataset.samples if samples is None else samples
     n_images = 0
-    for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
-        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
+    for pair in pairs(dataset, read_maps, chosen, background=rule, threads=threads, advance=advance):
+        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id, pair.sides)
         n_images += 1
         _count([(thresholds[place], matrix) for place, matrix in own.items()], pair, dataset)
         if values:
@@ -169,7 +189,7 @@ def evaluate_seeds(
     ]
     if oracle and any(not math.isnan(point.miou) for point in curve):
         value = best(curve).threshold
-        scores.append(SeedScores(Threshold(value, "oracle"), sweep.scores(value)))
+        scores.append(SeedScores(Threshold(value, "oracle", background=rule), sweep.scores(value)))
     return SeedEvaluation(dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images))
 
 
@@ -182,18 +202,20 @@ def _count(own: Sequence[tuple[Threshold, Matrix]], pair: Pair, dataset: Dataset
 
     On most images such a threshold is one number, and one sweep does for all of these.
     """
+    if not own:
+        return
     levels = [threshold.of(pair.sample.id, pair.classes) for threshold, _ in own]
     numbers = {level for level in levels if isinstance(level, float)}
-    sweep = ThresholdSweep(dataset.classes, numbers or {0.0})
+    sweep = ThresholdSweep(dataset.classes, numbers or {0.0}, own[0][0].background)
     if numbers:
-        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
+        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id, pair.sides)
     for (threshold, matrix), level in zip(own, levels, strict=True):
         matrix += sweep.matrix(level) if isinstance(level, float) else _matrix(pair, threshold, dataset)
 
 
 def _matrix(pair: Pair, threshold: Threshold, dataset: Dataset) -> Matrix:
     """The confusion matrix of one image's seeds."""
-    seeds = cut(pair.maps, pair.classes, threshold.of(pair.sample.id, pair.classes))
+    seeds = threshold.cut(pair.maps, pair.classes, pair.sample.id, pair.sides)
     return confusion_matrix(seeds, pair.truth, len(dataset.classes) + 1, sample_id=pair.sample.id)
 
 

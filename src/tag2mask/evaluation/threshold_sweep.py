@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.arrays import known_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
+from tag2mask.evaluation.background import CONSTANT, NO_SIDES, Background, Sides
 from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
 from tag2mask.evaluation.metrics import SegmentationScores
 
@@ -44,12 +45,19 @@ class ThresholdSweep:
     """Confusion matrices of every threshold in 0..1, exact, from one pass over the maps.
 
     A pixel's seed depends on the threshold only through whether its largest map is above it. So pixels are counted by
-    truth, class of the largest map and number of thresholds below its value; sums over the last axis give the matrix
-    of each threshold.
+    truth, class of the largest map and number of thresholds below its value (`Background.passed` for any rule); sums
+    over the last axis give the matrix of each threshold.
+
+    Args:
+        classes: names of the foreground classes.
+        thresholds: those to score, each in 0..1; sorted, duplicates removed.
+        background: the rule that maps are cut by.
     """
 
-    def __init__(self, classes: Sequence[str], thresholds: Iterable[float] = GRID) -> None:
-        self.classes = tuple(classes)
+    def __init__(
+        self, classes: Sequence[str], thresholds: Iterable[float] = GRID, background: Background = CONSTANT
+    ) -> None:
+        self.classes, self.background = tuple(classes), background
         self.thresholds = tuple(sorted(set(thresholds)))
         wrong = [t for t in self.thresholds if not 0 <= t <= 1]
         if wrong or not self.thresholds:
@@ -60,7 +68,12 @@ class ThresholdSweep:
         self._counts: NDArray[np.int64] = np.zeros((n_labels, n_labels - 1, len(self._edges) + 1), dtype=np.int64)
 
     def update(
-        self, maps: NDArray[np.float32], classes: Sequence[int], truth: NDArray[Any], sample_id: str = ""
+        self,
+        maps: NDArray[np.float32],
+        classes: Sequence[int],
+        truth: NDArray[Any],
+        sample_id: str = "",
+        sides: Sides = NO_SIDES,
     ) -> None:
         """Count one image at every threshold.
 
@@ -69,6 +82,7 @@ class ThresholdSweep:
             classes: K class columns, 0-based, ascending.
             truth: (H, W) labels 0..C, 255 ignored.
             sample_id: id of the image, for the error text.
+            sides: sidecars of the roles that the background rule names.
         """
         true = label_image(truth, "truth", sample_id)
         self._check(maps, classes, true, sample_id)
@@ -81,7 +95,7 @@ class ThresholdSweep:
         largest = maps.max(axis=0)
         if np.isnan(largest).any():  # NaN is above no threshold, but sorts after all of them
             raise DataError(f"maps of '{sample_id}' hold NaN; remove the file and make the maps again")
-        below = np.searchsorted(self._edges, largest)  # thresholds strictly below the value
+        below = self.background.passed(largest, maps, self._edges, sides)
         codes = (true.astype(np.intp) * len(classes) + maps.argmax(axis=0)) * n_bins + below
         counts = np.bincount(codes.ravel(), minlength=256 * len(classes) * n_bins)
         self._counts[:, list(classes)] += counts.reshape(256, len(classes), n_bins)[:n_labels]
@@ -103,8 +117,8 @@ class ThresholdSweep:
 
     def merge(self, other: ThresholdSweep) -> None:
         """Add the counts of another part of the same data set."""
-        if (other.classes, other.thresholds) != (self.classes, self.thresholds):
-            raise DataError("cannot add a threshold sweep of other classes or thresholds; make both with the same")
+        if (other.classes, other.thresholds, other.background) != (self.classes, self.thresholds, self.background):
+            raise DataError("cannot add a threshold sweep of other classes, thresholds or background rule")
         self._true += other._true
         self._counts += other._counts
 

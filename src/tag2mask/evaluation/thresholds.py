@@ -1,13 +1,4 @@
-"""Thresholds and their kinds, and seeds cut from maps at one.
-
-A threshold t acts like a background map that is t everywhere: a pixel is of the present class whose map is largest,
-if that value is above t, else background. Ties go to background first, then to the lower class column. The comparison
-is in float32, the precision of the maps.
-
-With a threshold t_c for each class, a class is a candidate where its map is above its own threshold, and the candidate
-that is farthest above wins: the label is the largest ``map_c - t_c``, background where none is positive. Equal
-thresholds give the very labels of the one threshold.
-"""
+"""Thresholds and their kinds, and seeds cut from maps at one, by a background rule (`evaluation.background`)."""
 
 from __future__ import annotations
 
@@ -20,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT, NO_SIDES, Background, Level, Sides
 from tag2mask.evaluation.confusion import LabelImage
 
 THRESHOLD_KINDS = ("fixed", "published", "rule", "few-masks", "oracle", "none")
@@ -28,9 +22,6 @@ masks; the ground truth of the evaluated split itself; there is none (masks, pre
 
 SCOPES = ("data", "class", "image")
 """What one threshold of a rule is for: all images, the maps of a class, the maps of an image."""
-
-Level = float | NDArray[np.float32]
-"""What the maps of one image are cut at: one threshold, or (K,), one for each map."""
 
 _FEW = re.compile(r"few-masks\((\d+)\)")
 _RULE = re.compile(r"rule\(([a-z0-9/-]+)\)")
@@ -69,6 +60,7 @@ class Threshold:
         rule: name of the rule, for the kind ``rule`` only: ``otsu``, or ``otsu/class`` and ``otsu/image`` for a
             threshold of each class or image.
         levels: these thresholds; None where there is one for all, or where only the name is known.
+        background: the rule that maps are cut by at the threshold.
     """
 
     value: float | None
@@ -76,6 +68,7 @@ class Threshold:
     n: int | None = None
     rule: str | None = None
     levels: Levels | None = field(default=None, compare=False, repr=False)
+    background: Background = field(default=CONSTANT, repr=False)
 
     def __post_init__(self) -> None:
         """Check that value, kind, n and rule fit each other."""
@@ -122,6 +115,16 @@ class Threshold:
             raise ConfigError(f"nothing can be cut at a threshold of kind '{self.kind_text}' without a value")
         return self.value
 
+    def cut(
+        self, maps: NDArray[np.float32], classes: Sequence[int], sample_id: str, sides: Sides = NO_SIDES
+    ) -> LabelImage:
+        """The seeds of an image, (H, W); see `Background.labels`."""
+        return self.background.labels(maps, classes, self.of(sample_id, classes), sides)
+
+    def seeds(self, dataset: Dataset, sample: Sample, maps: NDArray[np.float32], classes: Sequence[int]) -> LabelImage:
+        """As `cut`, with the sidecars that the background rule looks at."""
+        return self.cut(maps, classes, sample.id, self.background.read(dataset, sample, maps.shape[1:]))
+
     @classmethod
     def parse(cls, value: float | None, kind_text: str) -> Self:
         """The threshold of a value and a `kind_text`."""
@@ -132,21 +135,5 @@ class Threshold:
 
 
 def cut(maps: NDArray[np.float32], classes: Sequence[int], threshold: Level) -> LabelImage:
-    """Cut seeds from maps: the class of the largest map where it is above the threshold, else background.
-
-    Args:
-        maps: (K, H, W) in [0, 1], one for each present class.
-        classes: K class columns, 0-based, ascending; column c becomes label c + 1.
-        threshold: 0..1, or (K,) of them: then the class farthest above its own, as the module says.
-
-    Returns:
-        (H, W) uint8 labels.
-    """
-    if not len(classes):
-        return np.zeros(maps.shape[1:], dtype=np.uint8)
-    labels = (np.asarray(classes) + 1).astype(np.uint8)
-    if isinstance(threshold, np.ndarray):
-        # Differences of float32 values in [0, 1] are exact in float64, so equal thresholds keep the order of the maps.
-        above = maps.astype(np.float64) - threshold.astype(np.float32)[:, None, None]
-        return np.where(above.max(axis=0) > 0, labels[above.argmax(axis=0)], np.uint8(0))
-    return np.where(maps.max(axis=0) > np.float32(threshold), labels[maps.argmax(axis=0)], np.uint8(0))
+    """Cut seeds from maps against a constant background, (H, W) uint8; arguments as of `Background.labels`."""
+    return CONSTANT.labels(maps, classes, threshold)

@@ -26,7 +26,7 @@ from tag2mask.inference.multiscale import MapHead, mean_of_scales, normalise, pa
 from tag2mask.inference.settings import MapsSettings
 
 if TYPE_CHECKING:
-    from tag2mask.backbones.network import TagNet
+    from tag2mask.backbones.tagnet import TagNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,6 @@ def make_maps(
         settings: scales, mirror, precision and grid, the same for all tasks.
         device: where the network runs.
         counter: advanced by one for each sample, those already done included.
-
-    Raises:
-        DataError: an image cannot be read; the maps made so far are kept.
     """
     network = for_inference(network, device)
 

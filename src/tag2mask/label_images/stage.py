@@ -9,8 +9,8 @@ import numpy as np
 
 from tag2mask.config.settings import Settings
 from tag2mask.core.types import Sample
+from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.thresholds import Level
 from tag2mask.inference.maps_file import check_maps
 from tag2mask.label_images.cutting import Pass, Photo, crf_seeds, cut_masks, refine_seeds
 from tag2mask.label_images.kinds import CRFSettings, CutSettings, RefinedSeedsSettings, SeedCRFSettings
@@ -30,7 +30,7 @@ def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
     """Refined seeds at two thresholds: the settings', or a margin on either side of the one that is read."""
     settings = context.settings
     crf = _pass(context, settings.crf)
-    make = partial(refine_seeds, crf=crf)
+    make = partial(refine_seeds, crf=crf, rule=settings.rule)
     if ROLE not in context.reads:
         own: dict[str, Level] = {"foreground": settings.foreground, "background": settings.background}
         return _program(context, make, lambda _, __: own, crf)
@@ -41,12 +41,12 @@ def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
 def seed_crf(context: StageContext[SeedCRFSettings]) -> ImageProgram:
     """Seeds at one threshold after one CRF pass."""
     crf = _pass(context, context.settings.crf)
-    return _program(context, partial(crf_seeds, crf=crf), _cut_at(context), crf)
+    return _program(context, partial(crf_seeds, crf=crf, rule=context.settings.rule), _cut_at(context), crf)
 
 
 def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
     """Maps cut at one threshold."""
-    return _program(context, cut_masks, _cut_at(context))
+    return _program(context, partial(cut_masks, rule=context.settings.rule), _cut_at(context))
 
 
 def around(level: Level, margin: float) -> dict[str, Level]:
@@ -87,20 +87,20 @@ def together(given: Sequence[tuple[Photo, dict[str, Level]]], make: Make) -> lis
 
     Args:
         given: photos, and the thresholds of each by the name of the argument.
-        make: a function of `seeds`.
+        make: a function of `cutting`.
     """
     photos, levels = zip(*given, strict=True)
     return make(photos, **{name: [own[name] for own in levels] for name in levels[0]})
 
 
 def _photos(context: StageContext[Settings]) -> Callable[[Sample], Photo]:
-    """Reads the image and the maps of a sample."""
-    dataset, maps = context.split("@infer"), context.reads["maps"]
+    """Reads the image and the maps of a sample, and the sidecars that the background rule names."""
+    dataset, maps, rule = context.split("@infer"), context.reads["maps"], threshold_of(context).background
 
     def prepare(sample: Sample) -> Photo:
         image = np.array(dataset.image(sample))
         found = maps.maps(dataset, sample)
         check_maps(found, image.shape[:2], len(dataset.classes), f"'{sample.id}' in stage '{maps.name}'")
-        return Photo(image, found.classes, found.maps.numpy())
+        return Photo(image, found.classes, found.maps.numpy(), rule.read(dataset, sample, image.shape[:2]))
 
     return prepare

@@ -105,9 +105,9 @@ class Choice:
     scores: Mapping[str, float | None] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
 
-    def write(self, folder: Path, name: str, output: str) -> None:
+    def write(self, folder: Path, output: str) -> None:
         """Write ``choice.json``, with what stands for the chosen output in the keys of later stages."""
-        write_json(folder / CHOICE, {**asdict(self), "name": name, "output": output})
+        write_json(folder / CHOICE, {**asdict(self), "output": output})
 
     @classmethod
     def read(cls, folder: Path, command: str) -> Choice:
@@ -138,6 +138,7 @@ class Artefact:
         command: makes what is missing of it.
         kind: of the stage that made it.
         base_name: ``name`` without the suffix of its seed.
+        sidecars: roles of the images' sidecars that it was made from, sorted.
         choice: why it was chosen, for the artefact of a `ChoiceStage`; the other fields but the names are those of the
             chosen artefact.
         considered: what that stage read, the chosen artefact among it.
@@ -153,6 +154,7 @@ class Artefact:
     command: str = "tag2mask run RECIPE --out RUN"
     kind: StageKind[Any] | None = None
     base_name: str = ""
+    sidecars: tuple[str, ...] = ()
     choice: Choice | None = None
     considered: tuple[Artefact, ...] = ()
     chosen_in: Path | None = None

@@ -19,7 +19,7 @@ from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.stage_kinds import StageKind
 
 if TYPE_CHECKING:
-    from tag2mask.backbones.network import TagNet
+    from tag2mask.backbones.tagnet import TagNet
     from tag2mask.inference.multiscale import MapHead
 
 

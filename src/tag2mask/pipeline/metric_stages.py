@@ -9,13 +9,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.files import write_text
 from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.boundary import SHARE, BoundaryMetrics
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.label_images import MaskEvaluation, evaluate_masks
@@ -26,7 +27,7 @@ from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage, SplitRole
-from tag2mask.thresholds.threshold_of import threshold_of
+from tag2mask.thresholds.threshold_of import BackgroundRule, threshold_of
 
 LOG = logging.getLogger("tag2mask")
 CURVE, IMAGES = "curve.csv", "images.csv"
@@ -39,6 +40,9 @@ class SeedsSettings(Settings):
     threshold_kind: Literal["fixed", "published"] = Field("fixed", description="who chose it, and on what")
     oracle: bool = Field(True, description="also the threshold that is best against the truth of the split itself")
     split: str | None = Field(None, description="a split of the data; null: the one whose maps were made")
+    background: BackgroundRule = Field(
+        CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
+    )
 
 
 class MasksSettings(Settings):
@@ -67,7 +71,7 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
     dataset, maps = _with_truth(context), context.reads["maps"]
     if dataset is None:
         return
-    own = Threshold(settings.threshold, settings.threshold_kind)
+    own = Threshold(settings.threshold, settings.threshold_kind, background=settings.background)
     samples = unseen(context.reads.values(), dataset, context.name)
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
@@ -233,7 +237,9 @@ KINDS = (
         may_read={"threshold": Makes.THRESHOLD},
         runner="tag2mask.pipeline.metric_stages:measure_seeds",
         split=lambda settings: settings.split or SplitRole.READ,
-        threshold=lambda settings: Threshold(settings.threshold, settings.threshold_kind),
+        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.background),
+        sidecars=lambda own: frozenset(own.background.sidecars),
+        supervision=lambda own: own.background.supervision,
         measures=Measures.MIOU,
     ),
     MetricStage(

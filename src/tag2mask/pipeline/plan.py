@@ -10,7 +10,7 @@ from typing import Any
 from tag2mask.config.recipe import LARGEST_SEED, Recipe
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, unknown
-from tag2mask.core.names import shortened
+from tag2mask.core.names import of_seed, shortened
 from tag2mask.core.types import parse_ledger
 from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings
@@ -262,5 +262,5 @@ def _seeded(stages: list[PlannedStage], seeds: tuple[int, ...]) -> Iterator[Plan
     for seed in seeds:
         for s in stages:
             if not s.once:
-                reads = {role: f"{n}@{seed}" if n in several else n for role, n in s.reads.items()}
-                yield replace(s, name=f"{s.name}@{seed}", reads=reads, seed=seed)
+                reads = {role: of_seed(n, seed) if n in several else n for role, n in s.reads.items()}
+                yield replace(s, name=of_seed(s.name, seed), reads=reads, seed=seed)

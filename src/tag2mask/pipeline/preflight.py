@@ -13,6 +13,7 @@ from tag2mask.core.types import Sample, check_ledger
 from tag2mask.data.base import Dataset, Finding
 from tag2mask.data.doctor.checks import findings_of, in_order, open_splits
 from tag2mask.data.doctor.first_look import first_look
+from tag2mask.data.sidecars import check_sidecars
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.methods.stage_kinds import MetricStage, TrainingStage
 from tag2mask.pipeline.plan import Plan, PlannedStage
@@ -148,6 +149,9 @@ def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
         return ()
     try:
         _check_sources(session, stage, dataset)
+        roles = stage.kind.sidecars_of(stage.settings)
+        if roles:
+            check_sidecars(dataset, _read_of(stage, dataset), sorted(roles), stage.name)
         return stage.kind.validate_data(stage.settings, dataset)
     except (ConfigError, WeightsError) as error:
         raise _of_stage(error, stage) from error

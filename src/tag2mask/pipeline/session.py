@@ -1,8 +1,8 @@
-"""One run while it goes on: what is done, what each stage is given, and the keys."""
+"""State of a run in progress: what is done, what each stage is given, and the keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from tag2mask.core.files import value_hash
 from tag2mask.core.links import is_link
 from tag2mask.core.locks import exclusive
 from tag2mask.core.ranks import rank
+from tag2mask.core.resources import peak_memory
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
@@ -108,7 +109,7 @@ class Session:
         if dataset is None:
             return "none"
         samples = self.samples(stage, dataset)
-        parts = [self.keys.all(dataset, samples), *dataset.classes]
+        parts = [self.keys.all(dataset, samples, self.sidecars(stage)), *dataset.classes]
         if stage.kind.looks_at_ground_truth(stage.settings):
             parts += [self.keys.hashes.truth(dataset, s) for s in samples]
         return ",".join(parts)
@@ -135,6 +136,14 @@ class Session:
         few = stage.kind.samples
         return few(stage.settings, dataset) if few else dataset.samples
 
+    def sidecars(self, stage: PlannedStage) -> tuple[str, ...]:
+        """As `sidecars_behind`; everything that the stage reads must be done."""
+        return sidecars_behind(stage, (self.done[source].artefact for source in stage.reads.values()))
+
+    def sample_key(self, stage: PlannedStage, key: str, dataset: Dataset, sample: Sample) -> str:
+        """The key that the stage's file of one sample carries."""
+        return self.keys.of(key, dataset, sample, self.sidecars(stage))
+
     def inputs(self, stage: PlannedStage) -> dict[str, str]:
         """Role -> hash of what is read."""
         return {role: self.done[source].manifest.output_hash() for role, source in stage.reads.items()}
@@ -150,7 +159,36 @@ class Session:
         path = self.store.folder(stage.kind.name, key)
         with exclusive(path.with_name(f".{path.name}.lock"), f"stage {path.name}", wait=True):
             sweep(path)
+            self.folder.note(path)
             yield
+
+    def record(
+        self,
+        stage: PlannedStage,
+        key: str,
+        *,
+        n_images: int,
+        made: int = 0,
+        seconds: float = 0.0,
+        shared_with: Sequence[str] = (),
+        files: Mapping[str, str] | None = None,
+    ) -> Manifest:
+        """Write the manifest of an artefact that was just made, which marks it as finished; the rest as `Manifest`."""
+        manifest = Manifest(
+            kind=stage.kind.name,
+            key=key,
+            made_from=self.inputs(stage),
+            ledger=self.ledger(stage),
+            n_images=n_images,
+            seconds=seconds,
+            made=made,
+            peak_memory=peak_memory(),
+            shared_with=tuple(shared_with),
+            files=dict(files or {}),
+        )
+        if self.rank == 0:
+            self.store.finish(manifest)
+        return manifest
 
     def finish(self, stage: PlannedStage, manifest: Manifest) -> None:
         """Note a stage as done and link it in the run folder."""
@@ -188,6 +226,15 @@ class Session:
         return True
 
 
+def sidecars_behind(stage: PlannedStage, reads: Iterable[Artefact]) -> tuple[str, ...]:
+    """Roles of the sidecars that a stage depends on: its own, and those of the maps and masks that it reads.
+
+    What else it reads is known by the hash of its files.
+    """
+    files = [artefact.sidecars for artefact in reads if artefact.kind is not None and artefact.kind.per_image]
+    return tuple(sorted(stage.kind.sidecars_of(stage.settings).union(*files)))
+
+
 def artefact_of(
     stage: PlannedStage, path: Path, key: str, keys: SampleKeys, reads: Mapping[str, Artefact], command: str
 ) -> Artefact:
@@ -204,14 +251,16 @@ def artefact_of(
     Raises:
         DamagedError: the file of a choice is not what was written.
     """
+    roles = sidecars_behind(stage, reads.values())
     return Artefact(
         name=stage.name,
         path=path,
         key=key,
-        sample_key=partial(keys.of, key),
+        sample_key=partial(keys.of, key, roles=roles),
         settings=stage.settings,
         reads=reads,
         command=command,
         kind=stage.kind,
         base_name=stage.base_name,
+        sidecars=roles,
     ).followed()

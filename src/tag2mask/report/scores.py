@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.names import base_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def means(scores: Sequence[tuple[str, Score]]) -> tuple[Mean, ...]:
     grouped: dict[str, list[tuple[str, float]]] = {}
     for name, score in scores:
         if not math.isnan(score.miou):
-            grouped.setdefault(name.partition("@")[0], []).append((name, score.miou))
+            grouped.setdefault(base_name(name), []).append((name, score.miou))
     return tuple(_mean(base, found) for base, found in grouped.items())
 
 
@@ -201,5 +202,5 @@ def _lead(group: Group, first: Mean, rest: Sequence[Mean], ledger: tuple[str, ..
 
 def _ledger(group: Group, names: Sequence[str]) -> tuple[str, ...]:
     """Supervision behind the scores of some methods, all their seeds together."""
-    mine = [score.ledger for name, score in group.scores if name in names or name.partition("@")[0] in names]
+    mine = [score.ledger for name, score in group.scores if name in names or base_name(name) in names]
     return tuple(sorted(set().union(*mine)))

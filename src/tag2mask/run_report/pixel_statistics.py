@@ -25,7 +25,6 @@ from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix
-from tag2mask.evaluation.thresholds import cut
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.run_result import Measured
@@ -122,8 +121,7 @@ def _maps(
     maps = found.maker.artefact.maps(dataset, sample)
 
     def seeds(_: Sample, truth: LabelImage) -> NDArray[np.uint8]:
-        level = found.threshold.of(sample.id, maps.classes)
-        return cut(maps.resize(*truth.shape).maps.numpy(), maps.classes, level)
+        return found.threshold.seeds(dataset, sample, maps.resize(*truth.shape).maps.numpy(), maps.classes)
 
     _count(dataset, seeds, counted, sample)
     return maps

@@ -16,27 +16,13 @@ from tag2mask.training.settings import HeadScheduleSettings
 CAFFE = "resnet101_caffe"
 """The ResNet-101 of DeepLabV2's own files."""
 DEEPLAB, UPERNET = "deeplabv2", "upernet"
-_ATROUS = ("decoder_aspp_dropout", "decoder_aspp_separable", "decoder_atrous_rates", "decoder_channels")
-_UNET = ("decoder_attention_type", "decoder_channels", "decoder_interpolation", "decoder_use_norm")
-LIBRARY = {
-    "deeplabv3": _ATROUS,
-    "deeplabv3plus": _ATROUS,
-    "dpt": ("decoder_fusion_channels", "decoder_intermediate_channels", "decoder_readout"),
-    "fpn": (
-        "decoder_dropout", "decoder_interpolation", "decoder_merge_policy", "decoder_pyramid_channels",
-        "decoder_segmentation_channels",
-    ),
-    "linknet": ("decoder_use_norm",),
-    "manet": ("decoder_channels", "decoder_interpolation", "decoder_pab_channels", "decoder_use_norm"),
-    "pan": ("decoder_channels", "decoder_interpolation"),
-    "pspnet": ("decoder_use_norm", "psp_dropout", "psp_out_channels"),
-    "segformer": ("decoder_segmentation_channels",),
-    "unet": _UNET,
-    "unetplusplus": _UNET,
-}  # fmt: skip
-"""Architectures taken from segmentation-models-pytorch as they are, and what their decoders can be told."""
+LIBRARY = (
+    "deeplabv3", "deeplabv3plus", "dpt", "fpn", "linknet", "manet", "pan", "pspnet", "segformer", "unet",
+    "unetplusplus",
+)  # fmt: skip
+"""Architectures taken from segmentation-models-pytorch as they are; what their decoders take is known to it."""
 _WIDEST, _MOST_VALUES = 65_536, 16
-"""Numbers that a decoder may be told, and how many for one setting: more is a mistake that would fill the memory."""
+"""Largest number for a decoder, and how many for one setting: more is a mistake that would fill the memory."""
 KINDS = (DEEPLAB, UPERNET, *LIBRARY)
 _FROM = ("bundled", "timm", "none")
 
@@ -84,19 +70,14 @@ class NetworkSettings(Settings):
         if self.decoder and self.kind not in LIBRARY:
             raise ValueError(f"decoder = {self.decoder}: that of kind = {self.kind} is as published; leave it out")
         for name, value in self.decoder.items():
-            if name not in LIBRARY[self.kind]:
-                raise ValueError(unknown(f"setting of {self.kind}'s decoder", name, LIBRARY[self.kind]))
-            self._check_numbers(name, value)
-
-    @staticmethod
-    def _check_numbers(name: str, value: object) -> None:
-        values = value if isinstance(value, tuple) else (value,)
-        least = 0 if name.endswith("dropout") else 1
-        numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
-        if len(values) > _MOST_VALUES or not all(least <= v <= _WIDEST for v in numbers):
-            raise ValueError(
-                f"decoder.{name} = {value!s:.80}: expected numbers from {least} to {_WIDEST}, at most {_MOST_VALUES}"
-            )
+            values = value if isinstance(value, tuple) else (value,)
+            least = 0 if name.endswith("dropout") else 1
+            numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
+            if len(values) > _MOST_VALUES or not all(least <= v <= _WIDEST for v in numbers):
+                raise ValueError(
+                    f"decoder.{name} = {value!s:.80}: expected numbers from {least} to {_WIDEST}, at most "
+                    f"{_MOST_VALUES}"
+                )
 
     @property
     def is_file(self) -> bool:

@@ -6,20 +6,19 @@ from collections.abc import Sequence, Set
 
 import torch
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.segmentation.data import no_truth, truth_of
-from tag2mask.segmentation.networks.deeplabv2 import check_caffe
-from tag2mask.segmentation.networks.factory import WEIGHTS, build_segmenter, load_segmenter
-from tag2mask.segmentation.networks.smp import check_bundled, check_decoder, check_file, encoder_name
+from tag2mask.segmentation.networks.factory import build_segmenter, check_network, load_segmenter
 from tag2mask.segmentation.predict.labeller import Labeller, at_once
 from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.predict.options import PredictionSettings
 from tag2mask.segmentation.predict.photo_readers import DatasetPhoto
-from tag2mask.segmentation.settings import CAFFE, SegmenterSettings
-from tag2mask.segmentation.train import train_segmenter
+from tag2mask.segmentation.settings import SegmenterSettings
+from tag2mask.segmentation.training import train_segmenter
+from tag2mask.segmentation.training_data import no_truth, truth_of
 from tag2mask.training.device import resolve_device
 
 
@@ -36,14 +35,7 @@ def check(settings: SegmenterSettings, roles: Set[str]) -> None:
             f"{found}: a segmenter trains on one of them. Name a stage of pseudo-masks (reads.masks=STAGE), or set "
             f"truth=true"
         )
-    if settings.network.encoder != CAFFE:
-        encoder_name(settings.network.encoder)
-    check_decoder(settings.network)
-    check_bundled(settings.network)
-    if settings.network.encoder == CAFFE:
-        check_caffe(settings.network)
-    elif settings.network.is_file:
-        check_file(settings.network)
+    check_network(settings.network)
 
 
 def check_data(settings: SegmenterSettings, dataset: Dataset) -> Sequence[str]:

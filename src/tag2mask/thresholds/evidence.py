@@ -19,7 +19,7 @@ from tag2mask.core.resize import bilinear
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import PROBED, ImageEvidence, agreement, erasure, histogram
-from tag2mask.methods.cam.asking import AskedClassifier, load_asked
+from tag2mask.methods.cam.classifier import AskedClassifier, load_asked
 
 Read = Callable[[Sample], ActivationMaps]
 """Gives the stored maps of a sample, (K, h, w); called from several threads."""

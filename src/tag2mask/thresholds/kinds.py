@@ -8,13 +8,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import ConfigError, DataError, nearest
 from tag2mask.core.files import need_regular, value_hash
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.threshold_rules.rules import find_rule
 from tag2mask.methods.stage_kinds import Makes, SplitRole, ThresholdStage
+from tag2mask.thresholds.threshold_of import BackgroundRule
 
 Scope = Literal["data", "class", "image"]
 
@@ -109,6 +111,9 @@ class FewMasksSettings(Settings):
         description="text file with the n ids, one a line; null: the same n of a split, however often it is asked",
     )
     split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
+    background: BackgroundRule = Field(
+        default=CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
+    )
 
 
 def listed(settings: FewMasksSettings, dataset: Dataset) -> list[Sample]:
@@ -170,7 +175,8 @@ KINDS = (
         runner="tag2mask.thresholds.stages:choose_on_few_masks",
         split=lambda settings: settings.split or SplitRole.INFER,
         reads_ground_truth=True,
-        supervision=lambda settings: frozenset({f"pixel-masks:threshold({settings.n})"}),
+        sidecars=lambda own: frozenset(own.background.sidecars),
+        supervision=lambda own: own.background.supervision | {f"pixel-masks:threshold({own.n})"},
         samples=listed,
     ),
     *RULE_KINDS,

@@ -40,12 +40,16 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
     dataset = context.split(settings.split or "@infer")
     samples, maps = listed(settings, dataset), context.reads["maps"]
     with progress(context.name, len(samples)) as counter:
-        found = evaluate_seeds(dataset, partial(maps.maps, dataset), samples=samples, advance=counter.advance)
+        found = evaluate_seeds(
+            dataset, partial(maps.maps, dataset), background=settings.background, samples=samples,
+            advance=counter.advance,
+        )  # fmt: skip
     found.check()
     (best,) = found.scores  # the oracle of these images
     assert best.threshold.value is not None
     chosen = FewMasks(best.threshold.value, len(samples), tuple(s.id for s in samples), round(best.scores.miou, 4))
-    sure = resample(count_images(dataset, partial(maps.maps, dataset), samples), len(dataset.classes) + 1)
+    counts = count_images(dataset, partial(maps.maps, dataset), samples, background=settings.background)
+    sure = resample(counts, len(dataset.classes) + 1)
     LOG.info(
         "%s: %g on %d images (%.1f mIoU of %s); other masks would give %g to %g (%d %%), expected loss %.1f points",
         context.name, chosen.value, chosen.n, chosen.miou, maps.name, sure.low, sure.high, round(100 * sure.level),

@@ -22,7 +22,7 @@ from tag2mask.segmentation.predict.labeller import Labeller, enlarged_labels, sh
 from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.predict.options import PredictionSettings, PredictOptions, PredictWords, Tiling
 from tag2mask.segmentation.predict.photo_readers import ArrayPhoto
-from tag2mask.segmentation.transforms import fit_factor
+from tag2mask.segmentation.training_data import fit_factor
 from tests.segmentation.saved_net import tiny
 from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, colours, convolutions, predict_labels
 

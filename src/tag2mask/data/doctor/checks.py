@@ -19,6 +19,7 @@ from tag2mask.data.doctor.files import Pixels, broken, each, image_files, pixel_
 from tag2mask.data.doctor.tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
 from tag2mask.data.images import levels_range
 from tag2mask.data.registry import open_split
+from tag2mask.data.sidecars import sidecar_findings
 
 Key = tuple[str, Path | None]
 """Id and file of an image."""
@@ -154,6 +155,7 @@ def look_at(dataset: Dataset, sample: Sample) -> Look:
         pixels = replace(pixels, grey=None if sample.image is None else levels_range(sample.image))
     except Exception as error:  # the doctor lives through anything a file can do to a reader
         findings.append(Finding("image", "error", (sample.id,), plain(error), "Replace or remove the file"))
+    findings += [] if size is None else sidecar_findings(dataset, sample)
     remedy = "Correct it or take it out; a run leaves it out"
     findings += [Finding("mask", "warning", (sample.id,), text, remedy) for text in dataset.remarks(sample)]
     try:

@@ -15,6 +15,7 @@ from tag2mask.data.doctor.checks import Key, Look, each_once, look_at
 from tag2mask.data.doctor.files import Pixels, each, plain
 from tag2mask.data.images import upright_size
 from tag2mask.data.mask_files import check_size
+from tag2mask.data.sidecars import sidecar_findings
 
 SECONDS = 45.0
 """Time for decoding images and masks."""
@@ -80,4 +81,5 @@ def header_at(dataset: Dataset, sample: Sample) -> Look:
             check_size(shape, sample.image, what)
     except Exception as error:
         findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
+    findings += sidecar_findings(dataset, sample)
     return Look(sample, (width, height), Pixels(sample.id), tuple(findings))

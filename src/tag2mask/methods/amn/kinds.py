@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tag2mask.backbones.settings import starting_weights
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.methods.amn.settings import AmnFeaturesSettings, AmnMapsSettings, AmnSettings
-from tag2mask.methods.irn.settings import starting_weights
 from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
 
 

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tag2mask.backbones.build import build_network
+from tag2mask.backbones.files import WEIGHTS, save_network
 from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.network import build_network, save_network
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import ActivationMaps, Sample
@@ -20,17 +21,14 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.amn.data import at_grid
-from tag2mask.methods.amn.files import WEIGHTS, load_amn, load_official, save_amn
 from tag2mask.methods.amn.maps import class_maps, image_logits
-from tag2mask.methods.amn.network import AmnNet, build_amn, plain_weights
+from tag2mask.methods.amn.network import AmnNet, build_amn, load_amn, load_official, plain_weights, save_amn
 from tag2mask.methods.amn.settings import AmnFeaturesSettings, AmnMapsSettings, AmnSettings
-from tag2mask.methods.amn.train import train_amn
-from tag2mask.methods.cam.classifier import WEIGHTS as CLASSIFIER
+from tag2mask.methods.amn.training import train_amn
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.methods.irn.data import check_size
 from tag2mask.training.device import resolve_device
 from tag2mask.training.images import tag_vector
+from tag2mask.training.label_images import at_grid, check_size
 
 
 def train(context: StageContext[AmnSettings]) -> None:
@@ -169,4 +167,4 @@ def features(context: StageContext[AmnFeaturesSettings]) -> None:
     net.body.load_state_dict(amn.body.state_dict())
     with torch.no_grad():
         net.head.weight.copy_(weights[:, :, None, None])
-    save_network(net, context.out / CLASSIFIER, classes)
+    save_network(net, context.out / WEIGHTS, classes)

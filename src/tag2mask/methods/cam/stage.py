@@ -6,17 +6,19 @@ from collections.abc import Sequence
 
 import torch
 
-from tag2mask.backbones.network import check_network, load_network
+from tag2mask.backbones.build import check_network
+from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import write_json
 from tag2mask.core.progress import LOG
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import METRICS, MetricRow, now, write_metrics
+from tag2mask.inference.multiscale import CAMHead
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.cam.classifier import WEIGHTS, average_precision, mean_precision, train_classifier
+from tag2mask.methods.cam.classifier import average_precision, mean_precision
 from tag2mask.methods.cam.kinds import PrecisionSettings
-from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.training import train_classifier
 from tag2mask.methods.context import MapsProgram, StageContext
 
 

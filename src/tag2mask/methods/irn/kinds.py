@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tag2mask.methods.irn.settings import IrnSettings, WalkSettings, starting_weights
+from tag2mask.backbones.settings import starting_weights
+from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
 from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.network import TagNet, load_network
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import write_json
 from tag2mask.core.prefetch import prefetch
@@ -21,14 +22,12 @@ from tag2mask.data.base import Dataset
 from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.classifier import WEIGHTS
 from tag2mask.methods.context import MapsProgram, StageContext
-from tag2mask.methods.lpcam.build import ClassPrototypes, Clustering, build_class
 from tag2mask.methods.lpcam.collect import collect
 from tag2mask.methods.lpcam.kinds import LpcamSettings, PrototypeSettings, parse_drop
 from tag2mask.methods.lpcam.maps import LPCAMHead
-from tag2mask.methods.lpcam.select import Judge, Rules, drop_by_hand
-from tag2mask.methods.lpcam.store import load_prototypes, save_prototypes
+from tag2mask.methods.lpcam.prototypes import ClassPrototypes, Clustering, Judge, Rules, build_class, drop_by_hand
+from tag2mask.methods.lpcam.prototypes_file import load_prototypes, save_prototypes
 from tag2mask.training.device import resolve_device
 
 LOG = logging.getLogger("tag2mask")

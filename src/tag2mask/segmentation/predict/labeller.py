@@ -34,7 +34,7 @@ from tag2mask.segmentation.predict.logits import (
 )
 from tag2mask.segmentation.predict.options import PredictOptions, Tiling
 from tag2mask.segmentation.predict.tiles import Picture, n_tiles, tiled_labels
-from tag2mask.segmentation.transforms import fit_factor
+from tag2mask.segmentation.training_data import fit_factor
 
 Size = tuple[int, int]
 """(H, W)."""
@@ -168,16 +168,7 @@ class Labeller:
 
 
 def shrunk_photo(picture: Picture, height: int, width: int) -> NDArray[np.uint8]:
-    """A photo at a smaller size, as ``Image.resize`` (bicubic) gives it of the whole, from bands of rows.
-
-    Args:
-        picture: the photo.
-        height: new height.
-        width: new width.
-
-    Returns:
-        (height, width, 3) uint8.
-    """
+    """A photo shrunk to (height, width, 3), as ``Image.resize`` (bicubic) gives it of the whole, from bands of rows."""
     rows, columns = picture.size
     scale = rows / height
     step = max(1, int(_BAND / (columns * scale)))
@@ -193,15 +184,10 @@ def shrunk_photo(picture: Picture, height: int, width: int) -> NDArray[np.uint8]
 
 
 def enlarged_labels(probabilities: Tensor, height: int, width: int) -> NDArray[np.uint8]:
-    """The most probable label of each pixel of a larger image, probabilities bilinear between those of the small one.
-
-    Args:
-        probabilities: (C + 1, h, w).
-        height: new height H.
-        width: new width W.
+    """The most probable label of each pixel of a larger image, probabilities bilinear between those (C + 1, h, w).
 
     Returns:
-        (H, W) uint8, the lowest of equally probable labels.
+        (height, width) uint8, the lowest of equally probable labels.
     """
     return _in_bands(height, width, lambda rows: _enlarged(probabilities, rows, height, width))
 

@@ -30,6 +30,25 @@ if TYPE_CHECKING:
     from tifffile import TiffPage
 
 
+Photo = str | Path | Image.Image | NDArray[Any] | Tensor
+"""A file, an image of Pillow's, an array (H, W, 3), (H, W) or (H, W, 1), or a tensor (3, H, W): see `rgb_of`."""
+LOG = logging.getLogger("tag2mask")
+MAX_PIXELS = 200_000_000
+"""Pixels that a photo may have unless more are allowed: some 0.8 GB when decoded."""
+_TIFF = {".tif", ".tiff"}
+_KEPT = 128 << 20
+"""Bytes of decoded tiles that are kept for the next window."""
+_LARGEST = 64 << 20
+"""Bytes of a tile or strip from which on windows save nothing."""
+_LOOKED_AT = 16
+"""Tiles or strips of a photo of 16 bits whose grey levels are looked at before it is read."""
+_GREY, _RGB, _YCBCR = 1, 2, 6
+_FORMS = {(_GREY, "uint8", 1), (_GREY, "uint16", 1), (_RGB, "uint8", 3), (_RGB, "uint8", 4), (_YCBCR, "uint8", 3)}
+"""What (photometric, type, samples) are read in windows; everything else is for Pillow, whole."""
+_CONTIGUOUS, _STRAIGHT_ALPHA = 1, 2
+_JPEG, _OTHER_JPEG = 7, {6, 33007, 34892}  # compressions: of today's files, and forms that Pillow is left to
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Whatever is raised inside, while a photo is opened or a part of it decoded, names the photo."""
@@ -45,31 +64,8 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(f"cannot read {path}: {reason(error)}. Copy it again, or store it as PNG") from error
 
 
-LOG = logging.getLogger("tag2mask")
-_KEPT = 128 << 20
-"""Bytes of decoded tiles that are kept for the next window."""
-_LARGEST = 64 << 20
-"""Bytes of a tile or strip from which on windows save nothing."""
-_LOOKED_AT = 16
-"""Tiles or strips of a photo of 16 bits whose grey levels are looked at before it is read."""
-_GREY, _RGB, _YCBCR = 1, 2, 6
-_FORMS = {(_GREY, "uint8", 1), (_GREY, "uint16", 1), (_RGB, "uint8", 3), (_RGB, "uint8", 4), (_YCBCR, "uint8", 3)}
-"""What (photometric, type, samples) are read in windows; everything else is for Pillow, whole."""
-_CONTIGUOUS, _STRAIGHT_ALPHA = 1, 2
-_JPEG, _OTHER_JPEG = 7, {6, 33007, 34892}  # compressions: of today's files, and forms that Pillow is left to
-
-
 class TiffPhoto:
-    """A photo in a TIFF, read in windows.
-
-    Args:
-        path: the file.
-        size: (H, W).
-        chunk: (h, w) of its tiles or strips.
-
-    Attributes:
-        size: (H, W).
-    """
+    """A photo of ``size`` = (H, W) in a TIFF, read in windows from its tiles or strips of ``chunk`` = (h, w)."""
 
     def __init__(self, path: Path, size: tuple[int, int], chunk: tuple[int, int]) -> None:
         self.path, self.size, self._chunk = path, size, chunk
@@ -117,7 +113,9 @@ def open_tiff(path: Path) -> TiffPhoto | None:
         return None
     from tifffile import TiffFile
 
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds wrong is told by us, or by Pillow
+    logging.getLogger("tifffile").addHandler(
+        logging.NullHandler()
+    )  # what it finds wrong is reported by us, or by Pillow
     try:
         with TiffFile(need_regular(path)) as file:
             page: TiffPage = file.pages.first
@@ -165,17 +163,10 @@ def _decoded(page: Any, number: int) -> NDArray[Any]:
     return tile
 
 
-MAX_PIXELS = 200_000_000
-"""Pixels that a photo may have unless told otherwise: some 0.8 GB when decoded."""
-_TIFF = {".tif", ".tiff"}
-
-
 class WholePhoto:
     """A photo that is decoded as a whole when it is first looked at, and turned window by window.
 
-    Args:
-        path: the file.
-        size: (H, W), upright, as its header says.
+    ``size`` = (H, W) is that of the upright photo, as its header says.
     """
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
@@ -193,11 +184,7 @@ class WholePhoto:
 
 
 class ArrayPhoto:
-    """A photo that is in memory.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-    """
+    """A photo that is in memory, (H, W, 3) uint8 RGB."""
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self.image, self.size = image, (int(image.shape[0]), int(image.shape[1]))
@@ -208,12 +195,7 @@ class ArrayPhoto:
 
 
 class DatasetPhoto:
-    """The image of a sample before it is brought to the working size, decoded when it is first looked at.
-
-    Args:
-        dataset: reads it.
-        sample: whose.
-    """
+    """The image of a sample before it is brought to the working size, decoded when it is first looked at."""
 
     def __init__(self, dataset: Dataset, sample: Sample) -> None:
         self._dataset, self._sample = dataset, sample
@@ -255,10 +237,6 @@ def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
             f"{path} is {size[1]} x {size[0]}, {pixels} pixels, more than the {max_pixels} allowed: if that is no "
             f"mistake, allow it with --max-pixels {pixels}"
         )
-
-
-Photo = str | Path | Image.Image | NDArray[Any] | Tensor
-"""A file, an image of Pillow's, an array (H, W, 3), (H, W) or (H, W, 1), or a tensor (3, H, W): see `rgb_of`."""
 
 
 def picture_of(photo: Photo, max_pixels: int) -> Picture:

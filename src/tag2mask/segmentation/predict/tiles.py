@@ -57,13 +57,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Finished probabilities of a part of the photo.
-
-    Attributes:
-        top: row of its first pixel.
-        left: column of its first pixel.
-        probabilities: (C + 1, h, w).
-    """
+    """Finished probabilities (C + 1, h, w) of a part of the photo, whose first pixel is (top, left)."""
 
     top: int
     left: int
@@ -138,15 +132,7 @@ def tiled_labels(
     batch: int = 1,
     advance: Callable[[], None] | None = None,
 ) -> NDArray[np.uint8]:
-    """(H, W) uint8, the most probable label of each pixel.
-
-    Args:
-        picture: as in `blended`, like the others.
-        probabilities: of tiles.
-        tiling: how the photo is cut.
-        batch: tiles that are computed together.
-        advance: called after each tile.
-    """
+    """(H, W) uint8, the most probable label of each pixel of `blended`; ``advance`` is called after each tile."""
     labels = np.zeros(picture.size, dtype=np.uint8)
     for block in blended(picture, probabilities, tiling, batch):
         found = block.probabilities.argmax(dim=0).to(torch.uint8).cpu().numpy()
