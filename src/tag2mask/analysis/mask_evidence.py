@@ -40,9 +40,6 @@ def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
 
     Returns:
         A function of an image, its mask (H, W) and the class columns of its tags.
-
-    Raises:
-        WeightsError: the weights are not whole.
     """
     asked = load_asked(classifier.path, engine)
 

@@ -114,11 +114,7 @@ def analyse_rules(
 
 
 def in_part(sample_id: str, part: tuple[int, int] | None) -> bool:
-    """Whether an image belongs to the i-th of k parts, by the hash of its id.
-
-    Raises:
-        ConfigError: there is no such part.
-    """
+    """Whether an image belongs to the i-th of k parts, by the hash of its id."""
     if part is None:
         return True
     place, count = part
@@ -188,10 +184,7 @@ def _by_classifier(maps: OpenedMaps, samples: Sequence[Sample], options: RuleOpt
 
 def classifier_behind(artefact: Artefact) -> Artefact | None:
     """The classifier that an artefact was made from, however far up; None where there is none."""
-    if isinstance(artefact.settings, ClassifierSettings):
-        return artefact
-    found = (classifier_behind(source) for source in artefact.reads.values())
-    return next((one for one in found if one is not None), None)
+    return next((one for one in artefact.upstream() if isinstance(one.settings, ClassifierSettings)), None)
 
 
 def _chosen(evidence: str, images: Iterator[ImageEvidence], maps: OpenedMaps, per: Collection[str]) -> list[Threshold]:

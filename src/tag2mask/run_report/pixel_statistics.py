@@ -60,10 +60,6 @@ def pixels_of(found: Measured, dataset: Dataset) -> Pixels:
     Args:
         found: seeds or masks, not refined seeds.
         dataset: the split they were measured on, with a truth.
-
-    Raises:
-        StageError: maps or masks are missing or outdated.
-        DataError: maps and truth do not fit.
     """
     path = found.measuring.artefact.path / PIXELS
     known = _read(path)

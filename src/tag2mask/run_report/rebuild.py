@@ -50,11 +50,7 @@ def write_report(runs: Sequence[OpenedRun | str | Path], out: Path, choice: Choi
 
 
 def _check_finished(run: OpenedRun) -> None:
-    """Refuse a run that is not made as a whole, or has nothing to report.
-
-    Raises:
-        StageError: a stage that is not finished or was changed, or nothing measured.
-    """
+    """Refuse a run that is not made as a whole, or has nothing to report."""
     for name in run.stages:
         run.check_files(name)
     if not any(not m.unsure for m in measured(finished_stages(run))):
@@ -65,12 +61,7 @@ def _check_finished(run: OpenedRun) -> None:
 
 
 def _check_out(out: Path) -> None:
-    """Refuse, before any work, what cannot be written or is not a page.
-
-    Raises:
-        ConfigError: ``out`` is a folder, or a file that is no page of tag2mask.
-        StageError: the folder cannot be written.
-    """
+    """Refuse, before any work, what cannot be written or is not a page."""
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it, such as {out / 'report.html'}")
     if out.exists() and not out.is_file():
