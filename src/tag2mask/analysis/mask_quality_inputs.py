@@ -127,12 +127,12 @@ class MaskInputs:
         if self.classifier is None:
             return evidence
         image = self.dataset.image(sample)
-        told = self.classifier(image, evidence.mask, evidence.classes)
+        classified = self.classifier(image, evidence.mask, evidence.classes)
         if self.scales is None:
-            return replace(evidence, classifier=told)
+            return replace(evidence, classifier=classified)
         ask, threshold = self.scales
         cut = partial(threshold.seeds, self.dataset, sample, classes=evidence.classes)
-        return replace(evidence, classifier=told, scales=ask(image, evidence.classes, cut))
+        return replace(evidence, classifier=classified, scales=ask(image, evidence.classes, cut))
 
 
 def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = False) -> MaskInputs:

@@ -80,7 +80,7 @@ def analyse_rules(
 
     Args:
         runs: on the same images and classes.
-        stages: instances that made maps; none means every one that is no view of another.
+        stages: instances that made maps; none means every one that is not a view of another.
         options: what else is measured.
         out: folder for the files; None means ``analysis`` in the first run's folder.
 
@@ -239,7 +239,7 @@ def _settings_except_views(stage: PlannedStage) -> object:
 
 
 def without_views(runs: Sequence[OpenedRun]) -> list[str]:
-    """Every stage of maps of some runs that is no view of another."""
+    """Every stage of maps of some runs that is not a view of another."""
     found: dict[str, None] = {}
     for run in runs:
         stages = _stages_of_maps(run)

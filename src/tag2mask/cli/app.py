@@ -129,9 +129,9 @@ def main() -> None:
 
 
 def _last_words(number: int) -> str:
-    """The line of a process that was told to stop."""
+    """The line of a process that is to stop."""
     if number == signal.SIGINT:
-        return "stopped; what was made is kept, the same command goes on from here\n"
+        return "stopped; what was made is kept, the same command resumes\n"
     if sys.argv[1:] and sys.argv[1] in _FROM_THE_BEGINNING:
         return "stopped; nothing is half-written, the same command begins anew\n"
     return "stopped; the same command resumes\n"

@@ -262,7 +262,7 @@ class OpenedRun:
         if self.has_data:
             return DataError(re.sub(r"\bdata\.root=", "--root ", str(error)))
         if self.root is not None:
-            return DataError(f"--root {self.root} is no folder: name the one that data.root of {self.path} was")
+            return DataError(f"--root {self.root} is not a folder: name the one that data.root of {self.path} was")
         packed = ": the run was packed without its photos, which this needs" if self.packed else ""
         return DataError(
             f"data.root = {self.plan.data.root} of {self.path} is not there{packed}. Name the folder where the data "
@@ -274,7 +274,7 @@ class OpenedRun:
 
         Args:
             stage: its name.
-            split: to look at them on; the one whose maps were made where None.
+            split: to look at them on; None means the one whose maps were made.
 
         Raises:
             ConfigError: there is no such stage, or it makes no maps.

@@ -118,7 +118,7 @@ class RunFolder:
         if names - {"lock"} and RECIPE not in names:
             raise StageError(
                 f"--out {self.path} is not empty and is not a run (it has no {RECIPE}); nothing was changed. "
-                f"Name a new folder, or the folder of a run to go on with it"
+                f"Name a new folder, or the folder of a run to resume it"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -190,7 +190,7 @@ class RunFolder:
 
     @property
     def command(self) -> str:
-        """The command that goes on with the run, and makes again what is missing of it."""
+        """The command that resumes the run, and makes again what is missing of it."""
         return command("run", self.path / RECIPE, "--out", self.path)
 
     def recipe(self) -> Recipe:

@@ -67,10 +67,12 @@ def _check_out(out: Path) -> None:
     if out.exists() and not out.is_file():
         raise ConfigError(f"--out {out} is a device or a pipe; name a file, such as {out.parent / 'report.html'}")
     if out.exists() and _MARK not in out.read_bytes()[:_HEAD].decode("utf-8", errors="replace"):
-        raise ConfigError(f"--out {out} exists and is no page of tag2mask; nothing was changed. Name another file")
+        raise ConfigError(f"--out {out} exists and is not a page of tag2mask; nothing was changed. Name another file")
     existing = next(p for p in out.absolute().parents if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise StageError(f"cannot write {out}: {existing} is no folder that can be written; choose another with --out")
+        raise StageError(
+            f"cannot write {out}: {existing} is not a folder that can be written; choose another with --out"
+        )
 
 
 def _check_images(runs: Sequence[OpenedRun], images: Sequence[str]) -> None:
