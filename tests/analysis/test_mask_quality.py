@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from tag2mask.evaluation.mask_quality import mask_iou
 from tag2mask.evaluation.result_tables import read_metrics, read_results
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import tiny_run
 
 EXTRA: dict[str, dict[str, Any]] = {
@@ -34,12 +33,6 @@ EXTRA: dict[str, dict[str, Any]] = {
     "uncut": {"kind": "drawn-maps", "blur": 9},
     "edges": {"kind": "boundary", "reads": {"masks": "masks"}},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,15 +29,9 @@ from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_folder
-from tests.helpers.drawn_maps import registered
+from tests.helpers.drawn_maps import drawn_maps_kind  # noqa: F401  a fixture
 
 HISTOGRAM = [rule.name for rule in rules_of("histogram")]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")

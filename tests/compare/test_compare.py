@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +31,9 @@ from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import CLASSES
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 
 RESAMPLES = 300
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 def maps(blur: int = 2) -> dict[str, object]:
@@ -225,7 +219,7 @@ def counted(name: str, numbers: list[int], per_seed: list[list[list[list[int]]]]
     data.classes = ("cat",)
     nothing = Artefact(name, Path(), "", lambda *_: "")
     one = tuple(OneSeed(n, nothing, nothing, {}) for n in numbers)
-    side = Side(name, name, Makes.MAPS, data, one, frozenset({"tags"}), frozenset({"tags"}))
+    side = Side(name, Makes.MAPS, data, one, frozenset({"tags"}), frozenset({"tags"}))
     counts = tuple(ImageCounts.of([label_counts(np.array(m)) for m in images]) for images in per_seed)
     return Counted(side, tuple(Threshold(0.3) for _ in numbers), counts, ("a", "b"))
 
@@ -331,7 +325,7 @@ def test_data_without_a_truth(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
         compare_runs([done.path, other.path])
     (done.path / "s" / "metrics.jsonl").write_text("")
-    with pytest.raises(DataError, match="stage 's' of .*a has measured nothing: its split has no truth"):
+    with pytest.raises(DataError, match="stage 's' of .*a has measured nothing: its split has no ground truth"):
         compare_runs([done.path, other.path])
 
 

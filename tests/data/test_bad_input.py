@@ -140,7 +140,7 @@ def test_ids_differing_in_case_are_refused_by_the_readers(tmp_path: Path) -> Non
         ([f"c{i}" for i in range(255)], r"here has 255 classes: expected 1\.\.254"),
         (["a", "b", "a "], "here has class 'a' twice"),
         (["a", " "], "here has an empty class name"),
-        (["_background_", "a"], "here lists '_background_': background is label 0 and no class; take it out"),
+        (["_background_", "a"], "here lists '_background_': background is label 0 and not a class; take it out"),
     ],
 )
 def test_bad_class_lists_are_refused(names: list[str], message: str) -> None:

@@ -13,7 +13,6 @@ from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.result_tables import (
     COLUMNS,
     MetricRow,
-    check_comparable,
     read_metrics,
     read_results,
     score_rows,
@@ -81,18 +80,6 @@ def test_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_metrics(tmp_path / "m.jsonl", [replace(ROW, value=math.nan)])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_only_like_is_compared_with_like() -> None:
-    check_comparable([ROW, replace(ROW, method="cam", threshold=0.35, value=52.3)], "the table")
-    with pytest.raises(ConfigError, match="the table would mix thresholds of kinds fixed, oracle"):
-        check_comparable([ROW, replace(ROW, threshold_kind="fixed")], "the table")
-    with pytest.raises(ConfigError, match="the table would compare different values of split: träin, val; choose one"):
-        check_comparable([ROW, replace(ROW, split="val")], "the table")
-    with pytest.raises(ConfigError, match="different values of n_images: 120, 900"):
-        check_comparable([ROW, replace(ROW, n_images=120)], "the table")
-    with pytest.raises(ConfigError, match="different values of metric"):
-        check_comparable([ROW, replace(ROW, metric="miou")], "the table")
 
 
 @pytest.mark.parametrize(

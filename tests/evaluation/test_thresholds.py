@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.evaluation.thresholds import THRESHOLD_KINDS, Threshold, check_same_kind, cut
+from tag2mask.evaluation.thresholds import THRESHOLD_KINDS, Threshold, cut
 
 
 def test_kinds_read_back_what_they_write() -> None:
@@ -31,16 +31,6 @@ def test_kinds_read_back_what_they_write() -> None:
 def test_what_is_no_threshold(value: float | None, kind: str, n: int | None, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         Threshold(value, kind, n)
-
-
-def test_kinds_are_not_mixed() -> None:
-    assert check_same_kind(["oracle", "oracle"], "the table") == "oracle"
-    with pytest.raises(ConfigError, match="the table would mix thresholds of kinds fixed, oracle; compare numbers of"):
-        check_same_kind(["oracle", "fixed"], "the table")
-    with pytest.raises(ConfigError, match=r"kinds few-masks\(10\), few-masks\(50\)"):
-        check_same_kind(["few-masks(10)", "few-masks(50)"], "x")
-    with pytest.raises(ConfigError, match="nothing given"):
-        check_same_kind([], "x")
 
 
 def test_background_wins_ties_then_the_lower_class() -> None:

@@ -47,7 +47,7 @@ def test_no_class_names(root: Path) -> None:
     names = write(root.parent / "names.txt", "cat\n")
     assert masks_of_folder(root, names).classes == ("cat",)
     write(names, "background\ncat\n")
-    refused(root, "names.txt lists 'background': background is label 0 and no class; take it out", classes=names)
+    refused(root, "names.txt lists 'background': background is label 0 and not a class; take it out", classes=names)
     refused(root, "cannot read .*absent.txt: No such file", classes=root / "absent.txt")
 
 

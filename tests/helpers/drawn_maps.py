@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 from numpy.typing import NDArray
@@ -73,6 +74,13 @@ def registered() -> Iterator[None]:
         yield
     finally:
         METHODS.remove(__name__)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drawn_maps_kind() -> Iterator[None]:
+    """The kind ``drawn-maps`` while the tests of a module run; for every module that imports this."""
+    with registered():
+        yield
 
 
 def copy_of(run: Path, folder: Path) -> Path:

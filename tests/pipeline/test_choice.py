@@ -23,7 +23,7 @@ from tag2mask.pipeline.plan import Plan, make_plan
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.segmentation.model import load
 from tests.helpers import choosing, drawn_maps
-from tests.segmentation.test_segment_stage import SEGMENTER
+from tests.segmentation.test_stage import SEGMENTER
 
 CHOSEN, OTHER = "deeplab", "fpn"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.keys import ContentHashes
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.run_report.rebuild import write_report
-from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
+from tests.helpers.drawn_maps import copy_of, drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import files_of
 
 GARBLED = {
@@ -32,12 +31,6 @@ GARBLED = {
     "other types": b'{"schema": 1, "kind": [], "key": 3}', "deep": b"[" * 100_000,
     "half a pair": b'{"check": "\\ud800"}',
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")

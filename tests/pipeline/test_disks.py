@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from tag2mask.run_report.rebuild import write_report
 from tag2mask.sweep.run import share_store
 from tag2mask.training.checkpoint import CHECKPOINT
 from tag2mask.training.fit import fit
-from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
+from tests.helpers.drawn_maps import copy_of, drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import files_of, python
 from tests.training.toy import Toy, engine, images, train_settings
 
@@ -53,12 +53,6 @@ for name, write in disks.WRITERS.items():
         said[name] = [type(error).__name__, str(error)]
 print(json.dumps(said))
 """
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 def _random() -> np.random.Generator:

@@ -36,19 +36,13 @@ from tag2mask.run_report.build import finished_stages, run_part
 from tag2mask.run_report.example_images import carried, sizes
 from tag2mask.run_report.pixel_statistics import PIXELS, pixels_of
 from tag2mask.run_report.rebuild import write_report
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.report.pages import Element, Page, check_alone_and_accessible
 
 VOID = "photo 04"
 """An image with an object in a corner and void all around it: the seeds can hardly be wrong there."""
 
 THRESHOLDS = (0.0, 0.05, 0.2, 0.35, 0.5, 0.77, 1.0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")

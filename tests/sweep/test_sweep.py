@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +15,7 @@ from tag2mask.evaluation.result_tables import COLUMNS, MetricRow
 from tag2mask.sweep.result import Series, SweepPoint, SweepResult
 from tag2mask.sweep.run import sweep
 from tag2mask.sweep.table import series_of, write_sweep
-from tests.helpers.drawn_maps import few_masks_recipe, registered
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 
 
 def recipe(folder: Path) -> str:

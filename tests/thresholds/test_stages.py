@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,15 +31,9 @@ from tag2mask.thresholds.kinds import ErasureSettings, RuleSettings, sampled, ta
 from tag2mask.thresholds.stages import choose_by_rule
 from tag2mask.thresholds.threshold_of import threshold_of
 from tests.helpers.draw import draw_folder
-from tests.helpers.drawn_maps import registered
+from tests.helpers.drawn_maps import drawn_maps_kind  # noqa: F401  a fixture
 
 MARGIN = 0.12
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 def recipe(folder: Path, stages: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from tag2mask.analysis.base import FOLDER, Analysis, Run
 from tag2mask.analysis.mask_quality_inputs import MaskInputs, find_masks, stages_with_masks
 from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.files import write_text
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.boundary import SHARE
@@ -109,7 +109,7 @@ def _assessed(masks: MaskInputs, samples: Sequence[Sample], advance: Callable[[]
     def read(sample: Sample) -> tuple[Sample, Assessed]:
         return sample, Assessed(sample.id, masks.evidence(sample), masks.dataset.truth(sample))
 
-    for sample, one in ahead(read, samples):
+    for sample, one in prefetch(read, samples):
         yield replace(one, evidence=masks.with_networks(sample, one.evidence))
         advance()
 

@@ -26,10 +26,6 @@ def build_network(settings: BackboneSettings, n_classes: int) -> TagNet:
     Args:
         settings: network, stride and weights.
         n_classes: C, at least 1.
-
-    Raises:
-        ConfigError: the network or its stride cannot be had.
-        WeightsError: the weights do not belong to the network, or are for another number of classes.
     """
     if n_classes < 1:
         raise ConfigError(f"a network needs at least one class, got {n_classes}")
@@ -41,12 +37,7 @@ def build_network(settings: BackboneSettings, n_classes: int) -> TagNet:
 
 
 def check_network(settings: BackboneSettings, n_classes: int) -> None:
-    """See that a network can be had with its first weights; torch's random numbers are left alone.
-
-    Raises:
-        ConfigError: as `build_network`.
-        WeightsError: as `build_network`.
-    """
+    """See that a network can be had with its first weights; torch's random numbers are left alone."""
     with torch.random.fork_rng(devices=[]):
         build_network(settings, n_classes)
 
@@ -99,9 +90,6 @@ def check_classes(head: torch.Tensor | None, net: TagNet, source: str) -> None:
         head: the checkpoint's head, (C', D, 1, 1), or None where it has none (which the strict load reports).
         net: the network with C classes that should load it.
         source: the file, for the error text.
-
-    Raises:
-        WeightsError: C' is not C.
     """
     own = net.head.out_channels
     if head is not None and head.shape[0] != own:

@@ -67,11 +67,7 @@ def affine_of(module: nn.Module, reading: Reading) -> Affine | None:
 
 
 def find_reading(seen: Probe, layer: Event) -> Reading:
-    """The module that makes the scores out of the mean of a layer.
-
-    Raises:
-        WeightsError: there is none; it says what lies between.
-    """
+    """The module that makes the scores out of the mean of a layer."""
     after = seen.events[seen.events.index(layer) + 1 :]
     after = tuple(event for event in after if event.alone and (seen.blind or event.slope is not None))
     mean = layer.output.detach().float().mean((2, 3))

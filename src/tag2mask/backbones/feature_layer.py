@@ -46,23 +46,14 @@ class Anatomy:
     affine: Affine | None = None
 
     def now(self, model: nn.Module) -> Anatomy | None:
-        """The same parts as the model has them by now; None where it has no such parts any more.
-
-        Raises:
-            WeightsError: the weights are NaN or infinite by now.
-        """
+        """The same parts as the model has them by now; None where it has no such parts any more."""
         try:
             return _anatomy(model, self.name, self.reading, self.weights)
         except AttributeError:
             return None
 
     def features(self, model: nn.Module, images: Tensor) -> Tensor | None:
-        """Features f(x) (N, D, h, w) of images (N, 3, H, W); None where the classifier does not read their mean.
-
-        Raises:
-            ConfigError: the layer did not run, or its output is not a feature map.
-            DataError: the images are of another device or type than the model.
-        """
+        """Features f(x) (N, D, h, w) of images (N, 3, H, W); None where the classifier does not read their mean."""
         seen: list[Any] = []
         read: list[tuple[Any, Any]] = []
         hooks: dict[nn.Module, Callable[..., None]] = {self.layer: lambda _m, _inputs, output: seen.append(output)}
@@ -81,12 +72,7 @@ class Anatomy:
 
 
 def _anatomy(model: nn.Module, name: str, reading: Reading | None, weights: Tensor) -> Anatomy | None:
-    """The parts by their names; None where the classifier is another one.
-
-    Raises:
-        AttributeError: there are no modules of these names.
-        WeightsError: the weights are NaN or infinite.
-    """
+    """The parts by their names; None where the classifier is another one."""
     layer, affine = model.get_submodule(name), None
     if reading is not None:
         affine = affine_of(model.get_submodule(reading.name), reading)
@@ -106,11 +92,6 @@ def examine(model: nn.Module, images: Tensor, layer: str | None, weights: Tensor
         images: (N, 3, H, W), one image is enough.
         layer: dotted name of the feature layer, or None to find it.
         weights: (C, D), or None to find them.
-
-    Raises:
-        ConfigError: there is no such layer, or the given one gives no feature map.
-        DataError: the images are too small for the network, or of another device or type.
-        WeightsError: there are no such weights, or they do not fit the features.
     """
     seen = probe(model, images)
     event = _layer_event(seen, images, layer)
@@ -154,10 +135,6 @@ def feature_layer(model: nn.Module, images: Tensor, layer: str | None = None) ->
         model: any network with a feature map.
         images: (N, 3, H, W), one image is enough.
         layer: dotted name of the layer, or None to find it.
-
-    Raises:
-        ConfigError: there is no such layer, or its output is no feature map, such as tokens or channels that come last.
-        DataError: the images are too small for the network, or of another device or type.
     """
     seen = probe(model, images)
     event = _layer_event(seen, images, layer)
@@ -205,11 +182,7 @@ def _found_event(seen: Probe, images: Tensor) -> Event:
 
 
 def _check_grid(seen: Probe, event: Event, images: Tensor, found: bool = True) -> None:
-    """Refuse a layer whose rows and columns cannot be those of the images, and one of several that was found.
-
-    Raises:
-        ConfigError: it says what the layer gives, or which other one the scores read.
-    """
+    """Refuse a layer whose rows and columns cannot be those of the images, and one of several that was found."""
     if not _is_grid(event.output, images):
         raise ConfigError(_no_grid(event, images, _last_grid(seen, images)))
     if found and not seen.carries_all(event):

@@ -17,12 +17,7 @@ _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "Opt
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside ``DataParallel`` and ``torch.compile``, whose own modules can be looked into.
-
-    Raises:
-        ConfigError: it is no module, or one of TorchScript, which cannot be looked into.
-        WeightsError: its weights are on the device ``meta``, where there are no numbers.
-    """
+    """The network inside ``DataParallel`` and ``torch.compile``, whose own modules can be looked into."""
     while (inside := _WRAPPERS.get(type(model).__name__)) and isinstance(getattr(model, inside, None), nn.Module):
         model = getattr(model, inside)
     if not isinstance(model, nn.Module):
@@ -49,11 +44,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def resolve_layer(model: nn.Module, layer: nn.Module | str) -> str:
-    """The dotted name of ``layer`` in ``model``; it is itself or that name.
-
-    Raises:
-        ConfigError: the model has no such module; the nearest name is given.
-    """
+    """The dotted name of ``layer`` in ``model``; it is itself or that name."""
     known: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, str):
         if layer not in known or not layer:
@@ -101,12 +92,7 @@ def listening(hooks: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]:
 
 
 def call(model: nn.Module, images: Tensor, *more: Tensor) -> Any:
-    """The model's output for images, and whatever else it takes.
-
-    Raises:
-        DataError: the images are on another device than the model, of another type, of other channels, or of a size
-            that it does not take.
-    """
+    """The model's output for images, and whatever else it takes."""
     try:
         return model(images, *more)
     except AssertionError as error:  # how networks of one image size say so
@@ -144,12 +130,7 @@ def last_map(outputs: list[Any]) -> Tensor | None:
 
 
 def run_to(model: nn.Module, layer: nn.Module, images: Tensor) -> Tensor:
-    """Features f(x) (N, D, h, w) that ``layer`` gives for ``images`` (N, 3, H, W); leaves no hook behind.
-
-    Raises:
-        ConfigError: the layer did not run, or its output is not a feature map.
-        DataError: the images are of another device or type than the model.
-    """
+    """Features f(x) (N, D, h, w) that ``layer`` gives for ``images`` (N, 3, H, W); leaves no hook behind."""
     seen: list[Any] = []
     with listening({layer: lambda _module, _inputs, output: seen.append(output)}), evaluating(model):
         call(model, images)
@@ -157,11 +138,7 @@ def run_to(model: nn.Module, layer: nn.Module, images: Tensor) -> Tensor:
 
 
 def the_map(outputs: list[Any], name: str = "") -> Tensor:
-    """The feature map among what a layer gave in one pass.
-
-    Raises:
-        ConfigError: the layer did not run, or gave none.
-    """
+    """The feature map among what a layer gave in one pass."""
     label = f"layer '{name}'" if name else "layer"
     if not outputs:
         raise ConfigError(
@@ -178,11 +155,7 @@ def the_map(outputs: list[Any], name: str = "") -> Tensor:
 
 
 def check_cells(features: Tensor, images: Tensor, layer: str) -> None:
-    """Refuse feature maps of a single cell, in which nothing has a place.
-
-    Raises:
-        DataError: there is one cell; it says that the images are too small.
-    """
+    """Refuse feature maps of a single cell, in which nothing has a place."""
     if features.shape[2] * features.shape[3] == 1:
         raise too_small(images, f"the feature map of layer '{layer}' has a single cell")
 

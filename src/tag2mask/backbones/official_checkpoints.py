@@ -44,20 +44,12 @@ def is_official_classifier(state: Mapping[str, Tensor]) -> bool:
 
 
 def official_classifier(state: Mapping[str, Tensor], source: str) -> State:
-    """The entries of an official ``res50_cam.pth`` as ``body.*`` and ``head.weight``; ``source`` is the file.
-
-    Raises:
-        WeightsError: an alias that differs from its tensor.
-    """
+    """The entries of an official ``res50_cam.pth`` as ``body.*`` and ``head.weight``; ``source`` is the file."""
     return _without_aliases(state, _classifier_name, source)
 
 
 def official_amn(state: Mapping[str, Tensor], source: str) -> State:
-    """The entries of an official ``res50_amn.pth`` under the names of `BackboneAmn`; ``source`` is the file.
-
-    Raises:
-        WeightsError: an alias that differs from its tensor.
-    """
+    """The entries of an official ``res50_amn.pth`` under the names of `BackboneAmn`; ``source`` is the file."""
     return _without_aliases(state, _amn_name, source)
 
 
@@ -65,9 +57,6 @@ def official_boundary(state: Mapping[str, Tensor], source: str) -> State:
     """The entries of an official ``res50_irn.pth`` under the names of `BoundaryNet`; ``source`` is the file.
 
     The displacement branch is left out.
-
-    Raises:
-        WeightsError: an alias that differs from its tensor.
     """
     result = _without_aliases(state, _first_name, source)
     return {_boundary_name(name): value for name, value in result.items() if not _LEFT_OUT.match(name)}
@@ -82,9 +71,6 @@ def official_deeplab(state: Mapping[str, Tensor], pretrained: str, source: str) 
         state: the file's tensors by name.
         pretrained: what the user says that the file was trained on: ``imagenet`` or ``coco``.
         source: the file, for the error text.
-
-    Raises:
-        WeightsError: a file of a whole DeepLabV2, or one whose classifier contradicts ``pretrained``.
     """
     whole = next((name for name in state if name.startswith(_FINISHED)), None)
     if whole is not None:
@@ -109,9 +95,6 @@ def _without_aliases(state: Mapping[str, Tensor], name_of: Callable[[str], str],
         state: the file's tensors by name.
         name_of: from any of a tensor's names to one of them all.
         source: the file, for the error text.
-
-    Raises:
-        WeightsError: a second name whose tensor differs from the first one's.
     """
     result: State = {}
     first: dict[str, str] = {}

@@ -97,11 +97,6 @@ def probe(model: nn.Module, images: Tensor) -> Probe:
     Args:
         model: any classifier.
         images: (N, 3, H, W).
-
-    Raises:
-        ConfigError: the output holds no class scores.
-        DataError: the images are of another device or type than the model.
-        WeightsError: the scores are NaN or infinite.
     """
     records: list[tuple[str, nn.Module, Tensor | None, Tensor, bool]] = []
 

@@ -55,11 +55,7 @@ class ResNet50Irn(nn.Module):
 
 
 def irn_body(settings: BackboneSettings) -> Body:
-    """Build the published ResNet-50, with random weights.
-
-    Raises:
-        ConfigError: a stride other than 16 is asked for.
-    """
+    """Build the published ResNet-50, with random weights."""
     if settings.stride not in (None, IRN_STRIDE):
         raise ConfigError(
             f"backbone.stride = {settings.stride}: {RESNET50_IRN} has stride {IRN_STRIDE} only; leave stride out"

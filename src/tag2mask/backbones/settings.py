@@ -43,11 +43,7 @@ class BackboneSettings(Settings):
 
 
 def bundled_file() -> Path:
-    """The ImageNet weights of EfficientNet-Lite0 inside their pip package.
-
-    Raises:
-        WeightsError: the package or its file is not there.
-    """
+    """The ImageNet weights of EfficientNet-Lite0 inside their pip package."""
     found = util.find_spec(_PACKAGE)
     path = Path(found.origin).parent / _BUNDLED_FILE if found and found.origin else None
     if path is None or not path.is_file():
@@ -59,12 +55,7 @@ def bundled_file() -> Path:
 
 
 def local_file(weights: str) -> Path:
-    """The weight file that a setting names.
-
-    Raises:
-        DataError: ``~user`` of nobody.
-        WeightsError: there is no such file, it cannot be read, or its kind is unknown.
-    """
+    """The weight file that a setting names."""
     path = expanded(weights)
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"weights '{weights}': expected bundled, timm, none, or a .safetensors or .pth file")
@@ -92,9 +83,6 @@ def weights_fingerprint(settings: BackboneSettings) -> str:
 
     Returns:
         64 hex digits that change exactly when the weights may change.
-
-    Raises:
-        WeightsError: the weight file is not there.
     """
     if settings.weights == "none":
         return value_hash(["none"])
@@ -105,11 +93,7 @@ def weights_fingerprint(settings: BackboneSettings) -> str:
 
 
 def starting_weights(backbone: BackboneSettings, checkpoint: Path | None, expected: str = "IRN's res50_irn.pth") -> str:
-    """What identifies the weights that a stage begins with, or takes over from a checkpoint: 64 hex digits.
-
-    Raises:
-        WeightsError: the weight file is not there.
-    """
+    """What identifies the weights that a stage begins with, or takes over from a checkpoint: 64 hex digits."""
     return weights_fingerprint(backbone) if checkpoint is None else file_hash(checkpoint_file(checkpoint, expected))
 
 
@@ -119,9 +103,6 @@ def checkpoint_file(path: Path, expected: str = "IRN's res50_irn.pth") -> Path:
     Args:
         path: as in the settings.
         expected: what it should be, for the error text.
-
-    Raises:
-        WeightsError: there is no such file, or it cannot be read.
     """
     if problem := unreadable_file(path):
         raise WeightsError(

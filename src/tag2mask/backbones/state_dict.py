@@ -23,11 +23,7 @@ _COUNTERS = "num_batches_tracked"
 
 
 def read_state(path: Path) -> State:
-    """Read tensors by name from a .safetensors or .pth file, never by running what is in it.
-
-    Raises:
-        WeightsError: the file is missing, damaged, or holds anything but plain tensors by name.
-    """
+    """Read tensors by name from a .safetensors or .pth file, never by running what is in it."""
     try:
         need_regular(path)
         state: Any = load_file(path) if path.suffix == ".safetensors" else _read_pth(path)
@@ -62,11 +58,7 @@ def _is_plain(value: object) -> bool:
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, expected: str) -> None:
-    """Load ``state`` into ``module``, whose names and shapes it must have, see `check_strict`.
-
-    Raises:
-        WeightsError: it has not.
-    """
+    """Load ``state`` into ``module``, whose names and shapes it must have, see `check_strict`."""
     check_strict(module, state, source, expected)
     module.load_state_dict(dict(state), strict=False)
 
@@ -79,9 +71,6 @@ def check_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, ex
         state: tensors by name.
         source: where they come from, for the error text.
         expected: the network, in words, for the error text.
-
-    Raises:
-        WeightsError: first missing and unexpected names, or the first shape that differs.
     """
     own = module.state_dict()
     missing = [k for k in own if k not in state and not k.endswith(_COUNTERS)]
@@ -99,11 +88,7 @@ def check_strict(module: nn.Module, state: Mapping[str, Tensor], source: str, ex
 
 
 def in_order(state: Mapping[str, Tensor], names: Sequence[str], source: str) -> State:
-    """Give the entries of ``state`` the names ``names``, in order; the two after them (a classifier) are dropped.
-
-    Raises:
-        WeightsError: too few or too many entries, or two names that end differently.
-    """
+    """Give the entries of ``state`` the names ``names``, in order; the two after them (a classifier) are dropped."""
     old, dropped = list(state)[: len(names)], list(state)[len(names) :]
     if len(old) != len(names) or len(dropped) != 2:
         raise WeightsError(f"{source} is not the file it should be: {len(state)} entries, expected {len(names) + 2}")

@@ -8,7 +8,7 @@ from functools import partial
 
 from tag2mask.compare.stages import OneSeed, Side
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import Counts, ImageCounts, label_counts
@@ -148,7 +148,7 @@ def _counted(
             cuts = (threshold.cut(pair.maps, pair.classes, name, pair.sides) for threshold in thresholds)
             yield name, [counted(labels, pair.truth, name) for labels in cuts]
         return
-    for sample, both in ahead(partial(_labels, side, one), samples, 2):
+    for sample, both in prefetch(partial(_labels, side, one), samples, 2):
         if both is not None:
             yield sample.id, [counted(*both, sample.id)] * len(thresholds)
         advance()

@@ -1,4 +1,4 @@
-"""What is compared: a measured stage of a finished run, all its seeds, opened on the images it was measured on."""
+"""Opens the sides of a comparison: a measured stage of a run, all its seeds, on the images it was measured on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.stage_kinds import Makes, Measures
 from tag2mask.pipeline.opened_run import OpenedRun
-from tag2mask.pipeline.plan import PlannedStage, measured_by
+from tag2mask.pipeline.plan import measured_by
 from tag2mask.pipeline.run_result import measures
 from tag2mask.thresholds.threshold_of import threshold_of
 
 ORACLE, WRITTEN = "oracle", ("fixed", "published")
-"""Kinds of threshold: chosen with the truth that is measured on, and those that stand in the recipe."""
+"""Kinds of threshold: chosen on the evaluated ground truth, and written in the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class OneSeed:
     Attributes:
         seed: of the stage.
         measured: the maps or masks.
-        measuring: the stage that measured them, with what it read.
-        thresholds: it measured at, by `Threshold.kind_text`; the first of each kind.
+        measuring: the stage that measured them.
+        thresholds: that it measured at, by `Threshold.kind_text`; the first of each kind.
     """
 
     seed: int
@@ -43,16 +43,14 @@ class Side:
     """One side of a comparison.
 
     Attributes:
-        stage: the measuring stage, without the suffix of its seed.
         name: as shown.
         makes: maps or masks.
         dataset: the split that was measured.
         seeds: at least one, ascending.
         measured: supervision behind the maps or masks.
-        chosen: that, and what stands behind a threshold that the stage reads.
+        chosen: the same, and that behind a threshold that the stage reads.
     """
 
-    stage: str
     name: str
     makes: Makes
     dataset: Dataset
@@ -61,24 +59,19 @@ class Side:
     chosen: frozenset[str]
 
     def ledger(self, kind: str, n_images: int) -> tuple[str, ...]:
-        """Supervision behind a number at a kind of threshold, of an oracle the truth of the images included."""
+        """Supervision behind a number at a kind of threshold; an oracle's includes the ground truth of the images."""
         if kind == ORACLE:
             return tuple(sorted(self.measured | {f"pixel-masks:threshold({n_images})"}))
         return tuple(sorted(self.measured if kind in WRITTEN else self.chosen))
 
 
 def open_groups(runs: Sequence[OpenedRun], stages: Sequence[str]) -> list[list[Side]]:
-    """Open what is compared: in each group the first side against each other one.
+    """Open the sides to compare, in groups: the first of a group with each other one.
 
     Args:
         runs: at least one.
         stages: measuring stages, or what these measure. None: those that all runs have, a group each. One: that stage
             of each run. As many as there are runs: one of each run, in order. Of one run: two or more.
-
-    Raises:
-        ConfigError: a stage that is not there, or a number of stages that fits no comparison.
-        StageError: no run, or a stage that is not finished.
-        DataError: a stage has measured nothing, for want of a truth.
     """
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise ConfigError(
@@ -95,7 +88,7 @@ def open_groups(runs: Sequence[OpenedRun], stages: Sequence[str]) -> list[list[S
 
 
 def _groups(runs: Sequence[OpenedRun], stages: Sequence[str]) -> list[list[tuple[int, str]]]:
-    """Which stage of which run, by number, in each group."""
+    """The sides of each group: index of the run and name of the stage."""
     names = [_measuring(run) for run in runs]
     if len(runs) == 1:
         if len(set(stages)) < 2:
@@ -115,23 +108,18 @@ def _groups(runs: Sequence[OpenedRun], stages: Sequence[str]) -> list[list[tuple
     return [[(i, stages[i % len(stages)]) for i in range(len(runs))]]
 
 
-def _measuring(run: OpenedRun) -> list[str]:
-    """Stages that measure seeds or masks of a mIoU, without seeds' suffixes."""
-    return list(dict.fromkeys(s.base_name for s in run.stages.values() if _measures(s)))
-
-
-def _measures(stage: PlannedStage) -> bool:
-    return measures(stage) is Measures.MIOU
+def _measuring(run: OpenedRun) -> dict[str, str]:
+    """Stages that measure a mIoU -> what they measure, by their names in the recipe."""
+    stages = (stage for stage in run.stages.values() if measures(stage) is Measures.MIOU)
+    return {stage.base_name: run.stages[measured_by(stage)].base_name for stage in stages}
 
 
 def _resolve(run: OpenedRun, name: str) -> str:
-    """The measuring stage that a name stands for: its own name, or what it alone measures."""
+    """The measuring stage of that name, or the only one that measures the stage of that name."""
     known = _measuring(run)
     if name in known:
         return name
-    found = sorted(
-        {s.base_name for s in run.stages.values() if _measures(s) and run.stages[measured_by(s)].base_name == name}
-    )
+    found = sorted(measuring for measuring, measured in known.items() if measured == name)
     if len(found) == 1:
         return found[0]
     if found:
@@ -140,8 +128,8 @@ def _resolve(run: OpenedRun, name: str) -> str:
         )
     if name in {s.base_name for s in run.stages.values()}:
         raise ConfigError(
-            f"'{name}' of {run.path} has no mIoU: it is not measured against the truth, or as refined seeds, which are "
-            f"unsure in places. Measured: {', '.join(known) or 'nothing'}"
+            f"'{name}' of {run.path} has no mIoU: it is not evaluated, or has ignored pixels as refined seeds have. "
+            f"Measured: {', '.join(known) or 'nothing'}"
         )
     raise ConfigError(f"{run.path}: " + unknown("measured stage", name, known))
 
@@ -156,19 +144,19 @@ def _open(run: OpenedRun, name: str, shown: str) -> Side:
         seen.update(run.manifest(maker).ledger)
         chosen.update(run.manifest(stage.name).ledger)
     makes = stages[0].kind.reads[stages[0].kind.first_role]
-    return Side(name, shown, makes, run.dataset(stages[0]), tuple(seeds), frozenset(seen), frozenset(chosen))
+    return Side(shown, makes, run.dataset(stages[0]), tuple(seeds), frozenset(seen), frozenset(chosen))
 
 
 def _thresholds(measuring: Artefact, measured: Artefact, run: Path) -> dict[str, Threshold]:
-    """What was measured, by kind; a rule's thresholds of classes or images are with the stage that measured at them."""
+    """Thresholds by kind; those of classes or images, which no row holds, from the stage that chose them."""
     found: dict[str, Threshold] = {}
     for row in read_metrics(measuring.path / METRICS):
         if row.metric == "miou":
             found.setdefault(row.threshold_kind, Threshold.parse(row.threshold, row.threshold_kind))
     if not found:
         raise DataError(
-            f"stage '{measuring.name}' of {run} has measured nothing: its split has no truth. Compare runs on data "
-            "with masks"
+            f"stage '{measuring.name}' of {run} has measured nothing: its split has no ground truth. Compare runs on "
+            "data with masks"
         )
     first = threshold_of(measuring if measuring.kind and measuring.kind.threshold else measured)
     return {

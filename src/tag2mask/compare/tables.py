@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tag2mask.compare.image_counts import Counted
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.bootstrap import Floats, ImageCounts, paired_bootstrap
 from tag2mask.evaluation.metrics import BACKGROUND
-
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +130,13 @@ def pair_lines(first: Counted, second: Counted, kind: str, command: str, resampl
     seen, other_seen = (" ".join(one.side.ledger(kind, len(first.ids))) for one in (first, second))
     line = CompareLine(
         *names, first.side.dataset.split, len(first.ids), kind, _thresholds(first), _thresholds(second),
-        _seeds(first), _seeds(second), _round(mean), sd, _round(other_mean), other_sd,
-        _round(found.miou.value), _paired_sd(first, second), _round(found.miou.low), _round(found.miou.high),
-        _round(found.miou.sign_changes), resamples, seen, other_seen, command,
+        _seeds(first), _seeds(second), rounded(mean), sd, rounded(other_mean), other_sd,
+        rounded(found.miou.value), _paired_sd(first, second), rounded(found.miou.low), rounded(found.miou.high),
+        rounded(found.miou.sign_changes), resamples, seen, other_seen, command,
     )  # fmt: skip
     before, after = _mean_ious(first.counts), _mean_ious(second.counts)
     classes = [
-        ClassLine(*names, kind, label, *map(_round, (before[i], after[i], d.value, d.low, d.high, d.sign_changes)))
+        ClassLine(*names, kind, label, *map(rounded, (before[i], after[i], d.value, d.low, d.high, d.sign_changes)))
         for i, (label, d) in enumerate(zip((BACKGROUND, *first.side.dataset.classes), found.labels, strict=True))
     ]
     return PairLines(line, tuple(classes), tuple(_images(first, second, kind)))
@@ -155,7 +154,7 @@ def _differing(first: Counted, second: Counted) -> str:
 def _images(first: Counted, second: Counted, kind: str) -> list[ImageLine]:
     before, after = (np.mean([c.image_mious() for c in side.counts], axis=0) for side in (first, second))
     lines = [
-        ImageLine(first.side.name, second.side.name, kind, name, *map(_round, (a, b, b - a)))
+        ImageLine(first.side.name, second.side.name, kind, name, *map(rounded, (a, b, b - a)))
         for name, a, b in zip(first.ids, before, after, strict=True)
     ]
     return sorted(lines, key=lambda i: (i.difference != i.difference, -i.difference, i.image))  # NaN is not itself
@@ -179,7 +178,7 @@ def _paired_sd(first: Counted, second: Counted) -> float | None:
 
 
 def _sd(values: Sequence[float]) -> float | None:
-    return _round(statistics.stdev(values)) if len(values) > 1 else None
+    return rounded(statistics.stdev(values)) if len(values) > 1 else None
 
 
 def _seeds(counted: Counted) -> str:
@@ -188,7 +187,3 @@ def _seeds(counted: Counted) -> str:
 
 def _thresholds(counted: Counted) -> str:
     return " ".join(t.text for t in counted.thresholds if t.kind != "none")
-
-
-def _round(value: float) -> float:
-    return round(float(value), _DIGITS)

@@ -27,12 +27,7 @@ _TEXT = "tag:yaml.org,2002:str"
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """Read one small YAML file that a person wrote.
-
-    Args:
-        path: of the file.
-        what: it is, for the error text, such as ``recipe``.
-    """
+    """Read one small YAML file that a person wrote; the error says ``what`` it is, such as ``recipe``."""
     return parse_yaml(yaml_text(path, what), f"{what} {shortened(path)}")
 
 
@@ -58,15 +53,10 @@ def yaml_text(path: Path, what: str) -> str:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Plain values of a text in YAML.
+    """Plain values of one document in YAML; the error begins with ``where`` it stands.
 
-    Args:
-        text: one document.
-        where: it stands, the beginning of the error text.
-
-    Returns:
-        None, bool, int (of at most 64 bits), float, str without NUL, or lists and mappings of these; keys of mappings
-        are texts or integers.
+    None, bool, int (of at most 64 bits), float, str without NUL, or lists and mappings of these, with texts or integers
+    as keys.
     """
     try:
         loader = _Loader(text)

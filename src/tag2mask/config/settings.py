@@ -81,13 +81,7 @@ def key_values(settings: Settings) -> dict[str, Any]:
 
 
 def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
-    """Build ``schema`` from plain values.
-
-    Args:
-        schema: the settings class.
-        values: as read from YAML.
-        where: dotted prefix for the error text, such as ``stages.cam`` (may be empty).
-    """
+    """Build a settings class from values of YAML; ``where`` is a prefix for errors, such as ``stages.cam``."""
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:

@@ -73,6 +73,18 @@ def check_archive(path: Path) -> None:
 
 Ratios = NDArray[np.float64]
 
+
+def beside_another(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """(H, W) where the value to the right, left, above or below is another one."""
+    found = np.zeros(values.shape, dtype=np.bool_)
+    across, down = values[:, 1:] != values[:, :-1], values[1:] != values[:-1]
+    found[:, 1:] |= across
+    found[:, :-1] |= across
+    found[1:] |= down
+    found[:-1] |= down
+    return found
+
+
 DIGITS = 4
 """Decimals of every number that is written to a table."""
 

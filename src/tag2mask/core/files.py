@@ -33,11 +33,7 @@ def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it takes its place, on failure it is removed.
 
     The content is on the disk before the file has its name, so that a power cut leaves no name without its content.
-
-    Args:
-        path: of the file.
-        settled: also put the name on the disk. Without it a power cut may take the file away as a whole: for one of
-            many files, whose folder `settle` puts there once.
+    Unless ``settled``, a power cut may take the file away as a whole: for one of many, whose folder `settle` writes.
     """
     temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
     try:

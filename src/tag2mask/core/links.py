@@ -104,12 +104,7 @@ def links_in(folder: Path) -> Iterator[Path]:
 
 
 def make_link(link: Path, to: str) -> None:
-    """Make a link, or turn it there.
-
-    Args:
-        link: where; nothing else stands there.
-        to: path of a folder, from the link's own folder or absolute.
-    """
+    """Make a link, or turn it, to a folder by its path from the link's own folder or an absolute one."""
     file, temporary = _file(link), link.with_name(f".{link.name}.tmp")
     if link.is_symlink() and os.readlink(link) == to:
         return

@@ -37,10 +37,10 @@ def file_lock(path: Path) -> BaseFileLock:
 
 @contextmanager
 def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends.
+    """Hold a lock that ends with the process, however it ends; the lock file stays behind, empty of meaning.
 
     Args:
-        path: lock file; stays behind, empty of meaning.
+        path: lock file.
         what: named in the error.
         wait: wait for the other process, or another thread of this one, saying so, instead of refusing.
     """
@@ -104,11 +104,8 @@ def at_work(folder: Path, below: bool = True) -> Iterator[None]:
     """Be at work in a folder, first removing what killed processes left half-written, unless others are at work there.
 
     Each process has a file of its own in the folder meanwhile, and holds the lock on it, which ends with the process
-    however it ends; where no other such file is locked, nobody else is writing.
-
-    Args:
-        folder: is there.
-        below: also what is in the folders below it; links are not followed.
+    however it ends; where no other such file is locked, nobody else is writing. With ``below`` also the folders below
+    are tidied; links are not followed.
     """
     presence = folder / f".{secrets.token_hex(8)}.work"  # not the process's number: on a shared disk it may come twice
     lock = file_lock(presence)

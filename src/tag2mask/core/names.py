@@ -45,12 +45,7 @@ def printable(text: str) -> str:
 
 
 def shortened(value: object, longest: int = LONGEST) -> str:
-    """A name or value in the middle of a message: as `shown`, and of bounded length; what is left out is counted.
-
-    Args:
-        value: such as a setting of a stranger's recipe.
-        longest: most characters that are kept.
-    """
+    """A name or value in the middle of a message: as `shown`, at most ``longest`` characters; the rest is counted."""
     text = shown(str(value))
     return text if len(text) <= longest else f"{text[:longest]}… ({len(text) - longest} more characters)"
 

@@ -74,13 +74,9 @@ def colour(index: int) -> tuple[int, int, int]:
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
-    """Write a (H, W) uint8 label image as a palette PNG, under a temporary name first.
+    """Write (H, W) uint8 labels, 255 ignored, as a palette PNG, whole or not at all.
 
-    Args:
-        path: of the PNG.
-        labels: label indices, 255 for ignored pixels.
-        key: sample key that the file carries, in a text chunk before the pixels; none where empty. A checksum of labels
-            and key is always there.
+    A text chunk before the pixels carries the sample key, if there is one, another a checksum of labels and key.
     """
     image = Image.fromarray(labels, mode="P")
     image.putpalette(voc_palette())

@@ -1,4 +1,4 @@
-"""What is found wrong with a data set, in the form that the doctor prints and a run repeats."""
+"""Data sets: what a split offers, the settings that all readers share, and findings of readers and the doctor."""
 
 from __future__ import annotations
 
@@ -87,8 +87,8 @@ class Dataset(ABC):
         classes: class names; column ``c`` of the tags is index ``c + 1`` in label images, 0 is background.
         samples: sorted by id.
         max_side: longest side that images are shrunk to; None where they are as their files hold them.
-        findings: what the reader noticed that is no error.
-        tag_names: every class that occurs or is declared, before a subset was taken; empty where a reader tells none.
+        findings: what the reader noticed that is not an error.
+        tag_names: every class that occurs or is declared, before a subset was taken; empty where it is not known.
         sources: files that all samples depend on, such as COCO's annotations.
         sidecar_folders: by role, of the samples' sidecars.
     """

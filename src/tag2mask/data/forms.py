@@ -57,9 +57,7 @@ def rgb_of(photo: object, name: str = "a photo") -> NDArray[np.uint8]:
 def array_of(values: Numbers, name: str) -> NDArray[Any]:
     """Numbers in any form as an array, not changed: of a Pillow image its pixels, upright, such as palette indices.
 
-    Args:
-        values: an array, a tensor on any device, an image of Pillow's, or nested lists.
-        name: of the argument, for the error text.
+    A tensor may be on any device; ``name`` is that of the argument, for the error text.
     """
     if isinstance(values, Image.Image):
         values = upright(values, f"{name} (an image of Pillow's)")

@@ -1,4 +1,4 @@
-"""What a TIFF holds, by its header, where Pillow has no mode for it."""
+"""Reads image files upright, in RGB, 8 bits a channel: whole, in parts, or their size from the header alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tag2mask.core.progress import LOG
 
 _BIG, _SHORT = 43, 8  # version of a BigTIFF, whose header is twice as long
 _MOST_BANDS, _MOST_BITS = 4, 16
-_KINDS = {1: "", 2: " with sign", 3: " floating"}
+_KIND = {1: "", 2: " with sign", 3: " floating"}
 
 
 def unusual_tiff(path: Path) -> str | None:
@@ -38,7 +38,7 @@ def unusual_tiff(path: Path) -> str | None:
     if bands <= _MOST_BANDS and bits <= (_MOST_BITS if bands == 1 else _MOST_BITS // 2) and kind == 1:
         return None
     return (
-        f"{path} is a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits{_KINDS.get(kind, '')}: expected 1 "
+        f"{path} is a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits{_KIND.get(kind, '')}: expected 1 "
         "(grey), 3 (RGB) or 4 (RGB and transparency) of 8 bits, or 1 of 16. Store the bands for red, green and blue, "
         "in 8 bits, as a photo of their own"
     )
@@ -92,11 +92,7 @@ def upright_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 class StoredImage:
-    """An image held once, as its file has it; parts of it come out upright and in RGB, as `read_image` gives the whole.
-
-    Args:
-        path: of the file, which is decoded here.
-    """
+    """An image decoded once, as its file has it; its parts come out upright and in RGB, as of `read_image`."""
 
     def __init__(self, path: Path) -> None:
         with opened(path) as image:
@@ -107,11 +103,7 @@ class StoredImage:
             warn_few_levels(path, levels[1])
 
     def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image.
-
-        Returns:
-            (bottom - top, right - left, 3) uint8 RGB, its own memory.
-        """
+        """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image, (h, w, 3) uint8 RGB."""
         width, height = self._image.size
         box = (left, top, right, bottom) if self._turn < SIDEWAYS else (top, left, bottom, right)
         if self._turn in _FROM_RIGHT:
@@ -155,7 +147,7 @@ def few_levels(highest: int) -> str | None:
 
 
 def warn_few_levels(path: Path, highest: int) -> None:
-    """Say it where a photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
+    """Warn where a photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
     if problem := few_levels(highest):
         LOG.warning("%s %s, nearly black: stretch its values to 0..65535, or store it with 8 bits", path, problem)
 
@@ -173,7 +165,7 @@ def _levels(image: Image.Image) -> tuple[int, int] | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """An image that is open and not yet decoded; whatever goes wrong until it is closed is told as an error of ours."""
+    """An image that is open and not yet decoded; whatever goes wrong until it is closed becomes a DataError."""
     try:
         if kind := special_kind(path):
             raise DataError(f"cannot read {path}: it is {kind}, expected an image file. Take it out of the data set")
@@ -199,7 +191,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def loaded(image: Image.Image) -> int:
     """Decode an open image, and give the EXIF orientation that is left to apply."""
-    image.load()  # TIFF is turned while it loads, so the orientation is asked for afterwards
+    image.load()  # TIFF is turned while it loads, so the orientation is read afterwards
     orientation: int = image.getexif().get(_ORIENTATION, 1)
     return orientation
 
@@ -213,9 +205,7 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
 def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     """An image of any mode as 8-bit RGB: transparency over white, 16 bits divided by 257 and rounded.
 
-    Args:
-        image: decoded; a turn noted in its EXIF is not applied. Where it is opaque 8-bit RGB, it is what comes back.
-        path: names it in the error.
+    It is decoded; a turn noted in its EXIF is not applied. Opaque 8-bit RGB comes back as is. The error names ``path``.
     """
     if image.mode.startswith("I"):
         values: NDArray[np.int64] = np.asarray(image).astype(np.int64)

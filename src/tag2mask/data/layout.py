@@ -28,13 +28,7 @@ def normal(text: str) -> str:
 
 
 def need_root(root: Path | None, kind: str, layout: str) -> Path:
-    """The folder of the data set, with ``~`` expanded.
-
-    Args:
-        root: as set by the user.
-        kind: the reader's name.
-        layout: what the folder should hold, for the error text.
-    """
+    """The folder of the data set, with ``~`` expanded; ``layout`` says in the error what it should hold."""
     if root is None:
         raise DataError(f"data.root is not set: data={kind} needs a folder with {layout}. Type data.root=FOLDER")
     folder = root.expanduser()
@@ -80,10 +74,7 @@ def check_utf8(path: Path) -> None:
 def files_in(folder: Path, *, below: bool, left_out: Collection[Path] = ()) -> Iterator[Path]:
     """The files that are not hidden, sorted, those of a folder before those below it; links are followed, once each.
 
-    Args:
-        folder: where to look.
-        below: look into its sub-folders too, but for hidden ones, ``left_out`` and what tag2mask has written itself.
-        left_out: sub-folders that are not looked into.
+    With ``below`` also those of its sub-folders, but for hidden ones, ``left_out`` and what tag2mask has written.
     """
     waiting, seen = [folder], {os.path.realpath(p) for p in left_out}
     while waiting:
@@ -169,12 +160,7 @@ def no_split(split: str, known: Iterable[str], where: Path) -> DataError:
 
 
 def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
-    """Normalise and check a list of class names.
-
-    Args:
-        names: in the order of the label indices 1, 2, …
-        where: where they were written, for the error text.
-    """
+    """Normalise and check class names, in the order of the labels 1, 2, …; ``where`` they stand is for errors."""
     classes = tuple(normal(n) for n in names)
     if not 1 <= len(classes) <= MAX_CLASSES:
         raise DataError(f"{where} has {len(classes)} classes: expected 1..{MAX_CLASSES}")
@@ -192,7 +178,7 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
                 f"{_LONGEST_CLASS}"
             )
         if name.casefold().strip("_") == "background":
-            raise DataError(f"{where} lists '{name}': background is label 0 and no class; take it out")
+            raise DataError(f"{where} lists '{name}': background is label 0 and not a class; take it out")
     return classes
 
 

@@ -1,4 +1,4 @@
-"""Mask files as arrays of label indices, in the upright frame of their image."""
+"""Mask files, images or arrays, as label indices in the upright frame of their image."""
 
 from __future__ import annotations
 
@@ -24,12 +24,8 @@ _HIGHEST_8 = 255
 def read_labels(path: Path, palette: Palette | None = None, values: Mapping[int, int] | None = None) -> Labels:
     """Read a mask as (H, W) uint8 label indices.
 
-    Indexed (P), grey (L, 8 or 16 bits) and 1-bit masks hold the indices themselves; masks in colour need ``palette``.
-
-    Args:
-        path: of the mask.
-        palette: label index of each colour.
-        values: label index of those values that are not the index themselves, such as {255: 1}; not of colours.
+    Indexed (P), grey (L, 8 or 16 bits) and 1-bit masks hold the indices themselves, but for those ``values`` that stand
+    for another, such as {255: 1}; masks in colour need a ``palette``.
     """
     with opened(path) as image:
         step = _SHORT_GREY.get(raw_mode(image), 1)
@@ -43,13 +39,7 @@ def read_labels(path: Path, palette: Palette | None = None, values: Mapping[int,
 
 
 def label_indices(stored: NDArray[np.int64], path: Path, values: Mapping[int, int] | None) -> Labels:
-    """Label indices (H, W) uint8 of the values that a mask file holds.
-
-    Args:
-        stored: (H, W) whole numbers.
-        path: of the mask, for the error text.
-        values: label index of those values that are not the index themselves, such as {255: 1}.
-    """
+    """Label indices (H, W) uint8 of the whole numbers in a mask file, some of which stand for another by ``values``."""
     labels = stored.copy() if values else stored
     for value, label in (values or {}).items():
         labels[stored == value] = label
@@ -63,15 +53,10 @@ def label_indices(stored: NDArray[np.int64], path: Path, values: Mapping[int, in
 
 
 def align_labels(labels: Labels, image: Path, what: str) -> Labels:
-    """Bring a mask into the upright frame of its image.
+    """Bring a (H, W) uint8 mask into the upright frame of its image; ``what`` names it in the error.
 
     A mask of the upright size is taken as it is; one of the stored size is turned as the image is. Where both sizes
     agree (a square image, or one turned by 180 degrees or mirrored) the mask counts as upright.
-
-    Args:
-        labels: (H, W) uint8.
-        image: the image file.
-        what: name of the mask for the error text.
     """
     if check_size((labels.shape[0], labels.shape[1]), image, what):
         return labels
@@ -79,15 +64,9 @@ def align_labels(labels: Labels, image: Path, what: str) -> Labels:
 
 
 def check_size(size: tuple[int, int], image: Path, what: str) -> bool:
-    """Compare the size of a mask with that of its image, by the image's header alone.
+    """Compare the (H, W) of the mask ``what`` with its image, by the image's header alone.
 
-    Args:
-        size: (H, W) of the mask.
-        image: the image file.
-        what: name of the mask for the error text.
-
-    Returns:
-        True where it is the upright size, false where it is that of the stored pixels, which EXIF turns.
+    True where it is the upright size, false where it is that of the stored pixels, which EXIF turns.
     """
     stored, orientation = stored_size(image)
     upright = stored[::-1] if orientation >= SIDEWAYS else stored

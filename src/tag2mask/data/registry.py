@@ -1,4 +1,4 @@
-"""The readers by name: a data set is one module and one line here."""
+"""The readers by name, and opening a data set: a reader is one module and one line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part of a split: ``SPLIT@FILE``, the images of a split that a text file lists."""
+"""Views of a split: the images that a text file lists (``SPLIT@FILE``), and all images shrunk to a longest side."""
 
 from __future__ import annotations
 
@@ -20,12 +20,7 @@ MARK = "@"
 
 
 def part_of(dataset: Dataset, path: Path) -> Dataset:
-    """The samples that a file lists, in the data set's order; everything else stays as it is.
-
-    Args:
-        dataset: a split.
-        path: text file with ids or file names, one a line; a repeated one counts once.
-    """
+    """The samples whose ids or file names a text file lists, one a line, in the data set's order; all else stays."""
     if not is_utf8(path):
         raise DataError(f"the name of the list {shown(path)} is not UTF-8, and results carry it: rename it")
     lines = read_lines(path)
@@ -54,10 +49,6 @@ class ShrunkImages(Dataset):
     """A split whose images have at most ``max_side`` pixels a side, smaller ones as they are.
 
     Maps and masks made of it have the working size too; predictions that of the photo, as those of new photos.
-
-    Args:
-        dataset: the split.
-        max_side: longest side in pixels.
     """
 
     def __init__(self, dataset: Dataset, max_side: int) -> None:

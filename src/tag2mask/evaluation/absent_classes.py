@@ -65,13 +65,7 @@ class AbsentLine:
 
 @dataclass(frozen=True, slots=True)
 class AbsentAnalysis:
-    """What `analyse_absent` found.
-
-    Attributes:
-        split: the split.
-        images: of each image that lacks a class and has one.
-        n_left_out: the others.
-    """
+    """What `analyse_absent` found: numbers of each image that lacks a class and has one; the others are left out."""
 
     split: str
     images: tuple[ImageAbsent, ...]

@@ -85,13 +85,9 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class ClassOptimum:
-    """The best threshold of one class.
+    """The threshold with the best IoU of one class over the split, of kind ``oracle``, and that IoU in percent.
 
-    Attributes:
-        name: of the class.
-        threshold: that with the best IoU of the class over the split, of kind ``oracle``.
-        iou: there, percent.
-        spread: of the best thresholds of the images that have the class among their tags.
+    ``spread`` is of the best thresholds of the images that have the class among their tags.
     """
 
     name: str

@@ -116,13 +116,8 @@ def paired_bootstrap(
 ) -> Bootstrap:
     """Resample images, the same ones for both sides, and look how the difference of their IoUs changes.
 
-    A side with several seeds counts with the mean over its seeds, of each resample.
-
-    Args:
-        first: counts of one side, one `ImageCounts` for each seed.
-        second: of the other side, of the same images in the same order.
-        resamples: how many times n images are drawn, at least 1.
-        seed: of the drawing.
+    A side is one `ImageCounts` for each of its seeds, of the same images in the same order; each resample counts with
+    the mean over the seeds.
     """
     if resamples < 1:
         raise ConfigError(f"resamples = {resamples}; expected at least 1, such as {RESAMPLES}")

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import beside_another, known_mean, percent
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.types import IGNORE
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix, label_image
@@ -77,15 +77,7 @@ def distance_bands(truth: LabelImage, widths: Sequence[int]) -> NDArray[np.uint8
 def boundary(truth: LabelImage) -> NDArray[np.bool_]:
     """(H, W) ignored pixels where there are any, else pixels with another label to the right, left, above or below."""
     ignored: NDArray[np.bool_] = truth == IGNORE
-    if ignored.any():
-        return ignored
-    edge = np.zeros_like(ignored)
-    across, down = truth[:, 1:] != truth[:, :-1], truth[1:] != truth[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
-    return edge
+    return ignored if ignored.any() else beside_another(truth)
 
 
 def band_width(height: int, width: int, share: float = SHARE) -> int:

@@ -24,13 +24,9 @@ _CODES = 256
 
 
 def label_image(labels: Numbers, what: str, sample_id: str = "") -> LabelImage:
-    """Check that ``labels`` is an (H, W) image of whole numbers 0..255 and return it as uint8.
+    """Check that ``labels``, in any form, is an (H, W) image of whole numbers 0..255 and return it as uint8.
 
-    Args:
-        labels: array, tensor, image of Pillow's (of a palette its indices), what `tag2mask.load`'s networks give, or
-            nested lists.
-        what: ``prediction`` or ``truth``, for the error text.
-        sample_id: id of the image, for the error text.
+    The error names ``what`` it is, ``prediction`` or ``truth``, and the image, here and below.
     """
     array = array_of(labels, _of(what, sample_id))
     if array.ndim != 2:
@@ -56,14 +52,7 @@ def check_shapes(prediction: tuple[int, ...], truth: tuple[int, ...], sample_id:
 
 
 def check_labels(pixels_of: NDArray[np.int64], n_labels: int, what: str, sample_id: str = "") -> None:
-    """Refuse values that are neither a label nor 255.
-
-    Args:
-        pixels_of: (256,) pixels of each value.
-        n_labels: number of labels, background included.
-        what: ``prediction`` or ``truth``, for the error text.
-        sample_id: id of the image, for the error text.
-    """
+    """Refuse values, given the (256,) pixels of each, that are neither one of ``n_labels`` labels nor 255."""
     stray = np.flatnonzero(pixels_of[n_labels:IGNORE]) + n_labels
     if stray.size:
         raise DataError(
@@ -84,13 +73,13 @@ def confusion_matrix(
 
     Args:
         prediction: (H, W) labels 0..n_labels-1; 255 only where ``unsure`` allows it.
-        truth: (H, W) labels 0..n_labels-1; 255 takes no part.
+        truth: (H, W) labels 0..n_labels-1; 255 is ignored.
         n_labels: number of labels, background included.
         sample_id: id of the image, for the error text.
         unsure: ``ignore`` leaves pixels out where the prediction is 255, as in refined seeds.
 
     Returns:
-        (n_labels, n_labels) int64, row = truth, column = prediction.
+        (n_labels, n_labels) int64, row = ground truth, column = prediction.
     """
     guess, true = label_image(prediction, "prediction", sample_id), label_image(truth, "truth", sample_id)
     check_shapes(guess.shape, true.shape, sample_id)

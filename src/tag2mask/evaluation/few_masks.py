@@ -110,14 +110,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True)
 class FewDraw:
-    """A threshold chosen on n images drawn at random, and what it loses on all others.
-
-    Attributes:
-        n: images it was chosen on.
-        threshold: 0..1.
-        miou: percent, of the other images at it.
-        loss: points to the oracle of these other images; 0 or more.
-    """
+    """A threshold chosen on n images drawn at random, its mIoU (percent) on all others and loss to their oracle."""
 
     n: int
     threshold: float
@@ -143,14 +136,7 @@ def best_threshold(curve: NDArray[np.float64]) -> float:
 
 
 def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, seed: int = 0) -> Uncertainty:
-    """Draw as many images as there are, with repetition, and choose a threshold on each draw (bootstrap).
-
-    Args:
-        images: the n images with a mask.
-        n_labels: C + 1.
-        draws: how often.
-        seed: of the draws.
-    """
+    """Draw as many images as there are, with repetition, and choose a threshold on each draw (bootstrap)."""
     full = _total(images, n_labels).curve()
     rng = np.random.default_rng((seed, len(images)))
     chosen: list[int] = []
@@ -167,15 +153,7 @@ def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, s
 
 
 def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, seed: int = 0) -> tuple[FewDraw, ...]:
-    """Choose a threshold on n images drawn without repetition, again and again, and measure it on the others.
-
-    Args:
-        images: every image with ground truth.
-        n: images of a draw.
-        n_labels: C + 1.
-        draws: how often.
-        seed: of the draws.
-    """
+    """Choose a threshold on n images drawn without repetition, ``draws`` times, and measure it on the others."""
     if not 1 <= n < len(images):
         raise DataError(
             f"n = {n} masks of {len(images)} images with ground truth leave none to measure on; give an n from 1 to "

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.arrays import percent
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage, Matrix, label_image
@@ -104,12 +104,7 @@ _OF_IMAGE = {False: ("miou",), True: ("coverage", "precision_sure")}
 
 @dataclass(frozen=True, slots=True)
 class MaskImage:
-    """One image's own numbers, for choosing examples; the scores of a split are no mean of these.
-
-    Attributes:
-        id: the sample's.
-        values: percent, in the order of `MaskEvaluation.image_metrics`; NaN where undefined.
-    """
+    """One image's percents by `MaskEvaluation.image_metrics`, NaN where undefined; for examples, not to average."""
 
     id: str
     values: tuple[float, ...]
@@ -119,13 +114,8 @@ class MaskImage:
 class MaskEvaluation:
     """What `evaluate_masks` found.
 
-    Attributes:
-        split: the evaluated split.
-        n_images: images with ground truth, all counted.
-        n_without_truth: images left out because they have none.
-        scores: over all images together.
-        image_metrics: names of the values of ``images``.
-        images: of each image.
+    ``n_images`` have ground truth, ``n_without_truth`` have none and are left out; ``scores`` is over all images,
+    ``images`` of each by the ``image_metrics``.
     """
 
     split: str
@@ -150,13 +140,13 @@ def evaluate_masks(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> MaskEvaluation:
-    """Score the label images of a split.
+    """Score the label images of a split; those of refined seeds (``unsure``) give `ConfidentScores`, never a mIoU.
 
     Args:
         dataset: the split.
         read_labels: gives a sample's (H, W) labels; called from several threads.
-        unsure: the labels are refined seeds, 255 where not confident: `ConfidentScores`, never a mIoU.
-        samples: those of the split to evaluate; all of them where None.
+        unsure: the labels are refined seeds, 255 where not confident.
+        samples: those of the split to evaluate; None: all.
         threads: how many images are read beside the counting.
         advance: called after each image, those without ground truth included.
     """
@@ -168,7 +158,7 @@ def evaluate_masks(
         truth = dataset.truth(sample)
         return sample, None if truth is None else (read_labels(sample), truth)
 
-    for sample, pair in ahead(read, chosen, threads):
+    for sample, pair in prefetch(read, chosen, threads):
         if pair is not None:
             one = _metrics(dataset, unsure)
             for metrics in (one, whole):

@@ -75,13 +75,9 @@ class MaskEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One way to judge a mask.
+    """One way to judge a mask: a column in CSV, a line of text, and a measure, 0 (bad) .. 1 (good).
 
-    Attributes:
-        name: column in CSV.
-        text: what it is, in a line.
-        measure: 0 (bad) .. 1 (good), NaN where the evidence lacks what is needed.
-        combined: whether it takes part in the combined score; a baseline does not.
+    A measure is NaN where the evidence lacks what is needed; what is not ``combined`` is a baseline.
     """
 
     name: str
@@ -109,11 +105,7 @@ def signal(
 
 
 def mask_iou(one: LabelImage, other: LabelImage) -> float:
-    """Mean IoU of two label images over the labels in either, background included; 255 in one of them takes no part.
-
-    Returns:
-        0..1; NaN where no pixel is left.
-    """
+    """Mean IoU, 0..1, of two label images over the labels in either; 255 in one takes no part; NaN without a pixel."""
     sure = (one != IGNORE) & (other != IGNORE)
     a, b = one[sure], other[sure]
     if not a.size:

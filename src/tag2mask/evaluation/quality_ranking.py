@@ -48,14 +48,9 @@ def spearman(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def rank_average(columns: Sequence[ArrayLike]) -> Floats:
-    """One score from several: the mean of each item's ranks, each scaled to 0 (lowest) .. 1 (highest).
+    """One score from several (n,): the mean of each item's ranks, each scaled to 0 (lowest) .. 1 (highest).
 
-    Args:
-        columns: (n,) each, higher is better. An item's mean is over the scores it has; a column with fewer than two
-            different values is left out.
-
-    Returns:
-        (n,) in 0..1; NaN for an item without any score.
+    An item's mean is over the scores it has, NaN without any; a column without two different values is left out.
     """
     given = [np.asarray(c, dtype=np.float64) for c in columns]
     if not given or len({c.shape for c in given}) > 1 or given[0].ndim != 1:
@@ -77,13 +72,7 @@ SCORE = "score"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessed:
-    """One image to judge.
-
-    Attributes:
-        id: the sample's.
-        evidence: what is known without ground truth.
-        truth: (H, W) labels, 255 ignored; None without ground truth. It is used for the correlation alone.
-    """
+    """One image to judge; its (H, W) ground truth, if there is any, is used for the correlation alone."""
 
     id: str
     evidence: MaskEvidence
@@ -109,13 +98,7 @@ class ImageQuality:
 
 @dataclass(frozen=True, slots=True)
 class QualityAnalysis:
-    """What `assess` found.
-
-    Attributes:
-        split: the split.
-        names: of the signals that said something of any image.
-        images: in the order given.
-    """
+    """What `assess` found: the names of the signals that said something of any image, and the images in their order."""
 
     split: str
     names: tuple[str, ...]

@@ -17,21 +17,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tag2mask.core.arrays import rounded
-from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
+from tag2mask.core.errors import DataError, StageError, Tag2MaskError
 from tag2mask.core.files import need_regular, write_text
 from tag2mask.core.names import shortened
-from tag2mask.evaluation.thresholds import Threshold, check_same_kind
+from tag2mask.evaluation.thresholds import Threshold
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a cell begins that a spreadsheet computes, or that `_cell` has made harmless."""
 
 
 def csv_text(lines: Iterable[Iterable[Any]]) -> str:
-    """Lines of cells as CSV.
+    """Lines of cells, the header first, as CSV.
 
-    Args:
-        lines: the header first. A text that a spreadsheet would compute gets an apostrophe before it, as OWASP has it;
-            numbers stay numbers, as text too.
+    A text that a spreadsheet would compute gets an apostrophe before it, as OWASP has it; numbers stay numbers.
     """
     return "".join(_line([_cell(cell) for cell in line]) for line in lines)
 
@@ -48,13 +46,7 @@ def read_csv(path: Path) -> list[list[str]]:
 
 
 def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Some columns of a CSV of a finished stage, a tuple for each line.
-
-    Args:
-        path: the CSV.
-        names: columns wanted, in the order of the tuples.
-        numbers: those that are read as float.
-    """
+    """Columns of a CSV of a finished stage by name, a tuple for each line; ``numbers`` are read as float."""
     try:
         header, *lines = read_csv(path)
         places = [header.index(name) for name in names]
@@ -134,19 +126,7 @@ class MetricRow:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One line of a CSV in ``results/``; the columns are these fields, in this order.
-
-    Attributes:
-        method: as in `MetricRow`, like the others.
-        split: the evaluated split.
-        n_images: images with ground truth that were counted.
-        threshold_kind: as `Threshold.kind_text`.
-        threshold: 0..1, or None.
-        metric: name of the metric.
-        value: percent, or None where undefined.
-        seed: seed of the run.
-        command: the command that made the number.
-    """
+    """One line of a CSV in ``results/``: these columns in this order, as in `MetricRow`, and the command."""
 
     method: str
     split: str
@@ -209,15 +189,6 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else rounded(value)
 
 
-def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
-    """Refuse to compare numbers that do not mean the same: metric, split, image count and kind must be one each."""
-    check_same_kind((row.threshold_kind for row in rows), what)
-    for name in ("metric", "split", "n_images"):
-        found = sorted({str(getattr(row, name)) for row in rows})
-        if len(found) > 1:
-            raise ConfigError(f"{what} would compare different values of {name}: {', '.join(found)}; choose one")
-
-
 METRICS = "metrics.jsonl"
 """The rows of a stage that measures, in its folder in the store, and of a whole run, in the run's."""
 
@@ -268,13 +239,7 @@ def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
 
 
 def write_table(path: Path, line: type[Any], lines: Iterable[Any]) -> None:
-    """Write dataclasses as CSV, whole or not at all.
-
-    Args:
-        path: of the CSV.
-        line: the dataclass whose fields are the columns.
-        lines: its instances; None and NaN become empty cells.
-    """
+    """Write instances of the dataclass ``line`` as CSV, whole or not at all; None and NaN become empty cells."""
     cells = ([_value(v) for v in asdict(values).values()] for values in lines)
     write_text(path, csv_text([[f.name for f in fields(line)], *cells]))
 

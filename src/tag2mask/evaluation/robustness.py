@@ -95,11 +95,7 @@ def curve_lines(found: SeedEvaluation, stage: str, seed: int) -> tuple[CurveLine
 
 
 def robustness(curve: Sequence[CurvePoint]) -> Robustness:
-    """The robustness of a whole curve.
-
-    Args:
-        curve: ascending thresholds, some of them from `LOW` to `HIGH`; mIoU defined.
-    """
+    """The robustness of a whole curve of ascending thresholds, some of them from `LOW` to `HIGH`; mIoU is defined."""
     top = best(curve)
     low = high = next(i for i, point in enumerate(curve) if point is top)
     while low > 0 and curve[low - 1].miou >= top.miou - WITHIN:
@@ -155,13 +151,9 @@ class ImbalanceLine:
 
 @dataclass(frozen=True, slots=True)
 class ImbalanceAnalysis:
-    """What `analyse_imbalance` found.
+    """What `analyse_imbalance` found: numbers of each image, and how many were left out.
 
-    Attributes:
-        split: the split.
-        n_without_truth: images left out because they have none.
-        n_without_object: images left out because truth and maps share no class, or the ground truth has no background.
-        images: of each other image.
+    Images without ground truth are, and those whose truth and maps share no class or whose truth has no background.
     """
 
     split: str

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT, Background, Sides
@@ -60,7 +60,7 @@ def pairs(
         advance: called after each image, those without ground truth included.
     """
     found = False
-    for pair in ahead(lambda sample: _read(dataset, read_maps, sample, background), samples, threads):
+    for pair in prefetch(lambda sample: _read(dataset, read_maps, sample, background), samples, threads):
         if pair is not None:
             found = True
             yield pair
@@ -87,12 +87,7 @@ def _read(
 
 @dataclass(frozen=True, slots=True)
 class SeedScores:
-    """The scores of seeds cut at one threshold.
-
-    Attributes:
-        threshold: the threshold and its kind.
-        scores: over the whole split.
-    """
+    """The scores of a whole split's seeds cut at one threshold."""
 
     threshold: Threshold
     scores: SegmentationScores
@@ -100,12 +95,7 @@ class SeedScores:
 
 @dataclass(frozen=True, slots=True)
 class ImageScore:
-    """How well the seeds of one image fit, for choosing examples; the scores of a split are no mean of these.
-
-    Attributes:
-        id: the sample's.
-        miou: percent, over the labels in the image's truth or seeds.
-    """
+    """The mIoU of one image's seeds, percent, over the labels in truth or seeds; to choose examples, not to average."""
 
     id: str
     miou: float

@@ -42,7 +42,7 @@ class CurvePoint:
 
 
 class ThresholdSweep:
-    """Confusion matrices of every threshold, exact, from one pass over the maps.
+    """Confusion matrices of every threshold in 0..1, exact, from one pass over the maps.
 
     A pixel's seed depends on the threshold only through whether its largest map is above it. So pixels are counted by
     truth, class of the largest map and number of thresholds below its value (`Background.passed` for any rule); sums
@@ -134,11 +134,7 @@ class ThresholdSweep:
         return SegmentationScores.from_matrix(self.matrix(threshold), self.classes)
 
     def ious(self) -> NDArray[np.float64]:
-        """IoU of each label at every threshold, in percent.
-
-        Returns:
-            (T, C + 1) for T thresholds, background first; NaN where a label is in neither truth nor seeds.
-        """
+        """(T, C + 1) percent: IoU of each label at every threshold; NaN where a label is in neither truth nor seeds."""
         above = self._counts[:, :, :0:-1].cumsum(axis=2)[:, :, ::-1].transpose(2, 0, 1)  # (T, truth, class)
         both = np.empty((len(self.thresholds), len(self._true)), dtype=np.int64)
         both[:, 0] = self._true[0] - above[:, 0].sum(axis=1)

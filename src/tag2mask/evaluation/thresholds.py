@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -132,22 +132,6 @@ class Threshold:
         if few:
             return cls(value, "few-masks", int(few[1]))
         return cls(value, "rule", rule=rule[1]) if rule else cls(value, kind_text)
-
-
-def check_same_kind(kinds: Iterable[str], what: str) -> str:
-    """The one kind that all compared numbers share.
-
-    Args:
-        kinds: `Threshold.kind_text` of each number.
-        what: what is compared, for the error text.
-    """
-    found = sorted(set(kinds))
-    if len(found) != 1:
-        raise ConfigError(
-            f"{what} would mix thresholds of kinds {', '.join(found) or '(nothing given)'}; "
-            "compare numbers of one kind, such as threshold_kind=oracle"
-        )
-    return found[0]
 
 
 def cut(maps: NDArray[np.float32], classes: Sequence[int], threshold: Level) -> LabelImage:

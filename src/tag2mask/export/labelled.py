@@ -17,14 +17,7 @@ from tag2mask.export.job import LabelledImage, Masked, Masks
 
 @dataclass(slots=True)
 class Counts:
-    """What went into an export.
-
-    Attributes:
-        images: label images.
-        instances: connected components of them.
-        dropped: components of fewer pixels than the least area.
-        with_holes: instances with holes, where they are counted.
-    """
+    """What went into an export: label images, instances, those dropped as too small, and those with holes."""
 
     images: int = 0
     instances: int = 0
@@ -35,15 +28,10 @@ class Counts:
 def labelled(
     masks: Masks, counts: Counts, counter: Counter, *, min_area: int, holes: bool, photos: Path | None
 ) -> Iterator[LabelledImage]:
-    """Read the images of an export one by one.
+    """Read the images of an export one by one, counting up ``counts`` and ``counter``.
 
-    Args:
-        masks: what is exported.
-        counts: counted up.
-        counter: of images.
-        min_area: connected components of fewer pixels become background.
-        holes: whether to count instances with holes.
-        photos: folder that photos are copied to; None copies none.
+    Components of fewer pixels than ``min_area`` become background; instances with holes are counted if ``holes``;
+    photos are copied to the folder ``photos``, None: not at all.
     """
     for image in masks.images:
         labels = image.labels()

@@ -62,11 +62,7 @@ def write_maps(path: Path, maps: ActivationMaps, size: tuple[int, int], key: str
 
 
 def read_maps(path: Path) -> MapsFile:
-    """Read maps that `write_maps` wrote.
-
-    Raises:
-        DamagedError: the file is damaged, or holds something else.
-    """
+    """Read maps that `write_maps` wrote."""
     import torch
 
     arrays = _arrays(path)
@@ -113,10 +109,6 @@ def check_maps(maps: ActivationMaps, size: tuple[int, int], n_classes: int, what
         size: (height, width) of the image.
         n_classes: of the data set.
         what: image and stage, for the error text.
-
-    Raises:
-        DataError: another size, a class that the data does not have, values that are not in 0..1, or raw scores that
-            are not finite or of another shape.
     """
     again = "remove the file and make the maps again"
     if tuple(maps.maps.shape) != (len(maps.classes), *stride4(*size)):

@@ -65,10 +65,6 @@ def merge_scales(
 
     Returns:
         For each head (K, height, width) float32: each map's maximum is exactly 1, or the map is all zero.
-
-    Raises:
-        WeightsError: a map is NaN or infinite.
-        ValueError: there is no scale.
     """
     return [normalise(mean) for mean in mean_of_scales(features_per_scale, heads, classes, size, part)]
 
@@ -91,9 +87,6 @@ def mean_of_scales(
 
     Returns:
         For each head (K, height, width) float32.
-
-    Raises:
-        ValueError: there is no scale.
     """
     sums: list[Tensor] = []
     scales = 0
@@ -111,9 +104,6 @@ def normalise(maps: Tensor) -> Tensor:
 
     Args:
         maps: (K, h, w), non-negative.
-
-    Raises:
-        WeightsError: a map is NaN or infinite.
     """
     peaks = maps.amax(dim=(1, 2), keepdim=True)
     if not torch.isfinite(peaks).all():
@@ -145,9 +135,6 @@ def activation(weights: Tensor, features: Tensor) -> Tensor:
 
     Returns:
         (B, K, h, w) float32.
-
-    Raises:
-        WeightsError: the depths of weights and features differ.
     """
     batch, channels, height, width = features.shape
     if weights.shape[1] != channels:

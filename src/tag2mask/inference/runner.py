@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.backbones.folded import for_inference
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import Counter
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -76,9 +76,6 @@ def make_maps(
         settings: scales, mirror, precision and grid, the same for all tasks.
         device: where the network runs.
         counter: advanced by one for each sample, those already done included.
-
-    Raises:
-        DataError: an image cannot be read; the maps made so far are kept.
     """
     network = for_inference(network, device)
 
@@ -92,7 +89,7 @@ def make_maps(
         sizes = [scaled(*size, scale) for scale in settings.scales]
         return sample, size, [image_tensor(image, s, network.mean, network.std) for s in sizes]
 
-    for prepared in ahead(prepare, samples):
+    for prepared in prefetch(prepare, samples):
         if prepared is not None:
             sample, size, inputs = prepared
             maps = _sample_maps(network, tasks, sample, size, inputs, settings, device)

@@ -192,7 +192,13 @@ class FeatureMapStage(StageKind[M]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageStage(StageKind[S]):
-    """Maps or masks, one file per image from other files. The runner returns an `ImageProgram`."""
+    """Maps or masks, one file per image from other files. The runner returns an `ImageProgram`.
+
+    Attributes:
+        photo_size: masks have the photos' own sizes, where all else has the working size of ``data.max_side``.
+    """
+
+    photo_size: bool = False
 
     per_image: ClassVar[bool] = True
 

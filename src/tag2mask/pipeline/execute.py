@@ -14,7 +14,7 @@ from typing import Any
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import cannot_write, system_errors
 from tag2mask.core.locks import at_work, exclusive
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.ranks import barrier, join, rank, world_size
 from tag2mask.core.resources import threads_for
@@ -147,7 +147,7 @@ def _run_program(jobs: Sequence[PerImageJob]) -> float:
     started = time.monotonic()
     with (
         progress(job.stage.name, len(samples), quiet=session.rank > 0) as counter,
-        closing(_results(program, ahead(prepare, batches), n_workers)) as results,
+        closing(_results(program, prefetch(prepare, batches), n_workers)) as results,
     ):
         for (batch, sizes), made in results:
             for sample, size, result in zip(batch, sizes, made, strict=True):

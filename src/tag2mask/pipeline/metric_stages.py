@@ -12,7 +12,7 @@ from pydantic import Field
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.files import write_text
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
@@ -206,7 +206,7 @@ def boundary_of(
         return sample, None if truth is None else (read(sample), truth)
 
     metrics = BoundaryMetrics(dataset.classes, share=share)
-    for sample, both in ahead(pair, samples):
+    for sample, both in prefetch(pair, samples):
         if both is not None:
             metrics.update(*both, sample.id)
             if whole is not None:

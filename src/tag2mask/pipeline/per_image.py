@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from tag2mask.core.files import megabytes, require_room, settle
 from tag2mask.core.palette import labels_key, write_labels
-from tag2mask.core.prefetch import Later, ahead, behind
+from tag2mask.core.prefetch import Later, in_background, prefetch
 from tag2mask.core.ranks import barrier, world_size
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.maps_file import maps_key, stride4, write_maps
 from tag2mask.methods.artefact import FOLDERS
-from tag2mask.methods.stage_kinds import Makes
+from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.pipeline.plan import PlannedStage
 from tag2mask.pipeline.session import Session
 from tag2mask.pipeline.store import Manifest
@@ -104,7 +104,7 @@ def make_files(
             for key in sorted(same):  # one order for all runs: no deadlock
                 held.enter_context(session.lock(same[key][0], key))
         barrier()
-        with behind() as later:
+        with in_background() as later:
             jobs = [_job(session, ones[0], key, dataset, later) for key, ones in same.items()]
             barrier()
             seconds = make(jobs)
@@ -130,7 +130,8 @@ def todo(jobs: Sequence[PerImageJob]) -> list[Sample]:
         LOG.info("%s: done already (%d images)", names, len(dataset))
         return []
     probe = missing[:: max(1, len(missing) // 8)]
-    sizes = [(dataset.image(s).size[::-1], len(s.tags)) for s in probe]
+    whole = any(isinstance(job.stage.kind, ImageStage) and job.stage.kind.photo_size for job in jobs)
+    sizes = [((dataset.photo(s) if whole else dataset.image(s)).size[::-1], len(s.tags)) for s in probe]
     each = sum(job.bytes_of(size, tags) for job in jobs for size, tags in sizes) / len(sizes)
     require_room(session.store.root, round(each * len(missing)), names)
     LOG.info("%s: %d images, at most %s on disk", names, len(missing), megabytes(each * len(missing)))
@@ -157,7 +158,7 @@ def _job(session: Session, stage: PlannedStage, key: str, dataset: Dataset, late
             damaged.append(path)
         return sample.id
 
-    absent = frozenset(name for name in ahead(missing, dataset.samples, _READERS) if name is not None)
+    absent = frozenset(name for name in prefetch(missing, dataset.samples, _READERS) if name is not None)
     if damaged:
         LOG.warning(
             "%s: %d files are damaged, first %s; they count as not made and are made again",

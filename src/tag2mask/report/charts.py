@@ -60,15 +60,9 @@ HISTOGRAM = Frame(320, 180, 40, 310, 10, 140)
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One method's curve.
+    """One method's curve: CSS colour, SVG dash pattern (empty: solid), SVG points ``x,y x,y ...``.
 
-    Attributes:
-        name: of the method.
-        colour: CSS value.
-        dash: SVG dash pattern, empty for a solid line.
-        points: SVG points ``x,y x,y ...``.
-        best: (x, y) of the largest value.
-        note: the largest value in words.
+    ``best`` is the place of the largest value, ``note`` says it in words.
     """
 
     name: str

@@ -14,14 +14,7 @@ ignored, little can be wrong."""
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a page shows.
-
-    Attributes:
-        images: ids that are shown first.
-        each: how many best, median and worst images.
-        random: how many more, drawn by ``seed`` from all images.
-        seed: of the draw; the same images for the same seed and list.
-    """
+    """What a page shows: these ids, so many best, median and worst images, so many more at random, by a seed."""
 
     images: tuple[str, ...] = ()
     each: int = 2
@@ -31,12 +24,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An image that has a score.
+    """An image with a score, larger is better; NaN where the ground truth is ignored everywhere.
 
-    Attributes:
-        id: the sample's.
-        score: larger is better; NaN where the ground truth is ignored everywhere.
-        void: share of its pixels that are ignored, 0..1.
+    ``void`` is the share of its pixels that are ignored, 0..1.
     """
 
     id: str
@@ -45,15 +35,9 @@ class Candidate:
 
 
 def choose(scored: Sequence[Candidate], every: Sequence[str], choice: Choice) -> tuple[tuple[str, str], ...]:
-    """Choose images: the listed ones, the best, the middle, the worst, and some at random.
+    """Choose images: the listed ones, the best, the middle, the worst, and some at random, each once with the reason.
 
-    Args:
-        scored: images with a score; those above `MOST_VOID` are only listed ones or random ones.
-        every: ids of all images, in order.
-        choice: how many of each.
-
-    Returns:
-        (id, why) pairs, no id twice.
+    Candidates above `MOST_VOID` are only listed ones or random ones; ``every`` holds the ids of all images, in order.
     """
     known = [c for c in scored if c.void <= MOST_VOID and not math.isnan(c.score)]
     ranked = [c.id for c in sorted(known, key=lambda c: (-c.score, c.id))]

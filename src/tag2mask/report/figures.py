@@ -39,13 +39,7 @@ WRITTEN = 30
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line of `draw_curves`.
-
-    Attributes:
-        name: for the legend.
-        points: (threshold, mIoU in percent), ascending.
-        plateau: first and last threshold of the range that is drawn thick.
-    """
+    """One line of `draw_curves`: (threshold, mIoU in percent), ascending; the range ``plateau`` is drawn thick."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -54,14 +48,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """One panel of `draw_histograms`.
-
-    Attributes:
-        name: its title.
-        values: thresholds on hundredths.
-        line: the global threshold.
-        note: a line of text below the title.
-    """
+    """One panel of `draw_histograms`: thresholds on hundredths, a line at the global one, a note below the title."""
 
     name: str
     values: tuple[float, ...]
@@ -71,13 +58,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """One panel of `draw_boxes`.
-
-    Attributes:
-        name: its title.
-        unit: label of the vertical axis.
-        values: name of each box and its values.
-    """
+    """One panel of `draw_boxes`: its title, the unit of its vertical axis, name and values of each box."""
 
     name: str
     unit: str
@@ -86,12 +67,7 @@ class Boxes:
 
 @dataclass(frozen=True, slots=True)
 class Dots:
-    """The marks of one stage.
-
-    Attributes:
-        name: for the legend.
-        values: (choice, number); a choice that is not there has no mark.
-    """
+    """The marks of one stage: (choice, number); a choice that is not there has no mark."""
 
     name: str
     values: tuple[tuple[str, float], ...]

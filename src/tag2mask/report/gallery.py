@@ -42,12 +42,7 @@ class GalleryPrototype:
 
 @dataclass(frozen=True, slots=True)
 class GalleryClass:
-    """One class and all its prototypes.
-
-    Attributes:
-        name: of the class.
-        prototypes: foreground first, then context, in the order of their numbers.
-    """
+    """One class and its prototypes: foreground first, then context, in the order of their numbers."""
 
     name: str
     prototypes: tuple[GalleryPrototype, ...]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tag2mask.core.arrays import beside_another
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE
 from tag2mask.report.pictures import heat_colours
@@ -46,12 +46,7 @@ _VOID_BESIDE: Rgba = (40, 40, 40, 140)
 
 @dataclass(frozen=True, slots=True)
 class ClassStyle:
-    """How the pixels of a class are drawn.
-
-    Attributes:
-        colour: one of `HUES`.
-        pattern: one of `PATTERNS`.
-    """
+    """How the pixels of a class are drawn: one of `HUES` and one of `PATTERNS`."""
 
     colour: str
     pattern: str
@@ -76,12 +71,7 @@ def map_uri(values: NDArray[np.uint8]) -> str:
 
 
 def quantised(values: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
-    """Maps in 8 bits, as a page carries them: rounded to 1/255, made smaller only where they are larger than allowed.
-
-    Args:
-        values: (K, h, w) in [0, 1].
-        longest: most cells a side.
-    """
+    """(K, h, w) maps in [0, 1] as a page carries them: 8 bits, made smaller to at most ``longest`` cells a side."""
     if values.ndim != 3 or (values.size and not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6)):
         raise DataError(f"maps for a page have shape {values.shape}; expected (K, h, w) with values in 0..1")
     height, width = values.shape[1:]
@@ -95,18 +85,12 @@ def quantised(values: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
 
 
 def class_uri(labels: NDArray[np.uint8], label: int) -> str:
-    """The pixels of one class of a label image as a layer.
-
-    Args:
-        labels: (H, W) label indices, 0 background, 255 ignored.
-        label: of the class, its column + 1.
-    """
+    """The pixels of one label, a class column + 1, of an (H, W) label image as a layer."""
     style = class_style(label - 1)
     inside = labels == label
     strong = _tiled(PATTERNS[style.pattern], labels.shape)
-    edge = _beside(labels, lambda own, other: own != other)
-    rim = (labels == 0) & _beside(labels, lambda own, other: other == label)
-    place = np.select([inside & edge, inside & strong, inside, rim], [3, 2, 1, 4], 0)
+    rim = (labels == 0) & beside_another(inside)  # background beside the class
+    place = np.select([inside & beside_another(labels), inside & strong, inside, rim], [3, 2, 1, 4], 0)
     return _layer(place, ((*style.rgb, WEAK), (*style.rgb, STRONG), EDGE, RIM))
 
 
@@ -144,16 +128,3 @@ def _tiled(tile: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]
     height, width = shape
     repeated: NDArray[np.bool_] = np.tile(tile, (-(-height // TILE), -(-width // TILE)))
     return repeated[:height, :width]
-
-
-def _beside(
-    labels: NDArray[np.uint8], fits: Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.bool_]]
-) -> NDArray[np.bool_]:
-    """(H, W) pixels that fit one of their neighbours to the left, right, above or below."""
-    found = np.zeros(labels.shape, dtype=bool)
-    left, right, up, down = labels[:, :-1], labels[:, 1:], labels[:-1], labels[1:]
-    found[:, :-1] |= fits(left, right)
-    found[:, 1:] |= fits(right, left)
-    found[:-1] |= fits(up, down)
-    found[1:] |= fits(down, up)
-    return found

@@ -84,12 +84,7 @@ class Example:
 
 
 def render_page(runs: Sequence[RunPart], out: Path) -> None:
-    """Write one HTML file that needs no other file and no network.
-
-    Args:
-        runs: at least one, a section each; several are compared first.
-        out: the HTML file.
-    """
+    """Write one HTML file, a section for each run, that needs no other file; several are compared first."""
     if not runs:
         raise DataError("a page needs at least one run")
     for run in runs:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tag2mask.core.arrays import beside_another
 from tag2mask.core.errors import DataError
 from tag2mask.core.palette import colour
 from tag2mask.core.types import IGNORE
@@ -29,12 +30,9 @@ def heat_colours() -> NDArray[np.uint8]:
 
 
 def heat_overlay(image: Image.Image, values: NDArray[np.float32], strength: float = 0.75) -> Image.Image:
-    """One activation map over the grey image: dark where it is 0, bright where it is 1.
+    """One activation map, (h, w) in [0, 1] of any size, over the grey image: dark where it is 0, bright where it is 1.
 
-    Args:
-        image: any mode, (W, H).
-        values: (h, w) in [0, 1], of any size; resized bilinearly to the image.
-        strength: 0 shows the grey image alone, 1 the map alone.
+    ``strength`` 0 shows the grey image alone, 1 the map alone.
     """
     if values.ndim != 2 or not values.size or not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):
         span = f", {values.min()}..{values.max()}" if values.size else ""
@@ -48,12 +46,9 @@ def heat_overlay(image: Image.Image, values: NDArray[np.float32], strength: floa
 
 
 def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float = 0.55) -> Image.Image:
-    """Label image over the image: a tint in the palette's colour, a white outline, ignored pixels hatched.
+    """An (H, W) label image over the image: a tint in the palette's colour, a white outline, ignored pixels hatched.
 
-    Args:
-        image: any mode, (W, H).
-        labels: (H, W) label indices, 0 background (left as it is), 255 ignored.
-        strength: 0 shows the image alone, 1 the colours alone.
+    ``strength`` 0 shows the image alone, 1 the colours alone; background is left as it is.
     """
     if labels.shape != (image.height, image.width):
         raise DataError(
@@ -65,21 +60,8 @@ def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float
         result[inside] = result[inside] * (1 - strength) + np.asarray(colour(int(label))) * strength
     rows, columns = np.indices(labels.shape)
     result[(labels == IGNORE) & ((rows + columns) % _HATCH < _HATCH // 2)] = _CREAM
-    result[_outlines(labels)] = 255
+    result[(labels != 0) & (labels != IGNORE) & beside_another(labels)] = 255
     return Image.fromarray(np.rint(result).astype(np.uint8))
-
-
-def _outlines(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W) pixels of a class whose neighbour to the right, left, below or above has another label."""
-    edge: NDArray[np.bool_] = (labels != 0) & (labels != IGNORE)
-    differs = np.zeros_like(edge)
-    across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
-    differs[:, 1:] |= across
-    differs[:, :-1] |= across
-    differs[1:] |= down
-    differs[:-1] |= down
-    edge &= differs
-    return edge
 
 
 def fit(image: Image.Image, longest: int) -> Image.Image:

@@ -43,16 +43,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """One label's numbers, in percent; NaN where undefined.
-
-    Attributes:
-        name: of the class, or ``background``.
-        iou: intersection over union.
-        fp: false share of the union.
-        fn: missed share of the union.
-        precision: share of what is predicted as the label that is right.
-        recall: share of the label's pixels that are found.
-    """
+    """One label's numbers, in percent, as in `Score`; NaN where undefined."""
 
     name: str
     iou: float
@@ -98,13 +89,9 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """MIoU of one method over its seeds, at one kind of threshold.
+    """MIoU of one method over ``n`` seeds, at one kind of threshold: mean, and standard deviation (NaN for one).
 
-    Attributes:
-        name: of the method, without a seed where there are several.
-        n: number of seeds.
-        value: the mean.
-        sd: standard deviation between seeds; NaN for one.
+    The name has no seed where there are several.
     """
 
     name: str
@@ -125,14 +112,7 @@ def percent(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Scores that may be compared: one kind of threshold, the same images.
-
-    Attributes:
-        kind: of the threshold.
-        n_images: images counted.
-        images: as in `MethodResult`.
-        scores: name of the method and score, in order.
-    """
+    """Scores that may be compared: one kind of threshold, the same ``images`` as in `MethodResult`."""
 
     kind: str
     n_images: int

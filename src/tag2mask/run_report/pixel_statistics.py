@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import NothingShownError, StageError
 from tag2mask.core.files import read_json, write_json
 from tag2mask.core.manifest import sealed, unsealed
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -92,7 +92,7 @@ def _look(found: Measured, dataset: Dataset) -> Pixels:
     with progress(f"{found.name}, for the report", len(samples)) as counter:
         if found.maker.stage.kind.makes is Makes.MASKS:
             read = partial(_labels, found, dataset)
-            for _ in ahead(partial(_count, dataset, read, counted), samples, 2):
+            for _ in prefetch(partial(_count, dataset, read, counted), samples, 2):
                 counter.advance()
             optima: dict[str, float] = {}
         else:

@@ -45,6 +45,7 @@ KINDS = (
         reads={"segmenter": Makes.WEIGHTS},
         runner="tag2mask.segmentation.stage:program",
         version=2,
+        photo_size=True,
         split=lambda settings: settings.split or SplitRole.VAL,
         described=_described,
     ),

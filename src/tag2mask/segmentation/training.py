@@ -100,12 +100,6 @@ def train_segmenter(
         engine: device and workers.
         name: of the stage, for messages.
         samples: which of the split's; None for all.
-
-    Raises:
-        ConfigError: a network, device or number of processes that cannot be had.
-        DataError: nothing in the masks is sure, they do not belong to the data, or cannot be read.
-        TrainingError: the loss is no number.
-        WeightsError: the initial weights do not belong to the network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

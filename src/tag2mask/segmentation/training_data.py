@@ -33,11 +33,7 @@ _BRIGHTNESS, _FACTOR, _HUE = 32 / 255, (0.5, 1.5), 18 / 180
 
 
 def truth_of(dataset: Dataset, name: str) -> tuple[list[Sample], LabelsOf]:
-    """The samples that have a truth, and how to read it; how many have none is logged.
-
-    Raises:
-        DataError: none has.
-    """
+    """The samples that have a truth, and how to read it; how many have none is logged."""
     found = [sample for sample in dataset.samples if dataset.truth(sample) is not None]
     if not found:
         raise no_truth(dataset, f"{name}: ")

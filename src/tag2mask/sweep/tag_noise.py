@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.config.recipe import load_recipe
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.ranks import rank
 from tag2mask.data.registry import open_split
@@ -26,8 +27,6 @@ KINDS = ("drop", "flip")
 LEVELS = (0.05, 0.1, 0.2)
 METRICS = ("map", "miou")
 """Average precision of the classifier, mIoU of maps, masks and predictions."""
-
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +174,6 @@ def _line(
         return None
     return DamageLine(
         *noise, count.tags, count.removed, count.added, count.emptied, series.method, series.split, cell.n_images,
-        series.kind, metric, round(cell.mean, _DIGITS), round(clean.mean, _DIGITS),
-        round(cell.mean - clean.mean, _DIGITS), cell.n_seeds, point.command,
+        series.kind, metric, rounded(cell.mean), rounded(clean.mean),
+        rounded(cell.mean - clean.mean), cell.n_seeds, point.command,
     )  # fmt: skip

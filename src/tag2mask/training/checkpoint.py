@@ -30,9 +30,6 @@ def write_checkpoint(path: Path, identity: str, state: dict[str, Any]) -> None:
         path: the file.
         identity: what the training is of; a checkpoint of another one is not resumed.
         state: tensors and plain values.
-
-    Raises:
-        StageError: the disk is full or the folder cannot be written.
     """
     record = {"identity": identity, "threads": torch.get_num_threads()}
     buffer = io.BytesIO()  # of a full disk torch.save raises an error that says nothing
@@ -48,9 +45,6 @@ def read_checkpoint(path: Path, identity: str, name: str) -> dict[str, Any] | No
         path: the file.
         identity: of the training.
         name: of the training, for messages.
-
-    Raises:
-        StageError: the file may not be read.
     """
     if not path.exists():
         return None
@@ -93,11 +87,7 @@ def _verified(path: Path) -> dict[str, Any] | None:
 
 
 def discard_checkpoint(out: Path) -> None:
-    """Remove the checkpoint of a training whose result has been written.
-
-    Raises:
-        StageError: it may not be removed.
-    """
+    """Remove the checkpoint of a training whose result has been written."""
     if rank() == 0:
         try:
             (out / CHECKPOINT).unlink(missing_ok=True)

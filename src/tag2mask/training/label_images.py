@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset, Labels
@@ -50,11 +50,7 @@ class LabelImages(AugmentedImages):
         self.dataset, self.labels, self.transform, self.grid, self.tags = dataset, labels, transform, grid, tags
 
     def read(self, sample: Sample) -> tuple[Image.Image, Labels]:
-        """The image and its labels.
-
-        Raises:
-            DataError: their sizes differ, or the image cannot be read.
-        """
+        """The image and its labels."""
         image, labels = self.dataset.image(sample), self.labels(sample)
         check_size(labels, image, sample)
         return image, labels
@@ -87,11 +83,7 @@ def at_grid(labels: Tensor, height: int, width: int) -> Tensor:
 
 
 def check_size(labels: Labels, image: Image.Image, sample: Sample) -> None:
-    """Refuse labels of another size than their image.
-
-    Raises:
-        DataError: both sizes, and the image's id.
-    """
+    """Refuse labels of another size than their image."""
     if labels.shape != (image.height, image.width):
         raise DataError(
             f"the labels of image '{sample.id}' are {labels.shape[0]} x {labels.shape[1]} pixels, but the image is "
@@ -125,9 +117,6 @@ def check_labels(found: Sequence[int], classes: Sequence[str], what: str, tags: 
         classes: of the data.
         what: the image, for the error text.
         tags: class columns present; None where any may be.
-
-    Raises:
-        DataError: a label above the class list, or foreground labels none of which is of a tag.
     """
     present = [label for label in found if label not in (0, IGNORE)]
     beyond = [label for label in present if not 1 <= label <= len(classes)]
@@ -152,15 +141,12 @@ def with_labels(samples: Sequence[Sample], labels: LabelsOf, name: str) -> list[
         samples: all of a split.
         labels: gives their label images.
         name: of the stage.
-
-    Raises:
-        DataError: every pixel of every sample is ignored, or what ``labels`` raises.
     """
 
     def confident(sample: Sample) -> bool:
         return bool((labels(sample) != IGNORE).any())
 
-    kept = [sample for sample, any_of in zip(samples, ahead(confident, samples, _READERS), strict=True) if any_of]
+    kept = [sample for sample, any_of in zip(samples, prefetch(confident, samples, _READERS), strict=True) if any_of]
     if samples and not kept:
         raise DataError(
             f"{name}: every pixel of the labels of all {len(samples)} images is ignored (255), so there is nothing to "

@@ -40,9 +40,6 @@ class EpochOrder(Sampler[Draw]):
     Attributes:
         share: images of a batch that this process takes.
         batches: of an epoch.
-
-    Raises:
-        ConfigError: ``w`` does not divide ``accumulate``.
     """
 
     def __init__(self, n: int, settings: ScheduleSettings, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -78,11 +75,7 @@ class EpochOrder(Sampler[Draw]):
 
 
 def check_parts(settings: ScheduleSettings, world: int) -> None:
-    """Refuse parts of a batch that processes cannot share.
-
-    Raises:
-        ConfigError: ``world`` does not divide ``accumulate``.
-    """
+    """Refuse parts of a batch that processes cannot share."""
     if settings.accumulate % world:
         raise ConfigError(
             f"train.accumulate = {settings.accumulate} cannot be shared by {world} processes: set it to a multiple "

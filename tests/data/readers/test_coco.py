@@ -401,7 +401,7 @@ def test_a_bad_file_name_is_named(tmp_path: Path, name: str, message: str) -> No
 def test_broken_json_names_its_line(tmp_path: Path) -> None:
     draw_coco(tmp_path, n=1, splits=("train",))
     write(tmp_path / "annotations/instances_train2017.json", '{"images": [\n{"id": ]}')
-    with pytest.raises(DataError, match=r"instances_train2017\.json, line 2: no valid JSON"):
+    with pytest.raises(DataError, match=r"instances_train2017\.json, line 2: not valid JSON"):
         load_dataset("coco", tmp_path)
 
 

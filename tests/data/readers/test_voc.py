@@ -147,12 +147,12 @@ def test_an_empty_annotation_is_an_error_unless_allowed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<annotation>\n<object>\n</annotation>", r"2007_000001\.xml, line 3: no valid XML \(mismatched tag"),
-        ("", r"2007_000001\.xml, line 1: no valid XML \(no element found"),
+        ("<annotation>\n<object>\n</annotation>", r"2007_000001\.xml, line 3: not valid XML \(mismatched tag"),
+        ("", r"2007_000001\.xml, line 1: not valid XML \(no element found"),
         ("<annotation><object/></annotation>", r"2007_000001\.xml: object 1 has no <name>"),
         (
             '<!DOCTYPE x [<!ENTITY a "disc">]><annotation><object><name>&a;</name></object></annotation>',
-            r"2007_000001\.xml, line 1: no valid XML \(document type 'x' is not allowed",
+            r"2007_000001\.xml, line 1: not valid XML \(document type 'x' is not allowed",
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_an_index_without_a_class_is_named(tmp_path: Path) -> None:
 def test_an_encoding_that_cannot_be_read_names_the_file(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.xml"
     path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{voc_xml(["cat"])}')
-    with pytest.raises(DataError, match=r"a\.xml.*no (valid )?XML.*(Save it as UTF-8|Fix it or copy it again)"):
+    with pytest.raises(DataError, match=r"a\.xml.*not (valid )?XML.*(Save it as UTF-8|Fix it or copy it again)"):
         read_objects(path)
 
 

@@ -1,60 +1,25 @@
+"""Many photos: masks under their names, in batches of one size; a broken photo costs its own mask and no other's."""
+
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.core.errors import DataError, StageError
+from tag2mask.core.errors import DataError
+from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, voc_palette
 from tag2mask.segmentation.predict import batch as folders
-from tag2mask.segmentation.predict import labeller
-from tag2mask.segmentation.predict.batch import Outcome, predict_photos
+from tag2mask.segmentation.predict.batch import Outcome
 from tag2mask.segmentation.predict.find_photos import find_sources
-from tag2mask.segmentation.predict.labeller import Labeller
-from tag2mask.segmentation.predict.logits import LoadedNetwork
-from tag2mask.segmentation.predict.mask_folder import MasksFolder
-from tag2mask.segmentation.predict.options import PredictOptions
-from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS, ArrayPhoto
-from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, colours
-
-
-def save(path: Path, image: NDArray[np.uint8]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
-    return path
-
-
-def predict(
-    photos: Path,
-    out: Path,
-    *,
-    net: Colours | None = None,
-    network: str = "aa",
-    options: PredictOptions | None = None,
-    overlay: bool = False,
-    batch: int = 1,
-    max_pixels: int = MAX_PIXELS,
-) -> Outcome:
-    """What the command does."""
-    chosen = options or PredictOptions()
-    folder = MasksFolder(out, network, CLASSES, chosen, overlay)
-    folder.prepare()
-    made = Labeller(LoadedNetwork(net or Colours(), MEAN, STD, CLASSES), chosen, batch)
-    return predict_photos(find_sources([photos], out), made, folder, max_pixels)
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    for i, name in enumerate(("a.png", "sub/a.png", "sub/b.png")):
-        save(tmp_path / "photos" / name, colours(5 + i, 7, seed=i))
-    return tmp_path / "photos"
+from tag2mask.segmentation.predict.photo_readers import ArrayPhoto
+from tests.segmentation.predict_drawn import predict, reasons, save
+from tests.segmentation.toy_net import Colours, colours
 
 
 def test_masks_have_the_photos_names_folders_and_labels(photos: Path, tmp_path: Path) -> None:
@@ -88,34 +53,6 @@ def test_what_is_done_is_skipped_and_a_changed_photo_is_not(photos: Path, tmp_pa
     assert kept.stat().st_mtime_ns == times[kept]
 
 
-def test_overlays_are_drawn_also_for_masks_that_were_there(photos: Path, tmp_path: Path) -> None:
-    predict(photos, tmp_path / "out")
-    net = Colours()
-    outcome = predict(photos, tmp_path / "out", net=net, overlay=True)
-    assert (outcome.made, net.batches) == (3, [])
-    with Image.open(tmp_path / "out" / "overlays" / "sub" / "b.jpg") as image:
-        assert image.size == (7, 7)
-    save(photos / "a.png", colours(5, 7, seed=9))
-    predict(photos, tmp_path / "out")
-    assert not (tmp_path / "out" / "overlays" / "a.jpg").exists()  # it was of the mask before
-
-
-def test_large_overlays_are_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tag2mask.segmentation.predict.mask_folder.OVERLAY_SIDE", 16)
-    monkeypatch.setattr(labeller, "WHOLE", 300)  # a photo decoded in its turn
-    image = np.zeros((40, 60, 3), np.uint8)
-    image[:20, :, 1] = image[20:, :, 2] = 200
-    save(tmp_path / "photos" / "a.png", image)
-    predict(tmp_path / "photos", tmp_path / "out", overlay=True)
-    with Image.open(tmp_path / "out" / "overlays" / "a.jpg") as shown:
-        assert shown.size == (16, 11)
-        top, bottom = shown.getpixel((7, 1)), shown.getpixel((7, 9))
-    assert isinstance(top, tuple)
-    assert isinstance(bottom, tuple)
-    assert top[0] > 60 > bottom[0]  # a green photo under label 1's red, above a blue one under label 2's green
-    assert bottom[2] > 60 > top[2]
-
-
 def test_photos_of_one_size_go_through_the_network_together(tmp_path: Path) -> None:
     sizes = [(4, 6), (6, 4), (4, 6), (6, 4), (4, 6), (3, 3)]
     for i, size in enumerate(sizes):
@@ -140,7 +77,7 @@ def test_few_photos_wait_for_others_of_their_size(tmp_path: Path) -> None:
     assert all(len({w.photo.size for w in b}) == 1 for b in batches)
 
 
-def test_one_bad_photo_does_not_stop_the_others_and_is_told(
+def test_one_bad_photo_does_not_stop_the_others_and_is_reported(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("tag2mask"), "propagate", True)
@@ -164,116 +101,36 @@ def test_one_bad_photo_does_not_stop_the_others_and_is_told(
     Outcome(made=2).check()
 
 
-def test_another_networks_folder_is_refused(photos: Path, tmp_path: Path) -> None:
-    predict(photos, tmp_path / "out")
-    with pytest.raises(StageError, match="out holds predictions of another network; nothing was written"):
-        predict(photos, tmp_path / "out", network="bb")
-    with pytest.raises(
-        StageError,
-        match=r"made with other options \(scales \[1.0\], now \[0.5, 1.0\]; mirror False, now True\); nothing",
-    ):
-        predict(photos, tmp_path / "out", options=PredictOptions(scales=(0.5, 1.0), mirror=True))
-    assert predict(photos, tmp_path / "out").skipped == 3
+LATIN = os.fsdecode(b"caf\xe9.png")
+"""A name as it comes out of an old zip."""
 
 
-def test_masks_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
-    one, two = (save(tmp_path / name / "1.png", colours(5, 7, seed)) for seed, name in enumerate(("one", "two")))
-    out = tmp_path / "both"
-    predict(one.parent, out)
-    mask = (out / "masks" / "1.png").read_bytes()
-    save(two.parent / "0.png", colours(2, 2))
-    with pytest.raises(StageError, match=rf"masks/1.png of {one}, which that of {two} would .* Choose another --out"):
-        predict(two.parent, out)
-    assert [p.name for p in (out / "masks").iterdir()] == ["1.png"]
-    assert (out / "masks" / "1.png").read_bytes() == mask
-    save(one, colours(5, 7, 9))
-    assert predict(one.parent, out).made == 1, "a photo that changed in place"
-
-
-def test_photos_that_were_moved_or_copied_or_linked_go_on(tmp_path: Path) -> None:
-    one, out = tmp_path / "one", tmp_path / "out"
-    image = save(one / "1.png", colours(5, 7))
-    predict(one, out)
-    save(tmp_path / "copy" / "1.png", colours(5, 7))
-    assert predict(tmp_path / "copy", out).skipped == 1
-    (tmp_path / "copy").rename(tmp_path / "moved")
-    save(tmp_path / "moved" / "1.png", colours(5, 7, 1))
-    assert predict(tmp_path / "moved", out).made == 1
-    (tmp_path / "link").mkdir()
-    (tmp_path / "link" / "1.png").symlink_to(tmp_path / "moved" / "1.png")
-    assert predict(tmp_path / "link", out).skipped == 1
-    (out / "sources.json").unlink()
-    assert predict(image.parent, out).made == 1, "masks of before there were notes"
-    (out / "sources.json").write_text("[]")
-    with pytest.raises(StageError, match=r"sources.json is not what tag2mask wrote: remove it"):
-        predict(one, out)
-
-
-def test_what_tag2mask_has_written_below_the_photos_is_left_out(
-    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "own"
-    shutil.copytree(photos, folder)
-    count = len(find_sources([folder], tmp_path / "out"))
-    image = next(p for p in sorted(folder.rglob("*")) if p.is_file())
-    for name, mark in (("runs/first", "recipe.yaml"), ("earlier", "predictions.json")):
-        (folder / name / "masks").mkdir(parents=True)
-        (folder / name / mark).write_text("")
-        shutil.copy(image, folder / name / "masks" / image.name)
-    caplog.set_level("INFO", "tag2mask")
-    assert len(find_sources([folder], folder / "earlier")) == count
-    assert [m.partition(" is left out: tag2mask has written it")[0] for m in caplog.messages] == [
-        str(folder / "runs/first")
-    ]
-    assert len(find_sources([folder / "runs/first"], tmp_path / "out")) == 1, "named by itself"
-
-
-def test_an_output_folder_that_holds_other_things_is_refused(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "letter.txt").write_text("mine")
-    with pytest.raises(StageError, match=r"out holds other things \(letter.txt\) and no predictions.json"):
-        predict(photos, tmp_path / "out")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["letter.txt"]
-    for text in ("[]", '{"network": "aa", "classes": ["disc", "square"], "choices": []}'):
-        (tmp_path / "out" / "predictions.json").write_text(text)
-        with pytest.raises(StageError, match=r"holds a predictions.json that tag2mask did not write; nothing was"):
-            predict(photos, tmp_path / "out")
-    with pytest.raises(StageError, match="letter.txt is a file; name a new folder"):
-        predict(photos, tmp_path / "out" / "letter.txt")
-
-
-def test_a_folder_that_cannot_be_written_is_named(
+def test_pipes_devices_and_sockets_are_named_and_never_opened(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(source: object, target: object) -> None:
-        raise PermissionError(13, "Permission denied")
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "zero.png").symlink_to("/dev/zero")
+    (photos / "gone.png").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind("photos/socket.tif")
+    bound.close()
+    outcome = predict(photos, tmp_path / "out")
+    assert outcome.made == 3
+    found = reasons(outcome)
+    assert "pipe.jpg is a named pipe, not a photo" in found["pipe.jpg"]
+    assert "zero.png is a device, not a photo" in found["zero.png"]
+    assert "socket.tif is a socket, not a photo" in found["socket.tif"]
+    assert "gone.png cannot be read: No such file" in found["gone.png"]
+    with pytest.raises(DataError, match=r"4 of 7 photos have no mask:(.|\n)*pipe.jpg is a named pipe"):
+        outcome.check()
 
-    monkeypatch.setattr(os, "replace", refuse)  # permissions do not bind an administrator, who may run this
-    with pytest.raises(StageError, match="cannot write .*predictions.json: Permission denied"):
-        predict(photos, tmp_path / "out")
-    assert list((tmp_path / "out").rglob("*.png")) == []
 
-
-def test_names_as_long_as_can_be_are_written(tmp_path: Path) -> None:
-    name = "n" * (os.pathconf(tmp_path, "PC_NAME_MAX") - 4)
-    save(tmp_path / "photos" / f"{name}.png", colours(4, 4))
-    assert predict(tmp_path / "photos", tmp_path / "out", overlay=True).made == 1
-    assert (tmp_path / "out" / "masks" / f"{name}.png").is_file()
-
-
-@pytest.mark.parametrize("folder", ["masks", "overlays"])
-def test_a_name_too_long_for_the_disk_is_its_photos_fault(
-    folder: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replace = os.replace
-
-    def short(source: Path, target: Path) -> None:
-        if folder in target.parts and target.stem == "b":
-            raise OSError(errno.ENAMETOOLONG, "File name too long")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", short)  # as where masks go to a disk that takes shorter names than the photos'
-    outcome = predict(photos, tmp_path / "out", overlay=True, batch=3)
-    assert (outcome.made, [f.path.name for f in outcome.failed]) == (2, ["b.png"])
-    assert "b.png: the name of its mask, or of a folder of it, is too long" in outcome.failed[0].reason
-    assert {p.stem for p in (tmp_path / "out" / "overlays").rglob("*.jpg")} == {"a"}
+def test_names_that_are_not_utf8_are_left_out_and_named(photos: Path, tmp_path: Path) -> None:
+    save(photos / LATIN)
+    save(photos / os.fsdecode(b"\xfcber") / "b.png")
+    outcome = predict(photos, tmp_path / "out")
+    assert (outcome.made, len(outcome.failed)) == (3, 2)
+    assert all("is not UTF-8: rename it" in reason for reason in reasons(outcome).values())
+    assert set(read_json(tmp_path / "out" / "sources.json")) == {"a", "sub/a", "sub/b"}
+    assert predict(photos / LATIN, tmp_path / "other").made == 0

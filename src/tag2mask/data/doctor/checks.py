@@ -1,4 +1,7 @@
-"""Looks a data set over before hours are spent on it: every problem at once, none of them fatal here."""
+"""Checks a data set before hours are spent on it: every problem at once, none of them fatal here.
+
+``tag2mask doctor`` examines it all; a run begins with what `first_look` has time for.
+"""
 
 from __future__ import annotations
 
@@ -51,14 +54,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One image looked at.
-
-    Attributes:
-        sample: the image.
-        size: (W, H) if it can be read.
-        pixels: what its pixels and those of its ground truth hold, as far as they were read.
-        findings: what is wrong with it.
-    """
+    """One image looked at: its (W, H) if it can be read, what pixels and mask hold, and what is wrong with it."""
 
     sample: Sample
     size: tuple[int, int] | None
@@ -102,13 +98,7 @@ def examine(
 
 
 def findings_of(by_name: Mapping[str, Dataset], looks: Mapping[Key, Look], settings: DataSettings) -> list[Finding]:
-    """What the images that were looked at, their tags and their names say; the same for the doctor and for a run.
-
-    Args:
-        by_name: the splits by the name that was asked for.
-        looks: what was seen of images, of all or of some.
-        settings: of the reader.
-    """
+    """What the images that were looked at, their tags and their names say; the same for the doctor and for a run."""
     return [
         *(f for look in looks.values() for f in look.findings),
         *twin_stems(siblings(look.sample.image for look in looks.values())),
@@ -125,12 +115,7 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def open_splits(names: Iterable[str], opening: Callable[[str], Dataset]) -> tuple[dict[str, Dataset], list[Finding]]:
-    """The splits that open and agree on the classes, by the name asked for, and an error for each that does not.
-
-    Args:
-        names: of splits.
-        opening: opens one.
-    """
+    """The splits that open and agree on the classes, by the name given, and an error for each that does not."""
     opened: dict[str, Dataset] = {}
     findings: list[Finding] = []
     failed: dict[str, list[str]] = {}
@@ -147,7 +132,7 @@ def open_splits(names: Iterable[str], opening: Callable[[str], Dataset]) -> tupl
             findings.append(Finding("class", "error", (name,), text, "Set data.classes so that all splits agree"))
             continue
         opened[name] = dataset
-    remedy = "Mend this first; what lies behind it cannot be seen before"
+    remedy = "Fix this first; what lies behind it cannot be seen before"
     return opened, [Finding("open", "error", tuple(n), text, remedy) for text, n in failed.items()] + findings
 
 

@@ -49,13 +49,7 @@ def open_split(settings: CocoSettings, split: str) -> Dataset:
 
 
 class CocoDataset(FileDataset):
-    """One split of COCO, its ground truth drawn from the annotations when asked for.
-
-    Args:
-        settings: of the reader.
-        root: folder of the data set.
-        split: full name of the split, such as ``val2017``.
-    """
+    """One split of COCO, such as ``val2017``, its ground truth drawn from the annotations when needed."""
 
     def __init__(self, settings: CocoSettings, root: Path, split: str) -> None:
         self._path = root / "annotations" / f"instances_{split}.json"

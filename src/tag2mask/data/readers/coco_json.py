@@ -54,13 +54,7 @@ class AnnotatedImage:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """One annotation file.
-
-    Attributes:
-        classes: category names in the order of their ids.
-        images: by id (file name without ending), in file order.
-        has_outlines: whether any annotation has an outline.
-    """
+    """One annotation file: category names in the order of their ids, and images by id (file name without ending)."""
 
     classes: tuple[str, ...]
     images: Mapping[str, AnnotatedImage]
@@ -98,13 +92,13 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: no valid JSON ({error.msg}). Copy it again") from error
+        raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}). Copy it again") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text, so no valid JSON. Copy it again") from error
+        raise DataError(f"{path} is not UTF-8 text, so not valid JSON. Copy it again") from error
     except ValueError as error:  # Python reads at most 4300 digits
-        raise DataError(f"{path}: no valid JSON (a number has thousands of digits). Copy it again") from error
+        raise DataError(f"{path}: not valid JSON (a number has thousands of digits). Copy it again") from error
     except RecursionError as error:
-        raise DataError(f"{path}: no valid JSON (its lists are nested too deeply). Copy it again") from error
+        raise DataError(f"{path}: not valid JSON (its lists are nested too deeply). Copy it again") from error
 
 
 def _compact(value: dict[str, Any]) -> dict[str, Any]:

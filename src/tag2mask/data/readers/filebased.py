@@ -1,4 +1,4 @@
-"""A data set of image files: subset of the classes, safe ids, truth in the upright frame of its image."""
+"""A data set of image files: subset of the classes, safe ids, masks in the upright frame of their image."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class FolderSettings(MaskFileSettings):
             if value is not None and "tags" not in re.compile(value).groupindex:
                 raise ValueError("expected a group (?P<tags>…)")
         except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"no regular expression: {error}") from error
+            raise ValueError(f"not a regular expression: {error}") from error
         return value
 
 

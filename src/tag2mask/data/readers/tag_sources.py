@@ -64,11 +64,8 @@ def from_table(table: Path, images: Mapping[str, Path], separators: Sequence[str
 def from_names(pattern: str | None, images: Mapping[str, Path], separators: Sequence[str] | None = None) -> Tagged:
     """Images with the tags in their file names, parted by ``;``, ``,`` or ``+`` unless ``separators`` says otherwise.
 
-    Args:
-        pattern: regular expression for whole names without ending, with a group ``tags``; a group that matches
-            nothing says that the image shows no class.
-        images: image files by id.
-        separators: what parts the tags.
+    The regular expression ``pattern`` is of whole names without ending, with a group ``tags``; a group that matches
+    nothing says that the image shows no class.
     """
     if pattern is None:
         raise DataError(r"data.layout=pattern needs data.pattern, such as data.pattern='(?P<tags>[a-z+]+)_\d+'")

@@ -110,13 +110,9 @@ def find_rule(name: str, evidence: str | None = None) -> Rule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleChoice:
-    """What a rule has chosen.
+    """What a rule has chosen: a threshold for the data set, and those of class columns and sample ids that were wanted.
 
-    Attributes:
-        rule: its name.
-        whole: threshold of the data set, 0..1.
-        classes: by class column; None for a class without evidence. Empty where not asked for.
-        images: by sample id, those with evidence. Empty where not asked for.
+    A class without evidence has None; an image without any is left out.
     """
 
     rule: str
@@ -138,16 +134,10 @@ def choose(
     n_classes: int,
     per: Collection[str] = SCOPES,
 ) -> dict[str, RuleChoice]:
-    """Let rules choose from the evidence of images, each taken once and not kept.
+    """Let rules of one kind of evidence choose from images, each taken once and not kept; thresholds are `rounded`.
 
-    Args:
-        rules: all of one kind of evidence.
-        images: their evidence.
-        n_classes: C.
-        per: the scopes that are wanted, of `SCOPES`; that of the data set is always there.
-
-    Returns:
-        By name of the rule; a rule for which the whole evidence says nothing is left out. A threshold has four digits.
+    Scopes ``per`` are of `SCOPES`; that of the data set is always there. The choices come by name of the rule; a rule
+    for which the whole evidence says nothing is left out.
     """
     whole: NDArray[Any] | float = 0
     classes: dict[int, NDArray[Any]] = {}

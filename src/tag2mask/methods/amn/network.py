@@ -142,21 +142,13 @@ def build_amn(settings: AmnSettings, n_classes: int) -> BackboneAmn:
     """Build AMN on a backbone with its initial weights, laid out channels-last.
 
     Label code and head are drawn from torch's global generator.
-
-    Raises:
-        ConfigError: the network cannot be had, has no stages to condition, or the smoothing is too strong.
-        WeightsError: the weights do not belong to the network.
     """
     check_smoothing(settings.smoothing, n_classes)
     return BackboneAmn(settings, n_classes)
 
 
 def check_smoothing(smoothing: float, n_classes: int) -> None:
-    """Refuse targets in which the label has no larger share than the other classes.
-
-    Raises:
-        ConfigError: names the largest number of use.
-    """
+    """Refuse targets in which the label has no larger share than the other classes."""
     largest = n_classes / (n_classes + 1)
     if smoothing >= largest:
         raise ConfigError(
@@ -170,9 +162,6 @@ def plain_weights(net: AmnNet) -> Tensor:
 
     ``w_c = h(e_c) * sum of the weights of g for c over rates and taps`` (eq. 2), e_c the tags of an image with class c
     alone; the code is 1 without conditioning. Biases and the edge of the image are left out.
-
-    Raises:
-        ConfigError: features before the last are conditioned, so that there are none without tags.
     """
     if net.places:
         raise ConfigError(
@@ -207,11 +196,7 @@ class _SavedAmn(Settings):
 
 
 def save_amn(net: BackboneAmn, path: Path, classes: Sequence[str]) -> None:
-    """Write a network; the bytes depend on its weights, settings and classes alone.
-
-    Raises:
-        StageError: the file cannot be written.
-    """
+    """Write a network; the bytes depend on its weights, settings and classes alone."""
     about = net.settings.model_dump(mode="json", include=_REBUILDS)
     about["backbone"]["weights"] = "none"
     write_weights(net, path, {_ENTRY: about, "classes": list(classes)})
@@ -222,9 +207,6 @@ def load_amn(path: Path) -> tuple[BackboneAmn, tuple[str, ...]]:
 
     Returns:
         The network and its class names.
-
-    Raises:
-        WeightsError: the file is missing, damaged, not AMN's, or of another network than it says.
     """
     if _ENTRY not in read_about(path):
         raise WeightsError(f"{path} holds no AMN, but another network; name the folder of a stage 'amn'")
@@ -241,9 +223,6 @@ def load_official(path: Path, settings: AmnSettings, n_classes: int) -> Backbone
         path: the file.
         settings: of the network, ``resnet50_irn``; the backbone's own weights are not read.
         n_classes: of the data.
-
-    Raises:
-        WeightsError: the file is missing, contradicts itself, has other entries than AMN's, or other classes.
     """
     state = official_amn(read_state(checkpoint_file(path, EXPECTED)), str(path))
     code = state.get("codes.4.weight")

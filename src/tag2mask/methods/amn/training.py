@@ -62,12 +62,6 @@ def train_amn(
         seed: of the head's first weights, order, augmentation and dropout; at least 0.
         engine: device and workers.
         name: of the stage, for messages.
-
-    Raises:
-        ConfigError: a network, smoothing, device or number of processes that cannot be had.
-        DataError: nothing in the refined seeds is sure, they do not belong to the images, or cannot be read.
-        TrainingError: the loss is no number.
-        WeightsError: the initial weights do not belong to the network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -19,7 +19,7 @@ from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import read_json
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import normalise, scaled
@@ -44,11 +44,6 @@ def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[st
 
     Returns:
         Percent by class, None for a class that was not trained or has no image here.
-
-    Raises:
-        DataError: the classes differ, or an image cannot be read.
-        StageError: the folder holds no result of a training.
-        WeightsError: the weights are damaged.
     """
     about = read_json(folder / METRICS)
     if list(dataset.classes) != about["classes"]:
@@ -102,7 +97,7 @@ def _predict(net: TagNet, dataset: Dataset, long_side: int, device: torch.device
         tensor: Tensor = to_tensor(resized).as_subclass(Tensor)
         return tensor[None]
 
-    logits = [net(image.to(device)).cpu() for image in ahead(prepare, dataset.samples)]
+    logits = [net(image.to(device)).cpu() for image in prefetch(prepare, dataset.samples)]
     return torch.cat(logits), torch.stack([tag_vector(s, len(dataset.classes)) for s in dataset.samples])
 
 
@@ -139,11 +134,7 @@ class AskedClassifier:
 
 
 def load_asked(folder: Path, engine: Engine) -> AskedClassifier:
-    """The classifier that a training left in a folder.
-
-    Raises:
-        WeightsError: the weights are not whole.
-    """
+    """The classifier that a training left in a folder."""
     net, classes = load_network(folder / WEIGHTS)
     device = resolve_device(engine)
     return AskedClassifier(for_inference(net, device), tuple(classes), read_json(folder / METRICS)["long_side"], device)

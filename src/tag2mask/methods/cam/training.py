@@ -65,12 +65,6 @@ def train_classifier(
         seed: of the head's first weights, order and augmentation; at least 0.
         engine: device and workers.
         name: of the stage, for messages.
-
-    Raises:
-        ConfigError: the network, device or number of processes is not available.
-        DataError: no training image has a tag, or an image cannot be read.
-        TrainingError: the loss is NaN or infinite.
-        WeightsError: the initial weights do not belong to the network.
     """
     samples = [s for s in train.samples if s.tags or settings.negatives == "keep"]
     trained = _trained(train, samples)

@@ -91,9 +91,6 @@ def pair_counts(labels: Tensor, radius: int) -> Tensor:
 
     Returns:
         (3,) int64: background, foreground, different.
-
-    Raises:
-        ConfigError: the grid is smaller than a neighbourhood.
     """
     cells = _sources(labels, radius)
     sure, background = labels != IGNORE, labels == 0
@@ -119,9 +116,6 @@ def pair_sum(edge: Tensor, labels: Tensor, weights: Tensor, radius: int) -> Tens
 
     Returns:
         A scalar with a gradient in ``edge``. Where several pieces of a path hold its maximum, each gets its gradient.
-
-    Raises:
-        ConfigError: the grid is smaller than a neighbourhood.
     """
     result: Tensor = _PairSum.apply(edge, labels, weights, radius)
     return result
@@ -208,9 +202,6 @@ def boundary_loss(edge: Tensor, labels: Tensor, radius: int = 10, counts: Tensor
 
     Returns:
         A scalar in float32: this process's share, whose mean over the processes is the loss. 0 without pairs.
-
-    Raises:
-        ConfigError: the grid is smaller than a neighbourhood.
     """
     if counts is None:
         counts = pair_counts(labels, radius)

@@ -112,10 +112,6 @@ def build_boundary(settings: BackboneSettings, n_classes: int = 1) -> BoundaryNe
     Args:
         settings: of the backbone.
         n_classes: of the data; matters only where the backbone's weights are a classifier's.
-
-    Raises:
-        ConfigError: the network cannot be had, or has no levels to take apart.
-        WeightsError: the weights do not belong to the network.
     """
     return BoundaryNet(build_network(settings, n_classes)).to(memory_format=torch.channels_last)
 
@@ -146,20 +142,12 @@ class _SavedBoundary(Settings):
 
 
 def save_boundary(net: BoundaryNet, path: Path) -> None:
-    """Write a network; the bytes depend on its weights and settings alone.
-
-    Raises:
-        StageError: the file cannot be written.
-    """
+    """Write a network; the bytes depend on its weights and settings alone."""
     write_weights(net, path, {_ENTRY: net.settings.model_copy(update={"weights": "none"}).model_dump()})
 
 
 def load_boundary(path: Path) -> BoundaryNet:
-    """Read a network that `save_boundary` wrote, in evaluation mode.
-
-    Raises:
-        WeightsError: the file is missing, damaged, not a boundary network, or of another network than it says.
-    """
+    """Read a network that `save_boundary` wrote, in evaluation mode."""
     if _ENTRY not in read_about(path):
         raise WeightsError(f"{path} holds no boundary network, but another one; name the folder of a stage 'irn'")
     saved = read_saved(path, _SavedBoundary)
@@ -174,9 +162,6 @@ def load_official(path: Path, settings: BackboneSettings) -> BoundaryNet:
     Args:
         path: the file.
         settings: of the backbone, ``resnet50_irn``; its own weights are not read.
-
-    Raises:
-        WeightsError: the file is missing, contradicts itself, or has other entries than IRN's.
     """
     state = official_boundary(read_state(checkpoint_file(path)), str(path))
     net = _fresh(settings.model_copy(update={"weights": "none"}))

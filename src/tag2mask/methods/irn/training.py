@@ -64,12 +64,6 @@ def train_boundary(
         seed: of the branch's first weights, order and augmentation; at least 0.
         engine: device and workers.
         name: of the stage, for messages.
-
-    Raises:
-        ConfigError: a network, device or number of processes that cannot be had.
-        DataError: nothing in the refined seeds is sure, or they or an image cannot be read.
-        TrainingError: the loss is no number.
-        WeightsError: the initial weights do not belong to the network.
     """
     samples = with_labels(dataset.samples, seeds, name)
     with torch.random.fork_rng(devices=[]):

@@ -92,10 +92,6 @@ def spherical_kmeans(
             Beside it: 4 MB chunks, and 16 bytes a row.
         reduce: sums a float64 tensor over processes that hold a share of the rows each. It needs ``start``,
             the same in all processes; clusters that lose all rows then keep their direction.
-
-    Raises:
-        ConfigError: ``k`` or ``max_iterations`` below 1, or ``start`` missing or of another shape.
-        WeightsError: a vector is NaN or infinite.
     """
     rows = Rows(vectors, memory_mb)
     _check(k, start, max_iterations, rows.dim, reduce)

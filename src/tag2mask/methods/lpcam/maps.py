@@ -59,9 +59,6 @@ class LPCAMHead:
 
     Attributes:
         weights: (C, D) float32, one row for each class.
-
-    Raises:
-        WeightsError: there are no prototypes at all, or some of a class column beyond ``n_classes``.
     """
 
     def __init__(self, prototypes: Prototypes, n_classes: int, foreground_only: bool = False) -> None:

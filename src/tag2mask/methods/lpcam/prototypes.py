@@ -131,9 +131,6 @@ def drop_by_hand(prototypes: Prototypes, column: int, side: str, index: int, nam
         side: ``foreground`` or ``context``.
         index: of the centre among all centres of that class and side, dropped ones included.
         name: of the class, for the error text.
-
-    Raises:
-        ConfigError: there is no such side, class or centre.
     """
     if side not in SIDES:
         raise ConfigError(unknown("side of prototypes", side, SIDES))
@@ -213,10 +210,6 @@ def build_class(
         judge: scores the centres.
         rules: thresholds on the scores.
         clustering: number of clusters, seed, caps.
-
-    Raises:
-        ConfigError: ``n_prototypes`` below 1.
-        WeightsError: a vector is NaN or infinite.
     """
     inside, inside_patches = _cluster(foreground, clustering)
     outside, outside_patches = _cluster(context, clustering)

@@ -46,11 +46,7 @@ class NetworkMark:
 
     @classmethod
     def of(cls, model: nn.Module, anatomy: Anatomy, shape: tuple[int, int, int]) -> NetworkMark:
-        """The mark of a network.
-
-        Raises:
-            WeightsError: its features are not finite, or not those that its classifier reads.
-        """
+        """The mark of a network."""
         features = anatomy.features(model, picture(model, shape))
         mean = torch.full((1,), torch.nan) if features is None else features[0].float().mean((1, 2))
         if not bool(torch.isfinite(mean).all()):
@@ -67,9 +63,6 @@ class NetworkMark:
             model: the network that is to use them.
             found: its mark, of the same picture.
             path: of the file, for the error text.
-
-        Raises:
-            WeightsError: it has other channels, another number of classes, other features or other class weights.
         """
         for what, own, given in (
             ("classes", len(self.scores), len(found.scores)),
@@ -112,9 +105,6 @@ def save_prototypes(path: Path, prototypes: Prototypes, mark: NetworkMark | None
         path: of the file.
         prototypes: to write.
         mark: of the network that they belong to; None where another file says so, as in a run.
-
-    Raises:
-        StageError: the disk is full or the folder cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     reasons: dict[str, list[str]] = {}
@@ -134,20 +124,12 @@ def save_prototypes(path: Path, prototypes: Prototypes, mark: NetworkMark | None
 
 
 def load_prototypes(path: Path) -> Prototypes:
-    """The prototypes that `save_prototypes` wrote.
-
-    Raises:
-        WeightsError: the file is missing, damaged, or holds something else.
-    """
+    """The prototypes that `save_prototypes` wrote."""
     return load_marked(path)[0]
 
 
 def load_marked(path: Path) -> tuple[Prototypes, NetworkMark | None]:
-    """Read what `save_prototypes` wrote: prototypes, and the network they belong to where that was written.
-
-    Raises:
-        WeightsError: the file is missing, damaged, or holds something else.
-    """
+    """Read what `save_prototypes` wrote: prototypes, and the network they belong to where that was written."""
     if not path.exists():
         raise WeightsError(f"no prototypes at {path}: the file does not exist. Make them with LPCAM(...).fit(...).save")
     try:

@@ -15,7 +15,7 @@ from tag2mask.backbones.folded import for_inference
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import write_json
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import Counter, progress
 from tag2mask.core.types import Prototypes, Sample
 from tag2mask.data.base import Dataset
@@ -110,7 +110,7 @@ def _features_and_cams(
         found = maps.maps(dataset, sample)
         return tensor, found.maps[found.classes.index(column)]
 
-    for tensor, cam in ahead(read, samples):
+    for tensor, cam in prefetch(read, samples):
         features = next(pair_features(network.features, [tensor.to(device)], mirror=False))[0].cpu()
         yield features, cam
         counter.advance()

@@ -69,11 +69,7 @@ class FileSink:
         self._origins: list[Origins] = []
 
     def append(self, rows: Half, origins: Origins) -> None:
-        """Take (n, D) rows and their (n, 3) origins.
-
-        Raises:
-            StageError: the disk is full.
-        """
+        """Take (n, D) rows and their (n, 3) origins."""
         try:
             self._stream.write(rows.tobytes())
         except OSError as error:
@@ -81,11 +77,7 @@ class FileSink:
         self._origins.append(origins)
 
     def finish(self) -> VectorSet:
-        """All rows, as a read-only memory map of the file.
-
-        Raises:
-            StageError: the disk is full.
-        """
+        """All rows, as a read-only memory map of the file."""
         try:
             self._stream.flush()
         except OSError as error:
@@ -149,11 +141,7 @@ class SampleSink:
 
 @contextmanager
 def temporary_folder(parent: Path | None) -> Iterator[Path]:
-    """A new folder in ``parent`` (made where absent; None for the system's place), removed in the end.
-
-    Raises:
-        StageError: it cannot be made.
-    """
+    """A new folder in ``parent`` (made where absent; None for the system's place), removed in the end."""
     try:
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
@@ -165,11 +153,7 @@ def temporary_folder(parent: Path | None) -> Iterator[Path]:
 
 
 def announce(name: str, size: int, folder: Path) -> None:
-    """Say beforehand how many bytes the vectors of ``name`` will take in ``folder``.
-
-    Raises:
-        StageError: there is less free.
-    """
+    """Say beforehand how many bytes the vectors of ``name`` will take in ``folder``."""
     free = shutil.disk_usage(folder).free
     text = f"feature vectors of {name} take about {size / 1e6:.1f} MB of disk in {folder}"
     if size > free:
@@ -195,9 +179,6 @@ class Rows:
     Attributes:
         count: N.
         dim: D.
-
-    Raises:
-        ConfigError: ``vectors`` is not a matrix.
     """
 
     def __init__(self, vectors: Tensor | NDArray[Any], memory_mb: int) -> None:
@@ -223,11 +204,7 @@ class Rows:
         return self._read(index, index + 1)[0]
 
     def inverse_lengths(self) -> Tensor:
-        """(N,) float32, 1 / length of each row, 0 for a zero row.
-
-        Raises:
-            WeightsError: a vector is NaN or infinite.
-        """
+        """(N,) float32, 1 / length of each row, 0 for a zero row."""
         parts = [torch.linalg.vector_norm(chunk, dim=1) for _, chunk in self.chunks()]
         lengths = torch.cat(parts) if parts else torch.zeros(0)
         if not torch.isfinite(lengths).all():

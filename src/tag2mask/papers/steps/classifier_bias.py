@@ -15,6 +15,7 @@ from torch import Tensor
 from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.backbones.folded import for_inference
 from tag2mask.backbones.tagnet import TagNet
+from tag2mask.core.arrays import rounded
 from tag2mask.core.progress import progress
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
@@ -188,7 +189,7 @@ def confused_lines(found: Sequence[ImageConfusion], classes: Sequence[str]) -> l
     """How often each class is confused with which, the most frequent pair first."""
     pairs = Counter((tag, one.confusing) for one in found for tag in one.sample.tags)
     images = Counter(tag for one in found for tag in one.sample.tags)
-    lines = [ConfusedLine(classes[a], classes[b], n, round(n / images[a], 4)) for (a, b), n in pairs.items()]
+    lines = [ConfusedLine(classes[a], classes[b], n, rounded(n / images[a])) for (a, b), n in pairs.items()]
     return sorted(lines, key=lambda line: (-line.images, line.name, line.confusing))
 
 
@@ -227,7 +228,7 @@ def _row(
     at: Threshold = _NO_THRESHOLD,
 ) -> ResultRow:  # fmt: skip
     seed = run.made(run.stages[OWN])[0].stage.seed
-    return ResultRow(name, dataset.split, n_images, at.kind_text, at.value, metric, round(value, 4), seed, run.command)
+    return ResultRow(name, dataset.split, n_images, at.kind_text, at.value, metric, rounded(value), seed, run.command)
 
 
 def _examples(run: FinishedExperiment, dataset: Dataset, found: Sequence[ImageConfusion]) -> list[Example]:

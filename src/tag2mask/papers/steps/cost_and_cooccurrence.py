@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tag2mask.core.arrays import rounded
 from tag2mask.data.cooccurrence import PairLine, cooccurrence
 from tag2mask.evaluation.result_tables import ResultRow, write_table
 from tag2mask.papers.definition import FinishedExperiment, StepResult
@@ -25,7 +26,7 @@ def cost(run: FinishedExperiment) -> StepResult:
             (CLUSTERING, prototypes, "relative_cost", seconds / training),
         ):
             split, n_images = opened.split_of(done.stage), done.manifest.n_images
-            row = (name, split, n_images, "none", None, metric, round(value, 4), done.stage.seed, run.command)
+            row = (name, split, n_images, "none", None, metric, rounded(value), done.stage.seed, run.command)
             rows.append(ResultRow(*row))
     return StepResult(tuple(rows))
 

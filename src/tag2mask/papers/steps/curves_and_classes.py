@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 
+from tag2mask.core.arrays import rounded
 from tag2mask.evaluation.result_tables import METRICS, ResultRow, read_columns, read_metrics, write_table
 from tag2mask.evaluation.robustness import WITHIN, robustness
 from tag2mask.evaluation.threshold_sweep import CurvePoint
@@ -96,7 +97,7 @@ def class_deltas(ours: list[ResultRow], first: str, second: str) -> list[ClassDe
         ]
         if both[0] is not None and both[1] is not None:
             label = metric.removeprefix(PREFIX)
-            found.append(ClassDelta(label, kind, *(round(v, 4) for v in (both[0], both[1], both[1] - both[0]))))
+            found.append(ClassDelta(label, kind, *map(rounded, (both[0], both[1], both[1] - both[0]))))
     return sorted(found, key=lambda d: (d.threshold_kind, -d.delta, d.label))
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from tag2mask.core.arrays import rounded
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.evaluation.result_tables import ResultRow
@@ -75,7 +76,7 @@ def lpcam_toy(run: FinishedExperiment) -> StepResult:
     """Compute and draw the toy."""
     columns = toy()
     rows = tuple(
-        ResultRow(region, "toy", 1, "none", None, metric, round(float(values[i]), 4), 0, run.command)
+        ResultRow(region, "toy", 1, "none", None, metric, rounded(values[i]), 0, run.command)
         for metric, values in columns.items()
         for i, region in enumerate(REGIONS)
     )
@@ -178,7 +179,7 @@ def rows(command: str) -> list[ResultRow]:
 
         robust = robustness(evaluate_seeds(Toy(), read).curve)
         at = dict(curve(activation))[TAU]
-        found.append(ResultRow(name, "toy", 1, "fixed", TAU, "iou/object", round(at, 4), 0, command))
+        found.append(ResultRow(name, "toy", 1, "fixed", TAU, "iou/object", rounded(at), 0, command))
         found += robust.results(name, "toy", 1, 0, command)
         found += analyse_imbalance(Toy(), read).results(method=name, seed=0, command=command)
     return found

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import DataError
 from tag2mask.core.names import printable, shown
 from tag2mask.core.palette import own_bound
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import Counter, progress
 from tag2mask.segmentation.predict.find_photos import Source
 from tag2mask.segmentation.predict.labeller import Labeller, at_once
@@ -83,7 +83,7 @@ def predict_photos(
             return Failure(source.path, str(error))
 
     with own_bound(), progress("predict", len(sources)) as counter:
-        ready = _counted(ahead(prepare, sources, _READERS), outcome, counter)
+        ready = _counted(prefetch(prepare, sources, _READERS), outcome, counter)
         for batch in _batches(ready, labeller.batch):
             _make(batch, labeller, folder, outcome)
             counter.advance(len(batch))

@@ -29,10 +29,10 @@ from tag2mask.methods.cam.classifier import (
 from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.cam.training import train_classifier
 from tag2mask.training.losses import multilabel_soft_margin
-from tests.methods import train_drawn
+from tests.methods.cam import drawn as train_drawn
 from tests.training.toy import Drawn, engine
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 TAGS: list[tuple[int, ...]] = [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), (0, 1, 2), ()]
 
@@ -225,7 +225,7 @@ def test_defaults_are_the_light_schedule_on_the_bundled_network() -> None:
 @pytest.mark.slow
 def test_two_processes_write_the_same_files(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "tests.methods.train_drawn", str(tmp_path / "two")]
+    command += ["-m", "tests.methods.cam.drawn", str(tmp_path / "two")]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     assert "stride" not in result.stderr, "gradients are copied into another layout at each step"

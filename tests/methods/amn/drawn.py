@@ -11,7 +11,7 @@ import torch
 from tag2mask.config.settings import validate
 from tag2mask.methods.amn.settings import AmnSettings
 from tag2mask.methods.amn.training import train_amn
-from tests.methods.irn_drawn import data, seeds
+from tests.methods.irn.drawn import data, seeds
 from tests.training.toy import engine
 
 

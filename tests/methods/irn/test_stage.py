@@ -27,7 +27,7 @@ from tag2mask.methods.irn.stage import walked
 from tag2mask.methods.registry import stage_kind
 from tag2mask.methods.stage_kinds import Makes, SplitRole
 from tag2mask.refine.walk import random_walk
-from tests.methods.irn_drawn import SIZE, data, seeds
+from tests.methods.irn.drawn import SIZE, data, seeds
 from tests.training.toy import Drawn, engine
 
 SMALL: dict[str, Any] = {

@@ -17,7 +17,7 @@ from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.methods.amn.network import BackboneAmn, build_amn, load_amn, load_official, plain_weights, save_amn
 from tag2mask.methods.amn.settings import AmnSettings
 from tests.backbones.make import images, network
-from tests.methods.amn_drawn import settings
+from tests.methods.amn.drawn import settings
 
 State = dict[str, Tensor]
 IRN = {"name": "resnet50_irn", "weights": "none"}

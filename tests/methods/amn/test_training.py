@@ -25,12 +25,12 @@ from tag2mask.methods.amn.training import train_amn
 from tag2mask.training.images import tag_vector
 from tag2mask.training.label_images import LabelImages, LabelsOf, at_grid
 from tag2mask.training.losses import pixel_loss
-from tests.methods import amn_drawn
-from tests.methods.amn_drawn import settings
-from tests.methods.irn_drawn import SIZE, data, seeds
+from tests.methods.amn import drawn as amn_drawn
+from tests.methods.amn.drawn import settings
+from tests.methods.irn.drawn import SIZE, data, seeds
 from tests.training.toy import HALF, Drawn, engine
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def train(
@@ -207,7 +207,7 @@ def test_smoothing_for_too_few_classes_stops_before_the_training(tmp_path: Path)
 @pytest.mark.slow
 def test_two_processes_train_the_same_network(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "tests.methods.amn_drawn", str(tmp_path / "two")]
+    command += ["-m", "tests.methods.amn.drawn", str(tmp_path / "two")]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     assert "stride" not in result.stderr, "gradients are copied into another layout at each step"

@@ -35,8 +35,8 @@ from tag2mask.pipeline.preflight import preflight
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.training.label_images import at_grid
 from tests.helpers.drawn_maps import few_masks_recipe, registered
-from tests.methods.amn_drawn import settings
-from tests.methods.irn_drawn import data, seeds
+from tests.methods.amn.drawn import settings
+from tests.methods.irn.drawn import data, seeds
 from tests.training.toy import Drawn, engine
 
 LEAVE = "allow_supervision=[tags,pixel-masks:threshold(3)]"

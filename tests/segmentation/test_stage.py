@@ -28,6 +28,7 @@ from tag2mask.data.split_views import resized_labels
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.registry import stage_kind
+from tag2mask.pipeline import per_image
 from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.segmentation.networks.deeplabv2 import DeepLabV2
@@ -37,7 +38,7 @@ from tag2mask.segmentation.predict.options import PredictionSettings, Tiling
 from tag2mask.segmentation.settings import SegmenterSettings
 from tag2mask.segmentation.stage import check, program, train
 from tests.helpers.drawn_maps import few_masks_recipe, registered
-from tests.methods.irn_drawn import data, seeds
+from tests.methods.irn.drawn import data, seeds
 from tests.segmentation.segment_drawn import build, settings
 from tests.training.toy import Drawn, engine
 
@@ -147,12 +148,15 @@ def test_predictions_are_what_tag2mask_predict_gives_whatever_the_tags(
 
 
 def test_predictions_are_measured_at_the_size_of_the_data_and_exported_at_that_of_the_photos(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    needed: dict[str, int] = {}
+    monkeypatch.setattr(per_image, "require_room", lambda _, size, name: needed.update({name: size}))
     with registered():
         result = run(str(recipe(folder)), "data.max_side=32", out=tmp_path / "run", only=["predicted-score"])
         export_masks(result.path, "palette", tmp_path / "out", stage="predicted")
     assert {r.n_images for r in result.metrics if r.stage == "predicted"} == {3}
+    assert needed["predicted"] > 3 * 48 * 64 // 8
     masks = next(s for s in result.stages if s.stage.name == "predicted").artefact
     images = load_dataset("folder", folder / "data", "val", tags="tags.csv", images="images", max_side=32)
     for sample in images.samples:

@@ -27,11 +27,11 @@ from tag2mask.methods.irn.network import BoundaryNet, boundary_map, build_bounda
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
 from tag2mask.methods.irn.training import train_boundary
 from tag2mask.training.label_images import LabelImages, LabelsOf
-from tests.methods import irn_drawn
-from tests.methods.irn_drawn import SIZE, data, seeds, settings
+from tests.methods.irn import drawn as irn_drawn
+from tests.methods.irn.drawn import SIZE, data, seeds, settings
 from tests.training.toy import HALF, Drawn, engine
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def train(
@@ -242,7 +242,7 @@ def test_no_room_on_the_disk_is_said_beforehand(tmp_path: Path, caplog: pytest.L
 @pytest.mark.slow
 def test_two_processes_train_the_same_network(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "tests.methods.irn_drawn", str(tmp_path / "two")]
+    command += ["-m", "tests.methods.irn.drawn", str(tmp_path / "two")]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     assert "stride" not in result.stderr, "gradients are copied into another layout at each step"
