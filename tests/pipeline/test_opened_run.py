@@ -104,9 +104,7 @@ def test_with_root_a_run_whose_photos_moved_is_whole(
 def test_without_root_the_error_names_the_place_and_the_option(done: RunResult, tmp_path: Path) -> None:
     old = tmp_path / "gone"
     run = OpenedRun(done.path, old)
-    with pytest.raises(
-        DataError, match=f"--root {old} is not a folder: name the one that data.root of {done.path} was"
-    ):
+    with pytest.raises(DataError, match=f"--root {old} is not a folder: .* data.root of {done.path} was"):
         run.dataset("masks")
     recipe = done.path / "recipe.yaml"
     written = recipe.read_text()

@@ -101,17 +101,26 @@ class Registration:
     """A run or sweep that uses a store, as it was when it last wrote there.
 
     Attributes:
-        path: of its folder.
+        file: its file in the store.
+        path: of its folder; where it has moved together with the store, there.
+        beside: the path from the folder that the store lies in.
         artefacts: names of what it linked, or had begun to make.
     """
 
+    file: Path
     path: Path
-    artefacts: frozenset[str] = frozenset()
+    beside: str
+    artefacts: frozenset[str]
 
-    @property
-    def file(self) -> str:
-        """Name of its file in the store."""
-        return f"{value_hash(str(self.path))[:16]}.json"
+    def was_removed(self) -> bool:
+        """Whether the folder is gone for good: the one that it lay in, beside the store, is there without it."""
+        store = self.file.parents[1].resolve()
+        if not os.path.isabs(self.beside) and not self.beside.startswith(os.pardir):
+            return not self.path.exists()
+        return any(
+            not path.exists() and (beside := followed(path.parent / ".store")).is_dir() and beside.resolve() == store
+            for path in (self.path, *self.path.parents)
+        )
 
 
 def register(store: Path, run: Path, begun: Iterable[str] = ()) -> None:
@@ -126,8 +135,13 @@ def register(store: Path, run: Path, begun: Iterable[str] = ()) -> None:
     """
     if store.name == PACKED:  # which no other run uses
         return
-    found = Registration(run.resolve(), frozenset(begun) | _linked(run, store))
-    write_json(store / _RUNS / found.file, {"path": str(found.path), "artefacts": sorted(found.artefacts)})
+    path, used = run.resolve(), frozenset(begun) | _linked(run, store)
+    try:
+        beside = os.path.relpath(path, store.resolve().parent)
+    except ValueError:  # on Windows, on another drive
+        beside = str(path)
+    file = store / _RUNS / f"{value_hash(beside)[:16]}.json"
+    write_json(file, {"path": str(path), "beside": beside, "artefacts": sorted(used)})
 
 
 def registered(store: Path, run: Path) -> frozenset[str]:
@@ -139,7 +153,9 @@ def _registrations(store: Path) -> Iterator[Registration]:
     for path in sorted((store / _RUNS).glob("*.json")):
         try:
             values = read_json(path)
-            yield Registration(Path(values["path"]), frozenset(values["artefacts"]))
+            run, moved = Path(values["path"]), (store.resolve().parent / values["beside"]).resolve()
+            run = moved if moved.exists() and not run.exists() else run
+            yield Registration(path, run, values["beside"], frozenset(values["artefacts"]))
         except (StageError, KeyError, TypeError) as error:
             LOG.warning("%s is not what a run wrote (%s); run it again, or remove the file", path, error)
 
@@ -203,7 +219,7 @@ class StoreUsage:
             names = ", ".join(str(one.path) for one in gone) or "there is none"
             raise ConfigError(f"--forget {path}: expected a registered run that is not there: {names}")
         for one in gone:
-            kept = one.path not in forgotten and not _was_removed(one.path, root)
+            kept = one.path not in forgotten and not one.was_removed()
             (self.missing if kept else self.removed).append(one)
         beside = dict.fromkeys((root.absolute().parent, root.resolve().parent))
         places = [*(one.path for one in known if one not in gone), *beside]
@@ -257,22 +273,13 @@ class StoreUsage:
             except StageError:
                 LOG.info("%s is in use now; it stays", artefact.path.name)
         for one in self.removed:
-            (self.root / _RUNS / one.file).unlink(missing_ok=True)
+            one.file.unlink(missing_ok=True)
         return tuple(pruned)
 
 
 def _lock(artefact: Path) -> Path:
     """The lock file of an artefact, as `tag2mask.pipeline.session.Session.lock` holds it."""
     return artefact.with_name(f".{artefact.name}.lock")
-
-
-def _was_removed(run: Path, store: Path) -> bool:
-    """Whether a run that is not there was removed: the folder beside the store, which is there, holds it no longer."""
-    for path in (run, *run.parents):
-        beside = followed(path.parent / ".store")
-        if not path.exists() and beside.is_dir() and beside.resolve() == store.resolve():
-            return True
-    return False
 
 
 def point(link: Path, target: Path) -> None:

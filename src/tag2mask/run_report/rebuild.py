@@ -70,9 +70,7 @@ def _check_out(out: Path) -> None:
         raise ConfigError(f"--out {out} exists and is not a page of tag2mask; nothing was changed. Name another file")
     existing = next(p for p in out.absolute().parents if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise StageError(
-            f"cannot write {out}: {existing} is not a folder that can be written; choose another with --out"
-        )
+        raise StageError(f"cannot write {out}: {existing} is not a folder that can be written; choose another --out")
 
 
 def _check_images(runs: Sequence[OpenedRun], images: Sequence[str]) -> None:
