@@ -20,6 +20,7 @@ from tag2mask.pipeline.run_folder import RunFolder
 from tests.project.command_line import parse, verb
 from tests.project.source import modules
 
+OWN = "name: x\ndata: {kind: folder, root: /nowhere}\nstages: {classifier: {kind: classifier}}\n"
 ODD = 'my photos [1]/it\'s "$HOME" & `x`; ~ (ä) 猫*'
 VERB = re.compile(
     r"\btag2mask (?:run|demo|doctor|eval|predict|prototypes|report|sweep|compare|export|pack|store|cp|show)\b"
@@ -36,7 +37,7 @@ def advised() -> dict[str, tuple[str, dict[str, object]]]:
     name = Path(f"{ODD}.yaml").name
     with TemporaryDirectory() as runs:
         (lost := Path(runs, ODD)).mkdir(parents=True)
-        (lost / "recipe.yaml").write_text("name: x\ndata: {kind: folder, root: /nowhere}\nstages: {}\n")
+        (lost / "recipe.yaml").write_text(OWN)
         with pytest.raises(Tag2MaskError) as no_photos:
             open_run(lost).split("all")
     return {

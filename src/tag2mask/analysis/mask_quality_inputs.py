@@ -14,18 +14,16 @@ from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.mask_quality import MaskEvidence
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.label_images.kinds import RefinedSeedsSettings
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.cam.kinds import CLASSIFIER
 from tag2mask.methods.context import StageContext
-from tag2mask.methods.stage_kinds import Makes
+from tag2mask.methods.stage_kinds import FeatureMapStage, ImageStage, Makes
 from tag2mask.pipeline.opened_run import OpenedRun
-from tag2mask.pipeline.plan import PlannedStage
+from tag2mask.pipeline.plan import PlannedStage, is_prediction
 from tag2mask.thresholds.threshold_of import threshold_of
 
 if TYPE_CHECKING:
     from tag2mask.analysis.mask_evidence import AskClassifier, AskScales
-
-PREDICTIONS = "predictions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +173,7 @@ def _subject(run: OpenedRun, name: str | None) -> PlannedStage:
         if not _is_cut(run, named):
             raise StageError(f"no finished stage of {run.path} cuts '{name}'; resume: {run.command}")
         return named
-    made = [s for s in fit if run.is_finished(s.name) and s.kind.name != PREDICTIONS and _is_cut(run, s)]
+    made = [s for s in fit if run.is_finished(s.name) and not is_prediction(run.plan, s) and _is_cut(run, s)]
     if not made:
         raise ConfigError(
             f"{run.path} has no masks to assess: no finished stage of pseudo-masks, nor of maps that another stage "
@@ -195,8 +193,12 @@ def _unfit(run: OpenedRun, name: str, fit: Sequence[str]) -> str:
 
 def _has_masks(run: OpenedRun, stage: PlannedStage) -> bool:
     if stage.kind.makes is Makes.MASKS:
-        return not isinstance(stage.settings, RefinedSeedsSettings)
+        return not any(_leaves_ignored(made) for made in run.plan.may_be(stage))
     return stage.kind.makes is Makes.MAPS and any(_cuts(s, stage) for s in run.stages.values())
+
+
+def _leaves_ignored(stage: PlannedStage) -> bool:
+    return isinstance(stage.kind, ImageStage) and stage.kind.leaves_ignored
 
 
 def _is_cut(run: OpenedRun, stage: PlannedStage) -> bool:
@@ -228,8 +230,8 @@ def _refined(run: OpenedRun, chosen: PlannedStage, behind: PlannedStage | None, 
     """Refined seeds of the maps behind the masks, else the nearest that these were made from; over one split."""
     of_maps = [s.name for s in run.finished.values() if behind is not None and s.reads.get("maps") == behind.name]
     for artefact in (*map(run.artefact, of_maps), *run.artefact(chosen.name).upstream()):
-        over = run.plan.split_of(run.stages[artefact.name])
-        if isinstance(artefact.settings, RefinedSeedsSettings) and over == split:
+        stage = run.stages[artefact.name]
+        if _leaves_ignored(stage) and run.plan.split_of(stage) == split:
             return artefact
     return None
 
@@ -237,7 +239,7 @@ def _refined(run: OpenedRun, chosen: PlannedStage, behind: PlannedStage | None, 
 def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> MaskInputs:
     """The networks too: the classifier, and the nearest maps behind the masks that come from several scales."""
     above = [run.stages[artefact.name] for artefact in run.artefact(chosen.name).upstream()]
-    known = [s for s in (*above, *run.finished.values()) if s.kind.name == "classifier"]
+    known = [s for s in (*above, *run.finished.values()) if s.kind is CLASSIFIER]
     if not known:
         raise ConfigError(f"{run.path} has no finished classifier to run; leave --classifier out")
     from tag2mask.analysis.mask_evidence import ask_classifier, ask_scales
@@ -246,7 +248,8 @@ def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> 
     found = replace(inputs, classifier=ask_classifier(run.artefact(known[0].name), engine))
     for stage in above:
         maps = _cut_maps(run, stage) if stage.kind.makes is Makes.MAPS else None
-        if maps is not None and isinstance(stage.settings, MapsSettings):
+        if maps is not None and isinstance(stage.kind, FeatureMapStage):
+            assert isinstance(stage.settings, MapsSettings)  # as `FeatureMapStage` declares
             made = maps.artefact
             program = stage.kind.load()(
                 StageContext(
