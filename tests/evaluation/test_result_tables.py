@@ -20,6 +20,7 @@ from tag2mask.evaluation.result_tables import (
     write_results,
 )
 from tag2mask.evaluation.thresholds import Threshold
+from tests.helpers.refused import refused
 
 TIME = "2026-01-02T03:04:05Z"
 ROW = MetricRow("lpcam@1", "lpcam", "träin", 900, "iou/dining, table", 58.8731, 0.5, "oracle", 1, TIME)
@@ -90,9 +91,7 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     write_metrics(path, [ROW])
     path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
-    with pytest.raises(
-        StageError, match=r"line 2 of .*metrics.jsonl is not a metric row .*Remove it; the tag2mask run"
-    ):
+    with refused(StageError, "line 2", "metrics.jsonl", "not a metric row", "Remove it", "the tag2mask run"):
         read_metrics(path)
 
 
