@@ -19,8 +19,9 @@ from benchmarks.common import write_rows
 from tag2mask.core.arrays import percent
 from tag2mask.core.files import read_json
 from tag2mask.core.links import followed, links_in
-from tag2mask.evaluation.result_tables import ResultRow, read_metrics, write_results
-from tag2mask.pipeline.metric_stages import CURVE, METRICS
+from tag2mask.core.names import base_name
+from tag2mask.evaluation.result_tables import METRICS, ResultRow, read_metrics, write_results
+from tag2mask.pipeline.metric_stages import CURVE
 from tag2mask.pipeline.plan import make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
 
@@ -129,7 +130,7 @@ def curves(run: Path) -> list[CurveRow]:
                 for line in csv.DictReader(stream):
                     names = ("threshold", "miou", "fp", "fn", "precision", "recall")
                     values = {name: round(float(line[name]), 4) for name in names}
-                    rows.append(CurveRow(measured.partition("@")[0], split, n_images, **values))
+                    rows.append(CurveRow(base_name(measured), split, n_images, **values))
     return rows
 
 

@@ -20,21 +20,19 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import cpu_name, write_rows
-from tag2mask.backbones.network import TagNet, load_network
+from tag2mask.backbones.files import load_network
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep, best
 from tag2mask.inference.maps_file import stride4
-from tag2mask.inference.multiscale import MapHead, merge_scales, pair_features
+from tag2mask.inference.multiscale import CAMHead, MapHead, merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.lpcam.maps import LPCAMHead
-from tag2mask.methods.lpcam.store import load_prototypes
-from tag2mask.pipeline.evaluate_run import open_split
-from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.methods.lpcam.prototypes_file import load_prototypes
+from tag2mask.pipeline.opened_run import OpenedRun
 
 SCALES = (1.0, 0.5, 1.5, 2.0)
 FORMS = ("full", "stored", "bfloat16")
@@ -116,8 +114,8 @@ def measure(network: TagNet, heads: dict[str, MapHead], dataset: Dataset, sample
 
 def finished(run: Path, images: int) -> tuple[TagNet, dict[str, MapHead], Dataset, list[Sample]]:
     """A run's classifier, the heads of CAM and LPCAM on it, its data, and so many of its images, evenly spaced."""
-    plan = make_plan(RunFolder.existing(run).recipe())
-    dataset = open_split(plan, plan.data.infer)
+    opened = OpenedRun(run)
+    dataset = opened.split(opened.plan.data.infer)
     network, classes = load_network(run / "classifier" / "weights.safetensors")
     network = network.eval().to(memory_format=torch.channels_last)
     prototypes = load_prototypes(run / "prototypes" / "prototypes.safetensors")

@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.common import cpu_name, write_rows
 from benchmarks.deviation import SCALES, features, finished, stored
-from tag2mask.backbones.network import TagNet
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep, best

@@ -17,8 +17,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.common import RESULTS, Row, compare, write_rows
-from tag2mask.inference.multiscale import merge_scales, pair_features
-from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.inference.multiscale import CAMHead, merge_scales, pair_features
 
 IMAGE = (375, 500)
 SIZE = (-(-IMAGE[0] // 4), -(-IMAGE[1] // 4))

@@ -32,13 +32,14 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.common import write_rows
-from tag2mask.analysis.map_thresholds import Analysis
-from tag2mask.analysis.threshold_rules import LOSS, RULES, Asked, analyse_rules
+from tag2mask.analysis.base import Analysis
+from tag2mask.analysis.threshold_rules import LOSS, RuleOptions, analyse_rules
 from tag2mask.config.recipe import Recipe, dump_recipe, reduced
 from tag2mask.core.files import write_text
 from tag2mask.evaluation.result_tables import write_results
 from tag2mask.inference.settings import PyramidSettings
-from tag2mask.pipeline.evaluate_run import maps_stages
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 
@@ -127,7 +128,7 @@ class Together:
 def with_views(recipe: Recipe) -> Recipe:
     """The stages of maps of a recipe, with all they read, and each that has scales a second time as a single view."""
     plan = make_plan(recipe.model_copy(update={"seeds": recipe.seeds[:1]}))
-    stages = [s for s in plan.stages if s.kind.makes == "maps"]
+    stages = [s for s in plan.stages if s.kind.makes is Makes.MAPS]
     kept = reduced(recipe, [s.name for s in stages])
     views = {
         f"{s.name}-view": {**kept.stages[s.name], **VIEW} for s in stages if isinstance(s.settings, PyramidSettings)
@@ -205,18 +206,20 @@ def measure(runs: Sequence[Path], stages: Sequence[str], out: Path, images: int,
     """
     words = ["python -m benchmarks.rules measure", *map(str, runs), *(f"--stage {name}" for name in stages)]
     command = " ".join([*words, f"--images {images}", *([f"--split {split}"] if split else [])])
-    known = set(stages) or {name for run in runs for name in maps_stages(run)}
+    known = set(stages) or {name for run in runs for name in (s.name for s in OpenedRun(run).making(Makes.MAPS))}
     fixed = {
         name: list(dict.fromkeys(source[name] for source in FIXED.values())) for name in known & set(FIXED["seeds"])
     }
     parts = [
-        analyse_rules(runs, stages=stages, asked=Asked(fixed=fixed, images=images, part=part, split=split), out=out)
+        analyse_rules(
+            runs, stages=stages, options=RuleOptions(fixed=fixed, images=images, part=part, split=split), out=out
+        )
         for part in ((1, 2), (2, 2))
     ]
-    write_results(out / f"{RULES}.csv", [row for part in parts for _, rows in part.numbers for row in rows])
+    write_results(out / "threshold-rules.csv", [row for part in parts for _, rows in part.numbers for row in rows])
     lines = [line for part, half in zip(parts, ("1/2", "2/2"), strict=True) for line in loss_lines(part, half, command)]
-    write_rows(out / f"{RULES}-losses.csv", lines)
-    write_rows(out / f"{RULES}-halves.csv", halves(parts, command))
+    write_rows(out / "threshold-rules-losses.csv", lines)
+    write_rows(out / "threshold-rules-halves.csv", halves(parts, command))
 
 
 def together(folders: Sequence[Path], out: Path) -> None:
@@ -228,7 +231,7 @@ def together(folders: Sequence[Path], out: Path) -> None:
     """
     found: dict[tuple[str, str], dict[str, list[float]]] = {}
     for folder in folders:
-        with (folder / f"{RULES}-losses.csv").open(encoding="utf-8", newline="") as stream:
+        with (folder / "threshold-rules-losses.csv").open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 if row["metric"] == "mean":
                     halves_of = found.setdefault((row["chosen_by"], row["per"]), {"1/2": [], "2/2": []})
@@ -239,7 +242,7 @@ def together(folders: Sequence[Path], out: Path) -> None:
         for choice, values in found.items()
         if len(values["1/2"]) == len(values["2/2"]) == len(folders)
     ]
-    write_rows(out / f"{RULES}.csv", sorted(rows, key=lambda row: row.half_1))
+    write_rows(out / "threshold-rules.csv", sorted(rows, key=lambda row: row.half_1))
 
 
 def main() -> None:
@@ -253,7 +256,7 @@ def main() -> None:
     measured.add_argument("runs", type=Path, nargs="+")
     measured.add_argument("--stage", action="append", default=[], help="stage of maps; all but views where left out")
     measured.add_argument(
-        "--images", type=int, default=Asked().images, help="to ask the classifier about, of each half"
+        "--images", type=int, default=RuleOptions().images, help="to ask the classifier about, of each half"
     )
     measured.add_argument("--split", help="a split, or a part of one; default: the one whose maps were made")
     measured.add_argument("--out", type=Path, required=True, help="folder below results/")

@@ -13,11 +13,11 @@ import torch
 from benchmarks.fuzz import mutate
 from benchmarks.fuzz.mutate import flipped, mixed
 from benchmarks.fuzz.targets import Good, Target
+from tag2mask.backbones.build import build_network
 from tag2mask.backbones.files import load_network, save_network
-from tag2mask.backbones.keymaps import read_state
-from tag2mask.backbones.network import build_network
 from tag2mask.backbones.settings import BackboneSettings
-from tag2mask.config.recipe import load_recipe, shipped
+from tag2mask.backbones.state_dict import read_state
+from tag2mask.config.recipe import load_recipe, recipe_text
 from tag2mask.config.settings import validate
 from tag2mask.core.types import ActivationMaps
 from tag2mask.inference.maps_file import check_maps, read_maps, write_maps
@@ -33,7 +33,7 @@ _SIZE = (48, 64)
 
 def _recipes(root: Path) -> list[Good]:
     for name in ("demo", "own-data", "voc12-amn-lpcam-upernet"):
-        (root / f"{name}.yaml").write_bytes(shipped()[name].read_bytes())
+        (root / f"{name}.yaml").write_text(recipe_text(name), encoding="utf-8")
     return [Good(path, mixed(*[mutate.yaml_value] * 4, flipped)) for path in sorted(root.glob("*.yaml"))]
 
 
@@ -88,7 +88,8 @@ def _store(root: Path) -> list[Good]:
 
 def _read_store(root: Path, broken: Path) -> None:
     from tag2mask.evaluation.result_tables import read_metrics
-    from tag2mask.run_report.rebuild import open_run
+    from tag2mask.pipeline.opened_run import OpenedRun
+    from tag2mask.run_report.build import finished_stages
 
     run = root / "runs" / "run"
     store = Store(run.parent / ".store")
@@ -98,7 +99,7 @@ def _read_store(root: Path, broken: Path) -> None:
             store.manifest(kind, key)
     if broken.name == "metrics.jsonl":
         read_metrics(broken)
-    open_run(run)
+    finished_stages(OpenedRun(run))
 
 
 def _checkpoints(root: Path) -> list[Good]:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from tag2mask.core.types import ActivationMaps, Prototypes
     from tag2mask.data.registry import load_dataset
     from tag2mask.evaluation.metrics import SegmentationMetrics
+    from tag2mask.methods.activation_maps import CAM
     from tag2mask.methods.amn.api import AMN
-    from tag2mask.methods.cam.api import CAM
     from tag2mask.methods.lpcam.api import LPCAM
+    from tag2mask.pipeline.opened_run import open_run
     from tag2mask.refine.crf.api import DenseCRF
     from tag2mask.refine.walk import random_walk
     from tag2mask.segmentation.model import load
@@ -36,13 +37,14 @@ __all__ = [
     "SegmentationMetrics",
     "load",
     "load_dataset",
+    "open_run",
     "random_walk",
     "run",
 ]
 
 _HOMES = {
     "AMN": "tag2mask.methods.amn.api",
-    "CAM": "tag2mask.methods.cam.api",
+    "CAM": "tag2mask.methods.activation_maps",
     "LPCAM": "tag2mask.methods.lpcam.api",
     "ActivationMaps": "tag2mask.core.types",
     "DenseCRF": "tag2mask.refine.crf.api",
@@ -50,6 +52,7 @@ _HOMES = {
     "SegmentationMetrics": "tag2mask.evaluation.metrics",
     "load": "tag2mask.segmentation.model",
     "load_dataset": "tag2mask.data.registry",
+    "open_run": "tag2mask.pipeline.opened_run",
     "random_walk": "tag2mask.refine.walk",
     "run": "tag2mask.api",
 }

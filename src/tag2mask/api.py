@@ -12,11 +12,9 @@ from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core import errors
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.ranks import rank
-from tag2mask.evaluation.result_tables import write_metrics
-from tag2mask.pipeline.evaluate_run import finished, open_split
+from tag2mask.evaluation.result_tables import METRICS, write_metrics
 from tag2mask.pipeline.execute import run_plan
-from tag2mask.pipeline.keys import keys_of
-from tag2mask.pipeline.metric_stages import METRICS
+from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult, collect_metrics
@@ -39,7 +37,7 @@ def run(
         command: how the report says this run is made again.
 
     Raises:
-        Tag2MaskError: anything a user can mend; what was made so far stays.
+        Tag2MaskError: anything a user can fix; what was made so far stays.
 
     Example:
         >>> import tag2mask
@@ -61,7 +59,7 @@ def run_loaded(recipe: Recipe, folder: RunFolder, command: str) -> RunResult:
         write_metrics(folder.path / METRICS, result.metrics)
         from tag2mask.run_report.build import write_page
 
-        return replace(result, reported=write_page(plan, result, command))
+        return replace(result, reported=write_page(OpenedRun(folder.path), command))
     return result
 
 
@@ -73,11 +71,11 @@ def _absolute(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"data": {**recipe.data, "root": str(Path(root).expanduser().absolute())}})
 
 
-def drop_prototype(run: Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:
+def drop_prototype(run: OpenedRun | str | Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:
     """Drop a prototype by hand: record it in the run's recipe and make again what depends on it.
 
     Args:
-        run: the run folder.
+        run: the run, or its folder.
         cls: name of the class.
         prototype: side and number, such as ``foreground:3``.
         stage: name of the prototypes stage; needed where the run has several.
@@ -86,26 +84,24 @@ def drop_prototype(run: Path, cls: str, prototype: str, stage: str | None = None
         ConfigError: there is no such class or prototype; nothing is changed.
     """
     from tag2mask.methods.lpcam.kinds import parse_drop
-    from tag2mask.methods.lpcam.select import drop_by_hand
+    from tag2mask.methods.lpcam.prototypes import drop_by_hand
+    from tag2mask.methods.lpcam.prototypes_file import load_prototypes
     from tag2mask.methods.lpcam.stage import PROTOTYPES
-    from tag2mask.methods.lpcam.store import load_prototypes
 
-    folder = RunFolder.existing(run)
-    recipe = folder.recipe()
-    plan = make_plan(recipe)
-    planned = stage_of_prototypes(plan, stage, run)
-    classes = open_split(plan, plan.data.infer).classes
+    run = as_run(run)
+    planned = stage_of_prototypes(run, stage)
+    classes = run.split(run.plan.data.infer).classes
     if cls not in classes:
         raise ConfigError(unknown("class", cls, classes))
     try:
         _, side, number = parse_drop(f"{cls} {prototype}")
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    artefact = finished(folder, plan, planned, keys_of(folder.store.root))
-    drop_by_hand(load_prototypes(artefact.path / PROTOTYPES), classes.index(cls), side, number, cls)
+    prototypes = load_prototypes(run.artefact(planned.name).path / PROTOTYPES)
+    drop_by_hand(prototypes, classes.index(cls), side, number, cls)
+    recipe = run.plan.recipe
     stages: dict[str, dict[str, Any]] = {name: dict(spec) for name, spec in recipe.stages.items()}
-    for reader_stage in readers_of(plan, planned):
-        name = reader_stage.name.partition("@")[0]
+    for reader_stage in readers_of(run, planned):
+        name = reader_stage.base_name
         stages[name]["drop"] = [*dict.fromkeys([*stages[name].get("drop", []), f"{cls} {prototype}"])]
-    changed = recipe.model_copy(update={"stages": stages})
-    return run_loaded(changed, folder, folder.command)
+    return run_loaded(recipe.model_copy(update={"stages": stages}), run.folder, run.command)

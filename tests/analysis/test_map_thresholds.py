@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.analysis.map_thresholds import analyse_activation, analyse_curves, analyse_thresholds
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.evaluation.result_tables import ResultRow, read_results
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.run_result import RunResult
-from tests.helpers.drawn_maps import few_masks_recipe, registered
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 
 
 def recipe(folder: Path, stages: dict[str, dict[str, object]]) -> str:
@@ -147,7 +140,7 @@ def test_stages_that_cannot_be_analysed(tmp_path: Path) -> None:
     with pytest.raises(StageError, match=r"is not a run \(it has no recipe.yaml\)"):
         analyse_curves([made.path, tmp_path / "nothing"])
     (made.path / "sharp").unlink()
-    with pytest.raises(StageError, match="stage 'sharp' of .* is not finished; go on: tag2mask run"):
+    with pytest.raises(StageError, match="stage 'sharp' of .* is not finished; resume: tag2mask run"):
         analyse_thresholds(made.path)
     assert not (made.path / "analysis").exists()
 
@@ -156,9 +149,9 @@ def test_a_run_without_a_truth_or_without_maps(tmp_path: Path) -> None:
     made = run(recipe(tmp_path, {"sharp": SHARP}), out=tmp_path / "runs" / "run")
     shutil.rmtree(tmp_path / "data" / "masks")
     for analyse in (analyse_thresholds, analyse_activation):
-        with pytest.raises(DataError, match="no image of split 'all' has a truth"):
+        with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
             analyse(made.path)
-    with pytest.raises(DataError, match="no image of split 'all' has a truth"):
+    with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
         analyse_curves([made.path])
     without = tmp_path / "runs" / "without"
     without.mkdir()

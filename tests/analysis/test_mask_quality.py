@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from tag2mask.analysis.boundary_quality import analyse_boundaries
-from tag2mask.analysis.mask_quality import analyse_quality
-from tag2mask.analysis.mask_quality_inputs import find_judged, judgeable
+from tag2mask.analysis.mask_quality import analyse_boundaries, analyse_quality
+from tag2mask.analysis.mask_quality_inputs import find_masks, stages_with_masks
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import read_json
@@ -24,8 +22,9 @@ from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.boundary import BoundaryMetrics
 from tag2mask.evaluation.mask_quality import mask_iou
 from tag2mask.evaluation.result_tables import read_metrics, read_results
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import tiny_run
 
 EXTRA: dict[str, dict[str, Any]] = {
@@ -34,12 +33,6 @@ EXTRA: dict[str, dict[str, Any]] = {
     "uncut": {"kind": "drawn-maps", "blur": 9},
     "edges": {"kind": "boundary", "reads": {"masks": "masks"}},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +48,8 @@ def lines(path: Path) -> list[dict[str, str]]:
 
 
 def test_what_belongs_to_the_masks(done: RunResult) -> None:
-    assert judgeable(done.path) == ("maps", "crf", "masks", "other")
-    judged = find_judged(done.path)
+    assert stages_with_masks(OpenedRun(done.path)) == ("maps", "crf", "masks", "other")
+    judged = find_masks(OpenedRun(done.path))
     assert (judged.name, judged.dataset.split) == ("masks", "all")
     assert judged.maps is not None
     assert judged.maps.artefact.name == "maps"
@@ -64,7 +57,7 @@ def test_what_belongs_to_the_masks(done: RunResult) -> None:
     assert judged.refined is not None
     assert judged.refined.name == "refined"
     assert judged.threshold.kind == "few-masks"
-    of_maps = find_judged(done.path, "other")
+    of_maps = find_masks(OpenedRun(done.path), "other")
     assert (of_maps.threshold.value, of_maps.refined) == (0.4, None)
     assert [o.artefact.name for o in of_maps.others] == ["maps"]
 
@@ -119,9 +112,9 @@ def test_without_a_truth_there_is_a_list_and_no_number(tmp_path: Path) -> None:
     assert {line["miou"] for line in lines(report.files[0])} == {""}
     assert report.found.names == ("found", "gap", "stability", "area")
     (made.path / "masks").unlink()
-    with pytest.raises(StageError, match="stage 'masks' of .* is not finished; go on: tag2mask run"):
+    with pytest.raises(StageError, match="stage 'masks' of .* is not finished; resume: tag2mask run"):
         analyse_quality(made.path, stage="masks")
-    with pytest.raises(ConfigError, match="has no masks to judge: no finished stage of pseudo-masks, nor of maps"):
+    with pytest.raises(ConfigError, match="has no masks to assess: no finished stage of pseudo-masks, nor of maps"):
         analyse_quality(made.path)
 
 
@@ -130,10 +123,10 @@ def test_stages_without_masks_are_refused(done: RunResult, tmp_path: Path) -> No
         analyse_quality(done.path, stage="maskz")
     for stage in ("refined", "uncut", "few"):
         with pytest.raises(
-            ConfigError, match=f"stage '{stage}' has no masks to judge: .* Such are: maps, crf, masks, "
+            ConfigError, match=f"stage '{stage}' has no masks to assess: .* Such are: maps, crf, masks, "
         ):
             analyse_quality(done.path, stage=stage)
-    with pytest.raises(ConfigError, match="has no finished classifier to ask; leave --classifier out"):
+    with pytest.raises(ConfigError, match="has no finished classifier to run; leave --classifier out"):
         analyse_quality(done.path, classifier=True)
     with pytest.raises(ConfigError, match="worst = 0, images = None: expected at least 1 and 2"):
         analyse_quality(done.path, worst=0)
@@ -144,7 +137,7 @@ def test_stages_without_masks_are_refused(done: RunResult, tmp_path: Path) -> No
 def test_boundaries_are_those_of_the_masks_on_disk(done: RunResult, tmp_path: Path) -> None:
     found = analyse_boundaries(done.path, out=tmp_path)
     assert [name for name, _ in found.numbers] == ["maps", "crf", "masks", "other"]
-    dataset = find_judged(done.path).dataset
+    dataset = find_masks(OpenedRun(done.path)).dataset
     seen = set(read_json(done.path / "few" / "threshold.json")["ids"])
     metrics = BoundaryMetrics(dataset.classes)
     for sample in dataset.samples:
@@ -204,7 +197,7 @@ def test_the_classifier_is_asked_about_every_mask(tmp_path: Path) -> None:
         assert known
         assert all(0 <= v <= 1 for v in known)
     assert len(set(columns["whole"])) > 1
-    judged = find_judged(made.path, classifier=True)
+    judged = find_masks(OpenedRun(made.path), classifier=True)
     assert judged.classifier is not None
     sample = judged.dataset.samples[0]
     image, column = judged.dataset.image(sample), sample.tags[0]

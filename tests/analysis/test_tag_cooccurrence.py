@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +14,10 @@ from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.data.cooccurrence import cooccurrence
 from tag2mask.data.registry import load_dataset
-from tag2mask.report.figure_charts import draw_shares
+from tag2mask.report.figures import draw_shares
 from tests.helpers.draw import CLASSES, draw_folder
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import tiny_run
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 def lines(path: Path) -> list[dict[str, str]]:

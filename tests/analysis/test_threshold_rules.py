@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +12,12 @@ import yaml
 
 from benchmarks import rules as benchmark
 from benchmarks.common import write_rows
+from tag2mask.analysis.base import Analysis
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.analysis.few_masks import MEASURES, analyse_few
-from tag2mask.analysis.map_thresholds import Analysis
-from tag2mask.analysis.threshold_rules import LOSS, Asked, analyse_rules, classifier_behind, in_part, view_of
+from tag2mask.analysis.threshold_rules import LOSS, RuleOptions, analyse_rules, classifier_behind, in_part, view_of
 from tag2mask.api import run
-from tag2mask.cli.rules import fixed_thresholds, part_of, sizes
+from tag2mask.cli.options import fixed_thresholds, part_of, sizes
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.result_tables import ResultRow, read_results
@@ -25,19 +25,13 @@ from tag2mask.evaluation.threshold_rules.rules import rules_of
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
-from tag2mask.pipeline.evaluate_run import evaluate_run
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_folder
-from tests.helpers.drawn_maps import registered
+from tests.helpers.drawn_maps import drawn_maps_kind  # noqa: F401  a fixture
 
 HISTOGRAM = [rule.name for rule in rules_of("histogram")]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +57,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 @pytest.fixture(scope="module")
 def found(done: RunResult) -> Analysis:
-    return analyse_rules([done.path], asked=Asked(other="blurred", fixed={"blurred": [0.5, 0.25]}))
+    return analyse_rules([done.path], options=RuleOptions(other="blurred", fixed={"blurred": [0.5, 0.25]}))
 
 
 def by_kind(found: Analysis, stage: str) -> dict[str, list[ResultRow]]:
@@ -123,7 +117,7 @@ def test_files_hold_the_numbers_and_the_figure_names_them(done: RunResult, found
 
 def test_a_fixed_threshold_of_no_stage_is_refused(done: RunResult, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown stage with a fixed threshold 'sharpe'.*sharp"):
-        analyse_rules([done.path], stages=["sharp"], asked=Asked(fixed={"sharpe": [0.3]}), out=tmp_path)
+        analyse_rules([done.path], stages=["sharp"], options=RuleOptions(fixed={"sharpe": [0.3]}), out=tmp_path)
 
 
 def test_parts_hold_every_image_once(done: RunResult, tmp_path: Path) -> None:
@@ -137,13 +131,13 @@ def test_parts_hold_every_image_once(done: RunResult, tmp_path: Path) -> None:
         in_part("x", (3, 2))
     sizes_found = []
     for k in (1, 2):
-        one = analyse_rules([done.path], stages=["sharp"], asked=Asked(part=(k, 2)), out=tmp_path)
+        one = analyse_rules([done.path], stages=["sharp"], options=RuleOptions(part=(k, 2)), out=tmp_path)
         sizes_found.append(one.numbers[0][1][0].n_images)
         assert one.numbers[0][1][0].command.endswith(f"--part={k}/2")
     assert sum(sizes_found) == 10
     empty = next(k for k in range(1, 60) if not any(in_part(i, (k, 59)) for i in ids[:10]))
     with pytest.raises(DataError, match="sharp: no image of split 'all' is in this part; take fewer parts"):
-        analyse_rules([done.path], stages=["sharp"], asked=Asked(part=(empty, 59)), out=tmp_path)
+        analyse_rules([done.path], stages=["sharp"], options=RuleOptions(part=(empty, 59)), out=tmp_path)
 
 
 def stage(name: str, reads: str = "classifier", **settings: Any) -> Any:
@@ -192,7 +186,7 @@ def test_few_masks_are_drawn_and_measured_on_the_others(done: RunResult, tmp_pat
     assert read_results(found.files[0]) == [row for _, rows in found.numbers for row in rows]
     again = analyse_few(done.path, n=[2, 5], draws=12, stages=["sharp"], out=tmp_path)
     assert again.numbers == found.numbers
-    with pytest.raises(DataError, match="n = 10 masks of 10 images with a truth leave none"):
+    with pytest.raises(DataError, match="n = 10 masks of 10 images with ground truth leave none"):
         analyse_few(done.path, n=[10], draws=2, stages=["sharp"], out=tmp_path)
 
 
@@ -214,7 +208,7 @@ def test_options_are_read() -> None:
 def test_the_benchmark_adds_a_view_of_every_maps_stage() -> None:
     recipe = benchmark.with_views(load_recipe("own-data", ["data.root=photos"]))
     plan = make_plan(recipe)
-    maps = [s for s in plan.stages if s.kind.makes == "maps"]
+    maps = [s for s in plan.stages if s.kind.makes is Makes.MAPS]
     views = {s.name: view.name for s in maps if (view := view_of(s, maps))}
     assert views == {name: f"{name}-view" for name in ("cam", "lpcam-f", "lpcam", "amn-lpcam-maps")}
     assert "segmenter" not in recipe.stages

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tag2mask.backbones.network import TagNet, build_network
+from tag2mask.backbones.build import build_network
 from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.settings import validate
 
 TINY = "test_efficientnet"

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from tag2mask.backbones import files
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.network import load_network, save_network
+from tag2mask.backbones.files import load_network, save_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.errors import WeightsError

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tag2mask.backbones.build import build_network
 from tag2mask.backbones.folded import folded, for_inference
-from tag2mask.backbones.network import build_network
 from tag2mask.backbones.settings import BackboneSettings
 
 

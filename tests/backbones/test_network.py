@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tag2mask.backbones.network import freeze_statistics
+from tag2mask.backbones.tagnet import freeze_statistics
 from tag2mask.core.errors import ConfigError
 from tests.backbones.make import images, network
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet101
 
-from tag2mask.backbones.deeplab_keys import official_deeplab
-from tag2mask.backbones.keymaps import load_strict
-from tag2mask.backbones.resnet_caffe import MEAN, STD, ResNet101Caffe, caffe_body
+from tag2mask.backbones.official_checkpoints import official_deeplab
+from tag2mask.backbones.resnets import CAFFE_MEAN, CAFFE_STD, ResNet101Caffe, caffe_body
+from tag2mask.backbones.state_dict import load_strict
 from tag2mask.core.errors import WeightsError
 
 NAMES = {
@@ -104,9 +104,9 @@ def test_batch_norms_never_change_and_convolutions_do(net: ResNet101Caffe) -> No
 def test_the_normalised_input_is_0_to_255_minus_the_mean() -> None:
     with torch.device("meta"):
         body = caffe_body()
-    assert (body.mean, body.std) == (MEAN, STD)
+    assert (body.mean, body.std) == (CAFFE_MEAN, CAFFE_STD)
     value = torch.tensor([200.0, 100.0, 50.0])  # R, G, B
-    found = (value / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
+    found = (value / 255 - torch.tensor(CAFFE_MEAN)) / torch.tensor(CAFFE_STD)
     torch.testing.assert_close(found, torch.tensor([200 - 122.675, 100 - 116.669, 50 - 104.008]), rtol=0, atol=1e-4)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torchvision.models import resnet50
 
-from tag2mask.backbones.keymaps import load_strict, official_classifier
-from tag2mask.backbones.resnet_irn import ResNet50Irn
+from tag2mask.backbones.official_checkpoints import official_classifier
+from tag2mask.backbones.resnets import ResNet50Irn
+from tag2mask.backbones.state_dict import load_strict
 from tag2mask.core.errors import ConfigError, WeightsError
 from tests.backbones.make import images, network
 
@@ -134,7 +135,7 @@ def test_aliases_may_be_absent(official: State) -> None:
 )
 def test_alias_that_differs_is_refused(official: State, alias: str) -> None:
     state = {**official, alias: official[alias] + 1}
-    match = f"F contradicts itself: '{alias}' and '(body|head).* are one tensor, but differ"
+    match = f"F contradicts itself: '{alias}' and '(resnet50|classifier).* are one tensor, but differ"
     with pytest.raises(WeightsError, match=match):
         official_classifier(state, "F")
 

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.backbones.files import read_about
-from tag2mask.backbones.keymaps import in_order, read_state
 from tag2mask.backbones.settings import BackboneSettings, bundled_file, weights_fingerprint
+from tag2mask.backbones.state_dict import in_order, read_state
 from tag2mask.core.errors import WeightsError
 from tests.backbones.make import TINY, images, inner, network, settings
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,8 @@ from tag2mask.api import run
 from tag2mask.cli import compare as verb
 from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.pipeline.run_result import RunResult
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import tag2mask
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")

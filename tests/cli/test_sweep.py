@@ -48,7 +48,7 @@ def test_kinds_of_threshold_are_tables_of_their_own(capsys: pytest.CaptureFixtur
         "0.2        -\n"
         "spread     2.00\n"
         "\n"
-        "* best point. It was found with the truth of these very images: a number at it is no blind choice.\n"
+        "* best point, chosen on the ground truth of these very images: its number is optimistic.\n"
         "failed: lpcam.tau=0.2: no room\n"
         "\n"
         "folder: runs/s\n"
@@ -63,9 +63,11 @@ def test_numbers_of_other_images_have_no_best(capsys: pytest.CaptureFixture[str]
     assert "*" not in out
 
 
-def test_data_without_a_truth_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_without_ground_truth_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     verb.print_sweep(result(([], None), ([], None)))
-    assert capsys.readouterr().out.startswith("nothing was measured: the data has no truth, or every point failed\n")
+    assert capsys.readouterr().out.startswith(
+        "nothing was measured: the data has no ground truth, or every point failed\n"
+    )
 
 
 @pytest.mark.parametrize("error", [None, "no room"])
@@ -93,7 +95,8 @@ def test_a_failed_point_ends_with_exit_code_2(monkeypatch: pytest.MonkeyPatch, e
 def test_mistakes_end_with_their_text() -> None:
     wrong = tag2mask("sweep", "demo", "seeds=0,1")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "error: 'seeds=0,1' is no sweep: seeds are repetitions of every point" in wrong.stderr
+    assert "error: 'seeds=0,1': 'seeds' cannot be swept" in wrong.stderr
+    assert "seeds=[0,1]" in wrong.stderr
     wrong = tag2mask("sweep", "demo", "prototypes.tou=0.1,0.2")
     assert "unknown setting 'prototypes.tou': did you mean 'tau'?" in wrong.stderr
     assert "Traceback" not in wrong.stderr

@@ -45,7 +45,8 @@ def test_ls_lists_recipes_stages_and_data() -> None:
 def test_show_prints_the_resolved_recipe_and_cp_keeps_the_comments(tmp_path: Path) -> None:
     shown = tag2mask("show", "demo", "cam.scales=[1.0]")
     assert shown.returncode == 0
-    assert "mirror: true" in shown.stdout
+    assert "    mirror: true\n" in shown.stdout
+    assert "    n_prototypes: 12      # K\n" in shown.stdout
     done = tag2mask("cp", "demo", str(tmp_path / "mine.yaml"))
     assert done.returncode == 0
     assert "# demo:" in (tmp_path / "mine.yaml").read_text()

@@ -66,7 +66,6 @@ def test_odd_names_of_runs_files_and_stages_are_mistakes(call: Call, odd: str) -
         ["show", "demo", odd],
         ["run", "demo", "--only", odd],
         ["sweep", odd, "cam.scales=[1.0],[0.5]"],
-        ["reproduce", odd],
         ["ls", odd],
         ["experiment", "show", odd],
         ["experiment", "run", odd],

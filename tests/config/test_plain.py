@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tag2mask.config.plain import parse_yaml, read_yaml
-from tag2mask.config.recipe import load_recipe, recipe_path
+from tag2mask.config.recipe import load_recipe, recipe_text
 from tag2mask.core.errors import ConfigError
 from tag2mask.pipeline.plan import make_plan
 
@@ -32,7 +32,7 @@ REFUSED = {
     "5000 digits": ("9" * 5000, r"999… \(4940 more characters\)' is not an integer of at most 64 bits"),
     "5000 hex digits": ("0x" + "f" * 5000, "is not an integer of at most 64 bits"),
     "65 bits": ("18446744073709551616", "is not an integer of at most 64 bits"),
-    "no truth": ("!!bool maybe", "'maybe' is not true or false"),
+    "no ground truth": ("!!bool maybe", "'maybe' is not true or false"),
     "deep lists": ("[" * 3000 + "]" * 3000, r"nested deeper than 32 \(line 1, column 33\)"),
     "deep mappings": ("{a: " * 3000, "nested deeper than 32"),
     "deep by anchors": (
@@ -102,7 +102,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 
 
 def test_a_key_that_stands_twice_in_a_recipe_is_named(tmp_path: Path) -> None:
-    text = recipe_path("own-data").read_text(encoding="utf-8")
+    text = recipe_text("own-data")
     path = tmp_path / "mine.yaml"
     path.write_text(f"{text}seeds: [3]\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"recipe .*mine\.yaml: 'seeds' stands twice, first in line \d+; keep one"):

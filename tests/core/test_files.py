@@ -19,7 +19,7 @@ from tag2mask.data.readers.coco_json import read_instances
 from tag2mask.data.readers.tag_table import read_table
 from tag2mask.evaluation.result_tables import read_csv, read_metrics
 from tag2mask.inference.maps_file import maps_key, read_maps
-from tag2mask.methods.lpcam.store import load_prototypes
+from tag2mask.methods.lpcam.prototypes_file import load_prototypes
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_readers_of_our_own_files_refuse_them(special: dict[str, Path], read: Ca
 )  # fmt: skip
 def test_readers_of_files_that_a_user_names_refuse_them(special: dict[str, Path], read: Callable[[Path], Any]) -> None:
     for path in special.values():
-        with pytest.raises(Tag2MaskError, match=f"{path}.*(not a file|is no file)"):
+        with pytest.raises(Tag2MaskError, match=f"{path}.*(not a file|is not a file)"):
             read(path)
 
 

@@ -113,7 +113,7 @@ def test_images_one_pixel_high_or_wide_work(shape: tuple[int, int], tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "../x", ".hidden", "a\\b", "a\nb", "a\0b"])
 def test_unsafe_ids_are_refused(name: str) -> None:
-    with pytest.raises(DataError, match="is no safe file name: no '/'"):
+    with pytest.raises(DataError, match="is not a safe file name: no '/'"):
         check_ids(["fine", name])
 
 
@@ -140,7 +140,7 @@ def test_ids_differing_in_case_are_refused_by_the_readers(tmp_path: Path) -> Non
         ([f"c{i}" for i in range(255)], r"here has 255 classes: expected 1\.\.254"),
         (["a", "b", "a "], "here has class 'a' twice"),
         (["a", " "], "here has an empty class name"),
-        (["_background_", "a"], "here lists '_background_': background is label 0 and no class; take it out"),
+        (["_background_", "a"], "here lists '_background_': background is label 0 and not a class; take it out"),
     ],
 )
 def test_bad_class_lists_are_refused(names: list[str], message: str) -> None:

@@ -68,7 +68,7 @@ def test_classes_that_are_never_or_hardly_ever_alone() -> None:
     (remark,) = remarks(never)
     assert remark.classes == ("train", "rail")
     assert remark.text == "'train' is never seen without 'rail': all 20 images"
-    assert remark.remedy == "Tags alone hardly tell the two apart: add images of 'train' without 'rail'"
+    assert remark.remedy == "Tags alone hardly distinguish the two: add images of 'train' without 'rail'"
     hardly = cooccurrence([(0, 1)] * 18 + [(0,)] * 2 + [(1,)] * 30 + [(2,)] * 25, NAMES)
     assert remarks(hardly)[0].text == "'train' is hardly ever seen without 'rail': 18 of the 20 images"
     assert kinds(cooccurrence([(0, 1)] * 17 + [(0,)] * 3 + [(1,)] * 30 + [(2,)] * 25, NAMES)) == []

@@ -174,7 +174,7 @@ def test_metrics_take_labels_in_every_form_and_name_the_rest() -> None:
         metrics.update(form, labels)
         assert metrics.compute().miou == 100
     for wrong, text in (
-        ([[0, 1], [1]], "prediction of 'x' is no array"),
+        ([[0, 1], [1]], "prediction of 'x' is not an array"),
         ("mask.png", "prediction of 'x' is str: expected an array"),
         (None, "prediction of 'x' is NoneType"),
         (torch.rand(6, 8).bfloat16(), "is float32; expected whole numbers"),

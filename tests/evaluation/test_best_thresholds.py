@@ -125,7 +125,7 @@ def test_what_no_threshold_changes_is_counted_but_has_no_optimum() -> None:
 
 def test_without_a_truth_nothing_is_found() -> None:
     values, classes, _ = steps(0.75, 0.25)
-    with pytest.raises(DataError, match=r"no image of split 'train' has a truth.*Give masks"):
+    with pytest.raises(DataError, match=r"no image of split 'train' has ground truth.*Give masks"):
         analyse(["cat"], [(values, classes, None)])
 
 

@@ -15,7 +15,7 @@ CLASSES = ("cat", "dog")
 
 
 def drawn(seed: int, n: int = 12, right: float = 0.7) -> list[Matrix]:
-    """Confusion matrices of images with the truth of ``seed % 100``; a pixel is right with that probability."""
+    """Confusion matrices of images with the ground truth of ``seed % 100``; a pixel is right with that probability."""
     truths = np.random.default_rng(seed % 100).integers(0, 3, (n, 8, 9)).astype(np.uint8)
     rng = np.random.default_rng((seed, 1))
     found = []
@@ -158,8 +158,8 @@ def share(values: NDArray[np.float64], pixels: int) -> list[Matrix]:
 def test_the_interval_covers_a_known_normal_difference() -> None:
     """Two labels of ``p`` pixels an image, hit in a normal share: the mIoU is 200 / 3 times the mean share.
 
-    (The third label is in no truth but is where misses go: its IoU is 0, the unions stay as they are.) So the true
-    difference is 200 / 3 times that of the means, and 95 % of the intervals hold it.
+    (The third label is in no ground truth but is where misses go: its IoU is 0, the unions stay as they are.) So the
+    true difference is 200 / 3 times that of the means, and 95 % of the intervals hold it.
     """
     rng, covered, trials, truth = np.random.default_rng(5), 0, 200, 200 / 3 * 0.03
     for _ in range(trials):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.evaluation.boundary import WIDTHS, BoundaryMetrics, band, band_width, boundary, squared_distance
+from tag2mask.evaluation.boundary import WIDTHS, BoundaryMetrics, band, band_width, boundary, distance_bands
 from tag2mask.evaluation.metrics import SegmentationMetrics
 
 AB = ("a", "b")
@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 
 
 def blocks(seed: int, height: int = 18, width: int = 23, void: float = 0.0) -> Image:
-    """Regions of three labels, a few pixels wide, and void pixels."""
+    """Regions of three labels, a few pixels wide, and ignored pixels."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 3, (height // 4 + 1, width // 4 + 1))
     labels = np.kron(coarse, np.ones((4, 4), int))[:height, :width].astype(np.uint8)
@@ -154,17 +154,15 @@ def test_trimaps_equal_distances_worked_out_one_by_one(void: float) -> None:
         np.testing.assert_array_equal(scores.matrix, sum(slow_trimap(g, t, width) for g, t in pairs))
 
 
-def test_distances_are_exact_up_to_the_farthest() -> None:
-    marked = np.random.default_rng(1).random((19, 33)) < 0.01
-    marked[4, 7] = True
-    found = squared_distance(marked, 6)
-    points = np.argwhere(marked)
+def test_bands_are_exact_by_distance() -> None:
+    truth = np.zeros((19, 33), np.uint8)
+    truth[np.random.default_rng(1).random(truth.shape) < 0.01] = truth[4, 7] = 255
+    points = np.argwhere(truth == 255)
     y, x = np.arange(19)[:, None, None], np.arange(33)[None, :, None]
-    every = (y - points[:, 0]) ** 2 + (x - points[:, 1]) ** 2
-    slow: NDArray[np.int64] = np.min(every, axis=-1)
-    np.testing.assert_array_equal(found[slow <= 36], slow[slow <= 36])
-    assert (found[slow > 36] > 36).all()
-    assert (squared_distance(np.zeros((3, 4), np.bool_), 2) > 4).all()
+    squared = np.min((y - points[:, 0]) ** 2 + (x - points[:, 1]) ** 2, axis=-1)
+    slow = sum((squared > width * width).astype(int) for width in (1, 5, 6))
+    np.testing.assert_array_equal(distance_bands(truth, (1, 5, 6)), slow)
+    assert (distance_bands(np.zeros((3, 4), np.uint8), (1, 2)) == 2).all()
 
 
 def test_a_wide_trimap_is_the_ordinary_score() -> None:
@@ -222,11 +220,11 @@ def test_images_together_are_summed_before_the_ratio_and_merged() -> None:
 
 def test_what_cannot_be_counted_is_refused() -> None:
     metrics = BoundaryMetrics(["a"])
-    with pytest.raises(DataError, match=r"prediction of 'x' has shape \(1, 2\), its truth \(1, 1\)"):
+    with pytest.raises(DataError, match=r"prediction of 'x' has shape \(1, 2\), its ground truth \(1, 1\)"):
         metrics.update([[0, 1]], [[0]], "x")
-    with pytest.raises(DataError, match=r"prediction is 255 \(unsure\) at 1 pixels: refined seeds are no masks"):
+    with pytest.raises(DataError, match=r"prediction is 255 \(ignored\) at 1 pixels: refined seeds are not masks"):
         metrics.update([[255]], [[0]])
-    with pytest.raises(DataError, match="no boundary was evaluated: no image with a truth"):
+    with pytest.raises(DataError, match="no boundary was evaluated: no image with ground truth"):
         metrics.compute()
     metrics.update([[1]], [[255]])
     with pytest.raises(DataError, match="no boundary was evaluated"):

@@ -1,4 +1,4 @@
-"""One confusion matrix: counts against a loop, void pixels, errors that name the image."""
+"""One confusion matrix: counts against a loop, ignored pixels, errors that name the image."""
 
 import numpy as np
 import pytest
@@ -53,14 +53,14 @@ def test_reads_tensors_bools_and_wide_integers() -> None:
 
 def test_shapes_must_be_equal() -> None:
     with pytest.raises(
-        DataError, match=r"prediction of 'cat_1' has shape \(2, 3\), its truth \(3, 2\); resize the prediction"
+        DataError, match=r"prediction of 'cat_1' has shape \(2, 3\), its ground truth \(3, 2\); resize the prediction"
     ):
         confusion_matrix(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), 2, sample_id="cat_1")
 
 
 def test_an_unsure_prediction_is_refused_unless_told() -> None:
     prediction, truth = [[255, 1, 0]], [[1, 1, 0]]
-    with pytest.raises(DataError, match=r"'x' is 255 \(unsure\) at 1 pixels: refined seeds are no masks"):
+    with pytest.raises(DataError, match=r"'x' is 255 \(ignored\) at 1 pixels: refined seeds are not masks"):
         confusion_matrix(prediction, truth, 2, sample_id="x")
     assert confusion_matrix(prediction, truth, 2, unsure="ignore").tolist() == [[1, 0], [0, 1]]
 

@@ -90,7 +90,7 @@ def test_a_draw_is_measured_on_the_images_that_were_not_drawn() -> None:
 
 @pytest.mark.parametrize("n", [0, 6, 7])
 def test_a_draw_leaves_images_to_measure_on(n: int) -> None:
-    with pytest.raises(DataError, match=f"n = {n} masks of 6 images with a truth leave none.*from 1 to 5"):
+    with pytest.raises(DataError, match=f"n = {n} masks of 6 images with ground truth leave none.*from 1 to 5"):
         draw_few(alike(6), n, 2, 3)
 
 

@@ -12,14 +12,14 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.label_images import SureMetrics, evaluate_masks
+from tag2mask.evaluation.label_images import ConfidentMetrics, evaluate_masks
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.result_tables import score_rows
 from tag2mask.evaluation.thresholds import Threshold
 
 
 def test_by_hand() -> None:
-    metrics = SureMetrics(["cat", "dog"])
+    metrics = ConfidentMetrics(["cat", "dog"])
     metrics.update([[0, 0, 255, 1], [2, 2, 255, 1]], [[0, 1, 1, 1], [2, 0, 255, 255]])
     found = dict(metrics.compute().values())
     # known: 2 background, 3 cat, 1 dog; sure of these: 0 (right), 1 as 0, 1 (right), 2 (right), 0 as 2
@@ -40,7 +40,7 @@ def drawn(seed: int) -> tuple[LabelImage, LabelImage]:
 
 
 def test_equals_counting_pixel_by_pixel() -> None:
-    metrics = SureMetrics(["a", "b", "c"])
+    metrics = ConfidentMetrics(["a", "b", "c"])
     pairs = [pixel for seed in range(4) for pixel in zip(*(array.ravel() for array in drawn(seed)), strict=True)]
     for seed in range(4):
         metrics.update(*drawn(seed))
@@ -60,7 +60,7 @@ def test_equals_counting_pixel_by_pixel() -> None:
 def test_sure_everywhere_is_plain_mean_iou() -> None:
     guess, truth = drawn(7)
     guess = np.where(guess == 255, 0, guess)
-    sure, plain = SureMetrics(["a", "b", "c"]), SegmentationMetrics(["a", "b", "c"])
+    sure, plain = ConfidentMetrics(["a", "b", "c"]), SegmentationMetrics(["a", "b", "c"])
     sure.update(guess, truth)
     plain.update(guess, truth)
     assert sure.compute().coverage == 100
@@ -68,7 +68,7 @@ def test_sure_everywhere_is_plain_mean_iou() -> None:
 
 
 def test_unsure_everywhere_covers_nothing_and_has_no_precision() -> None:
-    metrics = SureMetrics(["a"])
+    metrics = ConfidentMetrics(["a"])
     metrics.update([[255, 255]], [[0, 1]])
     scores = metrics.compute()
     assert scores.coverage == 0
@@ -82,14 +82,14 @@ def test_unsure_everywhere_covers_nothing_and_has_no_precision() -> None:
 
 
 def test_a_truth_that_is_void_everywhere_is_no_evaluation() -> None:
-    metrics = SureMetrics(["a"])
+    metrics = ConfidentMetrics(["a"])
     metrics.update([[0, 255]], [[255, 255]])
-    with pytest.raises(DataError, match=r"no refined seeds were evaluated: no image, or every pixel of the truth is"):
+    with pytest.raises(DataError, match=r"no refined seeds were evaluated: no image with ground truth"):
         metrics.compute()
 
 
 class Pairs(Dataset):
-    """Random truths; every fourth image has none, and the truth of image 5 is void everywhere."""
+    """Random truths; every fourth image has none, and the ground truth of image 5 is ignored everywhere."""
 
     name, split, classes, has_truth = "pairs", "train", ("a", "b", "c"), True
 
@@ -112,7 +112,7 @@ def labels_of(sample: Sample) -> LabelImage:
 def test_a_split_is_scored_as_one_matrix_and_image_by_image() -> None:
     dataset, counted = Pairs(9), []
     found = evaluate_masks(dataset, labels_of, unsure=True, advance=lambda: counted.append(1))
-    metrics = SureMetrics(dataset.classes)
+    metrics = ConfidentMetrics(dataset.classes)
     for sample in dataset.samples:
         truth = dataset.truth(sample)
         if truth is not None:
@@ -123,7 +123,7 @@ def test_a_split_is_scored_as_one_matrix_and_image_by_image() -> None:
     values = {i.id: i.values for i in found.images}
     assert list(values) == ["im01", "im02", "im03", "im05", "im06", "im07"]
     assert all(math.isnan(v) for v in values["im05"])
-    one = SureMetrics(dataset.classes)
+    one = ConfidentMetrics(dataset.classes)
     one.update(*drawn(6))
     assert values["im06"] == (one.compute().coverage, one.compute().precision_sure)
 
@@ -142,12 +142,12 @@ def test_masks_are_scored_over_the_samples_asked_for() -> None:
 
 
 def test_unsure_pixels_in_masks_and_a_split_without_truth_are_refused() -> None:
-    with pytest.raises(DataError, match=r"prediction of 'im01' is 255 \(unsure\) at \d+ pixels"):
+    with pytest.raises(DataError, match=r"prediction of 'im01' is 255 \(ignored\) at \d+ pixels"):
         evaluate_masks(Pairs(9), labels_of)
-    with pytest.raises(DataError, match="no image of split 'train' has a truth, so its masks cannot be evaluated"):
+    with pytest.raises(DataError, match="no image of split 'train' has ground truth, so its masks cannot be evaluated"):
         evaluate_masks(Pairs(9), labels_of, samples=Pairs(1).samples)
 
 
 def test_a_mask_of_another_size_names_its_image() -> None:
-    with pytest.raises(DataError, match=r"prediction of 'im01' has shape \(2, 2\), its truth \(9, 11\)"):
+    with pytest.raises(DataError, match=r"prediction of 'im01' has shape \(2, 2\), its ground truth \(9, 11\)"):
         evaluate_masks(Pairs(9), lambda s: np.zeros((2, 2), np.uint8))

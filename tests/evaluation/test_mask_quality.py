@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.evaluation.mask_quality import SIGNALS, Look, Told, mask_iou, signal
+from tag2mask.evaluation.mask_quality import SIGNALS, ClassProbabilities, MaskEvidence, mask_iou, signal
 from tag2mask.evaluation.quality_ranking import SCORE, Assessed, assess
 from tag2mask.evaluation.thresholds import Threshold, cut
 
@@ -17,7 +17,7 @@ Image = NDArray[np.uint8]
 NAN = math.nan
 
 
-def random_look(seed: int, classes: tuple[int, ...] = (0, 2)) -> Look:
+def random_look(seed: int, classes: tuple[int, ...] = (0, 2)) -> MaskEvidence:
     """Noisy maps of two objects, and everything else that a signal may ask for."""
     rng = np.random.default_rng(seed)
     truth = np.zeros((16, 20), np.uint8)
@@ -25,22 +25,22 @@ def random_look(seed: int, classes: tuple[int, ...] = (0, 2)) -> Look:
     maps = np.stack([np.clip(0.7 * (truth == c + 1) + rng.random(truth.shape) / 2, 0, 1) for c in classes])
     maps = maps.astype(np.float32)
     refined = np.where(rng.random(truth.shape) < 0.2, np.uint8(255), truth)
-    return Look(
+    return MaskEvidence(
         cut(maps, classes, 0.55), classes, maps, 0.55,
         others=(cut(maps, classes, 0.4), truth), refined=refined, scales=(truth, cut(maps, classes, 0.7)),
-        told=Told((0.9, 0.6), (0.7, 0.65), (0.2, 0.5)),
+        classifier=ClassProbabilities((0.9, 0.6), (0.7, 0.65), (0.2, 0.5)),
     )  # fmt: skip
 
 
-def ideal() -> Look:
+def ideal() -> MaskEvidence:
     """All agree, the maps are 1 on the objects and 0 elsewhere, and the classifier hangs on the masks alone."""
     mask = random_look(0).others[1]
     maps = np.stack([(mask == c + 1).astype(np.float32) for c in (0, 2)])
-    told = Told((1.0, 1.0), (1.0, 1.0), (0.0, 0.0))
-    return Look(mask, (0, 2), maps, 0.5, (mask, mask), mask, (mask, mask), told)
+    classifier = ClassProbabilities((1.0, 1.0), (1.0, 1.0), (0.0, 0.0))
+    return MaskEvidence(mask, (0, 2), maps, 0.5, (mask, mask), mask, (mask, mask), classifier)
 
 
-def poor() -> Look:
+def poor() -> MaskEvidence:
     """The mask of one class is missing and that of the other is elsewhere; nothing agrees with it."""
     good = ideal()
     assert good.maps is not None
@@ -48,7 +48,9 @@ def poor() -> Look:
     mask[12:, :4] = 1
     half = np.full_like(good.maps, 0.5)
     unsure = np.where(good.mask > 0, np.uint8(255), good.mask)
-    return Look(mask, (0, 2), half, 0.5, good.others, unsure, good.scales, Told((0.3,), (0.05,), (0.3,)))
+    return MaskEvidence(
+        mask, (0, 2), half, 0.5, good.others, unsure, good.scales, ClassProbabilities((0.3,), (0.05,), (0.3,))
+    )
 
 
 @pytest.fixture(params=sorted(SIGNALS))
@@ -65,37 +67,38 @@ def test_every_signal_lies_between_0_and_1(name: str, seed: int) -> None:
 
 
 def test_every_signal_is_best_where_all_is_right(name: str) -> None:
-    good, bad = (SIGNALS[name].measure(look) for look in (ideal(), poor()))
+    good, bad = (SIGNALS[name].measure(evidence) for evidence in (ideal(), poor()))
     assert good > bad
     if SIGNALS[name].combined:
         assert good == pytest.approx(1)
 
 
-def flipped(look: Look) -> Look:
-    assert look.maps is not None
-    assert look.refined is not None
-    return Look(
-        look.mask[:, ::-1], look.classes, look.maps[..., ::-1], look.threshold, tuple(o[:, ::-1] for o in look.others),
-        look.refined[:, ::-1], tuple(s[:, ::-1] for s in look.scales), look.told,
+def flipped(evidence: MaskEvidence) -> MaskEvidence:
+    assert evidence.maps is not None
+    assert evidence.refined is not None
+    return MaskEvidence(
+        evidence.mask[:, ::-1], evidence.classes, evidence.maps[..., ::-1], evidence.threshold,
+        tuple(o[:, ::-1] for o in evidence.others), evidence.refined[:, ::-1],
+        tuple(s[:, ::-1] for s in evidence.scales), evidence.classifier,
     )  # fmt: skip
 
 
 def test_no_signal_knows_left_from_right_nor_one_class_from_another(name: str) -> None:
-    look, measure = random_look(3), SIGNALS[name].measure
-    assert measure(flipped(look)) == pytest.approx(measure(look))
-    assert measure(random_look(3, (4, 6))) == pytest.approx(measure(look))
+    evidence, measure = random_look(3), SIGNALS[name].measure
+    assert measure(flipped(evidence)) == pytest.approx(measure(evidence))
+    assert measure(random_look(3, (4, 6))) == pytest.approx(measure(evidence))
 
 
 def test_no_signal_fails_where_what_it_needs_is_missing(name: str) -> None:
-    look, measure = random_look(1), SIGNALS[name].measure
-    bare = measure(Look(look.mask, look.classes))
+    evidence, measure = random_look(1), SIGNALS[name].measure
+    bare = measure(MaskEvidence(evidence.mask, evidence.classes))
     assert math.isnan(bare) == (name not in {"found", "area"})
     nothing = np.zeros((4, 5), np.uint8)
     empty = np.zeros((0, 4, 5), np.float32)
     for value in (
-        measure(Look(nothing, ())),
-        measure(Look(nothing, (), empty, 0.3, (nothing,), nothing, (), Told((), (), ()))),
-        measure(Look(nothing, (1,), np.zeros((1, 4, 5), np.float32), 0.3, (nothing,), nothing + 255, (), None)),
+        measure(MaskEvidence(nothing, ())),
+        measure(MaskEvidence(nothing, (), empty, 0.3, (nothing,), nothing, (), ClassProbabilities((), (), ()))),
+        measure(MaskEvidence(nothing, (1,), np.zeros((1, 4, 5), np.float32), 0.3, (nothing,), nothing + 255, (), None)),
     ):
         assert math.isnan(value) or 0 <= value <= 1
 
@@ -112,8 +115,10 @@ def test_values_by_hand() -> None:
     mask = np.array([[1, 1, 0, 0]], np.uint8)
     maps = np.array([[[0.9, 0.5, 0.45, 0.1]], [[0.0, 0.1, 0.2, 0.3]]], np.float32)
     other, refined = np.array([[1, 0, 0, 0]], np.uint8), np.array([[1, 255, 255, 0]], np.uint8)
-    look = Look(mask, (0, 1), maps, 0.48, (other, mask), refined, (other,), Told((0.8,), (0.6,), (0.2,)))
-    values = {name: s.measure(look) for name, s in SIGNALS.items()}
+    evidence = MaskEvidence(
+        mask, (0, 1), maps, 0.48, (other, mask), refined, (other,), ClassProbabilities((0.8,), (0.6,), (0.2,))
+    )
+    values = {name: s.measure(evidence) for name, s in SIGNALS.items()}
     third = (1 / 2 + 2 / 3) / 2  # of mask and other: class 1/2, background 2/3
     assert values == pytest.approx(
         {
@@ -130,28 +135,28 @@ def test_values_by_hand() -> None:
             "area": 0.5,
         }
     )
-    own = replace(look, threshold=np.array([0.48, 0.48], np.float32))
+    own = replace(evidence, threshold=np.array([0.48, 0.48], np.float32))
     assert SIGNALS["stability"].measure(own) == pytest.approx(values["stability"])
 
 
 @pytest.fixture
 def darkness() -> Iterator[str]:
     """A signal that a user has registered."""
-    signal("darkness", "share of background")(lambda look: float((look.mask == 0).mean()))
+    signal("darkness", "share of background")(lambda evidence: float((evidence.mask == 0).mean()))
     yield "darkness"
     del SIGNALS["darkness"]
 
 
 def images(count: int = 6) -> list[Assessed]:
-    """Masks that miss more and more of the truth; of the last image no truth is known."""
+    """Masks that miss more and more of the ground truth; of the last image no ground truth is known."""
     made = []
     for missing in range(count):
         truth = np.zeros((8, 8), np.uint8)
         truth[1:7, 1:7] = 1
         mask = truth.copy()
         mask[1 : 1 + missing] = 0
-        look = Look(mask, (0,), others=(truth,))
-        made.append(Assessed(f"i{missing}", look, truth if missing < count - 1 else None))
+        evidence = MaskEvidence(mask, (0,), others=(truth,))
+        made.append(Assessed(f"i{missing}", evidence, truth if missing < count - 1 else None))
     return made
 
 
@@ -175,7 +180,7 @@ def test_a_new_signal_takes_part_without_more(darkness: str) -> None:
     assert found.correlation(darkness) == pytest.approx(-1)
     np.testing.assert_allclose([i.score for i in found.images], [0.5] * 6)  # says the contrary of 'agreement'
     with pytest.raises(ConfigError, match="signal 'darkness' is registered already; choose another name"):
-        signal(darkness, "again")(lambda look: 0.0)
+        signal(darkness, "again")(lambda evidence: 0.0)
 
 
 def test_numbers_for_results() -> None:
@@ -192,27 +197,27 @@ def test_numbers_for_results() -> None:
     assert {(r.method, r.split, r.n_images, r.threshold_kind, r.threshold, r.seed) for r in rows} == {
         ("cam", "train", 5, "fixed", 0.3, 1)
     }
-    blind = [Assessed(i.id, i.look) for i in images()]
+    blind = [Assessed(i.id, i.evidence) for i in images()]
     assert assess(blind, ("a",), "train").results(Threshold(None, "none"), worst=3, method="", seed=0, command="") == ()
 
 
 def test_the_score_does_not_look_at_the_truth() -> None:
     seen = assess(images(), ("a",), "train")
-    blind = assess([Assessed(i.id, i.look) for i in images()], ("a",), "train")
+    blind = assess([Assessed(i.id, i.evidence) for i in images()], ("a",), "train")
     assert [(i.score, i.signals) for i in blind.images] == [(i.score, i.signals) for i in seen.images]
 
 
 def test_nothing_to_judge_is_an_error() -> None:
     with pytest.raises(DataError, match="no image of split 'train' has a mask to judge"):
         assess([], ("a",), "train")
-    wrong = Assessed("x", Look(np.zeros((2, 2), np.uint8), ()), np.zeros((2, 3), np.uint8))
-    with pytest.raises(DataError, match=r"prediction of 'x' has shape \(2, 2\), its truth \(2, 3\)"):
+    wrong = Assessed("x", MaskEvidence(np.zeros((2, 2), np.uint8), ()), np.zeros((2, 3), np.uint8))
+    with pytest.raises(DataError, match=r"prediction of 'x' has shape \(2, 2\), its ground truth \(2, 3\)"):
         assess([wrong], ("a",), "train")
 
 
 def test_without_any_signal_there_is_no_score() -> None:
-    look = Look(np.zeros((2, 2), np.uint8), ())
-    found = assess([Assessed("x", look), Assessed("y", look)], ("a",), "train")
+    evidence = MaskEvidence(np.zeros((2, 2), np.uint8), ())
+    found = assess([Assessed("x", evidence), Assessed("y", evidence)], ("a",), "train")
     assert found.names == ("area",)
     assert all(math.isnan(i.score) for i in found.images)
     assert [i.id for i in found.worst(2)] == ["x", "y"]

@@ -162,7 +162,7 @@ def test_sums_of_table_1_hold_for_foreground_means(fp: float, fn: float, miou: f
 def test_nothing_counted_is_an_error() -> None:
     metrics = SegmentationMetrics(ABC)
     metrics.update([[0]], [[255]])
-    with pytest.raises(DataError, match="nothing was evaluated: no image with a truth, or every pixel is void"):
+    with pytest.raises(DataError, match="nothing was evaluated: no image with ground truth, or every pixel is ignored"):
         metrics.compute()
 
 

@@ -172,5 +172,5 @@ def test_without_an_object_or_a_background_there_is_nothing_to_measure() -> None
     assert (len(found.images), found.n_without_object, found.n_without_truth) == (1, 2, 1)
     with pytest.raises(DataError, match="no image of split 'train' has both an object of its tags and background"):
         analyse(["cat"], [(values, classes, full)])
-    with pytest.raises(DataError, match="no image of split 'train' has a truth"):
+    with pytest.raises(DataError, match="no image of split 'train' has ground truth"):
         analyse(["cat"], [(values, classes, None)])

@@ -1,4 +1,4 @@
-"""Seeds of a split: against the slow way, with images without a truth, in order, from several threads."""
+"""Seeds of a split: against the slow way, with images without ground truth, in order, from several threads."""
 
 import math
 import threading
@@ -130,7 +130,7 @@ def test_rows_name_split_count_and_kind() -> None:
 
 
 def test_no_truth_at_all_is_an_error() -> None:
-    with pytest.raises(DataError, match="no image of split 'train' has a truth, so its seeds cannot be evaluated"):
+    with pytest.raises(DataError, match="no image of split 'train' has ground truth, so its seeds cannot be evaluated"):
         evaluate_seeds(Drawn(3, without=1), maps_of)
 
 

@@ -80,7 +80,7 @@ def test_parts_add_up_in_any_order() -> None:
     one.merge(two)
     for threshold in GRID[::10]:
         np.testing.assert_array_equal(one.matrix(threshold), whole.matrix(threshold))
-    with pytest.raises(DataError, match="of other classes or thresholds"):
+    with pytest.raises(DataError, match="threshold sweep of other classes, thresholds or background rule"):
         one.merge(ThresholdSweep(NAMES, [0.5]))
 
 
@@ -104,7 +104,7 @@ ONES = np.ones((1, 2, 2), np.float32)
 @pytest.mark.parametrize(
     ("maps", "classes", "truth", "text"),
     [
-        (ONES, (0,), np.zeros((2, 3), np.uint8), r"'im' has shape \(2, 2\), its truth \(2, 3\)"),
+        (ONES, (0,), np.zeros((2, 3), np.uint8), r"'im' has shape \(2, 2\), its ground truth \(2, 3\)"),
         (ONES, (0, 1), np.zeros((2, 2), np.uint8), r"maps of 'im' have shape \(1, 2, 2\) for 2 classes"),
         (ONES, (7,), np.zeros((2, 2), np.uint8), r"'im' are of class columns \[7\]; expected ascending.* 0 to 6"),
         (np.ones((2, 2, 2), np.float32), (3, 1), np.zeros((2, 2), np.uint8), r"class columns \[3, 1\]"),

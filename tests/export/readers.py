@@ -115,7 +115,7 @@ def outlined(points: Sequence[Sequence[float]], shape: tuple[int, ...]) -> NDArr
 
 
 def truth(data: Dataset, sample: Sample) -> Labels:
-    """The truth of a sample that has one."""
+    """The ground truth of a sample that has one."""
     labels = data.truth(sample)
     assert labels is not None
     return labels
@@ -130,4 +130,4 @@ READERS: dict[str, Callable[[Path, Sequence[str], Sizes], dict[str, Labels]]] = 
     "voc-server": read_voc_server,
 }
 CERTAIN = {"voc-server"}
-"""Formats that refuse masks with unsure pixels."""
+"""Formats that refuse masks with ignored pixels."""

@@ -47,7 +47,7 @@ def test_no_class_names(root: Path) -> None:
     names = write(root.parent / "names.txt", "cat\n")
     assert masks_of_folder(root, names).classes == ("cat",)
     write(names, "background\ncat\n")
-    refused(root, "names.txt lists 'background': background is label 0 and no class; take it out", classes=names)
+    refused(root, "names.txt lists 'background': background is label 0 and not a class; take it out", classes=names)
     refused(root, "cannot read .*absent.txt: No such file", classes=root / "absent.txt")
 
 
@@ -207,7 +207,7 @@ def test_choices_that_do_not_fit(root: Path, choices: dict[str, Any], message: s
 
 
 def test_a_name_that_is_no_file_name(root: Path) -> None:
-    refused(root, "'../x' is no safe file name", name="../x")
+    refused(root, "'../x' is not a safe file name", name="../x")
 
 
 def test_small_instances_are_dropped_when_asked_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

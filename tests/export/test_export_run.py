@@ -54,7 +54,7 @@ def test_another_stage_and_another_name(folder: Path, tmp_path: Path) -> None:
     assert content["images"][0]["file_name"] == "photo 00.png"
     drawn = sum(a["area"] for a in content["annotations"])
     labels = [read_labels(p) for p in (folder / "refined" / "masks").iterdir()]
-    assert any((found == 255).any() for found in labels)  # unsure pixels, which are of no instance
+    assert any((found == 255).any() for found in labels)  # ignored pixels, which are of no instance
     assert drawn == sum(((found > 0) & (found < 255)).sum() for found in labels)
 
 
@@ -89,7 +89,7 @@ def test_a_recipe_without_masks(folder: Path, tmp_path: Path) -> None:
 def test_a_run_that_is_not_finished(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "y").mkdir()
     (tmp_path / "y" / "recipe.yaml").write_text((folder / "recipe.yaml").read_text())
-    with pytest.raises(StageError, match="stage 'masks' of .*y is not finished; go on: tag2mask run"):
+    with pytest.raises(StageError, match="stage 'masks' of .*y is not finished; resume: tag2mask run"):
         export_masks(tmp_path / "y", "coco", tmp_path / "out")
 
 

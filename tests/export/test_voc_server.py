@@ -59,6 +59,6 @@ def test_other_classes_are_refused(tmp_path: Path, classes: tuple[str, ...]) -> 
 
 
 def test_unsure_masks_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"mask of '2008_000012' is unsure \(255\) in places"):
+    with pytest.raises(DataError, match=r"mask of '2008_000012' has ignored pixels \(255\)"):
         write(job(tmp_path, unsure=True))
     assert list(tmp_path.iterdir()) == []

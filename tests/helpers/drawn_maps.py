@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 import yaml
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from torch.nn import functional as F
 from tag2mask.config.settings import Settings
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.methods.registry import METHODS, StageKind, register_method
+from tag2mask.methods.registry import METHODS, register_method
+from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tests.helpers.draw import draw_folder
 
 
@@ -28,7 +30,7 @@ class DrawnSettings(Settings):
     blur: int = 2
 
 
-def program(context: StageContext) -> ImageProgram:
+def program(context: StageContext[DrawnSettings]) -> ImageProgram:
     """A map is the share of its class in each cell, blurred over ``2 blur + 1`` cells; maximum 1, or all 0."""
     dataset = context.split("@infer")
 
@@ -54,7 +56,13 @@ def _maps(blur: int, tags: tuple[int, ...], truth: NDArray[np.uint8]) -> Activat
 
 
 KINDS = (
-    StageKind("drawn-maps", "maps", DrawnSettings, {}, f"{__name__}:program", may_read={"threshold": "threshold"}),
+    ImageStage(
+        name="drawn-maps",
+        makes=Makes.MAPS,
+        settings=DrawnSettings,
+        may_read={"threshold": Makes.THRESHOLD},
+        runner=f"{__name__}:program",
+    ),
 )
 
 
@@ -66,6 +74,13 @@ def registered() -> Iterator[None]:
         yield
     finally:
         METHODS.remove(__name__)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def drawn_maps_kind() -> Iterator[None]:
+    """The kind ``drawn-maps`` while the tests of a module run; for every module that imports this."""
+    with registered():
+        yield
 
 
 def copy_of(run: Path, folder: Path) -> Path:

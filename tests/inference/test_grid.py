@@ -15,10 +15,9 @@ from tag2mask.core.progress import Counter
 from tag2mask.core.resize import bilinear, bilinear_part
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.inference.maps_file import stride4
-from tag2mask.inference.multiscale import merge_scales, pair_features
+from tag2mask.inference.multiscale import CAMHead, merge_scales, pair_features
 from tag2mask.inference.runner import MapTask, image_tensor, make_maps
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.cam.maps import CAMHead
 from tag2mask.methods.lpcam.kinds import LpcamSettings
 from tests.backbones.make import network
 from tests.training.toy import Drawn

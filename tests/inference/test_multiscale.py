@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.core.errors import WeightsError
-from tag2mask.inference.multiscale import add_mirror, merge_scales, normalise, pair_features
-from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.inference.multiscale import CAMHead, add_mirror, mean_of_scales, merge_scales, normalise, pair_features
 
 
 def random_features(*sizes: tuple[int, int], batch: int = 2, depth: int = 6) -> list[Tensor]:
@@ -129,3 +128,11 @@ def test_pairs_without_mirror_have_one_member_and_bfloat16_is_close() -> None:
     torch.testing.assert_close(rough.float(), single, atol=0.02, rtol=0.02)
     (maps,) = merge_scales([rough], [HEAD], ALL, (4, 4))
     assert maps.dtype == torch.float32
+
+
+def test_raw_scores_are_the_mean_of_the_scales_as_it_is() -> None:
+    features = random_features((4, 5), (2, 3))
+    (raw,) = mean_of_scales(features, [lambda given, classes: given[0, :3]], ALL, (8, 10))
+    resized = [nn.functional.interpolate(f[:1, :3], (8, 10), mode="bilinear")[0] for f in features]
+    torch.testing.assert_close(raw, (resized[0] + resized[1]) / 2)
+    assert raw.min() < 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,12 +13,14 @@ from numpy.typing import NDArray
 
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.thresholds import Level, cut
+from tag2mask.evaluation.thresholds import cut
 from tag2mask.label_images import cutting as module
 from tag2mask.label_images.cutting import Pass, Photo, crf_seeds, cut_masks, refine_seeds
 from tag2mask.label_images.kinds import RefinedSeedsSettings
 from tag2mask.refine.crf.api import DenseCRF
+from tests.helpers.seam_kinds import Inside, NoBackground, registered
 
 
 class Unchanged:
@@ -148,7 +151,8 @@ def test_photos_of_a_batch_may_have_thresholds_of_their_own() -> None:
     high: list[Level] = [np.array([0.7, 0.5], np.float32), 0.45]
     low: list[Level] = [np.array([0.4, 0.3], np.float32), 0.25]
     both = refine_seeds(photos, high, low)
-    for make, levels in zip((crf_seeds, cut_masks), (high, low), strict=True):
+    makes: tuple[Callable[..., list[LabelImage]], ...] = (crf_seeds, cut_masks)
+    for make, levels in zip(makes, (high, low), strict=True):
         for found, shown, level in zip(make(photos, levels), photos, levels, strict=True):
             np.testing.assert_array_equal(found, make([shown], level)[0])
     for found, shown, above, below in zip(both, photos, high, low, strict=True):
@@ -173,3 +177,30 @@ def test_thresholds_the_wrong_way_round_are_refused() -> None:
 def test_the_middle_stands_for_both_thresholds() -> None:
     assert RefinedSeedsSettings().threshold == 0.35
     assert "threshold" not in RefinedSeedsSettings().model_dump()
+
+
+def test_a_background_rule_cuts_before_each_pass() -> None:
+    """Without an iteration a pass gives back what was cut."""
+    rng, none = np.random.default_rng(3), Pass(iterations=0)
+    photo = replace(two_halves(), maps=rng.random((len(two_halves().classes), 6, 8), dtype=np.float32))
+    photo = replace(photo, sides={"foreground": rng.random(photo.image.shape[:2], dtype=np.float32)})
+    rule = Inside(least=0.3)
+    high, low = (rule.labels(photo.resized(), photo.classes, level, photo.sides) for level in (0.7, 0.4))
+    assert {0, *(c + 1 for c in photo.classes)} == {*np.unique(low)}
+    np.testing.assert_array_equal(cut_masks([photo], 0.4, rule)[0], low)
+    np.testing.assert_array_equal(crf_seeds([photo], 0.4, none, rule)[0], low)
+    refined = np.where(high > 0, high, np.where(low > 0, 255, 0))
+    np.testing.assert_array_equal(refine_seeds([photo], 0.7, 0.4, none, rule)[0], refined)
+    untagged = Photo(photo.image, (), np.zeros((0, 6, 8), np.float32))
+    assert (crf_seeds([untagged], 0.4, none, NoBackground())[0] == 255).all()
+
+
+def test_refined_seeds_take_a_rule_where_their_lower_threshold_stands() -> None:
+    with registered():
+        own = validate(RefinedSeedsSettings, {"background": "nowhere", "foreground": 0.6}, "refined")
+        again = validate(RefinedSeedsSettings, own.model_dump(mode="json"), "refined")
+    assert (own.rule, own.background, own.foreground) == (NoBackground(), 0.25, 0.6)
+    assert again == own
+    assert "background_rule" not in RefinedSeedsSettings().model_dump()
+    with pytest.raises(ConfigError, match="unknown background rule 'nowhre'"):
+        validate(RefinedSeedsSettings, {"background": {"kind": "nowhre"}}, "refined")

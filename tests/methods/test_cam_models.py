@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask import AMN, CAM, LPCAM
+from tag2mask.backbones.feature_layer import examine, feature_layer
 from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError, WeightsError
 from tag2mask.core.types import ActivationMaps, Prototypes
-from tag2mask.methods.cam.anatomy import examine, feature_layer
-from tag2mask.methods.lpcam.store import save_prototypes
+from tag2mask.methods.lpcam.prototypes_file import save_prototypes
 
 
 class Net(nn.Module):

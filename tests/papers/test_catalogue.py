@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 import pytest
 
+from tag2mask.config.plain import read_yaml
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError
-from tag2mask.papers import amn, amn_masks, lpcam, lpcam_tables
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.catalogue import experiment, experiments
-from tag2mask.papers.chains import light_network
 from tag2mask.papers.definition import Experiment, load_step
 from tag2mask.papers.run import Options, plan_experiment
 from tag2mask.pipeline.plan import make_plan, measured_by
-from tests.project.source import ROOT
+from tests.project.command_line import check
+from tests.project.source import PACKAGE, ROOT
 
 IDS = [*(f"L{i}" for i in range(1, 14)), *(f"A{i}" for i in range(1, 16))]
 TOYS = ("L6", "A3")
 
 
 def test_the_list_of_the_issue_is_whole_and_in_order() -> None:
-    assert list(experiments()) == IDS
-    assert [e.id for e in (*lpcam.EXPERIMENTS, *lpcam_tables.EXPERIMENTS)] == [
-        e.id for e in (*lpcam.EXPERIMENTS, *lpcam_tables.EXPERIMENTS) if e.paper == "LPCAM"
+    assert [(e.id, e.paper) for e in experiments().values()] == [
+        (name, "LPCAM" if name[0] == "L" else "AMN") for name in IDS
     ]
-    assert {e.paper for e in (*amn.EXPERIMENTS, *amn_masks.EXPERIMENTS)} == {"AMN"}
 
 
 def test_the_page_lists_them_as_they_are() -> None:
@@ -51,7 +51,7 @@ def test_published_values_have_a_source_and_rows_their_own_names(name: str) -> N
     assert len(set(names)) == len(names)
     for row in found.rows:
         for value in row.published:
-            assert re.match(rf"{found.paper}, (Table|Figure|section) \d", value.place), row.name
+            assert re.match(rf"{found.paper}, (Table|Figure|section) \d", value.source), row.name
             assert 0 < value.value <= 130
             assert any(value.metric == m or (m.endswith("/") and value.metric.startswith(m)) for m in found.metrics)
             assert value.on
@@ -72,11 +72,11 @@ def test_light_rows_are_planned_apart_and_measured(name: str) -> None:
     assert combined is not None
     assert combined.recipe.data["kind"] == "parts"
     stages = make_plan(combined.recipe).stages
-    measured = {measured_by(s) for s in stages if s.kind.makes == "metrics"}
+    measured = {measured_by(s) for s in stages if s.kind.makes is Makes.METRICS}
     mine = list(combined.stages.values())
     assert len(set(mine)) == len(mine)
     kinds = {s.name: s.kind.makes for s in stages}
-    assert {stage for stage in mine if kinds[stage] in {"maps", "masks"}} <= measured
+    assert {stage for stage in mine if kinds[stage] in {Makes.MAPS, Makes.MASKS}} <= measured
     rows = (found.swept,) if found.swept else found.rows
     assert set(combined.stages) == {row.name for row in rows if row and row.light}
     check_axes(found, combined.recipe.stages)
@@ -100,6 +100,21 @@ def test_rows_of_the_papers_recipes_are_planned(name: str, data: str) -> None:
     kinds = {s["threshold_kind"] for s in combined.recipe.stages.values() if "threshold_kind" in s}
     assert kinds <= {"published", "fixed"}
     assert "published" in kinds or name in {"L12", "A6"}
+
+
+def test_every_variant_of_the_catalogue_stands_behind_a_row() -> None:
+    known = read_yaml(PACKAGE / "papers" / "variants.yaml", "catalogue")
+    rows = [row for e in experiments().values() for row in (*e.rows, e.swept) if row is not None]
+    assert {row.light.variant.name for row in rows if row.light} == set(known["light"])
+    assert {row.papers.variant.name for row in rows if row.papers} == set(known["papers"])
+
+
+@pytest.mark.parametrize("name", ["L8", "L9", "L10", "A10"])
+def test_commands_that_notes_advise_are_understood(name: str) -> None:
+    found = [note.partition("tag2mask ")[2] for note in experiment(name).notes if "tag2mask " in note]
+    assert len(found) == (2 if name == "L9" else 1)
+    for text in found:
+        check(shlex.split(text))
 
 
 def test_numbers_of_the_tables_are_the_papers() -> None:
@@ -131,9 +146,10 @@ def test_rows_that_wait_for_a_method_are_marked() -> None:
 
 def test_the_light_network_is_own_datas() -> None:
     own = make_plan(load_recipe("own-data")).recipe.stages
-    place = light_network("cam")
-    added = make_plan(load_recipe(place.variant.recipe, place.variant.words)).recipe.stages
+    ref = {row.name: row.light for row in experiment("L3").rows}["IRN: FPN, light"]
+    assert ref is not None
+    added = make_plan(load_recipe(ref.variant.recipe, ref.variant.overrides)).recipe.stages
     assert {**added["segmenter"], "reads": None} == {**own["segmenter"], "reads": None}
     assert added["segmenter"]["reads"] == {"masks": "cam-masks"}
     assert added["predictions"] == own["predictions"]
-    assert added[place.stage]["kind"] == "predictions"
+    assert added[ref.stage]["kind"] == "predictions"

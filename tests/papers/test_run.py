@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.evaluation.result_tables import read_results
 from tag2mask.papers import run as run_module
 from tag2mask.papers.catalogue import experiment
 from tag2mask.papers.definition import Axis
 from tag2mask.papers.run import Options, run_experiment
-from tag2mask.pipeline.evaluate_run import evaluate_run
+from tag2mask.papers.steps import threshold_examples
+from tag2mask.report.page import Example
 from tests.helpers.draw import draw_folder
 from tests.papers.tiny_experiments import SCENES, tiny_experiment
 
@@ -72,12 +74,20 @@ def test_curves_of_variants_share_their_stages_and_are_robust_or_not(folder: Pat
 
 
 @pytest.mark.slow
-def test_pictures_show_images_by_rule_and_those_asked_for(folder: Path) -> None:
+def test_pictures_show_images_by_rule_and_named_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = tiny_experiment("L7", folder, images=("train-00003",))
     assert [p.name for p in result.files] == ["results.csv", "table.md", "panels.png"]
-    assert result.files[2].stat().st_size > 10_000
-    shown = tiny_experiment("A2", folder)
-    assert (shown.path / "threshold-examples.png").stat().st_size > 10_000
+    drawn: list[list[Example]] = []
+    monkeypatch.setattr(threshold_examples, "draw_examples", lambda examples, *_: drawn.append(examples))
+    tiny_experiment("L7", folder, images=("train-00003",))
+    tiny_experiment("A2", folder)
+    panels, thresholds = drawn
+    assert (panels[0].id, panels[0].reason[:6]) == ("train-00003", "chosen")
+    assert [p.caption.split(" at ")[0] for p in panels[0].pictures[1:]] == [
+        "CAM", "CAM", "LPCAM", "LPCAM", "ground truth",
+    ]  # fmt: skip
+    assert len({e.id for e in panels}) == len(panels) >= 6  # the named one may be among them
+    assert [p.caption.split()[0] for p in thresholds[0].pictures[1:]] == ["maps", "global", "best", "ground"]
 
 
 @pytest.mark.slow
@@ -158,7 +168,7 @@ def test_data_without_masks_is_refused_before_anything_is_trained(tmp_path: Path
     assert not (tmp_path / "runs").exists()
     draw_folder(tmp_path / "full")
     words = (words[0], f"data.root={tmp_path / 'full'}", *words[2:])
-    with pytest.raises(DataError, match="A10 measures 'predictions-score' on data.val, which the data has not"):
+    with pytest.raises(DataError, match="A10 .*'predictions-score' on data.val.*set data.val"):
         run_experiment("A10", Options((*words, "data.val=null"), out=tmp_path / "runs" / "A10"))
 
 

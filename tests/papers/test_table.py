@@ -11,7 +11,7 @@ from tag2mask.config.recipe import load_recipe
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import ResultRow
-from tag2mask.papers.definition import Experiment, Order, Published, Ran, Row
+from tag2mask.papers.definition import ExpectedOrder, Experiment, FinishedExperiment, Published, TableRow
 from tag2mask.papers.steps.classifier_bias import ConfusedLine, ImageConfusion, ObjectRecall, confused_lines
 from tag2mask.papers.steps.curves_and_classes import ClassDelta, class_deltas, read_curve
 from tag2mask.papers.steps.threshold_examples import pick
@@ -27,11 +27,11 @@ def row(method: str, value: float | None, kind: str = "oracle", seed: int = 0, *
     return ResultRow(method=method, threshold_kind=kind, value=value, seed=seed, command="c", **values)  # type: ignore[arg-type]
 
 
-CAM = Row("CAM", published=(Published("miou", 48.8, "VOC train", "LPCAM, Table 1"),))
-LPCAM = Row("LPCAM", published=(Published("miou", 54.9, "VOC train", "LPCAM, Table 1", "twice"),))
+CAM = TableRow("CAM", published=(Published("miou", 48.8, "VOC train", "LPCAM, Table 1"),))
+LPCAM = TableRow("LPCAM", published=(Published("miou", 54.9, "VOC train", "LPCAM, Table 1", "twice"),))
 
 
-def made(*rows: Row, metrics: tuple[str, ...] = ("miou",), orders: tuple[Order, ...] = ()) -> Experiment:
+def made(*rows: TableRow, metrics: tuple[str, ...] = ("miou",), orders: tuple[ExpectedOrder, ...] = ()) -> Experiment:
     return Experiment("X", "LPCAM", "Table 1", "t", "q?", rows, metrics, orders)
 
 
@@ -76,9 +76,9 @@ def test_several_metrics_and_splits_are_told_apart() -> None:
 
 
 def test_rows_without_a_side_of_ours_say_why_and_empty_ones_are_left_out() -> None:
-    waiting = Row("EDAM", published=(Published("miou", 52.8, "VOC train", "p"),), needs="EDAM")
-    told = Row("DRS", note="a curve without numbers")
-    found = build_table(made(CAM, waiting, told, Row("nothing")), [row("CAM", 50.0), row("CAM", 45.0, "fixed")])
+    waiting = TableRow("EDAM", published=(Published("miou", 52.8, "VOC train", "p"),), needs="EDAM")
+    told = TableRow("DRS", note="a curve without numbers")
+    found = build_table(made(CAM, waiting, told, TableRow("nothing")), [row("CAM", 50.0), row("CAM", 45.0, "fixed")])
     assert [line[0] for line in found.lines] == ["CAM", "EDAM", "DRS"]
     assert found.lines[1][2:] == ("not yet (EDAM)", "")
     assert found.lines[2][2:] == ("none (see note)", "")
@@ -86,11 +86,11 @@ def test_rows_without_a_side_of_ours_say_why_and_empty_ones_are_left_out() -> No
 
 def test_networks_stand_behind_the_name_of_their_row() -> None:
     ours = [row("AMN (fpn on a, first weights imagenet)", 60.0, "none")]
-    assert build_table(made(Row("AMN"), Row("AM")), ours).lines == (("AMN", "60.0"),)
+    assert build_table(made(TableRow("AMN"), TableRow("AM")), ours).lines == (("AMN", "60.0"),)
 
 
 def test_orders_are_answered_for_each_source_and_kind() -> None:
-    chosen = made(CAM, LPCAM, orders=(Order("LPCAM", "CAM"), Order("CAM", "LPCAM", "fp")))
+    chosen = made(CAM, LPCAM, orders=(ExpectedOrder("LPCAM", "CAM"), ExpectedOrder("CAM", "LPCAM", "fp")))
     ours = [row("CAM", 50.0), row("CAM", 52.0, seed=1), row("LPCAM", 50.5), row("LPCAM", 44.0, "fixed")]
     assert order_lines(chosen, ours) == [
         "LPCAM above CAM in miou: published VOC train yes (54.9 against 48.8); ours, oracle threshold no (50.5 against "
@@ -109,15 +109,15 @@ def test_numbers_are_short(value: float, text: str) -> None:
 
 def test_the_legend_tells_data_network_and_seeds(tmp_path: Path) -> None:
     chosen = made(CAM)
-    ran = Ran(chosen, {"CAM": "cam"}, load_recipe("demo"), (), tmp_path, "c")
-    text = legend(ran, [row("CAM", 50.0), row("CAM", 51.0, seed=1), row("CAM", 1.0, metric="fp", split="val")])
+    run = FinishedExperiment(chosen, {"CAM": "cam"}, load_recipe("demo"), (), tmp_path, "c")
+    text = legend(run, [row("CAM", 50.0), row("CAM", 51.0, seed=1), row("CAM", 1.0, metric="fp", split="val")])
     assert text.startswith(
         "Numbers are mIoU in percent. Published: LPCAM, Table 1 (PASCAL VOC 2012, ResNet-50 classifier). Ours: data"
     )
     assert "8 images), efficientnet_lite0 classifier (first weights: bundled), seeds 0, 1." in text
-    assert "not to be held equal" in text
+    assert "Data and network differ" in text
     several = legend(
-        replace(ran, experiment=made(CAM, metrics=("miou", "fp"))), [row("CAM", 5.0), row("CAM", 5.0, n_images=1)]
+        replace(run, experiment=made(CAM, metrics=("miou", "fp"))), [row("CAM", 5.0), row("CAM", 5.0, n_images=1)]
     )
     assert several.startswith("Published: ")
     assert "data parts (train, 1 to 8 images)," in several

@@ -10,7 +10,7 @@ from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError
 from tag2mask.data.registry import load_dataset
 from tag2mask.papers import scale as size
-from tag2mask.papers.definition import Place, Variant
+from tag2mask.papers.definition import StageRef, Variant
 from tag2mask.papers.scale import SCENES, Scale, default_data, small
 from tag2mask.papers.variants import combine
 from tests.helpers.draw import draw_folder, draw_voc
@@ -21,7 +21,7 @@ THRESHOLD = Variant("cut", "demo", ("lpcam-seeds.threshold=0.7",))
 
 
 def test_what_is_alike_is_one_stage_and_the_rest_is_renamed() -> None:
-    found = combine("X", "about", {"a": Place(PLAIN, "lpcam"), "b": Place(OTHER, "lpcam")})
+    found = combine("X", "about", {"a": StageRef(PLAIN, "lpcam"), "b": StageRef(OTHER, "lpcam")})
     assert found.stages == {"a": "lpcam", "b": "lpcam_other"}
     stages = found.recipe.stages
     assert set(stages) == {
@@ -35,27 +35,27 @@ def test_what_is_alike_is_one_stage_and_the_rest_is_renamed() -> None:
 
 
 def test_only_what_a_row_needs_is_made() -> None:
-    found = combine("X", "", {"a": Place(PLAIN, "cam")})
+    found = combine("X", "", {"a": StageRef(PLAIN, "cam")})
     assert set(found.recipe.stages) == {"classifier", "cam", "cam-seeds"}
 
 
 def test_words_reach_the_variants_that_have_the_stage() -> None:
     words = ["cam.scales=[1.0]", "lpcam-f.mirror=false", "seeds=[0,1]", "stages.lpcam.mirror=false"]
     irn = Variant("irn", "own-data-irn")  # has no lpcam-f
-    found = combine("X", "", {"a": Place(irn, "lpcam"), "b": Place(PLAIN, "lpcam-f")}, [*SCENES, *words])
+    found = combine("X", "", {"a": StageRef(irn, "lpcam"), "b": StageRef(PLAIN, "lpcam-f")}, [*SCENES, *words])
     stages = found.recipe.stages
     assert stages["cam"]["scales"] == [1.0]
     assert (stages["lpcam-f"]["mirror"], stages["lpcam"]["mirror"]) == (False, False)
     assert found.recipe.seeds == (0, 1)
     with pytest.raises(ConfigError, match="unknown setting 'cum.scales'. Known: .*cam, cam-seeds"):
-        combine("X", "", {"a": Place(PLAIN, "cam")}, ["cum.scales=[1.0]"])
+        combine("X", "", {"a": StageRef(PLAIN, "cam")}, ["cum.scales=[1.0]"])
 
 
 def test_a_word_that_sets_what_is_varied_is_refused() -> None:
     with pytest.raises(ConfigError, match="'a' and 'b' would be the same: an override sets what the experiment varies"):
-        combine("X", "", {"a": Place(PLAIN, "lpcam"), "b": Place(OTHER, "lpcam")}, ["prototypes.tau=0.2"])
+        combine("X", "", {"a": StageRef(PLAIN, "lpcam"), "b": StageRef(OTHER, "lpcam")}, ["prototypes.tau=0.2"])
     with pytest.raises(ConfigError, match="'a' and 'b' would be the same"):  # another threshold measures the same maps
-        combine("X", "", {"a": Place(PLAIN, "lpcam"), "b": Place(THRESHOLD, "lpcam")})
+        combine("X", "", {"a": StageRef(PLAIN, "lpcam"), "b": StageRef(THRESHOLD, "lpcam")})
 
 
 def test_scenes_are_taken_only_where_no_data_is_named() -> None:
@@ -64,7 +64,7 @@ def test_scenes_are_taken_only_where_no_data_is_named() -> None:
     assert default_data(["data=voc"], light=True) == Scale()
     assert default_data(["data.root=photos"], light=True) == Scale()
     assert default_data([], light=False) == Scale()
-    found = combine("X", "", {"a": Place(PLAIN, "cam")}, ["data.images=20"], default_data(["data.images=20"], True))
+    found = combine("X", "", {"a": StageRef(PLAIN, "cam")}, ["data.images=20"], default_data(["data.images=20"], True))
     assert (found.recipe.data["images"], found.recipe.stages["classifier"]["train"]["crop"]) == (20, 128)
 
 
@@ -84,17 +84,17 @@ def test_the_small_size_lists_images_of_the_training_split(tmp_path: Path, monke
     assert again == scale
     assert [p.read_text().split() for p in (tmp_path / "runs" / "lists").iterdir()] == [listed]
     words = [*(f"data.{k}={v}" for k, v in data.items() if k == "root")]
-    found = combine("X", "", {"a": Place(Variant("amn", "own-data-amn"), "amn-maps")}, ["data=voc", *words], scale)
+    found = combine("X", "", {"a": StageRef(Variant("amn", "own-data-amn"), "amn-maps")}, ["data=voc", *words], scale)
     stages = found.recipe.stages
     assert found.recipe.data["infer"] == stages["amn"]["split"] == f"train@{path}"
     assert stages["amn-maps"]["scales"] == stages["cam"]["scales"] == [1.0, 0.5]
     assert (stages["amn"]["train"]["crop"], stages["amn"]["train"]["epochs"]) == (256, 3)
     assert stages["classifier"]["train"]["epochs"] == 6
-    own = combine("X", "", {"a": Place(PLAIN, "cam")}, ["data=voc", *words, "cam.scales=[2.0]"], scale)
+    own = combine("X", "", {"a": StageRef(PLAIN, "cam")}, ["data=voc", *words, "cam.scales=[2.0]"], scale)
     assert own.recipe.stages["cam"]["scales"] == [2.0], "the user's own words count most"
 
 
-def test_images_with_a_truth_come_first_into_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_with_ground_truth_come_first_in_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(size, "IMAGES", 5)
     draw_folder(tmp_path / "data", 12)
     masks = sorted((tmp_path / "data" / "masks").iterdir())
@@ -115,13 +115,13 @@ def test_a_small_data_set_needs_no_list(tmp_path: Path) -> None:
     words = scale.words(load_recipe("own-data-amn"))
     assert "amn.train.crop=256" in words
     assert not any("split" in word for word in words)
-    with pytest.raises(ConfigError, match="is a part of a split already: leave --size small out"):
+    with pytest.raises(ConfigError, match="data.train = train@list.txt.*leave --size small out"):
         small({"kind": "voc", "root": str(tmp_path / "data"), "train": "train@list.txt"}, tmp_path, Scale())
 
 
 def test_generated_scenes_are_not_halved(tmp_path: Path) -> None:
     scenes = default_data((), light=True)
     scale = small({"kind": "parts", "images": 4, "size": 64}, tmp_path, scenes)
-    stages = combine("X", "", {"a": Place(PLAIN, "cam"), "b": Place(PLAIN, "lpcam")}, (), scale).recipe.stages
+    stages = combine("X", "", {"a": StageRef(PLAIN, "cam"), "b": StageRef(PLAIN, "lpcam")}, (), scale).recipe.stages
     assert stages["cam"]["scales"] == stages["lpcam"]["scales"] == [1.0, 2.0]
     assert stages["classifier"]["train"]["epochs"] == 8

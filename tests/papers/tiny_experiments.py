@@ -16,9 +16,9 @@ _ADDED = {"segmenter": "segmenter", "predictions": "predictions"}
 def tiny_words(name: str) -> list[str]:
     """Overrides that make the stages of an experiment run in seconds."""
     found: list[str] = []
-    for place in experiment(name).places("light").values():
-        found += [word for word in tiny_overrides(place.variant.recipe) if not word.startswith("data.")]
-        added = [stage for stage in _ADDED if any(w.startswith(f"stages.{stage}=") for w in place.variant.words)]
+    for ref in experiment(name).refs("light").values():
+        found += [word for word in tiny_overrides(ref.variant.recipe) if not word.startswith("data.")]
+        added = [stage for stage in _ADDED if any(w.startswith(f"stages.{stage}=") for w in ref.variant.overrides)]
         found += [f"{stage}.{word}" for stage in added for word in TINY_STAGES[_ADDED[stage]]]
     swept = {axis.setting for axis in experiment(name).axes}
     return [word for word in dict.fromkeys(found) if word.partition("=")[0] not in swept]
@@ -28,6 +28,6 @@ def tiny_experiment(
     name: str, folder: Path, *words: str, seeds: int = 1, images: tuple[str, ...] = (), scenes: bool = True
 ) -> ExperimentResult:
     """Run an experiment on eight drawn scenes, or on what the words name; those in one folder share their store."""
-    data = SCENES if scenes and experiment(name).places("light") else ()  # a toy has none
+    data = SCENES if scenes and experiment(name).refs("light") else ()  # a toy has none
     options = Options((*data, *tiny_words(name), *words), seeds=seeds, out=folder / "runs" / name, images=images)
     return run_experiment(name, options)

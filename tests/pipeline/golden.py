@@ -15,6 +15,7 @@ from tag2mask.core.arrays import read_arrays
 from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.methods.artefact import FewMasks
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.session import Done
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import tiny_run
@@ -68,17 +69,17 @@ _TELLING = 0.01
 def numbers(done: Done) -> dict[str, float]:
     """A few numbers that change when the output of a stage does."""
     folder, makes = done.artefact.path, done.stage.kind.makes
-    if makes == "maps":
+    if makes is Makes.MAPS:
         maps = [read_arrays(p)["maps"].astype(np.float64) for p in sorted((folder / "maps").glob("*.npz"))]
         return {f"mean of image {i}": float(m.mean()) for i, m in enumerate(maps[:4])}
-    if makes == "masks":
+    if makes is Makes.MASKS:
         labels = [read_labels(p) for p in sorted((folder / "masks").glob("*.png"))]
         every = [(i, v, float((m == v).mean())) for i, m in enumerate(labels[:4]) for v in np.unique(m)]
         return {f"share of {v} in image {i}": share for i, v, share in every if share > _TELLING}
-    if makes == "threshold":
+    if makes is Makes.THRESHOLD:
         chosen = done.artefact.threshold()
         return {"value": chosen.value} | ({"miou": chosen.miou} if isinstance(chosen, FewMasks) else {})
-    if makes == "metrics":
+    if makes is Makes.METRICS:
         rows = read_metrics(folder / "metrics.jsonl")
         return {f"{r.metric} {r.threshold_kind}": r.value for r in rows if r.metric in _METRICS and r.value}
     tensors = {n: t.astype(np.float64) for p in folder.glob("*.safetensors") for n, t in load_file(p).items()}

@@ -36,7 +36,7 @@ _BATCHES = 5
 
 
 class Stopped(Exception):
-    """Ends a training; Lightning would make an exit of the process of a KeyboardInterrupt."""
+    """Ends a training."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.analysis.few_masks import analyse_few
 from tag2mask.analysis.map_thresholds import analyse_curves, analyse_thresholds
 from tag2mask.analysis.threshold_rules import analyse_rules
@@ -14,7 +15,6 @@ from tag2mask.api import run
 from tag2mask.cli.tables import print_seeds
 from tag2mask.core.errors import NothingShownError
 from tag2mask.core.palette import read_labels, write_labels
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tests.helpers.draw import draw_folder
 from tests.helpers.tiny import tiny_overrides
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,18 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DamagedError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.core.manifest import read_manifest
 from tag2mask.core.palette import labels_key, read_labels
 from tag2mask.inference.maps_file import maps_key, read_maps
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.keys import ContentHashes
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.run_report.rebuild import write_report
-from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
+from tests.helpers.drawn_maps import copy_of, drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import files_of
 
 GARBLED = {
@@ -32,12 +31,6 @@ GARBLED = {
     "other types": b'{"schema": 1, "kind": [], "key": 3}', "deep": b"[" * 100_000,
     "half a pair": b'{"check": "\\ud800"}',
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +106,7 @@ def test_a_chosen_threshold_that_is_garbled_is_chosen_again(
 ) -> None:
     path = copy / "few" / "threshold.json"
     path.write_bytes(GARBLED[how])
-    with pytest.raises(StageError, match=r"files of stage 'few' of .* are gone or changed; go on: tag2mask run .*few"):
+    with pytest.raises(StageError, match=r"files of stage 'few' of .* are gone or changed; resume: tag2mask run .*few"):
         write_report([copy], copy / "page.html")
     again(copy)
     assert "threshold.json is gone or changed" in caplog.text

@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,24 @@ import pytest
 import torch
 from torch import nn
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.arrays import write_arrays
 from tag2mask.core.errors import StageError
-from tag2mask.core.files import settle, told, write_json, write_text
+from tag2mask.core.files import settle, system_errors, write_json, write_text
 from tag2mask.core.locks import exclusive
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Prototypes, PrototypeSet
 from tag2mask.inference.maps_file import write_maps
-from tag2mask.methods.lpcam.store import save_prototypes
-from tag2mask.pipeline.evaluate_run import evaluate_run
+from tag2mask.methods.lpcam.prototypes_file import save_prototypes
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.run_report.rebuild import write_report
 from tag2mask.sweep.run import share_store
-from tag2mask.training.fit import CHECKPOINT, fit
-from tests.helpers.drawn_maps import copy_of, few_masks_recipe, registered
+from tag2mask.training.checkpoint import CHECKPOINT
+from tag2mask.training.fit import fit
+from tests.helpers.drawn_maps import copy_of, drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import files_of, python
 from tests.training.toy import Toy, engine, images, train_settings
 
@@ -54,12 +55,6 @@ print(json.dumps(said))
 """
 
 
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
-
-
 def _random() -> np.random.Generator:
     return np.random.default_rng(0)
 
@@ -70,8 +65,7 @@ def _sets() -> dict[int, PrototypeSet]:
 
 
 def _train(path: Path) -> None:
-    settings = train_settings()
-    fit(Toy(settings), images(13, 3), settings, out=path.parent, seed=3, engine=engine())
+    fit(Toy(train_settings()), images(13, 3), out=path.parent, seed=3, engine=engine())
 
 
 NAMES = {"checkpoint": CHECKPOINT}
@@ -184,9 +178,9 @@ def test_what_nobody_puts_into_words_is_told_too(copy: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "listdir", refusing(os.listdir, copy.parent))
     with pytest.raises(StageError, match=rf"{copy}: Permission denied"):
         run(str(copy / "recipe.yaml"), out=copy)
-    with pytest.raises(StageError, match="cannot read or write /some/file: Input/output error"), told():
+    with pytest.raises(StageError, match="cannot read or write /some/file: Input/output error"), system_errors():
         raise OSError(errno.EIO, os.strerror(errno.EIO), "/some/file")
-    with pytest.raises(ConnectionError), told():
+    with pytest.raises(ConnectionError), system_errors():
         raise ConnectionError("not of a file")
 
 

@@ -6,7 +6,6 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -24,13 +23,7 @@ from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder, environment, git_state
 from tag2mask.pipeline.session import Session
-from tests.helpers.drawn_maps import few_masks_recipe, registered
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 
 
 def recipe(folder: Path) -> str:

@@ -9,13 +9,13 @@ import pytest
 import yaml
 
 import tag2mask
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.cli.tables import print_seeds
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.palette import read_labels
 from tag2mask.data.registry import load_dataset
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.run_result import RunResult
 
 RECIPE = {

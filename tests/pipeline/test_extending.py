@@ -50,19 +50,21 @@ def open_split(settings, split):
 METHOD = """
 import torch
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.registry import StageKind
+from tag2mask.methods.stage_kinds import FeatureMapStage, Makes
 
 def head(features, classes):
     return features[0].norm(dim=0).expand(len(classes), -1, -1)
 
 def program(context):
-    from tag2mask.backbones.network import load_network
+    from tag2mask.backbones.files import load_network
     from tag2mask.methods.context import MapsProgram
     network, _ = load_network(context.reads["classifier"].path / "weights.safetensors")
     return MapsProgram(network, head)
 
 KINDS = (
-    StageKind("strength", "maps", MapsSettings, {"classifier": "weights"}, f"{__name__}:program"),
+    FeatureMapStage(
+        name="strength", settings=MapsSettings, reads={"classifier": Makes.WEIGHTS}, runner=f"{__name__}:program"
+    ),
 )
 """
 

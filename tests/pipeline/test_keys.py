@@ -9,6 +9,7 @@ import pytest
 
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.types import Sample
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.keys import ContentHashes, SampleKeys
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
@@ -41,7 +42,7 @@ def test_keys_of_the_first_release_still_hold(tmp_path: Path, monkeypatch: pytes
     for stage in session.plan.stages:
         key = session.key(stage)
         found[stage.name] = key[:16]
-        files = {} if stage.kind.makes == "maps" else {"f": "0"}
+        files = {} if stage.kind.makes is Makes.MAPS else {"f": "0"}
         session.finish(stage, Manifest(stage.kind.name, key, {}, (), 1, 0, 1, 0, files=files))
     assert found == RECORDED
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +14,7 @@ import yaml
 from PIL import Image
 
 from benchmarks import collect
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError
 from tag2mask.core.palette import labels_key, read_labels
@@ -24,21 +24,12 @@ from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact, FewMasks
-from tag2mask.pipeline.evaluate_run import evaluate_run, finished, open_split
-from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.metric_stages import unseen
-from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_folder
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import files_of
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +43,8 @@ def artefact(result: RunResult, name: str) -> Artefact:
 
 
 def dataset_of(result: RunResult) -> Dataset:
-    plan = make_plan(RunFolder.existing(result.path).recipe())
-    return open_split(plan, plan.data.infer)
+    run = OpenedRun(result.path)
+    return run.split(run.plan.data.infer)
 
 
 def value(result: RunResult, stage: str, metric: str, kind: str) -> MetricRow:
@@ -341,13 +332,10 @@ def test_a_missing_or_damaged_mask_is_made_again(copy: Path) -> None:
 
 
 def test_a_missing_file_names_image_and_command(copy: Path, done: RunResult) -> None:
-    folder = RunFolder.existing(copy)
     dataset = dataset_of(done)
     sample = dataset.samples[4]
     for stage, makes in (("maps", "maps"), ("masks", "masks")):
-        plan = make_plan(folder.recipe())
-        planned = next(s for s in plan.stages if s.name == stage)
-        found = finished(folder, plan, planned, keys_of(folder.store.root))
+        found = OpenedRun(copy).artefact(stage)
         path = next((copy / stage / makes).glob(f"{sample.id}.*"))
         path.unlink()
         with pytest.raises(
@@ -381,7 +369,7 @@ def test_a_disk_without_room_for_the_masks_is_refused_before_any_is_made(
 
 
 def test_refined_seeds_measured_as_masks_are_refused(copy: Path) -> None:
-    with pytest.raises(DataError, match=r"is 255 \(unsure\) at \d+ pixels: refined seeds are no masks"):
+    with pytest.raises(DataError, match=r"is 255 \(ignored\) at \d+ pixels: refined seeds are not masks"):
         again(copy, "refined-score.unsure=false")
 
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
-from tag2mask.config.recipe import load_recipe
+from tag2mask.config.recipe import load_recipe, recipe_text
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError, WeightsError
-from tag2mask.pipeline.evaluate_run import evaluate_run
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
@@ -64,7 +64,7 @@ def test_a_wrong_part_of_a_list_is_told_once() -> None:
 
 @pytest.mark.parametrize(("stage", "role"), [("lpcam", "prototypes"), ("prototypes", "maps")])
 def test_prototypes_of_another_classifier_are_refused(tmp_path: Path, stage: str, role: str) -> None:
-    recipe = yaml.safe_load(Path(load_path("demo")).read_text())
+    recipe = yaml.safe_load(recipe_text("demo"))
     recipe["stages"]["second"] = recipe["stages"]["classifier"]
     recipe["stages"][stage]["reads"]["classifier"] = "second"
     path = tmp_path / "mixed.yaml"
@@ -77,18 +77,12 @@ def test_prototypes_of_another_classifier_are_refused(tmp_path: Path, stage: str
 
 
 def test_stages_in_a_circle_are_named(tmp_path: Path) -> None:
-    recipe = yaml.safe_load(Path(load_path("demo")).read_text())
+    recipe = yaml.safe_load(recipe_text("demo"))
     recipe["stages"]["cam"] = {"kind": "lpcam", "reads": {"classifier": "classifier", "prototypes": "prototypes"}}
     path = tmp_path / "circle.yaml"
     path.write_text(yaml.safe_dump(recipe))
     with pytest.raises(ConfigError, match=r"circle: (cam -> prototypes -> cam|prototypes -> cam -> prototypes)"):
         make_plan(load_recipe(str(path)))
-
-
-def load_path(name: str) -> Path:
-    from tag2mask.config.recipe import recipe_path
-
-    return recipe_path(name)
 
 
 def test_recipe_files_that_are_none() -> None:
@@ -208,7 +202,9 @@ def test_a_stage_that_is_not_finished_names_the_command(done: RunResult, tmp_pat
     folder = RunFolder(tmp_path / "begun")
     folder.prepare()
     folder.begin(make_plan(load_recipe(str(done.path / "recipe.yaml"))).recipe, threads=1)
-    with pytest.raises(StageError, match=r"stage 'cam' of .* is not finished; go on: tag2mask run .*recipe.yaml --out"):
+    with pytest.raises(
+        StageError, match=r"stage 'cam' of .* is not finished; resume: tag2mask run .*recipe.yaml --out"
+    ):
         evaluate_run(tmp_path / "begun")
 
 

@@ -36,7 +36,7 @@ import psutil  # which reads limits by ``resource`` on Linux, and not on Windows
 sys.modules["fcntl"] = sys.modules["resource"] = None
 def refuse(*_, **__): raise OSError("A required privilege is not held by the client")
 os.symlink = refuse
-import multiprocessing.util, lightning.pytorch, torch.utils.data  # what these use of Unix is theirs
+import multiprocessing.util, lightning.fabric, torch.utils.data  # what these use of Unix is theirs
 del os.geteuid, os.getloadavg, os.pread, os.pwrite, os.mkfifo, signal.SIGHUP, signal.SIGCHLD, signal.SIGALRM
 from tag2mask.cli.app import main
 for words in sys.argv[1].split("\\x1e"):

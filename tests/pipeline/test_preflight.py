@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tag2mask.api import run
-from tag2mask.backbones.network import load_network
+from tag2mask.backbones.files import load_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError
@@ -215,13 +215,13 @@ def test_a_class_in_every_image_that_trains_is_told(tmp_path: Path, caplog: pyte
     write(photos / "tags.csv", "image,tags\n" + "".join(f"photo {n:02d},disc\n" for n in range(3)) + "photo 03,\n")
     kind, dataset = stage_kind("classifier"), load_dataset("folder", photos, "all")
     backbone = BackboneSettings(name="test_efficientnet", weights="none")
-    assert kind.look_at_data(ClassifierSettings(backbone=backbone), dataset) == ()
+    assert kind.validate_data(ClassifierSettings(backbone=backbone), dataset) == ()
     start(photos, "classifier.negatives=drop", "data.val=null", "data.train=all", only=["classifier"])
     (line,) = [r.getMessage() for r in caplog.records if "cannot learn" in r.getMessage()]
     assert "stage 'classifier': all 3 images that train are tagged 'disc'" in line
     assert "negatives=keep takes the 1 images without any tag too" in line
     write(photos / "tags.csv", "image,tags\n" + "".join(f"photo {n:02d},disc\n" for n in range(4)))
-    (text,) = kind.look_at_data(ClassifierSettings(backbone=backbone), load_dataset("folder", photos, "all"))
+    (text,) = kind.validate_data(ClassifierSettings(backbone=backbone), load_dataset("folder", photos, "all"))
     assert "an empty tag cell, or a sub-folder named background" in text
 
 

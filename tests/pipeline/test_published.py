@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tag2mask.config.recipe import load_recipe, recipe_path, shipped
+from tag2mask.config.recipe import load_recipe, recipe_text, shipped
 from tag2mask.pipeline.plan import make_plan
 
 PAPERS = sorted(name for name in shipped() if name.startswith(("voc12", "coco14")))
@@ -118,7 +118,7 @@ def test_every_level_is_its_codes_own(name: str) -> None:
 @pytest.mark.parametrize("name", PAPERS)
 def test_a_level_that_is_a_choice_of_ours_says_so(name: str) -> None:
     stage, seen = "", 0
-    for line in recipe_path(name).read_text(encoding="utf-8").partition("\nstages:\n")[2].splitlines():
+    for line in recipe_text(name).partition("\nstages:\n")[2].splitlines():
         if found := re.match(r"  ([a-z][\w+-]*):", line):
             stage = found[1]
         if re.match(r"    (threshold|foreground): [0-9]", line):
@@ -130,7 +130,7 @@ def test_a_level_that_is_a_choice_of_ours_says_so(name: str) -> None:
 
 
 def test_numbers_stand_beside_the_settings_that_gave_them() -> None:
-    heads = {name: recipe_path(name).read_text(encoding="utf-8").partition("\nname:")[0] for name in PAPERS}
+    heads = {name: recipe_text(name).partition("\nname:")[0] for name in PAPERS}
     for name, head in heads.items():
         text = " ".join(head.replace("#", "").split())
         if name.startswith("voc12") and name.endswith(("-cam", "irn-cam-deeplabv2", "irn-cam-upernet")):
@@ -146,7 +146,7 @@ def test_numbers_stand_beside_the_settings_that_gave_them() -> None:
 
 
 def test_lpcams_numbers_instead_are_those_of_its_own_recipe() -> None:
-    head = recipe_path("voc12-amn-lpcam-deeplabv2").read_text(encoding="utf-8").partition("\nname:")[0].replace("#", "")
+    head = " ".join(recipe_text("voc12-amn-lpcam-deeplabv2").partition("\nname:")[0].replace("#", "").split())
     words = re.findall(r"segmenter\.train\.\S+=\S+?(?=\.?\s|\.?$)", head.partition("LPCAM's numbers instead:")[2])
     changed = make_plan(load_recipe("voc12-amn-lpcam-deeplabv2", words)).recipe.stages["segmenter"]["train"]
     assert changed == stages("voc12-irn-lpcam-deeplabv2")["segmenter"]["train"]

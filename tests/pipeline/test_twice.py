@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import yaml
 from tag2mask.api import run
 from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.pipeline.run_result import RunResult
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.tiny import files_of
 from tests.pipeline.golden import IRN
 
@@ -26,12 +25,6 @@ CHAIN: dict[str, dict[str, Any]] = {
     "predictions-score": {"kind": "masks", "reads": {"masks": "predictions"}, "split": "all"},
 }
 """All that trains after a classifier: boundary network, AMN, segmenter; drawn maps stand for the classifier's."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 def chain(folder: Path, *words: str, only: tuple[str, ...] = ()) -> RunResult:

@@ -21,7 +21,6 @@ QUICK = ("demo", "own-data", "voc12-lpcam", "mine.yaml")
 CHECKED = {
     "demo": "draws 200 scenes; `run demo` is run, made small",
     "prototypes drop": "which prototypes a small network keeps is chance; its own tests drop one",
-    "reproduce": "trains on data that is not here; its own tests make the toy's table again",
 }
 """Verbs whose command lines are checked but not run, and why."""
 

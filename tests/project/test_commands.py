@@ -20,9 +20,7 @@ from tests.project.command_line import parse, verb
 from tests.project.source import modules
 
 ODD = 'my photos [1]/it\'s "$HOME" & `x`; ~ (ä) 猫*'
-VERB = re.compile(
-    r"\btag2mask (?:run|demo|doctor|eval|predict|prototypes|report|sweep|compare|reproduce|export|cp|show)\b"
-)
+VERB = re.compile(r"\btag2mask (?:run|demo|doctor|eval|predict|prototypes|report|sweep|compare|export|cp|show)\b")
 
 
 def advised() -> dict[str, tuple[str, dict[str, object]]]:

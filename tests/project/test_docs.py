@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tag2mask.config.recipe import recipe_path
+from tag2mask.config.recipe import recipe_text
 from tests.project import command_line
 from tests.project.command_line import CHECKED, WrongCommand, check, draw_all, parse, verb
 from tests.project.snippets import PAGES, Snippet, inline, place, read, snippets
@@ -65,7 +65,7 @@ GIVEN: dict[str, str] = {
     "amn": "batches = [(images, tags, torch.randint(0, 3, (4, 64, 64)))]",
     "irn": """
 from tag2mask.backbones.settings import BackboneSettings
-from tag2mask.methods.irn.files import save_boundary
+from tag2mask.methods.irn.network import save_boundary
 from tag2mask.methods.irn.network import build_boundary
 save_boundary(build_boundary(BackboneSettings(name="test_efficientnet", weights="none")), Path("weights.safetensors"))
 image = images[0]
@@ -119,7 +119,8 @@ def run_line(words: list[str]) -> None:
     elif words[:3] == ["pip", "install", words[-1]]:
         assert words[-1] == "." or set(re.findall(r"[\w-]+", words[-1].partition("[")[2])) <= EXTRAS, words
     elif words[:2] == ["python", "-m"] and words[2].startswith("benchmarks."):
-        assert (ROOT / (words[2].replace(".", "/") + ".py")).is_file()
+        module = ROOT / words[2].replace(".", "/")
+        assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file(), words
     else:
         raise AssertionError(f"{words}: not a command that can be checked; leave it out, or teach this test")
 
@@ -135,7 +136,7 @@ def test_commands_in_the_text_are_understood(text: str) -> None:
         words = words[: 2 if words[0] in {"analyse", "experiment"} else 1]
     parse(words, whole=False)
     if words[0] in {"run", "show", "cp"} and len(words) > 1 and re.fullmatch(r"[a-z][\w./-]+", words[1]):
-        recipe_path(str(ROOT / words[1]) if "/" in words[1] else words[1])
+        recipe_text(str(ROOT / words[1]) if "/" in words[1] else words[1])
 
 
 def test_what_is_checked_and_not_run_is_in_the_pages() -> None:

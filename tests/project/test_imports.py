@@ -25,7 +25,7 @@ LAYERS = (
     {"run_report"},
     {"api"},
     {"sweep", "compare"},
-    {"papers", "experiments"},
+    {"papers"},
     {"cli"},
 )
 """From the bottom: a part imports itself and parts of lower layers."""
@@ -33,45 +33,18 @@ LAYERS = (
 BELOW = {name: set().union(*LAYERS[:level]) | {name} for level, layer in enumerate(LAYERS) for name in layer}
 ALLOWED = {
     **BELOW,
-    "segmentation": BELOW["segmentation"] | {"methods"},  # AMN's pixel loss, stages
+    "segmentation": BELOW["segmentation"] | {"methods"},  # what a stage is
     "label_images": BELOW["label_images"] | {"methods", "thresholds"},  # what a stage is; the threshold behind maps
     "thresholds": BELOW["thresholds"] | {"methods"},  # what a stage is
 }
-PURE = re.compile(r"(methods\.\w+\.(maps|kmeans|select|collect)|inference\.multiscale|evaluation)\b(\.\w+)*")
-PURE_LIBRARIES = {"torch", "numpy", "torchmetrics"}
+PURE = re.compile(r"(methods\.\w+\.(maps|kmeans|prototypes|collect)|inference\.multiscale|evaluation)\b(\.\w+)*")
+PURE_LIBRARIES = {"torch", "numpy", "scipy"}
 HEAVY = {"torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "scipy", "sklearn"}
 """Libraries whose import alone takes a good part of a second or more."""
 
-SHARED = {
-    ("amn", "cam"): (
-        "AMN is a CAM to its callers, and hooks into a network as CAM does",
-        {
-            "anatomy.feature_layer", "api.CAM", "api.check_images", "api.check_tags", "api.views_of",
-            "classifier.WEIGHTS", "hooks.call", "hooks.check_cells", "hooks.evaluating", "hooks.listening",
-            "hooks.the_map",
-        },
-    ),
-    ("amn", "irn"): (
-        "training on label images, and the networks of the official checkpoints, lie in the first that needed them",
-        {
-            "data.SeedImages", "data.Seeds", "data.check_size", "data.with_sure_pixels", "settings.OFFICIAL",
-            "settings.checkpoint_file", "settings.starting_weights",
-        },
-    ),
-    ("lpcam", "cam"): (
-        "LPCAM is a CAM to its callers, and works on the classifier's features",
-        {
-            "anatomy.Anatomy", "anatomy.examine", "api.CAM", "classifier.WEIGHTS", "hooks.check_cells", "maps.CAMHead",
-            "maps.activation",
-        },
-    ),
-    ("segmentation", "amn"): (
-        "the loss on label images, and what it counts, lie in the first that needed them",
-        {"data.at_grid", "loss.pixel_counts", "loss.pixel_loss"},
-    ),
-}  # fmt: skip
-"""What a method takes of another one, and why: (the one that imports, the other) -> reason and names. It only shrinks:
-what two methods share belongs below both of them."""
+SHARED: dict[tuple[str, str], tuple[str, set[str]]] = {}
+"""What a method takes of another one, and why: (the one that imports, the other) -> reason and names. It is to stay
+empty: what two methods share belongs below both of them."""
 
 
 def part(name: str) -> str:
@@ -115,7 +88,7 @@ def circle(found: Iterable[Module]) -> list[str]:
 
 
 def method(name: str) -> str | None:
-    """The method that a dotted name is in: ``tag2mask.methods.cam.maps`` -> ``cam``; None for what is in none.
+    """The method that a dotted name is in: ``tag2mask.inference.multiscale`` -> ``cam``; None for what is in none.
 
     The second stage counts as one: it must not live on another method either.
     """
@@ -234,7 +207,7 @@ def test_what_a_method_takes_of_another_is_found(tmp_path: Path) -> None:
 
 def test_maths_modules_import_no_machinery() -> None:
     maths = [m for m in modules() if PURE.fullmatch(m.name.removeprefix("tag2mask."))]
-    assert {m.name for m in maths} >= {"tag2mask.methods.cam.maps", "tag2mask.methods.lpcam.maps"}
+    assert {m.name for m in maths} >= {"tag2mask.inference.multiscale", "tag2mask.methods.lpcam.maps"}
     settings = {m.name for m in maths if m.name.endswith(".settings")}
     assert [line for module in maths if module.name not in settings for line in impure(module)] == []
 
@@ -243,7 +216,7 @@ def test_maths_modules_import_no_machinery() -> None:
     "code", ["import lightning", "from tag2mask.training import losses", "import os", "import timm"]
 )
 def test_machinery_in_a_maths_module_is_found(tmp_path: Path, code: str) -> None:
-    assert len(impure(toy(tmp_path, "tag2mask.methods.cam.maps", code))) == 1
+    assert len(impure(toy(tmp_path, "tag2mask.inference.multiscale", code))) == 1
 
 
 def loaded_by(code: str) -> set[str]:

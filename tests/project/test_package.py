@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import tag2mask
+from tag2mask.config.recipe import shipped
 from tests.project.source import PACKAGE, ROOT, imports, modules
 
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -108,12 +109,19 @@ def test_type_checkers_see_the_names_that_are_loaded_lazily() -> None:
     assert imported == set(tag2mask.__all__) == set(tag2mask._HOMES)
 
 
+def test_the_wheel_holds_the_papers_catalogue() -> None:
+    """Hatch packs every file of the package that version control does not ignore."""
+    hatch = tomllib.loads(PYPROJECT)["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert hatch == {"packages": ["src/tag2mask"]}
+    catalogue = {PACKAGE / "papers" / f"{name}.yaml" for name in ("lpcam", "amn", "variants")}
+    assert catalogue <= set(committed())
+
+
 def test_every_recipe_is_in_the_readme() -> None:
-    recipes = {path.stem for path in (PACKAGE / "recipes").glob("*.yaml")}
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     listed = [name for found in re.findall(r"^\| `([\w{},-]+)` \|", page, re.MULTILINE) for name in unfolded(found)]
     assert len(listed) == len(set(listed))
-    assert recipes == set(listed)
+    assert set(shipped()) == set(listed)
 
 
 def unfolded(name: str) -> list[str]:

@@ -18,7 +18,7 @@ from tag2mask.refine.crf.api import DenseCRF
 from tag2mask.refine.crf.kernel import gaussian_kernel
 from tag2mask.refine.crf.presets import PRESETS, CRFPreset, PresetName
 from tag2mask.refine.crf.unary import unary_from_labels
-from tag2mask.segmentation.settings import PredictionSettings
+from tag2mask.segmentation.predict.options import PredictionSettings
 from tests.refine.test_lattice import slow_filter
 
 REFERENCE = Path(__file__).with_name("crf_reference.npz")

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
-from tag2mask.refine.crf.keys import first_keys
-from tag2mask.refine.crf.lattice import build_lattice, elevate, simplex
+from tag2mask.refine.crf.lattice import build_lattice, elevate, first_keys, simplex
 
 Floats = NDArray[np.float64]
 
@@ -133,7 +132,7 @@ def test_keys_too_long_to_pack_are_sorted_all_the_same(monkeypatch: pytest.Monke
     packed = build_lattice(features)
     values = torch.ones(200, 1)
     span = first_keys(simplex(elevate(features))[0], None)[2]
-    monkeypatch.setattr("tag2mask.refine.crf.keys._BITS", span.bit_length() + 3)  # room for keys, not for pixels
+    monkeypatch.setattr("tag2mask.refine.crf.lattice._BITS", span.bit_length() + 3)  # room for keys, not for pixels
     unpacked = build_lattice(features)
     assert torch.equal(unpacked.corners, packed.corners)
     assert torch.equal(unpacked.pixels, packed.pixels)

@@ -17,8 +17,8 @@ import tag2mask
 from benchmarks.common import peak_memory
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.refine import transition as transition_module
-from tag2mask.refine.transition import paths, transition
-from tag2mask.refine.walk import _walk, mixture, propagate, random_walk
+from tag2mask.refine.transition import paths, transition, transition_of_matrix, transition_of_pairs
+from tag2mask.refine.walk import _walk, mixture, propagate, random_walk, walk
 
 Array = NDArray[np.float64]
 
@@ -269,6 +269,98 @@ def test_it_is_a_public_name_and_warns_of_nothing() -> None:
         assert torch.equal(tag2mask.random_walk(maps, edge), random_walk(maps, edge))
 
 
+def features(height: int, width: int) -> Tensor:
+    """(D, h, w) float64 of two regions with noise."""
+    drawn = torch.rand(3, height, width, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    drawn[0, :, width // 2 :] += 2
+    return drawn
+
+
+def alike(found: Tensor, p: tuple[int, int], q: tuple[int, int]) -> float:
+    """PSA's affinity of two cells: exp of minus the mean distance of their features."""
+    (y0, x0), (y1, x1) = p, q
+    return math.exp(-float((found[:, y0, x0] - found[:, y1, x1]).abs().mean()))
+
+
+def feature_pairs(found: Tensor, radius: int) -> Tensor:
+    """(P, h, w) of the features' affinity, NaN for pairs that leave the image."""
+    height, width = found.shape[1:]
+    pairs = torch.full((len(paths(radius)), height, width), math.nan, dtype=found.dtype)
+    for number, path in enumerate(paths(radius)):
+        for y, x in np.ndindex(height, width):
+            other = (y + path.dy, x + path.dx)
+            if other[0] < height and 0 <= other[1] < width:
+                pairs[number, y, x] = alike(found, (y, x), other)
+    return pairs
+
+
+@pytest.mark.parametrize(("height", "width", "radius"), [(9, 11, 5), (6, 3, 5), (1, 8, 3)])
+def test_an_affinity_of_feature_distances_is_walked_as_by_its_dense_matrix(
+    height: int, width: int, radius: int
+) -> None:
+    found, (maps, _) = features(height, width), draw(height, width)
+    cells = list(np.ndindex(height, width))
+    matrix = np.array([[alike(found, p, q) if math.dist(p, q) < radius else 0.0 for q in cells] for p in cells])
+    expected = maps.numpy().reshape(2, -1) @ np.linalg.matrix_power(matrix / matrix.sum(0), 256)
+    spread = walk(maps, transition_of_pairs(feature_pairs(found, radius), radius))
+    assert far(spread, expected.reshape(maps.shape)) < 1e-10
+
+
+def test_an_affinity_of_any_two_cells_is_walked_too() -> None:
+    maps, _ = draw(7, 9)
+    drawn = torch.rand(63, 63, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    attention = (drawn @ drawn.T).softmax(1)
+    attention = attention + attention.T
+    matrix = attention.numpy().copy()
+    np.fill_diagonal(matrix, 1)
+    expected = maps.numpy().reshape(2, -1) @ np.linalg.matrix_power(matrix / matrix.sum(0), 4)
+    spread = walk(maps, transition_of_matrix(attention, 7, 9), log2_steps=2)
+    assert far(spread, expected.reshape(maps.shape)) < 1e-10
+
+
+def test_a_boundary_map_is_one_of_the_affinities_bit_for_bit() -> None:
+    """The pairs of a boundary map, given as pairs, make its very matrix."""
+    _, edge = draw(8, 10)
+    kept = (1 - edge) ** 10
+    pairs = torch.full((34, 8, 10), math.nan, dtype=torch.float64)
+    for number, path in enumerate(paths(5)):
+        for y, x in np.ndindex(8, 10):
+            if y + path.dy < 8 and 0 <= x + path.dx < 10:
+                pairs[number, y, x] = min(float(kept[y + dy, x + dx]) for dy, dx in path.cells)
+    given, made = transition_of_pairs(pairs, 5).matrix, transition(edge, 5, 10).matrix
+    assert torch.equal(given.values(), made.values())
+    assert torch.equal(given.col_indices(), made.col_indices())
+
+
+def test_all_pairs_inside_an_image_count() -> None:
+    """PSA's grid of 56 x 56 cells has 99128 pairs nearer than 5."""
+    made = transition_of_pairs(torch.ones(34, 56, 56, dtype=torch.float64), 5)
+    inside = made.frame.image(made.matrix.values().view(made.frame.count, -1))
+    assert int((inside > 0).sum()) == 2 * 99128 + 56 * 56
+
+
+def test_a_wrong_affinity_is_refused() -> None:
+    maps, ones = torch.zeros(1, 2, 3), torch.ones(4, 2, 3)
+    step = transition_of_pairs(ones, 2)
+    for bad, message in [
+        (ones[:3], r"pairs has shape \(3, 2, 3\), expected \(4, h, w\) for radius 2"),
+        (-ones, "pairs is NaN, infinite or negative at 11 places"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            transition_of_pairs(bad, 2)
+    for square, message in [
+        (torch.ones(5, 5), r"affinity has shape \(5, 5\), expected \(6, 6\)"),
+        (torch.rand(6, 6, generator=torch.Generator().manual_seed(0)), "affinity differs from its transpose"),
+        (torch.full((6, 6), math.nan), "affinity is NaN, infinite or negative at 36 places"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            transition_of_matrix(square, 2, 3)
+    with pytest.raises(DataError, match=r"maps has shape \(1, 3, 3\), expected \(K, h, w\) on the affinity's grid"):
+        walk(torch.zeros(1, 3, 3), step)
+    with pytest.raises(ConfigError, match="log2_steps is 21"):
+        walk(maps, step, 21)
+
+
 NAN = torch.tensor([[0.5, math.nan], [0.5, 0.5]])
 
 
@@ -288,9 +380,9 @@ NAN = torch.tensor([[0.5, math.nan], [0.5, 0.5]])
     ],
 )
 def test_bad_input_is_refused(maps: Tensor, edge: Tensor, message: str) -> None:
-    for walk in (random_walk, propagate):
+    for called in (random_walk, propagate):
         with pytest.raises(DataError, match=message):
-            walk(maps, edge)
+            called(maps, edge)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The chart's geometry: every point inside, larger values higher, lines told apart without colour."""
+"""The chart's geometry: every point inside, larger values higher, lines distinguished without colour."""
 
 import math
 
@@ -15,14 +15,14 @@ def test_points_are_placed_on_the_axes() -> None:
     found = chart([("cam", [(0.0, 0.0), (0.5, 60.0), (1.0, 30.0)])])
     assert found is not None
     (line,) = found.lines
-    assert points(line.points)[0] == (found.left, found.bottom)
-    assert points(line.points)[1] == ((found.left + found.right) / 2, found.top)
-    assert points(line.points)[2] == (found.right, (found.top + found.bottom) / 2)
+    assert points(line.points)[0] == (found.frame.left, found.frame.bottom)
+    assert points(line.points)[1] == ((found.frame.left + found.frame.right) / 2, found.frame.top)
+    assert points(line.points)[2] == (found.frame.right, (found.frame.top + found.frame.bottom) / 2)
     assert line.best == points(line.points)[1]
     assert line.note == "best 60.0 at 0.50"
-    assert [tick.text for tick in found.x] == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+    assert [tick.text for tick in found.frame.x_ticks] == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
     assert [tick.text for tick in found.y] == ["0", "20", "40", "60"]
-    assert (found.y[0].at, found.y[-1].at) == (found.bottom, found.top)
+    assert (found.y[0].at, found.y[-1].at) == (found.frame.bottom, found.frame.top)
 
 
 def test_twelve_lines_are_told_apart() -> None:
@@ -45,7 +45,7 @@ def test_the_axis_ends_above_the_largest_value(value: float, top: str) -> None:
     found = chart([("a", [(0.5, value)])])
     assert found is not None
     assert found.y[-1].text == top
-    assert found.top <= found.lines[0].best[1] <= found.bottom
+    assert found.frame.top <= found.lines[0].best[1] <= found.frame.bottom
 
 
 @pytest.mark.parametrize(
@@ -60,11 +60,15 @@ def test_bars_are_as_high_as_their_counts() -> None:
     assert found is not None
     assert [bar.text for bar in found.bars] == ["0.10 to 0.14: 4", "0.30 to 0.34: 1", "0.95 to 1.00: 1"]
     heights = [bar.height for bar in found.bars]
-    assert heights == [found.bottom - found.top, pytest.approx(heights[0] / 4), pytest.approx(heights[0] / 4)]
+    assert heights == [
+        found.frame.bottom - found.frame.top,
+        pytest.approx(heights[0] / 4),
+        pytest.approx(heights[0] / 4),
+    ]
     assert found.note == "6 images, mean 0.29, standard deviation 0.32; measured at 0.30"
-    assert found.line == pytest.approx(found.left + 0.3 * (found.right - found.left))
+    assert found.line == pytest.approx(found.frame.left + 0.3 * (found.frame.right - found.frame.left))
     assert [tick.text for tick in found.y] == ["0", "2", "4"]
-    assert found.bars[-1].x + found.bars[-1].width < found.right
+    assert found.bars[-1].x + found.bars[-1].width < found.frame.right
 
 
 def test_without_values_there_is_none_and_without_a_threshold_no_line() -> None:

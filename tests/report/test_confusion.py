@@ -1,4 +1,4 @@
-"""A confusion matrix as shares of the truth, with the largest confusions by name."""
+"""A confusion matrix as shares of the ground truth, with the largest confusions by name."""
 
 import numpy as np
 

@@ -11,16 +11,21 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError, StageError
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
 from tag2mask.report import fonts
 from tag2mask.report.figures import (
     Boxes,
     Curve,
+    Dots,
     Histogram,
     draw_boxes,
     draw_curves,
+    draw_dots,
     draw_examples,
     draw_histograms,
 )
@@ -80,6 +85,21 @@ def test_boxes_stand_beside_each_other_under_their_names(tmp_path: Path) -> None
     assert [found.count(name) for name in ("spread", "gap", "cam", "amn", "0..1", "Activation")] == [1, 1, 2, 1, 2, 1]
 
 
+def test_choices_are_ordered_by_their_mean_and_every_stage_is_named(tmp_path: Path) -> None:
+    series = [
+        Dots("cam", (("worse", 5.0), ("best", 0.5), ("middle", 2.0))),
+        Dots("lpcam", (("worse", 4.0), ("best", 1.5))),
+    ]
+    draw_dots(series, "points lost", "Losses", tmp_path / "dots.svg")
+    svg = (tmp_path / "dots.svg").read_text()
+    assert all(f">{name}<" in svg for name in ("cam", "lpcam"))
+    order = [svg.index(f">{name}<") for name in ("worse", "middle", "best")]
+    assert order == sorted(order), "the axis goes up: the best is written last, on top"
+    assert ">points lost<" in svg
+    draw_dots(series, "points lost", "Losses", tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_text() == svg
+
+
 def picture(shade: int) -> Picture:
     return Picture("image", "image", Image.new("RGB", (40, 30), (shade, 0, 0)))
 
@@ -105,6 +125,8 @@ def test_nothing_to_draw_and_nowhere_to_write_are_errors(tmp_path: Path) -> None
     for draw, what in ((draw_curves, "curve"), (draw_histograms, "histogram"), (draw_boxes, "box plot")):
         with pytest.raises(DataError, match=f"a figure needs at least one {what}"):
             draw([], "t", tmp_path / "x.svg")
+    with pytest.raises(DataError, match="a figure needs at least one choice"):
+        draw_dots([], "x", "y", tmp_path / "dots.svg")
     with pytest.raises(DataError, match="a figure needs at least one example"):
         draw_examples([], "t", tmp_path / "x.png")
     (tmp_path / "file").write_text("")
@@ -153,3 +175,29 @@ def test_a_font_that_has_the_characters_is_used(monkeypatch: pytest.MonkeyPatch)
     fonts._families.cache_clear()
     assert fonts._families("a猫犬") == (("DejaVu Serif",), frozenset("犬"))
     fonts._families.cache_clear()
+
+
+def test_an_example_over_a_photo_is_photo_layers_and_ground_truth() -> None:
+    class One(Dataset):
+        name, split, classes, has_truth = "one", "all", ("cat", "dog"), True
+        samples = (Sample("a", (0, 1)), Sample("b", ()))
+
+        def image(self, sample: Sample) -> Image.Image:
+            return Image.new("RGB", (640, 320), (90, 90, 90))
+
+        def truth(self, sample: Sample) -> NDArray[np.uint8] | None:
+            return np.full((320, 640), 2, np.uint8) if sample.id == "a" else None
+
+    dataset = One()
+    layers: list[tuple[str, NDArray[Any]]] = [
+        ("map", np.zeros((4, 8), np.float32)),
+        ("mask", np.ones((320, 640), np.uint8)),
+    ]
+    first, second = (Example.over(dataset, s, dataset.image(s), "why", layers) for s in dataset.samples)
+    assert [p.caption for p in first.pictures] == ["image: cat, dog", "map", "mask", "ground truth"]
+    assert [p.caption for p in second.pictures] == ["image: no tags", "map", "mask"]
+    assert {p.image.size for p in first.pictures} == {(320, 160)}
+    photo, heat, mask, truth = (np.asarray(p.image.convert("RGB"))[80, 160] for p in first.pictures)
+    assert photo.tolist() == [90, 90, 90]
+    assert heat.max() < 30  # a map of zeros darkens
+    assert mask.tolist() != truth.tolist()  # colours of two classes

@@ -1,4 +1,4 @@
-"""Layers over a photo: maps that decode to themselves, classes told apart without hue, outlines, void."""
+"""Layers over a photo: maps that decode to themselves, classes distinguished without hue, outlines, void."""
 
 import base64
 import io

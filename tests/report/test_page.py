@@ -104,7 +104,7 @@ def test_the_best_of_each_kind_is_bold_and_named_first(tmp_path: Path) -> None:
         "50.1 mIoU cam fixed threshold, 48 images 1.1 points ahead of lpcam (49.0) Supervision: tags"
     )
     assert " ".join(oracle.text.split()) == (
-        "58.9 mIoU lpcam oracle threshold, 48 images: an upper bound, chosen with the truth "
+        "58.9 mIoU lpcam oracle threshold, 48 images: an upper bound, chosen with the ground truth "
         "6.6 points ahead of cam (52.3) Supervision: pixel-masks:threshold(48), tags"
     )
     assert oracle.attributes["class"] == "bound"
@@ -113,7 +113,7 @@ def test_the_best_of_each_kind_is_bold_and_named_first(tmp_path: Path) -> None:
 def test_where_the_numbers_come_from_is_said(tmp_path: Path) -> None:
     page = rendered(tmp_path)
     assert page.text("dd")[:3] == [
-        "split train, 48 images; 2 more have no truth and are left out", "tags",
+        "split train, 48 images; 2 more have no ground truth and are left out", "tags",
         "3: one run, so small differences may be chance",
     ]  # fmt: skip
     assert page.text("dd")[3:] == ["3.11", "2.15"]
@@ -121,8 +121,8 @@ def test_where_the_numbers_come_from_is_said(tmp_path: Path) -> None:
     assert "In no mean: boat." in page.text("p")
     said = [p for p in page.text("p") if p.startswith("Threshold kind")]
     assert said[1] == (
-        "Threshold kind oracle: chosen with the truth of split train itself, an upper bound. Split train, 48 images. "
-        "All in percent."
+        "Threshold kind oracle: chosen with the ground truth of split train itself, an upper bound. "
+        "Split train, 48 images. All in percent."
     )
 
 

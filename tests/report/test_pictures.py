@@ -9,7 +9,7 @@ from PIL import Image
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.palette import colour
-from tag2mask.report.pictures import data_uri, fit, heat_overlay, label_overlay, side_by_side
+from tag2mask.report.pictures import data_uri, fit, heat_overlay, label_overlay
 
 GREY = Image.new("RGB", (40, 20), (100, 100, 100))
 
@@ -85,16 +85,6 @@ def test_fit_shrinks_and_never_enlarges() -> None:
     assert fit(Image.new("RGB", (1000, 500)), 100).size == (100, 50)
     assert fit(Image.new("RGB", (3, 1000)), 100).size == (1, 100)
     assert fit(GREY, 100) is GREY
-
-
-def test_a_panel_holds_all_images_in_order() -> None:
-    panel = side_by_side([GREY, Image.new("L", (10, 30), 7)], gap=5)
-    assert panel.size == (55, 30)
-    assert panel.getpixel((0, 0)) == (100, 100, 100)
-    assert panel.getpixel((42, 0)) == (255, 255, 255)
-    assert panel.getpixel((54, 29)) == (7, 7, 7)
-    with pytest.raises(DataError, match="no image"):
-        side_by_side([])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "P"])

@@ -27,30 +27,22 @@ from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.metrics import PER_LABEL, SegmentationScores
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.evaluation.thresholds import cut
-from tag2mask.pipeline.evaluate_run import open_split
-from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult, measured
 from tag2mask.report.choice import Choice
 from tag2mask.report.scores import percent
 from tag2mask.run_report import pixel_statistics as pixels
-from tag2mask.run_report.build import run_part
-from tag2mask.run_report.example_images import seeds, sizes
+from tag2mask.run_report.build import finished_stages, run_part
+from tag2mask.run_report.example_images import carried, sizes
 from tag2mask.run_report.pixel_statistics import PIXELS, pixels_of
-from tag2mask.run_report.rebuild import open_run, write_report
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tag2mask.run_report.rebuild import write_report
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.report.pages import Element, Page, check_alone_and_accessible
 
 VOID = "photo 04"
 """An image with an object in a corner and void all around it: the seeds can hardly be wrong there."""
 
 THRESHOLDS = (0.0, 0.05, 0.2, 0.35, 0.5, 0.77, 1.0)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +69,8 @@ def written(out: Path, *runs: Path, choice: Choice | None = None) -> Page:
 
 
 def dataset_of(result: RunResult) -> Dataset:
-    plan = make_plan(RunFolder.existing(result.path).recipe())
-    return open_split(plan, plan.data.infer)
+    run = OpenedRun(result.path)
+    return run.split(run.plan.data.infer)
 
 
 def copied(done: RunResult, folder: Path, name: str = "run") -> Path:
@@ -147,8 +139,8 @@ def test_the_confusion_is_that_of_the_metrics_and_the_optima_are_the_analysis_s(
 def test_pixels_are_counted_once_and_again_where_the_memory_is_spoilt(
     done: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = open_run(copied(done, tmp_path))
-    found = next(m for m in measured(opened.stages) if m.name == "maps")
+    opened = OpenedRun(copied(done, tmp_path))
+    found = next(m for m in measured(finished_stages(opened)) if m.name == "maps")
     path, dataset = found.measuring.artefact.path / PIXELS, dataset_of(done)
     known = pixels_of(found, dataset)
     for text in ("{", '{"schema": 0, "matrix": []}'):
@@ -156,7 +148,7 @@ def test_pixels_are_counted_once_and_again_where_the_memory_is_spoilt(
         assert pixels_of(found, dataset) == known
     monkeypatch.setattr(pixels, "_look", None)
     assert pixels_of(found, dataset) == known, "from memory"
-    assert open_run(tmp_path / "run").metrics == opened.metrics, "the artefact counts as whole"
+    assert OpenedRun(tmp_path / "run").metrics == opened.metrics, "the artefact counts as whole"
 
 
 def test_a_mostly_void_image_is_not_the_best_though_its_score_is(done: RunResult, page: Page) -> None:
@@ -224,7 +216,7 @@ def test_embedded_maps_and_the_slider_s_seeds_are_the_library_s(done: RunResult,
             assert np.array_equal(found[~near], wanted[~near])
             assert (found != wanted).mean() < 0.02, "what rounding to 8 bits can change"
             exactly = (np.abs(bytes_full - at) < 1e-6).any(0)  # at the threshold itself, where float32 decides
-            without_script = seeds(values, stored.classes, size, at)
+            without_script = cut(carried(values, size), stored.classes, at)
             assert np.array_equal(found[~exactly], without_script[~exactly])
 
 
@@ -283,7 +275,9 @@ def test_what_cannot_be_reported_is_told(done: RunResult, tmp_path: Path) -> Non
         write_report([tmp_path / "nowhere"], tmp_path / "x.html")
     path = copied(done, tmp_path)
     (path / "masks").unlink()
-    with pytest.raises(StageError, match=f"stage 'masks' of {path} is not finished; go on: tag2mask run .*recipe.yaml"):
+    with pytest.raises(
+        StageError, match=f"stage 'masks' of {path} is not finished; resume: tag2mask run .*recipe.yaml"
+    ):
         write_report([path], tmp_path / "x.html")
     with pytest.raises(ConfigError, match="is named twice; name each once"):
         write_report([done.path, done.path / ".." / done.path.name], tmp_path / "x.html")
@@ -299,14 +293,14 @@ def test_a_run_that_has_measured_nothing_is_told(done: RunResult, tmp_path: Path
     assert not only.report.exists()
     assert (only.reported, done.reported) == (False, True)
     with pytest.raises(StageError, match="has measured neither seeds nor masks, so there is nothing to report"):
-        open_run(only.path)
+        write_report([only.path], tmp_path / "x.html")
 
 
 def test_files_that_are_gone_are_told(done: RunResult, tmp_path: Path) -> None:
     path = copied(done, tmp_path)
     (path / "maps-seeds" / "curve.csv").write_text("spoilt")
-    with pytest.raises(StageError, match="files of stage 'maps-seeds' of .* are gone or changed; go on: tag2mask run"):
-        open_run(path)
+    with pytest.raises(StageError, match="files of stage 'maps-seeds' of .* are gone or changed; resume: tag2mask run"):
+        write_report([path], tmp_path / "x.html")
 
 
 def test_where_it_is_written_is_checked_first(done: RunResult, tmp_path: Path) -> None:
@@ -349,7 +343,7 @@ def test_data_without_masks_is_shown_at_random_with_a_slider(done: RunResult, tm
 
 def test_of_several_seeds_the_first_is_pictured_and_all_are_counted(done: RunResult) -> None:
     both = run(str(done.path / "recipe.yaml"), "seeds=[0,1]", out=done.path.parent / "seeds")
-    part = run_part(open_run(both.path), Choice())
+    part = run_part(OpenedRun(both.path), Choice())
     assert {m.name for m in part.parts[0].methods} >= {"maps@0", "maps@1"}
     stages = {panel.stage for shown in part.parts[0].shown for panel in shown.panels}
     assert stages == {"", "maps@0"}
@@ -391,7 +385,7 @@ def test_thresholds_of_classes_or_images_are_named_and_drawn(
     check_alone_and_accessible(page)
     assert f"maps, rule(otsu/{per}) threshold, {words}" in page.text("summary")
     assert "maps, no threshold" not in page.text("summary")
-    shown = run_part(open_run(result.path), Choice()).parts[0].shown
+    shown = run_part(OpenedRun(result.path), Choice()).parts[0].shown
     assert shown
     for one in shown:
         (panel,) = [p for p in one.panels if p.caption == f"seeds of maps, threshold {words}"]

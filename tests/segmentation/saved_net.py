@@ -10,7 +10,8 @@ import yaml
 
 from tag2mask.core.files import write_json, write_text
 from tag2mask.evaluation.result_tables import MetricRow, write_metrics
-from tag2mask.segmentation.networks.factory import Segmenter, build_segmenter, save_segmenter
+from tag2mask.segmentation.networks.base import Segmenter
+from tag2mask.segmentation.networks.factory import build_segmenter, save_segmenter
 from tag2mask.segmentation.settings import NetworkSettings
 
 CLASSES = ("disc", "square")

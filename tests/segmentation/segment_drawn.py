@@ -12,8 +12,8 @@ from tag2mask.config.settings import validate
 from tag2mask.segmentation.networks.base import Segmenter
 from tag2mask.segmentation.networks.factory import build_segmenter
 from tag2mask.segmentation.settings import NetworkSettings, SegmenterSettings
-from tag2mask.segmentation.train import train_segmenter
-from tests.methods.irn_drawn import data, seeds
+from tag2mask.segmentation.training import train_segmenter
+from tests.methods.irn.drawn import data, seeds
 from tests.training.toy import engine
 
 TINY = {"encoder": "test_efficientnet", "weights": "none"}

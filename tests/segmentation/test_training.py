@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -11,29 +12,38 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
 
+from tag2mask.backbones.files import WEIGHTS
+from tag2mask.config.settings import validate
 from tag2mask.core.errors import DataError, TrainingError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
-from tag2mask.segmentation import train as train_module
-from tag2mask.segmentation.data import MaskImages, Masks
-from tag2mask.segmentation.losses import segmentation_loss
-from tag2mask.segmentation.networks.factory import WEIGHTS, load_segmenter
-from tag2mask.segmentation.predict.logits import predict_labels
-from tag2mask.segmentation.train import train_segmenter
-from tag2mask.segmentation.transforms import SegmentTransform
-from tests.methods.irn_drawn import SIZE, data, seeds
+from tag2mask.segmentation import training as train_module
+from tag2mask.segmentation.networks.factory import load_segmenter
+from tag2mask.segmentation.settings import SegmentTrainSettings
+from tag2mask.segmentation.training import output_counts, segment_rate, segmentation_loss, train_segmenter
+from tag2mask.segmentation.training_data import SegmentTransform
+from tag2mask.training.label_images import LabelImages, LabelsOf, at_grid
+from tests.methods.irn.drawn import SIZE, data, seeds
 from tests.segmentation import segment_drawn
 from tests.segmentation.segment_drawn import build, settings
+from tests.segmentation.toy_net import predict_labels
 from tests.training.toy import HALF, Drawn, engine
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def train(
-    out: Path, images: Drawn | None = None, masks: Masks = seeds, seed: int = 0, kind: str = "deeplabv2", **values: Any
+    out: Path,
+    images: Drawn | None = None,
+    masks: LabelsOf = seeds,
+    seed: int = 0,
+    kind: str = "deeplabv2",
+    **values: Any,
 ) -> dict[str, Tensor]:
     """Weights after a training; values are of its schedule."""
     train_segmenter(
@@ -58,7 +68,7 @@ def test_it_learns_the_labels_of_pixels(kind: str, epochs: int, tmp_path: Path) 
 
 def test_items_are_crops_of_images_with_masks_and_padding_is_255_never_background() -> None:
     transform = SegmentTransform(settings(crop=100, rescale=(1, 1)).train, HALF, HALF)
-    images = MaskImages(data(), data().samples, seeds, transform, 0)
+    images = LabelImages(data(), data().samples, seeds, transform, 0)
     for index, sample in enumerate(data().samples):
         image, labels = images[(0, index)]
         mask = torch.from_numpy(seeds(sample))
@@ -143,7 +153,7 @@ def test_masks_without_a_sure_pixel_are_left_out_and_counted(tmp_path: Path, cap
 
     with caplog.at_level("INFO", "tag2mask"):
         train(tmp_path / "all", masks=some)
-    assert "segmenter: 2 of 8 images are left out: every pixel of their masks is unsure" in caplog.text
+    assert "segmenter: 2 of 8 images are left out: every pixel of their labels is ignored" in caplog.text
     assert "segmenter: deeplabv2 on test_efficientnet, first weights: none" in caplog.text
     kept = data()
     kept.samples = [s for s in kept.samples if s.id not in {"001", "004"}]
@@ -156,10 +166,10 @@ def test_masks_without_a_sure_pixel_are_left_out_and_counted(tmp_path: Path, cap
     [
         (
             np.zeros((30, 40)),
-            "the mask of image '00[0-7]' is 30 x 40 pixels, but the image is 64 x 80 (height x width)",
+            "the labels of image '00[0-7]' are 30 x 40 pixels, but the image is 64 x 80 (height x width)",
         ),
-        (np.full(SIZE, 4), "the mask of image '000' holds index 4, but the data has 3 classes: expected 0 (backgr"),
-        (np.full(SIZE, 255), "segmenter: every pixel of the masks of all 8 images is unsure (255), so there is noth"),
+        (np.full(SIZE, 4), "the labels of image '000' hold 4, but the data has 3 classes"),
+        (np.full(SIZE, 255), "segmenter: every pixel of the labels of all 8 images is ignored (255)"),
     ],
 )
 def test_masks_that_cannot_be_used(mask: np.ndarray, text: str, tmp_path: Path) -> None:
@@ -190,3 +200,126 @@ def test_two_processes_train_the_same_network(tmp_path: Path) -> None:
     one, two = (load_file(tmp_path / name / "deeplabv2" / WEIGHTS) for name in ("one", "two"))
     assert one.keys() == two.keys()
     assert all(torch.equal(one[k], two[k]) for k in one)
+
+
+def test_rates_are_set_anew_every_ten_steps_as_published() -> None:
+    settings = validate(SegmentTrainSettings, {"hold": 10, "poly_power": 0.9}, "train")
+    factor = segment_rate(settings, 20_000)
+    assert [factor(step) for step in (0, 9)] == [1, 1]
+    assert factor(10) == factor(19) == pytest.approx((1 - 10 / 20_000) ** 0.9, rel=1e-12)
+    assert factor(19_999) == pytest.approx((10 / 20_000) ** 0.9, rel=1e-12)
+
+
+def test_warm_up_rises_from_a_millionth_and_meets_the_linear_decay() -> None:
+    settings = validate(SegmentTrainSettings, {"warmup": 1500, "poly_power": 1.0}, "train")
+    factor = segment_rate(settings, 40_000)
+    assert factor(0) == pytest.approx(1e-6, rel=1e-9)
+    assert factor(750) == pytest.approx((1 - 750 / 40_000) * (0.5 + 0.5e-6), rel=1e-12)
+    assert factor(1500) == pytest.approx(1 - 1500 / 40_000, rel=1e-12)
+    assert factor(39_999) == pytest.approx(1 / 40_000, rel=1e-9)
+    rising = [factor(step) for step in range(1400)]
+    assert rising == sorted(rising)
+
+
+def test_constant_rates_do_not_fall() -> None:
+    factor = segment_rate(validate(SegmentTrainSettings, {"schedule": "constant"}, "train"), 100)
+    assert {factor(step) for step in range(100)} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("n", "drop_last", "epochs"),
+    [(10_582, True, 19), (10_582, False, 19), (25, True, 10_000), (25, False, 6667), (3, True, 20_000)],
+)
+def test_iterations_become_epochs_that_hold_them(n: int, drop_last: bool, epochs: int) -> None:
+    values = {"iterations": 20_000, "batch_size": 10, "accumulate": 2, "drop_last": drop_last}
+    assert validate(SegmentTrainSettings, values, "train").for_images(n).epochs == epochs
+
+
+def test_without_iterations_epochs_stay() -> None:
+    settings = validate(SegmentTrainSettings, {"epochs": 5}, "train")
+    assert settings.for_images(1000) is settings
+
+
+def drawn(seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Logits (3, 4, 8, 6), and labels with padding in the second image, without foreground in the third."""
+    torch.manual_seed(seed)
+    labels = torch.randint(0, 4, (3, 8, 6)).to(torch.uint8)
+    labels[1, 5:] = 255
+    labels[2] = 0
+    return torch.randn(3, 4, 8, 6), labels
+
+
+def test_plain_loss_is_torchs_mean_over_pixels_that_are_not_255() -> None:
+    logits, labels = drawn()
+    expected = F.cross_entropy(logits, labels.long(), ignore_index=255)
+    torch.testing.assert_close(segmentation_loss([(1.0, logits)], labels), expected)
+
+
+def test_balanced_loss_is_the_mean_over_background_plus_the_mean_over_foreground() -> None:
+    logits, labels = drawn()
+    sides: dict[bool, list[float]] = {True: [], False: []}
+    for n, y, x in np.ndindex(3, 8, 6):
+        label = int(labels[n, y, x])
+        if label != 255:
+            scores = logits[n, :, y, x].tolist()
+            sides[label == 0].append(math.log(sum(math.exp(s) for s in scores)) - scores[label])
+    expected = sum(sum(terms) / len(terms) for terms in sides.values())
+    assert segmentation_loss([(1.0, logits)], labels, balanced=True).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_outputs_are_weighed_and_compared_with_labels_of_their_size() -> None:
+    logits, labels = drawn()
+    small = torch.randn(3, 4, 4, 3)
+    less = torch.stack(
+        [
+            torch.from_numpy(np.array(Image.fromarray(one.numpy()).resize((3, 4), Image.Resampling.NEAREST)))
+            for one in labels
+        ]
+    )
+    expected = F.cross_entropy(logits, labels.long(), ignore_index=255)
+    expected = expected + 0.4 * F.cross_entropy(small, less.long(), ignore_index=255)
+    torch.testing.assert_close(segmentation_loss([(1.0, logits), (0.4, small)], labels), expected)
+
+
+@pytest.mark.parametrize("side", [41, 21, 31])
+def test_labels_of_deeplabs_outputs_are_pillows(side: int) -> None:
+    labels = torch.randint(0, 21, (321, 321), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    expected = np.array(Image.fromarray(labels.numpy()).resize((side, side), Image.Resampling.NEAREST))
+    assert torch.equal(at_grid(labels, side, side), torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_parts_of_a_batch_add_up_to_it(balanced: bool) -> None:
+    logits, labels = drawn()
+    small = F.avg_pool2d(logits, 2)
+    outputs = [(1.0, logits), (0.4, small)]
+    whole = segmentation_loss(outputs, labels, balanced)
+    counts = output_counts(labels, [(8, 6), (4, 3)])
+    assert counts.shape == (2, 2)
+    assert counts[0].tolist() == [int((labels == 0).sum()), int(((labels != 0) & (labels != 255)).sum())]
+    parts = [
+        segmentation_loss([(weight, values[part]) for weight, values in outputs], labels[part], balanced, counts)
+        for part in (slice(0, 1), slice(1, 3))
+    ]
+    torch.testing.assert_close(sum(parts), whole)
+    mean = sum(segmentation_loss([(w, v[p]) for w, v in outputs], labels[p]) for p in (slice(0, 1), slice(1, 3))) / 2
+    assert abs(float(mean) - float(whole)) > 1e-3, "the case does not tell a mean of means from the mean"
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_nothing_sure_gives_no_loss_and_no_gradient(balanced: bool) -> None:
+    logits = torch.randn(1, 4, 4, 4, requires_grad=True)
+    loss = segmentation_loss([(1.0, logits)], torch.full((1, 4, 4), 255, dtype=torch.uint8), balanced)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
+def test_pixels_of_255_have_no_gradient_and_others_have() -> None:
+    logits, labels = drawn()
+    logits.requires_grad_()
+    segmentation_loss([(1.0, logits)], labels, balanced=True).backward()  # type: ignore[no-untyped-call]  # torch's own
+    assert logits.grad is not None
+    moved = logits.grad.abs().sum(1) > 0
+    assert torch.equal(moved, labels != 255)

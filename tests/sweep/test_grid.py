@@ -52,8 +52,8 @@ def test_words_without_a_grid(words: list[str], text: str) -> None:
     ("grid", "overrides", "text"),
     [
         ({}, [], "nothing to sweep: the grid has no setting"),
-        ({"seeds": ["0", "1"]}, [], r"'seeds=0,1' is no sweep: .* seeds=\[0,1\], and each point is a mean"),
-        ({"engine.device": ["cpu", "cuda"]}, [], "engine changes no number; sweep a setting of a stage or data"),
+        ({"seeds": ["0", "1"]}, [], r"'seeds=0,1': 'seeds' cannot be swept.* seeds=\[0,1\]"),
+        ({"engine.device": ["cpu", "cuda"]}, [], "engine.device=cpu,cuda.*sweep a setting of a stage or data"),
         ({"a.b": ["1", "2"]}, ["a.b=3"], r"a.b is swept \('a.b=1,2'\) and set \('a.b=3'\)"),
         ({"a.b": ["1", ""]}, [], "'a.b=1,' has an empty value"),
         ({"a.b": []}, [], "'a.b=' has an empty value"),

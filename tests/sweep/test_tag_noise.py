@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,12 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.data.registry import load_dataset
 from tag2mask.data.tag_noise import count_noise
 from tag2mask.sweep.tag_noise import DamageLine, NoiseResult, measure_tag_noise
-from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 
 STAGES = {
     "maps": {"kind": "drawn-maps", "blur": 0},
     "maps-seeds": {"kind": "seeds", "reads": {"maps": "maps"}, "threshold": 0.4},
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 def recipe(folder: Path) -> Path:

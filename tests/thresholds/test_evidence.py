@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from tag2mask.backbones.network import build_network, save_network
+from tag2mask.backbones.build import build_network
+from tag2mask.backbones.files import WEIGHTS, save_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError
@@ -20,8 +21,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import PROBED
 from tag2mask.evaluation.threshold_rules.rules import RULES
-from tag2mask.methods.cam.asking import AskedClassifier
-from tag2mask.methods.cam.classifier import METRICS, WEIGHTS
+from tag2mask.methods.cam.classifier import METRICS, AskedClassifier
 from tag2mask.thresholds.evidence import Erased, ask, erasures, regions
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tag2mask.label_images.kinds import CutSettings
 from tag2mask.label_images.stage import around
 from tag2mask.methods.artefact import Artefact, FewMasks
 from tag2mask.methods.registry import stage_kind
+from tag2mask.segmentation.predict.options import PredictionSettings
 from tag2mask.thresholds.kinds import FewMasksSettings, listed
 from tag2mask.thresholds.threshold_of import threshold_of
 
@@ -65,7 +67,7 @@ def test_each_added_image_takes_one_place_at_most() -> None:
 
 
 def test_the_ledger_entry_is_one_that_the_ledger_knows() -> None:
-    entries = stage_kind("few-masks").adds(FewMasksSettings(n=7))
+    entries = stage_kind("few-masks").supervision_of(FewMasksSettings(n=7))
     assert parse_ledger(entries) == {"pixel-masks:threshold(7)"}
 
 
@@ -84,11 +86,11 @@ def test_a_threshold_survives_its_file(tmp_path: Path) -> None:
 def test_the_threshold_that_is_read_goes_before_the_settings(tmp_path: Path) -> None:
     settings = CutSettings(threshold=0.6, threshold_kind="published")
     few = artefact(tmp_path, 0.37)
-    assert threshold_of(artefact(tmp_path, settings=settings)) == Threshold(0.6, "published")
-    assert threshold_of(artefact(tmp_path, settings=settings, reads={"threshold": few})) == Threshold(
-        0.37, "few-masks", 2
-    )
-    assert threshold_of(artefact(tmp_path, settings=None)) == Threshold(None, "none"), "predictions have none"
+    cut = partial(artefact, tmp_path, settings=settings, kind=stage_kind("pseudo-masks"))
+    assert threshold_of(cut()) == Threshold(0.6, "published")
+    assert threshold_of(cut(reads={"threshold": few})) == Threshold(0.37, "few-masks", 2)
+    predictions = artefact(tmp_path, settings=PredictionSettings(), kind=stage_kind("predictions"))
+    assert threshold_of(predictions) == Threshold(None, "none")
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0.4, (0.52, 0.28)), (0.95, (1.0, 0.83)), (0.05, (0.17, 0.0))])

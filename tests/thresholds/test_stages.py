@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,23 +25,15 @@ from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.label_images.cutting import Photo, crf_seeds, refine_seeds
 from tag2mask.methods.artefact import Artefact, FewMasks, Ruled
 from tag2mask.methods.registry import stage_kind
-from tag2mask.pipeline.evaluate_run import open_split
-from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.thresholds.kinds import ErasureSettings, RuleSettings, sampled, tagged
 from tag2mask.thresholds.stages import choose_by_rule
 from tag2mask.thresholds.threshold_of import threshold_of
 from tests.helpers.draw import draw_folder
-from tests.helpers.drawn_maps import registered
+from tests.helpers.drawn_maps import drawn_maps_kind  # noqa: F401  a fixture
 
 MARGIN = 0.12
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with registered():
-        yield
 
 
 def recipe(folder: Path, stages: dict[str, Any]) -> str:
@@ -88,8 +80,8 @@ def artefact(result: RunResult, name: str) -> Artefact:
 
 
 def dataset_of(result: RunResult) -> Dataset:
-    plan = make_plan(RunFolder.existing(result.path).recipe())
-    return open_split(plan, plan.data.infer)
+    run = OpenedRun(result.path)
+    return run.split(run.plan.data.infer)
 
 
 def ruled(result: RunResult, name: str) -> Ruled:

@@ -1,4 +1,4 @@
-"""Every registered loss on two processes: run by torchrun, writes gradients that a test compares with one process."""
+"""Every loss that is a ratio, on two processes by torchrun: writes gradients that a test compares with one process."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tag2mask.core.ranks import join, rank, world_size
-from tag2mask.methods.amn import loss as _pixel_loss  # noqa: F401  it adds itself to LOSSES
-from tag2mask.methods.irn import loss as _boundary_loss  # noqa: F401  as above
-from tag2mask.segmentation import losses as _segmentation_loss  # noqa: F401  as above
-from tag2mask.training.losses import LOSSES
+from tag2mask.methods.irn.affinity import boundary_loss
+from tag2mask.segmentation.training import segmentation_loss
+from tag2mask.training.losses import multilabel_soft_margin, pixel_loss
 
 Part = Callable[[Tensor, slice], Tensor]
 SHARES = (slice(0, 2), slice(2, 7))
@@ -24,14 +23,14 @@ SHARES = (slice(0, 2), slice(2, 7))
 def _soft_margin(outputs: Tensor, part: slice) -> Tensor:
     tags = (torch.arange(28).reshape(7, 4) % 3 == 0).float()
     mask = torch.tensor([True, True, False, True])
-    return LOSSES["multilabel_soft_margin"](outputs[part], tags[part], mask)
+    return multilabel_soft_margin(outputs[part], tags[part], mask)
 
 
 def _boundary(outputs: Tensor, part: slice) -> Tensor:
     """Edges of 4 x 5 cells, four rows of five, from the four outputs of each image."""
     edge = torch.sigmoid(outputs * torch.linspace(-1, 1, 28).reshape(7, 4))[part, :, None] * torch.linspace(0.2, 1, 5)
     labels = torch.tensor([0, 0, 1, 255, 2, 2, 0]).repeat(20).reshape(7, 4, 5).to(torch.uint8)
-    return LOSSES["boundary"](edge, labels[part], 2)
+    return boundary_loss(edge, labels[part], 2)
 
 
 def _pixel(outputs: Tensor, part: slice) -> Tensor:
@@ -39,7 +38,7 @@ def _pixel(outputs: Tensor, part: slice) -> Tensor:
     logits = outputs[part, :, None, None] * torch.tensor([[1.0, -0.5], [0.3, 2.0]])
     labels = torch.tensor([0, 0, 1, 255, 3, 2, 0])[:, None].repeat(1, 4).reshape(7, 2, 2).to(torch.uint8)
     labels[3, 0, 0] = 2
-    return LOSSES["pixel"](logits, labels[part])
+    return pixel_loss(logits, labels[part])
 
 
 def _segmentation(outputs: Tensor, part: slice) -> Tensor:
@@ -49,14 +48,14 @@ def _segmentation(outputs: Tensor, part: slice) -> Tensor:
     labels[1, 0, 0] = 3
     labels[3, 1, 1] = 2
     small = logits.mean((2, 3), keepdim=True)
-    return LOSSES["segmentation"]([(1.0, logits), (0.4, small)], labels[part], balanced=True)
+    return segmentation_loss([(1.0, logits), (0.4, small)], labels[part], balanced=True)
 
 
 CASES: dict[str, Part] = {
     "multilabel_soft_margin": _soft_margin,
-    "boundary": _boundary,
-    "pixel": _pixel,
-    "segmentation": _segmentation,
+    "boundary_loss": _boundary,
+    "pixel_loss": _pixel,
+    "segmentation_loss": _segmentation,
 }
 """For each loss: from outputs (7, 4) of all images and a process's part to its share."""
 

@@ -28,7 +28,7 @@ def train(out: Path, signalled: int = -1, silent: int = -1) -> None:
         module.kill_step, module.at_kill = 5, lambda: os.kill(os.getpid(), signal.SIGTERM)
     if rank() == silent:
         module.kill_step, module.at_kill = 5, lambda: time.sleep(600)
-    fit(module, images(), module.settings, out=out, seed=3, engine=engine())
+    fit(module, images(), out=out, seed=3, engine=engine())
 
 
 @app.command("training")
@@ -64,7 +64,7 @@ class Killing(TagImages):
 def decoding(out: Path, number: int) -> None:
     """A training whose process that decodes is sent a signal; 0 for none."""
     module = Toy(train_settings())
-    fit(module, Killing.drawn(number), module.settings, out=out, seed=3, engine=engine(workers=1))
+    fit(module, Killing.drawn(number), out=out, seed=3, engine=engine(workers=1))
 
 
 @app.command("waiting")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import math
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 
-from tag2mask.training.losses import LOSSES, global_ratio, multilabel_soft_margin
+from tag2mask.training.label_images import at_grid
+from tag2mask.training.losses import global_ratio, multilabel_soft_margin, pixel_counts, pixel_loss
+from tests.project.source import modules
 from tests.training.ratios import CASES, outputs
 
 
@@ -61,8 +68,22 @@ def test_ratios_of_vectors_and_of_nothing() -> None:
     assert found.tolist() == pytest.approx([6 / 4.5, 0, 2])
 
 
-def test_every_registered_loss_has_a_case() -> None:
-    assert CASES.keys() == LOSSES.keys()
+def losses_over_processes() -> set[str]:
+    """Functions of the package whose result is a `global_ratio`, or made of such a function's."""
+    calls = {
+        node.name: {c.func.id for c in ast.walk(node) if isinstance(c, ast.Call) and isinstance(c.func, ast.Name)}
+        for module in modules()
+        for node in module.tree.body
+        if isinstance(node, ast.FunctionDef)
+    }
+    found = {"global_ratio"}
+    while more := {name for name, called in calls.items() if called & found} - found:
+        found |= more
+    return found - {"global_ratio"}
+
+
+def test_every_loss_that_is_a_ratio_has_a_case() -> None:
+    assert CASES.keys() == losses_over_processes()
 
 
 def test_cases_have_a_gradient_everywhere_it_matters() -> None:
@@ -71,3 +92,118 @@ def test_cases_have_a_gradient_everywhere_it_matters() -> None:
         share(values, slice(0, 7)).backward()  # type: ignore[no-untyped-call]  # torch's own
         assert values.grad is not None, name
         assert (values.grad.abs().sum(1) > 0).all(), name
+
+
+def slow(logits: Tensor, labels: Tensor, smoothing: float, balanced: bool = True) -> float:
+    """The loss cell by cell, with the target written out."""
+    values, truth = logits.double().numpy(), labels.numpy()
+    n = values.shape[1]
+    sides: dict[bool, list[float]] = {True: [], False: []}
+    for i, y, x in np.ndindex(*truth.shape):
+        label = int(truth[i, y, x])
+        if label == 255:
+            continue
+        target: NDArray[np.float64] = np.full(n, smoothing / (n - 1))
+        target[label] = 1 - smoothing
+        row = values[i, :, y, x]
+        log_p = row - row.max() - np.log(np.exp(row - row.max()).sum())
+        sides[label == 0].append(float(-(target * log_p).sum()))
+    if not balanced:
+        return float(np.mean(sides[True] + sides[False]))
+    return sum(0.5 * float(np.mean(side)) for side in sides.values() if side)
+
+
+def drawn(n_classes: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Logits and labels of three images, with more background than foreground, some unsure."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(3, n_classes + 1, 5, 7, generator=generator)
+    labels = torch.randint(0, n_classes + 1, (3, 5, 7), generator=generator)
+    draw = torch.rand(3, 5, 7, generator=generator)
+    labels[draw < 0.5] = 0
+    labels[draw > 0.85] = 255
+    return logits, labels.to(torch.uint8)
+
+
+@pytest.mark.parametrize(("n_classes", "smoothing"), [(20, 0.4), (20, 0.0), (1, 0.4), (3, 0.2), (80, 0.4)])
+@pytest.mark.parametrize("balanced", [True, False])
+def test_loss_is_that_of_a_loop_over_cells(n_classes: int, smoothing: float, balanced: bool) -> None:
+    logits, labels = drawn(n_classes)
+    found = pixel_loss(logits, labels, smoothing, balanced)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(slow(logits, labels, smoothing, balanced), rel=1e-5)
+
+
+def test_target_of_voc_is_06_and_002() -> None:
+    """The gradient of a cell's cross-entropy is its softmax minus its target."""
+    logits = torch.randn(1, 21, 1, 1, requires_grad=True)
+    pixel_loss(logits, torch.tensor([[[7]]], dtype=torch.uint8)).backward()  # type: ignore[no-untyped-call]  # torch's
+    assert logits.grad is not None
+    target = (logits.softmax(1) - 2 * logits.grad).detach().flatten()
+    expected = torch.full((21,), 0.02)
+    expected[7] = 0.6
+    torch.testing.assert_close(target, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_both_sides_weigh_the_same_whatever_their_number() -> None:
+    logits = torch.zeros(1, 2, 1, 100)
+    logits[:, 1] = torch.linspace(-1, 3, 100)
+    labels = torch.zeros(1, 1, 100, dtype=torch.uint8)
+    labels[0, 0, -1] = 1
+    few = pixel_loss(logits, labels, 0.0)
+    own = -logits.log_softmax(1)
+    assert few.item() == pytest.approx(0.5 * own[0, 0, 0, :-1].mean().item() + 0.5 * own[0, 1, 0, -1].item(), rel=1e-5)
+    plain = pixel_loss(logits, labels, 0.0, balanced=False)
+    assert plain.item() == pytest.approx((own[0, 0, 0, :-1].sum() + own[0, 1, 0, -1]).item() / 100, rel=1e-5)
+
+
+@pytest.mark.parametrize("label", [0, 2, 255])
+@pytest.mark.parametrize("balanced", [True, False])
+def test_batch_without_foreground_or_background_or_anything_gives_a_number(label: int, balanced: bool) -> None:
+    logits = torch.randn(2, 4, 3, 3, requires_grad=True)
+    labels = torch.full((2, 3, 3), label, dtype=torch.uint8)
+    loss = pixel_loss(logits, labels, 0.4, balanced)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    expected = 0.0 if label == 255 else slow(logits.detach(), labels, 0.4, balanced)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert bool((logits.grad == 0).all()) == (label == 255)
+
+
+def test_unsure_cells_have_no_gradient() -> None:
+    logits, labels = drawn(3)
+    logits.requires_grad_()
+    pixel_loss(logits, labels).backward()  # type: ignore[no-untyped-call]  # torch's own
+    assert logits.grad is not None
+    reached = logits.grad.abs().sum(1) > 0
+    assert torch.equal(reached, labels != 255)
+
+
+def test_losses_of_parts_add_up_to_that_of_the_batch() -> None:
+    logits, labels = drawn(3)
+    counts = pixel_counts(labels)
+    assert counts.tolist() == [int((labels == 0).sum()), int(((labels > 0) & (labels < 255)).sum())]
+    for balanced in (True, False):
+        parts = [pixel_loss(logits[i : i + 1], labels[i : i + 1], 0.4, balanced, counts) for i in range(3)]
+        assert sum(p.item() for p in parts) == pytest.approx(pixel_loss(logits, labels, 0.4, balanced).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (512, 320), (65, 97), (48, 49), (1, 7), (50, 101)], ids=str)
+@pytest.mark.parametrize("grid", [(32, 32), (5, 7), (4, 9), (1, 1)], ids=str)
+def test_labels_are_reduced_as_pillow_does_it(size: tuple[int, int], grid: tuple[int, int]) -> None:
+    labels = np.random.default_rng(0).integers(0, 256, size).astype(np.uint8)
+    expected = np.array(Image.fromarray(labels).resize(grid[::-1], Image.Resampling.NEAREST))
+    found = at_grid(torch.from_numpy(labels), *grid).numpy()
+    # Unless its fractions are exact, Pillow may miss the edge of a pixel on which a cell's middle falls.
+    rows, columns = (
+        ((2 * np.arange(n) + 1) * side % (2 * n) != 0) | (n & (n - 1) == 0) for n, side in zip(grid, size, strict=True)
+    )
+    clear = rows[:, None] & columns
+    assert np.array_equal(found[clear], expected[clear])
+    assert clear.any() == ((size, grid) != ((50, 101), (5, 7)))
+
+
+@pytest.mark.parametrize("crop", [512, 288, 64])
+def test_stride_16_takes_the_ninth_pixel(crop: int) -> None:
+    labels = torch.randint(0, 256, (2, crop, crop // 2), dtype=torch.uint8)
+    assert torch.equal(at_grid(labels, crop // 16, crop // 32), labels[:, 8::16, 8::16])

@@ -61,27 +61,6 @@ def test_processes_share_the_same_batches(world: int) -> None:
     assert all(len(share) == len(part) for share, part in zip(shares, parts, strict=True))
 
 
-def test_parts_are_numbered_alike_for_any_number_of_processes() -> None:
-    settings = train_settings(batch_size=8, accumulate=4)
-    numbers = sorted(
-        EpochOrder(20, settings, 1, rank, 2).part_number(i) for rank in range(2) for i in range(4)
-    )  # fmt: skip
-    assert numbers == list(range(8))
-    assert [EpochOrder(20, settings, 1, 1, 2).part_number(i) for i in range(4)] == [2, 3, 6, 7]
-    assert [EpochOrder(20, settings, 1).part_number(i) for i in range(4)] == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("world", [1, 2, 4])
-def test_whole_batches_are_the_same_images_in_one_part_a_process(world: int) -> None:
-    settings = train_settings(batch_size=8, accumulate=4)
-    for rank in range(world):
-        parts = EpochOrder(20, settings, 1, rank, world)
-        whole = EpochOrder(20, settings, 1, rank, world, whole=True)
-        assert epoch_of(whole, 2) == epoch_of(parts, 2)
-        assert (whole.part, whole.own_parts) == (8 // world, 1)
-        assert whole.part == parts.part * parts.own_parts
-
-
 def test_processes_that_do_not_divide_the_parts_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         EpochOrder(20, train_settings(batch_size=8, accumulate=2), 0, 0, 3)

@@ -5,28 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tag2mask.config.engine import Engine
 from tag2mask.config.settings import validate
+from tag2mask.core.files import atomic_path
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.data.transforms import TrainTransform
+from tag2mask.training import fit as loop
+from tag2mask.training.checkpoint import write_checkpoint
 from tag2mask.training.fit import fit
 from tag2mask.training.images import TagImages
 from tag2mask.training.losses import multilabel_soft_margin
-from tag2mask.training.optimisation import optimisation
 from tag2mask.training.settings import TrainSettings
+from tag2mask.training.task import Groups, Task, parameter_groups
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -65,35 +66,36 @@ class Drawn(Dataset):
         return sample.id
 
 
-class Toy(LightningModule):
-    """Two convolutions, dropout and a head; ``at_kill`` is called before step ``kill_step``."""
+class Toy(Task):
+    """Two convolutions, dropout and a head; ``at_kill`` is called before step ``kill_step`` of this run."""
 
     def __init__(self, settings: TrainSettings, n_classes: int = 3) -> None:
-        super().__init__()
         torch.manual_seed(7)
+        body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(8, 8, 3), nn.ReLU())
+        super().__init__(nn.ModuleDict({"body": body, "head": nn.Linear(8, n_classes)}), settings)
         self.settings = settings
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(8, 8, 3), nn.ReLU()
-        )
-        self.head = nn.Linear(8, n_classes)
+        self.steps = 0
         self.poison_step = -1
         self.kill_step = -1
         self.at_kill: Callable[[], object] = lambda: os.kill(os.getpid(), signal.SIGKILL)
-        self.epoch_draws: list[float] = []
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        if self.global_step == self.kill_step:
+    def counts(self, batch: Sequence[Tensor]) -> None:
+        self.steps += 1
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Images (N, 3, h, w) to (N, C)."""
+        logits: Tensor = self.net["head"](self.net["body"](images).mean((2, 3)))
+        return logits
+
+    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
+        if self.steps - 1 == self.kill_step:
             self.at_kill()
-        images, tags = batch
-        loss = multilabel_soft_margin(self.head(self.body(images).mean((2, 3))), tags)
-        return loss * float("nan") if self.global_step == self.poison_step else loss
+        images, tags = part
+        loss = multilabel_soft_margin(self.logits(images), tags)
+        return loss * float("nan") if self.steps - 1 == self.poison_step else loss
 
-    def on_train_epoch_start(self) -> None:
-        self.epoch_draws.append(float(torch.rand(())))
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        steps = int(self.trainer.estimated_stepping_batches)
-        return optimisation(list(self.body.parameters()), list(self.head.parameters()), self.settings, steps)
+    def groups(self) -> Groups:
+        return parameter_groups(list(self.net["body"].parameters()), list(self.net["head"].parameters()), self.settings)
 
 
 def train_settings(**values: Any) -> TrainSettings:
@@ -108,22 +110,23 @@ def images(n: int = 13, seed: int = 3) -> TagImages:
     return TagImages(Drawn(tags), Drawn(tags).samples, TrainTransform(32, HALF, HALF, long_side=(30, 44)), seed)
 
 
-def weights(module: LightningModule) -> dict[str, Tensor]:
+def weights(module: nn.Module) -> dict[str, Tensor]:
     """Copies of all weights."""
     return {k: v.detach().clone() for k, v in module.state_dict().items()}
 
 
 def _break_the_second_save() -> None:
     """Kill the process with the checkpoint of the second epoch half-written."""
-    whole = Trainer.save_checkpoint
 
-    def half(self: Trainer, filepath: Any, *args: Any, **options: Any) -> None:
-        whole(self, filepath, *args, **options)
-        if self.current_epoch == 1:
-            Path(filepath).write_bytes(Path(filepath).read_bytes()[:500])
+    def half(path: Path, identity: str, state: dict[str, Any]) -> None:
+        if state["epoch"] < 2:
+            write_checkpoint(path, identity, state)
+            return
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(path.read_bytes()[:500])
             os.kill(os.getpid(), signal.SIGKILL)
 
-    Trainer.save_checkpoint = half  # type: ignore[method-assign]
+    setattr(loop, "write_checkpoint", half)  # noqa: B010  # of another module, which imported it
 
 
 def main(out: Path, accumulate: int, kill: str) -> None:
@@ -135,7 +138,7 @@ def main(out: Path, accumulate: int, kill: str) -> None:
         _break_the_second_save()
     elif kill != "never":
         module.kill_step = int(kill)
-    fit(module, images(), settings, out=out, seed=3, engine=engine())
+    fit(module, images(), out=out, seed=3, engine=engine())
     if os.environ.get("RANK", "0") == "0":
         save_file({k: v.contiguous() for k, v in module.state_dict().items()}, out / "toy.safetensors")
 

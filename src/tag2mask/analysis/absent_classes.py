@@ -9,90 +9,125 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tag2mask.analysis.map_thresholds import FOLDER, Analysis, command_of
+from tag2mask.analysis.base import Analysis, Findings, Run
+from tag2mask.backbones.files import WEIGHTS
+from tag2mask.backbones.folded import for_inference
+from tag2mask.config.engine import Engine
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import progress
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.absent_classes import AbsentAnalysis, AbsentLine, analyse_absent
-from tag2mask.evaluation.result_tables import write_results, write_table
-from tag2mask.pipeline.evaluate_run import OpenedMaps, maps_stages, open_maps
-from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.data.base import Dataset
+from tag2mask.data.transforms import scaled
+from tag2mask.evaluation.absent_classes import MEASURES, AbsentAnalysis, AbsentLine, analyse_absent
+from tag2mask.inference.maps_file import stride4
+from tag2mask.inference.runner import image_tensor
+from tag2mask.methods.amn.maps import image_logits
+from tag2mask.methods.amn.network import load_amn
+from tag2mask.methods.amn.settings import AmnMapsSettings
+from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
 from tag2mask.report.figures import draw_examples
-from tag2mask.report.page import Example, Picture
-from tag2mask.report.pictures import fit, heat_overlay
+from tag2mask.report.page import Example
+from tag2mask.report.pictures import heat_overlay
+from tag2mask.training.device import resolve_device
 
-ABSENT = "absent-classes"
 KIND = "amn-maps"
-_SIDE, _SHOWN = 320, 4
+_SHOWN = 4
 
-_Told = Callable[[Sample, Sequence[int]], NDArray[np.float32]]
+Predictor = Callable[[Sample, Sequence[int]], NDArray[np.float32]]
+_Found = list[tuple[OpenedMaps, Predictor, AbsentAnalysis]]
 
 
 def analyse_tags(
-    run: Path, *, stages: Sequence[str] = (), images: int = 100, split: str | None = None, out: Path | None = None
+    run: Run, *, stages: Sequence[str] = (), images: int = 100, split: str | None = None, out: Path | None = None
 ) -> Analysis:
     """Measure how active absent classes are, with the right tags and with a wrong one.
 
-    Needs no truth. The pictures are of the images whose wrong class is most active in the first of the stages.
+    Needs no ground truth. The pictures are of the images whose wrong class is most active in the first of the stages.
 
     Args:
-        run: the run folder.
-        stages: instances of kind ``amn-maps``; every one of the run where empty.
+        run: the run, or its folder.
+        stages: instances of kind ``amn-maps``; none means every one of the run.
         images: how many, evenly spaced over the split.
-        split: the split; the one whose maps were made where None.
-        out: folder for the files; ``analysis`` in the run folder where None.
+        split: the split; None means the one whose maps were made.
+        out: folder for the files; None means ``analysis`` in the run folder.
 
     Raises:
         StageError: no run, a stage that is not finished, or files that cannot be written.
         ConfigError: an unknown stage, one of another kind, or a run without any.
         DataError: no image has some classes and lacks others, or an image cannot be read.
     """
-    from tag2mask.methods.amn.told import told
-
-    out, engine = out or run / FOLDER, RunFolder.existing(run).recipe().engine
-    opened = open_maps(run, _named(run, stages), split)
-    dataset = opened[0].dataset
+    run = as_run(run)
+    opened = [run.maps(name, split) for name in _named(run, stages)]
+    options = ["--images", str(images)] if images != 100 else []
+    findings, dataset = Findings("absent-classes", opened, out, split, options), opened[0].dataset
     spaced = np.linspace(0, len(dataset) - 1, min(images, len(dataset))).round().astype(int)
     samples = [dataset.samples[i] for i in spaced]
-    found: list[tuple[OpenedMaps, _Told, AbsentAnalysis]] = []
+    found: _Found = []
     for maps in opened:
-        ask = told(maps.artefact, dataset, engine)
+        predict = conditioned_predictor(maps.artefact, dataset, run.plan.recipe.engine)
         with progress(maps.name, len(samples)) as counter:
-            found.append((maps, ask, analyse_absent(dataset, ask, samples, counter.advance)))
-    extra = [*(["--images", str(images)] if images != 100 else []), *(["--split", split] if split else [])]
-    numbers = [
-        (m.name, one.results(method=m.method, seed=m.stage.seed, command=command_of(ABSENT, m, extra)))
-        for m, _, one in found
-    ]
-    files = (out / f"{ABSENT}.csv", out / f"{ABSENT}-images.csv", out / f"{ABSENT}.png")
-    write_results(files[0], [row for _, rows in numbers for row in rows])
-    lines = [line for m, _, one in found for line in one.lines(dataset.classes, stage=m.name, seed=m.stage.seed)]
-    write_table(files[1], AbsentLine, lines)
-    _draw(found, files[2])
-    return Analysis(tuple(numbers), files)
+            one = analyse_absent(dataset, predict, samples, counter.advance)
+        rows = one.results(method=maps.method, seed=maps.stage.seed, command=findings.command(maps))
+        findings.add(maps, rows, one.lines(dataset.classes, stage=maps.name, seed=maps.stage.seed))
+        found.append((maps, predict, one))
+    return findings.write(lambda path: _draw(found, path), metrics=MEASURES, lines=AbsentLine, figure=".png")
 
 
-def _named(run: Path, stages: Sequence[str]) -> list[str]:
-    """The stages of AMN's maps to look at; names that are not of any maps are left to `open_maps` to refuse."""
-    plan = make_plan(RunFolder.existing(run).recipe())
-    kinds = {s.name: s.kind.name for s in plan.stages}
-    ours = [name for name in maps_stages(run) if kinds[name] == KIND]
+def _named(run: OpenedRun, stages: Sequence[str]) -> list[str]:
+    """The stages of AMN's maps to look at; names that are not of any maps are left to `OpenedRun.maps` to refuse."""
+    ours = [name for name, stage in run.stages.items() if stage.kind.name == KIND]
     for name in stages:
-        if name in maps_stages(run) and name not in ours:
+        stage = run.stages.get(name)
+        if stage is not None and stage.kind.makes is Makes.MAPS and name not in ours:
             raise ConfigError(
-                f"stage '{name}' is of kind {kinds[name]}, which is told no tags; expected one of kind {KIND}"
-                + (f": {', '.join(ours)}" if ours else "")
+                f"stage '{name}' is of kind {stage.kind.name}, which is conditioned on no tags; expected one of kind "
+                f"{KIND}" + (f": {', '.join(ours)}" if ours else "")
             )
     if not (stages or ours):
         raise ConfigError(
-            f"the recipe of {run} has no stage of kind {KIND}; use one that has: tag2mask run own-data-amn"
+            f"the recipe of {run.path} has no stage of kind {KIND}; use one that has: tag2mask run own-data-amn"
         )
     return list(stages) or ours
 
 
-def _draw(found: Sequence[tuple[OpenedMaps, _Told, AbsentAnalysis]], path: Path) -> None:
+def conditioned_predictor(maps: Artefact, dataset: Dataset, engine: Engine) -> Predictor:
+    """Runs the network behind a stage of kind ``amn-maps``, at its scales, on an image under arbitrary tags.
+
+    Args:
+        maps: the finished stage.
+        dataset: the split that the images are of.
+        engine: device.
+
+    Returns:
+        A function of a sample and class columns that gives the softmax (C + 1, h, w) at stride 4, background first, of
+        the image that is tagged with these classes. It raises what reading an image raises.
+
+    Raises:
+        WeightsError: AMN's file is not whole.
+    """
+    settings: AmnMapsSettings = maps.settings
+    net, classes = load_amn(maps.reads["amn"].path / WEIGHTS)
+    device = resolve_device(engine)
+    net = for_inference(net, device)
+
+    @torch.inference_mode()
+    def probabilities(sample: Sample, columns: Sequence[int]) -> NDArray[np.float32]:
+        image = dataset.image(sample)
+        full = image.height, image.width
+        tags = torch.zeros(len(classes), device=device)
+        tags[list(columns)] = 1
+        images = (image_tensor(image, scaled(*full, s), net.mean, net.std).to(device) for s in settings.scales)
+        bfloat16 = settings.precision == "bfloat16"
+        logits = image_logits(net, images, tags, stride4(*full), mirror=settings.mirror, bfloat16=bfloat16)
+        return logits.softmax(0).cpu().numpy()
+
+    return probabilities
+
+
+def _draw(found: _Found, path: Path) -> None:
     first, _, analysis = found[0]
     dataset = first.dataset
     samples = {sample.id: sample for sample in dataset.samples}
@@ -102,16 +137,16 @@ def _draw(found: Sequence[tuple[OpenedMaps, _Told, AbsentAnalysis]], path: Path)
         sample = samples[image.id]
         photo, right = dataset.image(sample), list(sample.tags)
         names, wrong = ", ".join(dataset.classes[c] for c in right), dataset.classes[image.wrong]
-        pictures = [Picture(names, names, fit(photo, _SIDE))]
-        for maps, ask, _ in found:
+        pictures = [(names, photo)]
+        for maps, predict, _ in found:
             for tags, tagged in ((right, names), ([image.wrong], wrong)):
-                softmax = torch.from_numpy(ask(sample, tags))
+                softmax = torch.from_numpy(predict(sample, tags))
                 shown = bilinear(softmax, photo.height, photo.width).numpy()[1:]
-                for columns, of in ((right, names), ([image.wrong], wrong)):
-                    caption = f"{maps.name} told {tagged}:\n{of}"
-                    heat = heat_overlay(photo, shown[columns].max(axis=0))
-                    pictures.append(Picture(caption, caption, fit(heat, _SIDE)))
+                pictures += [
+                    (f"{maps.name} tagged {tagged}:\n{of}", heat_overlay(photo, shown[columns].max(axis=0)))
+                    for columns, of in ((right, names), ([image.wrong], wrong))
+                ]
         reason = f"{wrong} is absent, mean activation {image.absent_highest:.2f} in {first.name}"
-        examples.append(Example(image.id, reason, tuple(pictures)))
+        examples.append(Example.of(image.id, reason, pictures))
     title = f"Softmax of present and absent classes under right and wrong tags, {dataset.split}"
     draw_examples(examples, title, path)

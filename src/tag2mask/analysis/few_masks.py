@@ -9,16 +9,14 @@ from statistics import fmean, pstdev
 
 import numpy as np
 
-from tag2mask.analysis.map_thresholds import FOLDER, Analysis, command_of, described, shared
+from tag2mask.analysis.base import Analysis, Findings, Run, open_maps
 from tag2mask.analysis.threshold_rules import LOSS
-from tag2mask.core.progress import progress
 from tag2mask.evaluation.few_masks import FewDraw, count_images, draw_few
-from tag2mask.evaluation.result_tables import ResultRow, write_results, write_table
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.thresholds import Threshold
-from tag2mask.pipeline.evaluate_run import OpenedMaps, open_maps
+from tag2mask.pipeline.opened_run import OpenedMaps
 from tag2mask.report.figures import Boxes, draw_boxes
 
-FEW = "few-masks"
 MEASURES = ("miou", LOSS, "loss_sd", "loss_95", "threshold_sd")
 """Metrics of `analyse_few`: means of mIoU and loss over the draws, the spread of the loss, its 95th percentile, and the
 spread of the threshold."""
@@ -42,7 +40,7 @@ class DrawLine:
 
 
 def analyse_few(
-    run: Path,
+    run: Run,
     *,
     n: Sequence[int] = (5, 10, 20),
     draws: int = 200,
@@ -50,44 +48,39 @@ def analyse_few(
     split: str | None = None,
     out: Path | None = None,
 ) -> Analysis:
-    """Choose a threshold on n images with a truth, drawn at random again and again, and measure it on all the others.
+    """Choose a threshold on n images with ground truth, drawn at random again and again; measure it on all the others.
 
     Args:
-        run: the run folder.
+        run: the run, or its folder.
         n: sizes of a draw.
         draws: of each size.
-        stages: instances that made maps, all measured on the same images; every one of the run where empty.
-        split: a split with a truth; the one whose maps were made where None.
-        out: folder for the files; ``analysis`` in the run folder where None.
+        stages: instances that made maps, all measured on the same images; none means every one of the run.
+        split: a split with ground truth; None means the one whose maps were made.
+        out: folder for the files; None means ``analysis`` in the run folder.
 
     Raises:
         StageError: no run, maps that are missing or outdated, or files that cannot be written.
         ConfigError: an unknown stage, or one that makes no maps.
-        DataError: no image has a truth, or an n leaves none to measure on.
+        DataError: no image has ground truth, an n leaves none to measure on, or the data are not there.
     """
-    out = out or run / FOLDER
-    numbers: list[tuple[str, tuple[ResultRow, ...]]] = []
-    lines: list[DrawLine] = []
+    options = ["--n", ",".join(map(str, n)), "--draws", str(draws)]
+    findings = Findings("few-masks", open_maps(run, stages, split), out, split, options)
     losses: dict[int, list[tuple[str, tuple[float, ...]]]] = {size: [] for size in n}
-    opened, n_without_truth = open_maps(run, stages, split), 0
-    extra = ["--n", ",".join(map(str, n)), "--draws", str(draws), *(["--split", split] if split else [])]
-    for maps, samples in zip(opened, shared(opened), strict=True):
-        with progress(maps.name, len(samples)) as counter:
-            images = count_images(maps.dataset, maps.read, samples, counter.advance)
-        n_without_truth = len(samples) - len(images)
+    for maps, samples, advance in findings.each():
+        images = count_images(maps.dataset, maps.read, samples, advance)
+        findings.n_without_truth = len(samples) - len(images)
         for size, values in losses.items():
             found = draw_few(images, size, len(maps.dataset.classes) + 1, draws)
             n_images = len(images) - size
-            numbers.append((maps.name, _rows(found, maps, n_images, command_of(FEW, maps, extra))))
-            lines += _lines(found, maps, n_images)
+            findings.add(maps, _rows(found, maps, n_images, findings.command(maps)), _lines(found, maps, n_images))
             values.append((maps.name, tuple(draw.loss for draw in found)))
-    where = described(numbers, n_without_truth)
-    files = (out / f"{FEW}.csv", out / f"{FEW}-draws.csv", out / f"{FEW}.svg")
-    write_results(files[0], [row for _, rows in numbers for row in rows])
-    write_table(files[1], DrawLine, lines)
     panels = [Boxes(f"{size} masks", "points lost to the oracle", tuple(v)) for size, v in losses.items()]
-    draw_boxes(panels, f"Thresholds from a few masks, {draws} draws, {where}", files[2])
-    return Analysis(tuple(numbers), files)
+    return findings.write(
+        lambda path: draw_boxes(panels, f"Thresholds from a few masks, {draws} draws, {findings.where}", path),
+        metrics=MEASURES,
+        lines=DrawLine,
+        suffix="-draws",
+    )
 
 
 def _rows(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int, command: str) -> tuple[ResultRow, ...]:

@@ -15,19 +15,18 @@ from tag2mask.config.engine import Engine
 from tag2mask.core.resize import bilinear
 from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.mask_quality import Told
-from tag2mask.evaluation.thresholds import Level, cut
+from tag2mask.evaluation.mask_quality import ClassProbabilities
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.asking import load_asked
+from tag2mask.methods.cam.classifier import load_asked
 from tag2mask.methods.context import MapsProgram
 from tag2mask.training.device import resolve_device
 
-AskClassifier = Callable[[Image.Image, LabelImage, Sequence[int]], Told]
-AskScales = Callable[[Image.Image, Sequence[int], Level], tuple[LabelImage, ...]]
+AskClassifier = Callable[[Image.Image, LabelImage, Sequence[int]], ClassProbabilities]
+AskScales = Callable[[Image.Image, Sequence[int], Callable[[NDArray[np.float32]], LabelImage]], tuple[LabelImage, ...]]
 
 
 def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
@@ -47,17 +46,17 @@ def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
     """
     asked = load_asked(classifier.path, engine)
 
-    def told(image: Image.Image, mask: LabelImage, classes: Sequence[int]) -> Told:
+    def told(image: Image.Image, mask: LabelImage, classes: Sequence[int]) -> ClassProbabilities:
         shown = [c for c in classes if (mask == c + 1).any()]
         if not shown:
-            return Told((), (), ())
+            return ClassProbabilities((), (), ())
         size = asked.size(image)
         photo = asked.tensor(image, size).to(asked.device)
         inside = [_resized(mask == c + 1, size).to(asked.device) for c in shown]
         views = [photo, *(photo * m for m in inside), *(photo * (1 - m) for m in inside)]
         values = asked.probabilities(views)[:, shown]
         own = np.arange(len(shown))
-        return Told(
+        return ClassProbabilities(
             tuple(values[0].tolist()), tuple(values[1 + own, own].tolist()),
             tuple(values[1 + len(shown) + own, own].tolist()),
         )  # fmt: skip
@@ -74,13 +73,15 @@ def ask_scales(program: MapsProgram, settings: MapsSettings, engine: Engine) -> 
         engine: device.
 
     Returns:
-        A function of an image, the class columns of its tags and what its maps are cut at.
+        A function of an image, the class columns of its tags and what cuts its maps (K, H, W).
     """
     device = resolve_device(engine)
     net = for_inference(program.network, device)
 
     @torch.inference_mode()
-    def masks(image: Image.Image, classes: Sequence[int], level: Level) -> tuple[LabelImage, ...]:
+    def masks(
+        image: Image.Image, classes: Sequence[int], cut: Callable[[NDArray[np.float32]], LabelImage]
+    ) -> tuple[LabelImage, ...]:
         if len(settings.scales) < 2 or not classes:
             return ()
         height, width = image.height, image.width
@@ -91,7 +92,7 @@ def ask_scales(program: MapsProgram, settings: MapsSettings, engine: Engine) -> 
         for features in pair_features(net.features, views, mirror=settings.mirror, bfloat16=bfloat16):
             part = settings.part((height, width), net.stride)
             (maps,) = merge_scales([features], [program.head], columns, stride4(height, width), part)
-            found.append(cut(bilinear(maps.cpu(), height, width).numpy(), classes, level))
+            found.append(cut(bilinear(maps.cpu(), height, width).numpy()))
         return tuple(found)
 
     return masks

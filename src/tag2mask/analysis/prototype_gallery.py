@@ -8,14 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tag2mask.core.errors import ConfigError, StageError, unknown
+from tag2mask.analysis.base import Run
+from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import read_json
 from tag2mask.data.base import Dataset
-from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.evaluate_run import finished, open_split
-from tag2mask.pipeline.keys import keys_of
-from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.pipeline.opened_run import OpenedRun, as_run
+from tag2mask.pipeline.plan import PlannedStage
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -44,49 +43,46 @@ class Shown:
     page: Path
 
 
-def show_prototypes(run: Path, stage: str | None = None) -> Shown:
+def show_prototypes(run: Run, stage: str | None = None) -> Shown:
     """Write the gallery of a run's prototypes and return them as lines.
 
     Args:
-        run: the run folder.
+        run: the run, or its folder.
         stage: name of the prototypes stage; needed where the run has several.
 
     Raises:
         StageError: no run, or its prototypes are not made yet.
+        ConfigError: as for `stage_of_prototypes`.
     """
     from tag2mask.report.gallery import render_gallery
 
-    folder = RunFolder.existing(run)
-    plan = make_plan(folder.recipe())
-    planned = stage_of_prototypes(plan, stage, run)
-    artefact = finished(folder, plan, planned, keys_of(folder.store.root))
-    classes = gallery_classes(plan, planned, artefact)
-    page = folder.path / PAGE
-    render_gallery(classes, f"Prototypes of {folder.path.name}", page, str(run))
+    run = as_run(run)
+    classes = gallery_classes(run, stage_of_prototypes(run, stage))
+    page = run.path / PAGE
+    render_gallery(classes, f"Prototypes of {run.path.name}", page, str(run.path))
     lines = {c.name: [[p.name, f"{p.score:.3f}", str(p.size), p.reason] for p in c.prototypes] for c in classes}
     return Shown(lines, page)
 
 
 def gallery_classes(
-    plan: Plan, planned: PlannedStage, artefact: Artefact, *, kept_only: bool = False, patches: int | None = None
+    run: OpenedRun, planned: PlannedStage, *, kept_only: bool = False, patches: int | None = None
 ) -> tuple[GalleryClass, ...]:
     """What the prototypes of one stage look like.
 
     Args:
-        plan: of the run.
+        run: the run.
         planned: the stage that made them.
-        artefact: what it made.
         kept_only: leave out those that serve as no prototype.
-        patches: at most so many for each prototype; all of them where None.
+        patches: at most so many for each prototype; None means all.
     """
+    from tag2mask.methods.lpcam.prototypes_file import load_prototypes
     from tag2mask.methods.lpcam.stage import GALLERY, PROTOTYPES
-    from tag2mask.methods.lpcam.store import load_prototypes
     from tag2mask.report.gallery import GalleryClass, GalleryPrototype
 
-    dataset = open_split(plan, getattr(planned.settings, "split", None) or plan.data.infer)
+    artefact, dataset = run.artefact(planned.name), run.dataset(planned)
     found = load_prototypes(artefact.path / PROTOTYPES)
     places = {(e["class"], e["name"]): e["patches"] for e in read_json(artefact.path / GALLERY)}
-    dropped = {text for s in readers_of(plan, planned) for text in getattr(s.settings, "drop", ())}
+    dropped = {text for s in readers_of(run, planned) for text in getattr(s.settings, "drop", ())}
     cutter = _Cutter(dataset)
     classes = []
     for column in sorted(found.all_foreground):
@@ -107,31 +103,26 @@ def gallery_classes(
     return tuple(classes)
 
 
-def stage_of_prototypes(plan: Plan, name: str | None, run: Path) -> PlannedStage:
+def stage_of_prototypes(run: OpenedRun, name: str | None) -> PlannedStage:
     """The stage that makes a run's prototypes.
 
     Args:
-        plan: of the run.
+        run: the run.
         name: of the stage; needed where there are several.
-        run: the run folder, for messages.
 
     Raises:
-        ConfigError: there are several and none is named, or none is called that.
-        StageError: the run makes none.
+        ConfigError: there are several and none is named, none is called that, or the run makes none.
     """
-    having = {s.name: s for s in plan.stages if s.kind.makes == "prototypes"}
-    if not having:
-        raise StageError(f"the recipe of {run} has no stage that makes prototypes; use one of lpcam: tag2mask ls")
-    if name is None and len(having) > 1:
-        raise ConfigError(f"{run} has several stages of prototypes; add --stage with one of {', '.join(having)}")
-    if name is not None and name not in having:
-        raise ConfigError(unknown("stage of prototypes", name, having))
-    return having[name] if name is not None else next(iter(having.values()))
+    having = run.making(Makes.PROTOTYPES, [] if name is None else [name])
+    if len(having) > 1:
+        names = ", ".join(stage.name for stage in having)
+        raise ConfigError(f"{run.path} has several stages of prototypes; add --stage with one of {names}")
+    return having[0]
 
 
-def readers_of(plan: Plan, planned: PlannedStage) -> list[PlannedStage]:
+def readers_of(run: OpenedRun, planned: PlannedStage) -> list[PlannedStage]:
     """The stages that make maps from what a stage of prototypes makes."""
-    return [s for s in plan.stages if planned.name in s.reads.values() and s.kind.makes == "maps"]
+    return [s for s in run.stages.values() if planned.name in s.reads.values() and s.kind.makes is Makes.MAPS]
 
 
 class _Cutter:

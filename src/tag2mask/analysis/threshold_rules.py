@@ -1,4 +1,4 @@
-"""Which maps of a run are another view of the same: fewer scales, no mirror. Agreement compares the two."""
+"""Every rule that chooses a threshold from maps alone, measured on the maps of finished runs against the oracle."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tag2mask.analysis.map_thresholds import FOLDER, Analysis, command_of, described, open_several, shared
-from tag2mask.config.engine import Engine
+from tag2mask.analysis.base import Analysis, Findings, Run, open_several, shared
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import value_hash
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.result_tables import ResultRow, write_results
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, rules_of
@@ -23,48 +22,15 @@ from tag2mask.inference.settings import PyramidSettings
 from tag2mask.label_images.kinds import CutSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.cam.settings import ClassifierSettings
-from tag2mask.pipeline.evaluate_run import OpenedMaps, open_maps
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import SeedsSettings
-from tag2mask.pipeline.plan import PlannedStage, make_plan
-from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.report.figure_charts import Dots, draw_dots
+from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
+from tag2mask.pipeline.plan import PlannedStage
+from tag2mask.report.figures import Dots, draw_dots
 from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import ErasureSettings, sampled
 
-
-def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage | None:
-    """The stage that makes the same maps from the fewest views (scales and mirror); None where none has fewer.
-
-    Args:
-        stage: of maps.
-        stages: of the same run.
-    """
-    fewer = [s for s in stages if _views(s) < _views(stage) and _but_views(s) == _but_views(stage)]
-    return min(fewer, key=_views, default=None)
-
-
-def _views(stage: PlannedStage) -> int:
-    settings = stage.settings
-    return len(settings.scales) * (1 + settings.mirror) if isinstance(settings, PyramidSettings) else 0
-
-
-def _but_views(stage: PlannedStage) -> object:
-    settings = stage.settings.model_dump(exclude=set(PyramidSettings.model_fields))
-    return stage.kind.name, dict(stage.reads), stage.seed, settings
-
-
-def without_views(runs: Sequence[Path]) -> list[str]:
-    """Every stage of maps of some runs that is no view of another."""
-    found: dict[str, None] = {}
-    for run in runs:
-        stages = [s for s in make_plan(RunFolder.existing(run).recipe()).stages if s.kind.makes == "maps"]
-        views = {view.name for s in stages if (view := view_of(s, stages))}
-        found |= {s.name: None for s in stages if s.name not in views}
-    return list(found)
-
-
 LOG = logging.getLogger("tag2mask")
-RULES = "threshold-rules"
 LOSS = "loss_to_oracle"
 """Points of mIoU that a threshold loses to the oracle of the same images; below 0 where it gains, as a threshold of
 each image may."""
@@ -73,13 +39,13 @@ _DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RuleOptions:
     """What is measured, the same for all maps.
 
     Attributes:
         other: stage of maps that agreement is measured with; None for a stage's own view.
         fixed: further fixed thresholds of a stage, by its name.
-        images: that the classifier is asked about; 0 leaves its rules out.
+        images: that the classifier sees for its rules; 0 leaves these out.
         part: (i, k): the i-th of k parts of the images, by the hash of their ids; None for all.
         split: the split to look at; None for the one whose maps were made.
     """
@@ -90,17 +56,21 @@ class Asked:
     part: tuple[int, int] | None = None
     split: str | None = None
 
-    def options(self, stage: str) -> list[str]:
-        """As words of the command line, for the command beside a stage's numbers."""
+    def words(self, stage: str) -> list[str]:
+        """As words of the command line but ``--split``, for the command beside a stage's numbers."""
         fixed = [f"--fixed={stage}={value:g}" for value in self.fixed.get(stage, ())]
         images = [] if self.images == ErasureSettings().images else [f"--images={self.images}"]
         part = [f"--part={self.part[0]}/{self.part[1]}"] if self.part else []
         other = [f"--other={self.other}"] if self.other else []
-        return [*other, *fixed, *images, *part, *([f"--split={self.split}"] if self.split else [])]
+        return [*other, *fixed, *images, *part]
 
 
 def analyse_rules(
-    runs: Sequence[Path], *, stages: Sequence[str] = (), asked: Asked | None = None, out: Path | None = None
+    runs: Sequence[Run],
+    *,
+    stages: Sequence[str] = (),
+    options: RuleOptions | None = None,
+    out: Path | None = None,
 ) -> Analysis:
     """Measure every rule on the maps of finished runs: its threshold, mIoU there, and what it loses to the oracle.
 
@@ -109,36 +79,38 @@ def analyse_rules(
     thresholds in the settings of the run's own stages stand beside them.
 
     Args:
-        runs: run folders on the same images and classes.
-        stages: instances that made maps; where empty every one that is no view of another.
-        asked: what else is measured.
-        out: folder for the files; ``analysis`` in the first run's folder where None.
+        runs: on the same images and classes.
+        stages: instances that made maps; none means every one that is no view of another.
+        options: what else is measured.
+        out: folder for the files; None means ``analysis`` in the first run's folder.
 
     Raises:
         StageError: no run, maps that are missing or outdated, or files that cannot be written.
         ConfigError: an unknown stage, runs on different images, or a part that does not exist.
-        DataError: no image has a truth.
+        DataError: no image has ground truth, or the data are not there.
     """
-    asked, out = asked or Asked(), out or runs[0] / FOLDER
-    opened = open_several(runs, stages or without_views(runs), asked.split)
+    options, opened_runs = options or RuleOptions(), [as_run(run) for run in runs]
+    opened = open_several(opened_runs, stages or without_views(opened_runs), options.split)
     names = {maps.name for maps in opened}
-    for name in asked.fixed:
+    for name in options.fixed:
         if name not in names:
             raise ConfigError(unknown("stage with a fixed threshold", name, names))
-    numbers: list[tuple[str, tuple[ResultRow, ...]]] = []
+    findings = Findings("threshold-rules", opened, out, options.split)
     dots: list[Dots] = []
-    n_without_truth = 0
     for maps, samples in zip(opened, shared(opened), strict=True):
-        found = _measured(maps, [s for s in samples if in_part(s.id, asked.part)], asked)
-        name, n_without_truth = (maps.name if len(runs) == 1 else f"{maps.run}/{maps.name}"), found.n_without_truth
-        rows = _rows(found, maps, command_of(RULES, maps, asked.options(maps.name)))
-        numbers += [(name, pair) for pair in rows]
-        dots.append(Dots(name, tuple((loss.threshold_kind, loss.value or 0.0) for _, loss in rows[:-1])))
-    where = described(numbers, n_without_truth)
-    files = (out / f"{RULES}.csv", out / f"{RULES}.svg")
-    write_results(files[0], [row for _, rows in numbers for row in rows])
-    draw_dots(dots, "points of mIoU lost to the oracle", f"Thresholds without the truth, {where}", files[1])
-    return Analysis(tuple(numbers), files)
+        found = _measured(maps, [s for s in samples if in_part(s.id, options.part)], options)
+        findings.n_without_truth = found.n_without_truth
+        rows = _rows(found, maps, findings.command(maps, *options.words(maps.name)))
+        for pair in rows:
+            findings.add(maps, pair)
+        losses = tuple((loss.threshold_kind, loss.value or 0.0) for _, loss in rows[:-1])
+        dots.append(Dots(findings.name(maps), losses))
+    return findings.write(
+        lambda path: draw_dots(
+            dots, "points of mIoU lost to the oracle", f"Thresholds without ground truth, {findings.where}", path
+        ),
+        metrics=("miou", LOSS),
+    )
 
 
 def in_part(sample_id: str, part: tuple[int, int] | None) -> bool:
@@ -155,18 +127,16 @@ def in_part(sample_id: str, part: tuple[int, int] | None) -> bool:
     return int(value_hash(["part", sample_id])[:12], 16) % count == place - 1
 
 
-def _measured(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked) -> SeedEvaluation:
+def _measured(maps: OpenedMaps, samples: Sequence[Sample], options: RuleOptions) -> SeedEvaluation:
     """Seeds at the stage's own thresholds, and at those of every rule."""
     if not samples:
         raise DataError(f"{maps.name}: no image of split '{maps.dataset.split}' is in this part; take fewer parts")
-    plan = make_plan(RunFolder.existing(maps.run).recipe())
-    stages = [s for s in plan.stages if s.kind.makes == "maps"]
     tagged = [s for s in samples if s.tags]
     chosen = [
-        *_own(maps, plan.stages, asked),
+        *_own(maps, options),
         *_by_histogram(maps, tagged),
-        *_by_agreement(maps, tagged, stages, asked),
-        *_by_classifier(maps, tagged, asked, plan.recipe.engine),
+        *_by_agreement(maps, tagged, options),
+        *_by_classifier(maps, tagged, options),
     ]
     with progress(maps.name, len(samples)) as counter:
         found = evaluate_seeds(
@@ -176,13 +146,13 @@ def _measured(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked) -> Seed
     return found
 
 
-def _own(maps: OpenedMaps, stages: Sequence[PlannedStage], asked: Asked) -> Iterator[Threshold]:
-    """Thresholds of stages that cut these maps once, and those that were asked for."""
-    for stage in stages:
+def _own(maps: OpenedMaps, options: RuleOptions) -> Iterator[Threshold]:
+    """Thresholds of stages that cut these maps once, and those that the options add."""
+    for stage in maps.run.stages.values():
         settings = stage.settings
         if stage.reads.get("maps") == maps.name and isinstance(settings, SeedsSettings | CutSettings):
             yield Threshold(settings.threshold, settings.threshold_kind)
-    for value in asked.fixed.get(maps.name, ()):
+    for value in options.fixed.get(maps.name, ()):
         yield Threshold(value, "fixed")
 
 
@@ -191,27 +161,26 @@ def _by_histogram(maps: OpenedMaps, samples: Sequence[Sample]) -> list[Threshold
         return _chosen("histogram", histograms(maps.read, samples, counter.advance), maps, SCOPES)
 
 
-def _by_agreement(
-    maps: OpenedMaps, samples: Sequence[Sample], stages: Sequence[PlannedStage], asked: Asked
-) -> list[Threshold]:
-    view = view_of(maps.stage, stages)
-    other = asked.other or (view.name if view else None)
+def _by_agreement(maps: OpenedMaps, samples: Sequence[Sample], options: RuleOptions) -> list[Threshold]:
+    view = view_of(maps.stage, _stages_of_maps(maps.run))
+    other = options.other or (view.name if view else None)
     if other is None or other == maps.name:
         LOG.info("%s: no other view of these maps, so no rule of agreement", maps.name)
         return []
-    (second,) = open_maps(maps.run, [other], asked.split)
+    second = maps.run.maps(other, options.split)
     with progress(f"{maps.name}: agreement with {other}", len(samples)) as counter:
         images = agreements(maps.read, second.read, samples, counter.advance)
         return _chosen("agreement", images, maps, SCOPES)
 
 
-def _by_classifier(maps: OpenedMaps, samples: Sequence[Sample], asked: Asked, engine: Engine) -> list[Threshold]:
+def _by_classifier(maps: OpenedMaps, samples: Sequence[Sample], options: RuleOptions) -> list[Threshold]:
     classifier = classifier_behind(maps.artefact)
-    if classifier is None or not asked.images:
+    if classifier is None or not options.images:
         return []
     from tag2mask.thresholds.evidence import erasures
 
-    few, fill = sampled(list(samples), asked.images, per_class=False), ErasureSettings().fill
+    few, fill = sampled(list(samples), options.images, per_class=False), ErasureSettings().fill
+    engine = maps.run.plan.recipe.engine
     with progress(f"{maps.name}: classifier", len(few)) as counter:
         images = erasures(classifier.path, maps.dataset, maps.read, few, fill, engine, counter.advance)
         return _chosen("erasure", images, maps, ("data",))
@@ -251,3 +220,40 @@ def _row(
         maps.method, found.split, found.n_images, threshold.kind_text, threshold.value, metric, round(value, _DIGITS),
         maps.stage.seed, command,
     )  # fmt: skip
+
+
+def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage | None:
+    """The stage that makes the same maps from the fewest views (scales and mirror); None where none has fewer.
+
+    Args:
+        stage: of maps.
+        stages: of the same run.
+    """
+    fewer = [
+        s for s in stages if _views(s) < _views(stage) and _settings_except_views(s) == _settings_except_views(stage)
+    ]
+    return min(fewer, key=_views, default=None)
+
+
+def _views(stage: PlannedStage) -> int:
+    settings = stage.settings
+    return len(settings.scales) * (1 + settings.mirror) if isinstance(settings, PyramidSettings) else 0
+
+
+def _settings_except_views(stage: PlannedStage) -> object:
+    settings = stage.settings.model_dump(exclude=set(PyramidSettings.model_fields))
+    return stage.kind.name, dict(stage.reads), stage.seed, settings
+
+
+def without_views(runs: Sequence[OpenedRun]) -> list[str]:
+    """Every stage of maps of some runs that is no view of another."""
+    found: dict[str, None] = {}
+    for run in runs:
+        stages = _stages_of_maps(run)
+        views = {view.name for s in stages if (view := view_of(s, stages))}
+        found |= {s.name: None for s in stages if s.name not in views}
+    return list(found)
+
+
+def _stages_of_maps(run: OpenedRun) -> list[PlannedStage]:
+    return [s for s in run.stages.values() if s.kind.makes is Makes.MAPS]

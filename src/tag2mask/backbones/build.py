@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from tag2mask.backbones import keymaps
-from tag2mask.backbones.resnet_irn import NAME as IRN
-from tag2mask.backbones.resnet_irn import irn_body
-from tag2mask.backbones.settings import BUNDLED, BackboneSettings, bundled_file, local_file
+from tag2mask.backbones.official_checkpoints import is_official_classifier, official_classifier
+from tag2mask.backbones.resnets import irn_body
+from tag2mask.backbones.settings import BUNDLED, RESNET50_IRN, BackboneSettings, bundled_file, local_file
+from tag2mask.backbones.state_dict import in_order, load_strict, read_state, without
 from tag2mask.backbones.tagnet import TagNet, freeze_statistics
 from tag2mask.backbones.timm_body import TimmBody, timm_body, timm_name, timm_state
 from tag2mask.core.errors import ConfigError, WeightsError
@@ -26,14 +26,10 @@ def build_network(settings: BackboneSettings, n_classes: int) -> TagNet:
     Args:
         settings: network, stride and weights.
         n_classes: C, at least 1.
-
-    Raises:
-        ConfigError: the network or its stride cannot be had.
-        WeightsError: the weights do not belong to the network, or are for another number of classes.
     """
     if n_classes < 1:
         raise ConfigError(f"a network needs at least one class, got {n_classes}")
-    body = irn_body(settings) if settings.name == IRN else timm_body(settings)
+    body = irn_body(settings) if settings.name == RESNET50_IRN else timm_body(settings)
     net = TagNet(body, settings, n_classes)
     _load_initial(net, settings)
     freeze_statistics(net)
@@ -41,12 +37,7 @@ def build_network(settings: BackboneSettings, n_classes: int) -> TagNet:
 
 
 def check_network(settings: BackboneSettings, n_classes: int) -> None:
-    """See that a network can be had with its first weights; torch's random numbers are left alone.
-
-    Raises:
-        ConfigError: as `build_network`.
-        WeightsError: as `build_network`.
-    """
+    """See that a network can be had with its first weights; torch's random numbers are left alone."""
     with torch.random.fork_rng(devices=[]):
         build_network(settings, n_classes)
 
@@ -57,8 +48,8 @@ def _load_initial(net: TagNet, settings: BackboneSettings) -> None:
     if settings.weights == "bundled":
         _load_bundled(net, settings.name)
     elif settings.weights == "timm":
-        name = _IRN_BY_TIMM if settings.name == IRN else timm_name(settings.name)
-        keymaps.load_strict(_target(net), timm_state(name), f"timm's {name}", f"'{settings.name}'")
+        name = _IRN_BY_TIMM if settings.name == RESNET50_IRN else timm_name(settings.name)
+        load_strict(_target(net), timm_state(name), f"timm's {name}", f"'{settings.name}'")
     else:
         _load_file(net, settings)
 
@@ -75,21 +66,21 @@ def _load_bundled(net: TagNet, name: str) -> None:
             f"local file (backbone.weights=FILE.pth), weights=timm (downloads), or weights=none (random)"
         )
     target, path = _target(net), bundled_file()
-    state = keymaps.in_order(keymaps.read_state(path), list(target.state_dict()), str(path))
-    keymaps.load_strict(target, state, str(path), f"'{name}'")
+    state = in_order(read_state(path), list(target.state_dict()), str(path))
+    load_strict(target, state, str(path), f"'{name}'")
 
 
 def _load_file(net: TagNet, settings: BackboneSettings) -> None:
     path = local_file(settings.weights)
-    state, target, expected = keymaps.read_state(path), _target(net), f"'{settings.name}'"
-    if settings.name == IRN and keymaps.is_official_classifier(state):
-        official = keymaps.official_classifier(state, str(path))
+    state, target, expected = read_state(path), _target(net), f"'{settings.name}'"
+    if settings.name == RESNET50_IRN and is_official_classifier(state):
+        official = official_classifier(state, str(path))
         check_classes(official.get("head.weight"), net, str(path))
-        keymaps.load_strict(net, official, str(path), f"the classifier of {expected}")
+        load_strict(net, official, str(path), f"the classifier of {expected}")
         return
-    head = "fc" if settings.name == IRN else target.pretrained_cfg.get("classifier") or ()
+    head = "fc" if settings.name == RESNET50_IRN else target.pretrained_cfg.get("classifier") or ()
     names = (head,) if isinstance(head, str) else tuple(head)
-    keymaps.load_strict(target, keymaps.without(state, [f"{n}." for n in names]), str(path), expected)
+    load_strict(target, without(state, [f"{n}." for n in names]), str(path), expected)
 
 
 def check_classes(head: torch.Tensor | None, net: TagNet, source: str) -> None:
@@ -99,9 +90,6 @@ def check_classes(head: torch.Tensor | None, net: TagNet, source: str) -> None:
         head: the checkpoint's head, (C', D, 1, 1), or None where it has none (which the strict load reports).
         net: the network with C classes that should load it.
         source: the file, for the error text.
-
-    Raises:
-        WeightsError: C' is not C.
     """
     own = net.head.out_channels
     if head is not None and head.shape[0] != own:

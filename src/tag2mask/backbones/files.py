@@ -14,14 +14,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.keymaps import check_strict, load_strict, read_state
 from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.state_dict import check_strict, load_strict, read_state
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.core.files import atomic_path, need_regular, reason
 from tag2mask.data.layout import check_classes
 
+WEIGHTS = "weights.safetensors"
+"""The file of a network in the folder of the stage that trained it."""
 _KEY = "tag2mask"
 _FORMAT = 1
 _FITTED: set[int] = set()
@@ -39,9 +41,6 @@ def save_network(net: TagNet, path: Path, classes: Sequence[str]) -> None:
         net: the network.
         path: the .safetensors file.
         classes: class names, one for each row of the head.
-
-    Raises:
-        StageError: the file cannot be written.
     """
     about = {
         "backbone": net.settings.model_copy(update={"weights": "none"}).model_dump(),
@@ -58,9 +57,6 @@ def write_weights(net: nn.Module, path: Path, about: Mapping[str, Any]) -> None:
         net: the network.
         path: the .safetensors file.
         about: plain values, read again by `read_about`.
-
-    Raises:
-        StageError: the file cannot be written.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     text = json.dumps({"format": _FORMAT, **about}, sort_keys=True, ensure_ascii=False)
@@ -84,9 +80,6 @@ def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
 
     Returns:
         The network and its class names.
-
-    Raises:
-        WeightsError: the file is missing, damaged, not one of ours, or of another network than it says.
     """
     saved = read_saved(path, _SavedNetwork)
     classes = saved_classes(saved.classes, path)
@@ -113,9 +106,6 @@ def rebuild(path: Path, saved: BaseModel, weights: str, build: Callable[[], N], 
         weights: first weights, as the settings in the file have them.
         build: builds the network.
         expected: the network, in words, for the error text.
-
-    Raises:
-        WeightsError: the file names first weights, or is damaged, or of another network than it says.
     """
     if weights != "none":
         raise WeightsError(
@@ -146,11 +136,7 @@ def without_memory(build: Callable[[], N]) -> N | None:
 
 
 def read_saved(path: Path, schema: type[S]) -> S:
-    """What travels with weights, by its schema.
-
-    Raises:
-        WeightsError: as `read_about`; or something else travels with them.
-    """
+    """What travels with weights, by its schema."""
     about = read_about(path)
     try:
         return validate(schema, {name: value for name, value in about.items() if name != "format"}, "")
@@ -159,11 +145,7 @@ def read_saved(path: Path, schema: type[S]) -> S:
 
 
 def saved_classes(names: Sequence[str], path: Path) -> tuple[str, ...]:
-    """The class names of a file of weights, which are as those of a data set have to be.
-
-    Raises:
-        WeightsError: none, too many, an empty or repeated one, or one that cannot be written in a line.
-    """
+    """The class names of a file of weights, which are as those of a data set have to be."""
     try:
         return check_classes(names, f"the metadata of {path}")
     except DataError as error:
@@ -175,11 +157,7 @@ def _not_rebuilt(path: Path, error: Exception) -> WeightsError:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """The plain values that travel with weights.
-
-    Raises:
-        WeightsError: the file is missing, may not be read, is damaged, or not one of ours.
-    """
+    """The plain values that travel with weights."""
     try:
         need_regular(path).open("rb").close()  # of a file that one may not read, safetensors says that there is none
         with safe_open(path, "pt") as stream:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tag2mask.backbones.resnet_irn import ResNet50Irn
+from tag2mask.backbones.resnets import ResNet50Irn
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.backbones.timm_body import TimmBody
 from tag2mask.core.errors import ConfigError
@@ -58,11 +58,7 @@ class Level:
 
 @torch.no_grad()
 def levels_of(net: TagNet) -> tuple[Level, ...]:
-    """The levels of a network, from running zeros; leaves its body in evaluation mode.
-
-    Raises:
-        ConfigError: timm cannot take the network's levels apart.
-    """
+    """The levels of a network, from running zeros; leaves its body in evaluation mode."""
     net.body.eval()
     try:
         levels = level_features(net.body, torch.zeros(1, 3, _PROBE, _PROBE))
@@ -99,9 +95,6 @@ def stage_places(net: TagNet, stages: Sequence[int]) -> tuple[Place, ...]:
     Args:
         net: the network; its body is left in evaluation mode.
         stages: numbers of 1 to 3.
-
-    Raises:
-        ConfigError: the network has no such stages, or their output is no feature map (N, D, h, w).
     """
     names = _stage_modules(net.body)
     places = []

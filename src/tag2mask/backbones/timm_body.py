@@ -1,7 +1,8 @@
-"""Any timm network with a spatial feature map, checked by a dry run."""
+"""Any timm network: with a spatial feature map, checked by a dry run, or a transformer whose patches make up a map."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -12,6 +13,58 @@ from torch.nn import functional as F
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.backbones.tagnet import RGB, Body
 from tag2mask.core.errors import ConfigError, WeightsError, nearest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tokens:
+    """What a transformer makes of some images.
+
+    Attributes:
+        patches: (N, h w, D), in raster order.
+        grid: (h, w), rows and columns of patches.
+        prefix: (N, P, D), the tokens that belong to no patch, in the network's order: class tokens, registers.
+    """
+
+    patches: Tensor
+    grid: tuple[int, int]
+    prefix: Tensor
+
+    def as_map(self) -> Tensor:
+        """The patches as features (N, D, h, w)."""
+        n, _, channels = self.patches.shape
+        return self.patches.transpose(1, 2).reshape(n, channels, *self.grid)
+
+
+class TokenBody(nn.Module):
+    """A timm vision transformer without head, for images of any size; `forward` gives the map of its patches.
+
+    Images are filled up to whole patches with 0, the mean colour, on the right and below.
+
+    Args:
+        net: made with ``dynamic_img_size=True``, which resizes its table of positions to the image.
+
+    Attributes:
+        net: the same; whoever needs class tokens of its own, or attention, goes through ``net.blocks``.
+        patch: (height, width) of a patch in pixels.
+    """
+
+    def __init__(self, net: Any) -> None:
+        super().__init__()
+        self.net = net
+        self.patch: tuple[int, int] = tuple(net.patch_embed.patch_size)
+        self._n_prefix = int(net.num_prefix_tokens)
+
+    def tokens(self, images: Tensor) -> Tokens:
+        """Normalised images (N, 3, H, W) to their tokens after the last norm, ceil(H / patch) rows of them."""
+        height, width = (-(-side // patch) for side, patch in zip(images.shape[-2:], self.patch, strict=True))
+        rest = (width * self.patch[1] - images.shape[-1], height * self.patch[0] - images.shape[-2])
+        found = self.net.forward_features(F.pad(images, (0, rest[0], 0, rest[1])))
+        return Tokens(found[:, self._n_prefix :], (height, width), found[:, : self._n_prefix])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) to the features of their patches, (N, D, h, w)."""
+        return self.tokens(images).as_map()
+
 
 ALIASES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
 """Our name -> timm's, where they differ."""
@@ -59,9 +112,6 @@ def timm_name(name: str, setting: str = "backbone.name", what: str = "network", 
         setting: that gives it, for the error text.
         what: the name stands for, for the error text.
         own: network of ours that the setting knows beside timm's.
-
-    Raises:
-        ConfigError: timm has no such network; the nearest name is given. Or no weights as a tag behind a dot names.
     """
     known = ALIASES.get(name, name)
     if not timm.is_model(known):
@@ -82,12 +132,7 @@ def timm_name(name: str, setting: str = "backbone.name", what: str = "network", 
 
 
 def timm_body(settings: BackboneSettings) -> Body:
-    """Build a timm network without head, with random weights.
-
-    Raises:
-        ConfigError: an unknown name, a network without a spatial feature map or of one fixed image size,
-            a stride it cannot have, or ``detach_after`` (which only ``resnet50_irn`` has).
-    """
+    """Build a timm network without head, with random weights."""
     name = timm_name(settings.name)
     if settings.detach_after:
         raise ConfigError(f"backbone.detach_after = {settings.detach_after}: only resnet50_irn has it; leave it out")
@@ -103,12 +148,23 @@ def timm_body(settings: BackboneSettings) -> Body:
     return Body(body, channels, stride, mean, std)
 
 
-def timm_state(name: str) -> dict[str, Tensor]:
-    """The pretrained weights of timm for a network without its head, downloaded or out of its cache.
+def token_body(settings: BackboneSettings) -> Body:
+    """Build a timm vision transformer without head for images of any size, with random weights; see `TokenBody`."""
+    name = timm_name(settings.name)
+    try:
+        net: Any = timm.create_model(name, pretrained=False, num_classes=0, global_pool="", dynamic_img_size=True)
+        body = TokenBody(net)
+    except _REFUSALS as error:
+        raise ConfigError(
+            f"backbone.name = '{settings.name}': it gives no tokens for images of any size ({error}). Choose a vision "
+            "transformer, such as vit_small_patch16_224"
+        ) from error
+    mean, std = (_rgb(net.pretrained_cfg[key]) for key in ("mean", "std"))
+    return Body(body, int(net.num_features), body.patch[0], mean, std)
 
-    Raises:
-        WeightsError: there are none, or they cannot be downloaded.
-    """
+
+def timm_state(name: str) -> dict[str, Tensor]:
+    """The pretrained weights of timm for a network without its head, downloaded or out of its cache."""
     try:
         net = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # each of timm's ways to download has its own exceptions

@@ -23,12 +23,13 @@ from tag2mask.cli import (
     experiment,
     export,
     ls,
+    pack,
     predict,
     prototypes,
     report,
-    reproduce,
     run,
     show,
+    store,
     sweep,
 )
 from tag2mask.core import stopping
@@ -81,8 +82,9 @@ app = typer.Typer(
 )
 for name, module in {
     "run": run, "demo": demo, "doctor": doctor, "eval": evaluate, "predict": predict, "prototypes": prototypes,
-    "report": report, "sweep": sweep, "compare": compare, "reproduce": reproduce, "export": export, "ls": ls,
-    "show": show, "cp": cp,
+    "report": report, "sweep": sweep, "compare": compare, "export": export, "pack": pack, "store": store, "ls": ls,
+    "show": show,
+    "cp": cp,
 }.items():  # fmt: skip
     app.command(name)(module.command)
 app.add_typer(analyse.app, name="analyse")
@@ -90,7 +92,9 @@ app.add_typer(experiment.app, name="experiment")
 
 
 _EMPTY_OPTION = re.compile(r"-[-a-z]+=")
-_FROM_THE_BEGINNING = frozenset({"doctor", "eval", "report", "compare", "export", "ls", "show", "cp", "analyse"})
+_FROM_THE_BEGINNING = frozenset(
+    {"doctor", "eval", "report", "compare", "export", "pack", "store", "ls", "show", "cp", "analyse"}
+)
 """Verbs that look or write in one go; all others resume."""
 
 
@@ -142,7 +146,7 @@ def _last_words(number: int) -> str:
 
 
 def _stopped(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an exit: typer turns it into one, and so does Lightning while it trains."""
+    """Whether Ctrl-C is behind an exit: typer turns it into one."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tag2mask.cli.options import Root, opened
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def command(
     out: Annotated[Path | None, typer.Option(help="folder; default: comparison in the first run's folder")] = None,
     images: Annotated[int, typer.Option(min=0, help="largest gains and losses that are drawn, of each")] = 3,
     resamples: Annotated[int, typer.Option(min=1, help="of the bootstrap over images")] = 10_000,
+    root: Root = None,
 ) -> None:
     """Compare seeds, masks or predictions of runs: difference of mIoU with its 95 % interval, classes, seeds, images.
 
@@ -35,7 +37,7 @@ def command(
     """
     from tag2mask.compare.compare import compare_runs
 
-    found = compare_runs(runs, stages=stage or [], out=out, images=images, resamples=resamples)
+    found = compare_runs(opened(runs, root), stages=stage or [], out=out, images=images, resamples=resamples)
     _print_lines([pair.line for pair in found.pairs])
     first: set[tuple[str, str]] = set()
     for pair in found.pairs:

@@ -18,15 +18,15 @@ def command(
 
     Example: tag2mask cp own-data mine.yaml
     """
-    from tag2mask.config.recipe import recipe_path
+    from tag2mask.config.recipe import recipe_text
     from tag2mask.core.errors import ConfigError
     from tag2mask.core.errors import command as made
     from tag2mask.core.files import write_text
 
-    source = recipe_path(recipe)
+    text = recipe_text(recipe)
     if target.suffix not in {".yaml", ".yml"}:
         raise ConfigError(f"target '{target}' must end in .yaml, so that run takes it for a file")
     if target.exists():
         raise ConfigError(f"target '{target}' exists; remove it or name another file")
-    write_text(target, source.read_text(encoding="utf-8"))
+    write_text(target, text)
     say(f"{target}: edit it, then: {made('run', target, '--out', Path('runs') / target.stem)}")

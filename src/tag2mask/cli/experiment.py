@@ -11,7 +11,7 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.papers.definition import Experiment, Place, Recipes
+    from tag2mask.papers.definition import Experiment, Recipes, StageRef
     from tag2mask.papers.run import ExperimentResult
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ class SizeChoice(StrEnum):
 
 @app.command("ls")
 def ls() -> None:
-    """List the experiments: id, place in the paper, what it is about, and whether all of its rows are there.
+    """List the experiments: id, place in the paper, title, and whether all rows are available.
 
     Example: tag2mask experiment ls
     """
@@ -88,7 +88,7 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="folder; default: runs/<id>")] = None,
 ) -> None:
-    """Run an experiment; the same command again goes on where it was interrupted.
+    """Run an experiment; the same command resumes it after an interruption.
 
     Writes results.csv, table.md with the published values beside ours, and figures where the paper has one.
 
@@ -121,7 +121,7 @@ def _state(chosen: Experiment) -> str:
 
 
 def _show_published(chosen: Experiment) -> None:
-    lines = [[row.name, p.metric, f"{p.value:g}", p.on, p.place, p.note] for row in chosen.rows for p in row.published]
+    lines = [[row.name, p.metric, f"{p.value:g}", p.on, p.source, p.note] for row in chosen.rows for p in row.published]
     if not lines:
         say("published: no number\n")
         return
@@ -130,28 +130,28 @@ def _show_published(chosen: Experiment) -> None:
 
 
 def _show_settings(chosen: Experiment, recipes: Recipes, title: str) -> None:
-    places = chosen.places(recipes)
-    if not places:
+    refs = chosen.refs(recipes)
+    if not refs:
         return
     say(f"{title}:")
-    for name, place in places.items():
-        changed = [word for word in place.variant.words if not word.startswith(_ADDS)]
+    for name, ref in refs.items():
+        changed = [word for word in ref.variant.overrides if not word.startswith(_ADDS)]
         with_ = f" with {' '.join(changed)}" if changed else ""
-        say(f"  {name}: stage {place.stage} of {place.variant.recipe}{with_}")
-    for word in dict.fromkeys(word for place in places.values() for word in _added(place)):
+        say(f"  {name}: stage {ref.stage} of {ref.variant.recipe}{with_}")
+    for word in dict.fromkeys(word for ref in refs.values() for word in _added(ref)):
         say(f"  adds {word.removeprefix(_ADDS)}")
     for axis in chosen.axes:
         say(f"  sweep {axis.setting} over {', '.join(axis.values)}")
     say()
 
 
-def _added(place: Place) -> list[str]:
-    """The words that add a stage which this place needs, or which measures it."""
+def _added(ref: StageRef) -> list[str]:
+    """The words that add a stage which this ref needs, or which measures it."""
     from tag2mask.config.recipe import load_recipe
     from tag2mask.papers.variants import part
 
-    needed = part(load_recipe(place.variant.recipe, place.variant.words), [place.stage]).stages
-    added = (word for word in place.variant.words if word.startswith(_ADDS))
+    needed = part(load_recipe(ref.variant.recipe, ref.variant.overrides), [ref.stage]).stages
+    added = (word for word in ref.variant.overrides if word.startswith(_ADDS))
     return [word for word in added if word.removeprefix(_ADDS).partition("=")[0] in needed]
 
 
@@ -159,7 +159,7 @@ def _commands(chosen: Experiment) -> list[str]:
     from tag2mask.core.errors import command
 
     run = command("experiment", "run", chosen.id)
-    if not chosen.places("light"):
+    if not chosen.refs("light"):
         return [run]
     data, recipes = ("coco", "coco14") if chosen.used.startswith("MS COCO") else ("voc", "voc12")
     said = {

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tag2mask.cli.options import Root
 from tag2mask.cli.tables import say
 
 
@@ -23,6 +24,7 @@ def command(
     copy_images: Annotated[
         bool | None, typer.Option("--copy-images/--no-copy-images", help="default: for palette and yolo")
     ] = None,
+    root: Root = None,
 ) -> None:
     """Write masks in the format of another tool, or a network as ONNX.
 
@@ -33,7 +35,7 @@ def command(
     """
     if format == "onnx":
         masks_only = {"--classes": classes, "--images": images, "--name": name, "--min-area": min_area}
-        _refuse({**masks_only, "--outline": outline, "--copy-images": copy_images})
+        _refuse({**masks_only, "--outline": outline, "--copy-images": copy_images, "--root": root})
         from tag2mask.pipeline.export_run import export_network
 
         names = export_network(source, out, stage=stage)
@@ -47,7 +49,7 @@ def command(
     counts = export_masks(
         Path(source), format, out,
         stage=stage, classes=classes, images=images, name=name, min_area=min_area or 0,
-        outline=cast(Outline, outline or "polygons"), copy_images=copy_images,
+        outline=cast(Outline, outline or "polygons"), copy_images=copy_images, root=root,
     )  # fmt: skip
     say(f"{counts.images} images, {counts.instances} instances: {out}")
 

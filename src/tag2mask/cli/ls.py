@@ -36,7 +36,6 @@ def _recipes() -> list[tuple[str, str]]:
 
 def _stages() -> list[tuple[str, str]]:
     from tag2mask.methods.registry import stage_kinds
-    from tag2mask.pipeline import plan  # noqa: F401 - registers the kinds that measure
 
     kinds = stage_kinds().values()
     roles = {k.name: [*k.reads, *(f"{role} (optional)" for role in k.may_read)] for k in kinds}

@@ -15,7 +15,7 @@ def command(
         str, typer.Argument(help="run folder, .safetensors or .onnx file, saved network, or owner/name on the hub")
     ],
     images: Annotated[list[str], typer.Argument(help="folders, files, or patterns in quotes")],
-    out: Annotated[Path, typer.Option(help="folder for the masks; the same command goes on with it")],
+    out: Annotated[Path, typer.Option(help="folder for the masks; the same command resumes it")],
     stage: Annotated[str | None, typer.Option(help="stage that trained the network, where the run has several")] = None,
     scales: Annotated[str, typer.Option(help="factors on the sides, such as 0.75,1,1.25")] = "1",
     mirror: Annotated[bool, typer.Option("--mirror", help="also the mirror image")] = False,
@@ -32,21 +32,23 @@ def command(
 
     Example: tag2mask predict runs/photos new-photos --out masks --overlay
     """
+    from tag2mask.config.settings import validate
     from tag2mask.segmentation.predict.find_photos import find_sources
+    from tag2mask.segmentation.predict.options import PredictOptions
 
+    given = {"mirror": mirror, "crf": crf, "tile": tile, "overlap": overlap}
+    views = {"scales": _numbers("--scales", scales), "fit": None if fit is None else _numbers("--fit", fit)}
+    options = validate(PredictOptions, given | views, "")
     sources = find_sources(images, out)
-    from tag2mask.segmentation.model import load
-    from tag2mask.segmentation.predict.batch import (
-        predict_photos,  # these load torch: after what can be wrong without it
-    )
-    from tag2mask.segmentation.predict.labeller import Choices, Labeller
+    from tag2mask.segmentation.model import load  # with torch: after what can be wrong without it
+    from tag2mask.segmentation.predict.batch import predict_photos
+    from tag2mask.segmentation.predict.labeller import Labeller
     from tag2mask.segmentation.predict.mask_folder import MasksFolder
     from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS
 
-    choices = Choices(_numbers("--scales", scales), mirror, _sides(fit), crf, tile, overlap)
     model = load(network, stage=stage, device=device)
-    labeller = Labeller(model.network, choices, batch)
-    folder = MasksFolder(out, model.hash, model.classes, choices, overlay)
+    labeller = Labeller(model.network, options, batch)
+    folder = MasksFolder(out, model.hash, model.classes, options, overlay)
     folder.prepare()
     outcome = predict_photos(sources, labeller, folder, MAX_PIXELS if max_pixels is None else max_pixels)
     say(f"{outcome.made} made, {outcome.skipped} there already, {len(outcome.failed)} failed: {folder.path}")
@@ -60,14 +62,3 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"{option} '{text}': expected numbers with commas between them") from None
-
-
-def _sides(text: str | None) -> tuple[int, int] | None:
-    from tag2mask.core.errors import ConfigError
-
-    if text is None:
-        return None
-    sides = _numbers("--fit", text)
-    if len(sides) != 2 or not all(side.is_integer() for side in sides):
-        raise ConfigError(f"--fit '{text}': expected the long and the short side in pixels, such as 2048,512")
-    return int(sides[0]), int(sides[1])

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tag2mask.cli.options import Root, opened
 from tag2mask.cli.tables import say
 
 
@@ -17,6 +18,7 @@ def command(
     each: Annotated[int, typer.Option(min=0, help="how many best, median and worst images")] = 2,
     random: Annotated[int, typer.Option(min=0, help="how many images drawn at random")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="of the draw")] = 0,
+    root: Root = None,
 ) -> None:
     """Write one self-contained page: numbers, pictures with a slider for the threshold, curves, classes, costs.
 
@@ -26,5 +28,5 @@ def command(
     from tag2mask.report.choice import Choice
     from tag2mask.run_report.rebuild import write_report
 
-    size = write_report(runs, out, Choice(tuple(image or ()), each, random, seed))
+    size = write_report(opened(runs, root), out, Choice(tuple(image or ()), each, random, seed))
     say(f"report: {out} ({megabytes(size)})")

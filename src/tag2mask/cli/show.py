@@ -1,4 +1,4 @@
-"""``tag2mask show``: a recipe with every default filled in."""
+"""``tag2mask show``: a recipe with every default filled in, and its comments."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ def command(
     recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value")] = None,
 ) -> None:
-    """Check a recipe and print it, defaults and overrides included.
+    """Check a recipe and print it, defaults, overrides and comments included.
 
     Example: tag2mask show voc12-lpcam data.root=VOCdevkit/VOC2012
     """
-    from tag2mask.config.recipe import dump_recipe, load_recipe
+    from tag2mask.config.recipe import commented, dump_recipe, load_recipe, recipe_text
     from tag2mask.pipeline.plan import make_plan
 
-    say(dump_recipe(make_plan(load_recipe(recipe, overrides or [])).recipe).rstrip())
+    resolved = dump_recipe(make_plan(load_recipe(recipe, overrides or [])).recipe)
+    say(commented(resolved, recipe_text(recipe)).rstrip())

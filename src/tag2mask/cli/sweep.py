@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 def command(
     recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
     words: Annotated[
-        list[str], typer.Argument(metavar="KEY=V1,V2...", help="settings to sweep; key=value holds for all points")
+        list[str], typer.Argument(metavar="KEY=V1,V2...", help="settings to sweep; key=value is set for all points")
     ],
     stage: Annotated[
         list[str] | None, typer.Option(help="measuring stage to make, with all that it reads; default: all")
     ] = None,
-    metric: Annotated[str, typer.Option(help="plotted and ranked, such as miou, iou/cat, coverage or map")] = "miou",
+    metric: Annotated[str, typer.Option(help="to plot and rank, such as miou, iou/cat, coverage or map")] = "miou",
     out: Annotated[Path | None, typer.Option(help="folder; default: runs/sweep-<name of the recipe>")] = None,
 ) -> None:
-    """Run a recipe at every point of a grid; what points share is made once, and the same command goes on.
+    """Run a recipe at every point of a grid; points share their common stages, and the same command resumes.
 
-    A comma outside of brackets and quotes makes several values: cam.scales=[1.0,0.5],[1.0] has two. Several seeds are
-    no sweep but repetitions: seeds=[0,1,2]. A point that fails is told at the end (exit code 2); the others are kept.
+    A comma outside of brackets and quotes separates values: cam.scales=[1.0,0.5],[1.0] has two. seeds=[0,1,2] repeats
+    every point for each seed. A failing point is reported at the end (exit code 2) and does not stop the rest.
 
     Example: tag2mask sweep own-data data.root=photos prototypes.tau=0.05,0.1,0.2 --stage lpcam-seeds
     """
@@ -44,19 +44,19 @@ def command(
 
 
 def print_sweep(result: SweepResult) -> None:
-    """One table for each split and kind of threshold, the best points marked; then what failed, and the files."""
+    """Print a table for each split and kind of threshold with the best points marked, the failed points, the files."""
     from tag2mask.sweep.grid import point_words
     from tag2mask.sweep.table import series_of
 
     every = series_of(result)
     if not every:
-        say("nothing was measured: the data has no truth, or every point failed")
+        say("nothing was measured: the data has no ground truth, or every point failed")
     for split, kind in dict.fromkeys((s.split, s.kind) for s in every):
         mine = [s for s in every if (s.split, s.kind) == (split, kind)]
         say(f"{result.metric}, {'no threshold' if kind == 'none' else f'threshold: {kind}'}, {split}, {_images(mine)}")
         say(_table(result, mine) + "\n")
     if any(s.best is not None for s in every):
-        say("* best point. It was found with the truth of these very images: a number at it is no blind choice.")
+        say("* best point, chosen on the ground truth of these very images: its number is optimistic.")
     for point in result.failed:
         say(f"failed: {' '.join(point_words(result.keys, point.values))}: {point.error}")
     say(f"\nfolder: {result.path}")

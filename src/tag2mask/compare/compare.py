@@ -1,4 +1,4 @@
-"""Pictures of the images that two sides differ on most: image, truth, and what either side made of it."""
+"""Compares measured stages of finished runs for ``tag2mask compare``: tables, pictures of the largest differences."""
 
 from __future__ import annotations
 
@@ -17,75 +17,19 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import RESAMPLES
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.result_tables import write_table
-from tag2mask.evaluation.thresholds import cut
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.report.figures import draw_examples
-from tag2mask.report.page import Example, Picture
-from tag2mask.report.pictures import fit, label_overlay
-
-_SIDE = 320
-
-
-def draw_difference(first: Counted, second: Counted, pair: PairLines, count: int, out: Path) -> bool:
-    """Draw the images with the largest gains and losses of the second side.
-
-    Args:
-        first: one side, shown with its first seed.
-        second: the other side, likewise.
-        pair: their numbers.
-        count: how many of each to draw.
-        out: a PNG; not written where no image differs.
-
-    Returns:
-        Whether there was something to draw.
-
-    Raises:
-        StageError: the file cannot be written.
-    """
-    gains = [line for line in pair.images if line.difference > 0][:count]
-    losses = [line for line in reversed(pair.images) if line.difference < 0][:count]
-    if not gains and not losses:
-        return False
-    samples = {sample.id: sample for sample in first.side.dataset.samples}
-    examples = [_example(first, second, samples[line.image], line) for line in (*gains, *losses)]
-    line = pair.line
-    title = f"{line.second} against {line.first}: largest gains, then losses ({line.threshold_kind}, {line.split})"
-    draw_examples(examples, title, out)
-    return True
-
-
-def _example(first: Counted, second: Counted, sample: Sample, line: ImageLine) -> Example:
-    dataset = first.side.dataset
-    image, truth = dataset.image(sample), dataset.truth(sample)
-    tags = ", ".join(dataset.classes[c] for c in sample.tags) or "no tags"
-    assert truth is not None  # it was counted
-    labelled = [
-        ("truth", truth),
-        (f"{line.first}: {line.first_miou:.1f}", _labels(first, sample, image)),
-        (f"{line.second}: {line.second_miou:.1f}", _labels(second, sample, image)),
-    ]
-    pictures = [(f"image: {tags}", image), *((name, label_overlay(image, labels)) for name, labels in labelled)]
-    shown = tuple(Picture(name, name, fit(picture, _SIDE)) for name, picture in pictures)
-    return Example(sample.id, f"{line.difference:+.1f} points", shown)
-
-
-def _labels(counted: Counted, sample: Sample, image: Image.Image) -> LabelImage:
-    """What a side made of an image, by its first seed, at its threshold."""
-    side, threshold = counted.side, counted.thresholds[0]
-    measured = side.seeds[0].measured
-    if side.makes == "masks":
-        return measured.labels(side.dataset, sample)
-    maps = measured.maps(side.dataset, sample).resize(image.height, image.width)
-    return cut(maps.maps.numpy(), maps.classes, threshold.of(sample.id, maps.classes))
-
+from tag2mask.report.page import Example
 
 FOLDER, TABLE = "comparison", "compare"
 IMAGES = 3
-"""Largest gains and losses that are drawn, of each."""
+"""How many of the largest gains, and of the losses, are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What `compare_runs` found.
+    """Result of `compare_runs`.
 
     Attributes:
         pairs: two sides at one kind of threshold each.
@@ -97,26 +41,26 @@ class Comparison:
 
 
 def compare_runs(
-    runs: Sequence[Path],
+    runs: Sequence[OpenedRun | str | Path],
     *,
     stages: Sequence[str] = (),
     out: Path | None = None,
     images: int = IMAGES,
     resamples: int = RESAMPLES,
 ) -> Comparison:
-    """Compare measured stages of finished runs on the same images; the first against each other one.
+    """Compare measured stages of finished runs on the same images: the first with each other one.
 
     Args:
-        runs: run folders, one or more.
+        runs: runs or their folders, one or more.
         stages: as in `tag2mask.compare.stages.open_groups`.
-        out: folder for the files; ``comparison`` in the first run's folder where None.
-        images: how many of the largest gains and losses are drawn, 0 or more of each.
+        out: folder for the files; None for ``comparison`` in the first run's folder.
+        images: how many of the largest gains, and of the losses, are drawn.
         resamples: of the bootstrap.
 
     Raises:
         ConfigError: stages that are not there, or sides that cannot be compared.
         StageError: no run, a stage that is not finished, or files that cannot be written.
-        DataError: no image has a truth, or the sides were measured on other masks.
+        DataError: no image has ground truth, or the sides were measured on different masks.
     """
     if images < 0 or resamples < 1:
         raise ConfigError(f"images = {images}, resamples = {resamples}; expected images of 0 or more, resamples of 1")
@@ -124,11 +68,13 @@ def compare_runs(
     usual = {"--out": None, "--images": IMAGES, "--resamples": RESAMPLES}
     words = [word for name in stages for word in ("--stage", name)]
     words += [word for name, value in options.items() if value != usual[name] for word in (name, str(value))]
-    same = command("compare", *runs, *words)
-    out = out or runs[0] / FOLDER
+    opened = [as_run(run) for run in runs]
+    root = [] if opened[0].root is None else ["--root", str(opened[0].root)]
+    same = command("compare", *(run.path for run in opened), *root, *words)
+    out = out or opened[0].path / FOLDER
     pairs: list[PairLines] = []
     pictures: list[Path] = []
-    for group in open_groups(runs, stages):
+    for group in open_groups(opened, stages):
         found, drawn = _compare(group, same, out, images, resamples)
         pairs += found
         pictures += drawn
@@ -142,7 +88,7 @@ def compare_runs(
 def _compare(
     sides: Sequence[Side], command: str, out: Path, images: int, resamples: int
 ) -> tuple[list[PairLines], list[Path]]:
-    """The first side against each other one at every kind of threshold, and pictures at the first kind."""
+    """Compare the first side with each other one at every kind of threshold; draw them at the first kind."""
     samples, kinds = common_samples(sides), common_kinds(sides)
     counted = [count_side(side, kinds, samples) for side in sides]
     pairs: list[PairLines] = []
@@ -154,6 +100,50 @@ def _compare(
         if draw_difference(counted[0][kinds[0]], other[kinds[0]], mine[0], images, path):
             pictures.append(path)
     return pairs, pictures
+
+
+def draw_difference(first: Counted, second: Counted, pair: PairLines, count: int, out: Path) -> bool:
+    """Draw the images with the largest gains and losses of the second side, both sides by their first seeds.
+
+    Args:
+        first: the reference side.
+        second: the other side.
+        pair: their numbers.
+        count: how many of each to draw.
+        out: a PNG; not written if no image differs.
+
+    Returns:
+        Whether it was written.
+    """
+    gains = [line for line in pair.images if line.difference > 0][:count]
+    losses = [line for line in reversed(pair.images) if line.difference < 0][:count]
+    if not gains and not losses:
+        return False
+    dataset = first.side.dataset
+    samples = {sample.id: sample for sample in dataset.samples}
+    examples = []
+    for gain in (*gains, *losses):
+        sample = samples[gain.image]
+        image = dataset.image(sample)
+        layers = [
+            (f"{gain.first}: {gain.first_miou:.1f}", _labels(first, sample, image)),
+            (f"{gain.second}: {gain.second_miou:.1f}", _labels(second, sample, image)),
+        ]
+        examples.append(Example.over(dataset, sample, image, f"{gain.difference:+.1f} points", layers))
+    line = pair.line
+    title = f"{line.second} against {line.first}: largest gains, then losses ({line.threshold_kind}, {line.split})"
+    draw_examples(examples, title, out)
+    return True
+
+
+def _labels(counted: Counted, sample: Sample, image: Image.Image) -> LabelImage:
+    """The labels of a side for an image, by its first seed."""
+    side, threshold = counted.side, counted.thresholds[0]
+    measured = side.seeds[0].measured
+    if side.makes is Makes.MASKS:
+        return measured.labels(side.dataset, sample)
+    maps = measured.maps(side.dataset, sample).resize(image.height, image.width)
+    return threshold.seeds(side.dataset, sample, maps.maps.numpy(), maps.classes)
 
 
 def _plain(name: str) -> str:

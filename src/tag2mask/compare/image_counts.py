@@ -1,4 +1,4 @@
-"""Pixel counts of each image for the sides of a comparison: from stored maps and masks, without a network."""
+"""Counts pixels of each image for both sides of a comparison, from stored maps and masks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from functools import partial
 
 from tag2mask.compare.stages import OneSeed, Side
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import Counts, ImageCounts, label_counts
 from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
 from tag2mask.evaluation.result_tables import read_columns
 from tag2mask.evaluation.seeds import evaluate_seeds, pairs
-from tag2mask.evaluation.thresholds import Threshold, cut
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import IMAGES, unseen
 
 
@@ -27,7 +28,7 @@ class Counted:
         side: what was counted.
         thresholds: of each seed.
         counts: of each seed; the images in the order of ``ids``.
-        ids: images with a truth that were counted.
+        ids: counted images, those with ground truth.
     """
 
     side: Side
@@ -37,11 +38,10 @@ class Counted:
 
 
 def common_samples(sides: Sequence[Side]) -> list[Sample]:
-    """The images that all sides are compared on: none on whose truth a threshold of any side was chosen.
+    """The images that all sides are compared on: without those behind a chosen threshold of any side.
 
     Raises:
-        ConfigError: the sides are of other splits, classes or images.
-        DataError: no image is left.
+        ConfigError: the sides are of different splits, classes or images.
     """
     first = sides[0]
     measuring = [one.measuring for side in sides for one in side.seeds]
@@ -68,32 +68,27 @@ def _refuse(first: Side, other: Side, what: str, one: Sequence[str], two: Sequen
 
 
 def common_kinds(sides: Sequence[Side]) -> list[str]:
-    """The kinds of threshold that all seeds of all sides were measured at, those of the first one first.
-
-    Raises:
-        ConfigError: there is none: like is compared with like.
-    """
+    """The kinds of threshold that all seeds of all sides were measured at, in the order of the first."""
     every = [one.thresholds for side in sides for one in side.seeds]
     kinds = [kind for kind in every[0] if all(kind in other for other in every)]
     if not kinds:
         each = "; ".join(f"{side.name}: {', '.join(side.seeds[0].thresholds)}" for side in sides)
-        raise ConfigError(f"there is no kind of threshold in common ({each}); like is compared with like")
+        raise ConfigError(f"there is no kind of threshold in common ({each}): kinds do not compare")
     return kinds
 
 
 def count_side(side: Side, kinds: Sequence[str], samples: Sequence[Sample]) -> dict[str, Counted]:
     """Count a side at each kind of threshold.
 
-    An oracle is the best threshold of these very images: where fewer are left than were measured, it is found again.
+    An oracle is the best threshold of these very images: if fewer are left than were measured, it is recomputed.
 
     Args:
         side: to count.
         kinds: `Threshold.kind_text` of thresholds that each of its seeds has.
-        samples: to count; those without a truth are left out.
+        samples: to count; those without ground truth are left out.
 
     Raises:
-        StageError: maps or masks are missing or outdated.
-        DataError: no image has a truth.
+        DataError: no image has ground truth.
     """
     seeds = [_count_seed(side, one, kinds, samples) for one in side.seeds]
     return {
@@ -116,7 +111,7 @@ def _count_seed(side: Side, one: OneSeed, kinds: Sequence[str], samples: Sequenc
     with progress(one.measured.name, len(samples)) as counter:
         images = list(_counted(side, one, thresholds, samples, counter.advance))
     if not images:
-        raise DataError(f"no image of split '{side.dataset.split}' has a truth, so {side.name} cannot be compared")
+        raise DataError(f"no image of split '{side.dataset.split}' has ground truth: {side.name} cannot be compared")
     counts = (ImageCounts.of([image[i] for _, image in images]) for i in range(len(kinds)))
     return _Seed(tuple(thresholds), tuple(counts), tuple(name for name, _ in images))
 
@@ -125,7 +120,8 @@ def _threshold(side: Side, one: OneSeed, kind: str, samples: Sequence[Sample]) -
     threshold = one.thresholds[kind]
     if threshold.kind != "oracle" or _measured(one) <= {s.id for s in samples}:
         return threshold
-    found = evaluate_seeds(side.dataset, partial(one.measured.maps, side.dataset), samples=samples)
+    read = partial(one.measured.maps, side.dataset)
+    found = evaluate_seeds(side.dataset, read, background=threshold.background, samples=samples)
     found.check()
     (best,) = found.scores
     return best.threshold
@@ -139,19 +135,20 @@ def _measured(one: OneSeed) -> set[str]:
 def _counted(
     side: Side, one: OneSeed, thresholds: Sequence[Threshold], samples: Sequence[Sample], advance: Callable[[], None]
 ) -> Iterator[tuple[str, list[Counts]]]:
-    """Id of each image with a truth, and its counts at each threshold; masks are the same at all of them."""
+    """Id of each image with ground truth, and its counts at each threshold; masks have the same at all of them."""
     n_labels = len(side.dataset.classes) + 1
 
     def counted(labels: LabelImage, truth: LabelImage, sample_id: str) -> Counts:
         return label_counts(confusion_matrix(labels, truth, n_labels, sample_id=sample_id))
 
-    if side.makes == "maps":
-        for pair in pairs(side.dataset, partial(one.measured.maps, side.dataset), samples, advance=advance):
+    if side.makes is Makes.MAPS:
+        read, rule = partial(one.measured.maps, side.dataset), thresholds[0].background
+        for pair in pairs(side.dataset, read, samples, background=rule, advance=advance):
             name = pair.sample.id
-            cuts = (cut(pair.maps, pair.classes, threshold.of(name, pair.classes)) for threshold in thresholds)
+            cuts = (threshold.cut(pair.maps, pair.classes, name, pair.sides) for threshold in thresholds)
             yield name, [counted(labels, pair.truth, name) for labels in cuts]
         return
-    for sample, both in ahead(partial(_labels, side, one), samples, 2):
+    for sample, both in prefetch(partial(_labels, side, one), samples, 2):
         if both is not None:
             yield sample.id, [counted(*both, sample.id)] * len(thresholds)
         advance()

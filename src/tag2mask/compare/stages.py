@@ -1,27 +1,24 @@
-"""What is compared: a measured stage of a finished run, all its seeds, opened on the images it was measured on."""
+"""Opens the sides of a comparison: a measured stage of a run, all its seeds, on the images it was measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DataError, unknown
-from tag2mask.core.files import read_json
-from tag2mask.core.manifest import MANIFEST
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.result_tables import read_metrics
+from tag2mask.evaluation.result_tables import METRICS, read_metrics
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.evaluate_run import finished, open_split, own_split
-from tag2mask.pipeline.keys import keys_of
-from tag2mask.pipeline.metric_stages import METRICS, MasksSettings, SeedsSettings
-from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan, measured_by
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.methods.stage_kinds import Makes, Measures
+from tag2mask.pipeline.opened_run import OpenedRun
+from tag2mask.pipeline.plan import measured_by
+from tag2mask.pipeline.run_result import measures
 from tag2mask.thresholds.threshold_of import threshold_of
 
 ORACLE, WRITTEN = "oracle", ("fixed", "published")
-"""Kinds of threshold: chosen with the truth that is measured on, and those that stand in the recipe."""
+"""Kinds of threshold: chosen on the evaluated ground truth, and written in the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +28,8 @@ class OneSeed:
     Attributes:
         seed: of the stage.
         measured: the maps or masks.
-        measuring: the stage that measured them, with what it read.
-        thresholds: it measured at, by `Threshold.kind_text`; the first of each kind.
+        measuring: the stage that measured them.
+        thresholds: that it measured at, by `Threshold.kind_text`; the first of each kind.
     """
 
     seed: int
@@ -46,76 +43,64 @@ class Side:
     """One side of a comparison.
 
     Attributes:
-        run: the run folder.
-        stage: the measuring stage, without the suffix of its seed.
         name: as shown.
-        makes: ``maps`` or ``masks``.
+        makes: maps or masks.
         dataset: the split that was measured.
         seeds: at least one, ascending.
         measured: supervision behind the maps or masks.
-        chosen: that, and what stands behind a threshold that the stage reads.
+        chosen: the same, and that behind a threshold that the stage reads.
     """
 
-    run: Path
-    stage: str
     name: str
-    makes: str
+    makes: Makes
     dataset: Dataset
     seeds: tuple[OneSeed, ...]
     measured: frozenset[str]
     chosen: frozenset[str]
 
     def ledger(self, kind: str, n_images: int) -> tuple[str, ...]:
-        """Supervision behind a number at a kind of threshold, of an oracle the truth of the images included."""
+        """Supervision behind a number at a kind of threshold; an oracle's includes the ground truth of the images."""
         if kind == ORACLE:
             return tuple(sorted(self.measured | {f"pixel-masks:threshold({n_images})"}))
         return tuple(sorted(self.measured if kind in WRITTEN else self.chosen))
 
 
-def open_groups(runs: Sequence[Path], stages: Sequence[str]) -> list[list[Side]]:
-    """Open what is compared: in each group the first side against each other one.
+def open_groups(runs: Sequence[OpenedRun], stages: Sequence[str]) -> list[list[Side]]:
+    """Open the sides to compare, in groups: the first of a group with each other one.
 
     Args:
-        runs: run folders, at least one.
+        runs: at least one.
         stages: measuring stages, or what these measure. None: those that all runs have, a group each. One: that stage
             of each run. As many as there are runs: one of each run, in order. Of one run: two or more.
-
-    Raises:
-        ConfigError: a stage that is not there, or a number of stages that fits no comparison.
-        StageError: no run, or a stage that is not finished.
-        DataError: a stage has measured nothing, for want of a truth.
     """
-    if len({run.resolve() for run in runs}) < len(runs):
+    if len({run.path.resolve() for run in runs}) < len(runs):
         raise ConfigError(
-            f"{', '.join(map(str, runs))}: one run is named twice; for two stages of one run, name it once and give "
-            "--stage twice"
+            f"{', '.join(str(run.path) for run in runs)}: one run is named twice; for two stages of one run, name it "
+            "once and give --stage twice"
         )
-    plans = [make_plan(RunFolder.existing(run).recipe()) for run in runs]
-    names = [run.name for run in runs]
-    shown = names if len(set(names)) == len(names) else [str(run) for run in runs]
+    names = [run.path.name for run in runs]
+    shown = names if len(set(names)) == len(names) else [str(run.path) for run in runs]
     groups = []
-    for asked in _groups(runs, plans, stages):
-        found = [(i, _resolve(plans[i], runs[i], name)) for i, name in asked]
-        groups.append(
-            [_open(runs[i], plans[i], name, name if len(runs) == 1 else f"{shown[i]}/{name}") for i, name in found]
-        )
+    for group in _groups(runs, stages):
+        found = [(i, _resolve(runs[i], name)) for i, name in group]
+        groups.append([_open(runs[i], name, name if len(runs) == 1 else f"{shown[i]}/{name}") for i, name in found])
     return groups
 
 
-def _groups(runs: Sequence[Path], plans: Sequence[Plan], stages: Sequence[str]) -> list[list[tuple[int, str]]]:
-    """Which stage of which run, by number, in each group."""
-    names = [_measuring(plan) for plan in plans]
+def _groups(runs: Sequence[OpenedRun], stages: Sequence[str]) -> list[list[tuple[int, str]]]:
+    """The sides of each group: index of the run and name of the stage."""
+    names = [_measuring(run) for run in runs]
     if len(runs) == 1:
         if len(set(stages)) < 2:
             raise ConfigError(
-                f"one run, {runs[0]}: name two of its measured stages with --stage A --stage B, or a second run. "
+                f"one run, {runs[0].path}: name two of its measured stages with --stage A --stage B, or a second run. "
                 f"Measured: {', '.join(names[0]) or 'nothing'}"
             )
         return [[(0, stage) for stage in stages]]
     if not stages:
         common = [name for name in names[0] if all(name in other for other in names)]
         if not common:
-            each = "; ".join(f"{run}: {', '.join(n) or 'none'}" for run, n in zip(runs, names, strict=True))
+            each = "; ".join(f"{run.path}: {', '.join(n) or 'none'}" for run, n in zip(runs, names, strict=True))
             raise ConfigError(f"no measured stage is in all runs; name one of each with --stage, in order ({each})")
         return [[(i, name) for i in range(len(runs))] for name in common]
     if len(stages) not in {1, len(runs)}:
@@ -123,67 +108,58 @@ def _groups(runs: Sequence[Path], plans: Sequence[Plan], stages: Sequence[str]) 
     return [[(i, stages[i % len(stages)]) for i in range(len(runs))]]
 
 
-def _measuring(plan: Plan) -> list[str]:
-    """Stages that measure seeds or masks of a mIoU, without seeds' suffixes."""
-    return list(dict.fromkeys(_base(s.name) for s in plan.stages if _measures(s)))
+def _measuring(run: OpenedRun) -> dict[str, str]:
+    """Stages that measure a mIoU -> what they measure, by their names in the recipe."""
+    stages = (stage for stage in run.stages.values() if measures(stage) is Measures.MIOU)
+    return {stage.base_name: run.stages[measured_by(stage)].base_name for stage in stages}
 
 
-def _measures(stage: PlannedStage) -> bool:
-    settings = stage.settings
-    return isinstance(settings, SeedsSettings) or (isinstance(settings, MasksSettings) and not settings.unsure)
-
-
-def _base(name: str) -> str:
-    return name.partition("@")[0]
-
-
-def _resolve(plan: Plan, run: Path, name: str) -> str:
-    """The measuring stage that a name stands for: its own name, or what it alone measures."""
-    known = _measuring(plan)
+def _resolve(run: OpenedRun, name: str) -> str:
+    """The measuring stage of that name, or the only one that measures the stage of that name."""
+    known = _measuring(run)
     if name in known:
         return name
-    found = sorted({_base(s.name) for s in plan.stages if _measures(s) and _base(measured_by(s)) == name})
+    found = sorted(measuring for measuring, measured in known.items() if measured == name)
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(f"'{name}' of {run} is measured by several stages: {', '.join(found)}; name one of these")
-    if name in {_base(s.name) for s in plan.stages}:
         raise ConfigError(
-            f"'{name}' of {run} has no mIoU: it is not measured against the truth, or as refined seeds, which are "
-            f"unsure in places. Measured: {', '.join(known) or 'nothing'}"
+            f"'{name}' of {run.path} is measured by several stages: {', '.join(found)}; name one of these"
         )
-    raise ConfigError(f"{run}: " + unknown("measured stage", name, known))
+    if name in {s.base_name for s in run.stages.values()}:
+        raise ConfigError(
+            f"'{name}' of {run.path} has no mIoU: it is not evaluated, or has ignored pixels as refined seeds have. "
+            f"Measured: {', '.join(known) or 'nothing'}"
+        )
+    raise ConfigError(f"{run.path}: " + unknown("measured stage", name, known))
 
 
-def _open(run: Path, plan: Plan, name: str, shown: str) -> Side:
-    folder = RunFolder.existing(run)
-    keys = keys_of(folder.store.root)
-    stages = [s for s in plan.stages if _base(s.name) == name]
-    seeds = []
-    for stage in sorted(stages, key=lambda s: s.seed):
-        made = finished(folder, plan, stage, keys)
-        measured = made.reads[next(iter(stage.kind.reads))]
-        seeds.append(OneSeed(stage.seed, measured, made, _thresholds(made, measured, run)))
-    makes = "maps" if isinstance(stages[0].settings, SeedsSettings) else "masks"
-    dataset = open_split(plan, own_split(plan, stages[0]))
-    seen, chosen = _ledger(one.measured for one in seeds), _ledger(one.measuring for one in seeds)
-    return Side(run, name, shown, makes, dataset, tuple(seeds), seen, chosen)
-
-
-def _ledger(artefacts: Iterable[Artefact]) -> frozenset[str]:
-    return frozenset(str(entry) for one in artefacts for entry in read_json(one.path / MANIFEST)["ledger"])
+def _open(run: OpenedRun, name: str, shown: str) -> Side:
+    stages = sorted((s for s in run.stages.values() if s.base_name == name), key=lambda s: s.seed)
+    seeds, seen, chosen = [], set[str](), set[str]()
+    for stage in stages:
+        made, maker = run.artefact(stage.name), measured_by(stage)
+        measured = run.artefact(maker)
+        seeds.append(OneSeed(stage.seed, measured, made, _thresholds(made, measured, run.path)))
+        seen.update(run.manifest(maker).ledger)
+        chosen.update(run.manifest(stage.name).ledger)
+    makes = stages[0].kind.reads[stages[0].kind.first_role]
+    return Side(shown, makes, run.dataset(stages[0]), tuple(seeds), frozenset(seen), frozenset(chosen))
 
 
 def _thresholds(measuring: Artefact, measured: Artefact, run: Path) -> dict[str, Threshold]:
-    """What was measured, by kind; a rule's thresholds of classes or images are with the stage that measured at them."""
+    """Thresholds by kind; those of classes or images, which no row holds, from the stage that chose them."""
     found: dict[str, Threshold] = {}
     for row in read_metrics(measuring.path / METRICS):
         if row.metric == "miou":
             found.setdefault(row.threshold_kind, Threshold.parse(row.threshold, row.threshold_kind))
     if not found:
         raise DataError(
-            f"stage '{measuring.name}' of {run} has measured nothing: its split has no truth. Compare runs on data "
-            "with masks"
+            f"stage '{measuring.name}' of {run} has measured nothing: its split has no ground truth. Compare runs on "
+            "data with masks"
         )
-    first = threshold_of(measuring if isinstance(measuring.settings, SeedsSettings) else measured)
-    return {kind: first if kind == first.kind_text else threshold for kind, threshold in found.items()}
+    first = threshold_of(measuring if measuring.kind and measuring.kind.threshold else measured)
+    return {
+        kind: first if kind == first.kind_text else replace(threshold, background=first.background)
+        for kind, threshold in found.items()
+    }

@@ -1,4 +1,4 @@
-"""Numbers of a comparison, as lines of its tables: the difference, the labels, the images."""
+"""Tables of a comparison: the difference of two sides, of each label and of each image."""
 
 from __future__ import annotations
 
@@ -9,40 +9,33 @@ from dataclasses import dataclass
 import numpy as np
 
 from tag2mask.compare.image_counts import Counted
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.bootstrap import Floats, ImageCounts, paired_bootstrap
 from tag2mask.evaluation.metrics import BACKGROUND
 
-_DIGITS = 4
-
 
 @dataclass(frozen=True, slots=True)
 class CompareLine:
-    """Two sides at one kind of threshold: a line of ``compare.csv``; percent, and points for what is a difference.
+    """Two sides at one kind of threshold; a line of ``compare.csv``. Percent, and points for differences.
+
+    Columns ``second_…`` are as ``first_…``. Several values of one cell are separated by spaces.
 
     Attributes:
-        first: name of the side that others are held against.
-        second: name of the other side.
-        split: the measured split.
-        n_images: images with a truth, the same for both.
+        first: name of the reference side.
+        second: name of the side compared with it.
+        n_images: images with ground truth, the same for both.
         threshold_kind: of both sides.
-        first_threshold: of each seed, with spaces between; empty of kind ``none``.
-        second_threshold: as the one before.
-        first_seeds: with spaces between.
-        second_seeds: with spaces between.
+        first_threshold: of each seed; empty for kind ``none``.
         first_miou: mean over the seeds.
-        first_sd: sample standard deviation over the seeds, None for one.
-        second_miou: mean over the seeds.
-        second_sd: as ``first_sd``.
+        first_sd: sample standard deviation over the seeds; None for one seed.
         difference: second minus first.
-        difference_sd: over the seeds, each against the same seed of the other side; None where these differ.
-        low: lower end of the 95 % interval over images.
-        high: its upper end.
-        sign_changes: share of the resamples without the sign of the difference.
-        resamples: how many.
-        first_ledger: supervision seen, with spaces between.
-        second_ledger: as the one before.
-        command: makes the comparison again.
+        difference_sd: over the seeds, paired; None if the sides have different seeds.
+        low, high: 95 % interval over images.
+        sign_changes: share of the resamples whose difference has not the sign of ``difference``.
+        resamples: of the bootstrap.
+        first_ledger: supervision behind the number.
+        command: repeats the comparison.
     """
 
     first: str
@@ -71,7 +64,7 @@ class CompareLine:
 
 @dataclass(frozen=True, slots=True)
 class ClassLine:
-    """One label of a comparison, a line of ``compare-classes.csv``: IoUs in percent, means over seeds."""
+    """One label; a line of ``compare-classes.csv``. IoUs in percent, means over seeds."""
 
     first: str
     second: str
@@ -87,7 +80,7 @@ class ClassLine:
 
 @dataclass(frozen=True, slots=True)
 class ImageLine:
-    """One image of a comparison, a line of ``compare-images.csv``: its own mIoU, percent, mean over seeds."""
+    """One image; a line of ``compare-images.csv``. Its own mIoU in percent, mean over seeds."""
 
     first: str
     second: str
@@ -100,12 +93,12 @@ class ImageLine:
 
 @dataclass(frozen=True, slots=True)
 class PairLines:
-    """Everything about two sides at one kind of threshold.
+    """Two sides at one kind of threshold.
 
     Attributes:
         line: the difference of their mIoUs.
         classes: of each label, background first.
-        images: largest gain of the second side first, equal ones by id; those whose truth is all void at the end.
+        images: largest gain of the second side first, ties by id; those whose ground truth is all ignored last.
     """
 
     line: CompareLine
@@ -114,21 +107,21 @@ class PairLines:
 
 
 def pair_lines(first: Counted, second: Counted, kind: str, command: str, resamples: int) -> PairLines:
-    """Work two sides out.
+    """Compare two sides at one kind of threshold.
 
     Args:
-        first: the side that the other is held against.
+        first: the reference.
         second: the other side.
         kind: of the threshold of both.
-        command: makes the comparison again.
+        command: repeats the comparison.
         resamples: of the bootstrap.
 
     Raises:
-        DataError: the images differ, or the masks that they are measured against.
+        DataError: the images or their ground truth differ.
     """
     if first.ids != second.ids or not np.array_equal(first.counts[0].true, second.counts[0].true):
         raise DataError(
-            f"{first.side.name} and {second.side.name} cannot be compared: their truth differs, in "
+            f"{first.side.name} and {second.side.name} cannot be compared: their ground truth differs, in "
             f"{_differing(first, second)}. Compare runs on the same masks"
         )
     found = paired_bootstrap(first.counts, second.counts, resamples=resamples)
@@ -137,31 +130,31 @@ def pair_lines(first: Counted, second: Counted, kind: str, command: str, resampl
     seen, other_seen = (" ".join(one.side.ledger(kind, len(first.ids))) for one in (first, second))
     line = CompareLine(
         *names, first.side.dataset.split, len(first.ids), kind, _thresholds(first), _thresholds(second),
-        _seeds(first), _seeds(second), _round(mean), sd, _round(other_mean), other_sd,
-        _round(found.miou.value), _paired_sd(first, second), _round(found.miou.low), _round(found.miou.high),
-        _round(found.miou.sign_changes), resamples, seen, other_seen, command,
+        _seeds(first), _seeds(second), rounded(mean), sd, rounded(other_mean), other_sd,
+        rounded(found.miou.value), _paired_sd(first, second), rounded(found.miou.low), rounded(found.miou.high),
+        rounded(found.miou.sign_changes), resamples, seen, other_seen, command,
     )  # fmt: skip
     before, after = _mean_ious(first.counts), _mean_ious(second.counts)
     classes = [
-        ClassLine(*names, kind, label, *map(_round, (before[i], after[i], d.value, d.low, d.high, d.sign_changes)))
+        ClassLine(*names, kind, label, *map(rounded, (before[i], after[i], d.value, d.low, d.high, d.sign_changes)))
         for i, (label, d) in enumerate(zip((BACKGROUND, *first.side.dataset.classes), found.labels, strict=True))
     ]
     return PairLines(line, tuple(classes), tuple(_images(first, second, kind)))
 
 
 def _differing(first: Counted, second: Counted) -> str:
-    """An image whose truth is not the same on both sides, in words."""
+    """An image whose ground truth differs between the sides, in words."""
     known = dict(zip(second.ids, second.counts[0].true, strict=True))
     for name, pixels in zip(first.ids, first.counts[0].true, strict=True):
         if name not in known or not np.array_equal(pixels, known[name]):
             return f"image '{name}'"
-    return "images that one of them alone has masks of"
+    return "images that only one of them has masks of"
 
 
 def _images(first: Counted, second: Counted, kind: str) -> list[ImageLine]:
     before, after = (np.mean([c.image_mious() for c in side.counts], axis=0) for side in (first, second))
     lines = [
-        ImageLine(first.side.name, second.side.name, kind, name, *map(_round, (a, b, b - a)))
+        ImageLine(first.side.name, second.side.name, kind, name, *map(rounded, (a, b, b - a)))
         for name, a, b in zip(first.ids, before, after, strict=True)
     ]
     return sorted(lines, key=lambda i: (i.difference != i.difference, -i.difference, i.image))  # NaN is not itself
@@ -178,14 +171,14 @@ def _over_seeds(seeds: Sequence[ImageCounts]) -> tuple[float, float | None]:
 
 
 def _paired_sd(first: Counted, second: Counted) -> float | None:
-    """Deviation of the differences seed by seed, where both sides have the same seeds."""
+    """Deviation of the differences seed by seed; None if the sides have different seeds."""
     if _seeds(first) != _seeds(second):
         return None
     return _sd([b.miou() - a.miou() for a, b in zip(first.counts, second.counts, strict=True)])
 
 
 def _sd(values: Sequence[float]) -> float | None:
-    return _round(statistics.stdev(values)) if len(values) > 1 else None
+    return rounded(statistics.stdev(values)) if len(values) > 1 else None
 
 
 def _seeds(counted: Counted) -> str:
@@ -194,7 +187,3 @@ def _seeds(counted: Counted) -> str:
 
 def _thresholds(counted: Counted) -> str:
     return " ".join(t.text for t in counted.thresholds if t.kind != "none")
-
-
-def _round(value: float) -> float:
-    return round(float(value), _DIGITS)

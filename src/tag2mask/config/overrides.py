@@ -20,9 +20,6 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict
 
     ``data=voc`` replaces the whole data section by a reader's defaults; ``cam.scales=[1.0]`` and
     ``stages.cam.scales=[1.0]`` both set a setting of the stage instance ``cam``.
-
-    Raises:
-        ConfigError: an override is not ``key=value``, its value is not YAML, or its first key is unknown.
     """
     result: dict[str, Any] = copy.deepcopy(dict(recipe))
     # The kind of data comes first, so that the order of words on the command line does not matter.

@@ -27,15 +27,12 @@ _TEXT = "tag:yaml.org,2002:str"
 
 
 def read_yaml(path: Path, what: str) -> Any:
-    """Read one small YAML file that a person wrote.
+    """Read one small YAML file that a person wrote; the error says ``what`` it is, such as ``recipe``."""
+    return parse_yaml(yaml_text(path, what), f"{what} {shortened(path)}")
 
-    Args:
-        path: of the file.
-        what: it is, for the error text, such as ``recipe``.
 
-    Raises:
-        ConfigError: it is no file, cannot be read, is not UTF-8 text, or as `parse_yaml`.
-    """
+def yaml_text(path: Path, what: str) -> str:
+    """The text of such a file."""
     shown = shortened(path)
     if os.path.exists(path) and not os.path.isfile(path):  # these take names that are too long, too
         raise ConfigError(f"{what} {shown} is a folder or a device: name a .yaml file")
@@ -52,23 +49,14 @@ def read_yaml(path: Path, what: str) -> Any:
         raise ConfigError(f"cannot read {what} {shown}: {reason}") from error
     if len(content) > _LARGEST_FILE:
         raise ConfigError(f"{what} {shown} has more than {_LARGEST_FILE >> 10} kB: a {what} is shorter")
-    return parse_yaml(text, f"{what} {shown}")
+    return text
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Plain values of a text in YAML.
+    """Plain values of one document in YAML; the error begins with ``where`` it stands.
 
-    Args:
-        text: one document.
-        where: it stands, the beginning of the error text.
-
-    Returns:
-        None, bool, int (of at most 64 bits), float, str without NUL, or lists and mappings of these; keys of mappings
-        are texts or integers.
-
-    Raises:
-        ConfigError: the text is not YAML or holds what a recipe cannot: two equal keys, a tag, a number of too many
-            digits, nesting or anchors without bounds. Line and column are named.
+    None, bool, int (of at most 64 bits), float, str without NUL, or lists and mappings of these, with texts or integers
+    as keys.
     """
     try:
         loader = _Loader(text)

@@ -1,19 +1,20 @@
-"""A recipe: one complete YAML file with data, stages and numbers."""
+"""A recipe: data, stages and numbers, flat and complete, from a file or composed of the blocks of the package."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from importlib import resources
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import Field
 
+from tag2mask.config.compose import packaged
 from tag2mask.config.engine import Engine
 from tag2mask.config.overrides import apply_overrides
-from tag2mask.config.plain import read_yaml
+from tag2mask.config.plain import parse_yaml, yaml_text
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, command, unknown
 from tag2mask.core.names import shortened
@@ -39,48 +40,36 @@ class Recipe(Settings):
     stages: dict[str, dict[str, Any]] = Field(min_length=1, max_length=200)
 
 
-def shipped() -> dict[str, Path]:
-    """The recipes that come with the package, by name."""
-    folder = Path(str(resources.files("tag2mask.recipes")))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+def shipped() -> tuple[str, ...]:
+    """Names of the recipes that come with the package, as ``tag2mask ls`` lists them."""
+    return packaged().names
 
 
-def recipe_path(name: str) -> Path:
-    """The file of a recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
+def recipe_text(name: str) -> str:
+    """The text of a recipe, comments included.
 
-    Raises:
-        ConfigError: there is none.
+    Args:
+        name: of a recipe of the package, or a path that ends in .yaml.
     """
     path = Path(name)
-    if path.suffix in {".yaml", ".yml"}:
-        if not os.path.exists(path):  # unlike Path.exists, also of a name that is too long
-            copied = shortened(command("cp", "own-data", path.name))
-            raise ConfigError(f"recipe file '{shortened(name)}' does not exist; copy one with: {copied}")
-        return path
-    if name not in shipped():
-        raise ConfigError(unknown("recipe", name, shipped()) + ". A file of your own must end in .yaml")
-    return shipped()[name]
+    if path.suffix not in {".yaml", ".yml"}:
+        return packaged().text(name)
+    if not os.path.exists(path):  # unlike Path.exists, also of a name that is too long
+        copied = shortened(command("cp", "own-data", path.name))
+        raise ConfigError(f"recipe file '{shortened(name)}' does not exist; copy one with: {copied}")
+    return yaml_text(path, "recipe")
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or path and apply overrides.
-
-    Raises:
-        ConfigError: no such recipe, bad YAML, or a problem with a key or value, one line each.
-    """
-    path = recipe_path(name)
-    values = read_yaml(path, "recipe")
+    """Read a recipe by name or path and apply overrides."""
+    values = parse_yaml(recipe_text(name), f"recipe {shortened(name)}")
     if not isinstance(values, Mapping):
-        raise ConfigError(f"recipe {path} is not a mapping with name, data and stages")
+        raise ConfigError(f"recipe {shortened(name)} is not a mapping with name, data and stages")
     return validate(Recipe, apply_overrides(values, overrides), "")
 
 
 def reduced(recipe: Recipe, stages: Sequence[str]) -> Recipe:
-    """The recipe with these stages and all that they read, however far up, in its own order.
-
-    Raises:
-        ConfigError: there is no such stage.
-    """
+    """The recipe with these stages and all that they read, however far up, in its own order."""
     wanted: set[str] = set()
     waiting = list(stages)
     while waiting:
@@ -100,3 +89,49 @@ def dump_recipe(recipe: Recipe) -> str:
     """A recipe as YAML, in the order of its schema."""
     text: str = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
     return text
+
+
+def commented(text: str, source: str) -> str:
+    """YAML with the comments of other YAML: above equal keys, and behind equal values.
+
+    Args:
+        text: as `dump_recipe` writes it, of a recipe in which every default is filled in.
+        source: of the same recipe, as a person wrote it.
+    """
+    values, given = parse_yaml(text, "recipe"), parse_yaml(source, "recipe")
+    found: dict[tuple[str, ...], tuple[list[str], str]] = {}
+    above: list[str] = []
+    for path, line in _keyed(source):
+        if path:
+            comment = _BEHIND.search(line)
+            found[path], above = (above, comment[0].strip() if comment else ""), []
+        elif line.lstrip().startswith("#"):
+            above.append(line.strip())
+    lines = []
+    for path, line in _keyed(text):
+        over, behind = found.get(path, ([], ""))
+        lines += [line[: len(line) - len(line.lstrip())] + comment for comment in over]
+        kept = behind and (isinstance(value := _at(values, path), Mapping) or value == _at(given, path))
+        lines.append(f"{line:<24}  {behind}" if kept else line)
+    result = "\n".join([*lines, ""])
+    return result if parse_yaml(result, "recipe") == values else text
+
+
+_BEHIND = re.compile(r"\s#\s.*$")
+_KEYED = re.compile(r"( *)([^\s#'\"\[{-][^#]*?|'[^']*'|\"[^\"]*\"):(\s|$)")
+
+
+def _keyed(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Lines of YAML, each with the keys that lead to it; lines without a key have none."""
+    path: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        match = _KEYED.match(line)
+        if match:
+            path = [*(part for part in path if part[0] < len(match[1])), (len(match[1]), match[2].strip("'\""))]
+        yield (tuple(key for _, key in path) if match else ()), line
+
+
+def _at(values: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values

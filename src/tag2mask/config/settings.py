@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from tag2mask.core.errors import ConfigError, nearest
 from tag2mask.core.names import shortened
@@ -16,6 +24,8 @@ S = TypeVar("S", bound="Settings")
 ADDED: Final[dict[str, Any]] = {"added": True}
 """``json_schema_extra`` of a field that came after the first release: at its default it is in no key, so that what a
 store holds is not made again for a setting that changes nothing."""
+UNPRINTED: Final[dict[str, Any]] = {**ADDED, "unprinted": True}
+"""As `ADDED`, of a field that a resolved recipe does not show at its default either."""
 
 
 class Settings(BaseModel):
@@ -34,6 +44,16 @@ class Settings(BaseModel):
             word = str(yes).lower()
             raise ValueError(f"input should be a valid {kind}, not {word} (yes and on are true, no and off are false)")
         return found
+
+    @model_serializer(mode="wrap")
+    def _without_unprinted(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        for name, field in type(self).model_fields.items():
+            if field.json_schema_extra == UNPRINTED and getattr(self, name) == field.get_default(
+                call_default_factory=True
+            ):
+                values.pop(name, None)
+        return values
 
 
 def _counted(given: Any, found: Any) -> Iterator[tuple[bool, int | float]]:
@@ -55,23 +75,13 @@ def key_values(settings: Settings) -> dict[str, Any]:
         value = getattr(settings, name)
         if field.json_schema_extra == ADDED and value == field.default:
             del values[name]
-        elif isinstance(value, Settings):
+        elif isinstance(value, Settings) and name in values:
             values[name] = key_values(value)
     return values
 
 
 def validate(schema: type[S], values: Mapping[str, Any], where: str) -> S:
-    """Build ``schema`` from plain values.
-
-    Args:
-        schema: the settings class.
-        values: as read from YAML.
-        where: dotted prefix for the error text, such as ``stages.cam`` (may be empty).
-
-    Raises:
-        ConfigError: one line for each problem, with the dotted key, the value, what was expected and,
-            for an unknown key, the nearest valid one.
-    """
+    """Build a settings class from values of YAML; ``where`` is a prefix for errors, such as ``stages.cam``."""
     try:
         return schema.model_validate(dict(values))
     except ValidationError as error:

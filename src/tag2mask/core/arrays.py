@@ -1,4 +1,4 @@
-"""Arrays in npz files, never by pickle, and the zips that torch writes: seen to be whole."""
+"""Arrays: in npz files, never by pickle; NaN-aware division, percent and mean; the one number format of tables."""
 
 from __future__ import annotations
 
@@ -37,15 +37,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], *, settled: boo
 
 
 def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, NDArray[Any]]:
-    """Read the arrays of an npz, never by pickle, and in no more memory than `MOST_BYTES`, whatever it claims to hold.
-
-    Args:
-        path: of the file.
-        names: of the arrays to read, those that are there; None for all.
-
-    Raises:
-        DamagedError: there is no file, it is damaged, too large, or holds Python objects.
-    """
+    """Read the arrays of an npz (None: all), never by pickle, in at most `MOST_BYTES` whatever it claims to hold."""
     try:
         # numpy alone would take a single array and, as it opens any path, wait for a pipe
         with PARSING, need_regular(path).open("rb") as file, zipfile.ZipFile(file) as archive:
@@ -69,12 +61,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
 
 
 def check_archive(path: Path) -> None:
-    """See that what torch has written as a zip, packing nothing, is whole: it reads on where bytes have changed.
-
-    Raises:
-        ValueError: a part does not have the sum that stands beside it, or they claim more bytes than the file has.
-        OSError, zipfile.BadZipFile: it is no such file.
-    """
+    """Check that what torch has written as a zip, packing nothing, is whole: torch itself reads changed bytes."""
     with zipfile.ZipFile(path) as archive:
         claimed = sum(info.file_size for info in archive.infolist())
         if claimed > path.stat().st_size:
@@ -85,6 +72,26 @@ def check_archive(path: Path) -> None:
 
 
 Ratios = NDArray[np.float64]
+
+
+def beside_another(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """(H, W) where the value to the right, left, above or below is another one."""
+    found = np.zeros(values.shape, dtype=np.bool_)
+    across, down = values[:, 1:] != values[:, :-1], values[1:] != values[:-1]
+    found[:, 1:] |= across
+    found[:, :-1] |= across
+    found[1:] |= down
+    found[:-1] |= down
+    return found
+
+
+DIGITS = 4
+"""Decimals of every number that is written to a table."""
+
+
+def rounded(value: float) -> float:
+    """A number as it stands in tables, with `DIGITS` decimals."""
+    return round(float(value), DIGITS)
 
 
 def ratio(part: ArrayLike, whole: ArrayLike) -> Ratios:

@@ -1,6 +1,6 @@
 """The exceptions of tag2mask: one small tree, each with a message a user can act on.
 
-A message names the argument, the value, what was expected, and, where there is one, the command that mends it.
+A message names the argument, the value, what was expected, and, where there is one, the command that fixes it.
 The command line prints it without a traceback and exits with ``Tag2MaskError.exit_code``.
 """
 
@@ -15,7 +15,7 @@ from tag2mask.core.names import LONGEST, shortened
 
 
 class Tag2MaskError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base class of all errors a user can fix."""
 
     exit_code = 2
 
@@ -25,7 +25,7 @@ class DataError(Tag2MaskError):
 
 
 class NothingShownError(DataError):
-    """A ground truth without a pixel of any class, on which no mIoU is defined and no threshold is best."""
+    """Ground truth without a pixel of any class, on which no mIoU is defined and no threshold is best."""
 
 
 class ConfigError(Tag2MaskError):
@@ -45,11 +45,11 @@ class StageError(Tag2MaskError):
 
 
 class DamagedError(StageError):
-    """A file that the program wrote itself, and that does not hold what was written: it counts as not made."""
+    """A file of the program's own that does not hold what was written: it counts as not made."""
 
 
 class TrainingError(Tag2MaskError):
-    """A training that cannot go on, such as one with a NaN loss."""
+    """A training that cannot continue, such as one with a NaN loss."""
 
 
 def nothing_shown(where: str = "the ground truth") -> NothingShownError:
@@ -67,13 +67,7 @@ def nearest(name: str, valid: Iterable[str]) -> str | None:
 
 
 def unknown(what: str, name: str, valid: Iterable[str]) -> str:
-    """Error text for an unknown name: the nearest valid one first, then all of them.
-
-    Args:
-        what: what the name stands for, such as ``"setting"`` or ``"recipe"``.
-        name: the name that was given.
-        valid: the names that would have been understood.
-    """
+    """Error text for an unknown name of a ``what``, such as a recipe: the nearest valid name first, then all."""
     names = sorted(valid, key=_in_order)
     near = nearest(name, names)
     hint = f"; did you mean '{near}'?" if near else "."
@@ -86,11 +80,7 @@ def _in_order(name: str) -> list[tuple[int, str]]:
 
 
 def command(*words: object) -> str:
-    """A command of tag2mask as one types it: ``tag2mask run 'my recipe.yaml' --out 'runs/my photos'``.
-
-    Args:
-        *words: verb, arguments and options, each one word of the shell whatever it holds.
-    """
+    """A command of tag2mask as one types it: ``tag2mask run 'my recipe.yaml' --out 'runs/my photos'``."""
     return quoted("tag2mask", *words)
 
 

@@ -1,4 +1,7 @@
-"""Files that are whole or absent: everything is written under a temporary name and renamed."""
+"""Files that are whole or absent: everything is written under a temporary name and renamed.
+
+Also hashes, disk space, and errors of the system as errors of ours.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +33,7 @@ def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it takes its place, on failure it is removed.
 
     The content is on the disk before the file has its name, so that a power cut leaves no name without its content.
-
-    Args:
-        path: of the file.
-        settled: also put the name on the disk. Without it a power cut may take the file away as a whole: for one of
-            many files, whose folder `settle` puts there once.
-
-    Raises:
-        StageError: the disk is full or the folder cannot be written.
+    Unless ``settled``, a power cut may take the file away as a whole: for one of many, whose folder `settle` writes.
     """
     temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
     try:
@@ -83,12 +79,7 @@ def settle(folder: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> StageError:
-    """The error of ours for a file or folder that could not be written or made: what stands against it, what mends it.
-
-    Args:
-        path: of the file or folder.
-        error: what the system said.
-    """
+    """The error of ours for a file or folder that could not be written: what stands against it, and the remedy."""
     in_the_way = next((p for p in (path, *path.parents) if os.path.lexists(p)), path)
     if error.errno in _FORBIDDEN:
         closed = next(
@@ -110,12 +101,8 @@ def cannot_write(path: Path, error: OSError) -> StageError:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Make what the system says of a file, and nobody else has put into words, an error of ours.
-
-    Raises:
-        StageError: a file or folder cannot be read or written, or the disk is full.
-    """
+def system_errors() -> Iterator[None]:
+    """Turn errors of the system about files, where nothing else has, into a StageError."""
     try:
         yield
     except OSError as error:
@@ -129,7 +116,7 @@ def told() -> Iterator[None]:
 
 
 def _owner(path: Path) -> str:
-    """Whose a path is, where it is another user's."""
+    """Owner of a path, in words, where it is another user's."""
     with suppress(OSError, AttributeError):
         owner = path.stat().st_uid
         if owner != os.geteuid():
@@ -149,12 +136,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON.
-
-    Raises:
-        DamagedError: the file is not JSON, nested deeper than Python reads, or holds what is no text.
-        StageError: there is no file, or it may not be read.
-    """
+    """Read JSON."""
     try:
         text = need_regular(path).read_text(encoding="utf-8")
         values = json.loads(text)
@@ -176,11 +158,7 @@ def reason(error: BaseException) -> str:
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with ``~`` and ``~user`` replaced by the home folder.
-
-    Raises:
-        DataError: there is no such user.
-    """
+    """A path with ``~`` and ``~user`` replaced by the home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
@@ -190,11 +168,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-    """
+    """SHA-256 of a file's bytes, as 64 hex digits."""
     digest = hashlib.sha256()
     with need_regular(path).open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -207,9 +181,6 @@ def stamp(path: Path) -> tuple[int, ...]:
 
     The time of writing alone does not: ``rsync -a`` and ``cp -p`` set it back. Where a file system has no number or
     second time they are 0, and the others have to do.
-
-    Raises:
-        OSError: there is no such file, or one may not look.
     """
     found = path.stat()
     return found.st_size, found.st_mtime_ns, getattr(found, "st_ctime_ns", 0), getattr(found, "st_ino", 0)
@@ -222,16 +193,7 @@ def value_hash(value: Any) -> str:
 
 
 def require_room(folder: Path, needed: int, what: str) -> None:
-    """Refuse to begin what the disk cannot hold.
-
-    Args:
-        folder: where it will be written; the nearest parent that exists is asked.
-        needed: bytes.
-        what: named in the error.
-
-    Raises:
-        StageError: fewer than ``needed`` bytes are free.
-    """
+    """Refuse what needs more bytes than are free on the disk of a folder, or of its nearest parent that exists."""
     existing = next(p for p in [folder, *folder.absolute().parents] if p.is_dir())
     free = shutil.disk_usage(existing).free
     if free < needed:
@@ -246,31 +208,22 @@ def megabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"
 
 
-_KINDS = {
+_SPECIAL = {
     stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }  # fmt: skip
 
 
 def special_kind(path: Path) -> str | None:
-    """What stands at a path, in words such as ``a named pipe``, links followed; None for a regular file.
-
-    Raises:
-        OSError: nothing is there, or one may not look.
-        ValueError: the path holds what no path can, a null byte.
-    """
+    """What a path is, in words such as ``a named pipe``, links followed; None for a regular file."""
     kind = stat.S_IFMT(path.stat().st_mode)
-    return None if kind == stat.S_IFREG else _KINDS.get(kind, "no file")
+    return None if kind == stat.S_IFREG else _SPECIAL.get(kind, "no file")
 
 
 def need_regular(path: Path) -> Path:
     """The path, before it is opened by whatever reads it.
 
     Readers of files that a user named call it inside the ``try`` that makes an OSError an error of ours.
-
-    Raises:
-        OSError: nothing is there, one may not look, or it is not a regular file, which ``strerror`` says in words.
-        ValueError: the path holds a null byte.
     """
     kind = special_kind(path)
     if kind is not None:

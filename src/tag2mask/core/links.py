@@ -1,7 +1,7 @@
 """Links to artefacts and stores: symbolic where the system makes them, else a file ``NAME.link`` that holds the path.
 
 Windows makes symbolic links for some users only, some disks for none. Whoever looks for what a link leads to goes
-through `followed`.
+through `followed`; whoever looks for what a run has made, through `artefact_of`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,75 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from tag2mask.core.errors import StageError, command
 from tag2mask.core.files import cannot_write, write_text
 
 ENDING = ".link"
 """Of a file that stands for a link: ``maps.link`` for ``maps``."""
+PACKED = "packed.store"
+"""The store of a packed run, in its folder: no stage has a dot in its name, and no other run uses it."""
+
+
+def store_beside(folder: Path) -> Path:
+    """The store of a run in that folder, or of several: ``.store`` beside it, also where the folder is ``.``."""
+    named = folder if folder.name not in ("", "..") else folder.resolve()  # the parent of '.' is '.' again
+    return named.parent / ".store"
+
+
+def store_of(run: Path) -> Path:
+    """The store that a run uses: in its folder where it was packed, else beside it; it may not be there."""
+    inside = run / PACKED
+    return inside if inside.is_dir() else followed(store_beside(run))
+
+
+def store_at(path: Path) -> Path:
+    """The store that a user names: itself, or that of a run, or of the runs in a folder; it may not be there."""
+    if (path / "recipe.yaml").is_file():
+        return store_of(path)
+    inside = followed(path / ".store")
+    return inside if os.path.lexists(inside) else path
+
+
+def check_store(store: Path) -> None:
+    """Refuse a store that is a link to a disk that is not connected.
+
+    Raises:
+        StageError: what it leads to is not there.
+    """
+    if store.is_symlink() and not store.exists():
+        raise StageError(
+            f"the store {store} leads to {os.path.realpath(store)}, which is not there: connect its disk, turn the "
+            "link to where the store lies now, or remove the link to begin a new store"
+        )
+
+
+def artefact_of(run: Path, name: str) -> Path:
+    """Folder of what stage ``name`` of a run has made, through the run's link to it; it may not be there.
+
+    Where the link leads nowhere, as after the run was moved, the store of the run is looked into.
+    """
+    path = followed(run / name)
+    if is_link(run / name) and not path.exists():
+        found = store_of(run) / path.resolve().name
+        return found if found.is_dir() else path
+    return path
+
+
+def not_finished(run: Path, name: str) -> StageError:
+    """The error for a stage of a run that is not made, or whose artefact is not where the run's link leads.
+
+    Raises:
+        StageError: the store as a whole is not there.
+    """
+    check_store(store_of(run))
+    resume = command("run", run / "recipe.yaml", "--out", run)
+    if not is_link(run / name):
+        return StageError(f"stage '{name}' of {run} is not finished; resume: {resume}")
+    return StageError(
+        f"stage '{name}' of {run} is not finished here: its link leads to {followed(run / name).resolve()}, which is "
+        f"not there. If the run was copied or moved, copy its store too, to {store_beside(run)}, or take it along as "
+        f"one folder, made where it lay: {command('pack', run.name or 'RUN')}. To make the stage again: {resume}"
+    )
 
 
 def followed(link: Path) -> Path:
@@ -39,15 +104,7 @@ def links_in(folder: Path) -> Iterator[Path]:
 
 
 def make_link(link: Path, to: str) -> None:
-    """Make a link, or turn it there.
-
-    Args:
-        link: where; nothing else stands there.
-        to: path of a folder, from the link's own folder or absolute.
-
-    Raises:
-        StageError: neither form can be made.
-    """
+    """Make a link, or turn it, to a folder by its path from the link's own folder or an absolute one."""
     file, temporary = _file(link), link.with_name(f".{link.name}.tmp")
     if link.is_symlink() and os.readlink(link) == to:
         return
@@ -70,11 +127,7 @@ def make_link(link: Path, to: str) -> None:
 
 
 def remove_link(link: Path) -> None:
-    """Remove a link of either form; what it leads to stays.
-
-    Raises:
-        StageError: it may not be removed.
-    """
+    """Remove a link of either form; what it leads to stays."""
     path = link if link.is_symlink() else _file(link)
     try:
         path.unlink(missing_ok=True)

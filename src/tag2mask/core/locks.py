@@ -1,9 +1,11 @@
-"""Locks between processes, which end with the process that holds them, however it ends; on Linux, macOS and Windows."""
+"""Locks between processes, which end with their process however it ends; on Linux, macOS and Windows.
+
+`exclusive` guards artefacts and run folders; `at_work` cleans up in folders that several processes write.
+"""
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import secrets
@@ -15,11 +17,11 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import cannot_write, is_temporary
+from tag2mask.core.progress import LOG
 from tag2mask.core.stopping import on_stop
 
-LOG = logging.getLogger("tag2mask")
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
-"""What systems say of a disk that has no locks."""
+"""Errors of a disk without locks."""
 _HOLDER = 1
 """Byte of a lock file where the holder's process id begins: Windows lets nobody else read the byte that is locked."""
 
@@ -35,16 +37,12 @@ def file_lock(path: Path) -> BaseFileLock:
 
 @contextmanager
 def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold a lock that ends with the process, however it ends.
+    """Hold a lock that ends with the process, however it ends; the lock file stays behind, empty of meaning.
 
     Args:
-        path: lock file; stays behind, empty of meaning.
+        path: lock file.
         what: named in the error.
         wait: wait for the other process, or another thread of this one, saying so, instead of refusing.
-
-    Raises:
-        StageError: another process holds it and ``wait`` is false, this very thread holds it, or the file cannot be
-            made or locked.
     """
     lock = file_lock(path)
     try:
@@ -106,11 +104,8 @@ def at_work(folder: Path, below: bool = True) -> Iterator[None]:
     """Be at work in a folder, first removing what killed processes left half-written, unless others are at work there.
 
     Each process has a file of its own in the folder meanwhile, and holds the lock on it, which ends with the process
-    however it ends; where no other such file is locked, nobody else is writing.
-
-    Args:
-        folder: is there.
-        below: also what is in the folders below it; links are not followed.
+    however it ends; where no other such file is locked, nobody else is writing. With ``below`` also the folders below
+    are tidied; links are not followed.
     """
     presence = folder / f".{secrets.token_hex(8)}.work"  # not the process's number: on a shared disk it may come twice
     lock = file_lock(presence)
@@ -128,6 +123,20 @@ def at_work(folder: Path, below: bool = True) -> Iterator[None]:
         except OSError:  # the folder may not be read or written, or its disk has no locks
             LOG.debug("%s: what was left half-written there stays", folder)
         yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock file; a disk without locks says no."""
+    if not path.is_file():
+        return False
+    lock = file_lock(path)
+    try:
+        with lock.acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
 
 
 def is_leftover(name: str) -> bool:

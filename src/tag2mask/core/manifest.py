@@ -1,4 +1,4 @@
-"""Values with their own checksum, for JSON files that the program reads again."""
+"""Manifests: what is known of an artefact of the store, and JSON with a checksum of its own."""
 
 from __future__ import annotations
 
@@ -22,15 +22,7 @@ def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unsealed(values: Any, path: Path) -> dict[str, Any]:
-    """What was sealed, as read from JSON; values of an older version, without a seal, pass as they are.
-
-    Args:
-        values: as read.
-        path: where from, for the error text.
-
-    Raises:
-        DamagedError: they are no mapping, or do not fit their hash.
-    """
+    """What was sealed, as read from the JSON at ``path``; values of an older version, without a seal, pass."""
     if not isinstance(values, dict):
         raise DamagedError(f"{path} is not what tag2mask wrote: expected names with values")
     rest = {name: value for name, value in values.items() if name != CHECK}
@@ -85,11 +77,7 @@ class Manifest:
         return sealed(asdict(self))
 
     def changed(self, folder: Path, hash_of: Callable[[Path], str]) -> list[str]:
-        """Names of the files in the artefact's folder that are there, and are not what was made.
-
-        Raises:
-            OSError: a file cannot be read.
-        """
+        """Names of the files in the artefact's folder that are there, and are not what was made."""
         return [n for n, h in self.files.items() if (folder / n).is_file() and hash_of(folder / n) != h]
 
     def gone(self, folder: Path) -> list[str]:
@@ -98,12 +86,7 @@ class Manifest:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of an artefact; None where there is none.
-
-    Raises:
-        DamagedError: it is empty, cut off or otherwise not what was written.
-        StageError: it may not be read, or was written by another version of the schema.
-    """
+    """The manifest of an artefact; None where there is none."""
     path = folder / MANIFEST
     if not path.is_file():
         return None

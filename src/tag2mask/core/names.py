@@ -16,6 +16,20 @@ LONGEST = 200
 """Characters of a name in a message; longer ones are no slip of the finger."""
 
 
+SEED_MARK = "@"
+"""Between the name of a stage and its seed, in a run of several seeds."""
+
+
+def of_seed(name: str, seed: int) -> str:
+    """The name of the instance that a stage has for one of several seeds."""
+    return f"{name}{SEED_MARK}{seed}"
+
+
+def base_name(name: str) -> str:
+    """The name of a stage as in the recipe, from that of an instance for one of several seeds."""
+    return name.partition(SEED_MARK)[0]
+
+
 def shown(name: str | os.PathLike[str]) -> str:
     r"""A file name, class name or id on one line, what cannot be printed as escapes.
 
@@ -31,12 +45,7 @@ def printable(text: str) -> str:
 
 
 def shortened(value: object, longest: int = LONGEST) -> str:
-    """A name or value in the middle of a message: as `shown`, and of bounded length; what is left out is counted.
-
-    Args:
-        value: such as a setting of a stranger's recipe.
-        longest: most characters that are kept.
-    """
+    """A name or value in the middle of a message: as `shown`, at most ``longest`` characters; the rest is counted."""
     text = shown(str(value))
     return text if len(text) <= longest else f"{text[:longest]}… ({len(text) - longest} more characters)"
 

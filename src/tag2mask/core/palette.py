@@ -1,4 +1,4 @@
-"""Opening image files: of the formats that are read and no others, and of how many pixels."""
+"""Image files: the formats that are opened, VOC's palette, and label images as PNGs that carry a key and a checksum."""
 
 from __future__ import annotations
 
@@ -23,12 +23,7 @@ left to itself would start Ghostscript for an EPS that is named ``photo.jpg``.""
 
 
 def open_image(path: Path) -> Image.Image:
-    """Open an image file of one of `FORMATS` by its header; the only place where files are given to Pillow to read.
-
-    Raises:
-        OSError: it cannot be read, is no regular file, or of none of these formats (`PIL.UnidentifiedImageError`). A
-            damaged file may bring about anything else that Pillow's plugins raise, here and when it is decoded.
-    """
+    """Open an image file of one of `FORMATS` by its header; the only place where files are given to Pillow to read."""
     return Image.open(need_regular(path), formats=FORMATS)
 
 
@@ -64,15 +59,12 @@ _DEFLATE = 1032
 
 @cache
 def voc_palette() -> tuple[int, ...]:
-    """The 256 colours of VOC's label images as 768 numbers r, g, b; index 255 is the cream of "unsure"."""
-    colours = np.zeros((256, 3), dtype=np.uint8)
-    for index in range(256):
-        rest, bit = index, 7
-        while rest:
-            for channel in range(3):
-                colours[index, channel] |= ((rest >> channel) & 1) << bit
-            rest, bit = rest >> 3, bit - 1
-    return tuple(int(v) for v in colours.reshape(-1))
+    """The 256 colours of VOC's label images as 768 numbers r, g, b; index 255, ignored, is cream."""
+    rest, channel = np.arange(256)[:, None], np.arange(3)
+    colours = sum(
+        ((rest >> (3 * step + channel)) & 1) << (7 - step) for step in range(3)
+    )  # three bits of the index each
+    return tuple(np.ravel(colours).tolist())
 
 
 def colour(index: int) -> tuple[int, int, int]:
@@ -82,13 +74,9 @@ def colour(index: int) -> tuple[int, int, int]:
 
 
 def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
-    """Write a (H, W) uint8 label image as a palette PNG, under a temporary name first.
+    """Write (H, W) uint8 labels, 255 ignored, as a palette PNG, whole or not at all.
 
-    Args:
-        path: of the PNG.
-        labels: label indices, 255 for unsure.
-        key: sample key that the file carries, in a text chunk before the pixels; none where empty. A checksum of labels
-            and key is always there.
+    A text chunk before the pixels carries the sample key, if there is one, another a checksum of labels and key.
     """
     image = Image.fromarray(labels, mode="P")
     image.putpalette(voc_palette())
@@ -109,11 +97,7 @@ def labels_key(path: Path) -> str | None:
 
 
 def read_labels(path: Path) -> NDArray[np.uint8]:
-    """Read a (H, W) uint8 label image that `write_labels` wrote.
-
-    Raises:
-        DamagedError: the file is damaged, no palette PNG, or its labels are not those that were written.
-    """
+    """Read a (H, W) uint8 label image that `write_labels` wrote."""
     return read_keyed(path)[0]
 
 
@@ -122,9 +106,6 @@ def read_keyed(path: Path) -> tuple[NDArray[np.uint8], str | None]:
 
     PNG's own checksums are not looked at by Pillow where the pixels are; files of others, and of older versions of
     tag2mask, have no further one, and pass without.
-
-    Raises:
-        DamagedError: as `read_labels`.
     """
     try:
         with own_bound(), open_image(path) as image:

@@ -1,4 +1,4 @@
-"""Work done a few items ahead, in threads, so that reading files overlaps computing."""
+"""Prefetching and background work in threads, so that reading and writing files overlap computing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(work: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Generator[Result]:
+def prefetch(work: Callable[[Item], Result], items: Iterable[Item], threads: int = 1) -> Generator[Result]:
     """Results of ``work`` in the order of ``items``, computed by threads at most ``2 * threads`` items ahead.
 
     An error in ``work`` is raised where its result would have come; later items are not begun then.
@@ -36,13 +36,11 @@ Later = Callable[..., None]
 
 
 @contextmanager
-def behind(most: int = 8) -> Iterator[Later]:
+def in_background(most: int = 8) -> Iterator[Later]:
     """A function that calls others in one thread, one after the other, in the order in which they were given.
 
-    All are done at the end, whatever ends the work. An error in one is raised at a later call, or at the end.
-
-    Args:
-        most: how many may wait; further ones are waited for.
+    All are done at the end, whatever ends the work; more than ``most`` never wait. An error in one is raised at a later
+    call, or at the end.
     """
     waiting: deque[Future[Any]] = deque()
     with ThreadPoolExecutor(1) as pool:

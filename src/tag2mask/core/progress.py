@@ -17,22 +17,17 @@ _LINE_EVERY = 15.0
 
 
 class Counter:
-    """Counts steps of one piece of work and says how long the rest will take.
+    """Counts the ``total`` steps of one piece of work and logs how long the rest will take, unless ``quiet``."""
 
-    Args:
-        what: name of the work, such as ``cam``.
-        total: number of steps.
-    """
-
-    def __init__(self, what: str, total: int) -> None:
-        self.what, self.total, self.count = what, total, 0
+    def __init__(self, what: str, total: int, quiet: bool = False) -> None:
+        self.what, self.total, self.count, self.quiet = what, total, 0, quiet
         self.started = self._said = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Count ``steps`` more; ``note`` is shown beside the count."""
         self.count += steps
         now = time.monotonic()
-        if now - self._said >= _LINE_EVERY or self.count == self.total:
+        if not self.quiet and (now - self._said >= _LINE_EVERY or self.count == self.total):
             self._said = now
             LOG.info("%s", self.line(now, note))
 
@@ -70,7 +65,7 @@ class _Bar(Counter):
 def progress(what: str, total: int, quiet: bool = False) -> Iterator[Counter]:
     """Count ``total`` steps of ``what``: a bar on a terminal, a line every 15 seconds elsewhere, nothing if quiet."""
     if quiet or not sys.stderr.isatty():
-        yield _Silent(what, total) if quiet else Counter(what, total)
+        yield Counter(what, total, quiet)
         return
     bar = _Bar(what, total)
     try:
@@ -83,13 +78,6 @@ def progress(what: str, total: int, quiet: bool = False) -> Iterator[Counter]:
 def _show_cursor() -> None:
     """Give the terminal back as a bar found it, below the bar."""
     os.write(2, b"\x1b[?25h\n")
-
-
-class _Silent(Counter):
-    """A counter that says nothing (ranks other than 0)."""
-
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        self.count += steps
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Which of several processes this is, as ``torchrun`` tells it, and waiting for the others."""
+"""Which of several processes this is, as ``torchrun`` says, and waiting for the others."""
 
 from __future__ import annotations
 
@@ -66,11 +66,7 @@ def _patient() -> dist.ProcessGroup:
 
 
 def barrier() -> None:
-    """Wait until every process has come this far, however long it takes; nothing for one.
-
-    Raises:
-        StageError: one of them has ended.
-    """
+    """Wait until every process has come this far, however long it takes; nothing for one."""
     if world_size() > 1:
         import torch.distributed as dist
 
@@ -80,11 +76,7 @@ def barrier() -> None:
 
 @contextmanager
 def others() -> Iterator[None]:
-    """Say in our words that another process has ended, or does not answer.
-
-    Raises:
-        StageError: so it is.
-    """
+    """Turn torch's error about a process that has ended, or does not answer, into a StageError."""
     try:
         yield
     except RuntimeError as error:

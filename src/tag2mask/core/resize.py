@@ -22,13 +22,8 @@ def bilinear(maps: Tensor, height: int, width: int) -> Tensor:
 def bilinear_part(maps: Tensor, height: int, width: int, part: tuple[float, float]) -> Tensor:
     """Resize the upper left part of ``(..., h, w)`` to ``(..., height, width)``, without a seam where it is cut.
 
-    As if the whole were resized to (height / part, width / part) and the rest cut off, for any ratio of sizes.
-
-    Args:
-        maps: (..., h, w).
-        height: rows of the result.
-        width: columns of the result.
-        part: the part's shares of h and w; above 1, what lies beyond repeats the last row and column.
+    As if the whole were resized to (height / part, width / part) and the rest cut off, for any ratio of sizes. ``part``
+    is the shares of h and w; above 1, what lies beyond repeats the last row and column.
     """
     if part == (1.0, 1.0):
         return bilinear(maps, height, width)

@@ -1,4 +1,4 @@
-"""How many CPU threads a run takes: as many as there are free cores when it is begun, the same ever after.
+"""CPU threads and memory: a run takes as many threads as there are free cores when it begins, the same ever after.
 
 A thread too many costs more than one too few: OpenMP's threads wait for one another many times in a step, and where a
 core is taken by another program, all of them wait for the one that has to share it.
@@ -33,18 +33,18 @@ def wait_asleep() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-def threads_for(asked: int | None, before: int | None) -> int:
+def threads_for(requested: int | None, before: int | None) -> int:
     """CPU threads of torch in each process of this machine.
 
     Args:
-        asked: ``engine.threads``, which wins.
+        requested: ``engine.threads``, which wins.
         before: what the run was begun with, which comes next: sums in another order end in other bits.
 
     Returns:
         Else ``OMP_NUM_THREADS`` where somebody set it, else this process's share of the free cores; at least 1.
     """
-    if asked is not None or before is not None:
-        return asked or before or 1
+    if requested is not None or before is not None:
+        return requested or before or 1
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     processes = local_processes()
     if given.isdecimal() and int(given) and not (given == "1" and processes > 1):  # which torchrun sets by itself

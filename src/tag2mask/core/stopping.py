@@ -1,4 +1,4 @@
-"""Being told to stop (Ctrl-C, SIGTERM, a closed terminal): the process leaves at once, with a line and its own status.
+"""Stopping on a signal (Ctrl-C, SIGTERM, a closed terminal): the process leaves at once, with a line and a status.
 
 Nothing waits then: not for other processes, which may never answer, nor for threads and workers. What a kill at any
 moment leaves is good to resume from, so all that is done before is to remove what is half-made, and to end children.
@@ -19,7 +19,7 @@ from multiprocessing import active_children
 from types import FrameType
 
 STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-"""Signals that tell a process to stop; one that was ignored when it began (``nohup``) stays ignored."""
+"""Signals that stop a process; one that was ignored when it began (``nohup``) stays ignored."""
 _GRACE = 1.0
 """Seconds for the main thread to leave by itself; it cannot while a library holds it, as waiting for a process does."""
 _NUMBERS = itertools.count()
@@ -30,7 +30,7 @@ _LEAVING: list[int] = []
 
 @contextmanager
 def on_stop(tidy: Callable[[], object]) -> Iterator[None]:
-    """Have ``tidy`` called where the process is told to stop within the block. It must not wait for anything."""
+    """Have ``tidy`` called where a signal stops the process within the block. It must not wait for anything."""
     number = next(_NUMBERS)
     _TIDY[number] = tidy
     try:
@@ -40,11 +40,7 @@ def on_stop(tidy: Callable[[], object]) -> Iterator[None]:
 
 
 def listen(words: Callable[[int], str]) -> None:
-    """From now on leave at once when told to stop; only in the main thread, elsewhere nothing changes.
-
-    Args:
-        words: number of the signal -> the line for standard error.
-    """
+    """From now on leave at once on a signal, with the line of ``words``; nothing changes but in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return
 
@@ -67,13 +63,13 @@ def listen(words: Callable[[int], str]) -> None:
     # Multiprocessing has a process that removes semaphores after this one; that it had to is nothing to tell.
     quiet = [os.environ.get("PYTHONWARNINGS", ""), "ignore:resource_tracker:UserWarning"]
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, quiet))
-    threading.Thread(target=watch, name="told to stop", daemon=True).start()
+    threading.Thread(target=watch, name="watch for signals", daemon=True).start()
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_forget)
 
 
 def _leave(number: int, words: Callable[[int], str]) -> None:
-    """Tidy up, say so, end; nothing where that is going on already."""
+    """Tidy up, say so, end; nothing where another thread is doing so."""
     _LEAVING.append(threading.get_ident())  # atomic, unlike a lock safe in a handler within a handler
     if len(_LEAVING) > 1:
         return

@@ -1,10 +1,10 @@
-"""The values that travel between the parts of tag2mask: small, frozen, documented."""
+"""The values that travel between the parts of tag2mask, small and frozen; the ledger of supervision."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # torch is slow to import and needed only once a method runs
     from torch import Tensor
 
 IGNORE = 255
-"""Label of pixels that take no part: void in the truth, unsure in refined seeds, padding in training."""
+"""Label of ignored pixels: void in VOC's masks, not confident in refined seeds, padding in training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,14 @@ class Sample:
         tags: 0-based columns of the classes present, ascending; empty for a verified negative.
         image: the image file, or None where the data set draws or decodes it itself.
         truth: the mask file, or None where there is none or the data set makes it from annotations.
+        sidecars: further files by role, such as ``saliency``.
     """
 
     id: str
     tags: tuple[int, ...]
     image: Path | None = None
     truth: Path | None = None
+    sidecars: Mapping[str, Path] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,12 @@ class ActivationMaps:
         maps: (K, h, w) in [0, 1]. Each map's maximum is exactly 1, or the map is all zero; after a random walk the
             maximum of all the image's maps together is 1. AMN's maps of the normalisations ``background-prior`` and
             ``learned`` are probabilities where these say so, with any maximum.
+        raw: (K, h, w) scores before they were normalised, of any sign and range; None where a method keeps none.
     """
 
     classes: tuple[int, ...]
     maps: Tensor
+    raw: Tensor | None = None
 
     def resize(self, height: int, width: int) -> ActivationMaps:
         """The same maps, bilinearly resized (corners not aligned) to ``(K, height, width)``.
@@ -59,7 +63,8 @@ class ActivationMaps:
         if height < 1 or width < 1:
             raise DataError(f"maps cannot be resized to height = {height}, width = {width}: expected 1 or more each")
 
-        return ActivationMaps(self.classes, bilinear(self.maps, height, width))
+        raw = None if self.raw is None else bilinear(self.raw, height, width)
+        return ActivationMaps(self.classes, bilinear(self.maps, height, width), raw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,20 @@
-"""What is found wrong with a data set, in the form that the doctor prints and a run repeats."""
+"""Data sets: what a split offers, the settings that all readers share, and findings of readers and the doctor."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.files import file_hash
 from tag2mask.core.types import Sample
 from tag2mask.data.tag_noise import TagNoise
@@ -27,7 +28,8 @@ class Finding:
         kind: ``open`` (a split that does not open), ``image``, ``mask``, ``stem`` (two files with one name), ``split``
             (ids in two splits), ``class`` (without images, or in all), ``name`` (class names that look like several, or
             like each other), ``tags`` (mask and tags disagree), ``together`` (one class always comes with another),
-            ``truth`` (missing masks), ``file`` (files that are not read) or ``size`` (large images).
+            ``truth`` (missing masks), ``sidecar`` (of another size), ``file`` (files that are not read) or ``size``
+            (large images).
         severity: an error stops a run or spoils it, a warning may, a note is for information.
         ids: what it is about: image ids, split names or class names.
         text: what was found.
@@ -55,7 +57,7 @@ class DataSettings(Settings):
 
     root: Path | None = Field(None, description="folder of the data set")
     classes: tuple[str, ...] | None = Field(
-        None, description="subset of the classes, in this order; pixels of others count as 255 in the truth"
+        None, description="subset of the classes, in this order; pixels of others count as 255 in the ground truth"
     )
     max_side: int | None = Field(
         None,
@@ -67,7 +69,12 @@ class DataSettings(Settings):
     val: str | None = Field("val", description="held-out split for the classifier's average precision, or null")
     infer: str = Field("train", description="split whose images get maps and masks")
     tag_noise: TagNoise | None = Field(
-        None, description="wrong tags on purpose in every split but val, such as {drop: 0.1}; the truth stays as it is"
+        None, description="wrong tags on purpose in every split but val, such as {drop: 0.1}; masks stay as they are"
+    )
+    sidecars: dict[Annotated[str, Field(pattern="^[a-z][a-z0-9-]*$")], Path] = Field(
+        {},
+        description="folder of further files of the images by role, such as {saliency: maps}",
+        json_schema_extra=UNPRINTED,
     )
 
 
@@ -80,9 +87,10 @@ class Dataset(ABC):
         classes: class names; column ``c`` of the tags is index ``c + 1`` in label images, 0 is background.
         samples: sorted by id.
         max_side: longest side that images are shrunk to; None where they are as their files hold them.
-        findings: what the reader noticed that is no error.
-        tag_names: every class that occurs or is declared, before a subset was taken; empty where a reader tells none.
+        findings: what the reader noticed that is not an error.
+        tag_names: every class that occurs or is declared, before a subset was taken; empty where it is not known.
         sources: files that all samples depend on, such as COCO's annotations.
+        sidecar_folders: by role, of the samples' sidecars.
     """
 
     name: str
@@ -93,6 +101,7 @@ class Dataset(ABC):
     findings: tuple[Finding, ...] = ()
     tag_names: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()
+    sidecar_folders: Mapping[str, Path] = MappingProxyType({})
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -106,12 +115,16 @@ class Dataset(ABC):
             DataError: the file is missing, truncated or no image.
         """
 
+    def photo(self, sample: Sample) -> Image.Image:
+        """The image before it is brought to the working size, where that is another one."""
+        return self.image(sample)
+
     @abstractmethod
     def truth(self, sample: Sample) -> Labels | None:
-        """The truth as (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 void; None without one."""
+        """Ground truth, (H, W) uint8: 0 background, ``c + 1`` for class column ``c``, 255 ignored; None without it."""
 
     def mask_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) of the truth as stored, known without its pixels; None without one, or where it is drawn to fit.
+        """(H, W) of the ground truth as stored, without reading pixels; None without it, or where it is drawn to fit.
 
         Raises:
             DataError: the file of the mask cannot be read.
@@ -125,13 +138,13 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def has_truth(self) -> bool:
-        """Whether any sample has a truth."""
+        """Whether any sample has ground truth."""
 
     @property
     def truth_reading(self) -> str:
-        """Stands for how mask files become labels, in the keys of what looks at the truth; empty for files as they are.
+        """How mask files become labels, for the keys of what reads ground truth; empty for files as they are.
 
-        Settings such as a palette change the truth of files that do not change themselves.
+        Settings such as a palette change the ground truth of files that do not change themselves.
         """
         return ""
 

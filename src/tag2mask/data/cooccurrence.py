@@ -1,6 +1,6 @@
 """Which class hides in which context, from the tags alone: counts of pairs and what they say.
 
-A classifier that learns from tags cannot tell class ``a`` from class ``b`` where every image of ``a`` shows ``b`` too:
+A classifier that learns from tags cannot distinguish class ``a`` from ``b`` where every image of ``a`` shows ``b`` too:
 any pixel that predicts one predicts the other. With n images, n_a of them tagged a and n_ab tagged both:
 ``p(b | a) = n_ab / n_a``, ``lift = n n_ab / (n_a n_b)`` (1 where the two are independent), and
 ``phi = (n n_ab - n_a n_b) / sqrt(n_a (n - n_a) n_b (n - n_b))``, the correlation of the two tags, -1..1.
@@ -14,10 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import ratio
+from tag2mask.core.arrays import ratio, rounded
 from tag2mask.core.errors import DataError
-
-_DIGITS = 4
 
 Shares = NDArray[np.float64]
 
@@ -114,7 +112,7 @@ class Cooccurrence:
         found = [
             PairLine(
                 self.classes[a], self.classes[b], int(self.images[a]), int(self.counts[a, b]),
-                *(round(float(m[a, b]), _DIGITS) for m in (shares, lift, phi)),
+                *(rounded(m[a, b]) for m in (shares, lift, phi)),
             )
             for a in range(len(self.classes)) for b in range(len(self.classes)) if a != b and self.counts[a, b]
         ]  # fmt: skip
@@ -130,21 +128,13 @@ class Cooccurrence:
         most = int(beside.argmax())
         alone = int(self.alone[column])
         return ClassLine(
-            self.classes[column], images, round(images / self.n_images, _DIGITS), alone, _share(alone, images),
+            self.classes[column], images, rounded(images / self.n_images), alone, _share(alone, images),
             self.classes[most] if beside[most] else "", _share(int(beside[most]), images),
         )  # fmt: skip
 
 
 def cooccurrence(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Cooccurrence:
-    """Count tags and pairs of tags.
-
-    Args:
-        tags: of each image, its 0-based class columns.
-        classes: C names.
-
-    Raises:
-        DataError: there is no image, or a column is not of a class.
-    """
+    """Count tags and pairs of tags, given the 0-based class columns of each image."""
     found = count_tags(tags, classes)
     if not found.n_images:
         raise DataError("there is no image whose tags could be counted; check the split with tag2mask doctor")
@@ -152,11 +142,7 @@ def cooccurrence(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Coocc
 
 
 def count_tags(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Cooccurrence:
-    """The same, and zeros where there is no image.
-
-    Raises:
-        DataError: a column is not of a class.
-    """
+    """The same, and zeros where there is no image."""
     images = [tuple(sorted(set(t))) for t in tags]
     wrong = [c for t in images for c in t if not 0 <= c < len(classes)]
     if wrong:
@@ -171,4 +157,4 @@ def count_tags(tags: Iterable[Sequence[int]], classes: Sequence[str]) -> Cooccur
 
 
 def _share(part: int, whole: int) -> float:
-    return round(float(ratio(part, whole)), _DIGITS)
+    return rounded(float(ratio(part, whole)))

@@ -42,9 +42,6 @@ def rgb_of(photo: object, name: str = "a photo") -> NDArray[np.uint8]:
 
     Returns:
         (H, W, 3) uint8, contiguous, its own memory.
-
-    Raises:
-        DataError: another type, shape or range, or a file or image that cannot be read.
     """
     if isinstance(photo, str | Path):
         return np.array(read_image(expanded(photo)))
@@ -60,12 +57,7 @@ def rgb_of(photo: object, name: str = "a photo") -> NDArray[np.uint8]:
 def array_of(values: Numbers, name: str) -> NDArray[Any]:
     """Numbers in any form as an array, not changed: of a Pillow image its pixels, upright, such as palette indices.
 
-    Args:
-        values: an array, a tensor on any device, an image of Pillow's, or nested lists.
-        name: of the argument, for the error text.
-
-    Raises:
-        DataError: lists of different lengths, or what holds no numbers.
+    A tensor may be on any device; ``name`` is that of the argument, for the error text.
     """
     if isinstance(values, Image.Image):
         values = upright(values, f"{name} (an image of Pillow's)")
@@ -75,7 +67,7 @@ def array_of(values: Numbers, name: str) -> NDArray[Any]:
     try:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{name} is no array: {error}") from error
+        raise DataError(f"{name} is not an array: {error}") from error
     if array.dtype.kind not in "biuf":
         got = type(values).__name__ if array.ndim == 0 else f"an array of {array.dtype}"
         raise DataError(f"{name} is {got}: expected an array or tensor of numbers, or an image of Pillow's")

@@ -32,15 +32,8 @@ def list_images(
 ) -> dict[str, Path]:
     """Image files in ``folder`` by id (file name without ending), sorted; hidden files are left out.
 
-    Args:
-        folder: where to look.
-        below: look into its sub-folders too, but for hidden ones, ``left_out`` and what tag2mask has written itself.
-            The id of an image there is its path from ``folder`` without ending, `JOINT` in the place of each ``/``.
-        left_out: sub-folders that are not looked into.
-        suffixes: file endings in lower case.
-
-    Raises:
-        DataError: two files share an id, a photo is of a format that cannot be read, or a name is not UTF-8.
+    With ``below`` also those of its sub-folders, but for hidden ones, ``left_out`` and what tag2mask has written.
+    The id of an image there is its path from ``folder`` without ending, `JOINT` in the place of each ``/``.
     """
     found: dict[str, Path] = {}
     for path in files_in(folder, below=below, left_out=left_out):
@@ -74,11 +67,7 @@ def image_id(path: str) -> str:
 
 
 class ImageNames:
-    """Finds images by what people call them: by the path from their folder, or by a name that only one has.
-
-    Args:
-        images: image files by id.
-    """
+    """Finds images, given by id, by what people call them: the path from their folder, or a name that only one has."""
 
     def __init__(self, images: Mapping[str, Path]) -> None:
         self._images = images
@@ -87,15 +76,7 @@ class ImageNames:
             self._called.setdefault(normal(path.stem), []).append(name)
 
     def find(self, name: str, where: str) -> str:
-        """The id of an image, which may be written with or without ending.
-
-        Args:
-            name: as somebody wrote it.
-            where: file and line, for the error text.
-
-        Raises:
-            DataError: there is no such image, the nearest is given, or several of that name.
-        """
+        """The id of an image written with or without ending; ``where`` is file and line, for the error text."""
         whole = without_suffix(normal(name.replace("\\", "/").removeprefix("./")))
         parts = [normal(p) for p in whole.split("/")]
         if (known := JOINT.join(parts)) in self._images:
@@ -124,17 +105,12 @@ class ImageNames:
 
 
 def check_ids(ids: Iterable[str]) -> None:
-    """Check that ids are safe and distinct file names.
-
-    Raises:
-        DataError: an id is empty, too long, not UTF-8, starts with a dot, holds a slash or control character, or two
-            ids agree but for case.
-    """
+    """Check that ids are safe and distinct file names."""
     seen: dict[str, str] = {}
     for name in ids:
         if not name or name.startswith(".") or any(c in "/\\" or unicodedata.category(c) == "Cc" for c in name):
             raise DataError(
-                f"image id '{shortened(name)}' is no safe file name: no '/', '\\', control character or leading '.'"
+                f"image id '{shortened(name)}' is not a safe file name: no '/', '\\', control character or leading '.'"
             )
         if not is_utf8(name):
             raise DataError(f"image id '{shortened(name)}' is not UTF-8: rename the file")

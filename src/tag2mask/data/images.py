@@ -1,4 +1,4 @@
-"""What a TIFF holds, by its header, where Pillow has no mode for it."""
+"""Reads image files upright, in RGB, 8 bits a channel: whole, in parts, or their size from the header alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tag2mask.core.progress import LOG
 
 _BIG, _SHORT = 43, 8  # version of a BigTIFF, whose header is twice as long
 _MOST_BANDS, _MOST_BITS = 4, 16
-_KINDS = {1: "", 2: " with sign", 3: " floating"}
+_KIND = {1: "", 2: " with sign", 3: " floating"}
 
 
 def unusual_tiff(path: Path) -> str | None:
@@ -38,7 +38,7 @@ def unusual_tiff(path: Path) -> str | None:
     if bands <= _MOST_BANDS and bits <= (_MOST_BITS if bands == 1 else _MOST_BITS // 2) and kind == 1:
         return None
     return (
-        f"{path} is a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits{_KINDS.get(kind, '')}: expected 1 "
+        f"{path} is a TIFF of {bands} band{'' if bands == 1 else 's'} of {bits} bits{_KIND.get(kind, '')}: expected 1 "
         "(grey), 3 (RGB) or 4 (RGB and transparency) of 8 bits, or 1 of 16. Store the bands for red, green and blue, "
         "in 8 bits, as a photo of their own"
     )
@@ -73,20 +73,13 @@ def read_image(path: Path) -> Image.Image:
 
     EXIF rotation is applied; transparency is laid over white; 16-bit grey 0..65535 is scaled to 0..255, never clipped;
     CMYK is converted without a colour profile; of several frames the first is taken.
-
-    Raises:
-        DataError: the file is missing, empty, truncated, no image, or of a mode without a known range.
     """
     with opened(path) as image:
         return turned(to_rgb(image, path), loaded(image))
 
 
 def upright(image: Image.Image, name: str) -> Image.Image:
-    """An image that is open already, decoded and turned as its EXIF says, in its own mode.
-
-    Raises:
-        DataError: it is truncated, closed or damaged.
-    """
+    """An image that is open already, decoded and turned as its EXIF says, in its own mode."""
     try:
         return turned(image, loaded(image))
     except Exception as error:  # as in `opened`
@@ -94,23 +87,12 @@ def upright(image: Image.Image, name: str) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image, name: str) -> Image.Image:
-    """An image that is open already as `read_image` gives that of a file.
-
-    Raises:
-        DataError: it is truncated, closed or damaged, or of a mode without a known range.
-    """
+    """An image that is open already as `read_image` gives that of a file."""
     return to_rgb(upright(image, name), Path(name))
 
 
 class StoredImage:
-    """An image held once, as its file has it; parts of it come out upright and in RGB, as `read_image` gives the whole.
-
-    Args:
-        path: of the file, which is decoded here.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or no image.
-    """
+    """An image decoded once, as its file has it; its parts come out upright and in RGB, as of `read_image`."""
 
     def __init__(self, path: Path) -> None:
         with opened(path) as image:
@@ -121,14 +103,7 @@ class StoredImage:
             warn_few_levels(path, levels[1])
 
     def part(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image.
-
-        Returns:
-            (bottom - top, right - left, 3) uint8 RGB, its own memory.
-
-        Raises:
-            DataError: values without a known range.
-        """
+        """Rows ``top`` to ``bottom`` and columns ``left`` to ``right`` of the upright image, (h, w, 3) uint8 RGB."""
         width, height = self._image.size
         box = (left, top, right, bottom) if self._turn < SIDEWAYS else (top, left, bottom, right)
         if self._turn in _FROM_RIGHT:
@@ -139,21 +114,13 @@ class StoredImage:
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """(H, W) of an image as `read_image` gives it, from its header alone.
-
-    Raises:
-        DataError: the file is missing, empty or no image.
-    """
+    """(H, W) of an image as `read_image` gives it, from its header alone."""
     stored, orientation = stored_size(path)
     return stored[::-1] if orientation >= SIDEWAYS else stored
 
 
 def stored_size(path: Path) -> tuple[tuple[int, int], int]:
-    """(H, W) as the file holds them, and the EXIF orientation.
-
-    Raises:
-        DataError: the file is missing, empty or no image.
-    """
+    """(H, W) as the file holds them, and the EXIF orientation."""
     with opened(path) as image:
         tags = image.getexif()
         size = (image.height, image.width)
@@ -163,11 +130,7 @@ def stored_size(path: Path) -> tuple[tuple[int, int], int]:
 
 
 def levels_range(path: Path) -> tuple[int, int] | None:
-    """Lowest and highest value of a photo of 16 bits or more, grey or in colour; None for photos of all other kinds.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or no image.
-    """
+    """Lowest and highest value of a photo of 16 bits or more, grey or in colour; None for photos of all other kinds."""
     with opened(path) as image:
         return _levels(image)
 
@@ -184,7 +147,7 @@ def few_levels(highest: int) -> str | None:
 
 
 def warn_few_levels(path: Path, highest: int) -> None:
-    """Say it where a photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
+    """Warn where a photo of 16 bits holds no value above ``highest``, and that leaves few grey levels."""
     if problem := few_levels(highest):
         LOG.warning("%s %s, nearly black: stretch its values to 0..65535, or store it with 8 bits", path, problem)
 
@@ -202,11 +165,7 @@ def _levels(image: Image.Image) -> tuple[int, int] | None:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """An image that is open and not yet decoded; whatever goes wrong until it is closed is told as an error of ours.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or no image.
-    """
+    """An image that is open and not yet decoded; whatever goes wrong until it is closed becomes a DataError."""
     try:
         if kind := special_kind(path):
             raise DataError(f"cannot read {path}: it is {kind}, expected an image file. Take it out of the data set")
@@ -232,7 +191,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def loaded(image: Image.Image) -> int:
     """Decode an open image, and give the EXIF orientation that is left to apply."""
-    image.load()  # TIFF is turned while it loads, so the orientation is asked for afterwards
+    image.load()  # TIFF is turned while it loads, so the orientation is read afterwards
     orientation: int = image.getexif().get(_ORIENTATION, 1)
     return orientation
 
@@ -246,12 +205,7 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
 def to_rgb(image: Image.Image, path: Path) -> Image.Image:
     """An image of any mode as 8-bit RGB: transparency over white, 16 bits divided by 257 and rounded.
 
-    Args:
-        image: decoded; a turn noted in its EXIF is not applied. Where it is opaque 8-bit RGB, it is what comes back.
-        path: names it in the error.
-
-    Raises:
-        DataError: floating-point values, values outside 0..65535, or a mode that Pillow cannot bring to RGB.
+    It is decoded; a turn noted in its EXIF is not applied. Opaque 8-bit RGB comes back as is. The error names ``path``.
     """
     if image.mode.startswith("I"):
         values: NDArray[np.int64] = np.asarray(image).astype(np.int64)

@@ -28,16 +28,7 @@ def normal(text: str) -> str:
 
 
 def need_root(root: Path | None, kind: str, layout: str) -> Path:
-    """The folder of the data set, with ``~`` expanded.
-
-    Args:
-        root: as set by the user.
-        kind: the reader's name.
-        layout: what the folder should hold, for the error text.
-
-    Raises:
-        DataError: ``root`` is not set or no folder, or its name or that of a folder around it is not UTF-8.
-    """
+    """The folder of the data set, with ``~`` expanded; ``layout`` says in the error what it should hold."""
     if root is None:
         raise DataError(f"data.root is not set: data={kind} needs a folder with {layout}. Type data.root=FOLDER")
     folder = root.expanduser()
@@ -54,11 +45,7 @@ def need_root(root: Path | None, kind: str, layout: str) -> Path:
 
 
 def need_folder(root: Path, name: str, layout: str) -> Path:
-    """The folder ``name`` in ``root``.
-
-    Raises:
-        DataError: it is not there, so ``root`` has another layout.
-    """
+    """The folder ``name`` in ``root``."""
     folder = root / name
     if not folder.is_dir():
         inner = sorted(p for p in root.iterdir() if (p / name).is_dir())
@@ -68,11 +55,7 @@ def need_folder(root: Path, name: str, layout: str) -> Path:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file of that name, or a link to one; what is not a file of its own (a pipe) does not count.
-
-    Raises:
-        DataError: it cannot be found out: the name is too long, or the folder may not be looked into.
-    """
+    """Whether there is a file of that name, or a link to one; what is not a file of its own (a pipe) does not count."""
     try:
         return path.is_file()
     except OSError as error:
@@ -80,11 +63,7 @@ def is_file(path: Path) -> bool:
 
 
 def check_utf8(path: Path) -> None:
-    """Refuse the name of a file or folder that is not UTF-8, as unpacking an old zip leaves behind.
-
-    Raises:
-        DataError: with the bytes of the name as escapes.
-    """
+    """Refuse the name of a file or folder that is not UTF-8, as unpacking an old zip leaves behind."""
     if not is_utf8(path.name):
         raise DataError(
             f"the name of {shown(path)} is not UTF-8: rename it (for names from an old zip: "
@@ -95,13 +74,7 @@ def check_utf8(path: Path) -> None:
 def files_in(folder: Path, *, below: bool, left_out: Collection[Path] = ()) -> Iterator[Path]:
     """The files that are not hidden, sorted, those of a folder before those below it; links are followed, once each.
 
-    Args:
-        folder: where to look.
-        below: look into its sub-folders too, but for hidden ones, ``left_out`` and what tag2mask has written itself.
-        left_out: sub-folders that are not looked into.
-
-    Raises:
-        DataError: a folder cannot be read, or the name of one is not UTF-8.
+    With ``below`` also those of its sub-folders, but for hidden ones, ``left_out`` and what tag2mask has written.
     """
     waiting, seen = [folder], {os.path.realpath(p) for p in left_out}
     while waiting:
@@ -117,11 +90,7 @@ def files_in(folder: Path, *, below: bool, left_out: Collection[Path] = ()) -> I
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The sub-folders that are not hidden, sorted.
-
-    Raises:
-        DataError: the folder cannot be read, or the name of one is not UTF-8.
-    """
+    """The sub-folders that are not hidden, sorted."""
     return _folders(_inside(folder))
 
 
@@ -172,11 +141,7 @@ def holds_ours(folder: Path) -> bool:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The non-empty lines of a UTF-8 text file with their numbers, normalised; a byte-order mark is dropped.
-
-    Raises:
-        DataError: the file is missing or not UTF-8.
-    """
+    """The non-empty lines of a UTF-8 text file with their numbers, normalised; a byte-order mark is dropped."""
     try:
         lines = need_regular(path).read_text(encoding="utf-8-sig").split("\n")  # a name may hold other line separators
     except OSError as error:
@@ -195,16 +160,7 @@ def no_split(split: str, known: Iterable[str], where: Path) -> DataError:
 
 
 def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
-    """Normalise and check a list of class names.
-
-    Args:
-        names: in the order of the label indices 1, 2, …
-        where: where they were written, for the error text.
-
-    Raises:
-        DataError: no name, too many, an empty, repeated or very long one, one that is not UTF-8 or has a control
-            character, or one for the background.
-    """
+    """Normalise and check class names, in the order of the labels 1, 2, …; ``where`` they stand is for errors."""
     classes = tuple(normal(n) for n in names)
     if not 1 <= len(classes) <= MAX_CLASSES:
         raise DataError(f"{where} has {len(classes)} classes: expected 1..{MAX_CLASSES}")
@@ -222,7 +178,7 @@ def check_classes(names: Iterable[str], where: str) -> tuple[str, ...]:
                 f"{_LONGEST_CLASS}"
             )
         if name.casefold().strip("_") == "background":
-            raise DataError(f"{where} lists '{name}': background is label 0 and no class; take it out")
+            raise DataError(f"{where} lists '{name}': background is label 0 and not a class; take it out")
     return classes
 
 
@@ -235,11 +191,7 @@ def declared_classes(root: Path, setting: Sequence[str] | None) -> tuple[str, ..
 
 
 def columns(names: Iterable[str], classes: Sequence[str], where: str) -> tuple[int, ...]:
-    """0-based columns of class ``names``, ascending, each once.
-
-    Raises:
-        DataError: a name is not in ``classes``; the nearest one is given.
-    """
+    """0-based columns of class ``names``, ascending, each once."""
     found = set()
     for name in names:
         if name not in classes:

@@ -1,4 +1,4 @@
-"""Mask files as arrays of label indices, in the upright frame of their image."""
+"""Mask files, images or arrays, as label indices in the upright frame of their image."""
 
 from __future__ import annotations
 
@@ -24,15 +24,8 @@ _HIGHEST_8 = 255
 def read_labels(path: Path, palette: Palette | None = None, values: Mapping[int, int] | None = None) -> Labels:
     """Read a mask as (H, W) uint8 label indices.
 
-    Indexed (P), grey (L, 8 or 16 bits) and 1-bit masks hold the indices themselves; masks in colour need ``palette``.
-
-    Args:
-        path: of the mask.
-        palette: label index of each colour.
-        values: label index of those values that are not the index themselves, such as {255: 1}; not of colours.
-
-    Raises:
-        DataError: the file is broken, a colour is not in ``palette``, an index is above 255, or the mode has no labels.
+    Indexed (P), grey (L, 8 or 16 bits) and 1-bit masks hold the indices themselves, but for those ``values`` that stand
+    for another, such as {255: 1}; masks in colour need a ``palette``.
     """
     with opened(path) as image:
         step = _SHORT_GREY.get(raw_mode(image), 1)
@@ -46,41 +39,24 @@ def read_labels(path: Path, palette: Palette | None = None, values: Mapping[int,
 
 
 def label_indices(stored: NDArray[np.int64], path: Path, values: Mapping[int, int] | None) -> Labels:
-    """Label indices (H, W) uint8 of the values that a mask file holds.
-
-    Args:
-        stored: (H, W) whole numbers.
-        path: of the mask, for the error text.
-        values: label index of those values that are not the index themselves, such as {255: 1}.
-
-    Raises:
-        DataError: an index is outside 0..255.
-    """
+    """Label indices (H, W) uint8 of the whole numbers in a mask file, some of which stand for another by ``values``."""
     labels = stored.copy() if values else stored
     for value, label in (values or {}).items():
         labels[stored == value] = label
     if labels.size and not 0 <= labels.min() <= labels.max() <= _HIGHEST_8:
         strange = labels.max() if labels.max() > _HIGHEST_8 else labels.min()
         raise DataError(
-            f"mask {path} holds index {strange}: expected 0..255 (0 background, 255 void). If a value stands for "
+            f"mask {path} holds index {strange}: expected 0..255 (0 background, 255 ignored). If a value stands for "
             f"another, say so: 'data.mask_values={{{strange}: 1}}'"
         )
     return labels.astype(np.uint8)
 
 
 def align_labels(labels: Labels, image: Path, what: str) -> Labels:
-    """Bring a mask into the upright frame of its image.
+    """Bring a (H, W) uint8 mask into the upright frame of its image; ``what`` names it in the error.
 
     A mask of the upright size is taken as it is; one of the stored size is turned as the image is. Where both sizes
     agree (a square image, or one turned by 180 degrees or mirrored) the mask counts as upright.
-
-    Args:
-        labels: (H, W) uint8.
-        image: the image file.
-        what: name of the mask for the error text.
-
-    Raises:
-        DataError: the mask has another size than its image, or the image is broken.
     """
     if check_size((labels.shape[0], labels.shape[1]), image, what):
         return labels
@@ -88,18 +64,9 @@ def align_labels(labels: Labels, image: Path, what: str) -> Labels:
 
 
 def check_size(size: tuple[int, int], image: Path, what: str) -> bool:
-    """Compare the size of a mask with that of its image, by the image's header alone.
+    """Compare the (H, W) of the mask ``what`` with its image, by the image's header alone.
 
-    Args:
-        size: (H, W) of the mask.
-        image: the image file.
-        what: name of the mask for the error text.
-
-    Returns:
-        True where it is the upright size, false where it is that of the stored pixels, which EXIF turns.
-
-    Raises:
-        DataError: it is neither, or the image is broken.
+    True where it is the upright size, false where it is that of the stored pixels, which EXIF turns.
     """
     stored, orientation = stored_size(image)
     upright = stored[::-1] if orientation >= SIDEWAYS else stored
@@ -150,37 +117,36 @@ def read_array(path: Path, values: Mapping[int, int] | None = None) -> Labels:
     Args:
         path: of the mask.
         values: label index of those values that are not the index themselves, such as {255: 1}.
-
-    Raises:
-        DataError: the file is missing, damaged or holds Python objects, other numbers, another shape, or an index
-            outside 0..255.
     """
-    return label_indices(np.array(_mapped(path), dtype=np.int64), path, values)
+    return label_indices(np.array(mapped_array(path), dtype=np.int64), path, values)
 
 
 def array_size(path: Path) -> tuple[int, int]:
-    """(H, W) of a mask, from its header alone.
-
-    Raises:
-        DataError: as `read_array`, but for the values.
-    """
-    height, width = _mapped(path).shape
+    """(H, W) of a mask, from its header alone."""
+    height, width = mapped_array(path).shape
     return height, width
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    """The array as it lies in the file: a header that promises more than the file holds is an error, not memory."""
+def mapped_array(path: Path, what: str = "mask", kinds: str = "bui") -> NDArray[Any]:
+    """The array as it lies in the file: a header that promises more than the file holds is an error, not memory.
+
+    Args:
+        path: of the file.
+        what: it is, for the error text.
+        kinds: of numbers, in numpy's letters.
+    """
     try:
         with PARSING:
             values = np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # numpy's parser of headers raises what Python's does
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"cannot read mask {path}: {reason}. Write it anew with numpy.save, or take it out of the folder"
+            f"cannot read {what} {path}: {reason}. Write it anew with numpy.save, or take it out of the folder"
         ) from error
-    if len(values.shape) != len(("height", "width")) or values.dtype.kind not in "bui":
+    if len(values.shape) != len(("height", "width")) or values.dtype.kind not in kinds:
+        numbers = "numbers" if "f" in kinds else "whole numbers"
         raise DataError(
-            f"mask {path} holds {values.dtype} of shape {values.shape}: expected whole numbers of shape (height, "
-            "width). Write it anew: numpy.save(path, labels.astype('uint8'))"
+            f"{what} {path} holds {values.dtype} of shape {values.shape}: expected {numbers} of shape (height, "
+            "width). Write it anew: numpy.save(path, values.astype('uint8'))"
         )
     return values

@@ -1,4 +1,4 @@
-"""The readers by name: a data set is one module and one line here."""
+"""The readers by name, and opening a data set: a reader is one module and one line here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tag2mask.config.overrides import apply_overrides
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.data.base import Dataset, DataSettings
+from tag2mask.data.sidecars import with_sidecars
 from tag2mask.data.split_views import MARK, ShrunkImages, part_of
 from tag2mask.data.tag_noise import noisy
 
@@ -46,22 +47,14 @@ def register_reader(name: str, module: str) -> None:
 
 
 def reader(name: str) -> Reader:
-    """The reader of that name.
-
-    Raises:
-        ConfigError: there is none; the nearest name is given.
-    """
+    """The reader of that name."""
     if name not in READERS:
         raise ConfigError(unknown("data kind", name, READERS))
     return cast(Reader, importlib.import_module(READERS[name]))
 
 
 def data_settings(kind: str, values: Mapping[str, Any]) -> DataSettings:
-    """Check the settings of a data set of that kind.
-
-    Raises:
-        ConfigError: one line for each problem.
-    """
+    """Check the settings of a data set of that kind."""
     return validate(reader(kind).SETTINGS, values, "data")
 
 
@@ -82,6 +75,7 @@ def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
         dataset = reader(kind).open_split(settings, name)
     except OSError as error:  # a folder that may not be looked into, a name that is too long
         raise DataError(f"cannot look at {error.filename or settings.root}: {error.strerror or error}") from error
+    dataset = with_sidecars(dataset, settings.sidecars, settings.root)
     if mark:
         dataset = part_of(dataset, Path(path).expanduser())
     dataset = _with_wrong_tags(dataset, settings, split)
@@ -125,10 +119,6 @@ def data_from_words(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     Args:
         words: first a reader's name (then ``root=…`` says where) or a folder, whose layout tells the reader;
             then settings such as ``classes=[cat,dog]``.
-
-    Raises:
-        ConfigError: a word is no ``key=value``.
-        DataError: the first word is neither a reader nor a folder.
     """
     first, rest = words[0], [w.removeprefix("data.") for w in words[1:]]
     wrong = next((w for w in rest if "=" not in w), None)

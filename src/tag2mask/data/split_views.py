@@ -1,4 +1,4 @@
-"""A part of a split: ``SPLIT@FILE``, the images of a split that a text file lists."""
+"""Views of a split: the images that a text file lists (``SPLIT@FILE``), and all images shrunk to a longest side."""
 
 from __future__ import annotations
 
@@ -20,15 +20,7 @@ MARK = "@"
 
 
 def part_of(dataset: Dataset, path: Path) -> Dataset:
-    """The samples that a file lists, in the data set's order; everything else stays as it is.
-
-    Args:
-        dataset: a split.
-        path: text file with ids or file names, one a line; a repeated one counts once.
-
-    Raises:
-        DataError: the file cannot be read, is empty, or lists an image that the split does not have.
-    """
+    """The samples whose ids or file names a text file lists, one a line, in the data set's order; all else stays."""
     if not is_utf8(path):
         raise DataError(f"the name of the list {shown(path)} is not UTF-8, and results carry it: rename it")
     lines = read_lines(path)
@@ -56,11 +48,7 @@ def _as_id(name: str) -> str:
 class ShrunkImages(Dataset):
     """A split whose images have at most ``max_side`` pixels a side, smaller ones as they are.
 
-    Maps and masks made of it have the working size too.
-
-    Args:
-        dataset: the split.
-        max_side: longest side in pixels.
+    Maps and masks made of it have the working size too; predictions that of the photo, as those of new photos.
     """
 
     def __init__(self, dataset: Dataset, max_side: int) -> None:
@@ -68,21 +56,22 @@ class ShrunkImages(Dataset):
             dataset.name, dataset.split, dataset.classes, dataset.samples,
         )  # fmt: skip
         self.findings, self.tag_names, self.sources = dataset.findings, dataset.tag_names, dataset.sources
+        self.sidecar_folders = dataset.sidecar_folders
         self.max_side = self._side = max_side
         self._whole = dataset
 
     def image(self, sample: Sample) -> Image.Image:
-        """The image in RGB, shrunk with antialiasing.
-
-        Raises:
-            DataError: the file is missing, truncated or no image.
-        """
+        """The image in RGB, shrunk with antialiasing."""
         image = self._whole.image(sample)
         height, width = shrunk_size(image.height, image.width, self._side)
         return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
 
+    def photo(self, sample: Sample) -> Image.Image:
+        """The image as it is."""
+        return self._whole.photo(sample)
+
     def truth(self, sample: Sample) -> Labels | None:
-        """The truth at the size of the image, nearest pixels."""
+        """The ground truth at the size of the image, nearest pixels."""
         labels = self._whole.truth(sample)
         if labels is None:
             return None
@@ -90,7 +79,7 @@ class ShrunkImages(Dataset):
         return resized_labels(labels, *shrunk_size(height, width, self._side))
 
     def mask_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) of the truth as stored, before it is shrunk."""
+        """(H, W) of the ground truth as stored, before it is shrunk."""
         return self._whole.mask_size(sample)
 
     def remarks(self, sample: Sample) -> tuple[str, ...]:
@@ -99,7 +88,7 @@ class ShrunkImages(Dataset):
 
     @property
     def has_truth(self) -> bool:
-        """Whether any sample has a truth."""
+        """Whether any sample has ground truth."""
         return self._whole.has_truth
 
     @property
@@ -112,11 +101,7 @@ class ShrunkImages(Dataset):
         return self._whole.content_hash(sample)
 
     def working_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) that the image is brought to; None where it stays as it is.
-
-        Raises:
-            DataError: the file is missing or no image.
-        """
+        """(H, W) that the image is brought to; None where it stays as it is."""
         whole = self._whole.image(sample).size[::-1] if sample.image is None else upright_size(sample.image)
         size = shrunk_size(*whole, self._side)
         return None if size == whole else size

@@ -26,12 +26,7 @@ def name_findings(names: Sequence[str], settings: DataSettings) -> list[Finding]
 
 
 def several_in(name: str, names: Collection[str]) -> str | None:
-    """The separator at which a name falls apart into tags; None where it is a name of one thing.
-
-    Args:
-        name: of a class.
-        names: every class.
-    """
+    """The separator at which a name falls apart into tags; None where it is a name of one thing."""
     others = [n for n in names if n != name]
     alone = {n.casefold() for n in others}
     for separator in (*_LISTS, *_SIGNS, *_WITHIN):

@@ -38,15 +38,10 @@ class TagNoise(Settings):
 
 @dataclass(frozen=True, slots=True)
 class NoiseCount:
-    """What noise has done to a split.
+    """What noise has done to a split, in images and tags.
 
-    Attributes:
-        images: all of them.
-        tags: before the noise.
-        removed: right tags that are gone, flipped ones included.
-        added: wrong tags that are new.
-        changed: images with a tag removed or added.
-        emptied: images that had a tag and have none now.
+    ``removed`` are right tags that are gone, flipped ones included, ``added`` wrong ones; ``changed`` images have
+    either, ``emptied`` ones had a tag and have none now.
     """
 
     images: int
@@ -58,17 +53,7 @@ class NoiseCount:
 
 
 def noisy(samples: Sequence[Sample], classes: Sequence[str], noise: TagNoise, split: str = "") -> tuple[Sample, ...]:
-    """The samples with wrong tags; images and truth are as they were.
-
-    Args:
-        samples: with the right tags.
-        classes: names by column.
-        noise: how much, and the seed.
-        split: for the error text.
-
-    Raises:
-        DataError: some image had a tag, and none has one now.
-    """
+    """The samples with wrong tags by the noise of that split; images and masks are as they were."""
     made = tuple(replace(s, tags=_tags(s, classes, noise)) for s in samples)
     if any(s.tags for s in samples) and not any(s.tags for s in made):
         raise DataError(
@@ -79,12 +64,7 @@ def noisy(samples: Sequence[Sample], classes: Sequence[str], noise: TagNoise, sp
 
 
 def count_noise(right: Sequence[Sample], wrong: Sequence[Sample]) -> NoiseCount:
-    """Compare the samples of a split before and after noise.
-
-    Args:
-        right: with the right tags.
-        wrong: the same samples in the same order, with noise.
-    """
+    """Compare the samples of a split before and after noise, in the same order."""
     pairs = [(set(a.tags), set(b.tags)) for a, b in zip(right, wrong, strict=True)]
     return NoiseCount(
         images=len(pairs),
@@ -116,6 +96,6 @@ def _wrong(sample_id: str, classes: Sequence[str], tag: int, absent: Sequence[in
 
 
 def _draw(seed: int, *words: str) -> float:
-    """A number in [0, 1) that hangs on these words alone."""
+    """A number in [0, 1) that depends on these words alone."""
     text = "\0".join([str(seed), *words])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2.0**64

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tag2mask.data.cooccurrence import Cooccurrence
 
 TOGETHER_SHARE = 0.9
-"""Share of a class's images that show another one too, from which on tags hardly tell the two apart."""
+"""Share of a class's images that show another one too, from which on tags hardly distinguish the two."""
 
 TOGETHER_IMAGES = 10
 """Fewer images of a class say nothing about what comes with it."""
@@ -46,11 +46,7 @@ class Remark:
 
 
 def remarks(tags: Cooccurrence) -> tuple[Remark, ...]:
-    """What may spoil a classifier that learns from these tags, the worst first.
-
-    Args:
-        tags: their counts.
-    """
+    """What may spoil a classifier that learns from these tags, the worst first."""
     apart = inseparable(tags)
     everywhere = any(remark.kind == "everywhere" for remark in apart)
     paired = {remark.classes[0] for remark in apart}
@@ -65,13 +61,9 @@ def remarks(tags: Cooccurrence) -> tuple[Remark, ...]:
 
 
 def inseparable(tags: Cooccurrence) -> tuple[Remark, ...]:
-    """What tags cannot tell apart: classes in all images, and pairs of which one (hardly) ever comes without the other.
+    """What tags cannot distinguish: classes in all images, and pairs of which one hardly ever comes without the other.
 
-    Args:
-        tags: their counts.
-
-    Returns:
-        Remarks of the kinds ``everywhere``, in the order of the classes, and ``together``, the closest pairs first.
+    The remarks are of the kinds ``everywhere``, in the order of classes, then ``together``, the closest pairs first.
     """
     enough = tags.n_images >= TOGETHER_IMAGES
     always = [c for c in range(len(tags.classes)) if enough and tags.images[c] == tags.n_images]
@@ -104,7 +96,7 @@ def _together(tags: Cooccurrence, always: Sequence[int]) -> tuple[Remark, ...]:
                 continue
             words = f"all {own}" if both == own else f"{both} of the {own}"
             text = f"'{name}' is {'never' if both == own else 'hardly ever'} seen without '{other}': {words} images"
-            remedy = f"Tags alone hardly tell the two apart: add images of '{name}' without '{other}'"
+            remedy = f"Tags alone hardly distinguish the two: add images of '{name}' without '{other}'"
             found.append((both / own, own, Remark("together", (name, other), text, remedy)))
     return tuple(remark for _, _, remark in sorted(found, key=lambda f: (-f[0], -f[1], f[2].classes)))
 

@@ -30,14 +30,9 @@ _LOCK = threading.RLock()
 
 @contextmanager
 def seeded(seed: int, epoch: int, index: int) -> Iterator[None]:
-    """Let torch's random numbers on the CPU derive from these three alone, and put its state back afterwards.
+    """Let torch's random numbers on the CPU derive from seed, epoch and sample index alone; restore its state after.
 
     The generator is one for the whole process, so threads take turns in here; decode outside.
-
-    Args:
-        seed: of the training, at least 0.
-        epoch: counted from 0.
-        index: of the sample in its data set.
     """
     state = np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)
     with _LOCK, torch.random.fork_rng(devices=[]):
@@ -57,12 +52,7 @@ class _RandomSize(v2.Transform):  # type: ignore[misc]  # torchvision ships no t
 
 
 class RandomLongSide(_RandomSize):
-    """Scales so that the long side is a uniform random whole number.
-
-    Args:
-        low: smallest long side in pixels.
-        high: largest, included.
-    """
+    """Scales so that the long side is a uniform random whole number, ``low`` to ``high``, both included."""
 
     def __init__(self, low: int, high: int) -> None:
         super().__init__()
@@ -76,12 +66,7 @@ class RandomLongSide(_RandomSize):
 
 
 class RandomRescale(_RandomSize):
-    """Scales both sides by a uniform random factor.
-
-    Args:
-        low: smallest factor, above 0.
-        high: largest factor.
-    """
+    """Scales both sides by a uniform random factor, ``low`` (above 0) to ``high``."""
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
@@ -118,9 +103,6 @@ class TrainTransform:
         long_side: range of the random long side in pixels, ends included.
         rescale: range of the random factor; only without ``long_side``. Without either the image keeps its size.
         flip: probability of a horizontal flip.
-
-    Raises:
-        ConfigError: a range that is empty or not positive, both ranges, or a crop below 1.
     """
 
     crop: int

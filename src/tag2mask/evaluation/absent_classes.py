@@ -1,4 +1,7 @@
-"""What tags do to AMN (AMN, Figure 4): how active absent classes are, and what a wrong tag changes."""
+"""How active absent classes are in AMN's maps, and what a wrong tag changes (AMN, Figure 4).
+
+Used by ``analyse absent-classes``.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.thresholds import Threshold
 
 MEASURES = ("present", "absent", "absent_highest", "wrong_tag_wrong", "wrong_tag_present")
-_DIGITS = 4
 
 Probabilities = NDArray[np.float32]
 
@@ -61,13 +65,7 @@ class AbsentLine:
 
 @dataclass(frozen=True, slots=True)
 class AbsentAnalysis:
-    """What `analyse_absent` found.
-
-    Attributes:
-        split: the split.
-        images: of each image that lacks a class and has one.
-        n_left_out: the others.
-    """
+    """What `analyse_absent` found: numbers of each image that lacks a class and has one; the others are left out."""
 
     split: str
     images: tuple[ImageAbsent, ...]
@@ -75,16 +73,14 @@ class AbsentAnalysis:
 
     def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
         """The means over the images as lines of ``results/``; there is no threshold in them."""
-        means = [(m, round(fmean(getattr(i, m) for i in self.images), _DIGITS)) for m in MEASURES]
-        shared = (method, self.split, len(self.images), "none", None)
-        return tuple(ResultRow(*shared, measure, value, seed, command) for measure, value in means)
+        means = [(m, fmean(getattr(i, m) for i in self.images)) for m in MEASURES]
+        none, n_images = Threshold(None, "none"), len(self.images)
+        return result_rows(means, none, method=method, split=self.split, n_images=n_images, seed=seed, command=command)
 
     def lines(self, classes: Sequence[str], *, stage: str, seed: int) -> tuple[AbsentLine, ...]:
         """The numbers of each image as lines of CSV."""
         return tuple(
-            AbsentLine(
-                stage, self.split, seed, i.id, classes[i.wrong], *(round(getattr(i, m), _DIGITS) for m in MEASURES)
-            )
+            AbsentLine(stage, self.split, seed, i.id, classes[i.wrong], *(rounded(getattr(i, m)) for m in MEASURES))
             for i in self.images
         )
 
@@ -99,12 +95,9 @@ def analyse_absent(
 
     Args:
         dataset: the split.
-        probabilities: softmax (C + 1, h, w), background first, of a sample that is given these class columns as tags.
+        probabilities: softmax (C + 1, h, w), background first, of a sample conditioned on these class columns.
         samples: of the split.
         advance: called after each image.
-
-    Raises:
-        DataError: every image has all classes or none.
     """
     found = []
     for sample in samples:
@@ -127,8 +120,8 @@ def _measure(
     absent = [c for c in range(n_classes) if c not in sample.tags]
     right = probabilities(sample, present)[1:].mean(axis=(1, 2), dtype=np.float64)
     wrong = max(absent, key=lambda c: float(right[c]))
-    told = probabilities(sample, [wrong])[1:].mean(axis=(1, 2), dtype=np.float64)
+    mistagged = probabilities(sample, [wrong])[1:].mean(axis=(1, 2), dtype=np.float64)
     return ImageAbsent(
         sample.id, wrong, float(right[present].mean()), float(right[absent].mean()), float(right[wrong]),
-        float(told[wrong]), float(told[present].mean()),
+        float(mistagged[wrong]), float(mistagged[present].mean()),
     )  # fmt: skip

@@ -1,4 +1,7 @@
-"""What is known of best thresholds: of an image, a class, a split; and which images are far from the global one."""
+"""Optimal thresholds per image, class and split, and the images far from the global one (AMN, Figure 1).
+
+Used by ``analyse optimum-threshold`` and the papers' figures.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,19 @@ from statistics import fmean, pstdev
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import rounded
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT, Background
 from tag2mask.evaluation.confusion import Matrix
 from tag2mask.evaluation.metrics import SegmentationScores
-from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow, result_rows
 from tag2mask.evaluation.seeds import Pair, pairs
 from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep, best
 from tag2mask.evaluation.thresholds import Threshold
 
 NEAR = 0.1
 """An image is near the global threshold where its optimum is at most this far from it, and far from it otherwise."""
-
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class ImageOptimum:
         threshold: the middle one of the best thresholds.
         lowest: of the best thresholds.
         highest: of the best thresholds.
-        miou: of the image at its best thresholds, percent, over the labels in its truth or seeds.
+        miou: of the image at its best thresholds, percent, over the labels in its ground truth or seeds.
         miou_at_global: of the image at the global threshold, percent.
         distance: from the global threshold to the nearest of the best ones; 0 where it is one of them, negative where
             the image needs a lower one.
@@ -82,13 +85,9 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class ClassOptimum:
-    """The best threshold of one class.
+    """The threshold with the best IoU of one class over the split, of kind ``oracle``, and that IoU in percent.
 
-    Attributes:
-        name: of the class.
-        threshold: that with the best IoU of the class over the split, of kind ``oracle``.
-        iou: there, percent.
-        spread: of the best thresholds of the images that have the class among their tags.
+    ``spread`` is of the best thresholds of the images that have the class among their tags.
     """
 
     name: str
@@ -122,14 +121,14 @@ class OptimumAnalysis:
 
     Attributes:
         split: the split.
-        n_images: images with a truth; all are in the two mIoUs.
+        n_images: images with ground truth; all are in the two mIoUs.
         n_without_truth: images left out because they have none.
         threshold: the global one, best for all images together, of kind ``oracle``.
         miou: there, percent.
         miou_own: of the split with each image cut at its own best threshold, percent.
         spread: of the best thresholds of ``images``.
-        images: those to which the threshold makes a difference: not those without tags, with empty maps or with a
-            truth that is void everywhere.
+        images: those to which the threshold makes a difference: not those without tags, with empty maps or whose
+            ground truth is ignored everywhere.
         classes: of each class that ``images`` have.
     """
 
@@ -146,24 +145,26 @@ class OptimumAnalysis:
     def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
         """Overall and per class as lines of ``results/``; a class's lines name its own threshold and image count."""
 
-        def row(n_images: int, at: Threshold, metric: str, value: float) -> ResultRow:
-            number = None if math.isnan(value) else round(value, _DIGITS)
-            return ResultRow(method, self.split, n_images, at.kind_text, at.value, metric, number, seed, command)
+        def rows(n_images: int, at: Threshold, *numbers: tuple[str, float]) -> tuple[ResultRow, ...]:
+            return result_rows(
+                numbers, at, method=method, split=self.split, n_images=n_images, seed=seed, command=command
+            )
 
-        rows = [row(self.n_images, self.threshold, m, v) for m, v in (("miou", self.miou), ("miou_own", self.miou_own))]
-        rows += [row(self.spread.n_images, self.threshold, m, v) for m, v in self.spread.values()]
+        found = rows(self.n_images, self.threshold, ("miou", self.miou), ("miou_own", self.miou_own))
+        found += rows(self.spread.n_images, self.threshold, *self.spread.values())
         for one in self.classes:
-            rows.append(row(self.n_images, one.threshold, f"iou/{one.name}", one.iou))
-            rows += [row(one.spread.n_images, self.threshold, f"{m}/{one.name}", v) for m, v in one.spread.values()]
-        return tuple(rows)
+            found += rows(self.n_images, one.threshold, (f"iou/{one.name}", one.iou))
+            values = ((f"{metric}/{one.name}", value) for metric, value in one.spread.values())
+            found += rows(one.spread.n_images, self.threshold, *values)
+        return found
 
     def lines(self, names: Sequence[str], *, stage: str, seed: int) -> tuple[OptimumLine, ...]:
         """The best threshold of each image as lines of CSV; ``names`` are those of all classes."""
         return tuple(
             OptimumLine(
                 stage, self.split, seed, i.id, ";".join(names[c] for c in i.tags), self.threshold.kind_text,
-                i.threshold, i.lowest, i.highest, round(i.miou, _DIGITS), self.threshold.value,
-                round(i.miou_at_global, _DIGITS), i.distance,
+                i.threshold, i.lowest, i.highest, rounded(i.miou), self.threshold.value, rounded(i.miou_at_global),
+                i.distance,
             )
             for i in self.images
         )  # fmt: skip
@@ -179,12 +180,12 @@ def spread(images: Sequence[ImageOptimum]) -> Spread:
 
 
 def far_below(images: Sequence[ImageOptimum], count: int = 3) -> tuple[ImageOptimum, ...]:
-    """The far images that need a lower threshold than the global one, those first that lose most by it."""
+    """The far images that need a lower threshold than the global one, largest loss first."""
     return _worst([image for image in images if image.distance < -NEAR], count)
 
 
 def far_above(images: Sequence[ImageOptimum], count: int = 3) -> tuple[ImageOptimum, ...]:
-    """The far images that need a higher threshold than the global one, those first that lose most by it."""
+    """The far images that need a higher threshold than the global one, largest loss first."""
     return _worst([image for image in images if image.distance > NEAR], count)
 
 
@@ -210,10 +211,6 @@ def analyse_optimum(
     """Find the best threshold of each image, of each class and of all images; arguments as for `evaluate_seeds`.
 
     Every image is read once. What is kept of it is its curve: 101 numbers.
-
-    Raises:
-        DataError: no image has a truth, or maps and truth do not fit (the image is named).
-        NothingShownError: no truth shows a class.
     """
     chosen = dataset.samples if samples is None else samples
     whole = ThresholdSweep(dataset.classes)
@@ -222,7 +219,7 @@ def analyse_optimum(
     for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
         whole.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
         labels, sweep = image_sweep(pair)
-        curve = sweep.mious()  # NaN where the truth shows no class
+        curve = sweep.mious()  # NaN where the ground truth shows no class
         own[np.ix_(labels, labels)] += sweep.matrix(GRID[_middle(_optima(curve))])
         curves.append((pair.sample, curve))
     top = best(whole.curve())
@@ -240,14 +237,15 @@ def analyse_optimum(
     )
 
 
-def image_sweep(pair: Pair) -> tuple[list[int], ThresholdSweep]:
-    """The sweep of one image over the labels that its maps or truth have, and these labels."""
+def image_sweep(pair: Pair, background: Background = CONSTANT) -> tuple[list[int], ThresholdSweep]:
+    """The sweep of one image over the labels that its maps or ground truth have, and these labels."""
     true = {int(label) for label in np.unique(pair.truth)} - {0, IGNORE}
     labels = [0, *sorted(true | {column + 1 for column in pair.classes})]
     place = np.full(256, IGNORE, dtype=np.uint8)
     place[labels] = np.arange(len(labels))
-    sweep = ThresholdSweep([str(label) for label in labels[1:]])
-    sweep.update(pair.maps, [labels.index(c + 1) - 1 for c in pair.classes], place[pair.truth], pair.sample.id)
+    sweep = ThresholdSweep([str(label) for label in labels[1:]], background=background)
+    columns = [labels.index(c + 1) - 1 for c in pair.classes]
+    sweep.update(pair.maps, columns, place[pair.truth], pair.sample.id, pair.sides)
     return labels, sweep
 
 

@@ -37,8 +37,8 @@ class ImageCounts:
 
     Attributes:
         both: (n, L) pixels of a label in truth and prediction of each image, background first.
-        true: (n, L) pixels of a label in the truth.
-        predicted: (n, L) pixels predicted as a label; void pixels are in none of the three.
+        true: (n, L) pixels of a label in the ground truth.
+        predicted: (n, L) pixels predicted as a label; ignored pixels are in none of the three.
     """
 
     both: Counts
@@ -47,11 +47,7 @@ class ImageCounts:
 
     @classmethod
     def of(cls, images: Sequence[Counts]) -> ImageCounts:
-        """Put the `label_counts` of some images together.
-
-        Raises:
-            DataError: there is no image.
-        """
+        """Put the `label_counts` of some images together."""
         if not len(images):
             raise DataError("no image was counted: give the counts of at least one")
         stack = np.asarray(images, dtype=np.int64)
@@ -72,7 +68,7 @@ class ImageCounts:
         return float(known_mean(self.ious())) if self.true[:, 1:].any() else math.nan
 
     def image_mious(self) -> Floats:
-        """Each image's own mIoU: (n,) percent over the labels in either; NaN where its truth shows no class."""
+        """Each image's own mIoU: (n,) percent over the labels in either; NaN where its ground truth shows no class."""
         found: Floats = np.where(self.true[:, 1:].any(axis=1), known_mean(_ious(self.flat.astype(np.float64))), np.nan)
         return found
 
@@ -120,18 +116,8 @@ def paired_bootstrap(
 ) -> Bootstrap:
     """Resample images, the same ones for both sides, and look how the difference of their IoUs changes.
 
-    A side with several seeds counts with the mean over its seeds, of each resample.
-
-    Args:
-        first: counts of one side, one `ImageCounts` for each seed.
-        second: of the other side, of the same images in the same order.
-        resamples: how many times n images are drawn, at least 1.
-        seed: of the drawing.
-
-    Raises:
-        ConfigError: ``resamples`` is below 1.
-        DataError: a side has no counts, or the images differ: another number, or other pixels in their truth.
-        NothingShownError: their truth shows no class.
+    A side is one `ImageCounts` for each of its seeds, of the same images in the same order; each resample counts with
+    the mean over the seeds.
     """
     if resamples < 1:
         raise ConfigError(f"resamples = {resamples}; expected at least 1, such as {RESAMPLES}")
@@ -158,7 +144,7 @@ def _check_paired(first: Sequence[ImageCounts], second: Sequence[ImageCounts]) -
         if counts.true.shape != truth.shape or not np.array_equal(counts.true, truth):
             raise DataError(
                 f"the sides are not of the same images: {truth.shape[0]} images of {truth.shape[1]} labels, and "
-                f"{counts.true.shape[0]} of {counts.true.shape[1]} with other pixels in their truth"
+                f"{counts.true.shape[0]} of {counts.true.shape[1]} with other pixels in their ground truth"
             )
     if not truth[:, 1:].any():
         raise nothing_shown()
@@ -180,7 +166,7 @@ def _mean_ious(seeds: Sequence[Floats], weights: Floats) -> Floats:
         sums = weights @ flat
         ious = _ious(sums)
         n_labels = ious.shape[1]
-        shown = sums[:, n_labels + 1 : 2 * n_labels].any(axis=1)  # the truth of the images drawn shows a class
+        shown = sums[:, n_labels + 1 : 2 * n_labels].any(axis=1)  # the ground truth of the images drawn shows a class
         miou = np.where(shown, known_mean(ious), np.nan)
         every.append(np.concatenate([ious, miou[:, None]], axis=1))
     mean: Floats = np.mean(every, axis=0)

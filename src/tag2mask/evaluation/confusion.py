@@ -1,4 +1,4 @@
-"""One confusion matrix over a data set: rows are the truth, columns the prediction, void pixels left out."""
+"""One confusion matrix over a data set: rows are the ground truth, columns the prediction, ignored pixels left out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Matrix = NDArray[np.int64]
 """(L, L) pixel counts for L labels, background first; row = truth, column = prediction."""
 
 LabelImage = NDArray[np.uint8]
-"""(H, W) label indices 0..254, 255 void or unsure."""
+"""(H, W) label indices 0..254, 255 ignored."""
 
 _CODES = 256
 
@@ -24,16 +24,9 @@ _CODES = 256
 
 
 def label_image(labels: Numbers, what: str, sample_id: str = "") -> LabelImage:
-    """Check that ``labels`` is an (H, W) image of whole numbers 0..255 and return it as uint8.
+    """Check that ``labels``, in any form, is an (H, W) image of whole numbers 0..255 and return it as uint8.
 
-    Args:
-        labels: array, tensor, image of Pillow's (of a palette its indices), what `tag2mask.load`'s networks give, or
-            nested lists.
-        what: ``prediction`` or ``truth``, for the error text.
-        sample_id: id of the image, for the error text.
-
-    Raises:
-        DataError: not two axes, not whole numbers, or a value outside 0..255.
+    The error names ``what`` it is, ``prediction`` or ``truth``, and the image, here and below.
     """
     array = array_of(labels, _of(what, sample_id))
     if array.ndim != 2:
@@ -44,36 +37,22 @@ def label_image(labels: Numbers, what: str, sample_id: str = "") -> LabelImage:
         raise DataError(f"{_of(what, sample_id)} is {array.dtype}; expected whole numbers, as argmax gives them")
     if array.size and (array.min() < 0 or array.max() >= _CODES):
         raise DataError(
-            f"{_of(what, sample_id)} holds labels {array.min()}..{array.max()}; expected 0..254, and 255 for void"
+            f"{_of(what, sample_id)} holds labels {array.min()}..{array.max()}; expected 0..254, or 255 (ignored)"
         )
     return array.astype(np.uint8)
 
 
 def check_shapes(prediction: tuple[int, ...], truth: tuple[int, ...], sample_id: str = "") -> None:
-    """Refuse a prediction that is not of the truth's size.
-
-    Raises:
-        DataError: the shapes differ.
-    """
+    """Refuse a prediction that is not of the ground truth's size."""
     if prediction != truth:
         raise DataError(
-            f"{_of('prediction', sample_id)} has shape {prediction}, its truth {truth}; "
-            "resize the prediction to the truth (never the truth)"
+            f"{_of('prediction', sample_id)} has shape {prediction}, its ground truth {truth}; "
+            "resize the prediction to the ground truth (never the ground truth)"
         )
 
 
 def check_labels(pixels_of: NDArray[np.int64], n_labels: int, what: str, sample_id: str = "") -> None:
-    """Refuse values that are neither a label nor 255.
-
-    Args:
-        pixels_of: (256,) pixels of each value.
-        n_labels: number of labels, background included.
-        what: ``prediction`` or ``truth``, for the error text.
-        sample_id: id of the image, for the error text.
-
-    Raises:
-        DataError: a pixel is of a value from ``n_labels`` to 254.
-    """
+    """Refuse values, given the (256,) pixels of each, that are neither one of ``n_labels`` labels nor 255."""
     stray = np.flatnonzero(pixels_of[n_labels:IGNORE]) + n_labels
     if stray.size:
         raise DataError(
@@ -90,20 +69,17 @@ def confusion_matrix(
     sample_id: str = "",
     unsure: Literal["error", "ignore"] = "error",
 ) -> Matrix:
-    """Count the pixels of one image by truth and prediction.
+    """Count the pixels of one image by ground truth and prediction.
 
     Args:
-        prediction: (H, W) labels 0..n_labels-1; 255 (unsure) only where ``unsure`` allows it.
-        truth: (H, W) labels 0..n_labels-1; 255 takes no part.
+        prediction: (H, W) labels 0..n_labels-1; 255 only where ``unsure`` allows it.
+        truth: (H, W) labels 0..n_labels-1; 255 is ignored.
         n_labels: number of labels, background included.
         sample_id: id of the image, for the error text.
         unsure: ``ignore`` leaves pixels out where the prediction is 255, as in refined seeds.
 
     Returns:
-        (n_labels, n_labels) int64, row = truth, column = prediction.
-
-    Raises:
-        DataError: shapes differ, a label is out of range, or the prediction is unsure where that is an error.
+        (n_labels, n_labels) int64, row = ground truth, column = prediction.
     """
     guess, true = label_image(prediction, "prediction", sample_id), label_image(truth, "truth", sample_id)
     check_shapes(guess.shape, true.shape, sample_id)
@@ -113,8 +89,8 @@ def confusion_matrix(
     guessed = counts.sum(axis=0)
     if guessed[IGNORE] and unsure == "error":
         raise DataError(
-            f"{_of('prediction', sample_id)} is 255 (unsure) at {guessed[IGNORE]} pixels: refined seeds are no masks. "
-            "Evaluate them with unsure='ignore' and name the result miou_sure, or evaluate pseudo-masks"
+            f"{_of('prediction', sample_id)} is 255 (ignored) at {guessed[IGNORE]} pixels: refined seeds are not masks."
+            " Evaluate them with unsure='ignore' and name the result miou_sure, or evaluate pseudo-masks"
         )
     check_labels(guessed, n_labels, "prediction", sample_id)
     return counts[:n_labels, :n_labels].copy()

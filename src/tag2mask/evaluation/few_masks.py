@@ -1,4 +1,4 @@
-"""How sure a threshold is that was chosen on n hand-made masks: resampled masks, and draws of other n.
+"""How certain a threshold is that was chosen on n hand-made masks: resampled masks, and draws of other n.
 
 An image is kept as its counts at every threshold of the sweep, of the labels that it has: then a choice on any set of
 images is a sum.
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import known_mean, percent, rounded
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT, Background
 from tag2mask.evaluation.best_thresholds import image_sweep
 from tag2mask.evaluation.seeds import pairs
 from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep
@@ -28,7 +29,6 @@ DRAWS = 1000
 LEVEL = 0.95
 """Share of the resampled thresholds inside an interval."""
 
-_DIGITS = 4
 _TRIES = 100
 """Draws at most for each that counts."""
 
@@ -39,10 +39,10 @@ class ImageCounts:
 
     Attributes:
         id: the sample's.
-        labels: k labels that its truth or its maps have, background first.
-        both: (101, k) of the label in truth and seeds.
+        labels: k labels that its ground truth or its maps have, background first.
+        both: (101, k) of the label in ground truth and seeds.
         seeds: (101, k) of the label in the seeds.
-        truth: (k,) of the label in the truth.
+        truth: (k,) of the label in the ground truth.
     """
 
     id: str
@@ -53,11 +53,7 @@ class ImageCounts:
 
 
 class Sums:
-    """Counts of several images together.
-
-    Args:
-        n_labels: C + 1.
-    """
+    """Counts of several images together, for ``n_labels`` = C + 1."""
 
     def __init__(self, n_labels: int) -> None:
         self.both: Counts = np.zeros((len(GRID), n_labels), dtype=np.int64)
@@ -72,7 +68,7 @@ class Sums:
 
     @property
     def shows_classes(self) -> bool:
-        """Whether the truth of any of the images shows a class."""
+        """Whether the ground truth of any of the images shows a class."""
         return bool(self.truth[1:].any())
 
     def without(self, other: Sums) -> Sums:
@@ -82,11 +78,7 @@ class Sums:
         return rest
 
     def curve(self) -> NDArray[np.float64]:
-        """(101,) mIoU in percent, as `SegmentationScores.miou`.
-
-        Raises:
-            NothingShownError: no pixel of a class was counted.
-        """
+        """(101,) mIoU in percent, as `SegmentationScores.miou`."""
         if not self.shows_classes:
             raise nothing_shown("the ground truth of the images that a threshold is to be chosen on")
         return known_mean(percent(self.both, self.truth + self.seeds - self.both))
@@ -118,14 +110,7 @@ class Uncertainty:
 
 @dataclass(frozen=True, slots=True)
 class FewDraw:
-    """A threshold chosen on n images drawn at random, and what it loses on all others.
-
-    Attributes:
-        n: images it was chosen on.
-        threshold: 0..1.
-        miou: percent, of the other images at it.
-        loss: points to the oracle of these other images; 0 or more.
-    """
+    """A threshold chosen on n images drawn at random, its mIoU (percent) on all others and loss to their oracle."""
 
     n: int
     threshold: float
@@ -138,11 +123,11 @@ def count_images(
     read_maps: Callable[[Sample], ActivationMaps],
     samples: Sequence[Sample],
     advance: Callable[[], None] | None = None,
+    background: Background = CONSTANT,
 ) -> list[ImageCounts]:
-    """The counts of every sample that has a truth; errors as of `pairs`."""
-    return [
-        _counted(pair.sample.id, *image_sweep(pair)) for pair in pairs(dataset, read_maps, samples, advance=advance)
-    ]
+    """The counts of every sample that has ground truth; errors as of `pairs`."""
+    found = pairs(dataset, read_maps, samples, background=background, advance=advance)
+    return [_counted(pair.sample.id, *image_sweep(pair, background)) for pair in found]
 
 
 def best_threshold(curve: NDArray[np.float64]) -> float:
@@ -151,17 +136,7 @@ def best_threshold(curve: NDArray[np.float64]) -> float:
 
 
 def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, seed: int = 0) -> Uncertainty:
-    """Draw as many images as there are, with repetition, and choose a threshold on each draw (bootstrap).
-
-    Args:
-        images: the n images with a mask.
-        n_labels: C + 1.
-        draws: how often.
-        seed: of the draws.
-
-    Raises:
-        NothingShownError: their truth shows no class.
-    """
+    """Draw as many images as there are, with repetition, and choose a threshold on each draw (bootstrap)."""
     full = _total(images, n_labels).curve()
     rng = np.random.default_rng((seed, len(images)))
     chosen: list[int] = []
@@ -174,28 +149,14 @@ def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, s
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(thresholds, [tail, 100 - tail], method="nearest")
     loss = float((full.max() - full[chosen]).mean())
-    values = (round(float(v), _DIGITS) for v in (low, high, thresholds.std(), loss))
-    return Uncertainty(len(images), draws, LEVEL, *values)
+    return Uncertainty(len(images), draws, LEVEL, *map(rounded, (low, high, thresholds.std(), loss)))
 
 
 def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, seed: int = 0) -> tuple[FewDraw, ...]:
-    """Choose a threshold on n images drawn without repetition, again and again, and measure it on the others.
-
-    Args:
-        images: every image with a truth.
-        n: images of a draw.
-        n_labels: C + 1.
-        draws: how often.
-        seed: of the draws.
-
-    Raises:
-        DataError: ``n`` leaves no image to measure on, or so few show a class that hardly a draw has one of them and
-            leaves another.
-        NothingShownError: no truth shows a class.
-    """
+    """Choose a threshold on n images drawn without repetition, ``draws`` times, and measure it on the others."""
     if not 1 <= n < len(images):
         raise DataError(
-            f"n = {n} masks of {len(images)} images with a truth leave none to measure on; give an n from 1 to "
+            f"n = {n} masks of {len(images)} images with ground truth leave none to measure on; give an n from 1 to "
             f"{len(images) - 1}"
         )
     total = _total(images, n_labels)
@@ -209,7 +170,7 @@ def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, s
             continue  # no mIoU to choose by, or none to measure
         threshold, rest = best_threshold(drawn.curve()), total.without(drawn).curve()
         miou = float(rest[GRID.index(threshold)])
-        found.append(FewDraw(n, threshold, round(miou, _DIGITS), round(float(rest.max()) - miou, _DIGITS)))
+        found.append(FewDraw(n, threshold, rounded(miou), rounded(float(rest.max()) - miou)))
         if len(found) == draws:
             return tuple(found)
     raise DataError(

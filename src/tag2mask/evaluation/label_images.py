@@ -1,4 +1,7 @@
-"""What refined seeds are worth: they are unsure in places, so none of their numbers is a mIoU."""
+"""Label images of a split against ground truth: masks by mIoU, refined seeds by coverage and precision.
+
+Refined seeds have ignored pixels where they are not confident, so none of their numbers is comparable to a mIoU.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.arrays import percent
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage, Matrix, label_image
@@ -19,13 +22,13 @@ from tag2mask.evaluation.metrics import BACKGROUND, SegmentationMetrics, Segment
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SureScores:
-    """How much of the images refined seeds are sure of, and how right they are there; in percent.
+class ConfidentScores:
+    """On how many pixels refined seeds are confident, and how right they are there; in percent.
 
     Attributes:
         labels: label names, ``background`` first.
-        matrix: (L, L) pixel counts over sure pixels, row = truth, column = refined seeds.
-        known: (L,) pixels of each label in the truth, sure or not.
+        matrix: (L, L) pixel counts over confident pixels, row = ground truth, column = refined seeds.
+        known: (L,) pixels of each label in the ground truth, confident or not.
     """
 
     labels: tuple[str, ...]
@@ -34,36 +37,36 @@ class SureScores:
 
     @property
     def shows_classes(self) -> bool:
-        """Whether a foreground class has a pixel in the truth, be the seeds sure of it or not."""
+        """Whether a foreground class has a pixel in the ground truth, confident or not."""
         return bool(self.known[1:].any())
 
     @property
     def coverage(self) -> float:
-        """Share of the pixels that are not void in the truth where the seeds are sure."""
+        """Share of the pixels with ground truth where the seeds are confident."""
         return float(percent(self.matrix.sum(), self.known.sum()))
 
     @property
     def precision_sure(self) -> float:
-        """Share of the sure pixels that are right; NaN where nothing is sure."""
+        """Share of the confident pixels that are right; NaN where there are none."""
         return float(percent(np.trace(self.matrix), self.matrix.sum()))
 
     @property
     def miou_sure(self) -> float:
-        """Mean IoU over the sure pixels alone, of the labels that occur there; NaN where no class of the truth is."""
+        """Mean IoU over the confident pixels alone, of the labels there; NaN where no class is shown there."""
         return self._segmentation().miou if self.matrix.sum() else math.nan
 
     def values(self) -> tuple[tuple[str, float], ...]:
         """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
 
-        ``coverage/<label>`` is the sure share of a label's pixels in the truth, ``precision_sure/<label>`` and
-        ``iou_sure/<label>`` are over sure pixels.
+        ``coverage/<label>`` is the confident share of a label's pixels in the ground truth, ``precision_sure/<label>``
+        and ``iou_sure/<label>`` are over confident pixels.
         """
         means = [(name, getattr(self, name)) for name in ("coverage", "precision_sure", "miou_sure")]
         shares = percent(self.matrix.sum(axis=1), self.known)
         single = [(f"coverage/{name}", float(share)) for name, share in zip(self.labels, shares, strict=True)]
         if self.matrix.sum():
-            sure = self._segmentation()
-            for metric, values in (("precision_sure", sure.precision), ("iou_sure", sure.iou)):
+            there = self._segmentation()
+            for metric, values in (("precision_sure", there.precision), ("iou_sure", there.iou)):
                 single += [(f"{metric}/{n}", float(v)) for n, v in zip(self.labels, values, strict=True)]
         return (*means, *single)
 
@@ -71,58 +74,37 @@ class SureScores:
         return SegmentationScores.from_matrix(self.matrix, self.labels[1:])
 
 
-class SureMetrics:
-    """Counts refined seeds, 255 where they are unsure, against their truth, image by image.
-
-    Args:
-        classes: names of the foreground classes; class ``c`` is label ``c + 1``, 0 is background.
-
-    Raises:
-        DataError: no class, a class twice, or a class named ``background``.
-    """
+class ConfidentMetrics:
+    """Counts refined seeds, 255 where not confident, against ground truth, image by image; arguments as for masks."""
 
     def __init__(self, classes: Sequence[str]) -> None:
-        self._sure = SegmentationMetrics(classes, unsure="ignore")
-        self._known: NDArray[np.int64] = np.zeros(len(self._sure.matrix), dtype=np.int64)
+        self._confident = SegmentationMetrics(classes, unsure="ignore")
+        self._known: NDArray[np.int64] = np.zeros(len(self._confident.matrix), dtype=np.int64)
 
     def update(self, prediction: ArrayLike, truth: ArrayLike, sample_id: str = "") -> None:
-        """Count one image.
-
-        Args:
-            prediction: (H, W) labels 0..C, 255 unsure.
-            truth: (H, W) labels 0..C, 255 void.
-            sample_id: id of the image, for the error text.
-
-        Raises:
-            DataError: shapes differ or a label is out of range.
-        """
-        self._sure.update(prediction, truth, sample_id)
+        """Count one image, as `SegmentationMetrics.update`."""
+        self._confident.update(prediction, truth, sample_id)
         pixels = np.bincount(label_image(truth, "truth", sample_id).ravel(), minlength=256)
         self._known += pixels[: len(self._known)]
 
-    def compute(self) -> SureScores:
-        """The scores of all images together.
-
-        Raises:
-            DataError: no pixel was counted: there is no image, or the truth is void everywhere.
-        """
+    def compute(self) -> ConfidentScores:
+        """The scores of all images together."""
         if not self._known.sum():
-            raise DataError("no refined seeds were evaluated: no image, or every pixel of the truth is void (255)")
-        return SureScores((BACKGROUND, *self._sure.classes), self._sure.matrix.copy(), self._known.copy())
+            raise DataError(
+                "no refined seeds were evaluated: no image with ground truth, or all of it is ignored (255)"
+            )
+        return ConfidentScores(
+            (BACKGROUND, *self._confident.classes), self._confident.matrix.copy(), self._known.copy()
+        )
 
 
 _OF_IMAGE = {False: ("miou",), True: ("coverage", "precision_sure")}
-"""Metrics of each image, by whether the labels may be unsure."""
+"""Metrics of each image, by whether labels may be 255 where not confident."""
 
 
 @dataclass(frozen=True, slots=True)
 class MaskImage:
-    """One image's own numbers, for choosing examples; the scores of a split are no mean of these.
-
-    Attributes:
-        id: the sample's.
-        values: percent, in the order of `MaskEvaluation.image_metrics`; NaN where undefined.
-    """
+    """One image's percents by `MaskEvaluation.image_metrics`, NaN where undefined; for examples, not to average."""
 
     id: str
     values: tuple[float, ...]
@@ -132,25 +114,20 @@ class MaskImage:
 class MaskEvaluation:
     """What `evaluate_masks` found.
 
-    Attributes:
-        split: the evaluated split.
-        n_images: images with a truth, all counted.
-        n_without_truth: images left out because they have none.
-        scores: over all images together.
-        image_metrics: names of the values of ``images``.
-        images: of each image.
+    ``n_images`` have ground truth, ``n_without_truth`` have none and are left out; ``scores`` is over all images,
+    ``images`` of each by the ``image_metrics``.
     """
 
     split: str
     n_images: int
     n_without_truth: int
-    scores: SegmentationScores | SureScores
+    scores: SegmentationScores | ConfidentScores
     image_metrics: tuple[str, ...]
     images: tuple[MaskImage, ...]
 
     @property
     def shows_classes(self) -> bool:
-        """Whether the truth of any image shows a class; where none does, every mean IoU is NaN."""
+        """Whether the ground truth of any image shows a class; where none does, every mean IoU is NaN."""
         return self.scores.shows_classes
 
 
@@ -163,18 +140,15 @@ def evaluate_masks(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> MaskEvaluation:
-    """Score the label images of a split.
+    """Score the label images of a split; those of refined seeds (``unsure``) give `ConfidentScores`, never a mIoU.
 
     Args:
         dataset: the split.
         read_labels: gives a sample's (H, W) labels; called from several threads.
-        unsure: the labels are refined seeds, 255 where unsure: `SureScores`, never a mIoU.
-        samples: those of the split to evaluate; all of them where None.
+        unsure: the labels are refined seeds, 255 where not confident.
+        samples: those of the split to evaluate; None: all.
         threads: how many images are read beside the counting.
-        advance: called after each image, those without a truth included.
-
-    Raises:
-        DataError: no image has a truth, labels and truth do not fit, or labels are 255 without ``unsure``.
+        advance: called after each image, those without ground truth included.
     """
     chosen = dataset.samples if samples is None else samples
     whole = _metrics(dataset, unsure)
@@ -184,7 +158,7 @@ def evaluate_masks(
         truth = dataset.truth(sample)
         return sample, None if truth is None else (read_labels(sample), truth)
 
-    for sample, pair in ahead(read, chosen, threads):
+    for sample, pair in prefetch(read, chosen, threads):
         if pair is not None:
             one = _metrics(dataset, unsure)
             for metrics in (one, whole):
@@ -194,19 +168,19 @@ def evaluate_masks(
             advance()
     if not images:
         raise DataError(
-            f"no image of split '{dataset.split}' has a truth, so its masks cannot be evaluated. Give masks drawn by "
-            "hand, or evaluate a split that has them"
+            f"no image of split '{dataset.split}' has ground truth, so its masks cannot be evaluated. Give masks drawn "
+            "by hand, or evaluate a split that has them"
         )
     n_without = len(chosen) - len(images)
     return MaskEvaluation(dataset.split, len(images), n_without, whole.compute(), _OF_IMAGE[unsure], tuple(images))
 
 
-def _metrics(dataset: Dataset, unsure: bool) -> SegmentationMetrics | SureMetrics:
-    return SureMetrics(dataset.classes) if unsure else SegmentationMetrics(dataset.classes)
+def _metrics(dataset: Dataset, unsure: bool) -> SegmentationMetrics | ConfidentMetrics:
+    return ConfidentMetrics(dataset.classes) if unsure else SegmentationMetrics(dataset.classes)
 
 
-def _values(metrics: SegmentationMetrics | SureMetrics, names: Sequence[str]) -> tuple[float, ...]:
-    """One image's metrics; NaN where its truth is void everywhere."""
+def _values(metrics: SegmentationMetrics | ConfidentMetrics, names: Sequence[str]) -> tuple[float, ...]:
+    """One image's metrics; NaN where its ground truth is ignored everywhere."""
     try:
         found = dict(metrics.compute().values())
     except DataError:

@@ -1,14 +1,15 @@
-"""How good is a mask, judged without its truth: signals of one image, each 0 (bad) .. 1 (good), in one registry.
+"""How good is a mask, judged without ground truth: signals of one image, each 0 (bad) .. 1 (good), in one registry.
 
-A signal is a function of a `Look` and gives NaN where what it needs is not there. Whether its order is that of the true
-IoU is measured, not assumed: see `tag2mask.evaluation.quality_ranking`.
+A signal is a function of a `MaskEvidence` and gives NaN where what it needs is not there. Whether its order is that of
+the true IoU is measured, not assumed: see `tag2mask.evaluation.quality_ranking`. Used by ``analyse quality``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -16,16 +17,16 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.types import IGNORE
+from tag2mask.evaluation.background import CONSTANT, Background, Level, Sides
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.thresholds import Level, cut
 
 STEP = 0.1
 """How far the threshold is moved down and up for the signal ``stability``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """The classifier's probabilities of each class that is tagged and in the mask, in the order of the columns.
+class ClassProbabilities:
+    """The classifier's probabilities of each class that is tagged and in the mask, by ascending column.
 
     Attributes:
         whole: for the image, 0..1.
@@ -39,8 +40,8 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """What is known of one image's mask without its truth.
+class MaskEvidence:
+    """Ground-truth-free evidence about one mask.
 
     Attributes:
         mask: (H, W) labels, the mask that is judged; class column c is label c + 1, 0 is background.
@@ -48,9 +49,11 @@ class Look:
         maps: (K, H, W) in [0, 1], the maps of ``classes`` behind the mask; None where there are none.
         threshold: that the maps are cut at, or one for each of them.
         others: (H, W) labels by other methods.
-        refined: (H, W) labels after CRF, 255 where unsure.
+        refined: (H, W) labels after CRF, 255 where not confident.
         scales: (H, W) labels from the maps of single scales.
-        told: the classifier asked about parts of the image.
+        classifier: the classifier's probabilities on parts of the image.
+        background: the rule that the maps are cut by.
+        sides: the sidecars that it names, (H, W).
     """
 
     mask: LabelImage
@@ -60,7 +63,9 @@ class Look:
     others: tuple[LabelImage, ...] = ()
     refined: LabelImage | None = None
     scales: tuple[LabelImage, ...] = ()
-    told: Told | None = None
+    classifier: ClassProbabilities | None = None
+    background: Background = CONSTANT
+    sides: Sides = field(default_factory=dict)
 
     def masked(self) -> list[tuple[int, NDArray[np.bool_]]]:
         """Place among ``classes`` and pixels of each tagged class that the mask shows."""
@@ -70,18 +75,14 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One way to judge a mask.
+    """One way to judge a mask: a column in CSV, a line of text, and a measure, 0 (bad) .. 1 (good).
 
-    Attributes:
-        name: column in CSV.
-        text: what it is, in a line.
-        measure: 0 (bad) .. 1 (good), NaN where the look lacks what is needed.
-        combined: whether it takes part in the combined score; a baseline does not.
+    A measure is NaN where the evidence lacks what is needed; what is not ``combined`` is a baseline.
     """
 
     name: str
     text: str
-    measure: Callable[[Look], float]
+    measure: Callable[[MaskEvidence], float]
     combined: bool = True
 
 
@@ -91,14 +92,10 @@ SIGNALS: dict[str, Signal] = {}
 
 def signal(
     name: str, text: str, *, combined: bool = True
-) -> Callable[[Callable[[Look], float]], Callable[[Look], float]]:
-    """Register a function of a `Look` as a signal; arguments as in `Signal`.
+) -> Callable[[Callable[[MaskEvidence], float]], Callable[[MaskEvidence], float]]:
+    """Register a function of a `MaskEvidence` as a signal; arguments as in `Signal`."""
 
-    Raises:
-        ConfigError: the name is taken.
-    """
-
-    def register(measure: Callable[[Look], float]) -> Callable[[Look], float]:
+    def register(measure: Callable[[MaskEvidence], float]) -> Callable[[MaskEvidence], float]:
         if name in SIGNALS:
             raise ConfigError(f"signal '{name}' is registered already; choose another name")
         SIGNALS[name] = Signal(name, text, measure, combined)
@@ -108,11 +105,7 @@ def signal(
 
 
 def mask_iou(one: LabelImage, other: LabelImage) -> float:
-    """Mean IoU of two label images over the labels in either, background included; 255 in one of them takes no part.
-
-    Returns:
-        0..1; NaN where no pixel is left.
-    """
+    """Mean IoU, 0..1, of two label images over the labels in either; 255 in one takes no part; NaN without a pixel."""
     sure = (one != IGNORE) & (other != IGNORE)
     a, b = one[sure], other[sure]
     if not a.size:
@@ -129,57 +122,60 @@ def _agreement(mask: LabelImage, others: Sequence[LabelImage]) -> float:
 
 
 @signal("found", "share of the image's tags that the mask shows")
-def found(look: Look) -> float:
+def found(evidence: MaskEvidence) -> float:
     """A tag without a pixel is an object that was missed; NaN without tags."""
-    return len(look.masked()) / len(look.classes) if look.classes else math.nan
+    return len(evidence.masked()) / len(evidence.classes) if evidence.classes else math.nan
 
 
 @signal("agreement", "mean IoU with the masks of the other methods of the run")
-def agreement(look: Look) -> float:
+def agreement(evidence: MaskEvidence) -> float:
     """What several methods agree on is more often right."""
-    return _agreement(look.mask, look.others)
+    return _agreement(evidence.mask, evidence.others)
 
 
 @signal("scales", "mean IoU with the masks from single scales of the maps")
-def scales(look: Look) -> float:
+def scales(evidence: MaskEvidence) -> float:
     """A mask that hangs on one scale is doubtful."""
-    return _agreement(look.mask, look.scales)
+    return _agreement(evidence.mask, evidence.scales)
 
 
 @signal("crf", "IoU with the mask after CRF, where that is sure")
-def crf(look: Look) -> float:
+def crf(evidence: MaskEvidence) -> float:
     """A mask that the image's own edges move much does not lie on them."""
-    return math.nan if look.refined is None else mask_iou(look.mask, look.refined)
+    return math.nan if evidence.refined is None else mask_iou(evidence.mask, evidence.refined)
 
 
 @signal("sure", "share of the refined seeds' object that is sure: class / (class + unsure)")
-def sure(look: Look) -> float:
-    """Refined seeds are unsure where two thresholds disagree; NaN where they show background alone."""
-    if look.refined is None:
+def sure(evidence: MaskEvidence) -> float:
+    """Refined seeds are not confident where two thresholds disagree; NaN where they show background alone."""
+    if evidence.refined is None:
         return math.nan
-    unsure, objects = np.count_nonzero(look.refined == IGNORE), np.count_nonzero(look.refined)  # objects: unsure too
-    return 1 - unsure / objects if objects else math.nan
+    ignored, objects = np.count_nonzero(evidence.refined == IGNORE), np.count_nonzero(evidence.refined)  # 255 in both
+    return 1 - ignored / objects if objects else math.nan
 
 
 @signal("gap", "mean activation inside each class's mask less that outside")
-def gap(look: Look) -> float:
-    """AMN's second condition, with the mask in place of the truth; NaN without maps or masked class."""
-    if look.maps is None:
+def gap(evidence: MaskEvidence) -> float:
+    """AMN's second condition, with the mask in place of the ground truth; NaN without maps or masked class."""
+    if evidence.maps is None:
         return math.nan
     gaps = [
-        float(look.maps[place][inside].mean(dtype=np.float64) - look.maps[place][~inside].mean(dtype=np.float64))
-        for place, inside in look.masked()
+        float(
+            evidence.maps[place][inside].mean(dtype=np.float64) - evidence.maps[place][~inside].mean(dtype=np.float64)
+        )
+        for place, inside in evidence.masked()
         if not inside.all()
     ]
     return min(1.0, max(0.0, fmean(gaps))) if gaps else math.nan
 
 
 @signal("stability", f"IoU of the masks at a threshold {STEP} lower and {STEP} higher")
-def stability(look: Look) -> float:
+def stability(evidence: MaskEvidence) -> float:
     """A mask that moves much with its threshold has no edge in its maps; NaN without maps, threshold or tags."""
-    if look.maps is None or look.threshold is None or not look.classes:
+    if evidence.maps is None or evidence.threshold is None or not evidence.classes:
         return math.nan
-    low, high = (cut(look.maps, look.classes, _moved(look.threshold, by)) for by in (-STEP, STEP))
+    cut = partial(evidence.background.labels, evidence.maps, evidence.classes, sides=evidence.sides)
+    low, high = (cut(_moved(evidence.threshold, by)) for by in (-STEP, STEP))
     return mask_iou(low, high)
 
 
@@ -188,27 +184,27 @@ def _moved(level: Level, by: float) -> Level:
 
 
 @signal("kept", "classifier's probability of each class where only its mask is kept")
-def kept(look: Look) -> float:
+def kept(evidence: MaskEvidence) -> float:
     """A right mask holds what makes the classifier say the class."""
-    return fmean(look.told.kept) if look.told and look.told.kept else math.nan
+    return fmean(evidence.classifier.kept) if evidence.classifier and evidence.classifier.kept else math.nan
 
 
 @signal("erased", "share of the classifier's probability that is lost where the class's mask is painted over")
-def erased(look: Look) -> float:
+def erased(evidence: MaskEvidence) -> float:
     """A whole mask leaves nothing of the class behind."""
-    if not look.told or not look.told.whole:
+    if not evidence.classifier or not evidence.classifier.whole:
         return math.nan
-    pairs = zip(look.told.whole, look.told.erased, strict=True)
+    pairs = zip(evidence.classifier.whole, evidence.classifier.erased, strict=True)
     return fmean(min(1.0, max(0.0, 1 - rest / whole)) if whole else 0.0 for whole, rest in pairs)
 
 
 @signal("whole", "classifier's probability of the masked classes in the whole image")
-def whole(look: Look) -> float:
+def whole(evidence: MaskEvidence) -> float:
     """An image that the classifier does not understand has poor maps."""
-    return fmean(look.told.whole) if look.told and look.told.whole else math.nan
+    return fmean(evidence.classifier.whole) if evidence.classifier and evidence.classifier.whole else math.nan
 
 
 @signal("area", "share of the image that the mask covers (a baseline: large objects have higher IoU)", combined=False)
-def area(look: Look) -> float:
+def area(evidence: MaskEvidence) -> float:
     """Size alone; a signal that is no better than it says nothing of its own."""
-    return float(np.count_nonzero(look.mask) / look.mask.size)
+    return float(np.count_nonzero(evidence.mask) / evidence.mask.size)

@@ -1,6 +1,6 @@
 """mIoU and its company from one confusion matrix over the data set, each average under its own name.
 
-With g_i = pixels of label i in the truth, r_i = pixels predicted as i, t_i = pixels of both, u_i = g_i + r_i - t_i:
+With g_i = pixels of label i in the ground truth, r_i = predicted as i, t_i = of both, u_i = g_i + r_i - t_i:
 IoU_i = t_i/u_i, FP_i = (r_i - t_i)/u_i, FN_i = (g_i - t_i)/u_i, precision_i = t_i/r_i, recall_i = t_i/g_i. FP and FN
 are shares of the union, not rates of negatives or positives, so IoU_i + FP_i + FN_i = 1. Averaged over the foreground
 classes they reproduce the sums of LPCAM's Table 1.
@@ -63,8 +63,8 @@ class SegmentationScores:
         """
         if not matrix.sum():
             raise DataError(
-                "nothing was evaluated: no image with a truth, or every pixel is void (255). Check the split and the "
-                "masks with tag2mask doctor"
+                "nothing was evaluated: no image with ground truth, or every pixel is ignored (255). Check the split "
+                "and the masks with tag2mask doctor"
             )
         both = np.diag(matrix).astype(np.float64)
         true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
@@ -81,21 +81,21 @@ class SegmentationScores:
 
     @property
     def shows_classes(self) -> bool:
-        """Whether a foreground class has a pixel in the truth; where none has, no mean is defined."""
+        """Whether a foreground class has a pixel in the ground truth; where none has, no mean is defined."""
         return bool(self.matrix[1:].any())
 
     @property
     def miou(self) -> float:
         """Mean IoU over all labels, background included; labels in neither truth nor prediction are dropped.
 
-        NaN where the truth shows no foreground class: a mean over the background alone would be no measure.
+        NaN where the ground truth shows no foreground class: a mean over the background alone would be no measure.
         """
         return self.mean("iou", with_background=True)
 
     def mean(self, metric: str, *, with_background: bool = False) -> float:
         """Mean of one of `PER_LABEL` over the labels where it is defined.
 
-        NaN where it is defined for none, and where the truth shows no foreground class.
+        NaN where it is defined for none, and where the ground truth shows no foreground class.
         """
         if not self.shows_classes:
             return math.nan
@@ -104,12 +104,12 @@ class SegmentationScores:
 
     @property
     def pooled_precision(self) -> float:
-        """Share of the pixels predicted as any foreground class that are foreground in the truth, of any class."""
+        """Share of the pixels predicted as any foreground class that are of any class in the ground truth."""
         return float(percent(self.matrix[1:, 1:].sum(), self.matrix[:, 1:].sum()))
 
     @property
     def pooled_recall(self) -> float:
-        """Share of the foreground pixels of the truth that are predicted as foreground, of any class."""
+        """Share of the foreground pixels of the ground truth that are predicted as foreground, of any class."""
         return float(percent(self.matrix[1:, 1:].sum(), self.matrix[1:].sum()))
 
     @property
@@ -119,12 +119,12 @@ class SegmentationScores:
 
     @property
     def never_predicted(self) -> tuple[str, ...]:
-        """Labels of the truth that no pixel was given: they count in every mean but precision's."""
+        """Labels of the ground truth that no pixel was given: they count in every mean but precision's."""
         return self._named(np.isnan(self.precision) & ~np.isnan(self.iou))
 
     @property
     def without_truth(self) -> tuple[str, ...]:
-        """Labels that were predicted but are in no truth: they count in every mean but recall's."""
+        """Labels that were predicted but are in no ground truth: they count in every mean but recall's."""
         return self._named(np.isnan(self.recall) & ~np.isnan(self.iou))
 
     def values(self) -> tuple[tuple[str, float], ...]:
@@ -146,7 +146,7 @@ class SegmentationScores:
 
 
 class SegmentationMetrics:
-    """Counts label images against their truth, image by image, and scores them all together.
+    """Counts label images against their ground truth, image by image, and scores them all together.
 
     Args:
         classes: names of the foreground classes; class ``c`` is label ``c + 1``, 0 is background.
@@ -181,7 +181,7 @@ class SegmentationMetrics:
         Args:
             prediction: (H, W) labels 0..C: an array, a tensor, nested lists, an image of Pillow's, or a mask that a
                 network of `tag2mask.load` gave.
-            truth: (H, W) labels 0..C, 255 void, in the same forms.
+            truth: (H, W) labels 0..C, 255 ignored, in the same forms.
             sample_id: id of the image, for the error text.
 
         Raises:

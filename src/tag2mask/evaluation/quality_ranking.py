@@ -1,4 +1,7 @@
-"""Ranks, their correlation (Spearman) and their average, for scores whose size says nothing but whose order does."""
+"""Ranks the masks of a split by their quality signals, and measures with Spearman's correlation whether that is right.
+
+The size of a signal says nothing, its order does: signals are combined by ranks. Used by ``analyse quality``.
+"""
 
 from __future__ import annotations
 
@@ -13,66 +16,41 @@ from numpy.typing import ArrayLike, NDArray
 from tag2mask.core.arrays import known_mean
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.mask_quality import SIGNALS, Look
+from tag2mask.evaluation.mask_quality import SIGNALS, MaskEvidence
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow, result_rows
 from tag2mask.evaluation.thresholds import Threshold
 
 Floats = NDArray[np.float64]
 
 
 def ranks(values: ArrayLike) -> Floats:
-    """Ranks 1..n of values, ascending; equal ones share the mean of their ranks, NaN stays NaN and takes no rank.
+    """Ranks 1..n of (n,) values, ascending; equal ones share the mean of their ranks, NaN stays NaN and has no rank."""
+    from scipy.stats import rankdata
 
-    Args:
-        values: (n,).
-    """
-    given = np.asarray(values, dtype=np.float64)
-    result = np.full(given.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(given))
-    _, group, sizes = np.unique(given[known], return_inverse=True, return_counts=True)
-    last = sizes.cumsum()
-    result[known] = ((last - sizes + 1 + last) / 2)[group]
-    return result
+    found: Floats = rankdata(values, nan_policy="omit")
+    return found
 
 
 def spearman(one: ArrayLike, other: ArrayLike) -> float:
-    """Spearman's rank correlation, -1..1: Pearson's correlation of the ranks, which is right with ties too.
+    """Spearman's rank correlation of (n,) with (n,), -1..1: Pearson's correlation of the ranks.
 
-    Args:
-        one: (n,).
-        other: (n,); a pair with a NaN is left out.
-
-    Returns:
-        NaN where fewer than two pairs are left, or all values on one side are equal.
-
-    Raises:
-        DataError: the lengths differ.
+    A pair with a NaN is left out. NaN where fewer than two pairs are left, or all values on one side are equal.
     """
     a, b = (np.asarray(v, dtype=np.float64) for v in (one, other))
     if a.shape != b.shape or a.ndim != 1:
         raise DataError(f"a rank correlation of values of shapes {a.shape} and {b.shape}; expected (n,) twice")
     known = ~(np.isnan(a) | np.isnan(b))
-    x, y = (ranks(v[known]) for v in (a, b))
-    if len(x) < 2:
+    x, y = a[known], b[known]
+    if len(x) < 2 or not np.ptp(x) or not np.ptp(y):
         return math.nan
-    x, y = x - x.mean(), y - y.mean()
-    spread = math.sqrt(float(x @ x) * float(y @ y))
-    return min(1.0, max(-1.0, float(x @ y) / spread)) if spread else math.nan
+    return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
 
 
 def rank_average(columns: Sequence[ArrayLike]) -> Floats:
-    """One score from several: the mean of each item's ranks, each scaled to 0 (lowest) .. 1 (highest).
+    """One score from several (n,): the mean of each item's ranks, each scaled to 0 (lowest) .. 1 (highest).
 
-    Args:
-        columns: (n,) each, higher is better. A NaN takes no part, so an item's mean is over the scores it has; a column
-            with fewer than two different values says nothing and is left out.
-
-    Returns:
-        (n,) in 0..1; NaN for an item without any score.
-
-    Raises:
-        DataError: there is no column, or their lengths differ.
+    An item's mean is over the scores it has, NaN without any; a column without two different values is left out.
     """
     given = [np.asarray(c, dtype=np.float64) for c in columns]
     if not given or len({c.shape for c in given}) > 1 or given[0].ndim != 1:
@@ -91,21 +69,13 @@ def _scaled(ranked: Floats) -> Floats:
 SCORE = "score"
 """Name of the combined score: the mean of the signals' ranks, 0 (worst) .. 1."""
 
-_DIGITS = 4
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessed:
-    """One image to judge.
-
-    Attributes:
-        id: the sample's.
-        look: what is known without the truth.
-        truth: (H, W) labels, 255 void; None where there is none. It is used for the correlation alone.
-    """
+    """One image to judge; its (H, W) ground truth, if there is any, is used for the correlation alone."""
 
     id: str
-    look: Look
+    evidence: MaskEvidence
     truth: LabelImage | None = None
 
 
@@ -117,7 +87,7 @@ class ImageQuality:
         id: the sample's.
         score: combined, 0 (worst of the split) .. 1; NaN where no signal says anything.
         signals: in the order of `QualityAnalysis.names`; NaN where one says nothing.
-        miou: percent against the truth, over the labels in truth or mask; NaN without one.
+        miou: percent, over the labels in ground truth or mask; NaN without ground truth.
     """
 
     id: str
@@ -128,13 +98,7 @@ class ImageQuality:
 
 @dataclass(frozen=True, slots=True)
 class QualityAnalysis:
-    """What `assess` found.
-
-    Attributes:
-        split: the split.
-        names: of the signals that said something of any image.
-        images: in the order given.
-    """
+    """What `assess` found: the names of the signals that said something of any image, and the images in their order."""
 
     split: str
     names: tuple[str, ...]
@@ -142,7 +106,7 @@ class QualityAnalysis:
 
     @property
     def n_with_truth(self) -> int:
-        """Images whose true IoU is known."""
+        """Images with ground truth."""
         return sum(not math.isnan(image.miou) for image in self.images)
 
     def worst(self, count: int) -> tuple[ImageQuality, ...]:
@@ -151,14 +115,14 @@ class QualityAnalysis:
         return tuple(order[:count])
 
     def correlation(self, name: str) -> float:
-        """Spearman's correlation of a signal, or of `SCORE`, with the true mIoU of the images; NaN without a truth."""
+        """Spearman's correlation of a signal, or of `SCORE`, with the images' mIoU; NaN without ground truth."""
         values = [i.score if name == SCORE else i.signals[self.names.index(name)] for i in self.images]
         return spearman(values, [image.miou for image in self.images])
 
     def results(
         self, threshold: Threshold, *, worst: int, method: str, seed: int, command: str
     ) -> tuple[ResultRow, ...]:
-        """Numbers against the truth as lines of ``results/``; empty without a truth.
+        """Numbers against ground truth as lines of ``results/``; empty without any.
 
         ``spearman/<signal>`` is -1..1. ``image_miou`` is the mean of the images' own mIoU in percent (not the split's
         mIoU), ``image_miou_worst`` that of the ``worst`` images of the lowest scores.
@@ -169,30 +133,19 @@ class QualityAnalysis:
         low = [i.miou for i in self.worst(worst) if not math.isnan(i.miou)]
         numbers = [(f"spearman/{name}", self.correlation(name)) for name in (SCORE, *self.names)]
         numbers += [("image_miou", fmean(known)), ("image_miou_worst", fmean(low) if low else math.nan)]
-        shared = (method, self.split, len(known), threshold.kind_text, threshold.value)
-        return tuple(
-            ResultRow(*shared, name, None if math.isnan(value) else round(value, _DIGITS), seed, command)
-            for name, value in numbers
+        return result_rows(
+            numbers, threshold, method=method, split=self.split, n_images=len(known), seed=seed, command=command
         )
 
 
 def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> QualityAnalysis:
-    """Judge the masks of a split by every signal.
-
-    Args:
-        images: may be a generator; one image is held at a time.
-        classes: names of the data's classes.
-        split: the split's name.
-
-    Raises:
-        DataError: there is no image, or a mask and its truth do not fit.
-    """
+    """Judge the masks of a split by every signal; of ``images``, which may be a generator, one is held at a time."""
     ids: list[str] = []
     table: list[list[float]] = []
     true: list[float] = []
     for image in images:
         ids.append(image.id)
-        table.append([s.measure(image.look) for s in SIGNALS.values()])
+        table.append([s.measure(image.evidence) for s in SIGNALS.values()])
         true.append(_miou(image, classes))
     if not ids:
         raise DataError(f"no image of split '{split}' has a mask to judge")
@@ -211,9 +164,9 @@ def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> 
 
 
 def _miou(image: Assessed, classes: tuple[str, ...]) -> float:
-    """Percent; NaN without a truth, or where it is void everywhere."""
+    """Percent; NaN without ground truth, or where all of it is ignored."""
     if image.truth is None:
         return math.nan
     metrics = SegmentationMetrics(classes)
-    metrics.update(image.look.mask, image.truth, image.id)
+    metrics.update(image.evidence.mask, image.truth, image.id)
     return metrics.compute().miou if metrics.matrix.any() else math.nan

@@ -1,4 +1,7 @@
-"""CSV that spreadsheets open: a name never becomes a formula there, and is read back here as it was."""
+"""Numbers on disk: a run's ``metrics.jsonl``, and CSV of results, analyses and tables, which every writer makes here.
+
+CSV is for spreadsheets too: a name never becomes a formula there, and is read back here as it was.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +12,30 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
+from tag2mask.core.arrays import rounded
+from tag2mask.core.errors import DataError, StageError, Tag2MaskError
 from tag2mask.core.files import need_regular, write_text
 from tag2mask.core.names import shortened
-from tag2mask.evaluation.thresholds import Threshold, check_same_kind
+from tag2mask.evaluation.thresholds import Threshold
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a cell begins that a spreadsheet computes, or that `_cell` has made harmless."""
 
 
 def csv_text(lines: Iterable[Iterable[Any]]) -> str:
-    """Lines of cells as CSV.
+    """Lines of cells, the header first, as CSV.
 
-    Args:
-        lines: the header first. A text that a spreadsheet would compute gets an apostrophe before it, as OWASP has it;
-            numbers stay numbers, as text too.
+    A text that a spreadsheet would compute gets an apostrophe before it, as OWASP has it; numbers stay numbers.
     """
     return "".join(_line([_cell(cell) for cell in line]) for line in lines)
 
 
 def read_csv(path: Path) -> list[list[str]]:
-    """The cells of a CSV as they were given to `csv_text`.
-
-    Raises:
-        DataError: it cannot be read as CSV in UTF-8.
-    """
+    """The cells of a CSV as they were given to `csv_text`."""
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise DataError(f"cannot read {path}: it is not a file")
     try:
@@ -47,16 +46,7 @@ def read_csv(path: Path) -> list[list[str]]:
 
 
 def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Some columns of a CSV of a finished stage, a tuple for each line.
-
-    Args:
-        path: the CSV.
-        names: columns wanted, in the order of the tuples.
-        numbers: those that are read as float.
-
-    Raises:
-        StageError: the file is damaged.
-    """
+    """Columns of a CSV of a finished stage by name, a tuple for each line; ``numbers`` are read as float."""
     try:
         header, *lines = read_csv(path)
         places = [header.index(name) for name in names]
@@ -67,10 +57,10 @@ def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> li
 
 
 def _line(cells: list[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerow(
-        cells
-    )  # quotes what holds one of the two, as Python 3.13 always does
+    text = (
+        io.StringIO()
+    )  # with both characters as its end, it quotes what holds one of them, as Python 3.13 always does
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
     return f"{text.getvalue()[:-2]}\n"
 
 
@@ -91,28 +81,24 @@ def _is_number(text: str) -> bool:
 
 
 _AGAIN = "Remove it; the tag2mask run command that made the run writes it again"
-_DIGITS = 4
 _NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
 
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One number of a run and all that it needs to be read rightly.
+    """One number of a run with all that says what it means; threshold and kind must fit each other.
 
     Attributes:
         stage: instance name of the stage that was evaluated, such as ``lpcam-f``.
         method: ``cam``, ``lpcam-f``, ``lpcam``, ``amn``, ...
         split: the evaluated split.
-        n_images: images with a truth that were counted.
-        metric: name as in `SegmentationScores.values` or `SureScores.values`.
+        n_images: images with ground truth that were counted.
+        metric: name as in `SegmentationScores.values` or `ConfidentScores.values`.
         value: percent, or None where the metric is undefined (0/0).
         threshold: 0..1, or None of kind ``none``.
         threshold_kind: as `Threshold.kind_text`.
         seed: seed of the run.
         time: ISO 8601, UTC.
-
-    Raises:
-        ConfigError: threshold and kind do not fit each other.
     """
 
     stage: str
@@ -140,19 +126,7 @@ class MetricRow:
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One line of a CSV in ``results/``; the columns are these fields, in this order.
-
-    Attributes:
-        method: as in `MetricRow`, like the others.
-        split: the evaluated split.
-        n_images: images with a truth that were counted.
-        threshold_kind: as `Threshold.kind_text`.
-        threshold: 0..1, or None.
-        metric: name of the metric.
-        value: percent, or None where undefined.
-        seed: seed of the run.
-        command: the command that made the number.
-    """
+    """One line of a CSV in ``results/``: these columns in this order, as in `MetricRow`, and the command."""
 
     method: str
     split: str
@@ -189,24 +163,39 @@ def score_rows(
     """Every metric of ``scores`` as a row; the other arguments are the row's own."""
     return tuple(
         MetricRow(
-            stage, method, split, n_images, metric, None if math.isnan(value) else round(value, _DIGITS),
+            stage, method, split, n_images, metric, _known(value),
             threshold.value, threshold.kind_text, seed, time,
         )
         for metric, value in scores.values()
     )  # fmt: skip
 
 
-def check_comparable(rows: Sequence[MetricRow | ResultRow], what: str) -> None:
-    """Refuse to compare numbers that do not mean the same: metric, split, image count and kind must be one each.
+def result_rows(
+    numbers: Iterable[tuple[str, float]],
+    threshold: Threshold,
+    *,
+    method: str,
+    split: str,
+    n_images: int,
+    seed: int,
+    command: str,
+) -> tuple[ResultRow, ...]:
+    """Metrics, by name, as lines of ``results/``; the other arguments are the line's own."""
+    at = (threshold.kind_text, threshold.value)
+    return tuple(ResultRow(method, split, n_images, *at, name, _known(v), seed, command) for name, v in numbers)
 
-    Raises:
-        ConfigError: they differ, or there are none.
-    """
-    check_same_kind((row.threshold_kind for row in rows), what)
-    for name in ("metric", "split", "n_images"):
-        found = sorted({str(getattr(row, name)) for row in rows})
-        if len(found) > 1:
-            raise ConfigError(f"{what} would compare different values of {name}: {', '.join(found)}; choose one")
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else rounded(value)
+
+
+METRICS = "metrics.jsonl"
+"""The rows of a stage that measures, in its folder in the store, and of a whole run, in the run's."""
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
@@ -216,11 +205,7 @@ def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:
 
 
 def read_metrics(path: Path) -> list[MetricRow]:
-    """Read a ``metrics.jsonl``.
-
-    Raises:
-        StageError: the file or a line of it cannot be read; the line is named.
-    """
+    """Read a ``metrics.jsonl``."""
     found = []
     try:
         lines = need_regular(path).read_text(encoding="utf-8").splitlines()
@@ -230,7 +215,7 @@ def read_metrics(path: Path) -> list[MetricRow]:
         try:
             found.append(_metric_row(json.loads(line)))
         except (ValueError, TypeError, RecursionError, Tag2MaskError) as error:
-            raise StageError(f"line {number} of {path} is no metric row ({error}). {_AGAIN}") from error
+            raise StageError(f"line {number} of {path} is not a metric row ({error}). {_AGAIN}") from error
     return found
 
 
@@ -254,13 +239,7 @@ def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
 
 
 def write_table(path: Path, line: type[Any], lines: Iterable[Any]) -> None:
-    """Write dataclasses as CSV, whole or not at all.
-
-    Args:
-        path: of the CSV.
-        line: the dataclass whose fields are the columns.
-        lines: its instances; None and NaN become empty cells.
-    """
+    """Write instances of the dataclass ``line`` as CSV, whole or not at all; None and NaN become empty cells."""
     cells = ([_value(v) for v in asdict(values).values()] for values in lines)
     write_text(path, csv_text([[f.name for f in fields(line)], *cells]))
 
@@ -270,11 +249,7 @@ def _value(value: Any) -> Any:
 
 
 def read_results(path: Path) -> list[ResultRow]:
-    """Read a CSV of results.
-
-    Raises:
-        DataError: the file cannot be read, its header is not `COLUMNS`, or a line does not fit; the line is named.
-    """
+    """Read a CSV of results."""
     lines = read_csv(path)
     if not lines or tuple(lines[0]) != COLUMNS:
         raise DataError(f"{path} starts with {lines[0] if lines else 'nothing'}; expected the columns {list(COLUMNS)}")

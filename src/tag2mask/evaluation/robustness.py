@@ -1,4 +1,10 @@
-"""How much the choice of a threshold matters: two numbers from a curve of mIoU over thresholds (AMN, Figure 6)."""
+"""How well maps bear a threshold: robustness of the curve of mIoU (AMN, Figure 6), and activation imbalance.
+
+The imbalance puts AMN section 3's two conditions for maps that any threshold cuts well into numbers of each image:
+(c1) little imbalance inside the object; (c2) a large gap between object and background. The two-level map of AMN's
+Figure 2(a), 1 on the object and 0 elsewhere, has spread 0, gap 1 and margin 1. Used by ``analyse threshold-curve`` and
+``analyse imbalance``.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +16,11 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow, result_rows
 from tag2mask.evaluation.seeds import Pair, SeedEvaluation, pairs
 from tag2mask.evaluation.threshold_sweep import CurvePoint, best
 from tag2mask.evaluation.thresholds import Threshold
@@ -27,15 +34,13 @@ LOW, HIGH = 0.05, 0.60
 MEAN = f"mean_miou_{LOW:.2f}-{HIGH:.2f}"
 """Name of `Robustness.mean` in CSV."""
 
-_DIGITS = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
     """What a curve says about robustness.
 
     Attributes:
-        threshold: of the best mIoU; it was found on the truth, so its kind is ``oracle``.
+        threshold: of the best mIoU, of kind ``oracle``.
         miou: the best, percent.
         low: first threshold of the plateau: the unbroken range around the best where mIoU is at most `WITHIN` less.
         high: last threshold of the plateau.
@@ -51,16 +56,17 @@ class Robustness:
     @property
     def width(self) -> float:
         """Width of the plateau, 0..1."""
-        return round(self.high - self.low, _DIGITS)
+        return rounded(self.high - self.low)
 
     def results(self, method: str, split: str, n_images: int, seed: int, command: str) -> tuple[ResultRow, ...]:
-        """The numbers as lines of ``results/``: all but the mean hang on the oracle threshold."""
+        """The numbers as lines of ``results/``: all but the mean belong to the oracle threshold."""
         at = {"miou": self.miou, "plateau_width": self.width, "plateau_low": self.low, "plateau_high": self.high}
-        oracle, none = self.threshold, Threshold(None, "none")
-        numbers = [(oracle, metric, value) for metric, value in at.items()]
         return tuple(
-            ResultRow(method, split, n_images, t.kind_text, t.value, metric, round(value, _DIGITS), seed, command)
-            for t, metric, value in (*numbers, (none, MEAN, self.mean))
+            row
+            for threshold, numbers in ((self.threshold, at), (Threshold(None, "none"), {MEAN: self.mean}))
+            for row in result_rows(
+                numbers.items(), threshold, method=method, split=split, n_images=n_images, seed=seed, command=command
+            )
         )
 
 
@@ -83,20 +89,13 @@ class CurveLine:
 def curve_lines(found: SeedEvaluation, stage: str, seed: int) -> tuple[CurveLine, ...]:
     """The whole curve of an evaluation as lines of CSV."""
     return tuple(
-        CurveLine(stage, found.split, found.n_images, seed, p.threshold, *(round(v, _DIGITS) for v in astuple(p)[1:]))
+        CurveLine(stage, found.split, found.n_images, seed, p.threshold, *map(rounded, astuple(p)[1:]))
         for p in found.curve
     )
 
 
 def robustness(curve: Sequence[CurvePoint]) -> Robustness:
-    """The robustness of a whole curve.
-
-    Args:
-        curve: ascending thresholds, some of them from `LOW` to `HIGH`; mIoU defined.
-
-    Raises:
-        ConfigError: the curve is empty.
-    """
+    """The robustness of a whole curve of ascending thresholds, some of them from `LOW` to `HIGH`; mIoU is defined."""
     top = best(curve)
     low = high = next(i for i, point in enumerate(curve) if point is top)
     while low > 0 and curve[low - 1].miou >= top.miou - WITHIN:
@@ -115,13 +114,13 @@ TAIL = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ImageImbalance:
-    """One image's activation inside and outside of its objects: means over the classes that its truth and maps share.
+    """One image's activation inside and outside of its objects: means over the classes of both ground truth and maps.
 
     Attributes:
         id: the sample's.
         spread: standard deviation of a class's map over the object's pixels, 0..0.5 (condition c1: small).
         inside: mean of the class's map over the object's pixels, 0..1.
-        outside: mean of the same map over the truth's background, 0..1.
+        outside: mean of the same map over the ground truth's background, 0..1.
         gap: ``inside - outside``, -1..1 (condition c2: large).
         margin: value that nine tenths of the object's pixels exceed, less the value that nine tenths of the
             background's stay below, -1..1; where it is positive, the thresholds between cut both well.
@@ -152,13 +151,9 @@ class ImbalanceLine:
 
 @dataclass(frozen=True, slots=True)
 class ImbalanceAnalysis:
-    """What `analyse_imbalance` found.
+    """What `analyse_imbalance` found: numbers of each image, and how many were left out.
 
-    Attributes:
-        split: the split.
-        n_without_truth: images left out because they have none.
-        n_without_object: images left out because truth and maps share no class, or the truth has no background.
-        images: of each other image.
+    Images without ground truth are, and those whose truth and maps share no class or whose truth has no background.
     """
 
     split: str
@@ -172,17 +167,14 @@ class ImbalanceAnalysis:
 
     def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
         """The means as lines of ``results/``; there is no threshold in them."""
-        return tuple(
-            ResultRow(
-                method, self.split, len(self.images), "none", None, m, round(self.mean(m), _DIGITS), seed, command
-            )
-            for m in MEASURES
-        )  # fmt: skip
+        means = ((m, self.mean(m)) for m in MEASURES)
+        none, n_images = Threshold(None, "none"), len(self.images)
+        return result_rows(means, none, method=method, split=self.split, n_images=n_images, seed=seed, command=command)
 
     def lines(self, *, stage: str, seed: int) -> tuple[ImbalanceLine, ...]:
         """The numbers of each image as lines of CSV."""
         return tuple(
-            ImbalanceLine(stage, self.split, seed, i.id, *(round(getattr(i, m), _DIGITS) for m in MEASURES))
+            ImbalanceLine(stage, self.split, seed, i.id, *(rounded(getattr(i, m)) for m in MEASURES))
             for i in self.images
         )
 
@@ -195,18 +187,14 @@ def analyse_imbalance(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> ImbalanceAnalysis:
-    """Measure both conditions on every image of a split that has a truth; arguments as for `evaluate_seeds`.
-
-    Raises:
-        DataError: no image has a truth, or none has an object and a background to compare.
-    """
+    """Measure both conditions on every image of a split that has ground truth; arguments as for `evaluate_seeds`."""
     chosen = dataset.samples if samples is None else samples
     found = [_measure(pair) for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance)]
     images = tuple(image for image in found if image is not None)
     if not images:
         raise DataError(
-            f"no image of split '{dataset.split}' has both an object of its tags and background in its truth, so "
-            "there is no gap to measure. Check tags and masks with tag2mask doctor"
+            f"no image of split '{dataset.split}' has both an object of its tags and background in its ground truth, "
+            "so there is no gap to measure. Check tags and masks with tag2mask doctor"
         )
     return ImbalanceAnalysis(dataset.split, len(chosen) - len(found), len(found) - len(images), images)
 

@@ -1,40 +1,43 @@
-"""Maps beside their truth, image by image, at the truth's size."""
+"""Seeds of a split against ground truth: given thresholds, the whole curve and the oracle in one pass over the maps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT, Background, Sides
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix
 from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.result_tables import MetricRow, score_rows
 from tag2mask.evaluation.threshold_sweep import GRID, CurvePoint, ThresholdSweep, best
-from tag2mask.evaluation.thresholds import Threshold, cut
+from tag2mask.evaluation.thresholds import Threshold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """The maps and the truth of one image.
+    """The maps and the ground truth of one image, at the size of the ground truth.
 
     Attributes:
         sample: the image and its tags.
-        truth: (H, W) labels 0..C, 255 void.
+        truth: (H, W) labels 0..C, 255 ignored.
         classes: K class columns, one for each map.
-        maps: (K, H, W) float32, bilinearly resized to the truth.
+        maps: (K, H, W) float32, bilinearly resized to the ground truth.
+        sides: the sidecars that the background rule names, likewise.
     """
 
     sample: Sample
     truth: LabelImage
     classes: tuple[int, ...]
     maps: NDArray[np.float32]
+    sides: Sides = field(default_factory=dict)
 
 
 def pairs(
@@ -42,23 +45,22 @@ def pairs(
     read_maps: Callable[[Sample], ActivationMaps],
     samples: Sequence[Sample],
     *,
+    background: Background = CONSTANT,
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> Iterator[Pair]:
-    """Maps and truth of every sample that has a truth, in order.
+    """Maps and truth of every sample that has ground truth, in order.
 
     Args:
         dataset: the split.
         read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
         samples: those of the split to go over.
+        background: the rule that the maps are to be cut by.
         threads: how many images are read and resized ahead.
-        advance: called after each image, those without a truth included.
-
-    Raises:
-        DataError: at the end, where no image had a truth.
+        advance: called after each image, those without ground truth included.
     """
     found = False
-    for pair in ahead(lambda sample: _read(dataset, read_maps, sample), samples, threads):
+    for pair in prefetch(lambda sample: _read(dataset, read_maps, sample, background), samples, threads):
         if pair is not None:
             found = True
             yield pair
@@ -66,28 +68,26 @@ def pairs(
             advance()
     if not found:
         raise DataError(
-            f"no image of split '{dataset.split}' has a truth, so its seeds cannot be evaluated. Give masks, or "
+            f"no image of split '{dataset.split}' has ground truth, so its seeds cannot be evaluated. Give masks, or "
             "evaluate a split that has them"
         )
 
 
-def _read(dataset: Dataset, read_maps: Callable[[Sample], ActivationMaps], sample: Sample) -> Pair | None:
+def _read(
+    dataset: Dataset, read_maps: Callable[[Sample], ActivationMaps], sample: Sample, background: Background
+) -> Pair | None:
     truth = dataset.truth(sample)
     if truth is None:
         return None
     found = read_maps(sample)
     maps = ActivationMaps(found.classes, found.maps.float()).resize(*truth.shape).maps
-    return Pair(sample, truth, found.classes, maps.cpu().numpy())
+    sides = background.read(dataset, sample, truth.shape)
+    return Pair(sample, truth, found.classes, maps.cpu().numpy(), sides)
 
 
 @dataclass(frozen=True, slots=True)
 class SeedScores:
-    """The scores of seeds cut at one threshold.
-
-    Attributes:
-        threshold: the threshold and its kind.
-        scores: over the whole split.
-    """
+    """The scores of a whole split's seeds cut at one threshold."""
 
     threshold: Threshold
     scores: SegmentationScores
@@ -95,12 +95,7 @@ class SeedScores:
 
 @dataclass(frozen=True, slots=True)
 class ImageScore:
-    """How well the seeds of one image fit, for choosing examples; the scores of a split are no mean of these.
-
-    Attributes:
-        id: the sample's.
-        miou: percent, over the labels in the image's truth or seeds.
-    """
+    """The mIoU of one image's seeds, percent, over the labels in truth or seeds; to choose examples, not to average."""
 
     id: str
     miou: float
@@ -112,7 +107,7 @@ class SeedEvaluation:
 
     Attributes:
         split: the evaluated split.
-        n_images: images with a truth, all counted.
+        n_images: images with ground truth, all counted.
         n_without_truth: images left out because they have none.
         scores: one for each threshold given, in that order, then the oracle's if asked for and `shows_classes`.
         curve: the means at 0.00, 0.01, ..., 1.00.
@@ -128,15 +123,11 @@ class SeedEvaluation:
 
     @property
     def shows_classes(self) -> bool:
-        """Whether the truth of any image shows a class; where none does, every mean is NaN and there is no oracle."""
+        """Whether any ground truth shows a class; where none does, every mean is NaN and there is no oracle."""
         return any(not math.isnan(point.miou) for point in self.curve)
 
     def check(self) -> None:
-        """Refuse what can only be told where the truth shows a class.
-
-        Raises:
-            NothingShownError: it shows none.
-        """
+        """Refuse what is defined only where the ground truth shows a class."""
         if not self.shows_classes:
             raise nothing_shown(f"the ground truth of the {self.n_images} images of split '{self.split}'")
 
@@ -158,35 +149,35 @@ def evaluate_seeds(
     thresholds: Sequence[Threshold] = (),
     *,
     oracle: bool = True,
+    background: Background | None = None,
     samples: Sequence[Sample] | None = None,
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> SeedEvaluation:
-    """Score the seeds of every image of a split that has a truth.
+    """Score the seeds of every image of a split that has ground truth.
 
-    Maps are resized to the truth, never the truth to the maps.
+    Maps are resized to the ground truth, never the ground truth to the maps.
 
     Args:
         dataset: the split.
         read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
         thresholds: thresholds of any kind but ``oracle`` and ``none``; a rule may give each class or image its own.
         oracle: whether to add the threshold of `GRID` with the largest mIoU on these very images, if one is defined.
+        background: the rule that maps are cut by; None means that of the first threshold, else a constant.
         samples: those of the split to evaluate; all of them where None.
         threads: how many images are read and resized beside the counting.
-        advance: called after each image, those without a truth included.
-
-    Raises:
-        ConfigError: a threshold given is of the kind ``oracle`` or ``none``.
-        DataError: no image has a truth, or maps and truth do not fit (the image is named).
+        advance: called after each image, those without ground truth included.
     """
+    rule = background or (thresholds[0].background if thresholds else CONSTANT)
+    thresholds = [replace(t, background=rule) for t in thresholds]
     values = [_value(t) for t in thresholds]
-    sweep = ThresholdSweep(dataset.classes, {*GRID, *(v for v in values if v is not None)})
+    sweep = ThresholdSweep(dataset.classes, {*GRID, *(v for v in values if v is not None)}, rule)
     own = {place: _nothing(dataset) for place, value in enumerate(values) if value is None}
     images: list[ImageScore] = []
     chosen = dataset.samples if samples is None else samples
     n_images = 0
-    for pair in pairs(dataset, read_maps, chosen, threads=threads, advance=advance):
-        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
+    for pair in pairs(dataset, read_maps, chosen, background=rule, threads=threads, advance=advance):
+        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id, pair.sides)
         n_images += 1
         _count([(thresholds[place], matrix) for place, matrix in own.items()], pair, dataset)
         if values:
@@ -198,7 +189,7 @@ def evaluate_seeds(
     ]
     if oracle and any(not math.isnan(point.miou) for point in curve):
         value = best(curve).threshold
-        scores.append(SeedScores(Threshold(value, "oracle"), sweep.scores(value)))
+        scores.append(SeedScores(Threshold(value, "oracle", background=rule), sweep.scores(value)))
     return SeedEvaluation(dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images))
 
 
@@ -211,24 +202,26 @@ def _count(own: Sequence[tuple[Threshold, Matrix]], pair: Pair, dataset: Dataset
 
     On most images such a threshold is one number, and one sweep does for all of these.
     """
+    if not own:
+        return
     levels = [threshold.of(pair.sample.id, pair.classes) for threshold, _ in own]
     numbers = {level for level in levels if isinstance(level, float)}
-    sweep = ThresholdSweep(dataset.classes, numbers or {0.0})
+    sweep = ThresholdSweep(dataset.classes, numbers or {0.0}, own[0][0].background)
     if numbers:
-        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id)
+        sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id, pair.sides)
     for (threshold, matrix), level in zip(own, levels, strict=True):
         matrix += sweep.matrix(level) if isinstance(level, float) else _matrix(pair, threshold, dataset)
 
 
 def _matrix(pair: Pair, threshold: Threshold, dataset: Dataset) -> Matrix:
     """The confusion matrix of one image's seeds."""
-    seeds = cut(pair.maps, pair.classes, threshold.of(pair.sample.id, pair.classes))
+    seeds = threshold.cut(pair.maps, pair.classes, pair.sample.id, pair.sides)
     return confusion_matrix(seeds, pair.truth, len(dataset.classes) + 1, sample_id=pair.sample.id)
 
 
 def _image_score(pair: Pair, threshold: Threshold, dataset: Dataset) -> ImageScore:
     matrix = _matrix(pair, threshold, dataset)
-    if not matrix.sum():  # the truth is void everywhere
+    if not matrix.sum():  # the ground truth is ignored everywhere
         return ImageScore(pair.sample.id, float("nan"))
     return ImageScore(pair.sample.id, SegmentationScores.from_matrix(matrix, dataset.classes).miou)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tag2mask.core.arrays import known_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
+from tag2mask.evaluation.background import CONSTANT, NO_SIDES, Background, Sides
 from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
 from tag2mask.evaluation.metrics import SegmentationScores
 
@@ -41,22 +42,22 @@ class CurvePoint:
 
 
 class ThresholdSweep:
-    """Confusion matrices of every threshold, exact, from one pass over the maps.
+    """Confusion matrices of every threshold in 0..1, exact, from one pass over the maps.
 
     A pixel's seed depends on the threshold only through whether its largest map is above it. So pixels are counted by
-    truth, class of the largest map and number of thresholds below its value; sums over the last axis give the matrix
-    of each threshold.
+    truth, class of the largest map and number of thresholds below its value (`Background.passed` for any rule); sums
+    over the last axis give the matrix of each threshold.
 
     Args:
         classes: names of the foreground classes.
         thresholds: those to score, each in 0..1; sorted, duplicates removed.
-
-    Raises:
-        ConfigError: no threshold, or one outside 0..1.
+        background: the rule that maps are cut by.
     """
 
-    def __init__(self, classes: Sequence[str], thresholds: Iterable[float] = GRID) -> None:
-        self.classes = tuple(classes)
+    def __init__(
+        self, classes: Sequence[str], thresholds: Iterable[float] = GRID, background: Background = CONSTANT
+    ) -> None:
+        self.classes, self.background = tuple(classes), background
         self.thresholds = tuple(sorted(set(thresholds)))
         wrong = [t for t in self.thresholds if not 0 <= t <= 1]
         if wrong or not self.thresholds:
@@ -67,18 +68,21 @@ class ThresholdSweep:
         self._counts: NDArray[np.int64] = np.zeros((n_labels, n_labels - 1, len(self._edges) + 1), dtype=np.int64)
 
     def update(
-        self, maps: NDArray[np.float32], classes: Sequence[int], truth: NDArray[Any], sample_id: str = ""
+        self,
+        maps: NDArray[np.float32],
+        classes: Sequence[int],
+        truth: NDArray[Any],
+        sample_id: str = "",
+        sides: Sides = NO_SIDES,
     ) -> None:
         """Count one image at every threshold.
 
         Args:
             maps: (K, H, W), one for each present class, K may be 0.
             classes: K class columns, 0-based, ascending.
-            truth: (H, W) labels 0..C, 255 void.
+            truth: (H, W) labels 0..C, 255 ignored.
             sample_id: id of the image, for the error text.
-
-        Raises:
-            DataError: shapes differ, a value is NaN, or a class or label is out of range.
+            sides: sidecars of the roles that the background rule names.
         """
         true = label_image(truth, "truth", sample_id)
         self._check(maps, classes, true, sample_id)
@@ -91,7 +95,7 @@ class ThresholdSweep:
         largest = maps.max(axis=0)
         if np.isnan(largest).any():  # NaN is above no threshold, but sorts after all of them
             raise DataError(f"maps of '{sample_id}' hold NaN; remove the file and make the maps again")
-        below = np.searchsorted(self._edges, largest)  # thresholds strictly below the value
+        below = self.background.passed(largest, maps, self._edges, sides)
         codes = (true.astype(np.intp) * len(classes) + maps.argmax(axis=0)) * n_bins + below
         counts = np.bincount(codes.ravel(), minlength=256 * len(classes) * n_bins)
         self._counts[:, list(classes)] += counts.reshape(256, len(classes), n_bins)[:n_labels]
@@ -112,42 +116,25 @@ class ThresholdSweep:
             )
 
     def merge(self, other: ThresholdSweep) -> None:
-        """Add the counts of another part of the same data set.
-
-        Raises:
-            DataError: classes or thresholds differ.
-        """
-        if (other.classes, other.thresholds) != (self.classes, self.thresholds):
-            raise DataError("cannot add a threshold sweep of other classes or thresholds; make both with the same")
+        """Add the counts of another part of the same data set."""
+        if (other.classes, other.thresholds, other.background) != (self.classes, self.thresholds, self.background):
+            raise DataError("cannot add a threshold sweep of other classes, thresholds or background rule")
         self._true += other._true
         self._counts += other._counts
 
     def matrix(self, threshold: float) -> Matrix:
-        """The confusion matrix of one threshold, (C + 1, C + 1), row = truth.
-
-        Raises:
-            ConfigError: the threshold is not one of the sweep's.
-        """
+        """The confusion matrix of one threshold, (C + 1, C + 1), row = truth."""
         if threshold not in self.thresholds:
             raise ConfigError(f"threshold {threshold} is not in this sweep; give it to ThresholdSweep(thresholds=...)")
         above = self._counts[:, :, self.thresholds.index(threshold) + 1 :].sum(axis=2)
         return np.concatenate([(self._true - above.sum(axis=1))[:, None], above], axis=1)
 
     def scores(self, threshold: float) -> SegmentationScores:
-        """The scores at one threshold.
-
-        Raises:
-            ConfigError: the threshold is not one of the sweep's.
-            DataError: no pixel was counted.
-        """
+        """The scores at one threshold."""
         return SegmentationScores.from_matrix(self.matrix(threshold), self.classes)
 
     def ious(self) -> NDArray[np.float64]:
-        """IoU of each label at every threshold, in percent.
-
-        Returns:
-            (T, C + 1) for T thresholds, background first; NaN where a label is in neither truth nor seeds.
-        """
+        """(T, C + 1) percent: IoU of each label at every threshold; NaN where a label is in neither truth nor seeds."""
         above = self._counts[:, :, :0:-1].cumsum(axis=2)[:, :, ::-1].transpose(2, 0, 1)  # (T, truth, class)
         both = np.empty((len(self.thresholds), len(self._true)), dtype=np.int64)
         both[:, 0] = self._true[0] - above[:, 0].sum(axis=1)
@@ -158,15 +145,11 @@ class ThresholdSweep:
         return percent(both, self._true + predicted - both)
 
     def mious(self) -> NDArray[np.float64]:
-        """(T,) mIoU at every threshold, percent, as `SegmentationScores.miou`: NaN where the truth shows no class."""
+        """(T,) mIoU at every threshold, percent, as `SegmentationScores.miou`; NaN where no class is shown."""
         return known_mean(self.ious()) if self._true[1:].any() else np.full(len(self.thresholds), np.nan)
 
     def curve(self, thresholds: Iterable[float] | None = None) -> tuple[CurvePoint, ...]:
-        """The means at the given thresholds, or at all of the sweep's, ascending.
-
-        Raises:
-            DataError: no pixel was counted.
-        """
+        """The means at the given thresholds, or at all of the sweep's, ascending."""
         points = []
         for threshold in self.thresholds if thresholds is None else thresholds:
             scores = self.scores(threshold)
@@ -176,12 +159,7 @@ class ThresholdSweep:
 
 
 def best(curve: Sequence[CurvePoint]) -> CurvePoint:
-    """The point of largest mIoU over the whole curve; the lowest threshold of several equal ones.
-
-    Raises:
-        ConfigError: the curve is empty.
-        NothingShownError: no point has a mIoU, since the truth shows no class.
-    """
+    """The point of largest mIoU over the whole curve; the lowest threshold of several equal ones."""
     if not curve:
         raise ConfigError("an empty curve has no best threshold; sweep at least one")
     if all(math.isnan(point.miou) for point in curve):

@@ -1,18 +1,9 @@
-"""Thresholds and their kinds, and seeds cut from maps at one.
-
-A threshold t acts like a background map that is t everywhere: a pixel is of the present class whose map is largest,
-if that value is above t, else background. Ties go to background first, then to the lower class column. The comparison
-is in float32, the precision of the maps.
-
-With a threshold t_c for each class, a class is a candidate where its map is above its own threshold, and the candidate
-that is farthest above wins: the label is the largest ``map_c - t_c``, background where none is positive. Equal
-thresholds give the very labels of the one threshold.
-"""
+"""Thresholds and their kinds, and seeds cut from maps at one, by a background rule (`evaluation.background`)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -20,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT, NO_SIDES, Background, Level, Sides
 from tag2mask.evaluation.confusion import LabelImage
 
-KINDS = ("fixed", "published", "rule", "few-masks", "oracle", "none")
+THRESHOLD_KINDS = ("fixed", "published", "rule", "few-masks", "oracle", "none")
 """Where a threshold comes from: the recipe; the authors' tuning on VOC's train masks; the maps alone; a few hand-made
-masks; the truth of the evaluated split itself; there is none (masks, predictions)."""
+masks; the ground truth of the evaluated split itself; there is none (masks, predictions)."""
 
 SCOPES = ("data", "class", "image")
 """What one threshold of a rule is for: all images, the maps of a class, the maps of an image."""
-
-Level = float | NDArray[np.float32]
-"""What the maps of one image are cut at: one threshold, or (K,), one for each map."""
 
 _FEW = re.compile(r"few-masks\((\d+)\)")
 _RULE = re.compile(r"rule\(([a-z0-9/-]+)\)")
@@ -64,14 +55,12 @@ class Threshold:
 
     Attributes:
         value: 0..1, or None for the kind ``none``, and for a rule that gives each class or image its own.
-        kind: one of `KINDS`.
+        kind: one of `THRESHOLD_KINDS`.
         n: number of hand-made masks it was chosen on, for the kind ``few-masks`` only.
         rule: name of the rule, for the kind ``rule`` only: ``otsu``, or ``otsu/class`` and ``otsu/image`` for a
             threshold of each class or image.
         levels: these thresholds; None where there is one for all, or where only the name is known.
-
-    Raises:
-        ConfigError: an unknown kind, a value outside 0..1, or ``n`` or ``rule`` where there is no room for it.
+        background: the rule that maps are cut by at the threshold.
     """
 
     value: float | None
@@ -79,20 +68,21 @@ class Threshold:
     n: int | None = None
     rule: str | None = None
     levels: Levels | None = field(default=None, compare=False, repr=False)
+    background: Background = field(default=CONSTANT, repr=False)
 
     def __post_init__(self) -> None:
         """Check that value, kind, n and rule fit each other."""
-        if self.kind not in KINDS:
-            raise ConfigError(unknown("kind of threshold", self.kind, KINDS))
+        if self.kind not in THRESHOLD_KINDS:
+            raise ConfigError(unknown("kind of threshold", self.kind, THRESHOLD_KINDS))
         if (self.kind == "few-masks") != (self.n is not None) or (self.n is not None and self.n < 1):
             raise ConfigError(
-                f"threshold of kind '{self.kind}' with n = {self.n}; n, 1 or more, is the number of masks of "
-                "'few-masks' and of no other kind"
+                f"n = {self.n} with kind '{self.kind}': the kind 'few-masks', and no other, requires a number of masks "
+                "n, 1 or more"
             )
         if self.rule is not None and (self.kind != "rule" or not _RULE.fullmatch(f"rule({self.rule})")):
             raise ConfigError(
-                f"threshold of kind '{self.kind}' with rule = '{self.rule}'; a rule's name, of a-z, 0-9, '-' and '/', "
-                "belongs to the kind 'rule' and to no other"
+                f"rule = '{self.rule}' requires the kind 'rule' and a name of a-z, 0-9, '-' and '/' "
+                f"(got kind '{self.kind}')"
             )
         several = self.rule is not None and self.rule.endswith(("/class", "/image"))
         if (self.kind == "none" or several) != (self.value is None):
@@ -118,67 +108,32 @@ class Threshold:
         return f"one per {self.rule.rpartition('/')[2]}" if self.rule else "none"
 
     def of(self, sample_id: str, columns: Sequence[int]) -> Level:
-        """What the maps of an image are cut at, its maps being of these class columns.
-
-        Raises:
-            ConfigError: there is nothing to cut at.
-        """
+        """What the maps of an image are cut at, its maps being of these class columns."""
         if self.levels is not None:
             return self.levels.of(sample_id, columns)
         if self.value is None:
             raise ConfigError(f"nothing can be cut at a threshold of kind '{self.kind_text}' without a value")
         return self.value
 
+    def cut(
+        self, maps: NDArray[np.float32], classes: Sequence[int], sample_id: str, sides: Sides = NO_SIDES
+    ) -> LabelImage:
+        """The seeds of an image, (H, W); see `Background.labels`."""
+        return self.background.labels(maps, classes, self.of(sample_id, classes), sides)
+
+    def seeds(self, dataset: Dataset, sample: Sample, maps: NDArray[np.float32], classes: Sequence[int]) -> LabelImage:
+        """As `cut`, with the sidecars that the background rule looks at."""
+        return self.cut(maps, classes, sample.id, self.background.read(dataset, sample, maps.shape[1:]))
+
     @classmethod
     def parse(cls, value: float | None, kind_text: str) -> Self:
-        """The threshold of a value and a `kind_text`.
-
-        Raises:
-            ConfigError: they do not make a threshold.
-        """
+        """The threshold of a value and a `kind_text`."""
         few, rule = _FEW.fullmatch(kind_text), _RULE.fullmatch(kind_text)
         if few:
             return cls(value, "few-masks", int(few[1]))
         return cls(value, "rule", rule=rule[1]) if rule else cls(value, kind_text)
 
 
-def check_same_kind(kinds: Iterable[str], what: str) -> str:
-    """The one kind that all compared numbers share.
-
-    Args:
-        kinds: `Threshold.kind_text` of each number.
-        what: what is compared, for the error text.
-
-    Raises:
-        ConfigError: there are several kinds, or none.
-    """
-    found = sorted(set(kinds))
-    if len(found) != 1:
-        raise ConfigError(
-            f"{what} would mix thresholds of kinds {', '.join(found) or '(nothing given)'}; "
-            "compare numbers of one kind, such as threshold_kind=oracle"
-        )
-    return found[0]
-
-
 def cut(maps: NDArray[np.float32], classes: Sequence[int], threshold: Level) -> LabelImage:
-    """Cut seeds from maps: the class of the largest map where it is above the threshold, else background.
-
-    With a threshold for each map the class that is farthest above its own, as the module says.
-
-    Args:
-        maps: (K, H, W) in [0, 1], one for each present class.
-        classes: K class columns, 0-based, ascending; column c becomes label c + 1.
-        threshold: 0..1, or (K,) of them.
-
-    Returns:
-        (H, W) uint8 labels.
-    """
-    if not len(classes):
-        return np.zeros(maps.shape[1:], dtype=np.uint8)
-    labels = (np.asarray(classes) + 1).astype(np.uint8)
-    if isinstance(threshold, np.ndarray):
-        # Differences of float32 values in [0, 1] are exact in float64, so equal thresholds keep the order of the maps.
-        above = maps.astype(np.float64) - threshold.astype(np.float32)[:, None, None]
-        return np.where(above.max(axis=0) > 0, labels[above.argmax(axis=0)], np.uint8(0))
-    return np.where(maps.max(axis=0) > np.float32(threshold), labels[maps.argmax(axis=0)], np.uint8(0))
+    """Cut seeds from maps against a constant background, (H, W) uint8; arguments as of `Background.labels`."""
+    return CONSTANT.labels(maps, classes, threshold)

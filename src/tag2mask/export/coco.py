@@ -38,12 +38,7 @@ def write(job: Job) -> None:
 def run_lengths(instance: Instance, height: int, width: int) -> dict[str, Any]:
     """The pixels of an instance as COCO's compressed run lengths.
 
-    Runs go down the columns of the image; they are found in the instance's box alone.
-
-    Args:
-        instance: of the image.
-        height: of the image.
-        width: of the image.
+    Runs go down the columns of the image of ``height`` x ``width``; they are found in the instance's box alone.
     """
     from pycocotools import mask as coco_mask
 
@@ -54,7 +49,7 @@ def run_lengths(instance: Instance, height: int, width: int) -> dict[str, Any]:
         column, row = np.nonzero(change == sign)
         ends.append((instance.left + column) * height + instance.top + row)
     begin, end = ends
-    apart = begin[1:] != end[:-1]  # a run to the lower edge goes on at the next column's upper edge
+    apart = begin[1:] != end[:-1]  # a run to the lower edge continues at the next column's upper edge
     bounds = np.stack([begin[np.r_[True, apart]], end[np.r_[apart, True]]], axis=1).reshape(-1)
     counts = np.diff(bounds, prepend=0, append=height * width).tolist()
     counts = counts if counts[-1] else counts[:-1]  # nothing comes behind the image's last pixel

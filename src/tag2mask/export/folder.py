@@ -35,9 +35,6 @@ def masks_of_folder(
             one around the ``masks`` or ``SegmentationClass`` that the folder lies in.
         photos: folder of the photos, searched with all below it; None where they do not matter.
         name: of the whole.
-
-    Raises:
-        DataError: no masks, no class names, two masks or photos of one name, or a mask without photo.
     """
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"
@@ -61,22 +58,13 @@ def shared_folder(photos: Iterable[Path]) -> Path | None:
 
 
 def check_labels(labels: Labels, n_classes: int, what: str) -> Labels:
-    """Labels as they are, if each is of a class.
-
-    Args:
-        labels: (H, W) uint8.
-        n_classes: C.
-        what: names the mask in the error.
-
-    Raises:
-        DataError: an index above C that is not 255.
-    """
+    """(H, W) uint8 labels as they are, if each is of one of C classes; ``what`` names the mask in the error."""
     present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=256))
     strange = [int(i) for i in present if n_classes < i != IGNORE]
     if strange:
         raise DataError(
             f"{what} holds {'index' if len(strange) == 1 else 'indices'} {', '.join(map(str, strange))}: expected 0 "
-            f"(background), 1..{n_classes} (classes in their order) or 255 (void). Are the class names those of "
+            f"(background), 1..{n_classes} (classes in their order) or 255 (ignored). Are the class names those of "
             f"these masks?"
         )
     return labels

@@ -22,7 +22,7 @@ class Masked:
     Attributes:
         id: unique, a safe file name without ending.
         photo: file of the photo; None where it is drawn or not known.
-        labels: reads the labels, (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 void, of the
+        labels: reads the labels, (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 ignored, of the
             photo's upright size; raises `DataError` or `StageError` where they are not so.
         draw: gives the photo where it has no file; None where there is no photo at all.
     """
@@ -59,7 +59,7 @@ class LabelledImage:
         file: name of the photo's file: its name in the export where photos are copied there, else relative to the
             folder that all photos share; ends in .png where there is none.
         photo: the file itself, or None.
-        labels: (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 void.
+        labels: (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 ignored.
         instances: of ``labels``.
     """
 

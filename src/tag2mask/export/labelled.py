@@ -17,14 +17,7 @@ from tag2mask.export.job import LabelledImage, Masked, Masks
 
 @dataclass(slots=True)
 class Counts:
-    """What went into an export.
-
-    Attributes:
-        images: label images.
-        instances: connected components of them.
-        dropped: components of fewer pixels than the least area.
-        with_holes: instances with holes, where they were asked for.
-    """
+    """What went into an export: label images, instances, those dropped as too small, and those with holes."""
 
     images: int = 0
     instances: int = 0
@@ -35,19 +28,10 @@ class Counts:
 def labelled(
     masks: Masks, counts: Counts, counter: Counter, *, min_area: int, holes: bool, photos: Path | None
 ) -> Iterator[LabelledImage]:
-    """Read the images of an export one by one.
+    """Read the images of an export one by one, counting up ``counts`` and ``counter``.
 
-    Args:
-        masks: what is exported.
-        counts: counted up.
-        counter: of images.
-        min_area: connected components of fewer pixels become background.
-        holes: whether to count instances with holes.
-        photos: folder that photos are copied to; None copies none.
-
-    Raises:
-        DataError: a mask or photo cannot be read, or they do not fit together.
-        StageError: a mask of a run is missing or outdated.
+    Components of fewer pixels than ``min_area`` become background; instances with holes are counted if ``holes``;
+    photos are copied to the folder ``photos``, None: not at all.
     """
     for image in masks.images:
         labels = image.labels()
@@ -65,15 +49,7 @@ def labelled(
 
 
 def check_names(masks: Masks, copied: bool) -> None:
-    """See that the names of masks and photos can be written, before anything is.
-
-    Args:
-        masks: what is exported.
-        copied: whether photos are copied, and so named after the masks.
-
-    Raises:
-        DataError: one is not UTF-8.
-    """
+    """Check that the names of masks and photos can be written; photos that are copied are named after the masks."""
     for image in masks.images:
         for name in (image.id, image.id if copied else _file(image, masks.photos)):
             if not is_utf8(name):

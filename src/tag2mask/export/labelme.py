@@ -53,5 +53,5 @@ def _path(image: LabelledImage, job: Job) -> str:
         return image.file
     try:
         return PurePath(os.path.relpath(image.photo, job.final)).as_posix()
-    except ValueError:  # another drive of Windows: there is no way from one to the other
+    except ValueError:  # another drive of Windows: no relative path leads there
         return image.photo.absolute().as_posix()

@@ -35,8 +35,7 @@ def outline(instance: Instance, inset: float = 0.0) -> Points:
         inset: pixels between the edges of the pixels and the polygon, 0 to below 0.5.
 
     Returns:
-        (n, 2) in pixels of the image, n >= 4. Where two pixels touch at a corner only, it goes through that corner
-        twice.
+        (n, 2) in pixels of the image, n >= 4; twice through a corner where two pixels touch at it only.
     """
     mask = instance.mask
     found = rings(mask)
@@ -47,13 +46,9 @@ def outline(instance: Instance, inset: float = 0.0) -> Points:
 
 
 def rings(mask: Mask) -> list[_Ints]:
-    """The closed edges of a mask, the mask on their right: the outline first, clockwise, then each hole.
+    """The closed edges of an instance's (h, w) mask, it on their right: the outline first, clockwise, then each hole.
 
-    Args:
-        mask: (h, w), one connected component of 8 neighbours.
-
-    Returns:
-        For each ring its (n, 2) corners (x, y); corners alternate between horizontal and vertical edges.
+    Of each ring its (n, 2) corners (x, y), which alternate between horizontal and vertical edges.
     """
     padded = np.pad(mask, 1).astype(np.int8)
     # +1: the mask lies below (a horizontal edge, run to the right) or to the right (a vertical one, run upwards)

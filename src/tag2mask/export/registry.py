@@ -28,7 +28,7 @@ class ExportFormat:
         polygons: whether it holds outlines, so that holes need a cut.
         run_lengths: whether ``outline="rle"`` is a choice.
         photos: folder of the export for copies of the photos; ``{name}`` stands for the export's name.
-        copies: whether its layout is whole only with the photos in it, so that they are copied unless told otherwise.
+        copies: whether its layout is whole only with the photos in it, so that they are copied by default.
         spaces: whether names may hold white space; where not, ``_`` stands for it.
     """
 
@@ -50,22 +50,14 @@ class Writer(Protocol):
 
 
 def register_format(name: str, module: str) -> None:
-    """Add a format: ``module`` offers ``ABOUT`` and ``write`` as `Writer` says.
-
-    Raises:
-        ConfigError: the name is taken by another module.
-    """
+    """Add a format: ``module`` offers ``ABOUT`` and ``write`` as `Writer` says."""
     if FORMATS.get(name, module) != module:
         raise ConfigError(f"export format '{name}' is {FORMATS[name]} already; choose another name")
     FORMATS[name] = module
 
 
 def writer(name: str) -> Writer:
-    """The format of that name.
-
-    Raises:
-        ConfigError: there is none; the nearest name is given.
-    """
+    """The format of that name."""
     if name not in FORMATS:
         raise ConfigError(unknown("format", name, [*FORMATS, "onnx"]))
     return cast(Writer, importlib.import_module(FORMATS[name]))

@@ -9,17 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tag2mask.core.errors import StageError
+from tag2mask.core.files import cannot_write
 from tag2mask.core.stopping import on_stop
 
 _BEGUN, _END = ".tag2mask-export.", ".tmp"
 
 
 def check_target(out: Path) -> None:
-    """See that a folder is free for an export.
-
-    Raises:
-        StageError: it is a file, or holds other things.
-    """
+    """Check that a folder is free for an export."""
     if out.exists() and not out.is_dir():
         raise StageError(f"--out {out} is a file; name a new folder")
     names = sorted(p.name for p in out.iterdir() if not _is_begun(p.name)) if out.is_dir() else []
@@ -34,9 +31,6 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """Give a temporary folder in ``out``; on success what is in it moves to ``out``, on failure it is removed.
 
     What a killed export left there is removed first.
-
-    Raises:
-        StageError: as `check_target`, or the folder cannot be written.
     """
     check_target(out)
     temporary = out / f"{_BEGUN}{os.getpid()}{_END}"
@@ -57,10 +51,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
             for path in sorted(temporary.iterdir()):
                 path.rename(out / path.name)
     except OSError as error:
-        raise StageError(
-            f"cannot write {error.filename or out}: {error.strerror or error}. Nothing was left half-written; make "
-            f"room or choose another folder with --out, and run the same command again"
-        ) from error
+        raise cannot_write(Path(error.filename or out), error) from error
     finally:
         remove()
 

@@ -7,7 +7,6 @@ seen other images, so the competition is ``comp6`` (any training data) and not `
 from __future__ import annotations
 
 import io
-import logging
 import zipfile
 
 from PIL import Image
@@ -15,13 +14,13 @@ from PIL import Image
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import atomic_path
 from tag2mask.core.palette import voc_palette
+from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
 from tag2mask.data.readers.voc import VOC_CLASSES
 from tag2mask.export.job import Job
 from tag2mask.export.registry import ExportFormat
 
-LOG = logging.getLogger("tag2mask")
 ABOUT = ExportFormat(polygons=False, run_lengths=False, photos="JPEGImages", copies=False)
 ARCHIVE = "results.zip"
 INSIDE = "results/VOC2012/Segmentation/comp6_test_cls"
@@ -32,12 +31,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write(job: Job) -> None:
-    """Write ``results.zip``.
-
-    Raises:
-        DataError: the classes are not VOC's 20 in their order, or a mask is unsure (255) in places.
-        StageError: the archive cannot be written.
-    """
+    """Write ``results.zip``."""
     if job.classes != VOC_CLASSES:
         raise DataError(
             f"the masks are of the {len(job.classes)} classes {', '.join(job.classes[:3])}, …: the VOC server takes "
@@ -54,7 +48,7 @@ def write(job: Job) -> None:
 
 def _png(labels: Labels, name: str) -> bytes:
     if bool((labels == IGNORE).any()):
-        raise DataError(f"the mask of '{name}' is unsure (255) in places: the VOC server wants a label for each pixel")
+        raise DataError(f"the mask of '{name}' has ignored pixels (255): the VOC server wants a label for each pixel")
     image = Image.fromarray(labels, mode="P")
     image.putpalette(voc_palette())
     stream = io.BytesIO()

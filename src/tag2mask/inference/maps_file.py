@@ -1,4 +1,4 @@
-"""Maps on disk: one npz an image, float16, stride 4, only the classes present."""
+"""Maps on disk: one npz an image, float16, stride 4, only the classes present; raw scores where a method keeps them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 STRIDE = 4
 _FORMS = {"maps": ("f", 3), "classes": ("iu", 1), "size": ("iu", 1), "key": ("U", 0)}
 """Kinds of numbers and axes of each array of a file."""
+_RAW = {"raw": ("f", 3)}
+"""Of the array that a file may hold beside these."""
 
 
 def stride4(height: int, width: int) -> tuple[int, int]:
@@ -42,32 +44,38 @@ class MapsFile:
 
 
 def write_maps(path: Path, maps: ActivationMaps, size: tuple[int, int], key: str) -> None:
-    """Write maps (K, ceil(H/4), ceil(W/4)) in float16; 1 and 0 stay exact."""
-    write_arrays(
-        path,
-        {
-            "maps": maps.maps.cpu().numpy().astype(np.float16),
-            "classes": np.asarray(maps.classes, dtype=np.int16),
-            "size": np.asarray(size, dtype=np.int32),
-            "key": np.asarray(key),
-        },
-        settled=False,  # one of many
-    )
+    """Write maps (K, ceil(H/4), ceil(W/4)) in float16; 1 and 0 stay exact.
+
+    Raw scores are written in float16 too where its range holds them, else in float32.
+    """
+    arrays: dict[str, NDArray[Any]] = {
+        "maps": maps.maps.cpu().numpy().astype(np.float16),
+        "classes": np.asarray(maps.classes, dtype=np.int16),
+        "size": np.asarray(size, dtype=np.int32),
+        "key": np.asarray(key),
+    }
+    if maps.raw is not None:
+        raw = maps.raw.cpu().numpy()
+        fits = np.abs(raw).max(initial=0) <= np.finfo(np.float16).max
+        arrays["raw"] = raw.astype(np.float16 if fits else np.float32)
+    write_arrays(path, arrays, settled=False)  # one of many
 
 
 def read_maps(path: Path) -> MapsFile:
-    """Read maps that `write_maps` wrote.
-
-    Raises:
-        DamagedError: the file is damaged, or holds something else.
-    """
+    """Read maps that `write_maps` wrote."""
     import torch
 
     arrays = _arrays(path)
-    with np.errstate(over="ignore"):  # infinite then, which `check_maps` refuses
-        values: Tensor = torch.from_numpy(arrays["maps"].astype(np.float32))
+
+    def values(name: str) -> Tensor:
+        with np.errstate(over="ignore"):  # infinite then, which `check_maps` refuses
+            return torch.from_numpy(arrays[name].astype(np.float32))
+
+    maps = ActivationMaps(
+        tuple(map(int, arrays["classes"])), values("maps"), values("raw") if "raw" in arrays else None
+    )
     height, width = (int(v) for v in arrays["size"])
-    return MapsFile(ActivationMaps(tuple(map(int, arrays["classes"])), values), (height, width), str(arrays["key"]))
+    return MapsFile(maps, (height, width), str(arrays["key"]))
 
 
 def maps_key(path: Path) -> str | None:
@@ -83,7 +91,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     missing = set(_FORMS) - set(arrays)
     if missing:
         raise DamagedError(f"{path} holds no maps (missing: {', '.join(sorted(missing))}); remove it and run again")
-    for name, (kinds, ndim) in _FORMS.items():
+    for name, (kinds, ndim) in (_FORMS | _RAW if "raw" in arrays else _FORMS).items():
         array = arrays[name]
         if array.dtype.kind not in kinds or array.ndim != ndim or (name == "size" and array.shape != (2,)):
             raise DamagedError(
@@ -101,9 +109,6 @@ def check_maps(maps: ActivationMaps, size: tuple[int, int], n_classes: int, what
         size: (height, width) of the image.
         n_classes: of the data set.
         what: image and stage, for the error text.
-
-    Raises:
-        DataError: another size, a class that the data does not have, or values that are not in 0..1.
     """
     again = "remove the file and make the maps again"
     if tuple(maps.maps.shape) != (len(maps.classes), *stride4(*size)):
@@ -118,3 +123,9 @@ def check_maps(maps: ActivationMaps, size: tuple[int, int], n_classes: int, what
         )
     if not bool(((maps.maps >= 0) & (maps.maps <= 1)).all()):  # false for NaN too
         raise DataError(f"maps of {what} hold NaN or values outside 0..1; {again}")
+    if maps.raw is not None and (maps.raw.shape != maps.maps.shape or not bool(maps.raw.isfinite().all())):
+        shape = tuple(maps.raw.shape)
+        raise DataError(
+            f"raw scores of {what} have shape {shape}, or hold NaN or infinite values; expected finite ones of shape "
+            f"{tuple(maps.maps.shape)}; {again}"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -23,7 +24,7 @@ class MapHead(Protocol):
             classes: (K,) int64 class columns.
 
         Returns:
-            (K, h, w) float32, non-negative, not normalised.
+            (K, h, w) float32, not normalised; non-negative, but for a head of raw scores.
         """
         ...
 
@@ -60,7 +61,22 @@ def merge_scales(
     size: tuple[int, int],
     part: tuple[float, float] = (1.0, 1.0),
 ) -> list[Tensor]:
-    """Maps of every head from the same features: head, resize, mean over the scales, divide by the maximum.
+    """Maps of every head from the same features: `mean_of_scales`, each map divided by its maximum.
+
+    Returns:
+        For each head (K, height, width) float32: each map's maximum is exactly 1, or the map is all zero.
+    """
+    return [normalise(mean) for mean in mean_of_scales(features_per_scale, heads, classes, size, part)]
+
+
+def mean_of_scales(
+    features_per_scale: Iterable[Tensor],
+    heads: Sequence[MapHead],
+    classes: Tensor,
+    size: tuple[int, int],
+    part: tuple[float, float] = (1.0, 1.0),
+) -> list[Tensor]:
+    """What every head makes of the same features: head, resize, mean over the scales.
 
     Args:
         features_per_scale: (B, D, h_s, w_s) for each scale; may be a generator, so that one scale is held at a time.
@@ -70,11 +86,7 @@ def merge_scales(
         part: the shares of the features' rows and columns that become the maps, see `MapsSettings.part`.
 
     Returns:
-        For each head (K, height, width) float32: each map's maximum is exactly 1, or the map is all zero.
-
-    Raises:
-        WeightsError: a map is NaN or infinite.
-        ValueError: there is no scale.
+        For each head (K, height, width) float32.
     """
     sums: list[Tensor] = []
     scales = 0
@@ -84,7 +96,7 @@ def merge_scales(
         scales += 1
     if not scales:
         raise ValueError("features_per_scale is empty: at least one scale is needed")
-    return [normalise(total / scales) for total in sums]
+    return [total / scales for total in sums]
 
 
 def normalise(maps: Tensor) -> Tensor:
@@ -92,9 +104,6 @@ def normalise(maps: Tensor) -> Tensor:
 
     Args:
         maps: (K, h, w), non-negative.
-
-    Raises:
-        WeightsError: a map is NaN or infinite.
     """
     peaks = maps.amax(dim=(1, 2), keepdim=True)
     if not torch.isfinite(peaks).all():
@@ -115,3 +124,38 @@ def add_mirror(maps: Tensor) -> Tensor:
         (..., w).
     """
     return maps[0] + maps[1].flip(-1) if len(maps) == 2 else maps[0]
+
+
+def activation(weights: Tensor, features: Tensor) -> Tensor:
+    """``A_n = w_n . f(x)`` at every position, before the ReLU (eq. 1); no bias, as in the paper.
+
+    Args:
+        weights: (K, D).
+        features: (B, D, h, w), of any floating type and memory format.
+
+    Returns:
+        (B, K, h, w) float32.
+    """
+    batch, channels, height, width = features.shape
+    if weights.shape[1] != channels:
+        raise WeightsError(
+            f"weights or prototypes have {weights.shape[1]} channels, the features {channels}: they belong to another "
+            "network; fit or train them with this one"
+        )
+    return (weights @ features.float().reshape(batch, channels, -1)).reshape(batch, -1, height, width)
+
+
+@dataclass(frozen=True, slots=True)
+class CAMHead:
+    """Makes CAM's maps of one scale: ``ReLU(w f(x)) + unflip ReLU(w f(flip x))``.
+
+    Attributes:
+        weights: (C, D) float32, the classifier's, one row for each class.
+    """
+
+    weights: Tensor
+
+    def __call__(self, features: Tensor, classes: Tensor) -> Tensor:
+        """Maps (K, h, w) of the class columns ``classes``, as `MapHead` says."""
+        rows = self.weights.to(features.device)[classes]
+        return add_mirror(activation(rows, features).relu_())

@@ -16,17 +16,17 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.backbones.folded import for_inference
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import Counter
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.maps_file import stride4
-from tag2mask.inference.multiscale import MapHead, merge_scales, pair_features
+from tag2mask.inference.multiscale import MapHead, mean_of_scales, normalise, pair_features
 from tag2mask.inference.settings import MapsSettings
 
 if TYPE_CHECKING:
-    from tag2mask.backbones.network import TagNet
+    from tag2mask.backbones.tagnet import TagNet
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,13 @@ class MapTask:
         head: features of one scale -> maps.
         wants: whether this sample's file is still to be made.
         write: takes the sample, its maps at stride 4, and the image's (height, width).
+        raw: features of one scale -> raw scores, kept beside the maps; None where there are none.
     """
 
     head: MapHead
     wants: Callable[[Sample], bool]
     write: Callable[[Sample, ActivationMaps, tuple[int, int]], None]
+    raw: MapHead | None = None
 
 
 def image_tensor(image: Image.Image, size: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -74,9 +76,6 @@ def make_maps(
         settings: scales, mirror, precision and grid, the same for all tasks.
         device: where the network runs.
         counter: advanced by one for each sample, those already done included.
-
-    Raises:
-        DataError: an image cannot be read; the maps made so far are kept.
     """
     network = for_inference(network, device)
 
@@ -90,13 +89,13 @@ def make_maps(
         sizes = [scaled(*size, scale) for scale in settings.scales]
         return sample, size, [image_tensor(image, s, network.mean, network.std) for s in sizes]
 
-    for prepared in ahead(prepare, samples):
+    for prepared in prefetch(prepare, samples):
         if prepared is not None:
             sample, size, inputs = prepared
             maps = _sample_maps(network, tasks, sample, size, inputs, settings, device)
-            for task, values in zip(tasks, maps, strict=True):
+            for task, made in zip(tasks, maps, strict=True):
                 if task.wants(sample):
-                    task.write(sample, ActivationMaps(sample.tags, values), size)
+                    task.write(sample, made, size)
         counter.advance()
 
 
@@ -108,12 +107,19 @@ def _sample_maps(
     inputs: Sequence[Tensor],
     settings: MapsSettings,
     device: torch.device,
-) -> list[Tensor]:
+) -> list[ActivationMaps]:
     if not sample.tags:
-        return [torch.zeros(0, *stride4(*size)) for _ in tasks]
+        empty = torch.zeros(0, *stride4(*size))
+        return [ActivationMaps((), empty, None if task.raw is None else empty) for task in tasks]
     images = (tensor.to(device, non_blocking=True) for tensor in inputs)
     bfloat16 = settings.precision == "bfloat16"
     features = pair_features(network.features, images, mirror=settings.mirror, bfloat16=bfloat16)
     classes = torch.tensor(sample.tags, device=device)
     part = settings.part(size, network.stride)
-    return merge_scales(features, [task.head for task in tasks], classes, stride4(*size), part)
+    heads = [task.head for task in tasks] + [task.raw for task in tasks if task.raw is not None]
+    made = mean_of_scales(features, heads, classes, stride4(*size), part)
+    maps, raw = [normalise(mean) for mean in made[: len(tasks)]], iter(made[len(tasks) :])
+    return [
+        ActivationMaps(sample.tags, own, None if task.raw is None else next(raw))
+        for task, own in zip(tasks, maps, strict=True)
+    ]

@@ -1,15 +1,18 @@
-"""Settings of the stages that make label images from maps."""
+"""Settings and kinds of the stages that make label images from maps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from tag2mask.config.settings import Settings
-from tag2mask.methods.registry import Makes, StageKind
+from tag2mask.config.settings import UNPRINTED, Settings
+from tag2mask.evaluation.background import CONSTANT, Background
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.refine.crf.presets import PresetName
+from tag2mask.thresholds.threshold_of import BackgroundRule
 
 Chosen = Literal["fixed", "published"]
 
@@ -26,16 +29,29 @@ class RefinedSeedsSettings(Settings):
     """Refined seeds: two thresholds, one CRF pass for each."""
 
     foreground: float = Field(
-        default=0.45, ge=0, le=1, description="above it a class may be sure; unless a threshold is read"
+        default=0.45, ge=0, le=1, description="above it a class may be confident; unless a threshold is read"
     )
     background: float = Field(
-        default=0.25, ge=0, le=1, description="below it the background may be sure; as foreground"
+        default=0.25, ge=0, le=1, description="below it the background may be confident; as foreground"
     )
     margin: float = Field(
         default=0.12, ge=0, le=1, description="with a threshold that is read: both lie this far from it"
     )
     threshold_kind: Chosen = Field(default="fixed", description="who chose foreground and background")
     crf: CRFSettings = Field(default_factory=CRFSettings)
+    background_rule: BackgroundRule = Field(
+        default=CONSTANT,
+        description="rule by which maps are cut at both; background={kind: ...} sets it too",
+        json_schema_extra=UNPRINTED,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rule_as_background(cls, given: Any) -> Any:
+        """Take a rule where the lower threshold stands: elsewhere it is called ``background``."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("background"), str | Mapping):
+            return given
+        return {"background_rule": given["background"], **{k: v for k, v in given.items() if k != "background"}}
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -48,6 +64,11 @@ class RefinedSeedsSettings(Settings):
         """The middle of both thresholds, which stands for them in tables."""
         return round((self.foreground + self.background) / 2, 6)
 
+    @property
+    def rule(self) -> Background:
+        """By which maps are cut."""
+        return self.background_rule
+
 
 class CutSettings(Settings):
     """One threshold, unless one is read."""
@@ -56,40 +77,41 @@ class CutSettings(Settings):
         default=0.25, ge=0, le=1, description="maps are cut where they exceed it; unless one is read"
     )
     threshold_kind: Chosen = Field(default="fixed", description="who chose the threshold, and on what")
+    background: BackgroundRule = Field(
+        default=CONSTANT, description="rule by which maps are cut at the threshold", json_schema_extra=UNPRINTED
+    )
+
+    @property
+    def rule(self) -> Background:
+        """By which maps are cut."""
+        return self.background
 
 
 class SeedCRFSettings(CutSettings):
-    """One threshold and one CRF pass, nothing unsure: the papers' "w/ CRF"."""
+    """One threshold and one CRF pass, every pixel labelled: the papers' "w/ CRF"."""
 
     crf: CRFSettings = Field(default_factory=CRFSettings)
 
 
-_READS: Mapping[str, Makes] = {"maps": "maps"}
-_MAY_READ: Mapping[str, Makes] = {"threshold": "threshold"}
+C = TypeVar("C", RefinedSeedsSettings, CutSettings, SeedCRFSettings)
+
+
+def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
+    return ImageStage(
+        name=name,
+        makes=Makes.MASKS,
+        settings=settings,
+        reads={"maps": Makes.MAPS},
+        may_read={"threshold": Makes.THRESHOLD},
+        runner=f"tag2mask.label_images.stage:{runner}",
+        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule),
+        sidecars=lambda own: frozenset(own.rule.sidecars),
+        supervision=lambda own: own.rule.supervision,
+    )
+
 
 KINDS = (
-    StageKind(
-        name="refined-seeds",
-        makes="masks",
-        settings=RefinedSeedsSettings,
-        reads=_READS,
-        may_read=_MAY_READ,
-        runner="tag2mask.label_images.stage:refined_seeds",
-    ),
-    StageKind(
-        name="seed-crf",
-        makes="masks",
-        settings=SeedCRFSettings,
-        reads=_READS,
-        may_read=_MAY_READ,
-        runner="tag2mask.label_images.stage:seed_crf",
-    ),
-    StageKind(
-        name="pseudo-masks",
-        makes="masks",
-        settings=CutSettings,
-        reads=_READS,
-        may_read=_MAY_READ,
-        runner="tag2mask.label_images.stage:pseudo_masks",
-    ),
+    _kind("refined-seeds", RefinedSeedsSettings, "refined_seeds"),
+    _kind("seed-crf", SeedCRFSettings, "seed_crf"),
+    _kind("pseudo-masks", CutSettings, "pseudo_masks"),
 )

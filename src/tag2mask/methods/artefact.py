@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import DamagedError, StageError
 from tag2mask.core.files import read_json, write_json
+from tag2mask.core.manifest import MANIFEST, read_manifest
 from tag2mask.core.palette import read_keyed
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.data.split_views import resized_labels, shrunk_size
 from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
+from tag2mask.methods.stage_kinds import ChoiceStage, Makes, StageKind
 
 T = TypeVar("T")
-THRESHOLD = "threshold.json"
-FOLDERS = {"maps": ("maps", ".npz"), "masks": ("masks", ".png")}
+THRESHOLD, CHOICE = "threshold.json", "choice.json"
+FOLDERS = {Makes.MAPS: ("maps", ".npz"), Makes.MASKS: ("masks", ".png")}
 """Folder and ending of the files of a stage that makes one file an image, by what it makes."""
 
 
@@ -87,17 +90,59 @@ class Ruled:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """What a `ChoiceStage` has chosen, and why.
+
+    Attributes:
+        role: of the chosen artefact among those that the stage reads.
+        reasons: in words, the decisive one first.
+        scores: role -> what the candidates were compared by; None where undefined.
+        ids: of the images whose ground truth decided; what is measured on the chosen artefact leaves them out.
+    """
+
+    role: str
+    reasons: tuple[str, ...]
+    scores: Mapping[str, float | None] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
+
+    def write(self, folder: Path, output: str) -> None:
+        """Write ``choice.json``, with what stands for the chosen output in the keys of later stages."""
+        write_json(folder / CHOICE, {**asdict(self), "output": output})
+
+    @classmethod
+    def read(cls, folder: Path, command: str) -> Choice:
+        """Read ``choice.json``.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        path = folder / CHOICE
+        try:
+            values = read_json(path)
+            return cls(values["role"], tuple(values["reasons"]), dict(values["scores"]), tuple(values["ids"]))
+        except (StageError, KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"{path} is not what was chosen ({error}). Make it again: {command}") from error
+
+
+@dataclass(frozen=True, slots=True)
 class Artefact:
     """The finished output of another stage.
 
     Attributes:
         name: the instance's name in the recipe.
-        path: its folder in the store.
+        path: the folder with its files in the store.
         key: its stage key.
         sample_key: for maps and masks, the key that the file of a sample must carry.
         settings: of the stage that made it.
         reads: what that stage read, by role.
         command: makes what is missing of it.
+        kind: of the stage that made it.
+        base_name: ``name`` without the suffix of its seed.
+        sidecars: roles of the images' sidecars that it was made from, sorted.
+        choice: why it was chosen, for the artefact of a `ChoiceStage`; the other fields but the names are those of the
+            chosen artefact.
+        considered: what that stage read, the chosen artefact among it.
+        chosen_in: the folder of that stage in the store.
     """
 
     name: str
@@ -107,6 +152,54 @@ class Artefact:
     settings: Any = None
     reads: Mapping[str, Artefact] = field(default_factory=dict)
     command: str = "tag2mask run RECIPE --out RUN"
+    kind: StageKind[Any] | None = None
+    base_name: str = ""
+    sidecars: tuple[str, ...] = ()
+    choice: Choice | None = None
+    considered: tuple[Artefact, ...] = ()
+    chosen_in: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The stage's own folder in the store, with its manifest; that of the chosen artefact is ``path``."""
+        return self.chosen_in or self.path
+
+    def followed(self) -> Artefact:
+        """The artefact itself; of a `ChoiceStage` the one that it has chosen, under the name of the stage.
+
+        Raises:
+            DamagedError: the file of the choice is not what was written.
+        """
+        if not isinstance(self.kind, ChoiceStage):
+            return self
+        choice = Choice.read(self.path, self.command)
+        if choice.role not in self.reads:
+            raise DamagedError(f"{self.path / CHOICE} names '{choice.role}', which is not read: {self.command}")
+        return replace(
+            self.reads[choice.role],
+            name=self.name,
+            base_name=self.base_name,
+            choice=choice,
+            considered=tuple(self.reads.values()),
+            chosen_in=self.path,
+        )
+
+    def ledger(self) -> frozenset[str]:
+        """Supervision behind it, as its manifest holds it; of a choice, behind all that was considered.
+
+        Raises:
+            StageError: it has no manifest, or a damaged one.
+        """
+        manifest = read_manifest(self.folder)
+        if manifest is None:
+            raise StageError(f"stage '{self.name}' has no {self.folder / MANIFEST}; make it: {self.command}")
+        return frozenset(manifest.ledger)
+
+    def described(self) -> str:
+        """What its kind says of it for tables, such as the network behind predictions; empty for nothing."""
+        if self.kind is None or self.kind.described is None:
+            return ""
+        return self.kind.described(self.settings, {role: source.settings for role, source in self.reads.items()})
 
     def maps(self, dataset: Dataset, sample: Sample) -> ActivationMaps:
         """The maps of one sample, stride 4, float32.
@@ -115,19 +208,27 @@ class Artefact:
             StageError: they are missing or damaged, or were made from another image, other tags or in another run.
             DataError: they hold NaN or values outside 0..1, are of no class of the data, or of the wrong size.
         """
-        found = self._whole(read_maps, self._existing("maps", dataset, sample))
-        self._check_key(found.key, "maps", dataset, sample)
+        found = self._whole(read_maps, self._existing(Makes.MAPS, dataset, sample))
+        self._check_key(found.key, Makes.MAPS, dataset, sample)
         check_maps(found.maps, found.size, len(dataset.classes), f"'{sample.id}' in stage '{self.name}'")
         return found.maps
 
     def labels(self, dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
-        """The label image of one sample, (H, W) uint8, 255 where unsure.
+        """The label image of one sample at the size of its image, (H, W) uint8, 255 where not confident.
 
         Raises:
             StageError: it is missing or damaged, or was made from another image, other tags or in another run.
         """
-        labels, key = self._whole(read_keyed, self._existing("masks", dataset, sample))
-        self._check_key(key, "masks", dataset, sample)
+        labels = self.stored_labels(dataset, sample)
+        if dataset.max_side is None:
+            return labels
+        height, width = labels.shape
+        return resized_labels(labels, *shrunk_size(height, width, dataset.max_side))
+
+    def stored_labels(self, dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
+        """The label image of one sample as it was made: predictions have the photo's size, not the working size."""
+        labels, key = self._whole(read_keyed, self._existing(Makes.MASKS, dataset, sample))
+        self._check_key(key, Makes.MASKS, dataset, sample)
         return labels
 
     def threshold(self) -> FewMasks | Ruled:
@@ -149,9 +250,10 @@ class Artefact:
             raise DamagedError(f"{path} is not what was chosen ({error}). Make it again: {self.command}") from error
 
     def masks_seen(self) -> frozenset[str]:
-        """Ids of the images on whose truth a threshold was chosen, of this stage or of any that it was made from."""
+        """Ids of the images whose ground truth decided something about this artefact or any that it was made from."""
         own = frozenset(self.threshold().ids) if (self.path / THRESHOLD).is_file() else frozenset()
-        return own.union(*(artefact.masks_seen() for artefact in self.reads.values()))
+        own |= frozenset(self.choice.ids if self.choice else ())
+        return own.union(*(artefact.masks_seen() for artefact in (*self.reads.values(), *self.considered)))
 
     def _whole(self, read: Callable[[Path], T], path: Path) -> T:
         """What is read of a file; where it is damaged, the error names the command that makes it again."""
@@ -160,7 +262,7 @@ class Artefact:
         except DamagedError as error:
             raise DamagedError(f"{error}: {self.command}") from error
 
-    def _existing(self, makes: str, dataset: Dataset, sample: Sample) -> Path:
+    def _existing(self, makes: Makes, dataset: Dataset, sample: Sample) -> Path:
         folder, ending = FOLDERS[makes]
         path = self.path / folder / f"{sample.id}{ending}"
         if not path.exists():
@@ -172,7 +274,7 @@ class Artefact:
             )
         return path
 
-    def _check_key(self, key: str | None, makes: str, dataset: Dataset, sample: Sample) -> None:
+    def _check_key(self, key: str | None, makes: Makes, dataset: Dataset, sample: Sample) -> None:
         if key != self.sample_key(dataset, sample):
             raise StageError(
                 f"the {makes} of image '{sample.id}' in stage '{self.name}' ({self.path}) were made from another "

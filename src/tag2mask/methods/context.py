@@ -5,27 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.config.engine import Engine
+from tag2mask.config.settings import Settings
 from tag2mask.core.errors import StageError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import StageKind
 
 if TYPE_CHECKING:
-    from tag2mask.backbones.network import TagNet
+    from tag2mask.backbones.tagnet import TagNet
     from tag2mask.inference.multiscale import MapHead
 
 
+S_co = TypeVar("S_co", bound=Settings, covariant=True)
+
+
 @dataclass(frozen=True, slots=True)
-class StageContext:
+class StageContext(Generic[S_co]):
     """Everything a stage may use.
 
     Attributes:
+        kind: of the stage.
         name: the instance's name in the recipe.
         settings: of the kind's schema.
         reads: finished artefacts by role.
@@ -34,11 +40,12 @@ class StageContext:
         seed: of everything random.
         engine: device and workers.
         rank: 0 in the process that writes.
-        dataset: the split that a measuring stage measures on; None where there is no such.
+        dataset: the split that the stage works on; None where the data has no such.
     """
 
+    kind: StageKind[Any]
     name: str
-    settings: Any
+    settings: S_co
     reads: Mapping[str, Artefact]
     open_split: Callable[[str], Dataset | None]
     out: Path
@@ -66,10 +73,12 @@ class MapsProgram:
     Attributes:
         network: in evaluation mode, on the CPU; the runner moves it.
         head: features -> maps of one scale.
+        raw: features -> raw scores of one scale, to be kept beside the maps; None where there are none.
     """
 
     network: TagNet
     head: MapHead
+    raw: MapHead | None = None
 
 
 @dataclass(frozen=True, slots=True)

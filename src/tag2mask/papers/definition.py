@@ -1,12 +1,17 @@
-"""What an experiment of the papers is: its question, its rows, the published values, and the stages that give ours."""
+"""Classes of a paper's experiment: question, table rows, published values, the stages that give ours, and its steps.
+
+The entries are data, in ``lpcam.yaml`` and ``amn.yaml``; `tag2mask.papers.catalogue` reads them.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from tag2mask.core.names import base_name
 
 if TYPE_CHECKING:
     from tag2mask.config.recipe import Recipe
@@ -17,9 +22,7 @@ Recipes = Literal["light", "voc12", "coco14"]
 """Which recipes give our numbers: the light ones of own data, or those with the papers' numbers on VOC or COCO."""
 
 Size = Literal["full", "small"]
-
-VOC, COCO = "PASCAL VOC 2012", "MS COCO 2014"
-"""Data of the papers."""
+Paper = Literal["LPCAM", "AMN"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,14 @@ class Published:
         metric: as in ``metrics.jsonl``.
         value: in the paper's unit, percent for shares.
         on: the data that it was measured on, such as ``VOC train``.
-        place: where it stands, such as ``LPCAM, Table 1``.
+        source: where it stands, such as ``LPCAM, Table 1``.
         note: what else sets it apart, such as first weights that saw masks.
     """
 
     metric: str
     value: float
     on: str
-    place: str
+    source: str
     note: str = ""
 
 
@@ -48,16 +51,16 @@ class Variant:
     Attributes:
         name: short; ends the names of stages that differ from those of other variants.
         recipe: name of a shipped recipe; ``{data}`` stands for ``voc12`` or ``coco14``.
-        words: ``key=value`` on top of it; ``stages.NAME={…}`` adds a stage.
+        overrides: ``key=value`` on top of it; ``stages.NAME={…}`` adds a stage.
     """
 
     name: str
     recipe: str
-    words: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StageRef:
     """A stage of a variant: maps, masks or a network."""
 
     variant: Variant
@@ -65,7 +68,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TableRow:
     """One line of an experiment's table.
 
     Attributes:
@@ -78,13 +81,13 @@ class Row:
     """
 
     name: str
-    light: Place | None = None
-    papers: Place | None = None
+    light: StageRef | None = None
+    papers: StageRef | None = None
     published: tuple[Published, ...] = ()
     needs: str = ""
     note: str = ""
 
-    def place(self, recipes: Recipes) -> Place | None:
+    def ref(self, recipes: Recipes) -> StageRef | None:
         """Our side of the row with these recipes."""
         found = self.light if recipes == "light" else self.papers
         if found is None:
@@ -93,7 +96,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ExpectedOrder:
     """Which row the paper finds above which; shown as yes or no, never asserted."""
 
     above: str
@@ -121,7 +124,7 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class StepResult:
     """What a step adds to an experiment.
 
     Attributes:
@@ -136,7 +139,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class FinishedExperiment:
     """What a step works on.
 
     Attributes:
@@ -159,15 +162,15 @@ class Ran:
 
     def made(self, stage: str) -> list[Done]:
         """A stage of the run, once for each seed."""
-        return [d for d in self.done if d.stage.name.partition("@")[0] == stage]
+        return [d for d in self.done if d.stage.base_name == stage]
 
     def row_of(self, stage: str) -> str:
         """The row that a stage, with or without its seed, is our side of; the stage's name where it is of none."""
-        name = stage.partition("@")[0]
+        name = base_name(stage)
         return next((row for row, mine in self.stages.items() if mine == name), name)
 
 
-Step = Callable[[Ran], Found]
+Step = Callable[[FinishedExperiment], StepResult]
 
 
 def load_step(name: str) -> Step:
@@ -192,36 +195,35 @@ class Experiment:
         orders: which row the paper finds above which.
         steps: what is measured or drawn beyond the rows' own numbers, each as `load_step` takes it.
         axes: settings that are swept, one after the other, at the row `swept`.
-        swept: its places are what is swept.
-        needs_truth: whether it says nothing without masks.
-        pictures: whether images can be named for its pictures.
-        notes: what a reader has to know.
+        swept: the row whose stages are swept.
+        needs_ground_truth: whether it has no numbers without masks.
+        pictures: whether ``--image`` names images for its pictures.
+        notes: for the reader of the table.
         used: data and backbone of the paper's numbers.
     """
 
     id: str
-    paper: Literal["LPCAM", "AMN"]
+    paper: Paper
     item: str
     title: str
     question: str
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     metrics: tuple[str, ...] = ("miou",)
-    orders: tuple[Order, ...] = ()
+    orders: tuple[ExpectedOrder, ...] = ()
     steps: tuple[str, ...] = ()
     axes: tuple[Axis, ...] = ()
-    swept: Row | None = None
-    needs_truth: bool = True
+    swept: TableRow | None = None
+    needs_ground_truth: bool = True
     pictures: bool = False
-    notes: tuple[str, ...] = field(default=())
-    used: str = f"{VOC}, ResNet-50 classifier"
+    notes: tuple[str, ...] = ()
+    used: str = "PASCAL VOC 2012, ResNet-50 classifier"
 
     @property
     def missing(self) -> tuple[str, ...]:
         """Methods that some rows wait for."""
         return tuple(dict.fromkeys(row.needs for row in self.rows if row.needs))
 
-    def places(self, recipes: Recipes) -> dict[str, Place]:
-        """Name of a row -> our side of it, for the rows that have one; for a sweep what is swept."""
+    def refs(self, recipes: Recipes) -> dict[str, StageRef]:
+        """Name of a row -> our side of it, for the rows that have one; of a sweep the swept row alone."""
         rows = self.rows if self.swept is None else (self.swept,)
-        found = {row.name: row.place(recipes) for row in rows}
-        return {name: place for name, place in found.items() if place is not None}
+        return {row.name: ref for row in rows if (ref := row.ref(recipes)) is not None}

@@ -1,4 +1,4 @@
-"""Running an experiment: one combined run (or its sweeps), then the table with the published values beside ours."""
+"""Runs an experiment for ``tag2mask experiment run``: one combined run or its sweeps, the steps, then the table."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ from tag2mask.core.ranks import rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
 from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_results
+from tag2mask.methods.stage_kinds import Measures
 from tag2mask.papers.catalogue import experiment
-from tag2mask.papers.definition import Experiment, Found, Ran, Recipes, Size, load_step
+from tag2mask.papers.definition import Experiment, FinishedExperiment, Recipes, Size, StepResult, load_step
 from tag2mask.papers.scale import default_data, small
 from tag2mask.papers.steps.axis_sweep import run_axes
 from tag2mask.papers.table import PAGE, RESULTS, legend, write_page
 from tag2mask.papers.variants import Combined, combine
-from tag2mask.pipeline.metric_stages import MasksSettings, SeedsSettings
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.run_result import measures
 from tag2mask.sweep.run import prepare
 
 LOG = logging.getLogger("tag2mask")
 MARK = "experiment.json"
-"""File that tells the folder of an experiment that is no run."""
+"""File that marks the folder of an experiment that is not a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class Options:
         seeds: number of seeds, 0, 1, ….
         size: ``full``, or ``small`` for the light settings on at most 300 images.
         recipes: whose settings.
-        out: folder; ``runs/<id>`` where None.
-        images: ids of images that pictures have to show.
+        out: folder; None for ``runs/<id>``.
+        images: ids of images to show in pictures.
     """
 
     words: tuple[str, ...] = ()
@@ -51,25 +52,27 @@ class Options:
     out: Path | None = None
     images: tuple[str, ...] = ()
 
+    @property
+    def flags(self) -> list[tuple[str, str]]:
+        """The options of the command line that are not at their defaults: seeds, size and recipes."""
+        given = (("--seeds", self.seeds, 1), ("--size", self.size, "full"), ("--recipes", self.recipes, "light"))
+        return [(flag, str(value)) for flag, value, usual in given if value != usual]
+
     def command(self, name: str) -> str:
-        """The command line that says the same."""
-        given = ["--seeds", str(self.seeds)] if self.seeds != 1 else []
-        given += ["--size", self.size] if self.size != "full" else []
-        given += ["--recipes", self.recipes] if self.recipes != "light" else []
-        given += ["--out", str(self.out)] if self.out else []
-        given += [word for image in self.images for word in ("--image", image)]
-        return command("experiment", "run", name, *self.words, *given)
+        """The command that runs experiment ``name`` with these options."""
+        given = [*self.flags, *([("--out", str(self.out))] if self.out else []), *(("--image", i) for i in self.images)]
+        return command("experiment", "run", name, *self.words, *(word for pair in given for word in pair))
 
 
 @dataclass(frozen=True, slots=True)
 class ExperimentResult:
-    """What an experiment has made.
+    """Result of `run_experiment`.
 
     Attributes:
         experiment: the experiment.
         path: its folder.
-        rows: every number of ours; ``method`` is the name of a row.
-        legend: what tells the published columns from ours.
+        rows: our numbers; ``method`` is the name of a row.
+        legend: data, networks and seeds of the published columns and of ours.
         lines: sentences below the table.
         files: ``results.csv``, ``table.md``, then figures and further tables.
     """
@@ -83,7 +86,7 @@ class ExperimentResult:
 
 
 def run_experiment(name: str, options: Options | None = None) -> ExperimentResult:
-    """Run an experiment; what an earlier run made already is used, so the same command goes on.
+    """Run an experiment, reusing finished stages: the same command resumes an interrupted one.
 
     Args:
         name: ``L1`` to ``L13``, ``A1`` to ``A15``.
@@ -91,8 +94,8 @@ def run_experiment(name: str, options: Options | None = None) -> ExperimentResul
 
     Raises:
         ConfigError: an unknown experiment, an option or word that does not fit.
-        DataError: the data cannot be read, or has no truth to measure against.
-        WeightsError: a file of weights is missing.
+        DataError: the data cannot be read, or has no ground truth to measure against.
+        WeightsError: a weight file is missing.
         StageError: the folder holds something else, or another process uses it.
     """
     options = options or Options()
@@ -102,44 +105,39 @@ def run_experiment(name: str, options: Options | None = None) -> ExperimentResul
     combined = plan_experiment(chosen, options)
     if combined is not None:
         _check_data(chosen, combined, options.images)
-    ran = Ran(chosen, {}, None, (), out, options.command(chosen.id), options.images)
+    run = FinishedExperiment(chosen, {}, None, (), out, options.command(chosen.id), options.images)
     if rank() == 0 and (combined is None or chosen.axes):
         prepare(out, MARK, "experiment")
-        write_json(out / MARK, {"id": chosen.id, "command": ran.command})
-    found: list[Found] = []
+        write_json(out / MARK, {"id": chosen.id, "command": run.command})
+    found: list[StepResult] = []
     if combined is not None and chosen.axes:
-        ran = replace(ran, stages=combined.stages, recipe=combined.recipe)
-        found.append(run_axes(ran))
+        run = replace(run, stages=combined.stages, recipe=combined.recipe)
+        found.append(run_axes(run))
     elif combined is not None:
-        result = run_loaded(combined.recipe, RunFolder(out), ran.command)
-        ran = replace(ran, stages=combined.stages, recipe=combined.recipe, done=result.stages)
-        found.append(Found(tuple(_own_rows(ran, result.metrics))))
+        result = run_loaded(combined.recipe, RunFolder(out), run.command)
+        run = replace(run, stages=combined.stages, recipe=combined.recipe, done=result.stages)
+        found.append(StepResult(tuple(_own_rows(run, result.metrics))))
     if rank():
         return ExperimentResult(chosen, out, (), "", (), ())
-    found += [load_step(name)(ran) for name in chosen.steps]
-    return _written(ran, found)
+    found += [load_step(name)(run) for name in chosen.steps]
+    return _written(run, found)
 
 
 def plan_experiment(chosen: Experiment, options: Options) -> Combined | None:
-    """The combined recipe of an experiment, checked; None where it needs no run.
-
-    Raises:
-        ConfigError: a word that does not fit, or recipes that the experiment has not.
-        DataError: with the small size, the data cannot be read.
-    """
-    places = chosen.places(options.recipes)
-    if not places:
-        if chosen.places("light") or chosen.places("voc12"):
+    """The combined recipe of an experiment, checked; None if it needs no run."""
+    refs = chosen.refs(options.recipes)
+    if not refs:
+        if chosen.refs("light") or chosen.refs("voc12"):
             raise ConfigError(f"{chosen.id} has no rows with --recipes {options.recipes}; see tag2mask experiment show")
         return None
     words = (f"seeds={list(range(options.seeds))}", *options.words)
     scale = default_data(words, options.recipes == "light")
     if options.size == "small":
-        first = next(iter(places.values())).variant
+        first = next(iter(refs.values())).variant
         data = [w for w in words if w.startswith(("data=", "data."))]
         folder = (options.out or Path("runs") / chosen.id).parent
         scale = small(load_recipe(first.recipe, [*scale.data, *data]).data, folder, scale)
-    return combine(chosen.id, f"{chosen.paper}, {chosen.item}: {chosen.title}", places, words, scale)
+    return combine(chosen.id, f"{chosen.paper}, {chosen.item}: {chosen.title}", refs, words, scale)
 
 
 def _check_options(chosen: Experiment, options: Options) -> None:
@@ -152,7 +150,7 @@ def _check_options(chosen: Experiment, options: Options) -> None:
         )
     if options.images and not chosen.pictures:
         raise ConfigError(f"--image {options.images[0]}: {chosen.id} draws no images; leave it out")
-    if not (chosen.places("light") or chosen.places("voc12")):
+    if not (chosen.refs("light") or chosen.refs("voc12")):
         _check_no_data(chosen, options)
     swept = chosen.axes[0] if len(chosen.axes) == 1 else None
     for word in options.words:
@@ -164,33 +162,28 @@ def _check_options(chosen: Experiment, options: Options) -> None:
 
 
 def _check_no_data(chosen: Experiment, options: Options) -> None:
-    """Refuse what an experiment without a run would silently leave aside."""
-    given = [
-        *options.words,
-        *([f"--seeds {options.seeds}"] if options.seeds != 1 else []),
-        *([f"--size {options.size}"] if options.size != "full" else []),
-        *([f"--recipes {options.recipes}"] if options.recipes != "light" else []),
-    ]
+    """Refuse options that an experiment without a run would ignore."""
+    given = [*options.words, *(" ".join(flag) for flag in options.flags)]
     if given:
         raise ConfigError(f"{given[0]}: {chosen.id} computes a toy from numbers of its own, without data; leave it out")
 
 
 def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -> None:
-    """Open every split that is measured on, and every file of weights, before anything is trained."""
+    """Open every evaluated split and every weight file before anything is trained."""
     plan = make_plan(combined.recipe)
     opened: dict[str, Dataset] = {}
     for stage in plan.stages:
         if stage.kind.fingerprint is not None:
             stage.kind.fingerprint(stage.settings)
-        if isinstance(stage.settings, SeedsSettings | MasksSettings):
+        if measures(stage) is not Measures.OTHER:
             split = plan.split_of(stage)
             if split is None:
                 raise DataError(
-                    f"{chosen.id} measures '{stage.name}' on data.val, which the data has not: set data.val"
+                    f"{chosen.id} evaluates '{stage.name}' on data.val, which is not set: set data.val to a split"
                 )
             opened.setdefault(split, open_split(plan.data_kind, plan.data, split))
     for split, dataset in opened.items():
-        if chosen.needs_truth and not dataset.has_truth:
+        if chosen.needs_ground_truth and not dataset.has_truth:
             raise DataError(
                 f"{chosen.id} compares with masks drawn by people, but split '{split}' of data={plan.data_kind} has "
                 "none; give data with masks, or run it without data=… on generated scenes"
@@ -205,26 +198,26 @@ def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -
             raise DataError(f"--image {image}: split '{plan.data.infer}' has no such image{hint}")
 
 
-def _own_rows(ran: Ran, metrics: Sequence[MetricRow]) -> list[ResultRow]:
-    """The numbers of the run under the names of the rows; where a stage is measured twice, the first measure counts."""
+def _own_rows(run: FinishedExperiment, metrics: Sequence[MetricRow]) -> list[ResultRow]:
+    """The run's numbers under the names of the rows; of a stage that is measured twice the first numbers."""
     found: dict[tuple[str, str, str, int], ResultRow] = {}
     for row in metrics:
-        name = ran.row_of(row.stage)
-        if name in ran.stages:
+        name = run.row_of(row.stage)
+        if name in run.stages:
             network = row.method.partition(" (")[2]
             method = f"{name} ({network}" if network else name
             key = (name, row.metric, row.threshold_kind, row.seed)
-            found.setdefault(key, replace(row.result(ran.command), method=method))
+            found.setdefault(key, replace(row.result(run.command), method=method))
     return list(found.values())
 
 
-def _written(ran: Ran, found: Sequence[Found]) -> ExperimentResult:
+def _written(run: FinishedExperiment, found: Sequence[StepResult]) -> ExperimentResult:
     rows = tuple(row for one in found for row in one.rows)
     lines = tuple(line for one in found for line in one.lines)
-    results = ran.out / RESULTS
+    results = run.out / RESULTS
     write_results(results, rows)
     figures = tuple(path for one in found for path in one.files)
-    write_page(ran, rows, lines, figures)
+    write_page(run, rows, lines, figures)
     return ExperimentResult(
-        ran.experiment, ran.out, rows, legend(ran, rows), lines, (results, ran.out / PAGE, *figures)
+        run.experiment, run.out, rows, legend(run, rows), lines, (results, run.out / PAGE, *figures)
     )

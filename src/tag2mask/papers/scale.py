@@ -1,4 +1,4 @@
-"""How large an experiment is: the scenes that it takes without other data, and the small size for trying it out."""
+"""Data and size of an experiment: generated scenes if no data is named, and the small size for trying it out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IMAGES = 300
 """Images of the small size."""
 
 LISTS = "lists"
-"""Folder beside the runs that keeps the lists of the small size: what several experiments make is then shared."""
+"""Folder beside the runs for the image lists of the small size, which several experiments share."""
 
 Words = Mapping[str, tuple[str, ...]]
 """Kind of a stage -> settings of each stage of that kind."""
@@ -27,7 +27,7 @@ Words = Mapping[str, tuple[str, ...]]
 _NETWORKS = ("amn", "irn", "segmenter")
 
 SCENES = ("data=parts", "data.images=200", "data.size=128")
-"""Data where none is given: generated scenes, nothing to download."""
+"""Default data: generated scenes, nothing to download."""
 
 _SCENE_STAGES: Words = {
     "classifier": (
@@ -47,23 +47,23 @@ _SMALL_STAGES: Words = {
 }
 
 _SMALL_SCENE_STAGES: Words = dict.fromkeys(_MAPS, ("scales=[1.0,2.0]",))
-"""At half their size scenes of 128 pixels have maps of 4 x 4 cells, which tell nothing."""
+"""At half their size scenes of 128 pixels have maps of 4 x 4 cells, which is too coarse."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What data and size do to a recipe.
+    """Overrides for data and size.
 
     Attributes:
-        data: words about the data, before those of a variant.
-        stages: words of each stage by its kind, the later ones count; the user's own come after them.
+        data: overrides of the data, before those of a variant.
+        stages: overrides of stages by kind, later ones win; the user's own come after them.
     """
 
     data: tuple[str, ...] = ()
     stages: tuple[Words, ...] = field(default=())
 
     def words(self, recipe: Recipe) -> list[str]:
-        """The words about the stages of one recipe."""
+        """The overrides of the stages of one recipe."""
         return [
             f"{name}.{word}"
             for words in self.stages
@@ -73,30 +73,26 @@ class Scale:
 
 
 def default_data(words: Sequence[str], light: bool) -> Scale:
-    """Generated scenes where the words name no data and the recipes are the light ones."""
+    """Generated scenes if the words name no data and the recipes are the light ones."""
     named = any(word.startswith(("data=", "data.root=")) for word in words)
     return Scale() if named or not light else Scale(SCENES, (_SCENE_STAGES,))
 
 
 def small(data: Mapping[str, Any], folder: Path, scale: Scale) -> Scale:
-    """The light settings, and a list of `IMAGES` images of the training split where it has more.
+    """The light settings, and a list of `IMAGES` images of the training split if it has more.
 
-    The classifier is trained on all of the split; maps, AMN, IRN and what follows see the list alone.
+    The classifier is trained on the whole split; maps, AMN, IRN and later stages use the list.
 
     Args:
         data: the section ``data`` of a recipe.
-        folder: beside which the runs lie; the list is written into ``lists`` there.
+        folder: of the runs; the list is written into ``lists`` there.
         scale: of the data.
-
-    Raises:
-        ConfigError: the training split is a list already.
-        DataError: the data cannot be read.
     """
     values = dict(data)
     kind = str(values.pop("kind"))
     settings = data_settings(kind, values)
     if MARK in settings.train:
-        raise ConfigError(f"data.train = {settings.train} is a part of a split already: leave --size small out")
+        raise ConfigError(f"data.train = {settings.train} is already a part of a split: leave --size small out")
     dataset = open_split(kind, settings, settings.train)
     stages = (_SMALL_STAGES, *((_SMALL_SCENE_STAGES,) if scale.data else ()), *scale.stages)
     if len(dataset) <= IMAGES:
@@ -107,7 +103,7 @@ def small(data: Mapping[str, Any], folder: Path, scale: Scale) -> Scale:
 
 
 def _write_list(dataset: Dataset, folder: Path) -> Path:
-    """The images with the smallest hash of their id, those with a truth first: the same ones each time."""
+    """Choose the images with the smallest hashes of their ids, those with ground truth first; write their list."""
     ranked = sorted(dataset.samples, key=lambda s: value_hash(["small", s.id]))
     chosen: list[str] = []
     for sample in ranked if dataset.has_truth else ():

@@ -1,4 +1,4 @@
-"""An experiment's table: the published values beside ours, each column of one source and one kind of threshold."""
+"""Tables of experiments: published values beside ours, each column of one source and one kind of threshold."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 from tag2mask.core.files import write_text
 from tag2mask.evaluation.result_tables import ResultRow
-from tag2mask.papers.definition import Experiment, Order, Ran, Row
+from tag2mask.papers.definition import ExpectedOrder, Experiment, FinishedExperiment, TableRow
 
 ALL = "/"
-"""Ends a metric that stands for all that begin so, such as ``iou/``."""
+"""Last letter of a metric that stands for all with this prefix, such as ``iou/``."""
 
 _ALIKE = ("metric", "ours on")
-"""Columns that are left out where all lines have the same."""
+"""Columns that are left out if all lines agree."""
 
 _KINDS = ("oracle", "few-masks", "rule", "published", "fixed", "none")
-"""Kinds of threshold from the one most like the papers', whose thresholds were tuned on the truth."""
+"""Kinds of threshold, the one most like the papers' first: these tuned their thresholds on ground truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Table:
 
 
 def build_table(experiment: Experiment, ours: Sequence[ResultRow]) -> Table:
-    """The rows of an experiment, a line for each metric that has a value, in two groups of columns.
+    """The rows of an experiment, one line for each metric that has a value.
 
     Columns ``published: …`` hold a paper's values on one data set each; columns ``ours: …`` hold ours at one kind of
     threshold each, mean ± sample standard deviation where there are several seeds.
@@ -60,24 +60,24 @@ def build_table(experiment: Experiment, ours: Sequence[ResultRow]) -> Table:
             own = [_own(rows_of(ours, row.name, metric, kind)) for kind in kinds]
             if any(published) or any(own) or row.needs or row.note:
                 lines.append(
-                    (row.name, metric, *published, *_told(row, own), images_of(rows_of(ours, row.name, metric)))
+                    (row.name, metric, *published, *_with_reason(row, own), images_of(rows_of(ours, row.name, metric)))
                 )
     header = ("row", "metric", *(f"published: {on}" for on in sources), *map(_title, kinds), "ours on")
-    return _without_empty(Table(header, tuple(lines)), keep_first=True)
+    return _without_empty(Table(header, tuple(lines)))
 
 
 def of_metrics(experiment: Experiment, ours: Iterable[ResultRow]) -> list[ResultRow]:
-    """Our numbers in the metrics of the table."""
+    """Our numbers of the table's metrics."""
     return [r for r in ours if any(_fits(r.metric, wanted) for wanted in experiment.metrics)]
 
 
 def order_lines(experiment: Experiment, ours: Sequence[ResultRow]) -> list[str]:
-    """What the paper finds above what, and whether it is so in its numbers and in ours; nothing is asserted."""
+    """For each order that the paper finds, whether its numbers and ours have it; nothing is asserted."""
     return [line for order in experiment.orders if (line := _order(experiment, order, ours))]
 
 
 def rows_of(ours: Iterable[ResultRow], name: str, metric: str, kind: str | None = None) -> list[ResultRow]:
-    """Our numbers of one row and metric, of one kind of threshold where that is given."""
+    """Our numbers of one row and metric, at one kind of threshold if given."""
     return [
         r
         for r in ours
@@ -88,13 +88,13 @@ def rows_of(ours: Iterable[ResultRow], name: str, metric: str, kind: str | None 
 
 
 def mean_of(rows: Sequence[ResultRow]) -> float | None:
-    """Mean over the seeds; None where no seed has a value."""
+    """Mean over the seeds; None if no seed has a value."""
     values = [r.value for r in rows if r.value is not None]
     return statistics.fmean(values) if values else None
 
 
 def images_of(rows: Iterable[ResultRow]) -> str:
-    """What numbers were measured on, split by split: ``train, 24 images; val, 13 to 20 images``."""
+    """Splits and image counts behind numbers: ``train, 24 images; val, 13 to 20 images``."""
     counts: dict[str, list[int]] = {}
     for row in rows:
         counts.setdefault(row.split, []).append(row.n_images)
@@ -110,8 +110,8 @@ def number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
-def _metrics(experiment: Experiment, row: Row, ours: Sequence[ResultRow]) -> tuple[str, ...]:
-    """The experiment's metrics of which the row has a value, patterns spelled out."""
+def _metrics(experiment: Experiment, row: TableRow, ours: Sequence[ResultRow]) -> tuple[str, ...]:
+    """The experiment's metrics that the row has a value of, prefixes expanded."""
     mine = [r.metric for r in ours if r.method == row.name or r.method.startswith(f"{row.name} (")]
     have = list(dict.fromkeys([*(p.metric for p in row.published), *mine]))
     return tuple(name for wanted in experiment.metrics for name in have if _fits(name, wanted))
@@ -130,7 +130,7 @@ def _title(kind: str) -> str:
     return "ours: no threshold" if kind == "none" else f"ours: {kind} threshold"
 
 
-def _published(row: Row, metric: str, on: str) -> str:
+def _published(row: TableRow, metric: str, on: str) -> str:
     found = [p for p in row.published if p.metric == metric and p.on == on]
     return ", ".join(f"{number(p.value)}{f' ({p.note})' if p.note else ''}" for p in found)
 
@@ -145,25 +145,25 @@ def _own(rows: Sequence[ResultRow]) -> str:
     return f"{number(statistics.fmean(values))}{spread}{span}"
 
 
-def _told(row: Row, own: Sequence[str]) -> list[str]:
-    """The cells of our columns; the first one says why all are empty."""
+def _with_reason(row: TableRow, own: Sequence[str]) -> list[str]:
+    """The cells of our columns; if all are empty, the first one says why."""
     if any(own) or not (row.needs or row.note) or not own:
         return list(own)
     return [f"not yet ({row.needs})" if row.needs else "none (see note)", *own[1:]]
 
 
-def _without_empty(table: Table, keep_first: bool) -> Table:
-    """The table without columns that say nothing: empty ones, and metric and split where there is one only."""
+def _without_empty(table: Table) -> Table:
+    """The table without empty columns, and without those of `_ALIKE` that have one value."""
     kept = []
     for i, name in enumerate(table.header):
         cells = {line[i] for line in table.lines}
-        if (keep_first and i == 0) or (cells - {""} and not (name in _ALIKE and len(cells - {""}) == 1)):
+        if i == 0 or (cells - {""} and not (name in _ALIKE and len(cells - {""}) == 1)):
             kept.append(i)
     return Table(tuple(table.header[i] for i in kept), tuple(tuple(line[i] for i in kept) for line in table.lines))
 
 
-def _order(experiment: Experiment, order: Order, ours: Sequence[ResultRow]) -> str:
-    """One sentence; empty where neither the paper nor we have both numbers."""
+def _order(experiment: Experiment, order: ExpectedOrder, ours: Sequence[ResultRow]) -> str:
+    """One sentence; empty if neither the paper nor we have both numbers."""
     rows = {row.name: row for row in experiment.rows}
     pairs = []
     for on in dict.fromkeys(p.on for p in rows[order.above].published):
@@ -184,82 +184,72 @@ def _order(experiment: Experiment, order: Order, ours: Sequence[ResultRow]) -> s
 
 
 def _against(above: float, below: float) -> str:
-    """Two numbers, with a second decimal where one does not tell them apart."""
+    """Two numbers, with a second decimal if the first one does not differ."""
     texts = number(above), number(below)
     return "{} against {}".format(*texts if texts[0] != texts[1] else (f"{above:.2f}", f"{below:.2f}"))
 
 
 RESULTS, PAGE = "results.csv", "table.md"
-_APART = " Other data and another network, so the two are not to be held equal."
-_TUNED = " The papers chose their thresholds on the truth, which is nearest to an oracle threshold."
+_APART = " Data and network differ, so the two are not expected to be equal."
+_TUNED = " The papers chose their thresholds on ground truth, which is nearest to an oracle threshold."
 
 
-def write_page(ran: Ran, rows: Sequence[ResultRow], lines: Sequence[str], files: Sequence[Path]) -> None:
-    """Write ``table.md``.
-
-    Args:
-        ran: the experiment and its recipe.
-        rows: our numbers.
-        lines: what the steps have to say.
-        files: beside the table.
-
-    Raises:
-        StageError: the file cannot be written.
-    """
-    chosen = ran.experiment
+def write_page(run: FinishedExperiment, rows: Sequence[ResultRow], lines: Sequence[str], files: Sequence[Path]) -> None:
+    """Write ``table.md``: table, legend, orders, the steps' lines, notes, links to files, command."""
+    chosen = run.experiment
     parts = [f"# {chosen.id}: {chosen.title}", f"{chosen.paper}, {chosen.item}. {chosen.question}"]
-    parts += [build_table(chosen, rows).markdown(), legend(ran, rows)]
+    parts += [build_table(chosen, rows).markdown(), legend(run, rows)]
     listed = [*order_lines(chosen, rows), *lines, *notes(chosen)]
     if listed:
         parts.append("\n".join(f"- {line}" for line in listed))
     if files:
-        parts.append("Files: " + ", ".join(f"[{p.name}]({p.relative_to(ran.out)})" for p in files))
-    parts.append(f"Made by `{ran.command}`.")
-    write_text(ran.out / PAGE, "\n\n".join(parts) + "\n")
+        parts.append("Files: " + ", ".join(f"[{p.name}]({p.relative_to(run.out)})" for p in files))
+    parts.append(f"Made by `{run.command}`.")
+    write_text(run.out / PAGE, "\n\n".join(parts) + "\n")
 
 
-def legend(ran: Ran, rows: Sequence[ResultRow]) -> str:
-    """What tells the two groups of columns apart: data, network, seeds."""
-    places = sorted({p.place for row in ran.experiment.rows for p in row.published})
-    text = f"Published: {'; '.join(places)} ({ran.experiment.used})." if places else "The paper gives no number here."
-    if ran.experiment.metrics == ("miou",):
+def legend(run: FinishedExperiment, rows: Sequence[ResultRow]) -> str:
+    """Sources, data, networks and seeds of the two groups of columns."""
+    places = sorted({p.source for row in run.experiment.rows for p in row.published})
+    text = f"Published: {'; '.join(places)} ({run.experiment.used})." if places else "The paper gives no number here."
+    if run.experiment.metrics == ("miou",):
         text = f"Numbers are mIoU in percent. {text}"
-    own = images_of(of_metrics(ran.experiment, rows))
-    if not own or ran.recipe is None:
+    own = images_of(of_metrics(run.experiment, rows))
+    if not own or run.recipe is None:
         return text
     seeds = sorted({r.seed for r in rows})
-    kind = ran.recipe.data["kind"]
+    kind = run.recipe.data["kind"]
     apart = _APART if places else ""
     apart += _TUNED if places and any(r.threshold is not None for r in rows) else ""
     return (
-        f"{text} Ours: data {kind} ({own}), {'; '.join([_backbone(ran), *_networks(ran, rows)])}, "
-        f"{_ledger(ran)}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}.{apart}"
+        f"{text} Ours: data {kind} ({own}), {'; '.join([_backbone(run), *_networks(run, rows)])}, "
+        f"{_ledger(run)}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}.{apart}"
     )
 
 
 def notes(chosen: Experiment) -> list[str]:
-    """Notes of the experiment, and what it waits for."""
+    """Notes of the experiment and its rows, and the methods that it lacks."""
     waiting = [f"Not yet: rows that need {', '.join(chosen.missing)}."] if chosen.missing else []
     said = [f"{row.name}: {row.note}." for row in chosen.rows if row.note]
     return [*chosen.notes, *said, *waiting]
 
 
-def _networks(ran: Ran, rows: Sequence[ResultRow]) -> list[str]:
+def _networks(run: FinishedExperiment, rows: Sequence[ResultRow]) -> list[str]:
     """Segmentation networks behind the rows, as `MetricRow.method` names them."""
-    behind = (r.method.removeprefix(row.name) for row in ran.experiment.rows for r in rows if r.method != row.name)
+    behind = (r.method.removeprefix(row.name) for row in run.experiment.rows for r in rows if r.method != row.name)
     return list(dict.fromkeys(text[2:-1] for text in behind if text.startswith(" (")))
 
 
-def _ledger(ran: Ran) -> str:
-    """The supervision that the run has seen; empty for sweeps, whose points have their own reports."""
-    seen = sorted(set().union(*(done.manifest.ledger for done in ran.done)))
+def _ledger(run: FinishedExperiment) -> str:
+    """The run's ledger; empty for sweeps, whose points have their own reports."""
+    seen = sorted(set().union(*(done.manifest.ledger for done in run.done)))
     return f"supervision: {', '.join(seen)}, " if seen else ""
 
 
-def _backbone(ran: Ran) -> str:
-    assert ran.recipe is not None
+def _backbone(run: FinishedExperiment) -> str:
+    assert run.recipe is not None
     found = []
-    for spec in ran.recipe.stages.values():
+    for spec in run.recipe.stages.values():
         if spec["kind"] == "classifier":
             found.append(f"{spec['backbone']['name']} classifier (first weights: {spec['backbone']['weights']})")
     return "; ".join(dict.fromkeys(found)) or "no classifier"

@@ -1,4 +1,4 @@
-"""The variants of an experiment as one recipe: stages that are alike are one stage, others get the variant's name."""
+"""Combines the variants of an experiment into one recipe: equal stages are shared, others renamed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.errors import ConfigError
 from tag2mask.methods.registry import stage_kind
-from tag2mask.papers.definition import Place, Variant
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.papers.definition import StageRef, Variant
 from tag2mask.papers.scale import Scale
 from tag2mask.pipeline.plan import make_plan
 
@@ -30,23 +31,20 @@ class Combined:
 
 
 def combine(
-    name: str, title: str, places: Mapping[str, Place], words: Sequence[str] = (), scale: Scale | None = None
+    name: str, title: str, refs: Mapping[str, StageRef], words: Sequence[str] = (), scale: Scale | None = None
 ) -> Combined:
-    """Build the recipe that makes and measures some places.
+    """Build the recipe that makes and measures the stages of all rows.
 
     Args:
         name: of the recipe.
         title: its description.
-        places: by name of their row; at least one.
+        refs: row -> stage; at least one.
         words: the user's ``key=value``; one about a stage goes to the variants that have it.
         scale: of data and size.
-
-    Raises:
-        ConfigError: a word or setting that does not fit, or a word that makes two rows the same.
     """
     scale = scale or Scale()
-    variants = list(dict.fromkeys(place.variant for place in places.values()))
-    bases = {v: load_recipe(v.recipe, [*scale.data, *_data(words), *v.words]) for v in variants}
+    variants = list(dict.fromkeys(ref.variant for ref in refs.values()))
+    bases = {v: load_recipe(v.recipe, [*scale.data, *_data(words), *v.overrides]) for v in variants}
     known = set().union(*(base.stages for base in bases.values()))
     stages: _Specs = {}
     renamed: dict[Variant, dict[str, str]] = {}
@@ -54,12 +52,12 @@ def combine(
     for variant in variants:
         base = bases[variant]
         mine = [w for w in words if _stage(w) in base.stages or _stage(w) not in known]
-        own = [*scale.data, *variant.words, *scale.words(base), *mine]
+        own = [*scale.data, *variant.overrides, *scale.words(base), *mine]
         recipe = make_plan(load_recipe(variant.recipe, own)).recipe
-        wanted = [place.stage for place in places.values() if place.variant == variant]
+        wanted = [ref.stage for ref in refs.values() if ref.variant == variant]
         recipes.append(recipe)
         renamed[variant] = _merge(stages, part(recipe, wanted), variant.name)
-    mine_of = {row: renamed[place.variant][place.stage] for row, place in places.items()}
+    mine_of = {row: renamed[ref.variant][ref.stage] for row, ref in refs.items()}
     _check_apart(mine_of)
     allowed = tuple(dict.fromkeys(word for recipe in recipes for word in recipe.allow_supervision))
     changes = {"name": name, "description": title, "stages": stages, "allow_supervision": allowed}
@@ -67,7 +65,7 @@ def combine(
 
 
 def _data(words: Sequence[str]) -> list[str]:
-    """The words about data alone: those about stages fit after the variant's own."""
+    """The words about data: those about stages apply after the variant's own."""
     return [word for word in words if word.startswith(("data=", "data."))]
 
 
@@ -77,11 +75,7 @@ def _stage(word: str) -> str:
 
 
 def part(recipe: Recipe, wanted: Sequence[str]) -> Recipe:
-    """The stages that make and measure what is wanted, and no other.
-
-    Raises:
-        ConfigError: there is no such stage.
-    """
+    """The recipe with only the stages that make and measure the wanted ones."""
     return reduced(recipe, [*wanted, *_measuring(recipe, wanted)])
 
 
@@ -90,13 +84,13 @@ def _measuring(recipe: Recipe, wanted: Sequence[str]) -> list[str]:
     found = []
     for name, spec in recipe.stages.items():
         kind = stage_kind(str(spec["kind"]))
-        if kind.makes == "metrics" and spec["reads"][next(iter(kind.reads))] in wanted:
+        if kind.makes is Makes.METRICS and spec["reads"][kind.first_role] in wanted:
             found.append(name)
     return found
 
 
 def _merge(stages: _Specs, recipe: Recipe, variant: str) -> dict[str, str]:
-    """Add the stages of a planned recipe, in its order; name there -> name in ``stages``."""
+    """Add the stages of a planned recipe in its order; gives their names there -> names in ``stages``."""
     names: dict[str, str] = {}
     for name, spec in recipe.stages.items():
         own = (

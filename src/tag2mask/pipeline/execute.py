@@ -1,135 +1,53 @@
-"""Stages that are made as a whole: trained weights, prototypes, numbers."""
+"""Executes a plan: finished stages are skipped, an interrupted run resumes at the first missing image or epoch.
+
+A stage is made in one of three ways: from a forward pass that it shares, image by image, or as a whole.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, closing, nullcontext
+from typing import Any
 
-from tag2mask.core.files import cannot_write, told
+from tag2mask.core.errors import StageError
+from tag2mask.core.files import cannot_write, system_errors
 from tag2mask.core.locks import at_work, exclusive
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.ranks import barrier, join, rank, world_size
-from tag2mask.core.resources import peak_memory, threads_for
+from tag2mask.core.resources import threads_for
+from tag2mask.core.types import Sample
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.artefact import FOLDERS
-from tag2mask.pipeline.per_image import Share, make_files, make_images, todo
+from tag2mask.methods.artefact import Choice
+from tag2mask.methods.context import ImageProgram
+from tag2mask.methods.stage_kinds import ChoiceStage, FeatureMapStage, ImageStage, Makes
+from tag2mask.pipeline.per_image import PerImageJob, Size, make_files, todo
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.preflight import look_ahead, preflight
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.session import Done, Session
-from tag2mask.pipeline.store import Manifest
+from tag2mask.pipeline.worker_pool import in_pool, one_thread, workers
 
 LOG = logging.getLogger("tag2mask")
-
-
-def make_whole(session: Session, stage: PlannedStage) -> None:
-    """Make a stage's artefact, or take it from the store.
-
-    Rank 0 holds the lock and writes the manifest; the others wait at the barriers.
-    """
-    key, kind = session.key(stage), stage.kind
-    with ExitStack() as held:
-        if session.rank == 0:
-            held.enter_context(session.lock(stage, key))
-        barrier()
-        manifest, before = session.store.manifest(kind.name, key), session.store.present(kind.name, key)
-        barrier()
-        if manifest is not None:
-            LOG.info("%s: done already (%s)", stage.name, session.store.folder(kind.name, key).name)
-        else:
-            seconds = _run(session, stage, key)
-            dataset = session.dataset(stage)
-            count = len(session.samples(stage, dataset)) if dataset is not None else 0
-            manifest = Manifest(
-                kind=kind.name,
-                key=key,
-                made_from=session.inputs(stage),
-                ledger=session.ledger(stage),
-                n_images=count,
-                seconds=seconds,
-                made=count,
-                peak_memory=peak_memory(),
-                files=session.store.hash_files(kind.name, key, before),
-            )
-            if session.rank == 0:
-                session.store.finish(manifest)
-            barrier()
-        session.finish(stage, manifest)
-
-
-def _run(session: Session, stage: PlannedStage, key: str) -> float:
-    context = session.context(stage, key)
-    try:
-        context.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(context.out, error) from error
-    started = time.monotonic()
-    stage.kind.load()(context)
-    barrier()
-    return time.monotonic() - started
-
-
-def from_features(stage: PlannedStage) -> bool:
-    """Whether a stage makes maps from a network's features, at the scales of its settings."""
-    return stage.kind.makes == "maps" and isinstance(stage.settings, MapsSettings)
-
-
-def pass_of(session: Session, first: PlannedStage) -> list[PlannedStage]:
-    """The stages of maps that can share one forward pass with ``first``, itself in front."""
-
-    def identity(stage: PlannedStage) -> object:
-        networks = [stage.reads[role] for role, makes in stage.kind.reads.items() if makes == "weights"]
-        shared = stage.settings.model_dump(include=set(MapsSettings.model_fields))
-        return sorted(session.done[n].artefact.key for n in networks), shared
-
-    def ready(stage: PlannedStage) -> bool:
-        waits = stage.name not in session.done and stage is not first
-        return waits and from_features(stage) and all(s in session.done for s in stage.reads.values())
-
-    return [first, *(s for s in session.plan.stages if ready(s) and identity(s) == identity(first))]
-
-
-def make_pass(session: Session, stages: Sequence[PlannedStage]) -> None:
-    """Make what is missing of some stages that share a network, scales and precision.
-
-    Raises:
-        DataError: an image cannot be read; the maps made so far are kept.
-        StageError: the disk is too small.
-    """
-    make_files(session, stages, _run_network)
-
-
-def _run_network(shares: Sequence[Share]) -> float:
-    """Run the network over the missing images of this process; returns the seconds it took."""
-    samples, session, stage = todo(shares), shares[0].session, shares[0].stage
-    if not samples:
-        return 0.0
-    from tag2mask.inference.runner import MapTask, make_maps
-    from tag2mask.training.device import resolve_device
-
-    programs = [share.stage.kind.load()(session.context(share.stage, share.key)) for share in shares]
-    tasks = [MapTask(p.head, share.wants, share.write) for p, share in zip(programs, shares, strict=True)]
-    assert isinstance(stage.settings, MapsSettings)
-    device = resolve_device(session.engine)
-    started = time.monotonic()
-    with progress(" + ".join(s.stage.name for s in shares), len(samples), quiet=session.rank > 0) as counter:
-        make_maps(programs[0].network, tasks, shares[0].dataset, samples, stage.settings, device, counter)
-    return time.monotonic() - started
+WORTH_A_POOL = 24
+"""Images from which on a pool gains more than the seconds that starting it costs."""
+_Batch = tuple[Sequence[Sample], list[Size]]
+"""Samples that are computed together, and the (height, width) of their images."""
 
 
 def run_plan(plan: Plan, folder: RunFolder) -> list[Done]:
-    """Go through a plan in a run folder that no other process uses.
+    """Execute a plan in a run folder that no other process uses.
 
     Raises:
         Tag2MaskError: whatever a stage finds wrong; what was made so far stays and is used by the next run.
     """
-    with told():
-        return _go_through(plan, folder)
+    with system_errors():
+        return _prepare_and_execute(plan, folder)
 
 
-def _go_through(plan: Plan, folder: RunFolder) -> list[Done]:
+def _prepare_and_execute(plan: Plan, folder: RunFolder) -> list[Done]:
     if world_size() > 1:
         from tag2mask.training.device import resolve_device
 
@@ -144,6 +62,7 @@ def _go_through(plan: Plan, folder: RunFolder) -> list[Done]:
             held.enter_context(at_work(folder.store.root, below=False))  # below it, stages have locks of their own
         session = Session(plan, folder)
         if rank() == 0:
+            folder.adopt()
             look_ahead(session)
             folder.begin(plan.recipe, threads_for(plan.recipe.engine.threads, folder.threads()))
         barrier()
@@ -167,11 +86,133 @@ def _execute(session: Session) -> list[Done]:
     for stage in session.plan.stages:
         if stage.name in session.done:
             continue
-        if from_features(stage):
-            make_pass(session, pass_of(session, stage))
-        elif stage.kind.makes in FOLDERS:
-            make_images(session, stage)
+        if isinstance(stage.kind, FeatureMapStage):
+            make_files(session, sharing_pass(session, stage), _run_network)
+        elif isinstance(stage.kind, ImageStage):
+            make_files(session, [stage], _run_program)
         else:
             make_whole(session, stage)
         session.keys.hashes.save()
     return [session.done[s.name] for s in session.plan.stages]
+
+
+def sharing_pass(session: Session, first: PlannedStage) -> list[PlannedStage]:
+    """The stages of maps that can share one forward pass with ``first``, itself in front."""
+
+    def identity(stage: PlannedStage) -> object:
+        networks = [stage.reads[role] for role, makes in stage.kind.reads.items() if makes is Makes.WEIGHTS]
+        shared = stage.settings.model_dump(include=set(MapsSettings.model_fields))
+        return sorted(session.done[n].artefact.key for n in networks), shared, session.plan.split_of(stage)
+
+    def ready(stage: PlannedStage) -> bool:
+        waits = stage.name not in session.done and stage is not first and isinstance(stage.kind, FeatureMapStage)
+        return waits and all(s in session.done for s in stage.reads.values())
+
+    return [first, *(s for s in session.plan.stages if ready(s) and identity(s) == identity(first))]
+
+
+def _run_network(jobs: Sequence[PerImageJob]) -> float:
+    """A shared pass: run the network over the missing images of this process; returns the seconds it took."""
+    samples, session, stage = todo(jobs), jobs[0].session, jobs[0].stage
+    if not samples:
+        return 0.0
+    from tag2mask.inference.runner import MapTask, make_maps
+    from tag2mask.training.device import resolve_device
+
+    programs = [job.stage.kind.load()(session.context(job.stage, job.key)) for job in jobs]
+    tasks = [MapTask(p.head, job.wants, job.write, p.raw) for p, job in zip(programs, jobs, strict=True)]
+    assert isinstance(stage.settings, MapsSettings)  # as `FeatureMapStage` declares
+    device = resolve_device(session.engine)
+    started = time.monotonic()
+    with progress(" + ".join(job.stage.name for job in jobs), len(samples), quiet=session.rank > 0) as counter:
+        make_maps(programs[0].network, tasks, jobs[0].dataset, samples, stage.settings, device, counter)
+    return time.monotonic() - started
+
+
+def _run_program(jobs: Sequence[PerImageJob]) -> float:
+    """Image by image: compute the missing images of this process; returns the seconds it took."""
+    (job,) = jobs
+    samples, session = todo(jobs), job.session
+    if not samples:
+        return 0.0
+    program: ImageProgram = job.stage.kind.load()(session.context(job.stage, job.key))
+    sized = job.stage.kind.makes is Makes.MAPS
+
+    def prepare(batch: Sequence[Sample]) -> tuple[_Batch, list[Any]]:
+        sizes = [job.dataset.image(s).size[::-1] if sized else (0, 0) for s in batch]  # labels have a size themselves
+        return (batch, sizes), [program.prepare(s) for s in batch]
+
+    batches = [samples[i : i + program.batch] for i in range(0, len(samples), program.batch)]
+    n_workers = workers(session.engine) if len(samples) > WORTH_A_POOL else 1
+    started = time.monotonic()
+    with (
+        progress(job.stage.name, len(samples), quiet=session.rank > 0) as counter,
+        closing(_results(program, prefetch(prepare, batches), n_workers)) as results,
+    ):
+        for (batch, sizes), made in results:
+            for sample, size, result in zip(batch, sizes, made, strict=True):
+                job.write(sample, result, size)
+                counter.advance()
+    return time.monotonic() - started
+
+
+def _results(
+    program: ImageProgram, prepared: Iterable[tuple[_Batch, list[Any]]], n_workers: int
+) -> Generator[tuple[_Batch, Sequence[Any]]]:
+    """Batches with what the program makes of them; the same bytes whichever way they are computed."""
+    if program.pooled and n_workers > 1:
+        yield from in_pool(program.compute, prepared, n_workers)
+        return
+    for batch, inputs in prepared:
+        with one_thread() if program.pooled else nullcontext():
+            made = program.compute(inputs)
+        yield batch, made
+
+
+def make_whole(session: Session, stage: PlannedStage) -> None:
+    """As a whole: make a stage's artefact, or take it from the store.
+
+    Rank 0 holds the lock and writes the manifest; the others wait at the barriers.
+    """
+    key, kind = session.key(stage), stage.kind
+    with ExitStack() as held:
+        if session.rank == 0:
+            held.enter_context(session.lock(stage, key))
+        barrier()
+        manifest, before = session.store.manifest(kind.name, key), session.store.present(kind.name, key)
+        barrier()
+        if manifest is not None:
+            LOG.info("%s: done already (%s)", stage.name, session.store.folder(kind.name, key).name)
+        else:
+            seconds = _run_whole(session, stage, key)
+            dataset = session.dataset(stage)
+            count = len(session.samples(stage, dataset)) if dataset is not None else 0
+            files = session.store.hash_files(kind.name, key, before)
+            manifest = session.record(stage, key, n_images=count, made=count, seconds=seconds, files=files)
+            barrier()
+        session.finish(stage, manifest)
+    choice = session.done[stage.name].artefact.choice
+    if choice is not None and session.rank == 0:
+        LOG.info("%s: '%s' is chosen: %s", stage.name, stage.reads[choice.role], "; ".join(choice.reasons))
+
+
+def _run_whole(session: Session, stage: PlannedStage, key: str) -> float:
+    context, runner = session.context(stage, key), stage.kind.load()
+    try:
+        context.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(context.out, error) from error
+    started = time.monotonic()
+    if not isinstance(stage.kind, ChoiceStage):
+        runner(context)
+    elif session.rank == 0:
+        choice: Choice = runner(context)
+        candidates = stage.kind.candidates(stage.reads)
+        if choice.role not in candidates:
+            raise StageError(
+                f"stage '{stage.name}' chose '{choice.role}': expected one of {', '.join(candidates)}. That is a fault "
+                f"of its kind '{stage.kind.name}', {stage.kind.runner}"
+            )
+        choice.write(context.out, session.inputs(stage)[choice.role])
+    barrier()
+    return time.monotonic() - started

@@ -12,7 +12,7 @@ from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.palette import own_bound
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.base import Labels
 from tag2mask.data.image_names import check_ids
 from tag2mask.data.images import upright_size
 from tag2mask.data.mask_files import align_labels
@@ -22,11 +22,9 @@ from tag2mask.export.job import Job, Masked, Masks, Outline
 from tag2mask.export.labelled import Counts, check_names, labelled
 from tag2mask.export.registry import ExportFormat, writer
 from tag2mask.export.target import check_target, whole_folder
-from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.evaluate_run import finished, open_split, own_split
-from tag2mask.pipeline.keys import keys_of
-from tag2mask.pipeline.plan import Plan, PlannedStage, make_plan
-from tag2mask.pipeline.run_folder import RECIPE, RunFolder
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.pipeline.opened_run import OpenedMasks, OpenedRun, as_run
+from tag2mask.pipeline.run_folder import RECIPE
 
 LOG = logging.getLogger("tag2mask")
 
@@ -43,6 +41,7 @@ def export_masks(
     min_area: int = 0,
     outline: Outline = "polygons",
     copy_images: bool | None = None,
+    root: Path | None = None,
 ) -> Counts:
     """Write label images in the format of another tool.
 
@@ -57,6 +56,7 @@ def export_masks(
         min_area: connected components of fewer pixels become background.
         outline: for a format that has both, polygons or run lengths.
         copy_images: whether photos are copied into the export; None as the format's layout wants it.
+        root: of a run whose data have moved, their folder.
 
     Raises:
         ConfigError: an unknown format or stage, or choices that do not fit together.
@@ -66,7 +66,7 @@ def export_masks(
     about = writer(format).ABOUT
     _check_choices(format, about, outline, min_area)
     check_target(out)
-    masks = _masks(source, stage, classes, images, name)
+    masks = _masks(source, root, stage, classes, images, name)
     masks = masks if about.spaces else _without_spaces(masks)
     check_ids([masks.name])
     copied, counts = _copied(masks, format, about, copy_images), Counts()
@@ -107,30 +107,29 @@ def export_network(source: str, out: Path, *, stage: str | None = None) -> tuple
     return found.network.classes
 
 
-def masks_of_run(run: Path, stage: str | None = None, name: str | None = None) -> Masks:
+def masks_of_run(run: OpenedRun | Path, stage: str | None = None, name: str | None = None) -> Masks:
     """The label images that a stage of a run has made.
 
     Args:
-        run: the run folder.
-        stage: one that makes masks; the last one of the recipe where None.
-        name: of the whole; the split's where None.
+        run: the run, or its folder.
+        stage: one that makes masks; None means the last one of the recipe.
+        name: of the whole; None means the split's.
 
     Raises:
         StageError: no run, or the stage is not finished.
         ConfigError: an unknown stage, one that makes no masks, or a recipe without any that does.
+        DataError: the data are not there.
     """
-    folder = RunFolder.existing(run)
-    plan = make_plan(folder.recipe())
-    chosen = _stage(plan, stage, run)
-    artefact = finished(folder, plan, chosen, keys_of(folder.store.root))
-    split = own_split(plan, chosen)
-    dataset = open_split(plan, split)
-    LOG.info("masks of stage '%s', split '%s'", chosen.name, split)
+    run = as_run(run)
+    masks = run.masks(run.making(Makes.MASKS, [] if stage is None else [stage])[-1].name)
+    dataset = masks.dataset
+    split = run.split_of(masks.stage)
+    LOG.info("masks of stage '%s', split '%s'", masks.name, split)
     images = tuple(
         Masked(
             sample.id,
             sample.image,
-            partial(_labels, artefact, dataset, sample),
+            partial(_labels, masks, sample),
             partial(dataset.image, sample) if sample.image is None else None,
         )
         for sample in dataset.samples
@@ -148,36 +147,26 @@ def _check_choices(format: str, about: ExportFormat, outline: str, min_area: int
         raise ConfigError(f"--min-area {min_area}: expected a number of pixels, 0 or more")
 
 
-def _masks(source: Path, stage: str | None, classes: Path | None, images: Path | None, name: str | None) -> Masks:
-    if not (source / RECIPE).is_file():
-        if stage is not None:
-            raise ConfigError(f"--stage {stage} belongs to a run, but {source} is none (it has no {RECIPE})")
-        return masks_of_folder(source, classes, images, name or "train")
+def _masks(
+    source: Path, root: Path | None, stage: str | None, classes: Path | None, images: Path | None, name: str | None
+) -> Masks:
+    is_run = (source / RECIPE).is_file()
+    for option, value in (("--stage", stage), ("--root", root)):
+        if value is not None and not is_run:
+            raise ConfigError(f"{option} {value} belongs to a run, but {source} is none (it has no {RECIPE})")
     for option, value in (("--classes", classes), ("--images", images)):
-        if value is not None:
+        if value is not None and is_run:
             raise ConfigError(f"{option} {value} belongs to a folder of masks; {source} is a run and knows its own")
-    return masks_of_run(source, stage, name)
-
-
-def _stage(plan: Plan, name: str | None, run: Path) -> PlannedStage:
-    every = {s.name: s for s in plan.stages}
-    makers = {n: s for n, s in every.items() if s.kind.makes == "masks"}
-    if not makers:
-        raise ConfigError(f"the recipe of {run} has no stage that makes masks; use one that does: tag2mask ls recipes")
-    if name is None:
-        return list(makers.values())[-1]
-    if name in makers:
-        return makers[name]
-    if name in every:
-        makes = every[name].kind.makes
-        raise ConfigError(f"stage '{name}' makes {makes}, but masks are needed. Stages of masks: {', '.join(makers)}")
-    raise ConfigError(unknown("stage of masks", name, makers))
+    if is_run:
+        return masks_of_run(OpenedRun(source, root), stage, name)
+    return masks_of_folder(source, classes, images, name or "train")
 
 
 @own_bound()  # as in `masks_of_folder`
-def _labels(artefact: Artefact, dataset: Dataset, sample: Sample) -> Labels:
-    what = f"the mask of '{sample.id}' in stage '{artefact.name}'"
-    labels = check_labels(artefact.labels(dataset, sample), len(dataset.classes), what)
+def _labels(masks: OpenedMasks, sample: Sample) -> Labels:
+    what, dataset = f"the mask of '{sample.id}' in stage '{masks.name}'", masks.dataset
+    stored = masks.artefact.labels if sample.image is None else masks.artefact.stored_labels
+    labels = check_labels(stored(dataset, sample), len(dataset.classes), what)
     if sample.image is None:
         return labels
     if dataset.working_size(sample) is not None:

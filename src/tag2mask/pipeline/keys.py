@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,18 +67,22 @@ class ContentHashes:
 
 
 class SampleKeys:
-    """Sample keys of one run: stage key + id + content of the image + names of its tags."""
+    """Sample keys of one run: stage key + id + content of the image + names of its tags + content of sidecars."""
 
     def __init__(self, hashes: ContentHashes) -> None:
         self.hashes = hashes
         self._contents: dict[tuple[Dataset, str], str] = {}
 
-    def of(self, stage_key: str, dataset: Dataset, sample: Sample) -> str:
-        """The key that the file of one sample carries."""
-        return value_hash([stage_key, self.content(dataset, sample)])
+    def of(self, stage_key: str, dataset: Dataset, sample: Sample, roles: Sequence[str] = ()) -> str:
+        """The key that the file of one sample carries; ``roles`` are those of the sidecars that it is made from."""
+        return value_hash([stage_key, self.content(dataset, sample, roles)])
 
-    def content(self, dataset: Dataset, sample: Sample) -> str:
-        """What a sample is, whatever is done with it."""
+    def content(self, dataset: Dataset, sample: Sample, roles: Sequence[str] = ()) -> str:
+        """What a sample is, whatever is done with it, with the sidecars of some roles."""
+        if roles:
+            paths = [(role, sample.sidecars.get(role)) for role in roles]
+            files = [[role, None if path is None else self.hashes.file(path)] for role, path in paths]
+            return value_hash([self.content(dataset, sample), files])
         known = self._contents.get((dataset, sample.id))
         if known is None:
             tags = [dataset.classes[c] for c in sample.tags]
@@ -88,10 +92,10 @@ class SampleKeys:
             self._contents[dataset, sample.id] = known
         return known
 
-    def all(self, dataset: Dataset, samples: Iterable[Sample] | None = None) -> str:
+    def all(self, dataset: Dataset, samples: Iterable[Sample] | None = None, roles: Sequence[str] = ()) -> str:
         """What a training stage hashes: the sorted contents of the samples it sees, all of the split where None."""
         seen = dataset.samples if samples is None else samples
-        return value_hash(sorted(self.content(dataset, s) for s in seen))
+        return value_hash(sorted(self.content(dataset, s, roles) for s in seen))
 
 
 def keys_of(store: Path, rank: int = 0) -> SampleKeys:

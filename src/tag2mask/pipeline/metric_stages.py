@@ -1,32 +1,36 @@
-"""The stages that measure: seeds and masks against the truth, tags against a classifier; torch comes when they run."""
+"""The stages that measure seeds, masks and the boundaries of masks against ground truth."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Literal
 
 from pydantic import Field
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import DataError, nothing_shown
-from tag2mask.core.files import write_json, write_text
+from tag2mask.core.files import write_text
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT
+from tag2mask.evaluation.boundary import SHARE, BoundaryMetrics
+from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.label_images import MaskEvaluation, evaluate_masks
-from tag2mask.evaluation.result_tables import MetricRow, csv_text, score_rows, write_metrics
+from tag2mask.evaluation.metrics import SegmentationMetrics
+from tag2mask.evaluation.result_tables import METRICS, csv_text, now, score_rows, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
-from tag2mask.methods.registry import StageKind
-from tag2mask.thresholds.threshold_of import threshold_of
+from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage, SplitRole
+from tag2mask.thresholds.threshold_of import BackgroundRule, threshold_of
 
 LOG = logging.getLogger("tag2mask")
-METRICS, CURVE, IMAGES = "metrics.jsonl", "curve.csv", "images.csv"
+CURVE, IMAGES = "curve.csv", "images.csv"
 
 
 class SeedsSettings(Settings):
@@ -36,6 +40,9 @@ class SeedsSettings(Settings):
     threshold_kind: Literal["fixed", "published"] = Field("fixed", description="who chose it, and on what")
     oracle: bool = Field(True, description="also the threshold that is best against the truth of the split itself")
     split: str | None = Field(None, description="a split of the data; null: the one whose maps were made")
+    background: BackgroundRule = Field(
+        CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
+    )
 
 
 class MasksSettings(Settings):
@@ -45,23 +52,26 @@ class MasksSettings(Settings):
     split: str | None = Field(None, description="a split of the data; null: the one whose masks were made")
 
 
-class PrecisionSettings(Settings):
-    """How the classifier is measured."""
+class BoundarySettings(Settings):
+    """How the boundaries of label images are measured."""
 
-    split: str | None = Field(None, description="a split of the data; null: data.val")
+    share: float = Field(
+        default=SHARE, gt=0, lt=1, description="width of Boundary IoU's band as a share of the image's diagonal"
+    )
+    split: str | None = Field(default=None, description="a split of the data; null: the one whose masks were made")
 
 
-def measure_seeds(context: StageContext) -> None:
+def measure_seeds(context: StageContext[SeedsSettings]) -> None:
     """Evaluate the seeds of one method: ``metrics.jsonl``, the curve over thresholds, a score for each image.
 
     At the threshold that is read, if one is, at the settings' own, and at the oracle. Data without any truth is no
     error: the stage says so and writes no numbers.
     """
-    settings: SeedsSettings = context.settings
+    settings = context.settings
     dataset, maps = _with_truth(context), context.reads["maps"]
     if dataset is None:
         return
-    own = Threshold(settings.threshold, settings.threshold_kind)
+    own = Threshold(settings.threshold, settings.threshold_kind, background=settings.background)
     samples = unseen(context.reads.values(), dataset, context.name)
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
@@ -73,15 +83,15 @@ def measure_seeds(context: StageContext) -> None:
             advance=counter.advance,
         )
     _say_left_out(context, found)
-    rows = found.rows(stage=maps.name, method=maps.name.partition("@")[0], seed=context.seed, time=now())
+    rows = found.rows(stage=maps.name, method=maps.base_name, seed=context.seed, time=now())
     write_metrics(context.out / METRICS, rows)
     write_text(context.out / CURVE, _curve(found))
     write_text(context.out / IMAGES, _table(["image", "miou"], [[i.id, f"{i.miou:.4f}"] for i in found.images]))
 
 
-def measure_masks(context: StageContext) -> None:
+def measure_masks(context: StageContext[MasksSettings]) -> None:
     """Evaluate label images: ``metrics.jsonl`` and a score for each image; without any truth as `measure_seeds`."""
-    settings: MasksSettings = context.settings
+    settings = context.settings
     dataset, masks = _with_truth(context), context.reads["masks"]
     if dataset is None:
         return
@@ -95,7 +105,7 @@ def measure_masks(context: StageContext) -> None:
         found.scores,
         threshold_of(masks),
         stage=masks.name,
-        method=masks.name.partition("@")[0],
+        method=masks.base_name,
         split=found.split,
         n_images=found.n_images,
         seed=context.seed,
@@ -106,7 +116,7 @@ def measure_masks(context: StageContext) -> None:
     write_text(context.out / IMAGES, _table(["image", *found.image_metrics], lines))
 
 
-def _with_truth(context: StageContext) -> Dataset | None:
+def _with_truth(context: StageContext[Settings]) -> Dataset | None:
     """The split to measure on; None in processes that do not write, and where no numbers are to be had."""
     dataset = context.dataset
     if context.rank != 0:
@@ -140,7 +150,7 @@ def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[S
     return samples
 
 
-def _say_left_out(context: StageContext, found: SeedEvaluation | MaskEvaluation) -> None:
+def _say_left_out(context: StageContext[Settings], found: SeedEvaluation | MaskEvaluation) -> None:
     if found.n_without_truth:
         LOG.warning("%s: %d images without a truth are left out", context.name, found.n_without_truth)
     say_nothing_shown(context.name, found)
@@ -153,30 +163,61 @@ def say_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None
         LOG.warning("%s: %s", name, nothing_shown(where))
 
 
-def measure_tags(context: StageContext) -> None:
-    """Average precision of the classifier for each class, on a held-out split."""
-    from tag2mask.methods.cam.classifier import average_precision, mean_precision
-
-    settings: PrecisionSettings = context.settings
-    dataset = context.open_split(settings.split or "@val")
-    if context.rank != 0:
-        return
+def measure_boundary(context: StageContext[BoundarySettings]) -> None:
+    """Boundary IoU and trimaps of label images: ``metrics.jsonl``; no numbers, and no error, without any truth."""
+    settings = context.settings
+    dataset, masks = _with_truth(context), context.reads["masks"]
     if dataset is None:
-        LOG.info("%s: the data has no held-out split; nothing is measured", context.name)
-        write_metrics(context.out / METRICS, [])
         return
-    source = context.reads["classifier"]
-    found = average_precision(source.path, dataset, context.engine)
-    write_json(context.out / "average-precision.json", found)
-    named = {"map": mean_precision(found), **{f"ap/{name}": value for name, value in found.items()}}
-    rows = [_precision_row(context, dataset, source.name, metric, value) for metric, value in named.items()]
+    samples = unseen(context.reads.values(), dataset, context.name)
+    with progress(context.name, len(samples)) as counter:
+        found = boundary_of(dataset, partial(masks.labels, dataset), samples, settings.share, counter.advance)
+    rows = score_rows(
+        found.compute(), threshold_of(masks), stage=masks.name, method=masks.base_name,
+        split=dataset.split, n_images=found.n_images, seed=context.seed, time=now(),
+    )  # fmt: skip
     write_metrics(context.out / METRICS, rows)
 
 
-def _precision_row(context: StageContext, dataset: Dataset, stage: str, metric: str, value: float | None) -> MetricRow:
-    return MetricRow(
-        stage, stage.partition("@")[0], dataset.split, len(dataset), metric, value, None, "none", context.seed, now()
-    )
+def boundary_of(
+    dataset: Dataset,
+    read: Callable[[Sample], LabelImage],
+    samples: Sequence[Sample],
+    share: float,
+    advance: Callable[[], None],
+    whole: SegmentationMetrics | None = None,
+) -> BoundaryMetrics:
+    """The counts of every sample with a truth.
+
+    Args:
+        dataset: the split.
+        read: gives the labels of a sample; called from several threads.
+        samples: of the split.
+        share: width of the band as a share of the diagonal.
+        advance: called after each sample.
+        whole: counts the same images as a whole, where given.
+
+    Raises:
+        DataError: no sample has a truth, or labels and truth do not fit.
+    """
+
+    def pair(sample: Sample) -> tuple[Sample, tuple[LabelImage, LabelImage] | None]:
+        truth = dataset.truth(sample)
+        return sample, None if truth is None else (read(sample), truth)
+
+    metrics = BoundaryMetrics(dataset.classes, share=share)
+    for sample, both in prefetch(pair, samples):
+        if both is not None:
+            metrics.update(*both, sample.id)
+            if whole is not None:
+                whole.update(*both, sample.id)
+        advance()
+    if not metrics.n_images:
+        raise DataError(
+            f"no image of split '{dataset.split}' has a truth, so no boundary can be measured. Give masks drawn by "
+            "hand, or measure a split that has them"
+        )
+    return metrics
 
 
 def _curve(found: SeedEvaluation) -> str:
@@ -188,34 +229,34 @@ def _table(header: list[str], lines: list[list[str]]) -> str:
     return csv_text([header, *lines])
 
 
-def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 KINDS = (
-    StageKind(
+    MetricStage(
         name="seeds",
-        makes="metrics",
         settings=SeedsSettings,
-        reads={"maps": "maps"},
-        may_read={"threshold": "threshold"},
+        reads={"maps": Makes.MAPS},
+        may_read={"threshold": Makes.THRESHOLD},
         runner="tag2mask.pipeline.metric_stages:measure_seeds",
+        split=lambda settings: settings.split or SplitRole.READ,
+        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.background),
+        sidecars=lambda own: frozenset(own.background.sidecars),
+        supervision=lambda own: own.background.supervision,
+        measures=Measures.MIOU,
     ),
-    StageKind(
+    MetricStage(
         name="masks",
-        makes="metrics",
         settings=MasksSettings,
-        reads={"masks": "masks"},
-        may_read={"threshold": "threshold"},
+        reads={"masks": Makes.MASKS},
+        may_read={"threshold": Makes.THRESHOLD},
         runner="tag2mask.pipeline.metric_stages:measure_masks",
+        split=lambda settings: settings.split or SplitRole.READ,
+        measures=lambda settings: Measures.COVERAGE if settings.unsure else Measures.MIOU,
     ),
-    StageKind(
-        name="average-precision",
-        makes="metrics",
-        settings=PrecisionSettings,
-        reads={"classifier": "weights"},
-        runner="tag2mask.pipeline.metric_stages:measure_tags",
-        split="val",
+    MetricStage(
+        name="boundary",
+        settings=BoundarySettings,
+        reads={"masks": Makes.MASKS},
+        may_read={"threshold": Makes.THRESHOLD},
+        runner="tag2mask.pipeline.metric_stages:measure_boundary",
+        split=lambda settings: settings.split or SplitRole.READ,
     ),
 )

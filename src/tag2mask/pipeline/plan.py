@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tag2mask.config.recipe import LARGEST_SEED, Recipe
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, unknown
-from tag2mask.core.names import shortened
+from tag2mask.core.names import of_seed, shortened
 from tag2mask.core.types import parse_ledger
 from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings
-from tag2mask.methods.registry import StageKind, register_method, stage_kind
+from tag2mask.methods.registry import stage_kind
+from tag2mask.methods.stage_kinds import ChoiceStage, Makes, SplitRole, StageKind
 
-register_method("tag2mask.pipeline.metric_stages")
-register_method("tag2mask.pipeline.boundary_stage")
 _NAME = re.compile(r"[a-z][a-z0-9_+-]*")
+_LETTERS = "a-z, 0-9, '-', '_' and '+'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class PlannedStage:
 
     Attributes:
         name: as in the recipe, with the suffix ``@seed`` where there are several seeds.
+        base_name: as in the recipe.
         kind: what runs.
         reads: role -> name of the instance read.
         settings: of the kind's schema.
@@ -35,7 +36,8 @@ class PlannedStage:
     """
 
     name: str
-    kind: StageKind
+    base_name: str
+    kind: StageKind[Any]
     reads: Mapping[str, str]
     settings: Settings
     seed: int
@@ -59,23 +61,24 @@ class Plan:
     stages: tuple[PlannedStage, ...]
 
     def split_of(self, stage: PlannedStage) -> str | None:
-        """Name of the split that a stage goes over: its own, else that of what it measures, else its kind's.
+        """Name of the split that a stage works on; None only where that is ``data.val`` and the data has none."""
+        split = stage.kind.split_of(stage.settings)
+        if isinstance(split, str):
+            return split
+        if split is SplitRole.READ:
+            kind = stage.kind
+            role = kind.candidates(stage.reads)[0] if isinstance(kind, ChoiceStage) else kind.first_role
+            return self.split_of(self.stage(stage.reads[role]))
+        return {SplitRole.TRAIN: self.data.train, SplitRole.VAL: self.data.val}.get(split, self.data.infer)
 
-        None only where that is ``data.val`` and the data has none.
-        """
-        own: str | None = getattr(stage.settings, "split", None)
-        if own:
-            return own
-        if stage.kind.makes == "metrics" and stage.kind.split == "infer":
-            source = measured_by(stage)
-            return self.split_of(next(s for s in self.stages if s.name == source))
-        name: str | None = getattr(self.data, stage.kind.split)
-        return name
+    def stage(self, name: str) -> PlannedStage:
+        """The instance of that name."""
+        return next(s for s in self.stages if s.name == name)
 
 
 def measured_by(stage: PlannedStage) -> str:
-    """The instance that a measuring stage measures: what it reads in its kind's first role."""
-    return stage.reads[next(iter(stage.kind.reads))]
+    """The instance that a metric stage measures: what it reads in its kind's first role."""
+    return stage.reads[stage.kind.first_role]
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -101,14 +104,14 @@ def make_plan(recipe: Recipe) -> Plan:
             "stages": {s.name: _dump(s) for s in ordered},
         }
     )
-    return Plan(resolved, kind, data, tuple(_seeded(ordered, recipe.seeds)))
+    plan = Plan(resolved, kind, data, tuple(_seeded(ordered, recipe.seeds)))
+    _check_choices(plan)
+    return plan
 
 
 def _stage(name: str, spec: Mapping[str, Any], recipe: Recipe) -> PlannedStage:
     if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"stage name '{shortened(name)}' must begin with a-z and hold only a-z, 0-9, '-', '_' and '+'"
-        )
+        raise ConfigError(f"stage name '{shortened(name)}' must begin with a-z and hold only {_LETTERS}")
     values = dict(spec)
     kind_name = values.pop("kind", None)
     if not isinstance(kind_name, str):
@@ -126,15 +129,18 @@ def _stage(name: str, spec: Mapping[str, Any], recipe: Recipe) -> PlannedStage:
             "recipe's seeds"
         )
     settings = validate(kind.settings, values, name)
-    return PlannedStage(name, kind, dict(reads), settings, recipe.seeds[0] if seed is None else seed, seed is not None)
+    own = recipe.seeds[0] if seed is None else seed
+    return PlannedStage(name, name, kind, dict(reads), settings, own, seed is not None)
 
 
 def _missing(key: str, value: object) -> str:
     return f"missing setting '{key}'" if value is None else f"'{key}' = {shortened(repr(value))} is not a name"
 
 
-def _check_reads(name: str, kind: StageKind, reads: Mapping[str, Any], recipe: Recipe) -> None:
+def _check_reads(name: str, kind: StageKind[Any], reads: Mapping[str, Any], recipe: Recipe) -> None:
     roles = {**kind.reads, **kind.may_read}
+    if isinstance(kind, ChoiceStage):
+        roles |= dict.fromkeys(_candidates(name, kind, reads), kind.makes)
     for role, source in reads.items():
         if role not in roles:
             raise ConfigError(unknown("role", f"{name}.reads.{role}", [f"{name}.reads.{r}" for r in roles]))
@@ -147,9 +153,22 @@ def _check_reads(name: str, kind: StageKind, reads: Mapping[str, Any], recipe: R
         if source not in recipe.stages:
             raise ConfigError(f"{name}.reads.{role}: " + unknown("stage", source, recipe.stages))
         made, makes = stage_kind(str(recipe.stages[source].get("kind"))).makes, roles[role]
-        if made != makes:
-            needed = "a threshold is" if makes == "threshold" else f"{makes} are"
+        if made is not makes:
+            needed = "a threshold is" if makes is Makes.THRESHOLD else f"{makes} are"
             raise ConfigError(f"{name}.reads.{role} = '{source}' makes {made}, but {needed} needed")
+
+
+def _candidates(name: str, kind: ChoiceStage[Any], reads: Mapping[str, Any]) -> list[str]:
+    """The roles of what is chosen from, which the recipe names freely."""
+    found = kind.candidates(map(str, reads))
+    if not found:
+        raise ConfigError(
+            f"{name}.reads names nothing to choose from: expected stages that make {kind.makes}, each under a role of "
+            f"its own, such as {name}.reads.a=STAGE"
+        )
+    if wrong := next((role for role in found if not _NAME.fullmatch(role)), None):
+        raise ConfigError(f"{name}.reads.{shortened(wrong)}: a role must begin with a-z and hold only {_LETTERS}")
+    return found
 
 
 def _check_distinct(seeds: Sequence[int]) -> None:
@@ -178,14 +197,38 @@ def _check_same(ordered: Iterable[PlannedStage]) -> None:
     for stage in ordered:
         before[stage.name] = stage
         for role, shared in stage.kind.same.items():
-            source = before[stage.reads[role]]
-            theirs, own = source.reads.get(shared), stage.reads[shared]
-            if theirs is not None and theirs != own:
-                raise ConfigError(
-                    f"{stage.name}.reads.{shared} = '{own}', but {stage.name}.reads.{role} = '{source.name}' is made "
-                    f"with '{theirs}': they belong to one network. Set {stage.name}.reads.{shared}={theirs}, or read "
-                    f"{role} made with '{own}'"
-                )
+            source, own = before[stage.reads[role]], stage.reads[shared]
+            for made in _chosen_from(source, before):
+                theirs = made.reads.get(shared)
+                if theirs is not None and theirs != own:
+                    raise ConfigError(
+                        f"{stage.name}.reads.{shared} = '{own}', but {stage.name}.reads.{role} = '{source.name}' is "
+                        f"made with '{theirs}': they belong to one network. Set {stage.name}.reads.{shared}={theirs}, "
+                        f"or read {role} made with '{own}'"
+                    )
+
+
+def _chosen_from(stage: PlannedStage, stages: Mapping[str, PlannedStage]) -> Iterator[PlannedStage]:
+    """What a choice may follow to, through further choices; any other stage itself."""
+    if not isinstance(stage.kind, ChoiceStage):
+        yield stage
+        return
+    for role in stage.kind.candidates(stage.reads):
+        yield from _chosen_from(stages[stage.reads[role]], stages)
+
+
+def _check_choices(plan: Plan) -> None:
+    """Files that a choice is made from are of the same images, whichever is chosen."""
+    by_name = {s.name: s for s in plan.stages}
+    for stage in plan.stages:
+        if not isinstance(stage.kind, ChoiceStage) or stage.kind.makes not in {Makes.MAPS, Makes.MASKS}:
+            continue
+        splits = {made.name: plan.split_of(made) for made in _chosen_from(stage, by_name)}
+        if len(set(splits.values())) > 1 or plan.split_of(stage) not in splits.values():
+            made = ", ".join(f"'{name}' of split '{split}'" for name, split in splits.items())
+            raise ConfigError(
+                f"{stage.name} chooses among {made}: expected stages over one split, so that all are of the same images"
+            )
 
 
 def _order(stages: Mapping[str, PlannedStage]) -> Iterator[str]:
@@ -219,5 +262,5 @@ def _seeded(stages: list[PlannedStage], seeds: tuple[int, ...]) -> Iterator[Plan
     for seed in seeds:
         for s in stages:
             if not s.once:
-                reads = {role: f"{n}@{seed}" if n in several else n for role, n in s.reads.items()}
-                yield PlannedStage(f"{s.name}@{seed}", s.kind, reads, s.settings, seed)
+                reads = {role: of_seed(n, seed) if n in several else n for role, n in s.reads.items()}
+                yield replace(s, name=of_seed(s.name, seed), reads=reads, seed=seed)

@@ -13,11 +13,12 @@ from tag2mask.core.types import Sample, check_ledger
 from tag2mask.data.base import Dataset, Finding
 from tag2mask.data.doctor.checks import findings_of, in_order, open_splits
 from tag2mask.data.doctor.first_look import first_look
+from tag2mask.data.sidecars import check_sidecars
 from tag2mask.methods.artefact import FOLDERS
+from tag2mask.methods.stage_kinds import MetricStage, TrainingStage
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.seen_files import Looked
 from tag2mask.pipeline.session import Session
-from tag2mask.training.settings import ScheduleSettings
 
 _ROLES = ("train", "val", "infer")
 _TOLD = 5
@@ -38,15 +39,15 @@ def preflight(plan: Plan) -> None:
     device = resolve_device(plan.recipe.engine)
     seen: dict[str, frozenset[str]] = {}
     for stage in plan.stages:
-        seen[stage.name] = stage.kind.adds(stage.settings).union(*(seen[source] for source in stage.reads.values()))
-        if stage.kind.makes in {"weights", "prototypes"}:
+        own = stage.kind.supervision_of(stage.settings)
+        seen[stage.name] = own.union(*(seen[source] for source in stage.reads.values()))
+        if isinstance(stage.kind, TrainingStage):
             check_ledger(seen[stage.name], plan.recipe.allow_supervision, stage.name)
         try:
-            stage.kind.look_over(stage.settings, stage.reads)
-            train = getattr(stage.settings, "train", None)
-            if isinstance(train, ScheduleSettings) and getattr(stage.settings, "checkpoint", None) is None:
-                check_precision(train.precision, device)
-                check_parts(train, world_size())
+            stage.kind.validate(stage.settings, stage.reads)
+            if isinstance(stage.kind, TrainingStage) and (schedule := stage.kind.schedule_of(stage.settings)):
+                check_precision(schedule.precision, device)
+                check_parts(schedule, world_size())
         except (ConfigError, WeightsError) as error:
             raise _of_stage(error, stage) from error
 
@@ -125,7 +126,7 @@ def _error_line(finding: Finding, plan: Plan) -> str:
         return finding.text
     (name,) = finding.ids
     roles = [f"data.{role}" for role in _ROLES if getattr(plan.data, role) == name]
-    own = [f"{s.name}.split" for s in plan.stages if getattr(s.settings, "split", None) == name]
+    own = [f"{s.name}.split" for s in plan.stages if s.kind.split_of(s.settings) == name]
     settings = ", ".join([*roles, *own])
     return f"{settings} = {name}: {finding.text}" if settings else finding.text
 
@@ -148,7 +149,10 @@ def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
         return ()
     try:
         _check_sources(session, stage, dataset)
-        return stage.kind.look_at_data(stage.settings, dataset)
+        roles = stage.kind.sidecars_of(stage.settings)
+        if roles:
+            check_sidecars(dataset, _read_of(stage, dataset), sorted(roles), stage.name)
+        return stage.kind.validate_data(stage.settings, dataset)
     except (ConfigError, WeightsError) as error:
         raise _of_stage(error, stage) from error
 
@@ -162,7 +166,7 @@ def _check_sources(session: Session, stage: PlannedStage, dataset: Dataset) -> N
         made = session.dataset(source)
         have = set() if made is None else {s.id for s in made.samples}
         missing = [s.id for s in _read_of(stage, dataset) if s.id not in have]
-        if missing and not (stage.kind.makes == "prototypes" and len(missing) < len(dataset)):  # takes a part of them
+        if missing and not (_takes_part(stage) and len(missing) < len(dataset)):
             split = session.plan.split_of(source)
             raise StageError(
                 f"stage '{stage.name}' reads '{source.name}' of the images of split '{dataset.split}', but that is "
@@ -175,11 +179,16 @@ def _read_of(stage: PlannedStage, dataset: Dataset) -> Sequence[Sample]:
     """The samples of its split of which a stage reads what others made."""
     if stage.kind.samples is not None:
         return stage.kind.samples(stage.settings, dataset)
-    if stage.kind.makes == "metrics":
+    if isinstance(stage.kind, MetricStage):
         return [s for s in dataset.samples if s.truth is not None] if dataset.has_truth else ()
-    if getattr(stage.settings, "negatives", "keep") == "drop":
-        return [s for s in dataset.samples if s.tags]
+    if isinstance(stage.kind, TrainingStage) and stage.kind.reads_of is not None:
+        return stage.kind.reads_of(stage.settings, dataset)
     return dataset.samples
+
+
+def _takes_part(stage: PlannedStage) -> bool:
+    """Whether a stage reads the files of a part of its split's images only, known when it runs."""
+    return isinstance(stage.kind, TrainingStage) and stage.kind.reads_any
 
 
 def _of_stage(error: Tag2MaskError, stage: PlannedStage) -> Tag2MaskError:

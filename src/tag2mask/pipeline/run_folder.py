@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,9 +17,10 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
 from tag2mask.core.errors import ConfigError, StageError, command, quoted
 from tag2mask.core.files import cannot_write, read_json, write_json, write_text
-from tag2mask.core.links import followed, is_link, links_in, remove_link
+from tag2mask.core.links import artefact_of, is_link, links_in, remove_link, store_of
 from tag2mask.core.locks import is_leftover
-from tag2mask.pipeline.store import Store, point, store_beside
+from tag2mask.core.manifest import MANIFEST, read_manifest
+from tag2mask.pipeline.store import Store, point, register, registered
 
 _LIBRARIES = (
     "tag2mask", "torch", "torchvision", "timm", "segmentation-models-pytorch", "lightning", "numpy", "Pillow",
@@ -83,12 +86,13 @@ class RunFolder:
     """A run on disk.
 
     Args:
-        path: its folder; the store lies beside it.
+        path: its folder; the store lies beside it, of a packed run in it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.store = Store(followed(store_beside(path)))
+        self.store = Store(store_of(path))
+        self._begun = set[str]()
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
@@ -100,6 +104,8 @@ class RunFolder:
         if not (path / RECIPE).is_file():
             known = sorted(p.parent.name for p in path.parent.glob(f"*/{RECIPE}")) if path.parent.is_dir() else []
             hint = f" Runs beside it: {', '.join(known)}." if known else ""
+            if path.suffix == ".zip" and path.is_file():
+                raise StageError(f"{path} is a packed run: unpack it, and name the folder that was in it")
             raise StageError(
                 f"{path} is not a run (it has no {RECIPE}).{hint} Begin one: {command('run', 'demo', '--out', path)}"
             )
@@ -128,8 +134,42 @@ class RunFolder:
             raise cannot_write(self.path, error) from error
         self.store.prepare()
 
+    def note(self, artefact: Path) -> None:
+        """Note in the store that this run is about to make an artefact, so that pruning keeps it half-made too."""
+        if artefact.name not in self._begun:
+            self._begun.add(artefact.name)
+            register(self.store.root, self.path, self._begun)
+
+    def adopt(self) -> None:
+        """Move artefacts that lie in the run's folder, as a copy with its links resolved has them, into the store.
+
+        Raises:
+            StageError: one cannot be moved.
+        """
+        try:
+            folders = [
+                p for p in sorted(self.path.iterdir()) if p.is_dir() and not is_link(p) and (p / MANIFEST).is_file()
+            ]
+            for folder in folders:
+                manifest = read_manifest(folder)
+                assert manifest is not None  # its file is there
+                target = self.store.folder(manifest.kind, manifest.key)
+                if not target.exists():
+                    shutil.copytree(
+                        folder, temporary := target.with_name(f".{target.name}.adopted"), dirs_exist_ok=True
+                    )
+                    os.replace(temporary, target)
+                elif not (target / MANIFEST).is_file():
+                    continue  # half-made there: the run makes it, and says what stands in the way
+                shutil.rmtree(folder)
+                self.link(folder.name, target)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
     def begin(self, recipe: Recipe, threads: int | None = None) -> None:
-        """Write the resolved recipe and the environment, with the number of threads that the run computes with."""
+        """Write the resolved recipe and the environment, with the number of threads, and register in the store."""
+        self._begun = set(registered(self.store.root, self.path))
+        register(self.store.root, self.path, self._begun)
         write_text(self.path / RECIPE, dump_recipe(recipe))
         write_json(self.path / ENVIRONMENT, environment() | ({_THREADS: str(threads)} if threads else {}))
 
@@ -146,6 +186,7 @@ class RunFolder:
         """
         known = self.environment() or environment()
         write_json(self.path / ENVIRONMENT, {**known, "data": dict(data)})
+        register(self.store.root, self.path)  # what it links now; what was begun with other settings is in use no more
 
     def environment(self) -> dict[str, Any]:
         """What was written of versions, machine and data; empty where there is nothing, or not what was written."""
@@ -180,7 +221,7 @@ class RunFolder:
 
     def artefact(self, name: str) -> Path:
         """Folder of what stage ``name`` has made, through the run's link to it; it may not be there."""
-        return followed(self.path / name)
+        return artefact_of(self.path, name)
 
     def link(self, name: str, artefact: Path) -> None:
         """Point ``name`` at an artefact of the store.
@@ -192,6 +233,7 @@ class RunFolder:
         if link.exists() and not is_link(link):
             raise StageError(f"{link} stands where the link to stage '{name}' belongs; move it away")
         point(link, artefact)
+        self.note(artefact)
 
     def unlink_others(self, names: set[str]) -> None:
         """Remove links to instances that the recipe has no longer."""

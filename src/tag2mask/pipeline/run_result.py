@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tag2mask.evaluation.result_tables import MetricRow, read_metrics
+from tag2mask.evaluation.result_tables import METRICS, MetricRow, read_metrics
 from tag2mask.evaluation.thresholds import Threshold
-from tag2mask.methods.artefact import Artefact
-from tag2mask.pipeline.metric_stages import METRICS, MasksSettings, SeedsSettings
-from tag2mask.pipeline.plan import measured_by
+from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage
+from tag2mask.pipeline.plan import PlannedStage, measured_by
 from tag2mask.pipeline.session import Done
-from tag2mask.segmentation.settings import SegmenterSettings
 from tag2mask.thresholds.threshold_of import threshold_of
 
 
@@ -38,29 +36,23 @@ class Measured:
     @property
     def unsure(self) -> bool:
         """Whether these are refined seeds, which have no mIoU."""
-        settings = self.measuring.stage.settings
-        return isinstance(settings, MasksSettings) and settings.unsure
+        return measures(self.measuring.stage) is Measures.COVERAGE
 
 
-def network_of(artefact: Artefact) -> str:
-    """The network behind predictions and its first weights, in words; empty for what no such network made."""
-    source = artefact.reads.get("segmenter")
-    if source is None or not isinstance(source.settings, SegmenterSettings):
-        return ""
-    network = source.settings.network
-    taught = ", trained on the truth" if source.settings.truth else ""
-    return f"{network.kind} on {network.encoder}, first weights {network.initial}{taught}"
+def measures(stage: PlannedStage) -> Measures:
+    """What a stage measures; `Measures.OTHER` where it measures nothing."""
+    return stage.kind.measures_of(stage.settings) if isinstance(stage.kind, MetricStage) else Measures.OTHER
 
 
 def measured(stages: Sequence[Done]) -> list[Measured]:
-    """What the stages of kind ``seeds`` and ``masks`` measure."""
+    """What is measured as seeds or masks, by mIoU or coverage."""
     by_name = {d.stage.name: d for d in stages}
     found = []
     for done in stages:
-        if isinstance(done.stage.settings, SeedsSettings | MasksSettings):
+        if measures(done.stage) is not Measures.OTHER:
             maker = by_name[measured_by(done.stage)]
-            seeds = isinstance(done.stage.settings, SeedsSettings)
-            found.append(Measured(maker, done, threshold_of(done.artefact if seeds else maker.artefact)))
+            cutting = done if maker.stage.kind.makes is Makes.MAPS else maker
+            found.append(Measured(maker, done, threshold_of(cutting.artefact)))
     return found
 
 
@@ -94,11 +86,12 @@ def collect_metrics(done: Sequence[Done]) -> list[MetricRow]:
     by_name = {d.stage.name: d.artefact for d in done}
     rows: list[MetricRow] = []
     for finished in done:
-        if finished.stage.kind.makes != "metrics":
+        if not isinstance(finished.stage.kind, MetricStage):
             continue
         measured = measured_by(finished.stage)
-        network = network_of(by_name[measured])
-        method = measured.partition("@")[0] + (f" ({network})" if network else "")
+        source = by_name[measured]
+        network = source.described()
+        method = source.base_name + (f" ({network})" if network else "")
         seed = finished.stage.seed
         found = read_metrics(finished.artefact.path / METRICS)
         rows.extend(replace(row, stage=measured, method=method, seed=seed) for row in found)

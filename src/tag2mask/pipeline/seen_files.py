@@ -86,7 +86,7 @@ class Looked:
         """What shows that the files behind a sample have changed."""
         if key not in self._stamps:
             sample = self._wanted[key][1]
-            files = [p for p in (sample.image, sample.truth, *dataset.sources) if p is not None]
+            files = [p for p in (sample.image, sample.truth, *sample.sidecars.values(), *dataset.sources) if p]
             self._stamps[key] = [[str(p), *stamp(p)] for p in files]
         return self._stamps[key]
 

@@ -1,11 +1,13 @@
-"""One run while it goes on: what is done, what each stage is given, and the keys."""
+"""State of a run in progress: what is done, what each stage is given, and the keys."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 from tag2mask.config.settings import key_values
 from tag2mask.core.errors import Tag2MaskError
@@ -13,12 +15,14 @@ from tag2mask.core.files import value_hash
 from tag2mask.core.links import is_link
 from tag2mask.core.locks import exclusive
 from tag2mask.core.ranks import rank
+from tag2mask.core.resources import peak_memory
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
-from tag2mask.methods.artefact import FOLDERS, Artefact
+from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
-from tag2mask.pipeline.keys import keys_of, stage_key
+from tag2mask.methods.stage_kinds import TrainingStage
+from tag2mask.pipeline.keys import SampleKeys, keys_of, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.store import Manifest, sweep
@@ -71,9 +75,10 @@ class Session:
         name = self.plan.split_of(stage)
         return None if name is None else self.open_split(name)
 
-    def context(self, stage: PlannedStage, key: str) -> StageContext:
+    def context(self, stage: PlannedStage, key: str) -> StageContext[Any]:
         """What the stage is given."""
         return StageContext(
+            kind=stage.kind,
             name=stage.name,
             settings=stage.settings,
             reads={role: self.done[source].artefact for role, source in stage.reads.items()},
@@ -93,9 +98,9 @@ class Session:
             version=kind.version,
             settings=key_values(stage.settings),
             inputs=self.inputs(stage),
-            seed=stage.seed if kind.makes in {"weights", "prototypes"} else None,
+            seed=stage.seed if isinstance(kind, TrainingStage) else None,
             fingerprint=kind.fingerprint(stage.settings) if kind.fingerprint else "",
-            data="" if kind.makes in FOLDERS and self.dataset(stage) is not None else self._data(stage),
+            data="" if kind.per_image and self.dataset(stage) is not None else self._data(stage),
         )
 
     def _data(self, stage: PlannedStage) -> str:
@@ -104,9 +109,8 @@ class Session:
         if dataset is None:
             return "none"
         samples = self.samples(stage, dataset)
-        parts = [self.keys.all(dataset, samples), *dataset.classes]
-        looks = stage.kind.makes in {"metrics", "threshold"} and not stage.kind.blind
-        if looks or getattr(stage.settings, "truth", False):
+        parts = [self.keys.all(dataset, samples, self.sidecars(stage)), *dataset.classes]
+        if stage.kind.looks_at_ground_truth(stage.settings):
             parts += [self.keys.hashes.truth(dataset, s) for s in samples]
         return ",".join(parts)
 
@@ -132,13 +136,21 @@ class Session:
         few = stage.kind.samples
         return few(stage.settings, dataset) if few else dataset.samples
 
+    def sidecars(self, stage: PlannedStage) -> tuple[str, ...]:
+        """As `sidecars_behind`; everything that the stage reads must be done."""
+        return sidecars_behind(stage, (self.done[source].artefact for source in stage.reads.values()))
+
+    def sample_key(self, stage: PlannedStage, key: str, dataset: Dataset, sample: Sample) -> str:
+        """The key that the stage's file of one sample carries."""
+        return self.keys.of(key, dataset, sample, self.sidecars(stage))
+
     def inputs(self, stage: PlannedStage) -> dict[str, str]:
         """Role -> hash of what is read."""
         return {role: self.done[source].manifest.output_hash() for role, source in stage.reads.items()}
 
     def ledger(self, stage: PlannedStage) -> tuple[str, ...]:
         """Supervision that the stage has seen."""
-        own = stage.kind.adds(stage.settings)
+        own = stage.kind.supervision_of(stage.settings)
         return tuple(sorted(own.union(*(self.done[s].manifest.ledger for s in stage.reads.values()))))
 
     @contextmanager
@@ -147,7 +159,36 @@ class Session:
         path = self.store.folder(stage.kind.name, key)
         with exclusive(path.with_name(f".{path.name}.lock"), f"stage {path.name}", wait=True):
             sweep(path)
+            self.folder.note(path)
             yield
+
+    def record(
+        self,
+        stage: PlannedStage,
+        key: str,
+        *,
+        n_images: int,
+        made: int = 0,
+        seconds: float = 0.0,
+        shared_with: Sequence[str] = (),
+        files: Mapping[str, str] | None = None,
+    ) -> Manifest:
+        """Write the manifest of an artefact that was just made, which marks it as finished; the rest as `Manifest`."""
+        manifest = Manifest(
+            kind=stage.kind.name,
+            key=key,
+            made_from=self.inputs(stage),
+            ledger=self.ledger(stage),
+            n_images=n_images,
+            seconds=seconds,
+            made=made,
+            peak_memory=peak_memory(),
+            shared_with=tuple(shared_with),
+            files=dict(files or {}),
+        )
+        if self.rank == 0:
+            self.store.finish(manifest)
+        return manifest
 
     def finish(self, stage: PlannedStage, manifest: Manifest) -> None:
         """Note a stage as done and link it in the run folder."""
@@ -158,15 +199,8 @@ class Session:
     def note(self, stage: PlannedStage, manifest: Manifest) -> None:
         """Note a stage as done."""
         path = self.store.folder(stage.kind.name, manifest.key)
-        artefact = Artefact(
-            stage.name,
-            path,
-            manifest.key,
-            partial(self.keys.of, manifest.key),
-            stage.settings,
-            {role: self.done[source].artefact for role, source in stage.reads.items()},
-            self.folder.command,
-        )
+        reads = {role: self.done[source].artefact for role, source in stage.reads.items()}
+        artefact = artefact_of(stage, path, manifest.key, self.keys, reads, self.folder.command)
         self.done[stage.name] = Done(stage, artefact, manifest)
 
     def complete(self) -> bool:
@@ -186,7 +220,47 @@ class Session:
         if manifest is None:
             return False
         dataset = self.dataset(stage)
-        if stage.kind.makes in FOLDERS and manifest.n_images != (0 if dataset is None else len(dataset)):
+        if stage.kind.per_image and manifest.n_images != (0 if dataset is None else len(dataset)):
             return False
         self.note(stage, manifest)
         return True
+
+
+def sidecars_behind(stage: PlannedStage, reads: Iterable[Artefact]) -> tuple[str, ...]:
+    """Roles of the sidecars that a stage depends on: its own, and those of the maps and masks that it reads.
+
+    What else it reads is known by the hash of its files.
+    """
+    files = [artefact.sidecars for artefact in reads if artefact.kind is not None and artefact.kind.per_image]
+    return tuple(sorted(stage.kind.sidecars_of(stage.settings).union(*files)))
+
+
+def artefact_of(
+    stage: PlannedStage, path: Path, key: str, keys: SampleKeys, reads: Mapping[str, Artefact], command: str
+) -> Artefact:
+    """The artefact of a finished stage as others read it; of a choice, what it has chosen.
+
+    Args:
+        stage: that made it.
+        path: its folder in the store.
+        key: its stage key.
+        keys: sample keys.
+        reads: what it read, by role.
+        command: makes what is missing of it.
+
+    Raises:
+        DamagedError: the file of a choice is not what was written.
+    """
+    roles = sidecars_behind(stage, reads.values())
+    return Artefact(
+        name=stage.name,
+        path=path,
+        key=key,
+        sample_key=partial(keys.of, key, roles=roles),
+        settings=stage.settings,
+        reads=reads,
+        command=command,
+        kind=stage.kind,
+        base_name=stage.base_name,
+        sidecars=roles,
+    ).followed()

@@ -1,14 +1,21 @@
-"""The pairs of cells that IRN calls neighbours, and the cells on the straight way between the two."""
+"""Transition matrices of a walk over the cells of an image, from any affinity.
+
+An affinity says how strongly two cells belong together, 0 or more, the same from either end. There are three ways to
+one: a boundary map (IRN: `transition`), a number for each pair of neighbours, such as their features' distance (PSA:
+`transition_of_pairs`), and a number for any two cells, such as attention (MCTformer: `transition_of_matrix`).
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
 
-from tag2mask.core.errors import ConfigError
+from tag2mask.core.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ def paths(radius: int) -> tuple[Path, ...]:
         radius: cells; a neighbour has dx² + dy² < radius².
 
     Raises:
-        ConfigError: ``radius`` is no whole number of 2 or more: with 1 no cell has a neighbour.
+        ConfigError: ``radius`` is not a whole number of 2 or more: with 1 no cell has a neighbour.
     """
     if isinstance(radius, bool) or not isinstance(radius, int) or radius < 2:
         raise ConfigError(f"radius is {radius!r}, expected a whole number of cells, 2 or more; IRN's are 5 and 10")
@@ -101,20 +108,25 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Transition matrix of one image.
+    """Transition matrix T of one image: its affinity, 1 from a cell to itself, divided by the sums of its columns.
 
     Attributes:
         frame: how its cells are laid out.
-        matrix: (count, count + 2 margin) sparse CSR. Row p holds column p of T: the weights, of sum 1, whose mean of
-            the old values is the new value of cell p. A cell of the padding keeps its own value.
+        matrix: (count, count + 2 margin), sparse CSR or dense. Row p holds column p of T: the weights, of sum 1, whose
+            mean of the old values is the new value of cell p. A cell of the padding keeps its own value.
     """
 
     frame: Frame
     matrix: Tensor
 
 
+Between = Callable[[int, int, int], Tensor]
+"""From the number of a path, a place of the line and a length: the affinities (length,) of the pairs whose first cells
+begin at that place; 0 where one end lies outside the image."""
+
+
 def transition(edge: Tensor, radius: int, beta: float) -> Transition:
-    """Transition matrix of an image.
+    """Transition matrix from a boundary map: IRN's affinity, (1 - the highest edge between two cells)^beta.
 
     Args:
         edge: (h, w) probability of a boundary at each cell, in [0, 1].
@@ -122,43 +134,103 @@ def transition(edge: Tensor, radius: int, beta: float) -> Transition:
         beta: exponent of the affinity, above 0.
 
     Raises:
-        ConfigError: ``radius`` is no whole number of 2 or more.
+        ConfigError: ``radius`` is not a whole number of 2 or more.
     """
     frame = Frame.of(edge.shape[0], edge.shape[1], radius)
     line = frame.lines(1, edge)
     frame.image(frame.rows(line))[..., 0] = (1 - edge) ** beta
+    line = line[:, 0]
     steps = [[y * frame.stride + x for y, x in path.cells] for path in paths(radius)]
+    return _banded(frame, radius, edge, lambda path, start, length: _least(line, steps[path], start, length))
+
+
+def transition_of_pairs(pairs: Tensor, radius: int) -> Transition:
+    """Transition matrix from the affinities of neighbours.
+
+    Args:
+        pairs: (P, h, w) floating, 0 or more: at (p, y, x) that of the cell (y, x) and the cell (y + dy, x + dx), p
+            being the place of (dy, dx) in `paths`. What belongs to a pair that leaves the image is not looked at.
+        radius: neighbours have dx² + dy² < radius².
+
+    Raises:
+        ConfigError: ``radius`` is not a whole number of 2 or more.
+        DataError: P is not the number of paths, or an affinity of a pair is negative, NaN or infinite.
+    """
+    ways = paths(radius)
+    if pairs.dim() != 3 or len(pairs) != len(ways):
+        raise DataError(f"pairs has shape {tuple(pairs.shape)}, expected ({len(ways)}, h, w) for radius {radius}")
+    height, width = pairs.shape[1:]
+    frame = Frame.of(height, width, radius)
+    lines = frame.lines(len(ways), pairs)
+    image = frame.image(frame.rows(lines))
+    for number, way in enumerate(ways):
+        rows, columns = slice(0, max(0, height - way.dy)), slice(max(0, -way.dx), max(0, width - max(0, way.dx)))
+        image[rows, columns, number] = pairs[number, rows, columns]
+    _check_affinity(image, "pairs")
+    return _banded(frame, radius, pairs, lambda path, start, length: lines[start : start + length, path])
+
+
+def transition_of_matrix(affinity: Tensor, height: int, width: int) -> Transition:
+    """Transition matrix from the affinity of any two cells.
+
+    Args:
+        affinity: (h w, h w) floating and dense, 0 or more, symmetric; what stands on its diagonal counts as 1.
+        height: rows of the grid.
+        width: columns of the grid; the cells are in raster order.
+
+    Raises:
+        DataError: another shape, a number that is negative, NaN or infinite, or two ends that differ.
+    """
+    count = height * width
+    if affinity.shape != (count, count):
+        raise DataError(f"affinity has shape {tuple(affinity.shape)}, expected ({count}, {count}): {height} x {width}")
+    _check_affinity(affinity, "affinity")
+    if not torch.allclose(affinity, affinity.T, rtol=1e-5, atol=1e-8):
+        raise DataError("affinity differs from its transpose, expected a symmetric one: take the mean of both")
+    rows = affinity.clone().fill_diagonal_(1)
+    return Transition(Frame(height, width, width, 0), rows.div_(rows.sum(1, keepdim=True)))
+
+
+def _check_affinity(values: Tensor, name: str) -> None:
+    bad = int((~values.isfinite() | (values < 0)).sum())
+    if bad:
+        raise DataError(f"{name} is NaN, infinite or negative at {bad} places, expected affinities of 0 or more")
+
+
+def _banded(frame: Frame, radius: int, like: Tensor, between: Between) -> Transition:
+    """The transition matrix of the neighbours within ``radius``; ``like`` gives device and dtype."""
     ends = [path.dy * frame.stride + path.dx for path in paths(radius)]
-    values = _weights(line[:, 0], steps, ends, frame)
+    values = _weights(between, ends, frame, like)
     places = [-end for end in reversed(ends)] + [0, *ends]
-    shifts = torch.tensor(places, dtype=torch.int32, device=edge.device) + frame.margin
-    columns = torch.arange(frame.count, dtype=torch.int32, device=edge.device)[:, None] + shifts
-    starts = torch.arange(0, values.numel() + 1, len(places), dtype=torch.int32, device=edge.device)
+    shifts = torch.tensor(places, dtype=torch.int32, device=like.device) + frame.margin
+    columns = torch.arange(frame.count, dtype=torch.int32, device=like.device)[:, None] + shifts
+    starts = torch.arange(0, values.numel() + 1, len(places), dtype=torch.int32, device=like.device)
     size = (frame.count, frame.count + 2 * frame.margin)
     entries = (starts, columns.view(-1), values.view(-1))
+    _expect_beta_warning()
     return Transition(frame, torch.sparse_csr_tensor(*entries, size, check_invariants=False))
 
 
-def _weights(line: Tensor, steps: list[list[int]], ends: list[int], frame: Frame) -> Tensor:
+def _weights(between: Between, ends: list[int], frame: Frame, like: Tensor) -> Tensor:
     """(count, 2 len(ends) + 1) weights of each cell's neighbours, in the order of their places, with sum 1.
 
     Args:
-        line: (length,) each cell's (1 - edge)^beta, 0 outside the image.
-        steps: for each path, the places of its cells relative to its first.
-        ends: for each path, the place of its other end, ascending and above 0.
+        between: affinities, by path.
+        ends: for each path, the place of its other end relative to its first cell, ascending and above 0.
         frame: how the cells are laid out.
+        like: gives device and dtype.
     """
     middle = len(ends)
-    values = line.new_empty(frame.count, 2 * middle + 1)
+    values = like.new_empty(frame.count, 2 * middle + 1)
     for first in range(0, frame.count, STRIP):
         size = min(STRIP, frame.count - first)
-        planes = line.new_empty(2 * middle + 1, size)
+        planes = like.new_empty(2 * middle + 1, size)
         planes[middle] = 1
-        for number, (cells, end) in enumerate(zip(steps, ends, strict=True), start=1):
+        for path, end in enumerate(ends):
             # Paths that begin from `end` cells before the strip on: those that end in the strip are among them.
-            least = _least(line, cells, frame.margin + first - end, size + end)
-            planes[middle + number] = least[end:]
-            planes[middle - number] = least[:size]
+            found = between(path, frame.margin + first - end, size + end)
+            planes[middle + 1 + path] = found[end:]
+            planes[middle - 1 - path] = found[:size]
         values[first : first + size] = planes.div_(planes.sum(0)).T
     return values
 
@@ -170,3 +242,11 @@ def _least(line: Tensor, cells: list[int], start: int, length: int) -> Tensor:
     for other in rest[1:]:
         torch.minimum(least, other, out=least)
     return least
+
+
+@cache
+def _expect_beta_warning() -> None:
+    """Let torch say, once and unheard, that its sparse CSR tensors are in beta."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.eye(1).to_sparse_csr()

@@ -1,6 +1,7 @@
-"""Random walk over the cells of an image: activation maps spread up to the boundaries (IRN's propagation).
+"""Random walk over the cells of an image: activation maps spread as far as an affinity carries them.
 
-The walk's result is x T^n with n = 2^log2_steps, a mean of the cells around each cell (`tag2mask.refine.transition`).
+The walk's result is x T^n with n = 2^log2_steps, a mean of the cells around each cell. T comes from any affinity
+(`tag2mask.refine.transition`) and is walked by `walk`; `random_walk` and `propagate` make it from a boundary map (IRN).
 Squaring a dense T, as the published code does, needs gigabytes; here T stays sparse, and fewer than n products do:
 
     x^n = sum over k of c_k T_k(x),   c_k = 2^(1-n) binomial(n, (n-k)/2) for k = n, n-2, ... (half of it for k = 0)
@@ -16,7 +17,6 @@ that spreads over the whole image), and 1e-10 or so for an ordinary one.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, overload
@@ -160,17 +160,42 @@ def _check(maps: Tensor, edge: Tensor) -> None:
 
 
 def _walk(start: Tensor, edge: Tensor, radius: int, beta: float, log2_steps: int) -> Tensor:
-    """(K, h, w) ``start`` after the walk, within the range of each map as every mean is."""
+    """(K, h, w) ``start`` after the walk along a boundary map."""
     paths(radius)  # refuses a bad radius, also where there is nothing to walk
     if not 0 < beta < math.inf:
         raise ConfigError(f"beta is {beta}, expected a finite number above 0; IRN's is 10")
+    _check_steps(log2_steps)
+    return walk(start, transition(edge, radius, beta), log2_steps) if len(start) else start
+
+
+def walk(maps: Tensor, step: Transition, log2_steps: int = 8) -> Tensor:
+    """Maps after 2^log2_steps steps over any affinity: maps T^(2^log2_steps). A constant map stays as it is.
+
+    Args:
+        maps: (K, h, w) with the dtype and on the device of the matrix: float64 on the CPU for all of the precision.
+        step: the transition matrix of their grid.
+        log2_steps: 0 to 20.
+
+    Returns:
+        (K, h, w), within the range of each map as every mean is.
+
+    Raises:
+        ConfigError: ``log2_steps`` out of range.
+        DataError: the maps are on another grid.
+    """
+    _check_steps(log2_steps)
+    grid = (step.frame.height, step.frame.width)
+    if maps.dim() != 3 or maps.shape[1:] != grid:
+        raise DataError(f"maps has shape {tuple(maps.shape)}, expected (K, h, w) on the affinity's grid {grid}")
+    if not len(maps):
+        return maps
+    walked = _mix(step, maps, mixture(2**log2_steps))
+    return torch.clamp(walked, maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True))
+
+
+def _check_steps(log2_steps: int) -> None:
     if isinstance(log2_steps, bool) or not isinstance(log2_steps, int) or not 0 <= log2_steps <= MOST_DOUBLINGS:
         raise ConfigError(f"log2_steps is {log2_steps!r}, expected a whole number from 0 to {MOST_DOUBLINGS}")
-    if not len(start):
-        return start
-    _expect_beta_warning()
-    walked = _mix(transition(edge, radius, beta), start, mixture(2**log2_steps))
-    return torch.clamp(walked, start.amin((1, 2), keepdim=True), start.amax((1, 2), keepdim=True))
 
 
 def _mix(step: Transition, start: Tensor, weights: Sequence[float]) -> Tensor:
@@ -210,11 +235,3 @@ def mixture(steps: int) -> tuple[float, ...]:
         allowed -= terms.pop()
     whole = math.fsum(terms)
     return tuple(term / whole for term in terms)
-
-
-@cache
-def _expect_beta_warning() -> None:
-    """Let torch say, once and unheard, that its sparse CSR tensors are in beta."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.eye(1).to_sparse_csr()

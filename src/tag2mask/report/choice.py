@@ -1,4 +1,4 @@
-"""Which images a page shows: by rule, not by eye, and none that is void to a large part."""
+"""Which images a page shows: by rule, not by eye, and none most of which is ignored."""
 
 from __future__ import annotations
 
@@ -8,20 +8,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 MOST_VOID = 0.25
-"""Largest void share of the pixels with which an image may be the best, a median or the worst one: where much is void,
-little can be wrong."""
+"""Largest ignored share of the pixels of an image that may be the best, a median or the worst one: where much is
+ignored, little can be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a page is asked to show.
-
-    Attributes:
-        images: ids that are shown first.
-        each: how many best, median and worst images.
-        random: how many more, drawn by ``seed`` from all images.
-        seed: of the draw; the same images for the same seed and list.
-    """
+    """What a page shows: these ids, so many best, median and worst images, so many more at random, by a seed."""
 
     images: tuple[str, ...] = ()
     each: int = 2
@@ -31,12 +24,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An image that has a score.
+    """An image with a score, larger is better; NaN where the ground truth is ignored everywhere.
 
-    Attributes:
-        id: the sample's.
-        score: larger is better; NaN where the truth is void everywhere.
-        void: share of its pixels that are void, 0..1.
+    ``void`` is the share of its pixels that are ignored, 0..1.
     """
 
     id: str
@@ -45,15 +35,9 @@ class Candidate:
 
 
 def choose(scored: Sequence[Candidate], every: Sequence[str], choice: Choice) -> tuple[tuple[str, str], ...]:
-    """Choose images: the listed ones, the best, the middle, the worst, and some at random.
+    """Choose images: the listed ones, the best, the middle, the worst, and some at random, each once with the reason.
 
-    Args:
-        scored: images with a score; those above `MOST_VOID` are only listed ones or random ones.
-        every: ids of all images, in order.
-        choice: how many of each.
-
-    Returns:
-        (id, why) pairs, no id twice.
+    Candidates above `MOST_VOID` are only listed ones or random ones; ``every`` holds the ids of all images, in order.
     """
     known = [c for c in scored if c.void <= MOST_VOID and not math.isnan(c.score)]
     ranked = [c.id for c in sorted(known, key=lambda c: (-c.score, c.id))]

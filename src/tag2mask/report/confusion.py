@@ -21,7 +21,7 @@ _LISTED, _SHADED = 25, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell: the share of the truth's pixels in words, its shade 0..4, and whether it is on the diagonal."""
+    """One cell: the share of the ground truth's pixels in words, its shade 0..4, and whether it is on the diagonal."""
 
     text: str
     shade: int
@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Confused:
-    """One confusion: pixels of ``truth`` that were taken for ``taken``, as a share of the truth's in percent."""
+    """One confusion: pixels of ``truth`` that were taken for ``taken``, as a share of the ground truth's in percent."""
 
     truth: str
     taken: str
@@ -43,7 +43,7 @@ class ConfusionView:
 
     Attributes:
         labels: names, background first.
-        rows: cells of each label of the truth; empty where the table would be too wide.
+        rows: cells of each label of the ground truth; empty where the table would be too wide.
         largest: the largest confusions, largest first.
     """
 
@@ -53,12 +53,7 @@ class ConfusionView:
 
 
 def view(matrix: NDArray[np.int64], labels: Sequence[str]) -> ConfusionView:
-    """Lay a confusion matrix out.
-
-    Args:
-        matrix: (L, L) pixel counts, row = truth, column = prediction.
-        labels: L names, background first.
-    """
+    """Lay out an (L, L) confusion matrix, row = ground truth, column = prediction, of L labels, background first."""
     shares = percent(matrix, matrix.sum(axis=1, keepdims=True))
     wide = len(labels) > WIDEST
     rows = () if wide else tuple(tuple(_cell(v, i == j) for j, v in enumerate(r)) for i, r in enumerate(shares))

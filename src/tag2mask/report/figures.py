@@ -1,17 +1,19 @@
-"""Figures of the analyses, drawn by matplotlib: curves over thresholds, histograms, boxes, examples.
+"""Figures of the analyses, drawn by matplotlib: curves, histograms, boxes, dots, shares, rows of example pictures.
 
 SVG with its text as text, so that it can be searched and read aloud; the same input gives the same bytes. Lines, boxes
-and bars are told apart without colour too.
+and bars are distinguished without colour too.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import atomic_path
@@ -23,22 +25,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000")
-"""Of lines, in order: those of Okabe and Ito, told apart by colour-blind eyes."""
+"""Of lines, in order: those of Okabe and Ito, distinguished by colour-blind eyes."""
 
 _DASHES = ("-", "--", ":", "-.", (0, (1, 3)), (0, (8, 2, 1, 2, 1, 2)))
+_MARKS = "os^Dv*P<"
 _STEP = 0.05
 _PER_ROW = 3
+_ROW, _CELL, _MARGIN = 0.26, 0.42, 2.2
+"""Inches: the row of a choice, the cell of a table, the room beside a table."""
+WRITTEN = 30
+"""Up to so many classes the numbers are written in the cells; more would not be legible."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One line of `draw_curves`.
-
-    Attributes:
-        name: for the legend.
-        points: (threshold, mIoU in percent), ascending.
-        plateau: first and last threshold of the range that is drawn thick.
-    """
+    """One line of `draw_curves`: (threshold, mIoU in percent), ascending; the range ``plateau`` is drawn thick."""
 
     name: str
     points: tuple[tuple[float, float], ...]
@@ -47,14 +48,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """One panel of `draw_histograms`.
-
-    Attributes:
-        name: its title.
-        values: thresholds on hundredths.
-        line: the global threshold.
-        note: a line of text below the title.
-    """
+    """One panel of `draw_histograms`: thresholds on hundredths, a line at the global one, a note below the title."""
 
     name: str
     values: tuple[float, ...]
@@ -64,31 +58,23 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """One panel of `draw_boxes`.
-
-    Attributes:
-        name: its title.
-        unit: label of the vertical axis.
-        values: name of each box and its values.
-    """
+    """One panel of `draw_boxes`: its title, the unit of its vertical axis, name and values of each box."""
 
     name: str
     unit: str
     values: tuple[tuple[str, tuple[float, ...]], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """The marks of one stage: (choice, number); a choice that is not there has no mark."""
+
+    name: str
+    values: tuple[tuple[str, float], ...]
+
+
 def draw_curves(curves: Sequence[Curve], title: str, out: Path) -> None:
-    """Draw mIoU over thresholds, the range of each plateau thick (AMN, Figure 6).
-
-    Args:
-        curves: at least one.
-        title: of the figure.
-        out: an SVG.
-
-    Raises:
-        DataError: there is no curve.
-        StageError: the file cannot be written.
-    """
+    """Draw mIoU over thresholds, the range of each plateau thick (AMN, Figure 6)."""
     figure, (axes,) = make_panels(min(len(curves), 1), (7.0, 4.2), "curve")
     for i, curve in enumerate(curves):
         colour, dash = COLOURS[i % len(COLOURS)], _DASHES[(i + i // len(COLOURS)) % len(_DASHES)]
@@ -104,17 +90,7 @@ def draw_curves(curves: Sequence[Curve], title: str, out: Path) -> None:
 
 
 def draw_histograms(panels: Sequence[Histogram], title: str, out: Path) -> None:
-    """Draw how the best thresholds of images lie, one panel beside the other on the same axes (AMN, Figure 1a).
-
-    Args:
-        panels: at least one.
-        title: of the figure.
-        out: an SVG.
-
-    Raises:
-        DataError: there is no panel.
-        StageError: the file cannot be written.
-    """
+    """Draw how the best thresholds of images lie, one panel beside the other on the same axes (AMN, Figure 1a)."""
     figure, grid = make_panels(len(panels), (3.6, 3.2), "histogram", same=True)
     edges = np.arange(22) * _STEP - _STEP / 2  # between hundredths: no threshold lies on an edge
     for panel, axes in zip(panels, grid, strict=True):
@@ -129,14 +105,7 @@ def draw_histograms(panels: Sequence[Histogram], title: str, out: Path) -> None:
 def draw_boxes(panels: Sequence[Boxes], title: str, out: Path) -> None:
     """Draw quartiles of images, a box for each method, a panel for each measure.
 
-    Args:
-        panels: at least one; the whiskers end at the 5th and 95th percentile.
-        title: of the figure.
-        out: an SVG.
-
-    Raises:
-        DataError: there is no panel.
-        StageError: the file cannot be written.
+    The whiskers end at the 5th and 95th percentile.
     """
     figure, grid = make_panels(len(panels), (3.8, 3.4), "box plot")
     for panel, axes in zip(panels, grid, strict=True):
@@ -149,18 +118,57 @@ def draw_boxes(panels: Sequence[Boxes], title: str, out: Path) -> None:
     save_figure(figure, title, out)
 
 
-def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
-    """Draw images and what was made of them, one row each, the reason above it (AMN, Figure 1b, c).
+def draw_dots(series: Sequence[Dots], label: str, title: str, out: Path) -> None:
+    """Draw a line for each choice, the one with the smallest mean on top, and a mark on it for each stage."""
+    found: dict[str, list[float]] = {}
+    for one in series:
+        for choice, value in one.values:
+            found.setdefault(choice, []).append(value)
+    order = sorted(found, key=lambda choice: (-sum(found[choice]) / len(found[choice]), choice))
+    figure, (axes,) = make_panels(min(len(order), 1), (7.0, 1.6 + _ROW * len(order)), "choice")
+    for i, one in enumerate(series):
+        places = [order.index(choice) for choice, _ in one.values]
+        axes.plot(
+            [value for _, value in one.values], places, linestyle="none", marker=_MARKS[i % len(_MARKS)],
+            color=COLOURS[i % len(COLOURS)], fillstyle="none" if i >= len(_MARKS) else "full", label=one.name,
+        )  # fmt: skip
+    axes.set_yticks(range(len(order)), order)
+    axes.set_xlabel(label)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    save_figure(figure, title, out)
+
+
+def draw_shares(names: Sequence[str], shares: NDArray[np.float64], title: str, out: Path) -> None:
+    """Draw which share of a class's images shows another class.
 
     Args:
-        examples: at least one, all with the same number of pictures.
+        names: of C classes.
+        shares: (C, C) in 0..1, row = the class whose images are counted; NaN is left blank, and so is the diagonal.
         title: of the figure.
-        out: a PNG.
-
-    Raises:
-        DataError: there is no example.
-        StageError: the file cannot be written.
+        out: an SVG.
     """
+    count = len(names)
+    if shares.shape != (count, count):
+        raise DataError(f"a table of shape {shares.shape} for {count} names; expected ({count}, {count})")
+    side = _CELL * count + _MARGIN
+    figure, (axes,) = make_panels(min(count, 1), (side, side), "class")
+    shown = np.where(np.eye(count, dtype=np.bool_), np.nan, shares)
+    picture = axes.imshow(shown, cmap="cividis", vmin=0, vmax=1)
+    axes.set_xticks(range(count), names, rotation=90)
+    axes.set_yticks(range(count), names)
+    axes.set(xlabel="… also show", ylabel="of the images of …")
+    figure.colorbar(picture, ax=axes, shrink=0.7, label="share of the images")
+    for (row, column), share in np.ndenumerate(shown):
+        if count <= WRITTEN and not math.isnan(share):
+            ink = "black" if share > 0.5 else "white"
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=ink)
+    save_figure(figure, title, out)
+
+
+def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
+    """Draw images, one row each with as many pictures, the reason above it (AMN, Figure 1b, c)."""
     if not examples:
         raise DataError("a figure needs at least one example")
     from matplotlib.figure import Figure
@@ -177,17 +185,7 @@ def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
 
 
 def make_panels(count: int, size: tuple[float, float], what: str, *, same: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure of several panels, at most three in a row.
-
-    Args:
-        count: how many.
-        size: width and height of a panel, inches.
-        what: each shows, for the error text.
-        same: whether all have the same vertical axis.
-
-    Raises:
-        DataError: there is no panel.
-    """
+    """A figure of ``count`` panels of ``size`` inches, at most three in a row, all with the ``same`` vertical axis."""
     if not count:
         raise DataError(f"a figure needs at least one {what}")
     from matplotlib.figure import Figure
@@ -202,16 +200,7 @@ def make_panels(count: int, size: tuple[float, float], what: str, *, same: bool 
 
 
 def save_figure(figure: Figure, title: str, out: Path) -> None:
-    """Write a figure in the format of the file's ending, whole or not at all, without the time of writing.
-
-    Args:
-        figure: to write; gets the title.
-        title: of the whole.
-        out: an SVG or a PNG.
-
-    Raises:
-        StageError: the file cannot be written.
-    """
+    """Write a figure with a title as SVG or PNG, whole or not at all, without the time of writing."""
     import matplotlib
 
     figure.suptitle(title, fontsize=10)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tag2mask.core.names import printable
+from tag2mask.core.progress import LOG
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
-LOG = logging.getLogger("tag2mask")
 _BASE = "DejaVu Sans"
 _LARGE = ("cjk", "noto sans", "source han", "unicode", "yahei", "pingfang", "hiragino", "gothic", "wenquanyi", "droid")
 """In names of fonts that have many scripts: these are looked into first."""
@@ -30,12 +29,8 @@ def legible(figure: Figure, out: Path, *, as_text: bool) -> Iterator[None]:
     r"""Make every text of a figure legible while it is saved.
 
     Dollar signs in names are no formula. Fonts of this machine are added for characters that matplotlib's own lacks;
-    what no font has is written as ``\u732b`` where the figure is a picture, and that is said once.
-
-    Args:
-        figure: complete but for this.
-        out: its file, for the message.
-        as_text: whether the file keeps its texts as text, whose fonts whoever looks at it has.
+    what no font has is written as ``\u732b`` where the figure is a picture, and a warning says so. With ``as_text``
+    the file keeps texts as text, whose fonts the reader has.
     """
     import matplotlib
 

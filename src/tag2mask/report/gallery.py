@@ -42,12 +42,7 @@ class GalleryPrototype:
 
 @dataclass(frozen=True, slots=True)
 class GalleryClass:
-    """One class and all its prototypes.
-
-    Attributes:
-        name: of the class.
-        prototypes: foreground first, then context, in the order of their numbers.
-    """
+    """One class and its prototypes: foreground first, then context, in the order of their numbers."""
 
     name: str
     prototypes: tuple[GalleryPrototype, ...]
@@ -67,18 +62,7 @@ class GalleryClass:
 
 
 def render_gallery(classes: Sequence[GalleryClass], title: str, out: Path, run: str = "RUN") -> None:
-    """Write the gallery as one HTML file that needs no other file and no network.
-
-    Args:
-        classes: in the order of the class columns.
-        title: of the page.
-        out: the HTML file.
-        run: the run folder that the shown commands name.
-
-    Raises:
-        DataError: a prototype's name is not ``foreground:<number>`` or ``context:<number>``.
-        StageError: the file cannot be written.
-    """
+    """Write the gallery as one HTML file that needs no other file and no network; its commands name the ``run``."""
     for group in classes:
         for prototype in group.prototypes:
             side, _, number = prototype.name.partition(":")

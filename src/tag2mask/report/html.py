@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 def render(template: str, out: Path, **values: Any) -> None:
-    """Fill ``templates/<template>`` and write it, whole or not at all; marks that turn text around are seen in it.
-
-    Raises:
-        StageError: the file cannot be written.
-    """
+    """Fill ``templates/<template>`` and write it, whole or not at all; marks that turn text around are seen in it."""
     write_text(out, printable(_environment().get_template(template).render(**values)))
 
 

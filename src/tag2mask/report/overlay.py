@@ -1,26 +1,26 @@
 """Layers that a page lays over a photo: maps as 8-bit pictures, labels as tints with patterns and outlines.
 
-A class is told apart by its hue, its pattern and its name beside it, never by the hue alone. Each layer is a small PNG
-of its own, so that the photo is stored once and a switch can hide one class.
+A class is distinguished by its hue, its pattern and its name beside it, never by the hue alone. Each layer is a small
+PNG of its own, so that the photo is stored once and a switch can hide one class.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tag2mask.core.arrays import beside_another
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import IGNORE
 from tag2mask.report.pictures import heat_colours
 
 HUES = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#cc79a7")
-"""Six of the colours of Okabe and Ito, told apart by colour-blind eyes."""
+"""Six of the colours of Okabe and Ito, distinguished by colour-blind eyes."""
 
 TILE = 8
 _TILE_Y, _TILE_X = np.indices((TILE, TILE))
@@ -46,12 +46,7 @@ _VOID_BESIDE: Rgba = (40, 40, 40, 140)
 
 @dataclass(frozen=True, slots=True)
 class ClassStyle:
-    """How the pixels of a class are drawn.
-
-    Attributes:
-        colour: one of `HUES`.
-        pattern: one of `PATTERNS`.
-    """
+    """How the pixels of a class are drawn: one of `HUES` and one of `PATTERNS`."""
 
     colour: str
     pattern: str
@@ -69,26 +64,14 @@ def class_style(column: int) -> ClassStyle:
 
 
 def map_uri(values: NDArray[np.uint8]) -> str:
-    """One map as a PNG whose pixel values are the map's, 0..255, and whose colours are a heat map's.
-
-    Args:
-        values: (h, w), 255 where the map is 1.
-    """
+    """One (h, w) map, 255 where it is 1, as a PNG of these pixel values in the colours of a heat map."""
     image = Image.fromarray(values, mode="P")
     image.putpalette(heat_colours().reshape(-1).tolist())
     return png_uri(image)
 
 
 def quantised(values: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
-    """Maps in 8 bits, as a page carries them: rounded to 1/255, made smaller only where they are larger than allowed.
-
-    Args:
-        values: (K, h, w) in [0, 1].
-        longest: most cells a side.
-
-    Raises:
-        DataError: not three axes, or values outside [0, 1].
-    """
+    """(K, h, w) maps in [0, 1] as a page carries them: 8 bits, made smaller to at most ``longest`` cells a side."""
     if values.ndim != 3 or (values.size and not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6)):
         raise DataError(f"maps for a page have shape {values.shape}; expected (K, h, w) with values in 0..1")
     height, width = values.shape[1:]
@@ -102,23 +85,17 @@ def quantised(values: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
 
 
 def class_uri(labels: NDArray[np.uint8], label: int) -> str:
-    """The pixels of one class of a label image as a layer.
-
-    Args:
-        labels: (H, W) label indices, 0 background, 255 void.
-        label: of the class, its column + 1.
-    """
+    """The pixels of one label, a class column + 1, of an (H, W) label image as a layer."""
     style = class_style(label - 1)
     inside = labels == label
     strong = _tiled(PATTERNS[style.pattern], labels.shape)
-    edge = _beside(labels, lambda own, other: own != other)
-    rim = (labels == 0) & _beside(labels, lambda own, other: other == label)
-    place = np.select([inside & edge, inside & strong, inside, rim], [3, 2, 1, 4], 0)
+    rim = (labels == 0) & beside_another(inside)  # background beside the class
+    place = np.select([inside & beside_another(labels), inside & strong, inside, rim], [3, 2, 1, 4], 0)
     return _layer(place, ((*style.rgb, WEAK), (*style.rgb, STRONG), EDGE, RIM))
 
 
 def void_uri(labels: NDArray[np.uint8]) -> str:
-    """The void pixels of a label image as a hatched layer."""
+    """The ignored pixels of a label image as a hatched layer."""
     hatched = _tiled(PATTERNS["rising stripes"], labels.shape)
     void = labels == IGNORE
     return _layer(np.select([void & hatched, void], [1, 2], 0), (_VOID, _VOID_BESIDE))
@@ -151,16 +128,3 @@ def _tiled(tile: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]
     height, width = shape
     repeated: NDArray[np.bool_] = np.tile(tile, (-(-height // TILE), -(-width // TILE)))
     return repeated[:height, :width]
-
-
-def _beside(
-    labels: NDArray[np.uint8], fits: Callable[[NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.bool_]]
-) -> NDArray[np.bool_]:
-    """(H, W) pixels that fit one of their neighbours to the left, right, above or below."""
-    found = np.zeros(labels.shape, dtype=bool)
-    left, right, up, down = labels[:, :-1], labels[:, 1:], labels[:-1], labels[1:]
-    found[:, :-1] |= fits(left, right)
-    found[:, 1:] |= fits(right, left)
-    found[:-1] |= fits(up, down)
-    found[1:] |= fits(down, up)
-    return found

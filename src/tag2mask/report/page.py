@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
 from tag2mask.report.html import render
 from tag2mask.report.parts import RunPart
+from tag2mask.report.pictures import fit, heat_overlay, label_overlay
 from tag2mask.report.views import comparison, run_view, script_data
+
+_SIDE = 320
+"""Pixels of the longer side of a picture in a figure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +51,40 @@ class Example:
     reason: str
     pictures: tuple[Picture, ...]
 
+    @classmethod
+    def of(cls, id: str, reason: str, pictures: Iterable[tuple[str, Image.Image]]) -> Example:
+        """An example from captions and images, each shrunk to the size of figures."""
+        return cls(id, reason, tuple(Picture(caption, caption, fit(image, _SIDE)) for caption, image in pictures))
+
+    @classmethod
+    def over(
+        cls,
+        dataset: Dataset,
+        sample: Sample,
+        image: Image.Image,
+        reason: str,
+        layers: Iterable[tuple[str, NDArray[Any]]],
+    ) -> Example:
+        """A photo with its tags, then layers over it, then its ground truth if there is any.
+
+        Args:
+            dataset: the split.
+            sample: the image's.
+            image: (W, H), as the data set gives it.
+            reason: why it is shown.
+            layers: caption, and either a map, (h, w) float in [0, 1], or labels, (H, W) uint8.
+        """
+        tags = ", ".join(dataset.classes[c] for c in sample.tags) or "no tags"
+        truth = dataset.truth(sample)
+        pictures = [(f"image: {tags}", image)]
+        for caption, values in [*layers, *([] if truth is None else [("ground truth", truth)])]:
+            draw = heat_overlay if values.dtype.kind == "f" else label_overlay
+            pictures.append((caption, draw(image, values)))
+        return cls.of(sample.id, reason, pictures)
+
 
 def render_page(runs: Sequence[RunPart], out: Path) -> None:
-    """Write one HTML file that needs no other file and no network.
-
-    Args:
-        runs: at least one, a section each; several are compared first.
-        out: the HTML file.
-
-    Raises:
-        DataError: no run, or one that has looked at no split.
-        StageError: the file cannot be written.
-    """
+    """Write one HTML file, a section for each run, that needs no other file; several are compared first."""
     if not runs:
         raise DataError("a page needs at least one run")
     for run in runs:

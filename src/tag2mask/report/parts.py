@@ -11,13 +11,9 @@ from tag2mask.report.scores import MethodResult
 
 @dataclass(frozen=True, slots=True)
 class StageTime:
-    """What one stage cost.
+    """What one stage cost: seconds, 0 where it was taken from the store; images, 0 where it has none to count.
 
-    Attributes:
-        name: of the stage.
-        seconds: in all; 0 where it was taken from the store.
-        n_images: images it went over, 0 where it has no images to count.
-        memory: largest resident memory of the run by its end, in bytes; 0 where it is not known.
+    ``memory`` is the largest resident memory of the run by its end, in bytes; 0 where it is not known.
     """
 
     name: str
@@ -28,12 +24,7 @@ class StageTime:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What lies over the photo, or a part of it.
-
-    Attributes:
-        uri: PNG as a ``data:`` URI, stretched over the photo.
-        column: of the class it shows; None for void.
-    """
+    """A PNG as a ``data:`` URI, stretched over the photo, of one class column; None: of the ignored pixels."""
 
     uri: str
     column: int | None = None
@@ -66,15 +57,9 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """One image of a page.
+    """One image of a page, why it is shown, and its panels in the order of the way from image to prediction.
 
-    Attributes:
-        id: the sample's.
-        reason: why this image is shown.
-        photo: JPEG as a ``data:`` URI; stored once for all panels.
-        width: of the photo as it is stored.
-        height: of the photo as it is stored.
-        panels: in the order of the way from image to prediction.
+    The photo is a JPEG as a ``data:`` URI, stored once for all panels in ``width`` x ``height``.
     """
 
     id: str
@@ -91,9 +76,9 @@ class SplitPart:
 
     Attributes:
         split: its name.
-        n_images: images with a truth that were counted.
+        n_images: images with ground truth that were counted.
         n_without_truth: images left out.
-        methods: what was measured; empty where there is no truth.
+        methods: what was measured; empty where there is no ground truth.
         notes: further sentences.
         shown: a handful of images.
     """

@@ -1,28 +1,28 @@
-"""Pictures for pages and papers: heat maps and labels over an image, panels, and images as data URIs."""
+"""Pictures for pages and figures: heat maps and labels over an image, and images as data URIs."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tag2mask.core.arrays import beside_another
 from tag2mask.core.errors import DataError
 from tag2mask.core.palette import colour
 from tag2mask.core.types import IGNORE
 
 RGB = tuple[int, int, int]
-_UNSURE: RGB = (224, 224, 192)
+_CREAM: RGB = (224, 224, 192)
 _HATCH = 6
 
 
 @cache
 def heat_colours() -> NDArray[np.uint8]:
-    """(256, 3) colours of increasing lightness, told apart by colour-blind eyes and in grey print."""
+    """(256, 3) colours of increasing lightness, distinguished by colour-blind eyes and in grey print."""
     import matplotlib
 
     table = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)
@@ -30,15 +30,9 @@ def heat_colours() -> NDArray[np.uint8]:
 
 
 def heat_overlay(image: Image.Image, values: NDArray[np.float32], strength: float = 0.75) -> Image.Image:
-    """One activation map over the grey image: dark where it is 0, bright where it is 1.
+    """One activation map, (h, w) in [0, 1] of any size, over the grey image: dark where it is 0, bright where it is 1.
 
-    Args:
-        image: any mode, (W, H).
-        values: (h, w) in [0, 1], of any size; resized bilinearly to the image.
-        strength: 0 shows the grey image alone, 1 the map alone.
-
-    Raises:
-        DataError: the map has not two axes, or leaves [0, 1].
+    ``strength`` 0 shows the grey image alone, 1 the map alone.
     """
     if values.ndim != 2 or not values.size or not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):
         span = f", {values.min()}..{values.max()}" if values.size else ""
@@ -52,15 +46,9 @@ def heat_overlay(image: Image.Image, values: NDArray[np.float32], strength: floa
 
 
 def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float = 0.55) -> Image.Image:
-    """Label image over the image: a tint in the palette's colour, a white outline, void hatched.
+    """An (H, W) label image over the image: a tint in the palette's colour, a white outline, ignored pixels hatched.
 
-    Args:
-        image: any mode, (W, H).
-        labels: (H, W) label indices, 0 background (left as it is), 255 void or unsure.
-        strength: 0 shows the image alone, 1 the colours alone.
-
-    Raises:
-        DataError: the labels are not of the image's size.
+    ``strength`` 0 shows the image alone, 1 the colours alone; background is left as it is.
     """
     if labels.shape != (image.height, image.width):
         raise DataError(
@@ -71,22 +59,9 @@ def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float
         inside = labels == label
         result[inside] = result[inside] * (1 - strength) + np.asarray(colour(int(label))) * strength
     rows, columns = np.indices(labels.shape)
-    result[(labels == IGNORE) & ((rows + columns) % _HATCH < _HATCH // 2)] = _UNSURE
-    result[_outlines(labels)] = 255
+    result[(labels == IGNORE) & ((rows + columns) % _HATCH < _HATCH // 2)] = _CREAM
+    result[(labels != 0) & (labels != IGNORE) & beside_another(labels)] = 255
     return Image.fromarray(np.rint(result).astype(np.uint8))
-
-
-def _outlines(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """(H, W) pixels of a class whose neighbour to the right, left, below or above has another label."""
-    edge: NDArray[np.bool_] = (labels != 0) & (labels != IGNORE)
-    differs = np.zeros_like(edge)
-    across, down = labels[:, 1:] != labels[:, :-1], labels[1:] != labels[:-1]
-    differs[:, 1:] |= across
-    differs[:, :-1] |= across
-    differs[1:] |= down
-    differs[:-1] |= down
-    edge &= differs
-    return edge
 
 
 def fit(image: Image.Image, longest: int) -> Image.Image:
@@ -96,23 +71,6 @@ def fit(image: Image.Image, longest: int) -> Image.Image:
         return image
     size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
     return image.resize(size, Image.Resampling.LANCZOS)
-
-
-def side_by_side(images: Sequence[Image.Image], gap: int = 4) -> Image.Image:
-    """Images in one row on white, tops aligned, ``gap`` pixels apart.
-
-    Raises:
-        DataError: there is no image.
-    """
-    if not images:
-        raise DataError("side_by_side was given no image")
-    width = sum(i.width for i in images) + gap * (len(images) - 1)
-    panel = Image.new("RGB", (width, max(i.height for i in images)), "white")
-    left = 0
-    for image in images:
-        panel.paste(image.convert("RGB"), (left, 0))
-        left += image.width + gap
-    return panel
 
 
 def data_uri(image: Image.Image, longest: int = 360) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.names import base_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Score:
         fn: missed share of the union.
         precision: NaN where undefined.
         recall: NaN where undefined.
-        n_images: images with a truth that were counted.
+        n_images: images with ground truth that were counted.
         ledger: supervision behind the number.
     """
 
@@ -42,16 +43,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """One label's numbers, in percent; NaN where undefined.
-
-    Attributes:
-        name: of the class, or ``background``.
-        iou: intersection over union.
-        fp: false share of the union.
-        fn: missed share of the union.
-        precision: share of what is predicted as the label that is right.
-        recall: share of the label's pixels that are found.
-    """
+    """One label's numbers, in percent, as in `Score`; NaN where undefined."""
 
     name: str
     iou: float
@@ -97,13 +89,9 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """MIoU of one method over its seeds, at one kind of threshold.
+    """MIoU of one method over ``n`` seeds, at one kind of threshold: mean, and standard deviation (NaN for one).
 
-    Attributes:
-        name: of the method, without a seed where there are several.
-        n: number of seeds.
-        value: the mean.
-        sd: standard deviation between seeds; NaN for one.
+    The name has no seed where there are several.
     """
 
     name: str
@@ -124,14 +112,7 @@ def percent(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Scores that may be compared: one kind of threshold, the same images.
-
-    Attributes:
-        kind: of the threshold.
-        n_images: images counted.
-        images: as in `MethodResult`.
-        scores: name of the method and score, in order.
-    """
+    """Scores that may be compared: one kind of threshold, the same ``images`` as in `MethodResult`."""
 
     kind: str
     n_images: int
@@ -153,7 +134,7 @@ def means(scores: Sequence[tuple[str, Score]]) -> tuple[Mean, ...]:
     grouped: dict[str, list[tuple[str, float]]] = {}
     for name, score in scores:
         if not math.isnan(score.miou):
-            grouped.setdefault(name.partition("@")[0], []).append((name, score.miou))
+            grouped.setdefault(base_name(name), []).append((name, score.miou))
     return tuple(_mean(base, found) for base, found in grouped.items())
 
 
@@ -173,7 +154,7 @@ class Headline:
         at: kind of threshold and how many images were counted.
         lead: how far it is ahead, and of what.
         ledger: supervision behind the number.
-        bound: whether the threshold was chosen on the truth that it is measured on: no number to promise.
+        bound: whether the threshold was chosen on the ground truth that it is measured on: no number to promise.
     """
 
     number: str
@@ -185,11 +166,7 @@ class Headline:
 
 
 def headlines(methods: Sequence[MethodResult]) -> tuple[Headline, ...]:
-    """The best for each kind of threshold and set of images, upper bounds last; equal to one decimal is a draw.
-
-    Raises:
-        DataError: no method has a score.
-    """
+    """The best for each kind of threshold and set of images, upper bounds last; equal to one decimal is a draw."""
     found = groups(methods)
     if not found:
         raise DataError(
@@ -225,5 +202,5 @@ def _lead(group: Group, first: Mean, rest: Sequence[Mean], ledger: tuple[str, ..
 
 def _ledger(group: Group, names: Sequence[str]) -> tuple[str, ...]:
     """Supervision behind the scores of some methods, all their seeds together."""
-    mine = [score.ledger for name, score in group.scores if name in names or name.partition("@")[0] in names]
+    mine = [score.ledger for name, score in group.scores if name in names or base_name(name) in names]
     return tuple(sorted(set().union(*mine)))

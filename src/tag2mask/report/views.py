@@ -16,12 +16,9 @@ from tag2mask.report.scores import Group, Headline, Mean, MethodResult, Score, g
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Numbers that may be compared.
+    """Numbers that may be compared, the largest mIoU, shown in bold, and means of the methods with several seeds.
 
-    Attributes:
-        group: the scores.
-        best: the largest mIoU, shown in bold; None where there is nothing to compare.
-        several: means of the methods that have several seeds.
+    There is no best where there is nothing to compare.
     """
 
     group: Group
@@ -54,14 +51,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One run, ready for the template.
-
-    Attributes:
-        anchor: beginning of the ids in its section.
-        run: what it is made of.
-        splits: its splits.
-        switches: the classes that its pictures show.
-    """
+    """One run, ready for the template: its splits, and the classes in its pictures; ids begin with ``anchor``."""
 
     anchor: str
     run: RunPart

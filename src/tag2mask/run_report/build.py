@@ -1,25 +1,23 @@
-"""Sentences of a page beside its tables: the classifier, refined seeds, networks, and what was left out."""
+"""Gathers what the page of a run shows: numbers, examples, notes, times, galleries, recipe."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from tag2mask.analysis.prototype_gallery import gallery_classes
 from tag2mask.config.recipe import dump_recipe
-from tag2mask.core.errors import command
+from tag2mask.core.errors import command as suggested
 from tag2mask.core.files import value_hash
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
 from tag2mask.evaluation.result_tables import MetricRow, read_columns
 from tag2mask.methods.artefact import FOLDERS
-from tag2mask.pipeline.evaluate_run import open_split
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import CURVE
-from tag2mask.pipeline.plan import Plan
-from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.pipeline.run_result import Measured, RunResult, measured, network_of
+from tag2mask.pipeline.opened_run import OpenedRun
+from tag2mask.pipeline.run_result import REPORT, Measured, measured
 from tag2mask.pipeline.session import Done
 from tag2mask.report.choice import Choice
 from tag2mask.report.gallery import GalleryClass
@@ -67,7 +65,7 @@ def _refined(rows: Sequence[MetricRow]) -> list[str]:
 
 def _networks(rows: Sequence[MetricRow], every: Sequence[Measured]) -> list[str]:
     """Predictions with the network that made them and its first weights."""
-    networks = {m.name: network for m in every if (network := network_of(m.maker.artefact))}
+    networks = {m.name: network for m in every if (network := m.maker.artefact.described())}
     return [
         f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({r.n_images} images; {networks[r.stage]})."
         for r in rows
@@ -80,59 +78,44 @@ _PATCHES = 3
 _CLASSES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class FinishedRun:
-    """A run with all its stages made.
-
-    Attributes:
-        plan: its recipe, checked.
-        path: its folder.
-        stages: in order.
-        metrics: every number measured.
-        command: that makes the same again.
-    """
-
-    plan: Plan
-    path: Path
-    stages: Sequence[Done]
-    metrics: Sequence[MetricRow]
-    command: str
+def finished_stages(run: OpenedRun) -> list[Done]:
+    """Every stage of a run, finished; raises as `OpenedRun.artefact`."""
+    return [run.done(name) for name in run.stages]
 
 
-def write_page(plan: Plan, result: RunResult, command: str) -> bool:
+def write_page(run: OpenedRun, command: str) -> bool:
     """Write ``report.html`` into the run folder; nothing where the run has evaluated neither seeds nor masks.
 
     Args:
-        plan: of the run.
-        result: with its metrics and finished stages.
+        run: with all its stages made.
         command: that makes the same run again.
 
     Returns:
         Whether it was written.
     """
-    part = run_part(FinishedRun(plan, result.path, result.stages, result.metrics, command), Choice())
+    part = run_part(run, Choice(), command=command)
     if part.parts:
-        render_page([part], result.report)
+        render_page([part], run.path / REPORT)
     return bool(part.parts)
 
 
-def run_part(run: FinishedRun, choice: Choice, name: str = "") -> RunPart:
+def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") -> RunPart:
     """Gather everything a page shows of one run; without any part where it has evaluated neither seeds nor masks.
 
     Args:
-        run: the run.
+        run: with all its stages made.
         choice: which images are shown.
         name: of the run on the page; that of its folder where empty.
+        command: that makes the same run again; the one that resumes it where empty.
     """
-    plan, recipe = run.plan, run.plan.recipe
-    looked_at = measured(run.stages)
+    plan, recipe, stages = run.plan, run.plan.recipe, finished_stages(run)
+    looked_at = measured(stages)
     splits = {m.name: plan.split_of(m.measuring.stage) for m in looked_at}
     seen = dict.fromkeys(s for m in looked_at if not m.unsure and (s := splits[m.name]) is not None)
     parts = [
-        _split_part(run, open_split(plan, split), [m for m in looked_at if splits[m.name] == split], choice)
-        for split in seen
+        _split_part(run, run.split(split), [m for m in looked_at if splits[m.name] == split], choice) for split in seen
     ]
-    classes = open_split(plan, next(iter(seen), plan.data.infer)).classes
+    classes = run.split(next(iter(seen), plan.data.infer)).classes
     named = f"{', '.join(classes[:_CLASSES])}{' …' if len(classes) > _CLASSES else ''}"
     return RunPart(
         name=name or run.path.name,
@@ -143,17 +126,17 @@ def run_part(run: FinishedRun, choice: Choice, name: str = "") -> RunPart:
         seeds=recipe.seeds,
         parts=tuple(parts),
         thresholds={m.name: v for m in looked_at if _is_maps(m) and (v := m.threshold.value) is not None},
-        times=tuple(_times(run.stages)),
-        command=run.command,
+        times=tuple(_times(stages)),
+        command=command or run.command,
         recipe=dump_recipe(recipe),
-        environment=_environment(run.path),
+        environment=_environment(run.folder.environment()),
         galleries=tuple(_galleries(run)) if parts else (),
         gallery_note="What each prototype in use looks like. All of them, with the reasons, and how to drop one: "
-        + command("prototypes", run.path),
+        + suggested("prototypes", run.path),
     )
 
 
-def _split_part(run: FinishedRun, dataset: Dataset, every: Sequence[Measured], choice: Choice) -> SplitPart:
+def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], choice: Choice) -> SplitPart:
     """One split.
 
     Args:
@@ -171,7 +154,7 @@ def _split_part(run: FinishedRun, dataset: Dataset, every: Sequence[Measured], c
     own = {run.plan.split_of(m.maker.stage) for m in every}
     makers = [
         d
-        for d in run.stages
+        for d in finished_stages(run)
         if d.stage.kind.makes in FOLDERS and run.plan.split_of(d.stage) in own and _first_seed(run, d)
     ]
     scene = Scene(dataset, makers, {m.name: m for m in every})
@@ -188,17 +171,17 @@ def _split_part(run: FinishedRun, dataset: Dataset, every: Sequence[Measured], c
     )
 
 
-def _first_seed(run: FinishedRun, done: Done) -> bool:
+def _first_seed(run: OpenedRun, done: Done) -> bool:
     """Whether a stage is to be seen: of several seeds only the first is."""
     return "@" not in done.stage.name or done.stage.seed == run.plan.recipe.seeds[0]
 
 
 def _is_maps(found: Measured) -> bool:
-    return found.maker.stage.kind.makes == "maps"
+    return found.maker.stage.kind.makes is Makes.MAPS
 
 
 def _method(
-    run: FinishedRun, found: Measured, dataset: Dataset, rows: Sequence[MetricRow], counted: Pixels
+    run: OpenedRun, found: Measured, dataset: Dataset, rows: Sequence[MetricRow], counted: Pixels
 ) -> MethodResult:
     mine = [r for r in rows if r.stage == found.name]
     at = dict.fromkeys((r.threshold_kind, r.threshold) for r in mine if r.metric in _MEANS)
@@ -225,14 +208,14 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _ledger(run: FinishedRun, found: Measured, kind: str, n_images: int) -> tuple[str, ...]:
+def _ledger(run: OpenedRun, found: Measured, kind: str, n_images: int) -> tuple[str, ...]:
     """Supervision behind a number: that of the maps or masks, and of the masks that its threshold was chosen on."""
     ledger = set(found.maker.manifest.ledger)
     if kind == "oracle":
         ledger.add(f"pixel-masks:threshold({n_images})")
     source = found.measuring.stage.reads.get(ROLE)
     if _is_maps(found) and kind == found.threshold.kind_text and source is not None:
-        ledger |= set(next(d for d in run.stages if d.stage.name == source).manifest.ledger)
+        ledger |= set(run.manifest(source).ledger)
     return tuple(sorted(ledger))
 
 
@@ -260,18 +243,16 @@ def _times(stages: Sequence[Done]) -> list[StageTime]:
     return times
 
 
-def _environment(path: Path) -> Mapping[str, str]:
+def _environment(values: Mapping[str, Any]) -> Mapping[str, str]:
     """Versions, machine and data of the run, each as text; empty where they were not written."""
     found: dict[str, str] = {}
-    for name, value in RunFolder(path).environment().items():
+    for name, value in values.items():
         found |= (
             {f"{name} {part}": str(v) for part, v in value.items()} if isinstance(value, dict) else {name: str(value)}
         )
     return found
 
 
-def _galleries(run: FinishedRun) -> list[tuple[str, tuple[GalleryClass, ...]]]:
-    makers = [d for d in run.stages if d.stage.kind.makes == "prototypes" and _first_seed(run, d)]
-    return [
-        (d.stage.name, gallery_classes(run.plan, d.stage, d.artefact, kept_only=True, patches=_PATCHES)) for d in makers
-    ]
+def _galleries(run: OpenedRun) -> list[tuple[str, tuple[GalleryClass, ...]]]:
+    makers = [d for d in finished_stages(run) if d.stage.kind.makes is Makes.PROTOTYPES and _first_seed(run, d)]
+    return [(d.stage.name, gallery_classes(run, d.stage, kept_only=True, patches=_PATCHES)) for d in makers]

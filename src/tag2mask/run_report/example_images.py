@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tag2mask.core.types import IGNORE, ActivationMaps, Sample
+from tag2mask.core.resize import bilinear
+from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import read_columns
-from tag2mask.evaluation.thresholds import Level, cut
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import IMAGES
 from tag2mask.pipeline.run_result import Measured
 from tag2mask.pipeline.session import Done
@@ -104,7 +105,7 @@ def _shown(scene: Scene, sample: Sample, reason: str, side: int, cells: int) -> 
     if truth is not None:
         panels.append(_label_panel("truth", "truth", truth, photo, scene.dataset.classes, ""))
     for done in scene.makers:
-        if done.stage.kind.makes == "maps":
+        if done.stage.kind.makes is Makes.MAPS:
             panels += _maps(scene, sample, done, photo, cells)
         else:
             labels = done.artefact.labels(scene.dataset, sample)
@@ -126,9 +127,8 @@ def _maps(scene: Scene, sample: Sample, done: Done, photo: Image.Image, cells: i
     if found is None or found.threshold.kind == "none":
         return panels
     threshold, note = found.threshold, _score(scene, name, sample)
-    level = threshold.of(sample.id, made.classes)
-    labels = seeds(values, made.classes, (photo.height, photo.width), level)
-    if threshold.value is None:  # a slider has one threshold: these stay as they are
+    labels = threshold.seeds(scene.dataset, sample, carried(values, (photo.height, photo.width)), made.classes)
+    if threshold.value is None or not threshold.background.is_constant:  # unlike a slider's: these stay as they are
         caption = f"seeds of {name}, threshold {threshold.text}"
         return [*panels, _label_panel("labels", caption, labels, photo, names, note)]
     share, at = shares(labels, names), f"{threshold.value:.2f}"
@@ -136,22 +136,10 @@ def _maps(scene: Scene, sample: Sample, done: Done, photo: Image.Image, cells: i
     return [*panels, Panel("seeds", at, alt, _layers(labels), name, share=share, note=note)]
 
 
-def seeds(
-    values: NDArray[np.uint8], classes: Sequence[int], size: tuple[int, int], threshold: Level
-) -> NDArray[np.uint8]:
-    """Seeds from maps as a page carries them, by the rule of its script.
-
-    Args:
-        values: (K, h, w), 255 where a map is 1.
-        classes: K class columns.
-        size: (height, width) of the photo on the page.
-        threshold: 0..1, or one for each map.
-
-    Returns:
-        (height, width) labels.
-    """
-    maps = ActivationMaps(tuple(classes), torch.from_numpy(values.astype(np.float32) / 255))
-    return cut(maps.resize(*size).maps.numpy(), classes, threshold)
+def carried(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Maps (K, height, width) as the script of a page has them, from what the page carries: (K, h, w), 255 for 1."""
+    maps: NDArray[np.float32] = bilinear(torch.from_numpy(values.astype(np.float32) / 255), *size).numpy()
+    return maps
 
 
 def shares(labels: NDArray[np.uint8], names: Sequence[str]) -> str:

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import NothingShownError, StageError
 from tag2mask.core.files import read_json, write_json
 from tag2mask.core.manifest import sealed, unsealed
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix
-from tag2mask.evaluation.thresholds import cut
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.run_result import Measured
 
@@ -94,9 +94,9 @@ def _look(found: Measured, dataset: Dataset) -> Pixels:
     samples = unseen([found.measuring.artefact], dataset, found.name)
     counted: dict[str, tuple[Matrix, float]] = {}
     with progress(f"{found.name}, for the report", len(samples)) as counter:
-        if found.maker.stage.kind.makes == "masks":
+        if found.maker.stage.kind.makes is Makes.MASKS:
             read = partial(_labels, found, dataset)
-            for _ in ahead(partial(_count, dataset, read, counted), samples, 2):
+            for _ in prefetch(partial(_count, dataset, read, counted), samples, 2):
                 counter.advance()
             optima: dict[str, float] = {}
         else:
@@ -121,8 +121,7 @@ def _maps(
     maps = found.maker.artefact.maps(dataset, sample)
 
     def seeds(_: Sample, truth: LabelImage) -> NDArray[np.uint8]:
-        level = found.threshold.of(sample.id, maps.classes)
-        return cut(maps.resize(*truth.shape).maps.numpy(), maps.classes, level)
+        return found.threshold.seeds(dataset, sample, maps.resize(*truth.shape).maps.numpy(), maps.classes)
 
     _count(dataset, seeds, counted, sample)
     return maps

@@ -8,78 +8,60 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, nearest
-from tag2mask.core.manifest import read_manifest
-from tag2mask.pipeline.evaluate_run import finished, not_as_made, open_split
-from tag2mask.pipeline.keys import keys_of
-from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.pipeline.run_result import measured
-from tag2mask.pipeline.session import Done
 from tag2mask.report.choice import Choice
 from tag2mask.report.page import render_page
-from tag2mask.run_report.build import FinishedRun, run_part
+from tag2mask.run_report.build import finished_stages, run_part
 
 _MARK = '<meta name="generator" content="tag2mask">'
 _HEAD = 4096
 
 
-def write_report(runs: Sequence[Path], out: Path, choice: Choice | None = None) -> int:
+def write_report(runs: Sequence[OpenedRun | str | Path], out: Path, choice: Choice | None = None) -> int:
     """Write the page of one finished run, or of several with a comparison.
 
     Args:
-        runs: run folders, each once.
+        runs: runs or their folders, each once.
         out: the HTML file; a page that is there is replaced.
-        choice: which images are shown; two best, median, worst and random ones where None.
+        choice: which images are shown; None means two best, median, worst and random ones.
 
     Returns:
         Size of the page in bytes.
 
     Raises:
-        ConfigError: no run, a run twice, or a file to write to that is no page.
+        ConfigError: no run, a run twice, or a file to write to that is not a page.
         StageError: no run, a stage that is not finished, nothing measured, or the page cannot be written.
         DataError: an image that no run has.
     """
     choice = choice or Choice()
-    twice = [str(path) for path, n in Counter(run.resolve() for run in runs).items() if n > 1]
+    opened = [as_run(run) for run in runs]
+    twice = [str(path) for path, n in Counter(run.path.resolve() for run in opened).items() if n > 1]
     if twice or not runs:
         raise ConfigError(f"run {twice[0]} is named twice; name each once" if twice else "name at least one run folder")
     _check_out(out)
-    opened = [open_run(run) for run in runs]
+    for run in opened:
+        _check_finished(run)
     _check_images(opened, choice.images)
     names = Counter(run.path.name for run in opened)
-    parts = [
-        run_part(run, choice, name=run.path.name if names[run.path.name] == 1 else str(run.path)) for run in opened
-    ]
+    parts = [run_part(run, choice, run.path.name if names[run.path.name] == 1 else str(run.path)) for run in opened]
     render_page(parts, out)
     return out.stat().st_size
 
 
-def open_run(path: Path) -> FinishedRun:
-    """A run with all its stages made and at least one measured.
+def _check_finished(run: OpenedRun) -> None:
+    """Refuse a run that is not made as a whole, or has nothing to report.
 
     Raises:
-        StageError: no run, a stage that is not finished, or nothing measured.
+        StageError: a stage that is not finished or was changed, or nothing measured.
     """
-    from tag2mask.pipeline.run_result import collect_metrics
-
-    folder = RunFolder.existing(path)
-    plan = make_plan(folder.recipe())
-    keys = keys_of(folder.store.root)
-    stages = []
-    for stage in plan.stages:
-        artefact = finished(folder, plan, stage, keys)
-        manifest = read_manifest(artefact.path)
-        assert manifest is not None  # it is finished
-        wrong = [*manifest.gone(artefact.path), *manifest.changed(artefact.path, keys.hashes.file)]
-        if wrong:
-            raise not_as_made(folder, stage.name, artefact.path / wrong[0])
-        stages.append(Done(stage, artefact, manifest))
-    if not any(not m.unsure for m in measured(stages)):
+    for name in run.stages:
+        run.check_files(name)
+    if not any(not m.unsure for m in measured(finished_stages(run))):
         raise StageError(
-            f"{path} has measured neither seeds nor masks, so there is nothing to report; its recipe needs a stage of "
-            "kind seeds or masks, as those of tag2mask ls recipes have"
+            f"{run.path} has measured neither seeds nor masks, so there is nothing to report; its recipe needs a stage "
+            "of kind seeds or masks, as those of tag2mask ls recipes have"
         )
-    return FinishedRun(plan, folder.path, stages, collect_metrics(stages), folder.command)
 
 
 def _check_out(out: Path) -> None:
@@ -100,14 +82,14 @@ def _check_out(out: Path) -> None:
         raise StageError(f"cannot write {out}: {existing} is no folder that can be written; choose another with --out")
 
 
-def _check_images(runs: Sequence[FinishedRun], images: Sequence[str]) -> None:
-    """Refuse ids that no run has among the images it looks at."""
+def _check_images(runs: Sequence[OpenedRun], images: Sequence[str]) -> None:
+    """Refuse ids that none of the runs has among the images it looks at."""
     if not images:
         return
     known: set[str] = set()
     for run in runs:
-        splits = {run.plan.split_of(m.measuring.stage) for m in measured(run.stages) if not m.unsure}
-        known |= {s.id for split in splits if split is not None for s in open_split(run.plan, split).samples}
+        splits = {run.plan.split_of(m.measuring.stage) for m in measured(finished_stages(run)) if not m.unsure}
+        known |= {s.id for split in splits if split is not None for s in run.split(split).samples}
     for name in images:
         if name not in known:
             near = nearest(name, known)

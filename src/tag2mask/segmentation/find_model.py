@@ -1,4 +1,4 @@
-"""From what a user names to a network: a run folder, a weights file, a saved folder, a name on the hub, ONNX."""
+"""The network that a run folder, a file of weights or ONNX, a saved folder, or a name on the hub stands for."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.recipe import Recipe, load_recipe
 from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, command, unknown
 from tag2mask.core.files import expanded, file_hash, read_json, reason, special_kind
-from tag2mask.core.links import followed
+from tag2mask.core.links import artefact_of, not_finished
 from tag2mask.core.manifest import MANIFEST, unsealed
-from tag2mask.segmentation.networks.factory import WEIGHTS, Segmenter, load_segmenter
-from tag2mask.segmentation.predict.labeller import LoadedNetwork
+from tag2mask.core.names import base_name, of_seed
+from tag2mask.methods.artefact import CHOICE, Choice
+from tag2mask.methods.registry import stage_kinds
+from tag2mask.methods.stage_kinds import ChoiceStage
+from tag2mask.segmentation.networks.base import Segmenter
+from tag2mask.segmentation.networks.factory import load_segmenter
+from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.publish.hub import CONFIG, MODEL, fetch
 from tag2mask.segmentation.publish.provenance import Origin, origin_of, read_origin
 
@@ -48,20 +54,12 @@ def find_network(source: str | Path, stage: str | None = None) -> Found:
         source: a run folder, a ``.safetensors`` file, a folder that `save_pretrained` wrote, an ``.onnx`` file, or the
             name of a repository on the Hugging Face hub, such as ``owner/name``.
         stage: for a run folder: which of its stages of kind ``segmenter``, where there are several.
-
-    Raises:
-        DataError: ``~user`` of nobody.
-        ConfigError: a stage is needed, unknown, or named for something that has none.
-        StageError: the run has no finished segmenter, or its weights are not what was trained.
-        WeightsError: nothing of that name, not a segmentation network, or one may not look.
     """
     path = expanded(source)
     try:
         return _find(path, source, stage)
     except OSError as error:  # of a name that is too long, or where one may not look
-        raise WeightsError(
-            f"{source} cannot be looked at: {reason(error)}. Allow it, or name another network"
-        ) from error
+        raise WeightsError(f"{source} cannot be read: {reason(error)}. Allow it, or name another network") from error
 
 
 def _find(path: Path, source: str | Path, stage: str | None) -> Found:
@@ -91,23 +89,56 @@ def _find(path: Path, source: str | Path, stage: str | None) -> Found:
 
 def _of_run(run: Path, stage: str | None) -> Found:
     recipe = load_recipe(str(run / _RECIPE))
-    name = _choose(run, _instances(recipe), stage)
-    folder, again = followed(run / name), command("run", run / _RECIPE, "--out", run)
-    if not (folder / MANIFEST).is_file() or not (folder / WEIGHTS).is_file():
-        raise StageError(f"stage '{name}' of {run} is not finished; go on: {again}")
+    networks = _networks(recipe)
+    name = _choose(run, recipe, networks, stage)
+    choices, ledger = [], None
+    while networks[base_name(name)] != {base_name(name)}:
+        choices.append(base_name(name))
+        folder, manifest = _finished(run, name, CHOICE)
+        ledger = ledger or manifest.get("ledger")  # of the outermost choice: it has seen what all of them have
+        role = Choice.read(folder, _again(run)).role
+        source = str(recipe.stages[base_name(name)]["reads"][role])
+        name = source + name.removeprefix(base_name(name)) if recipe.stages[source].get("seed") is None else source
+    folder, manifest = _finished(run, name, WEIGHTS)
+    found = _weights(folder / WEIGHTS, Origin())
+    assert found.segmenter is not None
+    made_from = {**manifest, "ledger": ledger or manifest.get("ledger")}
+    origin = origin_of(run, recipe, name, found.segmenter.initial, made_from, choices)
+    return Found(found.network, found.segmenter, found.hash, origin)
+
+
+def _again(run: Path) -> str:
+    return command("run", run / _RECIPE, "--out", run)
+
+
+def _finished(run: Path, name: str, file: str) -> tuple[Path, dict[str, Any]]:
+    """Folder and manifest of a finished stage, whose file is what was made."""
+    folder = artefact_of(run, name)
+    if not (folder / MANIFEST).is_file() or not (folder / file).is_file():
+        raise not_finished(run, name)
     try:
         manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
     except DamagedError as error:
-        raise StageError(f"{error}. Make stage '{name}' again: {again}") from error
-    if _changed(folder / WEIGHTS, manifest):
+        raise StageError(f"{error}. Make stage '{name}' again: {_again(run)}") from error
+    if _changed(folder / file, manifest):
         raise StageError(
-            f"{folder / WEIGHTS} is not what stage '{name}' has trained: it does not fit the {MANIFEST} beside it. "
-            f"Train it again: {again}"
+            f"{folder / file} is not what stage '{name}' has trained: it does not fit the {MANIFEST} beside it. "
+            f"Train it again: {_again(run)}"
         )
-    found = _weights(folder / WEIGHTS, Origin())
-    assert found.segmenter is not None
-    origin = origin_of(run, recipe, name, found.segmenter.initial, manifest)
-    return Found(found.network, found.segmenter, found.hash, origin)
+    return folder, manifest
+
+
+def _networks(recipe: Recipe) -> dict[str, set[str]]:
+    """Stage -> itself where it trains a segmentation network; where it chooses among such, those too."""
+    found = {name: {name} for name, spec in recipe.stages.items() if spec.get("kind") == KIND}
+    for name, spec in recipe.stages.items():
+        kind = stage_kinds().get(str(spec.get("kind")))
+        if isinstance(kind, ChoiceStage):
+            reads = spec.get("reads") or {}
+            sources = [reads[role] for role in kind.candidates(reads)]
+            if all(source in found for source in sources):
+                found[name] = {name}.union(*(found[source] for source in sources))
+    return found
 
 
 def _changed(weights: Path, manifest: Mapping[str, Any]) -> bool:
@@ -132,20 +163,19 @@ def _of_file(path: Path) -> Found:
     return _weights(path, Origin())
 
 
-def _instances(recipe: Recipe) -> list[str]:
-    names = [name for name, spec in recipe.stages.items() if spec.get("kind") == KIND]
-    return names if len(recipe.seeds) == 1 else [f"{name}@{seed}" for name in names for seed in recipe.seeds]
-
-
-def _choose(run: Path, names: list[str], stage: str | None) -> str:
+def _choose(run: Path, recipe: Recipe, networks: Mapping[str, set[str]], stage: str | None) -> str:
+    """The named stage; else the only one that is no candidate of a choice."""
+    final = [name for name in networks if not any(name in networks[other] - {other} for other in networks)]
+    seeds = recipe.seeds if len(recipe.seeds) > 1 else ()
+    every, names = ([of_seed(n, s) for n in found for s in seeds] if seeds else [*found] for found in (networks, final))
     if not names:
         raise StageError(
             f"the recipe of {run} has no stage of kind '{KIND}', so the run holds no network that segments photos; "
             "use a recipe that has one: tag2mask ls recipes"
         )
     if stage is not None:
-        if stage not in names:
-            raise ConfigError(unknown(f"stage of kind '{KIND}'", stage, names))
+        if stage not in every:
+            raise ConfigError(unknown(f"stage of kind '{KIND}'", stage, every))
         return stage
     if len(names) > 1:
         raise ConfigError(f"{run} holds {len(names)} networks: {', '.join(names)}. Choose one with --stage")
@@ -156,7 +186,7 @@ def _weights(path: Path, origin: Origin) -> Found:
     if path.suffix.lower() != ".safetensors":
         raise WeightsError(f"{path}: expected a run folder, or a file of weights that ends in .safetensors or .onnx")
     net, classes = load_segmenter(path)
-    return Found(LoadedNetwork(net, net.mean, net.std, classes, net.max_side), net, file_hash(path), origin)
+    return Found(LoadedNetwork.of(net, classes), net, file_hash(path), origin)
 
 
 def _saved(folder: Path) -> Found:
@@ -180,5 +210,4 @@ def _onnx(path: Path) -> Found:
     from tag2mask.segmentation.onnx.runtime import OnnxSegmenter
 
     net = OnnxSegmenter(path)
-    network = LoadedNetwork(net, net.mean, net.std, tuple(net.classes), net.max_side)
-    return Found(network, None, file_hash(path), Origin())
+    return Found(LoadedNetwork.of(net, net.classes), None, file_hash(path), Origin())

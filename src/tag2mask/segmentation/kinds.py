@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tag2mask.config.settings import Settings
-from tag2mask.methods.registry import StageKind
-from tag2mask.segmentation.settings import PredictionSettings, SegmenterSettings
+from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
+from tag2mask.segmentation.predict.options import PredictionSettings
+from tag2mask.segmentation.settings import SegmenterSettings
 
 
-def _weights(settings: Settings) -> str:
-    assert isinstance(settings, SegmenterSettings)
-    return settings.network.fingerprint()
-
-
-def _supervision(settings: Settings) -> frozenset[str]:
-    """Masks, where the truth trains or the first weights have seen some."""
-    assert isinstance(settings, SegmenterSettings)
+def _supervision(settings: SegmenterSettings) -> frozenset[str]:
+    """Masks, where ground truth trains or the first weights have seen some."""
     own = frozenset({"pixel-masks"}) if settings.truth else frozenset()
     return own | settings.network.supervision()
 
 
+def _described(_: PredictionSettings, reads: Mapping[str, Settings]) -> str:
+    """The network and its first weights."""
+    source = reads["segmenter"]
+    assert isinstance(source, SegmenterSettings)
+    network, taught = source.network, ", trained on the truth" if source.truth else ""
+    return f"{network.kind} on {network.encoder}, first weights {network.initial}{taught}"
+
+
 KINDS = (
-    StageKind(
+    TrainingStage(
         name="segmenter",
-        makes="weights",
         settings=SegmenterSettings,
-        reads={},
-        may_read={"masks": "masks"},
+        may_read={"masks": Makes.MASKS},
         runner="tag2mask.segmentation.stage:train",
-        split="train",
-        fingerprint=_weights,
+        split=lambda settings: settings.split or SplitRole.TRAIN,
+        reads_ground_truth=lambda settings: settings.truth,
+        fingerprint=lambda settings: settings.network.fingerprint(),
+        schedule=lambda settings: settings.train,
         supervision=_supervision,
         check="tag2mask.segmentation.stage:check",
         check_data="tag2mask.segmentation.stage:check_data",
     ),
-    StageKind(
+    ImageStage(
         name="predictions",
-        makes="masks",
+        makes=Makes.MASKS,
         settings=PredictionSettings,
-        reads={"segmenter": "weights"},
+        reads={"segmenter": Makes.WEIGHTS},
         runner="tag2mask.segmentation.stage:program",
-        split="val",
+        version=2,
+        photo_size=True,
+        split=lambda settings: settings.split or SplitRole.VAL,
+        described=_described,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack, overload
 
 import numpy as np
 import torch
@@ -19,24 +19,11 @@ from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.files import expanded
 from tag2mask.core.palette import own_bound, voc_palette
 from tag2mask.segmentation.find_model import Found, find_network
-from tag2mask.segmentation.predict.labeller import Choices, Labeller
-from tag2mask.segmentation.predict.logits import Precision
+from tag2mask.segmentation.predict.labeller import Labeller
+from tag2mask.segmentation.predict.options import PredictOptions, PredictWords
 from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS, Photo, picture_of
 from tag2mask.segmentation.publish.hub import fetch, push, write_folder
 from tag2mask.training.device import resolve_device
-
-
-class Words(TypedDict, total=False):
-    """`Choices` by name."""
-
-    scales: tuple[float, ...]
-    mirror: bool
-    fit: tuple[int, int] | None
-    crf: str | None
-    tile: int | None
-    overlap: int | None
-    precision: Precision
-
 
 P = TypeVar("P", bound=Photo)
 
@@ -110,11 +97,11 @@ class SegmentationModel:
         return cls(find_network(local if local.exists() else fetch(str(name_or_path), revision)), device)
 
     @overload
-    def __call__(self, photos: Photo, *, max_pixels: int = ..., **choices: Unpack[Words]) -> Mask: ...
+    def __call__(self, photos: Photo, *, max_pixels: int = ..., **options: Unpack[PredictWords]) -> Mask: ...
 
     @overload
     def __call__(
-        self, photos: list[P] | tuple[P, ...], *, max_pixels: int = ..., **choices: Unpack[Words]
+        self, photos: list[P] | tuple[P, ...], *, max_pixels: int = ..., **options: Unpack[PredictWords]
     ) -> list[Mask]: ...
 
     def __call__(
@@ -122,7 +109,7 @@ class SegmentationModel:
         photos: Photo | list[P] | tuple[P, ...],
         *,
         max_pixels: int = MAX_PIXELS,
-        **choices: Unpack[Words],
+        **options: Unpack[PredictWords],
     ) -> Mask | list[Mask]:
         """Masks of photos.
 
@@ -132,17 +119,17 @@ class SegmentationModel:
                 ``PIL.ImageOps.exif_transpose(image)``. Arrays are (H, W, 3), or grey (H, W) or (H, W, 1), uint8 0..255
                 or floating in [0, 1]; floating tensors are (3, H, W) in [0, 1].
             max_pixels: files of more are refused.
-            choices: any of `Choices` by name, such as ``scales=(0.75, 1.0, 1.25), mirror=True, crf="deeplabv2"``.
+            options: any of `PredictOptions` by name, such as ``scales=(0.75, 1.0), mirror=True, crf="deeplabv2"``.
 
         Returns:
             One mask, of the photo's size, or a list of them for a list.
 
         Raises:
-            ConfigError: a choice is out of range.
+            ConfigError: an option is unknown or out of range.
             DataError: a photo cannot be read, or is of another shape, type or range.
-            WeightsError: the network gives no numbers.
+            WeightsError: the network gives NaN.
         """
-        labeller = Labeller(self.network, Choices(**choices))
+        labeller = Labeller(self.network, validate(PredictOptions, options, ""))
         if isinstance(photos, list | tuple):
             return [self._mask(photo, labeller, max_pixels) for photo in photos]
         return self._mask(photos, labeller, max_pixels)

@@ -10,33 +10,19 @@ from tag2mask.backbones.settings import BackboneSettings, unreadable_file, weigh
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import WeightsError, unknown
 from tag2mask.core.files import expanded
-from tag2mask.refine.crf.presets import PresetName
+from tag2mask.segmentation.predict.options import Fit
 from tag2mask.training.settings import HeadScheduleSettings
 
 CAFFE = "resnet101_caffe"
 """The ResNet-101 of DeepLabV2's own files."""
 DEEPLAB, UPERNET = "deeplabv2", "upernet"
-_ATROUS = ("decoder_aspp_dropout", "decoder_aspp_separable", "decoder_atrous_rates", "decoder_channels")
-_UNET = ("decoder_attention_type", "decoder_channels", "decoder_interpolation", "decoder_use_norm")
-LIBRARY = {
-    "deeplabv3": _ATROUS,
-    "deeplabv3plus": _ATROUS,
-    "dpt": ("decoder_fusion_channels", "decoder_intermediate_channels", "decoder_readout"),
-    "fpn": (
-        "decoder_dropout", "decoder_interpolation", "decoder_merge_policy", "decoder_pyramid_channels",
-        "decoder_segmentation_channels",
-    ),
-    "linknet": ("decoder_use_norm",),
-    "manet": ("decoder_channels", "decoder_interpolation", "decoder_pab_channels", "decoder_use_norm"),
-    "pan": ("decoder_channels", "decoder_interpolation"),
-    "pspnet": ("decoder_use_norm", "psp_dropout", "psp_out_channels"),
-    "segformer": ("decoder_segmentation_channels",),
-    "unet": _UNET,
-    "unetplusplus": _UNET,
-}  # fmt: skip
-"""Architectures taken from segmentation-models-pytorch as they are, and what their decoders can be told."""
+LIBRARY = (
+    "deeplabv3", "deeplabv3plus", "dpt", "fpn", "linknet", "manet", "pan", "pspnet", "segformer", "unet",
+    "unetplusplus",
+)  # fmt: skip
+"""Architectures taken from segmentation-models-pytorch as they are; what their decoders take is known to it."""
 _WIDEST, _MOST_VALUES = 65_536, 16
-"""Numbers that a decoder may be told, and how many for one setting: more is a mistake that would fill the memory."""
+"""Largest number for a decoder, and how many for one setting: more is a mistake that would fill the memory."""
 KINDS = (DEEPLAB, UPERNET, *LIBRARY)
 _FROM = ("bundled", "timm", "none")
 
@@ -84,19 +70,14 @@ class NetworkSettings(Settings):
         if self.decoder and self.kind not in LIBRARY:
             raise ValueError(f"decoder = {self.decoder}: that of kind = {self.kind} is as published; leave it out")
         for name, value in self.decoder.items():
-            if name not in LIBRARY[self.kind]:
-                raise ValueError(unknown(f"setting of {self.kind}'s decoder", name, LIBRARY[self.kind]))
-            self._check_numbers(name, value)
-
-    @staticmethod
-    def _check_numbers(name: str, value: object) -> None:
-        values = value if isinstance(value, tuple) else (value,)
-        least = 0 if name.endswith("dropout") else 1
-        numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
-        if len(values) > _MOST_VALUES or not all(least <= v <= _WIDEST for v in numbers):
-            raise ValueError(
-                f"decoder.{name} = {value!s:.80}: expected numbers from {least} to {_WIDEST}, at most {_MOST_VALUES}"
-            )
+            values = value if isinstance(value, tuple) else (value,)
+            least = 0 if name.endswith("dropout") else 1
+            numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
+            if len(values) > _MOST_VALUES or not all(least <= v <= _WIDEST for v in numbers):
+                raise ValueError(
+                    f"decoder.{name} = {value!s:.80}: expected numbers from {least} to {_WIDEST}, at most "
+                    f"{_MOST_VALUES}"
+                )
 
     @property
     def is_file(self) -> bool:
@@ -113,22 +94,13 @@ class NetworkSettings(Settings):
         return frozenset({"pixel-masks:init"}) if self.pretrained == "coco" else frozenset()
 
     def fingerprint(self) -> str:
-        """What identifies the first weights, as 64 hex digits.
-
-        Raises:
-            WeightsError: the weight file is not there.
-        """
+        """What identifies the first weights, as 64 hex digits."""
         if self.encoder == CAFFE and self.is_file and (problem := unreadable_file(expanded(self.weights))):
             raise WeightsError(
                 f"network.weights = '{self.weights}': {problem}. {CAFFE} begins with deeplab-pytorch's "
                 f"files alone, deeplabv1_resnet101-imagenet.pth or -coco.pth: name yours with network.weights=FILE"
             )
         return weights_fingerprint(BackboneSettings(name=self.encoder, weights=self.weights))
-
-
-def _check_fit(fit: tuple[int, int] | None) -> None:
-    if fit is not None and not fit[0] >= fit[1] >= 1:
-        raise ValueError(f"fit = {list(fit)}: expected [long side, short side], both at least 1")
 
 
 class SegmentTrainSettings(HeadScheduleSettings):
@@ -152,7 +124,7 @@ class SegmentTrainSettings(HeadScheduleSettings):
         default=False, description="mean over background plus mean over foreground pixels, else one mean over all"
     )
     crop: int = Field(default=256, ge=1, description="side of the square crop in pixels")
-    fit: tuple[int, int] | None = Field(
+    fit: Fit | None = Field(
         default=None, description="[long, short] side that images are first brought into, as published [2048, 512]"
     )
     rescale: tuple[float, float] = Field(default=(0.5, 1.5), description="range of the random factor on both sides")
@@ -170,7 +142,6 @@ class SegmentTrainSettings(HeadScheduleSettings):
             raise ValueError(f"rescale = {list(self.rescale)}: expected [smallest, largest], both above 0")
         if self.scales is not None and min(self.scales) <= 0:
             raise ValueError(f"scales = {list(self.scales)}: expected factors above 0")
-        _check_fit(self.fit)
         if self.iterations is not None and self.warmup >= self.iterations:
             raise ValueError(f"warmup = {self.warmup}: expected fewer than iterations = {self.iterations}")
         return self
@@ -192,24 +163,3 @@ class SegmenterSettings(Settings):
         default=False, description="train on the truth instead of masks that are read (ledger: pixel-masks)"
     )
     split: str | None = Field(default=None, description="a split of the data; null: the one that trains")
-
-
-class PredictionSettings(Settings):
-    """How a trained network segments images."""
-
-    scales: tuple[float, ...] = Field(
-        default=(1.0,), min_length=1, description="factors on the image's sides; probabilities are averaged"
-    )
-    mirror: bool = Field(default=False, description="also the mirror image at each scale")
-    fit: tuple[int, int] | None = Field(
-        default=None, description="[long, short] side that images are first brought into, as published [2048, 512]"
-    )
-    crf: PresetName | None = Field(default=None, description="dense CRF over the probabilities, with these kernels")
-    split: str | None = Field(default=None, description="a split of the data; null: data.val")
-
-    @model_validator(mode="after")
-    def _sizes(self) -> Self:
-        if min(self.scales) <= 0:
-            raise ValueError(f"scales = {list(self.scales)}: expected factors above 0")
-        _check_fit(self.fit)
-        return self

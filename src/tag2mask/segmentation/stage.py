@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-import numpy as np
 import torch
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.refine.crf.presets import PRESETS
-from tag2mask.segmentation.data import no_truth, truth_of
-from tag2mask.segmentation.networks.deeplabv2 import check_caffe
-from tag2mask.segmentation.networks.factory import WEIGHTS, build_segmenter, load_segmenter
-from tag2mask.segmentation.networks.smp import check_bundled, check_decoder, check_file, encoder_name
-from tag2mask.segmentation.predict.logits import Photo, predict_labels
-from tag2mask.segmentation.settings import CAFFE, PredictionSettings, SegmenterSettings
-from tag2mask.segmentation.train import train_segmenter
-from tag2mask.segmentation.transforms import fit_factor
+from tag2mask.segmentation.networks.factory import build_segmenter, check_network, load_segmenter
+from tag2mask.segmentation.predict.labeller import Labeller, at_once
+from tag2mask.segmentation.predict.logits import LoadedNetwork
+from tag2mask.segmentation.predict.options import PredictionSettings
+from tag2mask.segmentation.predict.photo_readers import DatasetPhoto
+from tag2mask.segmentation.settings import SegmenterSettings
+from tag2mask.segmentation.training import train_segmenter
+from tag2mask.segmentation.training_data import no_truth, truth_of
 from tag2mask.training.device import resolve_device
 
 
@@ -36,14 +35,7 @@ def check(settings: SegmenterSettings, roles: Set[str]) -> None:
             f"{found}: a segmenter trains on one of them. Name a stage of pseudo-masks (reads.masks=STAGE), or set "
             f"truth=true"
         )
-    if settings.network.encoder != CAFFE:
-        encoder_name(settings.network.encoder)
-    check_decoder(settings.network)
-    check_bundled(settings.network)
-    if settings.network.encoder == CAFFE:
-        check_caffe(settings.network)
-    elif settings.network.is_file:
-        check_file(settings.network)
+    check_network(settings.network)
 
 
 def check_data(settings: SegmenterSettings, dataset: Dataset) -> Sequence[str]:
@@ -61,7 +53,7 @@ def check_data(settings: SegmenterSettings, dataset: Dataset) -> Sequence[str]:
     return ()
 
 
-def train(context: StageContext) -> None:
+def train(context: StageContext[SegmenterSettings]) -> None:
     """Train a network on the masks that are read, or on the truth; writes its weights.
 
     Raises:
@@ -70,7 +62,7 @@ def train(context: StageContext) -> None:
         TrainingError: the loss is no number.
         WeightsError: the initial weights do not fit the network.
     """
-    settings: SegmenterSettings = context.settings
+    settings = context.settings
     source = context.reads.get("masks")
     dataset = context.split(settings.split or "@train")
     if source is None:
@@ -87,32 +79,29 @@ def train(context: StageContext) -> None:
     )  # fmt: skip
 
 
-def program(context: StageContext) -> ImageProgram:
-    """Labels of each image by the network, whatever its tags say.
+def program(context: StageContext[PredictionSettings]) -> ImageProgram:
+    """Labels of each photo by the network, whatever its tags say: those that `tag2mask predict` gives it.
 
     Raises:
         StageError: the data has no held-out split, and the settings name none.
         WeightsError: the network's file is not whole, or it has other classes than the data.
     """
-    settings: PredictionSettings = context.settings
+    settings = context.settings
     device = resolve_device(context.engine)
     path = context.reads["segmenter"].path / WEIGHTS
     net, classes = load_segmenter(path)
     dataset = context.split(settings.split or "@val")
     check_classes(classes, dataset.classes, str(path))
-    net = net.to(device).to(memory_format=torch.channels_last)
-    crf = None if settings.crf is None else PRESETS[settings.crf]
+    labeller = Labeller(LoadedNetwork.of(net.to(device), classes), settings.options())
 
-    def prepare(sample: Sample) -> Photo:
-        return np.array(dataset.image(sample))
+    def prepare(sample: Sample) -> DatasetPhoto:
+        photo = DatasetPhoto(dataset, sample)
+        if at_once(photo.size):  # larger ones are decoded when it is their turn, one at a time
+            _ = photo.pixels
+        return photo
 
-    def compute(photos: Sequence[Photo]) -> list[Labels]:
-        return [one(photo) for photo in photos]
-
-    def one(photo: Photo) -> Labels:
-        factor = fit_factor(photo.shape[0], photo.shape[1], settings.fit)
-        scales = [scale * factor for scale in settings.scales]
-        return predict_labels(net, photo, net.mean, net.std, scales, settings.mirror, crf=crf)
+    def compute(photos: Sequence[DatasetPhoto]) -> list[Labels]:
+        return [labeller.labels([photo])[0] for photo in photos]
 
     return ImageProgram(prepare, compute)
 

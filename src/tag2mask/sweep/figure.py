@@ -1,4 +1,4 @@
-"""Figures of a sweep: lines over one setting, heat maps over two; kinds of threshold never in one panel."""
+"""Figure of a sweep: lines over one setting, heat maps over two; kinds of threshold are never in one panel."""
 
 from __future__ import annotations
 
@@ -18,26 +18,16 @@ if TYPE_CHECKING:
 
 _DASHES = ("-", "--", ":", "-.")
 _DECADES = 20.0
-"""Largest over smallest value from which on the axis is logarithmic."""
+"""Ratio of the largest to the smallest value above which the axis is logarithmic."""
 
 _LEAST_SPAN = 5.0
-"""Points that the vertical axis shows at least: a tenth of a point is no slope."""
+"""Points that the vertical axis spans at least: a tenth of a point is not a slope."""
 
 _MARKERS = "osD^vX"
 
 
 def draw_sweep(result: SweepResult, every: Sequence[Series], name: str, out: Path) -> None:
-    """Draw a sweep over one or two settings.
-
-    Args:
-        result: of the sweep.
-        every: its series, at least one.
-        name: of the recipe.
-        out: an SVG.
-
-    Raises:
-        StageError: the file cannot be written.
-    """
+    """Draw the series of a sweep over one or two settings as an SVG; ``name`` is the recipe's."""
     if len(result.keys) == 1:
         _lines(result, every, name, out)
     else:
@@ -86,7 +76,7 @@ def _line(axes: Axes, series: Series, places: Sequence[float], number: int, *, j
 
 
 def _heat_maps(result: SweepResult, every: Sequence[Series], name: str, out: Path) -> None:
-    """One panel for each series, first setting down, second across; every number is written in its cell."""
+    """One panel for each series, the first setting down, the second across, with the numbers in their cells."""
     figure, panels = make_panels(len(every), (4.6, 3.9), "series")
     down, across = (list(dict.fromkeys(point.values[i] for point in result.points)) for i in range(2))
     for series, axes in zip(every, panels, strict=True):
@@ -116,6 +106,6 @@ def _kind(kind: str) -> str:
 
 
 def _images(every: Sequence[Series]) -> str:
-    """How many images the numbers are of, ``60–90`` where that differs."""
+    """Number of images, ``60–90`` if it differs."""
     counts = sorted({cell.n_images for series in every for cell in series.cells if cell})
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"

@@ -1,4 +1,4 @@
-"""The grid of a sweep: words of the command line to axes, axes to points, points to names of folders."""
+"""The grid of a sweep: parses its words, checks its axes, lists its points and names their folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WITHOUT_EFFECT = ("name", "description", "engine")
 
 
 def split_values(text: str) -> tuple[str, ...]:
-    """Cut a text at its commas outside of brackets and quotes: ``[1.0,0.5],[1.0]`` has two values."""
+    """Split a text at its commas outside of brackets and quotes: ``[1.0,0.5],[1.0]`` has two values."""
     values, depth, quote = [""], 0, ""
     for letter in text:
         if quote:
@@ -37,7 +37,7 @@ def split_values(text: str) -> tuple[str, ...]:
 
 
 def from_words(words: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Tell the axes of a grid from plain overrides.
+    """Separate the axes of a grid from plain overrides.
 
     Args:
         words: ``key=v1,v2,…`` for an axis, ``key=value`` for an override.
@@ -65,11 +65,10 @@ def from_words(words: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[
 
 
 def check_grid(grid: Mapping[str, Sequence[str]], overrides: Sequence[str]) -> None:
-    """Refuse a grid that makes no sense whatever the recipe is.
+    """Check a grid without its recipe: its axes, their values, and that no setting is swept that must not be.
 
     Raises:
-        ConfigError: no axis, one without values or with a value twice, a setting that is swept and set, a sweep over
-            seeds, or over what changes no number.
+        ConfigError: the grid cannot be swept.
     """
     if not grid:
         raise ConfigError("nothing to sweep: the grid has no setting")
@@ -78,12 +77,12 @@ def check_grid(grid: Mapping[str, Sequence[str]], overrides: Sequence[str]) -> N
         words = f"{key}={','.join(values)}"
         if key == "seeds":
             raise ConfigError(
-                f"'{words}' is no sweep: seeds are repetitions of every point. Give them as a list, seeds="
-                f"[{','.join(values)}], and each point is a mean ± standard deviation"
+                f"'{words}': 'seeds' cannot be swept: every point is repeated for each seed. Give them as a list, "
+                f"seeds=[{','.join(values)}], and each point is a mean ± standard deviation"
             )
         if key.partition(".")[0] in _WITHOUT_EFFECT:
             raise ConfigError(
-                f"'{words}': {key.partition('.')[0]} changes no number; sweep a setting of a stage or data"
+                f"'{words}': {key.partition('.')[0]} does not change any number; sweep a setting of a stage or data"
             )
         if key in fixed:
             raise ConfigError(f"{key} is swept ('{words}') and set ('{fixed[key]}'); give one of the two")
@@ -112,17 +111,14 @@ def point_words(keys: Sequence[str], values: Sequence[str]) -> tuple[str, ...]:
 
 
 def point_name(keys: Sequence[str], values: Sequence[str]) -> str:
-    """Name of a point's folder: the same for the same settings, whatever else is in the grid.
-
-    Where the settings make no readable name, a hash of them ends it.
-    """
+    """Name of a point's folder, which depends on its settings alone; a hash replaces what a name cannot hold."""
     plain = "+".join(point_words(keys, values))
     name = _UNSAFE.sub("-", plain)[:_LONGEST]
     return name if name == plain else f"{name}-{value_hash(plain)[:8]}"
 
 
 def as_numbers(values: Sequence[str]) -> tuple[float, ...] | None:
-    """The values as finite numbers; None where one is none."""
+    """The values as finite numbers; None if one is not a number."""
     try:
         numbers = tuple(float(value) for value in values)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a sweep has made: its points, and the series of numbers over them that may be compared."""
+"""Result of a sweep: its points, and series of comparable numbers over them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tag2mask.evaluation.result_tables import MetricRow
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One point of a grid.
+    """One point of a grid, run or failed.
 
     Attributes:
         values: text of each swept setting, in the order of `SweepResult.keys`.
         path: its run folder.
         command: runs this point alone.
-        metrics: every number measured; empty where it failed.
-        error: why it failed, None where it did not.
+        metrics: every measured number; empty if it failed.
+        error: why it failed; None if it did not.
     """
 
     values: tuple[str, ...]
@@ -29,14 +29,14 @@ class SweepPoint:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What a sweep has made.
+    """Result of `tag2mask.sweep.run.sweep`.
 
     Attributes:
         path: its folder, with ``sweep.csv`` and a run folder for each point.
         keys: the swept settings.
-        metric: that is plotted and ranked, such as ``miou``.
-        points: all of the grid, the last key varying fastest.
-        files: written files, the table first.
+        metric: plotted and ranked, such as ``miou``.
+        points: of the whole grid, the last key varying fastest.
+        files: the table, then the figure.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class SweepResult:
 
     @property
     def failed(self) -> tuple[SweepPoint, ...]:
-        """The points that were not finished."""
+        """The points that failed."""
         return tuple(point for point in self.points if point.error is not None)
 
 
@@ -56,11 +56,11 @@ class Cell:
     """One point of one series.
 
     Attributes:
-        mean: of the seeds, in the unit of the metric.
+        mean: over the seeds, in the unit of the metric.
         sd: sample standard deviation over the seeds; None for one seed.
-        n_seeds: how many there are.
+        n_seeds: number of seeds.
         n_images: images that were counted.
-        threshold: where all seeds have one threshold, that; None for several, and where there is none.
+        threshold: that all seeds share; None for several or none.
     """
 
     mean: float
@@ -78,7 +78,7 @@ class Series:
         method: as in `MetricRow`; a second threshold of one kind has ``(2)`` behind it.
         split: the evaluated split.
         kind: of the threshold, as `Threshold.kind_text`; without a number for ``few-masks``.
-        cells: for each point; None where it failed, or has no such number.
+        cells: one for each point; None if it failed or lacks the number.
         small: whether the smallest number is the best.
     """
 
@@ -90,12 +90,12 @@ class Series:
 
     @property
     def comparable(self) -> bool:
-        """Whether all numbers are of as many images."""
+        """Whether all numbers are of the same count of images."""
         return len({cell.n_images for cell in self.cells if cell}) <= 1
 
     @property
     def best(self) -> int | None:
-        """The first point of best mean; None where points are not to be compared, or fewer than two have a number."""
+        """Index of the first point with the best mean; None if fewer than two comparable points have a number."""
         means = {i: cell.mean for i, cell in enumerate(self.cells) if cell}
         if not self.comparable or len(means) < 2:
             return None

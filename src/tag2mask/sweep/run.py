@@ -1,4 +1,4 @@
-"""A recipe at every point of a grid of settings: what points share is made once, a point that fails costs no other."""
+"""Runs a recipe at every point of a grid: points share stages, a failing one is reported and does not stop the rest."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from tag2mask.api import run_loaded
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, command, unknown
 from tag2mask.core.files import cannot_write, write_json
-from tag2mask.core.links import ENDING, is_link
+from tag2mask.core.links import ENDING, is_link, store_beside
 from tag2mask.core.locks import exclusive
 from tag2mask.core.ranks import rank
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.pipeline.store import Store, point, store_beside
+from tag2mask.pipeline.store import Store, point, register
 from tag2mask.sweep.grid import check_grid, grid_points, point_name, point_words
 from tag2mask.sweep.result import SweepPoint, SweepResult
 from tag2mask.sweep.table import write_sweep
 
 LOG = logging.getLogger("tag2mask")
 MARK = "sweep.json"
-"""File that tells the folder of a sweep."""
+"""File that marks the folder of a sweep."""
 
 
 def sweep(
@@ -36,21 +37,21 @@ def sweep(
     only: Sequence[str] = (),
     metric: str = "miou",
 ) -> SweepResult:
-    """Run a recipe at every point of a grid; what an earlier run or point made already is used.
+    """Run a recipe at every point of a grid, reusing finished stages of earlier runs and points.
 
-    Every point is checked before the first one runs. A point that fails while it runs leaves the others as they are.
+    All points are checked before the first one runs. A failing point is reported and does not stop the rest.
 
     Args:
         recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
-        grid: setting -> its values as YAML, such as ``{"prototypes.tau": ["0.05", "0.1"]}``; at least one of each.
+        grid: setting -> its values as YAML, such as ``{"prototypes.tau": ["0.05", "0.1"]}``.
         overrides: ``key=value`` for all points.
-        out: folder of the sweep; ``runs/sweep-<name of the recipe>`` where None. It uses the store that lies beside it.
-        only: stages to make, with all that they read; every stage of the recipe where empty.
+        out: folder of the sweep, which uses the store beside it; None for ``runs/sweep-<name of the recipe>``.
+        only: stages to make, with all that they read; empty for every stage of the recipe.
         metric: to plot and rank.
 
     Raises:
-        ConfigError: a setting or value that does not fit the recipe, a sweep over seeds, stages that measure nothing,
-            or a metric that no point has.
+        ConfigError: a grid that cannot be swept, a setting or value that does not fit the recipe, stages that measure
+            nothing, or a metric that no point has.
         StageError: the folder holds something else, or another process uses it.
     """
     check_grid(grid, overrides)
@@ -75,15 +76,12 @@ def sweep(
 
 
 def prepare(out: Path, mark: str, what: str) -> None:
-    """Make a folder for several runs, or accept one that was begun before.
+    """Make the folder of several runs, or accept one begun before; for sweeps, experiments and reproductions.
 
     Args:
         out: the folder.
-        mark: file that tells such a folder.
-        what: is made in it, for the error text.
-
-    Raises:
-        StageError: it holds something else, is a file, or cannot be made.
+        mark: file that marks such a folder.
+        what: its content, for the error text.
     """
     if out.is_file():
         raise StageError(f"--out {out} is a file; name a new folder for the {what}")
@@ -99,11 +97,7 @@ def prepare(out: Path, mark: str, what: str) -> None:
 
 
 def share_store(out: Path) -> None:
-    """Let the runs in a folder use the store that lies beside the folder, as runs beside it do.
-
-    Raises:
-        StageError: a store of its own lies in the folder.
-    """
+    """Let the runs in a folder use the store beside the folder, as runs beside it do."""
     store, link = store_beside(out), out / ".store"
     Store(store).prepare()
     if link.exists() and not is_link(link):
@@ -111,28 +105,25 @@ def share_store(out: Path) -> None:
             f"{link} is a store of its own, where a link to {store} belongs; name another folder with --out"
         )
     point(link, store)
+    register(store, out)
 
 
 def _checked(recipe: str, words: Sequence[str], only: Sequence[str]) -> Recipe:
-    """The recipe of one point, with the stages asked for.
-
-    Raises:
-        ConfigError: something does not fit, or nothing is measured.
-    """
+    """The recipe of one point with the wanted stages, at least one of which measures something."""
     loaded = load_recipe(recipe, words)
     plan = make_plan(loaded)
     if not only:
         return loaded
     part = reduced(loaded, only)
-    if not any(stage.kind.makes == "metrics" for stage in make_plan(part).stages):
+    if not any(stage.kind.makes is Makes.METRICS for stage in make_plan(part).stages):
         raise ConfigError(_nothing_measured(plan, only))
     return part
 
 
 def _nothing_measured(plan: Plan, only: Sequence[str]) -> str:
     """Error text: which stages measure what was asked for, or what there is."""
-    measuring = [stage for stage in plan.stages if stage.kind.makes == "metrics"]
-    names = {stage.name.partition("@")[0]: measured_by(stage).partition("@")[0] for stage in measuring}
+    measuring = [stage for stage in plan.stages if stage.kind.makes is Makes.METRICS]
+    names = {stage.base_name: plan.stage(measured_by(stage)).base_name for stage in measuring}
     wanted = [name for name, measured in names.items() if measured in only]
     if not wanted:
         return unknown("measuring stage", only[0], names)
@@ -144,7 +135,7 @@ def _command(recipe: str, words: Sequence[str], only: Sequence[str]) -> str:
 
 
 def _run(point: SweepPoint, recipe: Recipe) -> SweepPoint:
-    """Run one point; what goes wrong there is kept as its error."""
+    """Run one point; a failure becomes its error."""
     try:
         return replace(point, metrics=run_loaded(recipe, RunFolder(point.path), point.command).metrics)
     except (Tag2MaskError, RuntimeError, MemoryError) as error:  # torch's lack of memory is a RuntimeError

@@ -1,4 +1,4 @@
-"""What a sweep has measured: series of numbers that may be compared, the table on disk, the best point, the spread."""
+"""Series of a sweep's metric for its figure and the command line, and its table on disk."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tag2mask.sweep.result import Cell, Series, SweepPoint, SweepResult
 
 TABLE, FIGURE = "sweep.csv", "sweep.svg"
 _SMALL = ("fp", "fn")
-"""Metrics that begin so are shares of errors: the smallest is the best."""
+"""Prefixes of metrics whose smallest value is the best."""
 
 
 def series_of(result: SweepResult) -> tuple[Series, ...]:
-    """The numbers of a sweep's metric, kinds of threshold apart; a kind of first appearance first."""
+    """The numbers of a sweep's metric by method and kind of threshold, in the order of first appearance."""
     by_point = [_cells(point.metrics, result.metric) for point in result.points]
     found = dict.fromkeys(key for cells in by_point for key in cells)
     small = result.metric.startswith(_SMALL)
@@ -38,7 +38,7 @@ def _series(key: _Key, cells: tuple[Cell | None, ...], *, small: bool) -> Series
 
 
 def _cells(rows: Iterable[MetricRow], metric: str) -> dict[_Key, Cell]:
-    """The numbers of one point, all seeds together."""
+    """The numbers of one point, over all seeds."""
     seen: dict[_Key, int] = {}
     found: dict[_Key, list[MetricRow]] = {}
     for row in rows:
@@ -61,18 +61,10 @@ def _cell(rows: Sequence[MetricRow]) -> Cell:
 
 
 def write_sweep(result: SweepResult, name: str) -> SweepResult:
-    """Write table and figure into the folder of a sweep.
-
-    Args:
-        result: without files.
-        name: of the recipe, for the title.
-
-    Returns:
-        The result with its files.
+    """Write table and figure into the folder of a sweep; gives the result with these files.
 
     Raises:
         ConfigError: points were measured, but none has the metric; the table is written.
-        StageError: a file cannot be written.
     """
     table, figure = result.path / TABLE, result.path / FIGURE
     write_text(table, _csv(result))

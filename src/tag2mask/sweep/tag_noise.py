@@ -1,8 +1,8 @@
-"""What wrong tags do: a recipe at several levels of tag noise, its numbers beside those of the clean run.
+"""Measures the effect of wrong tags, for ``tag2mask analyse tag-noise``: a recipe at several levels of tag noise.
 
-Maps and masks are made for the tags as given, wrong ones included, as someone with wrong tags would make them. The
-truth and the tags of the held-out split stay as they are, so mIoU and the classifier's average precision are measured
-rightly. Only what depends on the tags is made again; the level 0 is the run without noise.
+Maps and masks are made for the noisy tags, as someone with wrong tags would make them. Ground truth and the tags of the
+held-out split stay clean, so mIoU and the classifier's average precision are measured correctly. Only stages that
+depend on the tags are rerun; level 0 is the run without noise.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.config.recipe import load_recipe
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.ranks import rank
 from tag2mask.data.registry import open_split
@@ -27,8 +28,6 @@ LEVELS = (0.05, 0.1, 0.2)
 METRICS = ("map", "miou")
 """Average precision of the classifier, mIoU of maps, masks and predictions."""
 
-_DIGITS = 4
-
 
 @dataclass(frozen=True, slots=True)
 class DamageLine:
@@ -38,19 +37,12 @@ class DamageLine:
         noise: ``drop`` or ``flip``.
         level: share of the tags that was drawn, 0..1.
         noise_seed: of the draw.
-        tags: in the split that trains, before the noise.
-        removed: right tags that are gone.
-        added: wrong tags that are new.
-        emptied: images that had a tag and have none now.
+        tags, removed, added, emptied: as in `NoiseCount`, of the training split.
         method: what was measured.
-        split: the evaluated split.
-        n_images: images that were counted.
-        threshold_kind: kind of the threshold.
-        metric: ``miou`` or ``map``.
         value: percent, mean over the recipe's seeds.
         clean: the same without noise.
         change: ``value - clean``, points.
-        seeds: how many the mean is over.
+        seeds: number of seeds.
         command: runs this level alone.
     """
 
@@ -75,12 +67,12 @@ class DamageLine:
 
 @dataclass(frozen=True, slots=True)
 class NoiseResult:
-    """What `measure_tag_noise` has made.
+    """Result of `measure_tag_noise`.
 
     Attributes:
-        lines: damage, level by level; levels that failed are left out.
-        failed: commands of these levels and why.
-        files: tables and figures, the damage first.
+        lines: level by level, without those that failed.
+        failed: command of each failed level, and why.
+        files: the table of ``lines``, then tables and figures of the sweeps.
     """
 
     lines: tuple[DamageLine, ...]
@@ -98,18 +90,18 @@ def measure_tag_noise(
     metric: str = "miou",
     out: Path | None = None,
 ) -> NoiseResult:
-    """Run a recipe with more and more wrong tags, and without.
+    """Run a recipe at each level of tag noise, and without.
 
     Args:
         recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
         *overrides: ``key=value`` for all levels.
-        kinds: of `KINDS`: tags taken away, tags replaced by a wrong class; see `tag2mask.data.tag_noise`.
+        kinds: of `KINDS`, as in `tag2mask.data.tag_noise`.
         levels: shares of the tags, each above 0 and below 1.
         seed: of the draw; the tags wrong at one level are wrong at every higher one too.
-        only: measuring stages, with all that they read; every stage of the recipe where empty.
-        metric: that is drawn; the table has all of `METRICS`. ``map`` for data without a truth.
+        only: measuring stages, with all that they read; empty for every stage of the recipe.
+        metric: that is drawn, ``map`` for data without ground truth; the table has all of `METRICS`.
         out: the table is ``OUT.csv``, the runs of a kind are in the folder ``OUT-<kind>`` and use the store beside it;
-            ``runs/tag-noise-<name of the recipe>`` where None.
+            None for ``runs/tag-noise-<name of the recipe>``.
 
     Raises:
         ConfigError: an unknown kind, a level outside its range, an override of the noise, or what does not fit.
@@ -154,7 +146,7 @@ def _check(overrides: Sequence[str], kinds: Sequence[str], levels: Sequence[floa
 
 
 def _count(recipe: str, words: Sequence[str]) -> NoiseCount:
-    """What the noise does to the tags of the split that trains."""
+    """Counts of right and wrong tags in the training split."""
     plan = make_plan(load_recipe(recipe, words))
     right = open_split(plan.data_kind, plan.data.model_copy(update={"tag_noise": None}), plan.data.train)
     wrong = open_split(plan.data_kind, plan.data, plan.data.train)
@@ -164,7 +156,7 @@ def _count(recipe: str, words: Sequence[str]) -> NoiseCount:
 def _damage(
     found: SweepResult, kind: str, shares: Sequence[float], seed: int, counts: Sequence[NoiseCount]
 ) -> list[DamageLine]:
-    every = [series for metric in METRICS for series in _named(found, metric)]
+    every = [(metric, series) for metric in METRICS for series in series_of(replace(found, metric=metric))]
     return [
         line
         for place, point in enumerate(found.points)
@@ -173,19 +165,15 @@ def _damage(
     ]
 
 
-def _named(found: SweepResult, metric: str) -> list[tuple[str, Series]]:
-    return [(metric, series) for series in series_of(replace(found, metric=metric))]
-
-
 def _line(
     metric: str, series: Series, place: int, point: SweepPoint, noise: tuple[str, float, int], count: NoiseCount
 ) -> DamageLine | None:
-    """One number beside the clean one; None where the level or the clean run has none."""
+    """One number beside the clean one; None if either is missing."""
     clean, cell = series.cells[0], series.cells[place]
     if clean is None or cell is None:
         return None
     return DamageLine(
         *noise, count.tags, count.removed, count.added, count.emptied, series.method, series.split, cell.n_images,
-        series.kind, metric, round(cell.mean, _DIGITS), round(clean.mean, _DIGITS),
-        round(cell.mean - clean.mean, _DIGITS), cell.n_seeds, point.command,
+        series.kind, metric, rounded(cell.mean), rounded(clean.mean),
+        rounded(cell.mean - clean.mean), cell.n_seeds, point.command,
     )  # fmt: skip

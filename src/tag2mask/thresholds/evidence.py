@@ -14,12 +14,12 @@ from torch import Tensor
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import PROBED, ImageEvidence, agreement, erasure, histogram
-from tag2mask.methods.cam.asking import AskedClassifier, load_asked
+from tag2mask.methods.cam.classifier import AskedClassifier, load_asked
 
 Read = Callable[[Sample], ActivationMaps]
 """Gives the stored maps of a sample, (K, h, w); called from several threads."""
@@ -58,7 +58,7 @@ def agreements(
 def _counted(
     one: Callable[[Sample], ImageEvidence | None], samples: Sequence[Sample], advance: Callable[[], None]
 ) -> Iterator[ImageEvidence]:
-    for found in ahead(one, samples, _THREADS):
+    for found in prefetch(one, samples, _THREADS):
         if found is not None:
             yield found
         advance()
@@ -127,7 +127,7 @@ def erasures(
         maps = ActivationMaps(found.classes, bilinear(found.maps.float(), *size))
         return Erased(sample, maps, asked.tensor(photo, size), _filling(photo, size, asked, fill))
 
-    for given in ahead(prepare, samples):
+    for given in prefetch(prepare, samples):
         if given is not None:
             yield ask(asked, given)
         advance()

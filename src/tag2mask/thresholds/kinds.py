@@ -8,13 +8,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import ConfigError, DataError, nearest
 from tag2mask.core.files import need_regular, value_hash
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.threshold_rules.rules import find_rule
-from tag2mask.methods.registry import Makes, StageKind
+from tag2mask.methods.stage_kinds import Makes, SplitRole, ThresholdStage
+from tag2mask.thresholds.threshold_of import BackgroundRule
 
 Scope = Literal["data", "class", "image"]
 
@@ -82,22 +84,21 @@ def sampled(samples: list[Sample], n: int, *, per_class: bool) -> list[Sample]:
     return [s for s in samples if s.id in chosen]
 
 
-def _kind(name: str, settings: type[RuleSettings], more: Mapping[str, Makes]) -> StageKind:
-    return StageKind(
+def _kind(name: str, settings: type[RuleSettings], more: Mapping[str, Makes]) -> ThresholdStage[RuleSettings]:
+    return ThresholdStage(
         name=name,
-        makes="threshold",
         settings=settings,
-        reads={"maps": "maps", **more},
+        reads={"maps": Makes.MAPS, **more},
         runner="tag2mask.thresholds.stages:choose_by_rule",
+        split=lambda own: own.split or SplitRole.INFER,
         samples=tagged,
-        blind=True,
     )
 
 
 RULE_KINDS = (
     _kind("rule", RuleSettings, {}),
-    _kind("rule-agreement", AgreementSettings, {"other": "maps"}),
-    _kind("rule-classifier", ErasureSettings, {"classifier": "weights"}),
+    _kind("rule-agreement", AgreementSettings, {"other": Makes.MAPS}),
+    _kind("rule-classifier", ErasureSettings, {"classifier": Makes.WEIGHTS}),
 )
 
 
@@ -110,6 +111,9 @@ class FewMasksSettings(Settings):
         description="text file with the n ids, one a line; null: the same n of a split, however often it is asked",
     )
     split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
+    background: BackgroundRule = Field(
+        default=CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
+    )
 
 
 def listed(settings: FewMasksSettings, dataset: Dataset) -> list[Sample]:
@@ -163,19 +167,16 @@ def _has_truth(dataset: Dataset, sample: Sample) -> bool:
     return sample.truth is not None or dataset.truth(sample) is not None
 
 
-def _supervision(settings: Settings) -> frozenset[str]:
-    assert isinstance(settings, FewMasksSettings)
-    return frozenset({f"pixel-masks:threshold({settings.n})"})
-
-
 KINDS = (
-    StageKind(
+    ThresholdStage(
         name="few-masks",
-        makes="threshold",
         settings=FewMasksSettings,
-        reads={"maps": "maps"},
+        reads={"maps": Makes.MAPS},
         runner="tag2mask.thresholds.stages:choose_on_few_masks",
-        supervision=_supervision,
+        split=lambda settings: settings.split or SplitRole.INFER,
+        reads_ground_truth=True,
+        sidecars=lambda own: frozenset(own.background.sidecars),
+        supervision=lambda own: own.background.supervision | {f"pixel-masks:threshold({own.n})"},
         samples=listed,
     ),
     *RULE_KINDS,

@@ -26,7 +26,7 @@ UNCERTAINTY = "uncertainty.json"
 """How far another choice of masks could have moved the threshold: the fields of `Uncertainty`."""
 
 
-def choose_on_few_masks(context: StageContext) -> None:
+def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
     """Write the threshold at which the seeds of the listed images, and of no others, have the best mIoU.
 
     Beside it stands what the masks themselves say of its uncertainty.
@@ -36,16 +36,20 @@ def choose_on_few_masks(context: StageContext) -> None:
     """
     if context.rank != 0:
         return
-    settings: FewMasksSettings = context.settings
+    settings = context.settings
     dataset = context.split(settings.split or "@infer")
     samples, maps = listed(settings, dataset), context.reads["maps"]
     with progress(context.name, len(samples)) as counter:
-        found = evaluate_seeds(dataset, partial(maps.maps, dataset), samples=samples, advance=counter.advance)
+        found = evaluate_seeds(
+            dataset, partial(maps.maps, dataset), background=settings.background, samples=samples,
+            advance=counter.advance,
+        )  # fmt: skip
     found.check()
     (best,) = found.scores  # the oracle of these images
     assert best.threshold.value is not None
     chosen = FewMasks(best.threshold.value, len(samples), tuple(s.id for s in samples), round(best.scores.miou, 4))
-    sure = resample(count_images(dataset, partial(maps.maps, dataset), samples), len(dataset.classes) + 1)
+    counts = count_images(dataset, partial(maps.maps, dataset), samples, background=settings.background)
+    sure = resample(counts, len(dataset.classes) + 1)
     LOG.info(
         "%s: %g on %d images (%.1f mIoU of %s); other masks would give %g to %g (%d %%), expected loss %.1f points",
         context.name, chosen.value, chosen.n, chosen.miou, maps.name, sure.low, sure.high, round(100 * sure.level),
@@ -55,7 +59,7 @@ def choose_on_few_masks(context: StageContext) -> None:
     write_json(context.out / UNCERTAINTY, asdict(sure))
 
 
-def choose_by_rule(context: StageContext) -> None:
+def choose_by_rule(context: StageContext[RuleSettings]) -> None:
     """Write the threshold that the rule finds in the maps; no truth is opened.
 
     Raises:
@@ -64,7 +68,7 @@ def choose_by_rule(context: StageContext) -> None:
     """
     if context.rank != 0:
         return
-    settings: RuleSettings = context.settings
+    settings = context.settings
     dataset = context.split(settings.split or "@infer")
     rule, samples = find_rule(settings.rule), tagged(settings, dataset)
     with progress(context.name, len(samples)) as counter:
@@ -82,9 +86,9 @@ def choose_by_rule(context: StageContext) -> None:
 
 
 def _evidence(
-    context: StageContext, dataset: Dataset, samples: Sequence[Sample], advance: Callable[[], None]
+    context: StageContext[RuleSettings], dataset: Dataset, samples: Sequence[Sample], advance: Callable[[], None]
 ) -> Iterator[ImageEvidence]:
-    settings: RuleSettings = context.settings
+    settings = context.settings
     read = partial(context.reads["maps"].maps, dataset)
     if isinstance(settings, AgreementSettings):
         return agreements(read, partial(context.reads["other"].maps, dataset), samples, advance)

@@ -1,19 +1,40 @@
-"""The threshold behind a stage's output, and its kind."""
+"""The threshold behind a stage's output: its kind, and the background rule that maps are cut by at it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Annotated, Any, Protocol
 
+from pydantic import BeforeValidator, SerializeAsAny
+
+from tag2mask.core.errors import ConfigError
+from tag2mask.evaluation.background import Background, background_rule
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.stage_kinds import StageKind
 
 ROLE = "threshold"
 """Role in which a stage may read a threshold of kind ``few-masks`` or ``rule``."""
 
 
+def _validated(given: Any) -> Background:
+    try:
+        return background_rule(given)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
+BackgroundRule = Annotated[SerializeAsAny[Background], BeforeValidator(_validated)]
+"""Type of a setting that names a background rule: ``{kind: …}`` with its settings, or a kind alone."""
+
+
 class Cutting(Protocol):
     """A stage that runs, or what one has made."""
+
+    @property
+    def kind(self) -> StageKind[Any] | None:
+        """Of the stage."""
 
     @property
     def settings(self) -> Any:
@@ -29,8 +50,9 @@ def threshold_of(stage: Cutting) -> Threshold:
 
     Refined seeds have two thresholds; theirs is the middle of them.
     """
-    chosen = stage.reads.get(ROLE)
+    chosen, own = stage.reads.get(ROLE), Threshold(None, "none")
+    if stage.kind is not None and stage.kind.threshold is not None:
+        own = stage.kind.threshold(stage.settings)
     if chosen is not None:
-        return chosen.threshold().as_threshold()
-    value = getattr(stage.settings, "threshold", None)
-    return Threshold(None, "none") if value is None else Threshold(value, stage.settings.threshold_kind)
+        return replace(chosen.threshold().as_threshold(), background=own.background)
+    return own

@@ -13,11 +13,7 @@ from tag2mask.core.ranks import local_processes, world_size
 
 
 def resolve_device(engine: Engine) -> torch.device:
-    """The device of this process: ``auto`` takes CUDA, then MPS, then the CPU; of several processes each takes its own.
-
-    Raises:
-        ConfigError: the device asked for is not there, or there are fewer GPUs than processes.
-    """
+    """The device of this process: ``auto`` takes CUDA, then MPS, then the CPU; several processes take one each."""
     name = engine.device
     if name == "auto":
         mps = torch.backends.mps.is_available()
@@ -31,11 +27,7 @@ def resolve_device(engine: Engine) -> torch.device:
 
 
 def check_processes(engine: Engine) -> None:
-    """Refuse more devices than processes: a plain command is one process.
-
-    Raises:
-        ConfigError: with the command line that starts the processes.
-    """
+    """Refuse more devices than processes: a plain command is one process."""
     world = world_size()
     if engine.devices in (1, world):
         return
@@ -48,11 +40,7 @@ def check_processes(engine: Engine) -> None:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Refuse a precision that a device cannot train in.
-
-    Raises:
-        ConfigError: float16 on the CPU.
-    """
+    """Refuse a precision that a device cannot train in."""
     if precision == "float16" and device.type == "cpu":
         raise ConfigError("train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform, seeded
@@ -47,7 +47,7 @@ class AugmentedImages(TorchDataset[tuple[Tensor, ...]], ABC):
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[tuple[Tensor, ...]]:
         """Images and targets of a batch; threads decode while this one augments."""
-        contents = ahead(lambda draw: self.read(self.samples[draw[1]]), draws, _DECODERS)
+        contents = prefetch(lambda draw: self.read(self.samples[draw[1]]), draws, _DECODERS)
         result = []
         for (epoch, index), content in zip(draws, contents, strict=True):
             with seeded(self.seed, epoch, index):

@@ -26,8 +26,9 @@ class EpochOrder(Sampler[Draw]):
     """Gives this process its part of each epoch's batches.
 
     A batch of the whole run is cut into ``accumulate`` parts of equal size, and process ``r`` of ``w`` takes the
-    ``r``-th ``accumulate / w`` of them, so that the batch is the same whatever ``w`` is. Where images are too few to
-    fill a batch (or ``drop_last`` is off) it is filled by going round again in another order, with other augmentations.
+    ``r``-th ``accumulate / w`` of them as its share, so that the batch is the same whatever ``w`` is. Where images
+    are too few to fill a batch (or ``drop_last`` is off) it is filled by going round again in another order, with
+    other augmentations.
 
     Args:
         n: number of images, at least 1.
@@ -35,36 +36,32 @@ class EpochOrder(Sampler[Draw]):
         seed: of the training.
         rank: r.
         world: w.
-        whole: the parts of a process are one, for a network that splits them itself.
 
-    Raises:
-        ConfigError: ``w`` does not divide ``accumulate``.
+    Attributes:
+        share: images of a batch that this process takes.
+        batches: of an epoch.
     """
 
-    def __init__(
-        self, n: int, settings: ScheduleSettings, seed: int, rank: int = 0, world: int = 1, *, whole: bool = False
-    ) -> None:
+    def __init__(self, n: int, settings: ScheduleSettings, seed: int, rank: int = 0, world: int = 1) -> None:
         check_parts(settings, world)
         self.n, self.settings, self.seed, self.rank, self.epoch = n, settings, seed, rank, 0
-        parts = settings.accumulate // world
-        self.own_parts = 1 if whole else parts
-        self.part = settings.batch_size // settings.accumulate * (parts if whole else 1)
+        self.share = settings.batch_size // world
         rounding = n // settings.batch_size if settings.drop_last else -(-n // settings.batch_size)
         self.batches = max(1, rounding)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0; Lightning calls it before each."""
+        """Choose the epoch, counted from 0."""
         self.epoch = epoch
 
     def __len__(self) -> int:
         """Images this process takes in an epoch."""
-        return self.batches * self.own_parts * self.part
+        return self.batches * self.share
 
     def __iter__(self) -> Iterator[Draw]:
         order = self.whole_epoch()
         for batch in range(self.batches):
-            start = batch * self.settings.batch_size + self.rank * self.own_parts * self.part
-            yield from order[start : start + self.own_parts * self.part]
+            start = batch * self.settings.batch_size + self.rank * self.share
+            yield from order[start : start + self.share]
 
     def whole_epoch(self) -> list[Draw]:
         """The epoch's images in the order of all processes together."""
@@ -76,18 +73,9 @@ class EpochOrder(Sampler[Draw]):
             order += [(draw, i) for i in torch.randperm(self.n, generator=generator).tolist()]
         return order[:wanted]
 
-    def part_number(self, batch_index: int) -> int:
-        """Number, within the epoch, of a part among those of all processes, from its number in this one."""
-        step, part = divmod(batch_index, self.own_parts)
-        return step * self.settings.accumulate + self.rank * self.own_parts + part
-
 
 def check_parts(settings: ScheduleSettings, world: int) -> None:
-    """Refuse parts of a batch that processes cannot share.
-
-    Raises:
-        ConfigError: ``world`` does not divide ``accumulate``.
-    """
+    """Refuse parts of a batch that processes cannot share."""
     if settings.accumulate % world:
         raise ConfigError(
             f"train.accumulate = {settings.accumulate} cannot be shared by {world} processes: set it to a multiple "

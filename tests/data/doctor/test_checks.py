@@ -138,7 +138,7 @@ def test_one_split_that_does_not_open_leaves_the_other_examined(tmp_path: Path) 
     assert [s.split for s in report.splits] == ["val"]
     (opening,) = of(report, "open")
     assert opening.ids == ("train",)
-    assert "2007_000001.xml, line 1: no valid XML" in opening.text
+    assert "2007_000001.xml, line 1: not valid XML" in opening.text
 
 
 def test_a_missing_root_is_one_error_for_all_splits(tmp_path: Path) -> None:

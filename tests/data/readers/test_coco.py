@@ -1,4 +1,4 @@
-"""The reader ``coco``: categories, tags, and the truth it draws against a decoder written for the test."""
+"""The reader ``coco``: categories, tags, and the ground truth it draws against a decoder written for the test."""
 
 import json
 import math
@@ -214,7 +214,7 @@ def test_a_polygon_without_area_is_left_out_with_a_warning_and_stops_nothing(
         assert np.array_equal(truth_of(dataset), box(5, 5, 12, 12) * np.uint8(2))
     texts = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert [t.partition("annotation ")[2][:2] for t in texts] == ["44", "45"]
-    assert all("instances_train2017.json" in t and why in t and "left out of the truth" in t for t in texts)
+    assert all("instances_train2017.json" in t and why in t and "left out of the ground truth" in t for t in texts)
 
 
 def test_a_bow_tie_and_what_leaves_the_image_have_an_area(tmp_path: Path) -> None:
@@ -384,7 +384,7 @@ def test_a_file_that_does_not_fit_the_format_is_named(tmp_path: Path, change: di
     [
         ("../000000000001.jpg", r"'\.\./000000000001\.jpg' leads out of the image folder"),
         ("/etc/x.jpg", r"'/etc/x\.jpg' leads out of the image folder"),
-        (".jpg", r"image id '\.jpg' is no safe file name"),
+        (".jpg", r"image id '\.jpg' is not a safe file name"),
         ("2.jpg", r"names 1 of 1 images that do not exist, first .*train2017/2\.jpg"),
     ],
 )
@@ -401,7 +401,7 @@ def test_a_bad_file_name_is_named(tmp_path: Path, name: str, message: str) -> No
 def test_broken_json_names_its_line(tmp_path: Path) -> None:
     draw_coco(tmp_path, n=1, splits=("train",))
     write(tmp_path / "annotations/instances_train2017.json", '{"images": [\n{"id": ]}')
-    with pytest.raises(DataError, match=r"instances_train2017\.json, line 2: no valid JSON"):
+    with pytest.raises(DataError, match=r"instances_train2017\.json, line 2: not valid JSON"):
         load_dataset("coco", tmp_path)
 
 

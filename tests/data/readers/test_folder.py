@@ -214,7 +214,7 @@ def test_the_pattern_must_match_whole_names(tmp_path: Path) -> None:
         folder(tmp_path, layout="pattern")
     with pytest.raises(ConfigError, match=r"'data\.pattern' = '\[a-z\]\+': expected a group \(\?P<tags>…\)"):
         folder(tmp_path, pattern="[a-z]+")
-    with pytest.raises(ConfigError, match=r"'data\.pattern' = '\(': no regular expression: missing \)"):
+    with pytest.raises(ConfigError, match=r"'data\.pattern' = '\(': not a regular expression: missing \)"):
         folder(tmp_path, pattern="(")
     with pytest.raises(DataError, match=r"data\.tags and data\.pattern are both set: leave one out"):
         folder(tmp_path, pattern="(?P<tags>a)", tags="tags.csv")

@@ -30,5 +30,5 @@ def test_a_pattern_without_end_is_stopped_with_its_name(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("pattern", ["(" * 5000 + ")" * 5000, "(?P<tags>a){99999999999999}"])
 def test_a_pattern_that_python_cannot_take_is_a_wrong_setting(pattern: str) -> None:
-    with pytest.raises(ConfigError, match=r"data\.pattern.*no regular expression"):
+    with pytest.raises(ConfigError, match=r"data\.pattern.*not a regular expression"):
         data_settings("folder", {"pattern": pattern})

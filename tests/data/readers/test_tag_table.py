@@ -61,7 +61,7 @@ def test_an_empty_cell_is_a_negative_and_a_missing_row_an_error(tmp_path: Path) 
         ("image,tags\nqqqqqq.jpg,a\n", r"line 2: there is no image 'qqqqqq'$"),
         ("image,tags\nsub/one.jpg,a\n", r"line 2: image 'sub/one\.jpg' names a folder; give the file name alone"),
         ("image,tags\n..\\one.jpg,a\n", r"line 2: image '\.\.\\one\.jpg' names a folder"),
-        ('image,tags\none,"cat\n', r"tags\.csv, line 2: no valid CSV \(unexpected end of data"),
+        ('image,tags\none,"cat\n', r"tags\.csv, line 2: not valid CSV \(unexpected end of data"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -93,7 +93,7 @@ def test_a_list_may_have_a_byte_order_mark_crlf_and_file_names(tmp_path: Path) -
 def test_masks_come_from_one_folder_the_one_with_most_of_the_split(tmp_path: Path) -> None:
     scenes = draw_voc(tmp_path, masks="SegmentationClassAug")
     both = list(scenes)[:4]
-    for name in both:  # told apart by a void pixel
+    for name in both:  # distinguished by a void pixel
         marked = scenes[name].labels.copy()
         marked[0, 0] = 255
         write_labels(tmp_path / f"SegmentationClass/{name}.png", marked)
@@ -147,12 +147,12 @@ def test_an_empty_annotation_is_an_error_unless_allowed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<annotation>\n<object>\n</annotation>", r"2007_000001\.xml, line 3: no valid XML \(mismatched tag"),
-        ("", r"2007_000001\.xml, line 1: no valid XML \(no element found"),
+        ("<annotation>\n<object>\n</annotation>", r"2007_000001\.xml, line 3: not valid XML \(mismatched tag"),
+        ("", r"2007_000001\.xml, line 1: not valid XML \(no element found"),
         ("<annotation><object/></annotation>", r"2007_000001\.xml: object 1 has no <name>"),
         (
             '<!DOCTYPE x [<!ENTITY a "disc">]><annotation><object><name>&a;</name></object></annotation>',
-            r"2007_000001\.xml, line 1: no valid XML \(document type 'x' is not allowed",
+            r"2007_000001\.xml, line 1: not valid XML \(document type 'x' is not allowed",
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_an_index_without_a_class_is_named(tmp_path: Path) -> None:
 def test_an_encoding_that_cannot_be_read_names_the_file(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.xml"
     path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{voc_xml(["cat"])}')
-    with pytest.raises(DataError, match=r"a\.xml.*no (valid )?XML.*(Save it as UTF-8|Fix it or copy it again)"):
+    with pytest.raises(DataError, match=r"a\.xml.*not (valid )?XML.*(Save it as UTF-8|Fix it or copy it again)"):
         read_objects(path)
 
 
@@ -219,11 +219,11 @@ def test_what_is_no_file_in_the_place_of_an_annotation_or_a_list_is_named(tmp_pa
     annotation = tmp_path / "Annotations/2007_000001.xml"
     annotation.unlink()
     os.mkfifo(annotation)
-    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is no file"):
+    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is not a file"):
         load_dataset("voc", tmp_path)
     annotation.unlink()
     annotation.mkdir()
-    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is no file"):
+    with pytest.raises(DataError, match=r"annotation .*2007_000001\.xml is not a file"):
         load_dataset("voc", tmp_path)
     split = tmp_path / "ImageSets/Segmentation/train.txt"
     split.write_text("x" * 5000)

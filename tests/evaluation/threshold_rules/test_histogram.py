@@ -1,4 +1,4 @@
-"""Thresholds of single classes and images: what they cut, how they are told apart, seeds evaluated at them."""
+"""Thresholds of single classes and images: what they cut, how they are distinguished, seeds evaluated at them."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_kinds_of_rules_are_read_back() -> None:
 @pytest.mark.parametrize(
     ("value", "kind", "rule", "text"),
     [
-        (0.3, "fixed", "otsu", "of kind 'fixed' with rule = 'otsu'; a rule's name"),
-        (0.3, "rule", "Otsu!", "with rule = 'Otsu!'"),
+        (0.3, "fixed", "otsu", "rule = 'otsu' requires the kind 'rule'.*kind 'fixed'"),
+        (0.3, "rule", "Otsu!", "rule = 'Otsu!'"),
         (None, "rule", "otsu", r"threshold None of kind 'rule\(otsu\)'; expected a number in 0..1"),
         (
             0.3,

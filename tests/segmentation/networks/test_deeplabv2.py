@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from tag2mask.backbones.dilated import RATES
-from tag2mask.backbones.resnet_caffe import ResNet101Caffe
+from tag2mask.backbones.resnets import ResNet101Caffe
 from tag2mask.core.errors import WeightsError
 from tag2mask.segmentation.networks.deeplabv2 import DeepLabV2
 from tag2mask.segmentation.networks.factory import build_segmenter

@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import nn
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.settings import validate
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
 from tag2mask.segmentation.networks.base import SparingGroupNorm
-from tag2mask.segmentation.networks.factory import WEIGHTS, build_segmenter, load_segmenter
-from tag2mask.segmentation.predict.logits import predict_labels
+from tag2mask.segmentation.networks.factory import build_segmenter, load_segmenter
 from tag2mask.segmentation.settings import KINDS, SegmenterSettings
-from tag2mask.segmentation.train import train_segmenter
+from tag2mask.segmentation.training import train_segmenter
 from tests.segmentation.segment_drawn import build, network
+from tests.segmentation.toy_net import predict_labels
 from tests.training.toy import Drawn, engine
 
 NARROW: dict[str, Any] = {"decoder": {"decoder_segmentation_channels": 32}}

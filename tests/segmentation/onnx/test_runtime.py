@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.segmentation.onnx.export import framed
 from tag2mask.segmentation.onnx.runtime import OnnxSegmenter
-from tag2mask.segmentation.predict.labeller import Choices, Labeller
+from tag2mask.segmentation.predict.labeller import Labeller
+from tag2mask.segmentation.predict.options import PredictOptions
 from tests.segmentation.onnx_drawn import identity, saved
 
 pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -57,10 +58,10 @@ def test_it_is_a_network_for_predictions(tmp_path: Path) -> None:
     assert (net.classes, net.mean, net.std) == (("cat", "dog"), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     photo = np.zeros((5, 7, 3), np.uint8)
     photo[..., 0], photo[2:, :, 1], photo[4:, :, 2] = 10, 100, 200  # the largest channel is the label
-    from tag2mask.segmentation.predict.labeller import LoadedNetwork
+    from tag2mask.segmentation.predict.logits import LoadedNetwork
     from tag2mask.segmentation.predict.photo_readers import ArrayPhoto
 
-    labeller = Labeller(LoadedNetwork(net, net.mean, net.std, net.classes), Choices())
+    labeller = Labeller(LoadedNetwork(net, net.mean, net.std, net.classes), PredictOptions())
     (labels,) = labeller.labels([ArrayPhoto(photo)])
     assert labels.tolist() == [[0] * 7] * 2 + [[1] * 7] * 2 + [[2] * 7]
 
@@ -93,17 +94,17 @@ def test_a_network_of_others(tmp_path: Path) -> None:
     ("about", "message"),
     [
         ("{", "the entry 'tag2mask' of its metadata is damaged"),
-        ({"schema": 1}, "the entry 'tag2mask' of its metadata is damaged .'max_side'.; export it again"),
-        ({"schema": 1, "max_side": None, "classes": []}, "is damaged .no class names.; export it again"),
+        ({"schema": 1}, "the entry 'tag2mask' of its metadata is damaged .'classes'.; export it again"),
+        ({"schema": 1, "max_side": None, "classes": []}, "is damaged .*classes.*; export it again"),
         ("[" * 100_000, "the entry 'tag2mask' of its metadata is damaged"),
-        ([1], "is damaged .no object.; export it again"),
+        ([1], "is damaged .*; export it again"),
         (
             {"schema": 1, "max_side": float("nan"), "classes": ["cat", "dog"]},
-            "is damaged .max_side nan.; export it again",
+            "is damaged .*max_side.* nan.*; export it again",
         ),
-        ({"schema": 1, "max_side": True, "classes": ["cat", "dog"]}, "is damaged .max_side True."),
-        ({"schema": 1, "max_side": None, "classes": ["cat", None]}, "is damaged .no class names."),
-        ({"schema": 1, "max_side": None, "classes": "cd"}, "is damaged .no class names."),
+        ({"schema": 1, "max_side": True, "classes": ["cat", "dog"]}, "is damaged .*max_side.* True"),
+        ({"schema": 1, "max_side": None, "classes": ["cat", None]}, "is damaged .*classes.1.* None"),
+        ({"schema": 1, "max_side": None, "classes": "cd"}, "is damaged .*classes.* 'cd'"),
         ({"schema": 1, "max_side": None, "classes": ["cat", "cat"]}, "metadata of .* has class 'cat' twice"),
         ({"schema": 1, "max_side": None, "classes": ["cat", "a\nb"]}, "with a control character in its name"),
         ({"schema": 9, "max_side": None, "classes": ["cat"]}, "x.onnx has schema 9, expected 1: export it again"),

@@ -1,72 +1,25 @@
+"""Many photos: masks under their names, in batches of one size; a broken photo costs its own mask and no other's."""
+
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import shutil
+import socket
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.core.errors import DataError
+from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, voc_palette
 from tag2mask.segmentation.predict import batch as folders
-from tag2mask.segmentation.predict import labeller as labels
-from tag2mask.segmentation.predict.batch import Outcome, predict_photos
+from tag2mask.segmentation.predict.batch import Outcome
 from tag2mask.segmentation.predict.find_photos import find_sources
-from tag2mask.segmentation.predict.labeller import Choices, Labeller, LoadedNetwork
-from tag2mask.segmentation.predict.logits import predict_labels
-from tag2mask.segmentation.predict.mask_folder import MasksFolder
-from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS, ArrayPhoto
-from tag2mask.segmentation.predict.tiles import Tiling
-from tag2mask.segmentation.transforms import fit_factor
-from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, convolutions
-
-
-def colours(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
-    """A photo whose labels are 0, 1 or 2 where red, green or blue is strongest."""
-    rng = np.random.default_rng(seed)
-    values = np.array([[200, 20, 20], [20, 200, 20], [20, 20, 200]], np.uint8)
-    photo: NDArray[np.uint8] = values[rng.integers(0, 3, (height, width))]
-    return photo
-
-
-def save(path: Path, image: NDArray[np.uint8]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path)
-    return path
-
-
-def predict(
-    photos: Path,
-    out: Path,
-    *,
-    net: Colours | None = None,
-    network: str = "aa",
-    choices: Choices | None = None,
-    overlay: bool = False,
-    batch: int = 1,
-    max_pixels: int = MAX_PIXELS,
-) -> Outcome:
-    """What the command does."""
-    chosen = choices or Choices()
-    folder = MasksFolder(out, network, CLASSES, chosen, overlay)
-    folder.prepare()
-    labeller = Labeller(LoadedNetwork(net or Colours(), MEAN, STD, CLASSES), chosen, batch)
-    return predict_photos(find_sources([photos], out), labeller, folder, max_pixels)
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    for i, name in enumerate(("a.png", "sub/a.png", "sub/b.png")):
-        save(tmp_path / "photos" / name, colours(5 + i, 7, seed=i))
-    return tmp_path / "photos"
+from tag2mask.segmentation.predict.photo_readers import ArrayPhoto
+from tests.segmentation.predict_drawn import predict, reasons, save
+from tests.segmentation.toy_net import Colours, colours
 
 
 def test_masks_have_the_photos_names_folders_and_labels(photos: Path, tmp_path: Path) -> None:
@@ -100,35 +53,6 @@ def test_what_is_done_is_skipped_and_a_changed_photo_is_not(photos: Path, tmp_pa
     assert kept.stat().st_mtime_ns == times[kept]
 
 
-def test_overlays_are_drawn_also_for_masks_that_were_there(photos: Path, tmp_path: Path) -> None:
-    predict(photos, tmp_path / "out")
-    net = Colours()
-    outcome = predict(photos, tmp_path / "out", net=net, overlay=True)
-    assert (outcome.made, net.batches) == (3, [])
-    with Image.open(tmp_path / "out" / "overlays" / "sub" / "b.jpg") as image:
-        assert image.size == (7, 7)
-    save(photos / "a.png", colours(5, 7, seed=9))
-    predict(photos, tmp_path / "out")
-    assert not (tmp_path / "out" / "overlays" / "a.jpg").exists()  # it was of the mask before
-
-
-def test_large_overlays_are_shrunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tag2mask.segmentation.predict.mask_folder.OVERLAY_SIDE", 16)
-    monkeypatch.setattr(folders, "OVERLAY_SIDE", 16)
-    monkeypatch.setattr(folders, "WHOLE", 300)  # rows of windows, and a photo decoded in its turn
-    image = np.zeros((40, 60, 3), np.uint8)
-    image[:20, :, 1] = image[20:, :, 2] = 200
-    save(tmp_path / "photos" / "a.png", image)
-    predict(tmp_path / "photos", tmp_path / "out", overlay=True)
-    with Image.open(tmp_path / "out" / "overlays" / "a.jpg") as shown:
-        assert shown.size == (15, 10)
-        top, bottom = shown.getpixel((7, 1)), shown.getpixel((7, 8))
-    assert isinstance(top, tuple)
-    assert isinstance(bottom, tuple)
-    assert top[0] > 60 > bottom[0]  # a green photo under label 1's red, above a blue one under label 2's green
-    assert bottom[2] > 60 > top[2]
-
-
 def test_photos_of_one_size_go_through_the_network_together(tmp_path: Path) -> None:
     sizes = [(4, 6), (6, 4), (4, 6), (6, 4), (4, 6), (3, 3)]
     for i, size in enumerate(sizes):
@@ -153,7 +77,7 @@ def test_few_photos_wait_for_others_of_their_size(tmp_path: Path) -> None:
     assert all(len({w.photo.size for w in b}) == 1 for b in batches)
 
 
-def test_one_bad_photo_does_not_stop_the_others_and_is_told(
+def test_one_bad_photo_does_not_stop_the_others_and_is_reported(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("tag2mask"), "propagate", True)
@@ -177,237 +101,36 @@ def test_one_bad_photo_does_not_stop_the_others_and_is_told(
     Outcome(made=2).check()
 
 
-def test_another_networks_folder_is_refused(photos: Path, tmp_path: Path) -> None:
-    predict(photos, tmp_path / "out")
-    with pytest.raises(StageError, match="out holds predictions of another network; nothing was written"):
-        predict(photos, tmp_path / "out", network="bb")
-    with pytest.raises(
-        StageError,
-        match=r"made with other choices \(scales \[1.0\], now \[0.5, 1.0\]; mirror False, now True\); nothing",
-    ):
-        predict(photos, tmp_path / "out", choices=Choices(scales=(0.5, 1.0), mirror=True))
-    assert predict(photos, tmp_path / "out").skipped == 3
+LATIN = os.fsdecode(b"caf\xe9.png")
+"""A name as it comes out of an old zip."""
 
 
-def test_masks_of_another_folder_are_not_replaced(tmp_path: Path) -> None:
-    one, two = (save(tmp_path / name / "1.png", colours(5, 7, seed)) for seed, name in enumerate(("one", "two")))
-    out = tmp_path / "both"
-    predict(one.parent, out)
-    mask = (out / "masks" / "1.png").read_bytes()
-    save(two.parent / "0.png", colours(2, 2))
-    with pytest.raises(StageError, match=rf"masks/1.png of {one}, which that of {two} would .* Choose another --out"):
-        predict(two.parent, out)
-    assert [p.name for p in (out / "masks").iterdir()] == ["1.png"]
-    assert (out / "masks" / "1.png").read_bytes() == mask
-    save(one, colours(5, 7, 9))
-    assert predict(one.parent, out).made == 1, "a photo that changed in place"
-
-
-def test_photos_that_were_moved_or_copied_or_linked_go_on(tmp_path: Path) -> None:
-    one, out = tmp_path / "one", tmp_path / "out"
-    image = save(one / "1.png", colours(5, 7))
-    predict(one, out)
-    save(tmp_path / "copy" / "1.png", colours(5, 7))
-    assert predict(tmp_path / "copy", out).skipped == 1
-    (tmp_path / "copy").rename(tmp_path / "moved")
-    save(tmp_path / "moved" / "1.png", colours(5, 7, 1))
-    assert predict(tmp_path / "moved", out).made == 1
-    (tmp_path / "link").mkdir()
-    (tmp_path / "link" / "1.png").symlink_to(tmp_path / "moved" / "1.png")
-    assert predict(tmp_path / "link", out).skipped == 1
-    (out / "sources.json").unlink()
-    assert predict(image.parent, out).made == 1, "masks of before there were notes"
-    (out / "sources.json").write_text("[]")
-    with pytest.raises(StageError, match=r"sources.json is not what tag2mask wrote: remove it"):
-        predict(one, out)
-
-
-def test_what_tag2mask_has_written_below_the_photos_is_left_out(
-    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    folder = tmp_path / "own"
-    shutil.copytree(photos, folder)
-    count = len(find_sources([folder], tmp_path / "out"))
-    image = next(p for p in sorted(folder.rglob("*")) if p.is_file())
-    for name, mark in (("runs/first", "recipe.yaml"), ("earlier", "predictions.json")):
-        (folder / name / "masks").mkdir(parents=True)
-        (folder / name / mark).write_text("")
-        shutil.copy(image, folder / name / "masks" / image.name)
-    caplog.set_level("INFO", "tag2mask")
-    assert len(find_sources([folder], folder / "earlier")) == count
-    assert [m.partition(" is left out: tag2mask has written it")[0] for m in caplog.messages] == [
-        str(folder / "runs/first")
-    ]
-    assert len(find_sources([folder / "runs/first"], tmp_path / "out")) == 1, "named by itself"
-
-
-def test_an_output_folder_that_holds_other_things_is_refused(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "letter.txt").write_text("mine")
-    with pytest.raises(StageError, match=r"out holds other things \(letter.txt\) and no predictions.json"):
-        predict(photos, tmp_path / "out")
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["letter.txt"]
-    for text in ("[]", '{"network": "aa", "classes": ["disc", "square"], "choices": []}'):
-        (tmp_path / "out" / "predictions.json").write_text(text)
-        with pytest.raises(StageError, match=r"holds a predictions.json that tag2mask did not write; nothing was"):
-            predict(photos, tmp_path / "out")
-    with pytest.raises(StageError, match="letter.txt is a file; name a new folder"):
-        predict(photos, tmp_path / "out" / "letter.txt")
-
-
-def test_a_folder_that_cannot_be_written_is_named(
+def test_pipes_devices_and_sockets_are_named_and_never_opened(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(source: object, target: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(os, "replace", refuse)  # permissions do not bind an administrator, who may run this
-    with pytest.raises(StageError, match="cannot write .*predictions.json: Permission denied"):
-        predict(photos, tmp_path / "out")
-    assert list((tmp_path / "out").rglob("*.png")) == []
-
-
-def test_names_as_long_as_can_be_are_written(tmp_path: Path) -> None:
-    name = "n" * (os.pathconf(tmp_path, "PC_NAME_MAX") - 4)
-    save(tmp_path / "photos" / f"{name}.png", colours(4, 4))
-    assert predict(tmp_path / "photos", tmp_path / "out", overlay=True).made == 1
-    assert (tmp_path / "out" / "masks" / f"{name}.png").is_file()
-
-
-@pytest.mark.parametrize("folder", ["masks", "overlays"])
-def test_a_name_too_long_for_the_disk_is_its_photos_fault(
-    folder: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    replace = os.replace
-
-    def short(source: Path, target: Path) -> None:
-        if folder in target.parts and target.stem == "b":
-            raise OSError(errno.ENAMETOOLONG, "File name too long")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", short)  # as where masks go to a disk that takes shorter names than the photos'
-    outcome = predict(photos, tmp_path / "out", overlay=True, batch=3)
-    assert (outcome.made, [f.path.name for f in outcome.failed]) == (2, ["b.png"])
-    assert "b.png: the name of its mask, or of a folder of it, is too long" in outcome.failed[0].reason
-    assert {p.stem for p in (tmp_path / "out" / "overlays").rglob("*.jpg")} == {"a"}
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "zero.png").symlink_to("/dev/zero")
+    (photos / "gone.png").symlink_to("nowhere")
+    monkeypatch.chdir(tmp_path)  # the name of a socket is short
+    bound = socket.socket(socket.AF_UNIX)
+    bound.bind("photos/socket.tif")
+    bound.close()
+    outcome = predict(photos, tmp_path / "out")
+    assert outcome.made == 3
+    found = reasons(outcome)
+    assert "pipe.jpg is a named pipe, not a photo" in found["pipe.jpg"]
+    assert "zero.png is a device, not a photo" in found["zero.png"]
+    assert "socket.tif is a socket, not a photo" in found["socket.tif"]
+    assert "gone.png cannot be read: No such file" in found["gone.png"]
+    with pytest.raises(DataError, match=r"4 of 7 photos have no mask:(.|\n)*pipe.jpg is a named pipe"):
+        outcome.check()
 
 
-def test_very_large_photos_are_tiled_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 700 * 900)
-    net = Colours()
-    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices())
-    image = colours(800, 900)
-    assert np.array_equal(labeller.labels([ArrayPhoto(image)])[0], image.argmax(-1))
-    assert len(net.batches) == 4
-    assert labeller.choices.tiling((700, 900)) is None
-
-
-@pytest.mark.parametrize(
-    "raised",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: you tried to"),
-    ],
-)
-def test_a_photo_that_does_not_fit_into_memory_says_what_to_do(raised: Exception) -> None:
-    def full(images: object) -> None:
-        raise raised
-
-    labeller = Labeller(LoadedNetwork(full, MEAN, STD, CLASSES), Choices())  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="1 photos of 4 x 3 do not fit into memory .*--tile 512"):
-        labeller.labels([ArrayPhoto(colours(3, 4))])
-
-
-def test_other_errors_of_a_network_are_not_called_a_lack_of_memory() -> None:
-    def broken(images: object) -> None:
-        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
-
-    labeller = Labeller(LoadedNetwork(broken, MEAN, STD, CLASSES), Choices())  # type: ignore[arg-type]
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        labeller.labels([ArrayPhoto(colours(3, 4))])
-
-
-def test_fit_brings_photos_of_any_size_to_one() -> None:
-    seen: list[tuple[int, ...]] = []
-
-    class Sizes(Colours):
-        def forward(self, images: Tensor) -> Tensor:
-            seen.append(tuple(images.shape[-2:]))
-            return super().forward(images)
-
-    labeller = Labeller(LoadedNetwork(Sizes(), MEAN, STD, CLASSES), Choices(fit=(64, 16), scales=(1.0, 0.5)))
-    for size in ((8, 10), (4, 40)):
-        assert labeller.labels([ArrayPhoto(colours(*size))])[0].shape == size
-    assert seen == [(16, 20), (8, 10), (6, 64), (3, 32)]
-
-
-@pytest.mark.parametrize(
-    "words",
-    [{"fit": (64, 32)}, {"fit": (64, 32), "scales": (0.5, 1.0), "mirror": True}, {"scales": (0.25, 0.4)}],
-)
-def test_a_large_photo_that_is_fitted_first_is_computed_as_a_whole(
-    words: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 500 * 400)
-    net, image = convolutions(2), np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
-    calls: list[Tensor] = []
-    net.register_forward_pre_hook(lambda _, images: calls.extend(images))
-    choices = Choices(**words)
-    found = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), choices).labels([ArrayPhoto(image)])[0]
-    assert len(calls) == len(choices.scales) * (2 if choices.mirror else 1)
-    scales = [scale * fit_factor(900, 1200, choices.fit) for scale in choices.scales]
-    assert np.array_equal(found, predict_labels(net, image, MEAN, STD, scales, choices.mirror))
-
-
-def test_a_large_photo_that_is_fitted_first_has_its_crf_at_that_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 500 * 400)
-    image = np.zeros((900, 1200, 3), np.uint8)
-    image[:, :600, 1] = image[:, 600:, 2] = 200
-    net = Colours()
-    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices(fit=(64, 32), crf="deeplabv2"))
-    found = labeller.labels([ArrayPhoto(image)])[0]
-    assert net.batches == [1]
-    assert (found[:, :582] == 1).all()
-    assert (found[:, 618:] == 2).all()
-
-
-def test_a_photo_that_a_scale_makes_large_is_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labels, "WHOLE", 800 * 800)
-    net, image = Colours(), colours(600, 800)
-    labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), Choices(scales=(1.0, 1.5)))
-    assert np.array_equal(labeller.labels([ArrayPhoto(image)])[0], image.argmax(-1))
-    assert len(net.batches) == 4, "two tiles, two scales"
-    assert Choices(scales=(1.0, 1.5), tile=64).tiling((8, 8)) == Tiling(64, 10)
-
-
-@pytest.mark.parametrize(
-    ("words", "text"),
-    [
-        ({"scales": ()}, r"scales = \[\]: expected one or more numbers above 0"),
-        ({"scales": (9.0,)}, r"scales = \[9.0\]: .* up to 8"),
-        ({"crf": "deeplab"}, "unknown CRF preset 'deeplab'; did you mean 'deeplabv2'"),
-        ({"overlap": 8}, "overlap = 8 belongs to tiles: give tile too"),
-        ({"tile": 32}, "tile = 32 with overlap = 5: expected a tile of at least 37"),
-        ({"scales": 1.0}, r"scales = 1.0: expected numbers in brackets"),
-        ({"scales": "1,2"}, r"scales = '1,2': expected numbers in brackets"),
-        ({"fit": 512}, r"fit = 512: expected numbers in brackets"),
-        ({"fit": (512,)}, r"fit = \[512\]: expected the long and the short side"),
-        ({"fit": (float("inf"), float("inf"))}, r"fit = \[inf, inf\]: expected the long and the short side"),
-        ({"tile": 64.5}, "tile = 64.5: expected a whole number of pixels"),
-        ({"tile": 64, "overlap": 8.5}, "overlap = 8.5: expected a whole number of pixels"),
-        ({"precision": "float8"}, "unknown precision 'float8'.* Known: bfloat16, float32"),
-        ({"fit": (16, 64)}, r"fit = \[16, 64\]: expected the long and the short side"),
-    ],
-)
-def test_choices_are_checked_before_anything_is_computed(words: dict[str, object], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
-        Choices(**words)  # type: ignore[arg-type]
-
-
-def test_batches_and_classes_are_checked() -> None:
-    with pytest.raises(ConfigError, match="batch = 0: expected 1 or more"):
-        Labeller(LoadedNetwork(Colours(), MEAN, STD, CLASSES), Choices(), 0)
-    wrong = Labeller(LoadedNetwork(Colours(), MEAN, STD, ("disc",)), Choices())
-    with pytest.raises(ConfigError, match="the network gives 3 labels, but has 1 class names: expected 2 labels"):
-        wrong.labels([ArrayPhoto(colours(3, 4))])
+def test_names_that_are_not_utf8_are_left_out_and_named(photos: Path, tmp_path: Path) -> None:
+    save(photos / LATIN)
+    save(photos / os.fsdecode(b"\xfcber") / "b.png")
+    outcome = predict(photos, tmp_path / "out")
+    assert (outcome.made, len(outcome.failed)) == (3, 2)
+    assert all("is not UTF-8: rename it" in reason for reason in reasons(outcome).values())
+    assert set(read_json(tmp_path / "out" / "sources.json")) == {"a", "sub/a", "sub/b"}
+    assert predict(photos / LATIN, tmp_path / "other").made == 0

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.segmentation.predict.logits import predict_batch, predict_probabilities
+from tag2mask.segmentation.predict.logits import LoadedNetwork, predict_batch
+from tag2mask.segmentation.predict.options import ALIGN, Tiling
 from tag2mask.segmentation.predict.photo_readers import ArrayPhoto
-from tag2mask.segmentation.predict.tiles import ALIGN, Tiling, blended, n_tiles, spans, tiled_labels
-from tests.segmentation.toy_net import MEAN, STD, convolutions
+from tag2mask.segmentation.predict.tiles import blended, n_tiles, spans, tiled_labels
+from tests.segmentation.toy_net import CLASSES, MEAN, STD, convolutions, predict_probabilities
 
 Images = Sequence[NDArray[np.uint8]]
 
@@ -26,7 +27,7 @@ def photo(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def run(net: nn.Module) -> Callable[[Images], Tensor]:
-    return partial(predict_batch, net, mean=MEAN, std=STD)
+    return partial(predict_batch, LoadedNetwork(net, MEAN, STD, CLASSES))
 
 
 def put_together(image: NDArray[np.uint8], net: nn.Module, tiling: Tiling, batch: int = 1) -> tuple[Tensor, Tensor]:

@@ -164,7 +164,7 @@ def test_files_that_do_not_belong_together_are_refused(run: Path, tmp_path: Path
     for change, text in (
         ({"classes": ["disc", "stripe"]}, r"names the classes \['disc', 'stripe'\], but .* different networks"),
         ({"library": "transformers"}, "config.json was not written by tag2mask"),
-        ({"origin": {"recipe": "x"}}, "entry 'origin' that this version of tag2mask does not read"),
+        ({"origin": {"recipes": "x"}}, "entry 'origin' that this version of tag2mask does not read"),
     ):
         write_json(saved / "config.json", {**config, **change})
         with pytest.raises(WeightsError, match=text):
@@ -192,7 +192,7 @@ def test_a_name_on_the_hub_is_fetched(run: Path, tmp_path: Path, monkeypatch: py
     files = ("README.md", "config.json", "model.safetensors")
     assert asked == [("me/animals", None, files), ("me/animals", "v1", files)]
     (saved / "config.json").unlink()
-    with pytest.raises(WeightsError, match="'me/animals' on the hub has no config.json: it is no network"):
+    with pytest.raises(WeightsError, match="'me/animals' on the hub has no config.json: name a network"):
         tag2mask.load("me/animals")
 
 
@@ -208,10 +208,10 @@ def refused(text: str) -> Exception:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (LocalEntryNotFoundError("offline"), "'me/animals' is no file or folder here, and the hub cannot be reached"),
+        (LocalEntryNotFoundError("offline"), "'me/animals' does not exist here, .*the hub cannot be reached"),
         (ConnectionError("down"), "the hub cannot be reached"),
         (TransportError("down"), "the hub cannot be reached .*TransportError"),
-        (refused("Repository Not Found.\nmore"), "does not give it: Repository Not Found. Check the name"),
+        (refused("Repository Not Found.\nmore"), "was not fetched from the hub: Repository Not Found. Check the name"),
     ],
 )
 def test_a_hub_that_does_not_give_is_named(
@@ -228,7 +228,7 @@ def test_a_hub_that_does_not_give_is_named(
 
 def test_without_a_network_the_real_client_gives_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # the tests run with HF_HUB_OFFLINE=1
-    with pytest.raises(WeightsError, match="'me/no-such-net' is no file or folder here, and the hub cannot be reached"):
+    with pytest.raises(WeightsError, match="'me/no-such-net' does not exist here, .*the hub cannot be reached"):
         tag2mask.load("me/no-such-net")
 
 

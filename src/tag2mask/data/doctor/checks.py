@@ -1,4 +1,7 @@
-"""Looks a data set over before hours are spent on it: every problem at once, none of them fatal here."""
+"""Checks a data set before hours are spent on it: every problem at once, none of them fatal here.
+
+``tag2mask doctor`` examines it all; a run begins with what `first_look` has time for.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from tag2mask.data.doctor.files import Pixels, broken, each, image_files, pixel_
 from tag2mask.data.doctor.tables import ClassCount, SplitCount, count_classes, large, tag_findings, together
 from tag2mask.data.images import levels_range
 from tag2mask.data.registry import open_split
+from tag2mask.data.sidecars import sidecar_findings
 
 Key = tuple[str, Path | None]
 """Id and file of an image."""
@@ -50,14 +54,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One image looked at.
-
-    Attributes:
-        sample: the image.
-        size: (W, H) if it can be read.
-        pixels: what its pixels and those of its truth hold, as far as they were read.
-        findings: what is wrong with it.
-    """
+    """One image looked at: its (W, H) if it can be read, what pixels and mask hold, and what is wrong with it."""
 
     sample: Sample
     size: tuple[int, int] | None
@@ -66,7 +63,7 @@ class Look:
 
     @property
     def shown(self) -> frozenset[int] | None:
-        """The class columns in its truth."""
+        """The class columns in its ground truth."""
         return self.pixels.shown
 
 
@@ -81,9 +78,6 @@ def examine(
         splits: the splits to look at; None takes those of ``settings``.
         workers: threads that read files.
         quiet: show no progress.
-
-    Raises:
-        ConfigError: there is no such reader.
     """
     names = tuple(dict.fromkeys(splits or [s for s in (settings.train, settings.val, settings.infer) if s]))
     by_name, findings = open_splits(names, lambda name: open_split(kind, settings, name))
@@ -104,13 +98,7 @@ def examine(
 
 
 def findings_of(by_name: Mapping[str, Dataset], looks: Mapping[Key, Look], settings: DataSettings) -> list[Finding]:
-    """What the images that were looked at, their tags and their names say; the same for the doctor and for a run.
-
-    Args:
-        by_name: the splits by the name that was asked for.
-        looks: what was seen of images, of all or of some.
-        settings: of the reader.
-    """
+    """What the images that were looked at, their tags and their names say; the same for the doctor and for a run."""
     return [
         *(f for look in looks.values() for f in look.findings),
         *twin_stems(siblings(look.sample.image for look in looks.values())),
@@ -127,12 +115,7 @@ def in_order(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def open_splits(names: Iterable[str], opening: Callable[[str], Dataset]) -> tuple[dict[str, Dataset], list[Finding]]:
-    """The splits that open and agree on the classes, by the name asked for, and an error for each that does not.
-
-    Args:
-        names: of splits.
-        opening: opens one.
-    """
+    """The splits that open and agree on the classes, by the name given, and an error for each that does not."""
     opened: dict[str, Dataset] = {}
     findings: list[Finding] = []
     failed: dict[str, list[str]] = {}
@@ -149,7 +132,7 @@ def open_splits(names: Iterable[str], opening: Callable[[str], Dataset]) -> tupl
             findings.append(Finding("class", "error", (name,), text, "Set data.classes so that all splits agree"))
             continue
         opened[name] = dataset
-    remedy = "Mend this first; what lies behind it cannot be seen before"
+    remedy = "Fix this first; what lies behind it cannot be seen before"
     return opened, [Finding("open", "error", tuple(n), text, remedy) for text, n in failed.items()] + findings
 
 
@@ -165,13 +148,14 @@ def _look_at_all(opened: Sequence[Dataset], workers: int, quiet: bool) -> dict[K
 
 
 def look_at(dataset: Dataset, sample: Sample) -> Look:
-    """Read one image and its truth; whatever goes wrong is a finding."""
+    """Read one image and its ground truth; whatever goes wrong is a finding."""
     findings, size, pixels = [], None, Pixels(sample.id)
     try:
         size = dataset.image(sample).size
         pixels = replace(pixels, grey=None if sample.image is None else levels_range(sample.image))
     except Exception as error:  # the doctor lives through anything a file can do to a reader
         findings.append(Finding("image", "error", (sample.id,), plain(error), "Replace or remove the file"))
+    findings += [] if size is None else sidecar_findings(dataset, sample)
     remedy = "Correct it or take it out; a run leaves it out"
     findings += [Finding("mask", "warning", (sample.id,), text, remedy) for text in dataset.remarks(sample)]
     try:

@@ -1,4 +1,4 @@
-"""What the doctor does with files that no sample may stand for: finds them, reads them, compares their names."""
+"""What the doctor finds in files: those that cannot be read, names that clash, and pixels that look wrong."""
 
 from __future__ import annotations
 
@@ -100,12 +100,7 @@ class Pixels:
 
 
 def pixel_findings(images: Sequence[Pixels], settings: DataSettings) -> list[Finding]:
-    """Warnings about all images together.
-
-    Args:
-        images: each once.
-        settings: say whether masks of other classes were meant to become 255.
-    """
+    """Warnings about all images together; settings say whether masks of other classes were meant to become 255."""
     return [*_no_class([i for i in images if i.shown is not None], settings), *_dim(images)]
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Finding
@@ -15,6 +15,7 @@ from tag2mask.data.doctor.checks import Key, Look, each_once, look_at
 from tag2mask.data.doctor.files import Pixels, each, plain
 from tag2mask.data.images import upright_size
 from tag2mask.data.mask_files import check_size
+from tag2mask.data.sidecars import sidecar_findings
 
 SECONDS = 45.0
 """Time for decoding images and masks."""
@@ -34,11 +35,8 @@ def first_look(
     Args:
         opened: the splits.
         soon: images that the first training decodes within minutes.
-        known: what was seen of images that have not changed since.
+        known: what was seen of images that have not changed since; it comes back with what is seen now.
         quiet: show no progress.
-
-    Returns:
-        What was seen of each image that is a file.
     """
     wanted = {k: pair for k, pair in each_once(opened).items() if k[1] is not None and k not in known}
     order = sorted(wanted, key=lambda k: (k in soon, hashlib.sha256(k[0].encode()).digest()))
@@ -58,7 +56,7 @@ def first_look(
 def _decoded(order: Sequence[Key], look: Callable[[Key], Look], quiet: bool) -> dict[Key, Look]:
     started = time.monotonic()
     found: dict[Key, Look] = {}
-    results = ahead(look, order, _THREADS)
+    results = prefetch(look, order, _THREADS)
     with progress("images and masks", len(order), quiet) as counter, closing(results):
         for key, seen in zip(order, results, strict=True):
             found[key] = seen
@@ -83,4 +81,5 @@ def header_at(dataset: Dataset, sample: Sample) -> Look:
             check_size(shape, sample.image, what)
     except Exception as error:
         findings.append(Finding("mask", "error", (sample.id,), plain(error), "Replace or remove the mask"))
+    findings += sidecar_findings(dataset, sample)
     return Look(sample, (width, height), Pixels(sample.id), tuple(findings))

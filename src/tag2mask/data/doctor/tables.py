@@ -1,4 +1,4 @@
-"""What the doctor reads from the tags alone: counts, splits that overlap, classes that always come together."""
+"""What the doctor reads from tags and splits alone: counts, splits that overlap, classes that always come together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGE = 1500
 
 @dataclass(frozen=True, slots=True)
 class SplitCount:
-    """Images of one split: all, those that cannot be read, those with a readable truth, and those without any tag."""
+    """Images of one split: all, those that cannot be read, those with readable ground truth, those without any tag."""
 
     split: str
     images: int
@@ -50,12 +50,7 @@ def together(opened: Sequence[Dataset]) -> tuple[tuple[int, ...], ...]:
 
 
 def tag_findings(by_name: Mapping[str, Dataset], settings: DataSettings) -> list[Finding]:
-    """Everything that splits and tags alone say.
-
-    Args:
-        by_name: the splits by the name that was asked for (a reader may open ``train`` as ``train2017``).
-        settings: say which split trains and which one gets masks.
-    """
+    """Everything that splits, by the name they were given (``train`` may open as ``train2017``), and their tags say."""
     if not by_name:
         return []
     opened = list(by_name.values())
@@ -122,11 +117,7 @@ def _missing_truth(opened: Sequence[Dataset]) -> list[Finding]:
 
 
 def large(sizes: Iterable[tuple[int, int]]) -> list[Finding]:
-    """A note where images have more than `LARGE` pixels a side.
-
-    Args:
-        sizes: (W, H) of each image as it will be used.
-    """
+    """A note where images of these (W, H), as they will be used, have more than `LARGE` pixels a side."""
     every = list(sizes)
     found = [size for size in every if max(size) > LARGE]
     if not found:

@@ -27,7 +27,7 @@ class CocoSettings(DataSettings):
     """Settings of the reader ``coco``; the splits ``train`` and ``val`` stand for the one year that is there."""
 
     crowd: Literal["exclude", "ignore"] = Field(
-        "exclude", description="crowd regions in the truth: left out, as the published masks have it, or 255"
+        "exclude", description="crowd regions in the ground truth: left out, as the published masks have it, or 255"
     )
     overlap: Literal["later", "smaller"] = Field(
         "later", description="which object owns a shared pixel: the later annotation (published), or the smaller object"
@@ -49,13 +49,7 @@ def open_split(settings: CocoSettings, split: str) -> Dataset:
 
 
 class CocoDataset(FileDataset):
-    """One split of COCO, its truth drawn from the annotations when asked for.
-
-    Args:
-        settings: of the reader.
-        root: folder of the data set.
-        split: full name of the split, such as ``val2017``.
-    """
+    """One split of COCO, such as ``val2017``, its ground truth drawn from the annotations when needed."""
 
     def __init__(self, settings: CocoSettings, root: Path, split: str) -> None:
         self._path = root / "annotations" / f"instances_{split}.json"
@@ -73,11 +67,7 @@ class CocoDataset(FileDataset):
         return self._instances.has_outlines
 
     def stored_labels(self, sample: Sample) -> Labels | None:
-        """Draw the annotations of an image as (H, W) uint8; None where the file has no outlines at all.
-
-        Raises:
-            DataError: an outline is missing or malformed, or the file claims another size than the image has.
-        """
+        """Draw the annotations of an image as (H, W) uint8; None where the file has no outlines at all."""
         if not self.has_truth:
             return None
         assert sample.image is not None
@@ -106,12 +96,12 @@ class CocoDataset(FileDataset):
         return (image.height, image.width) if self.has_truth else None
 
     def remarks(self, sample: Sample) -> tuple[str, ...]:
-        """Polygons without area, which are left out; each is named once, here or in the log when the truth is drawn."""
+        """Polygons without area, which are left out; each is named once, here or in the log when masks are drawn."""
         if sample.id in self._named:
             return ()
         self._named.add(sample.id)
         return tuple(
-            f"{self._path}: annotation {a.id} of image '{sample.id}' has {why}: it is left out of the truth"
+            f"{self._path}: annotation {a.id} of image '{sample.id}' has {why}: it is left out of the ground truth"
             for a in self._instances.images[sample.id].annotations
             for why in flat_polygons(a)
         )

@@ -20,7 +20,7 @@ _PARTS = ("images", "annotations", "categories")
 _CROWD = {"": False, "0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _LARGEST = 2**53
-"""Ids and sizes stay below it: larger ones are no longer told apart by programs that read JSON as floating point."""
+"""Ids and sizes stay below it: larger ones are no longer distinguished by programs that read JSON as floating point."""
 _SHOWN = 60
 """Characters of a value in an error text."""
 
@@ -54,13 +54,7 @@ class AnnotatedImage:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """One annotation file.
-
-    Attributes:
-        classes: category names in the order of their ids.
-        images: by id (file name without ending), in file order.
-        has_outlines: whether any annotation has an outline.
-    """
+    """One annotation file: category names in the order of their ids, and images by id (file name without ending)."""
 
     classes: tuple[str, ...]
     images: Mapping[str, AnnotatedImage]
@@ -68,12 +62,7 @@ class Instances:
 
 
 def read_instances(path: Path) -> Instances:
-    """Read an annotation file.
-
-    Raises:
-        DataError: it is no JSON, lacks a part of the format, holds a value that the format does not have there, or
-            refers to an image or category that it lacks.
-    """
+    """Read an annotation file."""
     content = _read(path)
     try:
         images, annotations, categories = (_objects(content, name) for name in _PARTS)
@@ -103,13 +92,13 @@ def _read(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}: no valid JSON ({error.msg}). Copy it again") from error
+        raise DataError(f"{path}, line {error.lineno}: not valid JSON ({error.msg}). Copy it again") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text, so no valid JSON. Copy it again") from error
+        raise DataError(f"{path} is not UTF-8 text, so not valid JSON. Copy it again") from error
     except ValueError as error:  # Python reads at most 4300 digits
-        raise DataError(f"{path}: no valid JSON (a number has thousands of digits). Copy it again") from error
+        raise DataError(f"{path}: not valid JSON (a number has thousands of digits). Copy it again") from error
     except RecursionError as error:
-        raise DataError(f"{path}: no valid JSON (its lists are nested too deeply). Copy it again") from error
+        raise DataError(f"{path}: not valid JSON (its lists are nested too deeply). Copy it again") from error
 
 
 def _compact(value: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +113,7 @@ def _numbers(polygon: Any) -> Any:
     try:
         return array("d", polygon)
     except (TypeError, OverflowError):
-        return polygon  # refused by `outline_of`, should the truth be asked for
+        return polygon  # refused by `outline_of`, should the ground truth be asked for
 
 
 def _objects(content: Any, part: str) -> list[dict[str, Any]]:

@@ -25,13 +25,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The pixels of one annotation, in run lengths.
-
-    Attributes:
-        height: of the image.
-        width: of the image.
-        runs: as pycocotools has them; None where nothing encloses a pixel.
-    """
+    """The pixels of one annotation in pycocotools' run lengths; None where nothing encloses a pixel."""
 
     height: int
     width: int
@@ -57,14 +51,7 @@ class Outline:
 def outline_of(annotation: Annotation, height: int, width: int, source: Path) -> Outline:
     """The pixels of an annotation, by pycocotools' rasteriser; polygons without area are left out, see `flat_polygons`.
 
-    Args:
-        annotation: of an image.
-        height: of the image file, which is to be compared with what the annotations say before.
-        width: of the image file.
-        source: the annotation file, for the error text.
-
-    Raises:
-        DataError: the outline is missing, malformed, of another image size, or leads far out of the image.
+    The size of the image file is to be compared before with what the annotations say; the error names their ``source``.
     """
     from pycocotools import mask as coco_mask
 

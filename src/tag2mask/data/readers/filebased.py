@@ -1,4 +1,4 @@
-"""A data set of image files: subset of the classes, safe ids, truth in the upright frame of its image."""
+"""A data set of image files: subset of the classes, safe ids, masks in the upright frame of their image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MaskLabel = Annotated[int, Field(ge=0, le=IGNORE)]
 
 
 class MaskFileSettings(DataSettings):
-    """Settings of readers whose truth is mask files."""
+    """Settings of readers whose ground truth is mask files."""
 
     mask_values: dict[PixelValue, MaskLabel] | None = Field(
         None,
@@ -46,10 +46,6 @@ class FileDataset(Dataset):
         classes: the classes to keep, in the order to keep them; None keeps all.
         palette: label index of each colour, for masks stored in colour.
         mask_values: label index of values in the mask files that are not the index themselves.
-
-    Raises:
-        DataError: no samples, an unsafe or repeated id, a class in ``classes`` that ``all_classes`` lacks, or a label
-            in ``mask_values`` without a class.
     """
 
     def __init__(
@@ -86,11 +82,7 @@ class FileDataset(Dataset):
         return read_image(sample.image)
 
     def truth(self, sample: Sample) -> Labels | None:
-        """The truth as `Dataset.truth` says; pixels of classes that were not chosen are 255.
-
-        Raises:
-            DataError: the mask is broken, has another size than the image, or holds an index without a class.
-        """
+        """The ground truth as `Dataset.truth` says; pixels of classes that were not chosen are 255."""
         labels = self.stored_labels(sample)
         if labels is None:
             return None
@@ -106,7 +98,7 @@ class FileDataset(Dataset):
         return self._relabel[labels]
 
     def _expected(self) -> str:
-        return f"expected 0 (background), 1..{len(self._all_classes)} (classes in their order) or 255 (void)"
+        return f"expected 0 (background), 1..{len(self._all_classes)} (classes in their order) or 255 (ignored)"
 
     @property
     def truth_reading(self) -> str:

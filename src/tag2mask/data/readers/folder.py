@@ -85,7 +85,7 @@ class FolderSettings(MaskFileSettings):
             if value is not None and "tags" not in re.compile(value).groupindex:
                 raise ValueError("expected a group (?P<tags>…)")
         except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"no regular expression: {error}") from error
+            raise ValueError(f"not a regular expression: {error}") from error
         return value
 
 
@@ -120,11 +120,7 @@ def open_split(settings: FolderSettings, split: str) -> Dataset:
 
 
 def _spelling(declared: Sequence[str] | None, found: Collection[str]) -> dict[str, str]:
-    """From a name in lower case to the class that it stands for.
-
-    Raises:
-        DataError: two declared classes differ in case alone.
-    """
+    """From a name in lower case to the class that it stands for."""
     if declared is None:
         return {name.lower(): name.lower() for name in found}
     several = [name for name, count in Counter(c.lower() for c in declared).items() if count > 1]
@@ -159,11 +155,7 @@ def _columns(names: Sequence[str], classes: tuple[str, ...], path: Path) -> tupl
 
 
 def label_of_colour(palette: Mapping[str, Colour], classes: tuple[str, ...]) -> Palette:
-    """The label of each colour; ``background`` is black and ``void`` VOC's cream unless ``palette`` says otherwise.
-
-    Raises:
-        DataError: a name is no class, a number is not in 0..255, or two names share a colour.
-    """
+    """The label of each colour; ``background`` is black and ``void`` VOC's cream unless ``palette`` says otherwise."""
     labels = {"background": 0, "void": IGNORE, **{c: i + 1 for i, c in enumerate(classes)}}
     found: dict[Colour, int] = {}
     colours = {"background": _BLACK, "void": _CREAM, **{normal(n): c for n, c in palette.items()}}

@@ -33,20 +33,10 @@ for name in names:
 
 @lru_cache(maxsize=4)
 def tags_in_names(pattern: str, names: tuple[str, ...]) -> tuple[str | None, ...]:
-    """What the group ``tags`` of a pattern holds in each whole name; empty where it matches nothing.
+    """What the group ``tags`` of a pattern holds in each file name without ending: empty where it matches nothing.
 
-    Python's own matching cannot be interrupted by a thread, so a process of its own does it and is ended where a name
-    takes longer than `LIMIT`.
-
-    Args:
-        pattern: a regular expression with a group ``tags``.
-        names: file names without ending.
-
-    Returns:
-        The group's text for each name, None for a name that does not match.
-
-    Raises:
-        DataError: the pattern does not come to an end with a name.
+    None for a name that does not match. Python's own matching cannot be interrupted by a thread, so a process of its
+    own does it and is ended where a name takes longer than `LIMIT`.
     """
     words = [sys.executable, "-I", "-S", "-c", _CHILD]
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()

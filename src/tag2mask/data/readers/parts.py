@@ -1,8 +1,8 @@
-"""Reader ``parts``: drawn scenes made for what the methods are about, with exact truth and no download.
+"""Reader ``parts``: drawn scenes made for what the methods are about, with exact ground truth and no download.
 
 Each scene holds one to three pull-along toys. All toys share their body and wheels; the head alone tells the class
 (the discriminative part, on which a classifier's maps stop short). Trains come with rails and boats with water (the
-context that a classifier takes for the class), which are background in the truth. `tag2mask.data.scenes.layout.RULES`
+context that a classifier takes for the class), which are background in the masks. `tag2mask.data.scenes.layout.RULES`
 says what the three difficulties mean.
 """
 
@@ -47,14 +47,8 @@ SETTINGS = PartsSettings
 class PartsDataset(Dataset):
     """One split of drawn scenes.
 
-    A scene depends on settings (without ``images`` and ``classes``), split and index alone.
-
-    Args:
-        settings: what to draw.
-        split: any name of letters, digits, ``-`` and ``_``; each name has scenes of its own.
-
-    Raises:
-        DataError: the split's name cannot be used, or ``classes`` names a class that is not drawn.
+    A scene depends on settings (without ``images`` and ``classes``), split and index alone; the split may have any name
+    of letters, digits, ``-`` and ``_``.
     """
 
     name = "parts"
@@ -76,7 +70,7 @@ class PartsDataset(Dataset):
         return Image.fromarray(paint.picture(scene, rng), mode="RGB")
 
     def truth(self, sample: Sample) -> Labels:
-        """The exact truth, (H, W) uint8."""
+        """The exact ground truth, (H, W) uint8."""
         return self._columns()[paint.truth(self.scene(sample))]
 
     def scene(self, sample: Sample) -> Scene:
@@ -97,7 +91,7 @@ class PartsDataset(Dataset):
         return int(sample.id.rpartition("-")[2])
 
     def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
-        """The scene and the generator that goes on to draw its pixels."""
+        """The scene and the generator that then draws its pixels."""
         s = self.settings
         rng = np.random.Generator(np.random.PCG64([VERSION, s.seed, index, *self._drawn.encode()]))
         return lay_out(rng, RULES[s.difficulty], s.size, first=index % len(CLASSES)), rng

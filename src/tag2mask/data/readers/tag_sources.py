@@ -50,11 +50,7 @@ class Tagged:
 
 
 def from_table(table: Path, images: Mapping[str, Path], separators: Sequence[str] | None = None) -> Tagged:
-    """Images with the tags that a CSV gives them.
-
-    Raises:
-        DataError: a table that does not fit the images; see `read_table`.
-    """
+    """Images with the tags that a CSV gives them."""
     rows = read_table(table, images, separators)
     several = tuple(i for i, row in rows.items() if len(row.lines) > 1)
     joined = Finding(
@@ -68,14 +64,8 @@ def from_table(table: Path, images: Mapping[str, Path], separators: Sequence[str
 def from_names(pattern: str | None, images: Mapping[str, Path], separators: Sequence[str] | None = None) -> Tagged:
     """Images with the tags in their file names, parted by ``;``, ``,`` or ``+`` unless ``separators`` says otherwise.
 
-    Args:
-        pattern: regular expression for whole names without ending, with a group ``tags``; a group that matches
-            nothing says that the image shows no class.
-        images: image files by id.
-        separators: what parts the tags.
-
-    Raises:
-        DataError: no pattern, a name that does not match, or one with which the pattern does not come to an end.
+    The regular expression ``pattern`` is of whole names without ending, with a group ``tags``; a group that matches
+    nothing says that the image shows no class.
     """
     if pattern is None:
         raise DataError(r"data.layout=pattern needs data.pattern, such as data.pattern='(?P<tags>[a-z+]+)_\d+'")
@@ -98,9 +88,6 @@ def from_subfolders(folder: Path, others: Iterable[Path], separators: Sequence[s
         folder: holds one sub-folder for each class.
         others: sub-folders that are no classes.
         separators: what parts several tags in the name of a sub-folder; none leaves names whole.
-
-    Raises:
-        DataError: no images, images outside the sub-folders, or one name in two of them.
     """
     inner = _class_folders(folder, others)
     if inner and all(p.name.casefold() in SPLITS and _is_split(p) for p in inner):

@@ -16,20 +16,13 @@ from tag2mask.data.layout import normal
 HEADER = ["image", "tags"]
 _EXPECTED = "a first line 'image,tags' and rows such as 'photo1.jpg,cat;dog' (no tags: 'photo2.jpg,')"
 
-
 SEPARATOR = ";"
-"""Parts the tags of a cell unless told otherwise."""
+"""Parts the tags of a cell by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class TagRow:
-    """What a table says of one image.
-
-    Attributes:
-        lines: of the file that name it; several are one row for each tag.
-        id: of the image.
-        tags: in all its cells together.
-    """
+    """The tags that a table gives an image, and the lines that name it: several where each tag has a row."""
 
     lines: tuple[int, ...]
     id: str
@@ -52,12 +45,8 @@ def read_table(path: Path, images: Mapping[str, Path], separators: Sequence[str]
         path: the CSV file, UTF-8 with or without byte-order mark; columns may be parted by ``;`` instead of a comma,
             and a cell of several tags then needs quotes.
         images: image files by id.
-        separators: what parts the tags of a cell; `SEPARATOR` where None. With that of the columns among them, every
-            cell behind the first holds tags.
-
-    Raises:
-        DataError: wrong encoding, header or row, an unknown image, one without a row, or one with tags in one row and
-            an empty cell in another.
+        separators: what parts the tags of a cell; None: `SEPARATOR`. With that of the columns among them, every cell
+            behind the first holds tags.
     """
     names = ImageNames(images)
     rows: dict[str, TagRow] = {}
@@ -107,7 +96,7 @@ def _rows(path: Path, separators: Sequence[str]) -> list[tuple[int, str, str]]:
             if any(c.strip() for c in cells):
                 found.append(_row(cells, reader.line_num, column, path))
     except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}: no valid CSV ({error})") from error
+        raise DataError(f"{path}, line {reader.line_num}: not valid CSV ({error})") from error
     return found
 
 

@@ -81,13 +81,9 @@ def open_split(settings: VocSettings, split: str) -> Dataset:
 
 
 def read_objects(path: Path, allow_empty: bool = False) -> tuple[str, ...]:
-    """Names of the objects in one annotation, difficult ones included.
-
-    Raises:
-        DataError: the file is missing or malformed, an object has no name, or there is none and not ``allow_empty``.
-    """
+    """Names of the objects in one annotation, difficult ones included."""
     if not is_file(path):
-        state = "is no file" if path.exists() else "does not exist"
+        state = "is not a file" if path.exists() else "does not exist"
         raise DataError(f"annotation {path} {state}, but its image is in the split")
     try:
         parser = ElementTree.XMLParser(target=_PlainTree())
@@ -96,9 +92,9 @@ def read_objects(path: Path, allow_empty: bool = False) -> tuple[str, ...]:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
     except ElementTree.ParseError as error:
         line = getattr(error, "position", (1, 0))[0]
-        raise DataError(f"{path}, line {line}: no valid XML ({error}). Fix it or copy it again") from error
+        raise DataError(f"{path}, line {line}: not valid XML ({error}). Fix it or copy it again") from error
     except (LookupError, ValueError) as error:  # an encoding that Python does not know, or that expat does not take
-        raise DataError(f"{path}: no XML that can be read ({error}). Save it as UTF-8") from error
+        raise DataError(f"{path}: not XML that can be read ({error}). Save it as UTF-8") from error
     names = tuple(normal(o.findtext("{*}name", "")) for o in tree.findall("{*}object"))
     if "" in names:
         raise DataError(f"annotation {path}: object {names.index('') + 1} has no <name>")

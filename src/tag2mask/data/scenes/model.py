@@ -61,12 +61,7 @@ class Toy:
 
 @dataclass(frozen=True, slots=True)
 class Prop:
-    """A distractor or a context: background in the truth.
-
-    Attributes:
-        name: ``bush``, ``stone``, ``flower``, ``cloud``, ``rails`` or ``water``.
-        box: where it is; it may reach over the image's border.
-    """
+    """A distractor or a context (rails, water): background in the masks; its box may reach over the border."""
 
     name: str
     box: Box
@@ -74,15 +69,9 @@ class Prop:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything in one picture.
+    """Everything in one picture, in pixels; ``noise`` is the standard deviation of the pixels in grey levels.
 
-    Attributes:
-        height: of the picture in pixels.
-        width: of the picture in pixels.
-        horizon: the first row of the ground.
-        noise: standard deviation of the pixel noise in grey levels.
-        props: in order of drawing, all before the toys.
-        toys: in order of drawing, back to front.
+    The ground begins at the row ``horizon``. Props are drawn first, then toys, back to front.
     """
 
     height: int

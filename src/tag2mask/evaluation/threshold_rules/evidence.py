@@ -36,14 +36,7 @@ Maps = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageEvidence:
-    """The evidence of one image.
-
-    Attributes:
-        id: the sample's.
-        columns: K class columns.
-        whole: of the image, of a shape that the kind of evidence says.
-        classes: K of these, one for each class.
-    """
+    """The evidence of one image: of the whole, and of each of its K class columns, in arrays as its kind says."""
 
     id: str
     columns: tuple[int, ...]
@@ -52,16 +45,7 @@ class ImageEvidence:
 
 
 def histogram(sample_id: str, columns: Sequence[int], maps: Maps) -> ImageEvidence:
-    """Pixels by activation: of the largest of the maps, and of each map.
-
-    Args:
-        sample_id: of the image.
-        columns: K class columns, K at least 1.
-        maps: of these classes.
-
-    Raises:
-        DataError: a value is NaN or outside 0..1.
-    """
+    """Pixels by activation: of the largest of the maps, and of each map; K is at least 1."""
     if not ((maps >= 0) & (maps <= 1)).all():  # false for NaN too
         raise DataError(f"maps of '{sample_id}' hold NaN or values outside 0..1; remove the file and make them again")
     bins = np.rint(maps * np.float32(BINS - 1)).astype(np.intp)
@@ -81,9 +65,6 @@ def agreement(sample_id: str, columns: Sequence[int], first: Maps, second: Maps)
         columns: K class columns, K at least 1.
         first: maps of one view.
         second: maps of the other, of the same shape.
-
-    Raises:
-        DataError: the shapes differ.
     """
     if first.shape != second.shape:
         raise DataError(

@@ -31,13 +31,7 @@ _otsu = splitting(between_class_variance)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mixture:
-    """Two components, the lower first.
-
-    Attributes:
-        weights: (2,) shares.
-        means: (2,) in 0..1.
-        variances: (2,).
-    """
+    """Two components, the lower first: (2,) shares, means in 0..1 and variances."""
 
     weights: Floats
     means: Floats

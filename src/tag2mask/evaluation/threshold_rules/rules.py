@@ -1,8 +1,8 @@
 """Rules that choose a threshold from maps alone: a new one is one function and one line in `RULES`.
 
-A rule reads one kind of evidence (`rules_evidence`) and turns its sum into a threshold: over all images for the data
-set, over the images of a class for the class, of one image for the image. It never sees a truth, and its threshold is
-of kind ``rule``.
+A rule reads one kind of evidence (`evidence`) and turns its sum into a threshold: over all images for the data
+set, over the images of a class for the class, of one image for the image. It never sees ground truth, and its
+threshold is of kind ``rule``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.evaluation.threshold_rules.evidence import PROBED, ImageEvidence
 from tag2mask.evaluation.threshold_rules.histogram import (
@@ -31,8 +32,6 @@ from tag2mask.evaluation.thresholds import SCOPES, Levels, Threshold
 
 EVIDENCE = ("histogram", "agreement", "erasure")
 """Kinds of evidence: of one stage of maps; of two; of maps and a classifier."""
-
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +101,7 @@ def rules_of(evidence: str) -> list[Rule]:
 
 
 def find_rule(name: str, evidence: str | None = None) -> Rule:
-    """The rule of that name, of one kind of evidence where that is given.
-
-    Raises:
-        ConfigError: there is none; the nearest name is given.
-    """
+    """The rule of that name, of one kind of evidence where that is given."""
     known = {r.name: r for r in RULES.values() if evidence in (None, r.evidence)}
     if name not in known:
         raise ConfigError(unknown("rule", name, known))
@@ -115,13 +110,9 @@ def find_rule(name: str, evidence: str | None = None) -> Rule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RuleChoice:
-    """What a rule has chosen.
+    """What a rule has chosen: a threshold for the data set, and those of class columns and sample ids that were wanted.
 
-    Attributes:
-        rule: its name.
-        whole: threshold of the data set, 0..1.
-        classes: by class column; None for a class without evidence. Empty where not asked for.
-        images: by sample id, those with evidence. Empty where not asked for.
+    A class without evidence has None; an image without any is left out.
     """
 
     rule: str
@@ -143,16 +134,10 @@ def choose(
     n_classes: int,
     per: Collection[str] = SCOPES,
 ) -> dict[str, RuleChoice]:
-    """Let rules choose from the evidence of images, each taken once and not kept.
+    """Let rules of one kind of evidence choose from images, each taken once and not kept; thresholds are `rounded`.
 
-    Args:
-        rules: all of one kind of evidence.
-        images: their evidence.
-        n_classes: C.
-        per: the scopes that are wanted, of `SCOPES`; that of the data set is always there.
-
-    Returns:
-        By name of the rule; a rule for which the whole evidence says nothing is left out. A threshold has four digits.
+    Scopes ``per`` are of `SCOPES`; that of the data set is always there. The choices come by name of the rule; a rule
+    for which the whole evidence says nothing is left out.
     """
     whole: NDArray[Any] | float = 0
     classes: dict[int, NDArray[Any]] = {}
@@ -175,4 +160,4 @@ def choose(
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, _DIGITS)
+    return None if value is None else rounded(value)

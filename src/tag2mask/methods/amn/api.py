@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from tag2mask.backbones.feature_layer import feature_layer
 from tag2mask.backbones.files import read_about, write_weights
-from tag2mask.backbones.keymaps import load_strict, read_state
+from tag2mask.backbones.hooks import call, check_cells, evaluating, listening, the_map
+from tag2mask.backbones.state_dict import load_strict, read_state
 from tag2mask.backbones.tagnet import freeze_statistics
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
-from tag2mask.core.types import ActivationMaps
-from tag2mask.methods.amn.batches import Batch, Epochs, UpTo, triple
+from tag2mask.core.types import IGNORE, ActivationMaps
+from tag2mask.methods.activation_maps import CAM, check_images, check_tags, views_of
 from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import AmnNet, check_smoothing
 from tag2mask.methods.amn.settings import LAST, AmnMapsSettings, AmnSettings
-from tag2mask.methods.amn.train import AmnTraining
-from tag2mask.methods.cam.anatomy import feature_layer
-from tag2mask.methods.cam.api import CAM, check_images, check_tags, views_of
-from tag2mask.methods.cam.hooks import call, check_cells, evaluating
+from tag2mask.methods.amn.training import AmnTask
 from tag2mask.training.fit import fit_batches
+from tag2mask.training.label_images import at_grid, check_labels
 
 _ENTRY = "amn-on-model"
 
@@ -118,7 +118,7 @@ class AMN(CAM):
         net = self._build(images, tags)
         device = next(net.parameters()).device
         epochs = Epochs(net, batches, chain([first], source), device)
-        fit_batches(AmnTraining(net, self.settings, self.seed), epochs, self.settings.train, device)
+        fit_batches(AmnTask(net, self.settings), epochs, device, self.seed)
         self._net = net.eval()
         return self
 
@@ -132,11 +132,6 @@ class AMN(CAM):
         Returns:
             For each image its maps (K, h, w) on the feature grid of scale 1 (of the first scale where 1 is not among
             them), K = 0 where it has no tags.
-
-        Raises:
-            DataError: images or tags of a wrong shape, NaN or infinite images.
-            StageError: neither `fit` nor `load` has been called.
-            WeightsError: the logits are not finite.
         """
         net = self._trained()
         check_images(images)
@@ -213,3 +208,89 @@ class AMN(CAM):
             net = AmnNet(UpTo(model, layer), channels, n_classes, condition, dropout=self.settings.dropout)
         freeze_statistics(net)
         return net.to(next(net.body.parameters()).device)
+
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images (N, 3, H, W), tags (N, C) and refined seeds (N, H, W)."""
+
+
+class UpTo(nn.Module):
+    """The features that a layer of a model gives, with gradients.
+
+    Args:
+        model: runs as a whole.
+        layer: dotted name.
+    """
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        super().__init__()
+        self.model, self.layer = model, layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to features (N, D, h, w)."""
+        seen: list[Any] = []
+        with listening({self.model.get_submodule(self.layer): lambda _m, _i, output: seen.append(output)}):
+            self.model(images)
+        features = the_map(seen, self.layer)
+        return features.clone() if features.is_inference() else features  # of a model that is never to be trained
+
+
+class Epochs:
+    """Checked batches, with refined seeds on the grid of the logits, once an epoch.
+
+    Args:
+        net: whose grid it is.
+        batches: the user's.
+        first: all of them, for the first epoch, whose first batch has been looked at.
+        device: of the images.
+    """
+
+    def __init__(self, net: AmnNet, batches: Iterable[Any], first: Iterator[Any], device: torch.device) -> None:
+        self.net, self.batches, self.device = net, batches, device
+        self._first: Iterator[Any] | None = first
+        self._grids: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One epoch; raises `DataError` where a batch is wrong, or nothing is sure."""
+        source, self._first = self._first or iter(self.batches), None
+        count = sure = 0
+        for batch in source:
+            images, tags, labels = self._checked(triple(batch))
+            count += 1
+            sure += int((labels != IGNORE).count_nonzero())
+            yield images, tags, labels
+        if not count:
+            raise DataError(
+                "the batches ended before the last epoch: a generator can be read once only. Give fit a list or a "
+                "loader, or set epochs=1"
+            )
+        if not sure:
+            raise DataError("every pixel of all refined seeds is unsure (255), so there is nothing to learn from")
+
+    def _checked(self, batch: Batch) -> Batch:
+        images, tags, seeds = batch
+        check_images(images)
+        check_tags(tags, len(images), self.net.n_classes)
+        size = (images.shape[2], images.shape[3])
+        if not isinstance(seeds, Tensor) or tuple(seeds.shape) != (len(images), *size):
+            got = tuple(seeds.shape) if isinstance(seeds, Tensor) else type(seeds).__name__
+            raise DataError(f"refined_seeds must be a tensor (N, H, W) = {(len(images), *size)}, got {got}")
+        names = [f"class column {c}" for c in range(tags.shape[1])]
+        for i, (labels, row) in enumerate(zip(seeds, tags, strict=True)):
+            check_labels(labels.unique().tolist(), names, f"image {i} of a batch", row.nonzero()[:, 0].tolist())
+        if size not in self._grids:
+            self._grids[size] = self.net.grid(*size, channels=images.shape[1])
+        # a copy of images made under torch.inference_mode, which training cannot use, and none of their gradients
+        images = images.clone() if images.is_inference() else images.detach()
+        return images.float(), tags.float(), at_grid(seeds, *self._grids[size]).to(torch.uint8)
+
+
+def triple(batch: object) -> Batch:
+    """The three parts of a batch.
+
+    Raises:
+        DataError: it has not three.
+    """
+    if not (isinstance(batch, tuple | list) and len(batch) == 3):
+        raise DataError(f"fit expects triples (images, tags, refined_seeds), got {type(batch).__name__}")
+    return batch[0], batch[1], batch[2]

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-from tag2mask.config.settings import Settings
+from collections.abc import Sequence
+
+from tag2mask.backbones.settings import starting_weights
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
 from tag2mask.methods.amn.settings import AmnFeaturesSettings, AmnMapsSettings, AmnSettings
-from tag2mask.methods.irn.settings import starting_weights
-from tag2mask.methods.registry import StageKind
+from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
 
 
-def _weights(settings: Settings) -> str:
-    assert isinstance(settings, AmnSettings)
+def _weights(settings: AmnSettings) -> str:
     return starting_weights(settings.backbone, settings.checkpoint, "AMN's res50_amn.pth")
 
 
+def _reads_of(settings: AmnSettings, dataset: Dataset) -> Sequence[Sample]:
+    return [s for s in dataset.samples if s.tags] if settings.negatives == "drop" else dataset.samples
+
+
 KINDS = (
-    StageKind(
+    TrainingStage(
         name="amn",
-        makes="weights",
         settings=AmnSettings,
-        reads={"seeds": "masks"},
+        reads={"seeds": Makes.MASKS},
         runner="tag2mask.methods.amn.stage:train",
-        split="train",
+        split=lambda settings: settings.split or SplitRole.TRAIN,
+        reads_of=_reads_of,
         fingerprint=_weights,
+        schedule=lambda settings: settings.train if settings.checkpoint is None else None,
         check_data="tag2mask.methods.amn.stage:check_data",
         supervision=frozenset({"tags"}),
     ),
-    StageKind(
+    ImageStage(
         name="amn-maps",
-        makes="maps",
+        makes=Makes.MAPS,
         settings=AmnMapsSettings,
-        reads={"amn": "weights"},
-        may_read={"seeds": "masks"},
+        reads={"amn": Makes.WEIGHTS},
+        may_read={"seeds": Makes.MASKS},
         runner="tag2mask.methods.amn.stage:program",
         check="tag2mask.methods.amn.stage:check_maps",
     ),
-    StageKind(
+    TrainingStage(
         name="amn-features",
-        makes="weights",
         settings=AmnFeaturesSettings,
-        reads={"amn": "weights"},
+        reads={"amn": Makes.WEIGHTS},
         runner="tag2mask.methods.amn.stage:features",
-        split="train",
     ),
 )

@@ -23,9 +23,6 @@ def merged_logits(logits_per_scale: Iterable[Tensor], size: tuple[int, int]) -> 
 
     Returns:
         (C + 1, height, width) float32.
-
-    Raises:
-        WeightsError: a logit is NaN or infinite.
     """
     planes = [bilinear(add_mirror(logits.float()) / len(logits), *size) for logits in logits_per_scale]
     mean = torch.stack(planes).mean(0)
@@ -57,9 +54,6 @@ def image_logits(
 
     Returns:
         (C + 1, height, width) float32.
-
-    Raises:
-        WeightsError: a logit is NaN or infinite.
     """
 
     def told(batch: Tensor) -> Tensor:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from tag2mask.backbones.build import build_network
 from tag2mask.backbones.dilated import dilated_convs, dilated_sum, each
+from tag2mask.backbones.files import read_about, read_saved, rebuild, saved_classes, write_weights
+from tag2mask.backbones.hooks import evaluating
 from tag2mask.backbones.levels import Place, stage_places
-from tag2mask.backbones.network import build_network
-from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.official_checkpoints import official_amn
+from tag2mask.backbones.settings import RESNET50_IRN, BackboneSettings, checkpoint_file
+from tag2mask.backbones.state_dict import load_strict, read_state
 from tag2mask.backbones.tagnet import RGB
-from tag2mask.core.errors import ConfigError
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.methods.amn.settings import LAST, AmnSettings
-from tag2mask.methods.cam.hooks import evaluating
-from tag2mask.methods.irn.settings import OFFICIAL
 
 
 class DilatedHead(nn.Module):
@@ -138,21 +142,13 @@ def build_amn(settings: AmnSettings, n_classes: int) -> BackboneAmn:
     """Build AMN on a backbone with its initial weights, laid out channels-last.
 
     Label code and head are drawn from torch's global generator.
-
-    Raises:
-        ConfigError: the network cannot be had, has no stages to condition, or the smoothing is too strong.
-        WeightsError: the weights do not belong to the network.
     """
     check_smoothing(settings.smoothing, n_classes)
     return BackboneAmn(settings, n_classes)
 
 
 def check_smoothing(smoothing: float, n_classes: int) -> None:
-    """Refuse targets in which the label has no larger share than the other classes.
-
-    Raises:
-        ConfigError: names the largest number of use.
-    """
+    """Refuse targets in which the label has no larger share than the other classes."""
     largest = n_classes / (n_classes + 1)
     if smoothing >= largest:
         raise ConfigError(
@@ -166,9 +162,6 @@ def plain_weights(net: AmnNet) -> Tensor:
 
     ``w_c = h(e_c) * sum of the weights of g for c over rates and taps`` (eq. 2), e_c the tags of an image with class c
     alone; the code is 1 without conditioning. Biases and the edge of the image are left out.
-
-    Raises:
-        ConfigError: features before the last are conditioned, so that there are none without tags.
     """
     if net.places:
         raise ConfigError(
@@ -184,6 +177,67 @@ def plain_weights(net: AmnNet) -> Tensor:
 
 def _trained_whole(backbone: BackboneSettings) -> BackboneSettings:
     """The published network trains all its stages; elsewhere ``detach_after`` null is what it is."""
-    if backbone.name == OFFICIAL and backbone.detach_after is None:
+    if backbone.name == RESNET50_IRN and backbone.detach_after is None:
         return backbone.model_copy(update={"detach_after": 0})
     return backbone
+
+
+EXPECTED = "AMN's res50_amn.pth"
+_ENTRY = "amn"
+_REBUILDS = {"backbone", "condition", "dropout"}
+"""What of the settings a network is rebuilt from."""
+
+
+class _SavedAmn(Settings):
+    """What travels with AMN's network."""
+
+    amn: AmnSettings
+    classes: tuple[str, ...]
+
+
+def save_amn(net: BackboneAmn, path: Path, classes: Sequence[str]) -> None:
+    """Write a network; the bytes depend on its weights, settings and classes alone."""
+    about = net.settings.model_dump(mode="json", include=_REBUILDS)
+    about["backbone"]["weights"] = "none"
+    write_weights(net, path, {_ENTRY: about, "classes": list(classes)})
+
+
+def load_amn(path: Path) -> tuple[BackboneAmn, tuple[str, ...]]:
+    """Read a network that `save_amn` wrote, in evaluation mode.
+
+    Returns:
+        The network and its class names.
+    """
+    if _ENTRY not in read_about(path):
+        raise WeightsError(f"{path} holds no AMN, but another network; name the folder of a stage 'amn'")
+    saved = read_saved(path, _SavedAmn)
+    classes, backbone = saved_classes(saved.classes, path), saved.amn.backbone
+    expected = f"AMN on '{backbone.name}' with {len(classes)} classes"
+    return rebuild(path, saved, backbone.weights, lambda: _fresh(saved.amn, len(classes)), expected), classes
+
+
+def load_official(path: Path, settings: AmnSettings, n_classes: int) -> BackboneAmn:
+    """Read AMN's own ``res50_amn.pth``, in evaluation mode.
+
+    Args:
+        path: the file.
+        settings: of the network, ``resnet50_irn``; the backbone's own weights are not read.
+        n_classes: of the data.
+    """
+    state = official_amn(read_state(checkpoint_file(path, EXPECTED)), str(path))
+    code = state.get("codes.4.weight")
+    if code is not None and code.dim() == 2 and code.shape[1] != n_classes:
+        raise WeightsError(
+            f"{path} has {code.shape[1]} classes, the data has {n_classes}. Use a checkpoint trained on these classes, "
+            "or set data.classes to the checkpoint's"
+        )
+    backbone = settings.backbone.model_copy(update={"weights": "none"})
+    net = _fresh(settings.model_copy(update={"backbone": backbone}), n_classes)
+    load_strict(net, state, str(path), f"AMN on '{backbone.name}' with {n_classes} classes")
+    return net.eval()
+
+
+def _fresh(settings: AmnSettings, n_classes: int) -> BackboneAmn:
+    """A network whose weights are about to be replaced; torch's random numbers are left alone."""
+    with torch.random.fork_rng(devices=[]):
+        return BackboneAmn(settings, n_classes)

@@ -8,10 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.settings import RESNET50_IRN, BackboneSettings
 from tag2mask.config.settings import Settings
 from tag2mask.inference.settings import PyramidSettings
-from tag2mask.methods.irn.settings import OFFICIAL
 from tag2mask.training.settings import HeadScheduleSettings
 
 LAST = 4
@@ -87,11 +86,11 @@ class AmnSettings(Settings):
                 f"condition = {list(self.condition)}, but backbone.detach_after = {detached} lets no gradient reach "
                 f"stage {self.condition[0]}: set backbone.detach_after={self.condition[0] - 1}, or condition later"
             )
-        if self.checkpoint is not None and (self.backbone.name != OFFICIAL or self.condition != (LAST,)):
+        if self.checkpoint is not None and (self.backbone.name != RESNET50_IRN or self.condition != (LAST,)):
             raise ValueError(
-                f"checkpoint = {self.checkpoint} is of the network {OFFICIAL} conditioned at stage {LAST}, but "
+                f"checkpoint = {self.checkpoint} is of the network {RESNET50_IRN} conditioned at stage {LAST}, but "
                 f"backbone.name = {self.backbone.name} and condition = {list(self.condition)}: set "
-                f"backbone.name={OFFICIAL} condition=[{LAST}], or leave checkpoint out"
+                f"backbone.name={RESNET50_IRN} condition=[{LAST}], or leave checkpoint out"
             )
         return self
 

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tag2mask.backbones.build import build_network
+from tag2mask.backbones.files import WEIGHTS, save_network
 from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.network import build_network, save_network
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import ActivationMaps, Sample
@@ -20,20 +21,17 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.amn.data import at_grid
-from tag2mask.methods.amn.files import WEIGHTS, load_amn, load_official, save_amn
 from tag2mask.methods.amn.maps import class_maps, image_logits
-from tag2mask.methods.amn.network import AmnNet, build_amn, plain_weights
-from tag2mask.methods.amn.settings import AmnMapsSettings, AmnSettings
-from tag2mask.methods.amn.train import train_amn
-from tag2mask.methods.cam.classifier import WEIGHTS as CLASSIFIER
+from tag2mask.methods.amn.network import AmnNet, build_amn, load_amn, load_official, plain_weights, save_amn
+from tag2mask.methods.amn.settings import AmnFeaturesSettings, AmnMapsSettings, AmnSettings
+from tag2mask.methods.amn.training import train_amn
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.methods.irn.data import check_size
 from tag2mask.training.device import resolve_device
 from tag2mask.training.images import tag_vector
+from tag2mask.training.label_images import at_grid, check_size
 
 
-def train(context: StageContext) -> None:
+def train(context: StageContext[AmnSettings]) -> None:
     """Train AMN on the refined seeds, or take the authors' own; writes its weights.
 
     Raises:
@@ -42,7 +40,7 @@ def train(context: StageContext) -> None:
         TrainingError: the loss is no number.
         WeightsError: initial weights or checkpoint do not fit the network or the classes.
     """
-    settings: AmnSettings = context.settings
+    settings = context.settings
     dataset, seeds = context.split(settings.split or "@train"), context.reads["seeds"]
     if settings.checkpoint is None:
         train_amn(
@@ -103,13 +101,13 @@ def check_maps(settings: AmnMapsSettings, roles: frozenset[str]) -> None:
         )
 
 
-def program(context: StageContext) -> ImageProgram:
+def program(context: StageContext[AmnMapsSettings]) -> ImageProgram:
     """Maps of each image, in settings and roles that `check_maps` has seen.
 
     Raises:
         WeightsError: AMN's file is not whole. Preparing an image raises what reading it and its refined seeds raises.
     """
-    settings: AmnMapsSettings = context.settings
+    settings = context.settings
     seeds = context.reads.get("seeds")
     prior = settings.normalise == "background-prior"
     net, classes = load_amn(context.reads["amn"].path / WEIGHTS)
@@ -152,7 +150,7 @@ def _maps(
     return ActivationMaps(columns, maps.cpu())
 
 
-def features(context: StageContext) -> None:
+def features(context: StageContext[AmnFeaturesSettings]) -> None:
     """Write AMN's backbone under a linear classifier made of its head, in the form of a classifier's weights.
 
     Raises:
@@ -169,4 +167,4 @@ def features(context: StageContext) -> None:
     net.body.load_state_dict(amn.body.state_dict())
     with torch.no_grad():
         net.head.weight.copy_(weights[:, :, None, None])
-    save_network(net, context.out / CLASSIFIER, classes)
+    save_network(net, context.out / WEIGHTS, classes)

@@ -1,136 +1,35 @@
-"""The classifier on tags: training, and average precision on a held-out split."""
+"""A trained classifier: its average precision on a held-out split, and its answers about parts of images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional.classification import binary_average_precision
+from torch.nn import functional as F
 
-from tag2mask.backbones.network import TagNet, build_network, load_network, save_network
+from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.folded import for_inference
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError
-from tag2mask.core.files import read_json, write_json
-from tag2mask.core.prefetch import ahead
-from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import barrier, rank
+from tag2mask.core.files import read_json
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.data.transforms import TrainTransform, normalise, scaled
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.data.transforms import normalise, scaled
+from tag2mask.inference.runner import image_tensor
 from tag2mask.training.device import resolve_device
-from tag2mask.training.fit import announce, discard_checkpoint, fit
-from tag2mask.training.images import TagImages, tag_vector
-from tag2mask.training.losses import multilabel_soft_margin
-from tag2mask.training.optimisation import optimisation
-from tag2mask.training.settings import TrainSettings
+from tag2mask.training.images import tag_vector
 
-WEIGHTS, METRICS = "weights.safetensors", "metrics.json"
-
-
-@dataclass(frozen=True, slots=True)
-class ClassifierResult:
-    """What a training gave, as in ``metrics.json``.
-
-    Attributes:
-        classes: class names.
-        trained: for each class, whether an image of it was trained on; the others have random weights in the head.
-        long_side: long side in pixels to which an image is resized for average precision.
-        average_precision: percent by class, None where left out; None without a held-out split.
-        left_out: classes without average precision: not trained, or without a held-out image.
-    """
-
-    classes: tuple[str, ...]
-    trained: tuple[bool, ...]
-    long_side: int
-    average_precision: Mapping[str, float | None] | None = None
-    left_out: tuple[str, ...] = ()
-
-
-class TagClassifier(LightningModule):
-    """The training of a network on tags, by the multilabel soft margin loss.
-
-    Args:
-        net: the network.
-        settings: rates and schedule.
-        trained: for each class, whether it takes part in the loss.
-    """
-
-    def __init__(self, net: TagNet, settings: TrainSettings, trained: Sequence[bool]) -> None:
-        super().__init__()
-        self.net, self.settings = net, settings
-        self.class_mask: Tensor
-        self.register_buffer("class_mask", torch.tensor(trained), persistent=False)
-
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Loss of images (N, 3, H, W) with tags (N, C)."""
-        images, tags = batch
-        return multilabel_soft_margin(self.net(images), tags, self.class_mask)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Backbone and head at their rates, over the steps of the whole training."""
-        steps = int(self.trainer.estimated_stepping_batches)
-        return optimisation(self.net.backbone_parameters(), self.net.head_parameters(), self.settings, steps)
-
-
-def train_classifier(
-    train: Dataset,
-    settings: ClassifierSettings,
-    *,
-    out: Path,
-    seed: int,
-    engine: Engine,
-    val: Dataset | None = None,
-    name: str = "classifier",
-) -> ClassifierResult:
-    """Train a classifier and write ``weights.safetensors`` and ``metrics.json``; interrupted, it goes on by itself.
-
-    Args:
-        train: the split that trains.
-        settings: network, schedule, negatives.
-        out: folder to write into.
-        seed: of the head's first weights, order and augmentation; at least 0.
-        engine: device and workers.
-        val: held-out split for average precision.
-        name: of the stage, for messages.
-
-    Raises:
-        ConfigError: a network, device or number of processes that cannot be had.
-        DataError: no training image has a tag, or an image cannot be read.
-        TrainingError: the loss is no number.
-        WeightsError: the initial weights do not belong to the network.
-    """
-    samples = [s for s in train.samples if s.tags or settings.negatives == "keep"]
-    trained = _trained(train, samples)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = build_network(settings.backbone, len(train.classes))
-    net.trained = trained
-    schedule = settings.train
-    transform = TrainTransform(schedule.crop, net.mean, net.std, long_side=schedule.long_side)
-    module = TagClassifier(net, schedule, trained)
-    images = TagImages(train, samples, transform, seed)
-    weights = sum(t.numel() * t.element_size() for t in net.state_dict().values())
-    remembered = {"adam": 2, "adamw": 2, "sgd": 1 if schedule.momentum else 0}[schedule.optimiser]
-    announce(net, remembered * weights, len(samples), schedule.epochs, out, name)
-    fit(module, images, schedule, out=out, seed=seed, engine=engine, name=name)
-    if rank() == 0:
-        save_network(net, out / WEIGHTS, train.classes)
-        result = ClassifierResult(train.classes, trained, sum(schedule.long_side) // 2)
-        write_json(out / METRICS, asdict(result))
-        if val is not None:
-            scores = average_precision(out, val, engine)
-            left_out = tuple(name for name, value in scores.items() if value is None)
-            write_json(out / METRICS, asdict(replace(result, average_precision=scores, left_out=left_out)))
-    barrier()
-    discard_checkpoint(out)
-    return _read_result(out)
+METRICS = "metrics.json"
+"""What belongs to a classifier's weights: ``classes``, ``trained`` and ``long_side`` of whole images in pixels."""
+_BATCH = 8
 
 
 def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[str, float | None]:
@@ -145,25 +44,19 @@ def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[st
 
     Returns:
         Percent by class, None for a class that was not trained or has no image here.
-
-    Raises:
-        DataError: the classes differ, or an image cannot be read.
-        StageError: the folder holds no result of a training.
-        WeightsError: the weights are not whole.
     """
-    result = _read_result(folder)
-    if dataset.classes != result.classes:
+    about = read_json(folder / METRICS)
+    if list(dataset.classes) != about["classes"]:
         raise DataError(
             f"split '{dataset.split}' has the classes {list(dataset.classes)}, the classifier in {folder} was trained "
-            f"on {list(result.classes)}: give the classifier and the split the same data.classes"
+            f"on {about['classes']}: give the classifier and the split the same data.classes"
         )
     net, _ = load_network(folder / WEIGHTS)
-    logits, tags = _predict(net, dataset, result.long_side, resolve_device(engine))
-    found = {
+    logits, tags = _predict(net, dataset, about["long_side"], resolve_device(engine))
+    return {
         name: _percent(logits[:, c], tags[:, c]) if trained and tags[:, c].any() else None
-        for c, (name, trained) in enumerate(zip(result.classes, result.trained, strict=True))
+        for c, (name, trained) in enumerate(zip(about["classes"], about["trained"], strict=True))
     }
-    return found
 
 
 def mean_precision(scores: Mapping[str, float | None]) -> float | None:
@@ -175,6 +68,20 @@ def mean_precision(scores: Mapping[str, float | None]) -> float | None:
 def _percent(logits: Tensor, tags: Tensor) -> float:
     """Average precision of one class from its logits and tags, both (n,), at least one of them present."""
     return 100 * float(binary_average_precision(logits.double().sigmoid(), tags.long()))
+
+
+def binary_average_precision(scores: Tensor, tags: Tensor) -> Tensor:
+    """The sum over the ranks of precision times the gain in recall; equal scores are one rank.
+
+    Args:
+        scores: (n,), the higher the earlier.
+        tags: (n,) int64 0 and 1, at least one of them 1.
+    """
+    order = scores.argsort(descending=True)
+    ranks = F.pad(scores[order].diff().nonzero()[:, 0], (0, 1), value=len(scores) - 1)
+    hits = tags[order].cumsum(0)[ranks]
+    precision, recall = hits / (ranks + 1), hits / hits[-1]
+    return -(F.pad(recall.flip(0), (0, 1)).diff() * precision.flip(0)).sum()
 
 
 @torch.inference_mode()
@@ -190,27 +97,44 @@ def _predict(net: TagNet, dataset: Dataset, long_side: int, device: torch.device
         tensor: Tensor = to_tensor(resized).as_subclass(Tensor)
         return tensor[None]
 
-    logits = [net(image.to(device)).cpu() for image in ahead(prepare, dataset.samples)]
+    logits = [net(image.to(device)).cpu() for image in prefetch(prepare, dataset.samples)]
     return torch.cat(logits), torch.stack([tag_vector(s, len(dataset.classes)) for s in dataset.samples])
 
 
-def _trained(train: Dataset, samples: Sequence[Sample]) -> tuple[bool, ...]:
-    """Which classes have an image; those that have none are logged."""
-    present = {c for s in samples for c in s.tags}
-    if not present:
-        raise DataError(f"no image of split '{train.split}' has a tag: a classifier has nothing to learn")
-    absent = [name for c, name in enumerate(train.classes) if c not in present]
-    if absent:
-        LOG.warning(
-            "%d of %d classes have no image in split '%s' and are left out of the training: %s",
-            len(absent), len(train.classes), train.split, ", ".join(absent),
-        )  # fmt: skip
-    return tuple(c in present for c in range(len(train.classes)))
+@dataclass(frozen=True, slots=True)
+class AskedClassifier:
+    """A classifier ready to be asked.
+
+    Attributes:
+        net: on the device, normalised images (N, 3, h, w) to logits (N, C).
+        classes: C names.
+        long_side: of the images it is shown, in pixels.
+        device: where it computes.
+    """
+
+    net: TagNet
+    classes: tuple[str, ...]
+    long_side: int
+    device: torch.device
+
+    def size(self, image: Image.Image) -> list[int]:
+        """Height and width at which it is shown an image."""
+        return scaled(image.height, image.width, self.long_side / max(image.size))
+
+    def tensor(self, image: Image.Image, size: Sequence[int]) -> Tensor:
+        """An image (3, height, width) of this size, normalised; 0 is the mean colour of the training."""
+        return image_tensor(image, size, self.net.mean, self.net.std)
+
+    @torch.inference_mode()
+    def probabilities(self, views: Sequence[Tensor]) -> NDArray[np.float64]:
+        """(N, C) of N images (3, h, w) of one size, which lie on the device."""
+        parts = (views[i : i + _BATCH] for i in range(0, len(views), _BATCH))
+        answers = [self.net(torch.stack(list(part))).sigmoid().double().cpu() for part in parts]
+        return torch.cat(answers).numpy()
 
 
-def _read_result(folder: Path) -> ClassifierResult:
-    values = read_json(folder / METRICS)
-    return ClassifierResult(
-        tuple(values["classes"]), tuple(values["trained"]), values["long_side"], values["average_precision"],
-        tuple(values["left_out"]),
-    )  # fmt: skip
+def load_asked(folder: Path, engine: Engine) -> AskedClassifier:
+    """The classifier that a training left in a folder."""
+    net, classes = load_network(folder / WEIGHTS)
+    device = resolve_device(engine)
+    return AskedClassifier(for_inference(net, device), tuple(classes), read_json(folder / METRICS)["long_side"], device)

@@ -1,36 +1,43 @@
-"""The stages of CAM: training the classifier, and its maps."""
+"""The stages of CAM: training the classifier, its average precision, and its maps."""
 
 from __future__ import annotations
+
+from pydantic import Field
 
 from tag2mask.backbones.settings import weights_fingerprint
 from tag2mask.config.settings import Settings
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.cam.settings import ClassifierSettings
-from tag2mask.methods.registry import StageKind
+from tag2mask.methods.stage_kinds import FeatureMapStage, Makes, MetricStage, SplitRole, TrainingStage
 
 
-def _weights(settings: Settings) -> str:
-    assert isinstance(settings, ClassifierSettings)
-    return weights_fingerprint(settings.backbone)
+class PrecisionSettings(Settings):
+    """How the classifier is measured."""
+
+    split: str | None = Field(None, description="a split of the data; null: data.val")
 
 
 KINDS = (
-    StageKind(
+    TrainingStage(
         name="classifier",
-        makes="weights",
         settings=ClassifierSettings,
-        reads={},
         runner="tag2mask.methods.cam.stage:train",
-        split="train",
-        fingerprint=_weights,
+        fingerprint=lambda settings: weights_fingerprint(settings.backbone),
+        schedule=lambda settings: settings.train,
         check_data="tag2mask.methods.cam.stage:check_data",
         supervision=frozenset({"tags"}),
     ),
-    StageKind(
+    FeatureMapStage(
         name="cam",
-        makes="maps",
         settings=MapsSettings,
-        reads={"classifier": "weights"},
+        reads={"classifier": Makes.WEIGHTS},
         runner="tag2mask.methods.cam.stage:program",
+    ),
+    MetricStage(
+        name="average-precision",
+        settings=PrecisionSettings,
+        reads={"classifier": Makes.WEIGHTS},
+        runner="tag2mask.methods.cam.stage:measure",
+        split=lambda settings: settings.split or SplitRole.VAL,
     ),
 )

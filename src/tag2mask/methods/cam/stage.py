@@ -1,4 +1,4 @@
-"""CAM in the pipeline: the classifier is trained, and its maps are made."""
+"""CAM in the pipeline: the classifier is trained and measured, and its maps are made."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ from collections.abc import Sequence
 
 import torch
 
-from tag2mask.backbones.network import check_network, load_network
+from tag2mask.backbones.build import check_network
+from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.core.errors import DataError
+from tag2mask.core.files import write_json
+from tag2mask.core.progress import LOG
 from tag2mask.data.base import Dataset
-from tag2mask.methods.cam.classifier import WEIGHTS, train_classifier
-from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.evaluation.result_tables import METRICS, MetricRow, now, write_metrics
+from tag2mask.inference.multiscale import CAMHead
+from tag2mask.inference.settings import MapsSettings
+from tag2mask.methods.cam.classifier import average_precision, mean_precision
+from tag2mask.methods.cam.kinds import PrecisionSettings
 from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.training import train_classifier
 from tag2mask.methods.context import MapsProgram, StageContext
 
 
-def train(context: StageContext) -> None:
+def train(context: StageContext[ClassifierSettings]) -> None:
     """Train the classifier on the tags of the training split; writes its weights.
 
     Raises:
@@ -63,8 +70,34 @@ def check_data(settings: ClassifierSettings, dataset: Dataset) -> Sequence[str]:
     )
 
 
-def program(context: StageContext) -> MapsProgram:
+def program(context: StageContext[MapsSettings]) -> MapsProgram:
     """Eq. 1 on the classifier's features."""
     network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
     with torch.no_grad():
         return MapsProgram(network, CAMHead(network.class_weights()))
+
+
+def measure(context: StageContext[PrecisionSettings]) -> None:
+    """Average precision of the classifier for each class, on a held-out split."""
+    dataset = context.dataset
+    if context.rank != 0:
+        return
+    if dataset is None:
+        LOG.info("%s: the data has no held-out split; nothing is measured", context.name)
+        write_metrics(context.out / METRICS, [])
+        return
+    source = context.reads["classifier"]
+    found = average_precision(source.path, dataset, context.engine)
+    write_json(context.out / "average-precision.json", found)
+    named = {"map": mean_precision(found), **{f"ap/{name}": value for name, value in found.items()}}
+    rows = [_precision_row(context, dataset, metric, value) for metric, value in named.items()]
+    write_metrics(context.out / METRICS, rows)
+
+
+def _precision_row(
+    context: StageContext[PrecisionSettings], dataset: Dataset, metric: str, value: float | None
+) -> MetricRow:
+    source = context.reads["classifier"]
+    return MetricRow(
+        source.name, source.base_name, dataset.split, len(dataset), metric, value, None, "none", context.seed, now()
+    )

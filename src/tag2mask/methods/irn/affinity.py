@@ -21,6 +21,7 @@ from torch import Tensor
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.types import IGNORE
 from tag2mask.refine.transition import Path, paths
+from tag2mask.training.losses import global_ratio
 
 EPSILON = 1e-5
 """Keeps logarithms and ratios finite, as published."""
@@ -90,9 +91,6 @@ def pair_counts(labels: Tensor, radius: int) -> Tensor:
 
     Returns:
         (3,) int64: background, foreground, different.
-
-    Raises:
-        ConfigError: the grid is smaller than a neighbourhood.
     """
     cells = _sources(labels, radius)
     sure, background = labels != IGNORE, labels == 0
@@ -118,9 +116,6 @@ def pair_sum(edge: Tensor, labels: Tensor, weights: Tensor, radius: int) -> Tens
 
     Returns:
         A scalar with a gradient in ``edge``. Where several pieces of a path hold its maximum, each gets its gradient.
-
-    Raises:
-        ConfigError: the grid is smaller than a neighbourhood.
     """
     result: Tensor = _PairSum.apply(edge, labels, weights, radius)
     return result
@@ -186,3 +181,29 @@ def _add_slopes(gradient: Tensor, edge: Tensor, planes: list[Tensor], slopes: li
         slopes[n - 1].narrow(axis, 0, size).add_(begin)
         gradient.narrow(axis, n, size).add_(slopes[n] - begin)
     gradient.add_(slopes[0])
+
+
+_SHARES = (0.25, 0.25, 0.5)
+"""Of background, foreground and different pairs: half of ``(bg + fg) / 2 + different``, the other half of IRN's loss
+being that of its displacement branch. Without the half the published learning rate would mean another one."""
+
+
+def boundary_loss(edge: Tensor, labels: Tensor, radius: int = 10, counts: Tensor | None = None) -> Tensor:
+    """``bg / 4 + fg / 4 + different / 2``, each the sum of its pairs' terms over their number + 1e-5.
+
+    Pairs are counted over all processes. Where a batch is computed in parts, they are counted over the whole batch, so
+    the parts' losses add up to that of the batch; they are not to be averaged.
+
+    Args:
+        edge: (N, h, w) in [0, 1], boundary probability of this part.
+        labels: (N, h, w) uint8: 0 background, 1 and more classes, 255 unsure.
+        radius: pairs nearer than this many cells.
+        counts: (3,) int64, `pair_counts` of all parts of this process's batch; None where this part is all of it.
+
+    Returns:
+        A scalar in float32: this process's share, whose mean over the processes is the loss. 0 without pairs.
+    """
+    if counts is None:
+        counts = pair_counts(labels, radius)
+    shares = torch.tensor(_SHARES, device=edge.device)
+    return pair_sum(edge.float(), labels, global_ratio(shares, counts, EPSILON), radius)

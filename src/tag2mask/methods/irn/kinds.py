@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from tag2mask.config.settings import Settings
-from tag2mask.methods.irn.settings import IrnSettings, WalkSettings, starting_weights
-from tag2mask.methods.registry import StageKind
+from tag2mask.backbones.settings import starting_weights
+from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
+from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
 
 
-def _weights(settings: Settings) -> str:
-    assert isinstance(settings, IrnSettings)
-    return starting_weights(settings.backbone, settings.checkpoint)
-
-
-def _supervision(settings: Settings) -> frozenset[str]:
+def _supervision(settings: IrnSettings) -> frozenset[str]:
     """A checkpoint was trained by others on refined seeds of VOC, which came from VOC's tags."""
-    assert isinstance(settings, IrnSettings)
     return frozenset() if settings.checkpoint is None else frozenset({"tags"})
 
 
 KINDS = (
-    StageKind(
+    TrainingStage(
         name="irn",
-        makes="weights",
         settings=IrnSettings,
-        reads={"seeds": "masks"},
+        reads={"seeds": Makes.MASKS},
         runner="tag2mask.methods.irn.stage:train",
-        split="train",
-        fingerprint=_weights,
+        split=lambda settings: settings.split or SplitRole.TRAIN,
+        fingerprint=lambda settings: starting_weights(settings.backbone, settings.checkpoint),
+        schedule=lambda settings: settings.train if settings.checkpoint is None else None,
         check_data="tag2mask.methods.irn.stage:check_data",
         supervision=_supervision,
     ),
-    StageKind(
+    ImageStage(
         name="irn-walk",
-        makes="maps",
+        makes=Makes.MAPS,
         settings=WalkSettings,
-        reads={"irn": "weights", "maps": "maps"},
+        reads={"irn": Makes.WEIGHTS, "maps": Makes.MAPS},
         runner="tag2mask.methods.irn.stage:program",
     ),
 )

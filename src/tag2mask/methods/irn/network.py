@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tag2mask.backbones.build import build_network
+from tag2mask.backbones.files import read_about, read_saved, rebuild, write_weights
 from tag2mask.backbones.levels import level_features, levels_of
-from tag2mask.backbones.network import TagNet, build_network
-from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.official_checkpoints import official_boundary
+from tag2mask.backbones.settings import BackboneSettings, checkpoint_file
+from tag2mask.backbones.state_dict import load_strict, read_state
+from tag2mask.backbones.tagnet import TagNet
+from tag2mask.config.settings import Settings
+from tag2mask.core.errors import WeightsError
 from tag2mask.core.resize import bilinear_part
 from tag2mask.inference.multiscale import add_mirror, pair_features
 from tag2mask.methods.irn.settings import STRIDE, Pad
@@ -105,10 +112,6 @@ def build_boundary(settings: BackboneSettings, n_classes: int = 1) -> BoundaryNe
     Args:
         settings: of the backbone.
         n_classes: of the data; matters only where the backbone's weights are a classifier's.
-
-    Raises:
-        ConfigError: the network cannot be had, or has no levels to take apart.
-        WeightsError: the weights do not belong to the network.
     """
     return BoundaryNet(build_network(settings, n_classes)).to(memory_format=torch.channels_last)
 
@@ -127,3 +130,46 @@ def boundary_map(net: BoundaryNet, image: Tensor, mirror: bool = True, pad: Pad 
     """
     logits = next(pair_features(partial(net, pad=pad), [image], mirror=mirror)).float()
     return torch.sigmoid(add_mirror(logits)[0] / len(logits))
+
+
+_ENTRY = "boundary_backbone"
+
+
+class _SavedBoundary(Settings):
+    """What travels with a boundary network."""
+
+    boundary_backbone: BackboneSettings
+
+
+def save_boundary(net: BoundaryNet, path: Path) -> None:
+    """Write a network; the bytes depend on its weights and settings alone."""
+    write_weights(net, path, {_ENTRY: net.settings.model_copy(update={"weights": "none"}).model_dump()})
+
+
+def load_boundary(path: Path) -> BoundaryNet:
+    """Read a network that `save_boundary` wrote, in evaluation mode."""
+    if _ENTRY not in read_about(path):
+        raise WeightsError(f"{path} holds no boundary network, but another one; name the folder of a stage 'irn'")
+    saved = read_saved(path, _SavedBoundary)
+    settings = saved.boundary_backbone
+    expected = f"the boundary network of '{settings.name}'"
+    return rebuild(path, saved, settings.weights, lambda: _fresh(settings), expected)
+
+
+def load_official(path: Path, settings: BackboneSettings) -> BoundaryNet:
+    """Read the class-boundary part of IRN's own ``res50_irn.pth``, in evaluation mode.
+
+    Args:
+        path: the file.
+        settings: of the backbone, ``resnet50_irn``; its own weights are not read.
+    """
+    state = official_boundary(read_state(checkpoint_file(path)), str(path))
+    net = _fresh(settings.model_copy(update={"weights": "none"}))
+    load_strict(net, state, str(path), f"the boundary network of '{settings.name}'")
+    return net.eval()
+
+
+def _fresh(settings: BackboneSettings) -> BoundaryNet:
+    """A network whose weights are about to be replaced; torch's random numbers are left alone."""
+    with torch.random.fork_rng(devices=[]):
+        return build_boundary(settings)

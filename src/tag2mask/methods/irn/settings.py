@@ -7,18 +7,14 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from tag2mask.backbones.settings import BackboneSettings, unreadable_file, weights_fingerprint
+from tag2mask.backbones.settings import RESNET50_IRN, BackboneSettings
 from tag2mask.config.settings import ADDED, Settings
-from tag2mask.core.errors import WeightsError
-from tag2mask.core.files import file_hash
 from tag2mask.training.settings import ScheduleSettings
 
 STRIDE = 4
 """Pixels per cell of the grid on which boundaries, pairs and maps lie."""
 Pad = Literal["cells", 512, "none"]
 """Up to which size an image is filled with the mean colour; group norm averages over it too."""
-OFFICIAL = "resnet50_irn"
-"""The network of IRN's own checkpoints."""
 
 
 class IrnTrainSettings(ScheduleSettings):
@@ -67,38 +63,12 @@ class IrnSettings(Settings):
                 f"train.crop = {self.train.crop} has no room for pairs of radius = {self.radius}: expected a crop of "
                 f"at least {needed}, or a smaller radius"
             )
-        if self.checkpoint is not None and self.backbone.name != OFFICIAL:
+        if self.checkpoint is not None and self.backbone.name != RESNET50_IRN:
             raise ValueError(
-                f"checkpoint = {self.checkpoint} is of the network {OFFICIAL}, but backbone.name = "
-                f"{self.backbone.name}: set backbone.name={OFFICIAL}, or leave checkpoint out"
+                f"checkpoint = {self.checkpoint} is of the network {RESNET50_IRN}, but backbone.name = "
+                f"{self.backbone.name}: set backbone.name={RESNET50_IRN}, or leave checkpoint out"
             )
         return self
-
-
-def starting_weights(backbone: BackboneSettings, checkpoint: Path | None, expected: str = "IRN's res50_irn.pth") -> str:
-    """What identifies the weights that a stage begins with, or takes over from a checkpoint: 64 hex digits.
-
-    Raises:
-        WeightsError: the weight file is not there.
-    """
-    return weights_fingerprint(backbone) if checkpoint is None else file_hash(checkpoint_file(checkpoint, expected))
-
-
-def checkpoint_file(path: Path, expected: str = "IRN's res50_irn.pth") -> Path:
-    """The file that ``checkpoint`` names.
-
-    Args:
-        path: as in the settings.
-        expected: what it should be, for the error text.
-
-    Raises:
-        WeightsError: there is no such file, or it cannot be read.
-    """
-    if problem := unreadable_file(path):
-        raise WeightsError(
-            f"setting 'checkpoint' = {path}: {problem}; expected {expected}. Leave checkpoint out to train the network"
-        )
-    return path
 
 
 class WalkSettings(Settings):

@@ -8,20 +8,26 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.methods.irn.files import WEIGHTS, load_boundary, load_official, save_boundary
-from tag2mask.methods.irn.network import boundary_map, build_boundary
+from tag2mask.methods.irn.network import (
+    boundary_map,
+    build_boundary,
+    load_boundary,
+    load_official,
+    save_boundary,
+)
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
-from tag2mask.methods.irn.train import train_boundary
-from tag2mask.methods.irn.walk import walked
+from tag2mask.methods.irn.training import train_boundary
+from tag2mask.refine.walk import random_walk
 from tag2mask.training.device import resolve_device
 
 
-def train(context: StageContext) -> None:
+def train(context: StageContext[IrnSettings]) -> None:
     """Train the boundary network on the refined seeds, or take IRN's own; writes its weights.
 
     Raises:
@@ -30,7 +36,7 @@ def train(context: StageContext) -> None:
         TrainingError: the loss is no number.
         WeightsError: initial weights or checkpoint do not fit the network.
     """
-    settings: IrnSettings = context.settings
+    settings = context.settings
     if settings.checkpoint is not None:
         if context.rank == 0:
             net = load_official(settings.checkpoint, settings.backbone)
@@ -75,14 +81,14 @@ class WalkInput:
     maps: ActivationMaps
 
 
-def program(context: StageContext) -> ImageProgram:
+def program(context: StageContext[WalkSettings]) -> ImageProgram:
     """Boundary map of each image, and its maps after the walk along it.
 
     Raises:
         WeightsError: the boundary network's file is not whole. Preparing an image raises what reading it and its maps
             raises, which names the image.
     """
-    settings: WalkSettings = context.settings
+    settings = context.settings
     device = resolve_device(context.engine)
     net = load_boundary(context.reads["irn"].path / WEIGHTS).to(device).to(memory_format=torch.channels_last)
     dataset, source = context.split("@infer"), context.reads["maps"]
@@ -105,3 +111,27 @@ def program(context: StageContext) -> ImageProgram:
         return walked(ActivationMaps(entry.maps.classes, entry.maps.maps.to(device)), edge, settings)
 
     return ImageProgram(prepare, compute)
+
+
+def walked(maps: ActivationMaps, edge: Tensor, settings: WalkSettings) -> ActivationMaps:
+    """Maps after the random walk, divided by the largest value of them all.
+
+    Published maps are divided after they were resized to the image, whose largest value is a little smaller.
+
+    Args:
+        maps: (K, h, w) in [0, 1] at stride 4.
+        edge: (h, w) in [0, 1], boundary probability, on the same device.
+        settings: of the walk.
+
+    Returns:
+        The same classes, (K, h, w) float32. The largest value of all maps together is 1; maps that are zero
+        everywhere stay zero.
+
+    Raises:
+        DataError: the sizes differ, or ``edge`` is not in [0, 1].
+    """
+    if not len(maps.maps):
+        return maps
+    values = random_walk(maps.maps**settings.power, edge, settings.radius, settings.beta, settings.log2_steps)
+    peak = values.amax()
+    return ActivationMaps(maps.classes, torch.where(peak > 0, values / peak, 0).cpu())

@@ -12,19 +12,16 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from tag2mask.backbones.feature_layer import Anatomy, examine
+from tag2mask.backbones.hooks import check_cells
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
 from tag2mask.core.types import Prototypes
-from tag2mask.inference.multiscale import MapHead, normalise
-from tag2mask.methods.cam.anatomy import Anatomy, examine
-from tag2mask.methods.cam.api import CAM
-from tag2mask.methods.cam.hooks import check_cells
-from tag2mask.methods.cam.maps import CAMHead
-from tag2mask.methods.lpcam.build import Clustering, build_class
+from tag2mask.inference.multiscale import CAMHead, MapHead, normalise
+from tag2mask.methods.activation_maps import CAM
 from tag2mask.methods.lpcam.collect import Collector
 from tag2mask.methods.lpcam.maps import LPCAMHead
-from tag2mask.methods.lpcam.mark import NetworkMark, picture
-from tag2mask.methods.lpcam.select import Judge, Rules
-from tag2mask.methods.lpcam.store import load_marked, save_prototypes
+from tag2mask.methods.lpcam.prototypes import Clustering, Judge, Rules, build_class
+from tag2mask.methods.lpcam.prototypes_file import NetworkMark, load_marked, picture, save_prototypes
 
 LOG = logging.getLogger("tag2mask")
 

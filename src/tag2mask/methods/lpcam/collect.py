@@ -25,9 +25,6 @@ class Collector:
         images: how many images will come, to announce the size on disk beforehand; None if unknown.
         max_vectors: keep a uniform sample of so many on each side, in memory and without files.
         seed: of that sample.
-
-    Raises:
-        ConfigError: ``tau`` is not in [0, 1], or ``max_vectors`` is below 1.
     """
 
     def __init__(
@@ -67,10 +64,6 @@ class Collector:
             image: index of the image, kept as origin.
             features: (D, h, w) of the single-scale, un-mirrored image.
             cam: (H, W) CAM of the class in [0, 1], of any size; sub-sampled to (h, w) by index floor(i H / h).
-
-        Raises:
-            StageError: the disk is too small or cannot be written.
-            WeightsError: the features or the CAM are not finite, or beyond float16, or of another depth than before.
         """
         dim, height, width = features.shape
         sides = self._sides or self._open(dim, height * width)

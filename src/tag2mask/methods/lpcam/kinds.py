@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from tag2mask.config.settings import Settings
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.registry import StageKind
+from tag2mask.methods.stage_kinds import FeatureMapStage, Makes, SplitRole, TrainingStage
 
 _DROP = re.compile(r"(?P<cls>.+) (?P<side>foreground|context):(?P<number>\d+)")
 
@@ -59,19 +59,20 @@ def parse_drop(text: str) -> tuple[str, str, int]:
 
 
 KINDS = (
-    StageKind(
+    TrainingStage(
         name="prototypes",
-        makes="prototypes",
+        makes=Makes.PROTOTYPES,
         settings=PrototypeSettings,
-        reads={"classifier": "weights", "maps": "maps"},
+        reads={"classifier": Makes.WEIGHTS, "maps": Makes.MAPS},
+        reads_any=True,
         same={"maps": "classifier"},
+        split=lambda settings: settings.split or SplitRole.INFER,
         runner="tag2mask.methods.lpcam.stage:cluster",
     ),
-    StageKind(
+    FeatureMapStage(
         name="lpcam",
-        makes="maps",
         settings=LpcamSettings,
-        reads={"classifier": "weights", "prototypes": "prototypes"},
+        reads={"classifier": Makes.WEIGHTS, "prototypes": Makes.PROTOTYPES},
         same={"prototypes": "classifier"},
         runner="tag2mask.methods.lpcam.stage:program",
         check_data="tag2mask.methods.lpcam.stage:check_data",

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.methods.lpcam.rows import Rows
+from tag2mask.methods.lpcam.vectors import Rows
 
 LOG = logging.getLogger("tag2mask")
 Reduce = Callable[[Tensor], Tensor]
@@ -92,10 +92,6 @@ def spherical_kmeans(
             Beside it: 4 MB chunks, and 16 bytes a row.
         reduce: sums a float64 tensor over processes that hold a share of the rows each. It needs ``start``,
             the same in all processes; clusters that lose all rows then keep their direction.
-
-    Raises:
-        ConfigError: ``k`` or ``max_iterations`` below 1, or ``start`` missing or of another shape.
-        WeightsError: a vector is NaN or infinite.
     """
     rows = Rows(vectors, memory_mb)
     _check(k, start, max_iterations, rows.dim, reduce)

@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.types import Prototypes
-from tag2mask.inference.multiscale import add_mirror
-from tag2mask.methods.cam.maps import activation
+from tag2mask.inference.multiscale import activation, add_mirror
 
 
 def class_vector(foreground: Tensor, context: Tensor | None) -> Tensor:
@@ -60,9 +59,6 @@ class LPCAMHead:
 
     Attributes:
         weights: (C, D) float32, one row for each class.
-
-    Raises:
-        WeightsError: there are no prototypes at all, or some of a class column beyond ``n_classes``.
     """
 
     def __init__(self, prototypes: Prototypes, n_classes: int, foreground_only: bool = False) -> None:

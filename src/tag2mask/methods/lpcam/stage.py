@@ -10,32 +10,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.network import TagNet, load_network
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import write_json
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import Counter, progress
 from tag2mask.core.types import Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.classifier import WEIGHTS
 from tag2mask.methods.context import MapsProgram, StageContext
-from tag2mask.methods.lpcam.build import ClassPrototypes, Clustering, build_class
 from tag2mask.methods.lpcam.collect import collect
 from tag2mask.methods.lpcam.kinds import LpcamSettings, PrototypeSettings, parse_drop
 from tag2mask.methods.lpcam.maps import LPCAMHead
-from tag2mask.methods.lpcam.select import Judge, Rules, drop_by_hand
-from tag2mask.methods.lpcam.store import load_prototypes, save_prototypes
+from tag2mask.methods.lpcam.prototypes import ClassPrototypes, Clustering, Judge, Rules, build_class, drop_by_hand
+from tag2mask.methods.lpcam.prototypes_file import load_prototypes, save_prototypes
 from tag2mask.training.device import resolve_device
 
 LOG = logging.getLogger("tag2mask")
 PROTOTYPES, GALLERY = "prototypes.safetensors", "gallery.json"
 
 
-def cluster(context: StageContext) -> None:
+def cluster(context: StageContext[PrototypeSettings]) -> None:
     """Cluster and select the prototypes of every class (section 3.1); writes them and the gallery's patches.
 
     Class by class, so that only one class's vectors are on disk at a time.
@@ -46,7 +45,7 @@ def cluster(context: StageContext) -> None:
     """
     if context.rank != 0:
         return
-    settings: PrototypeSettings = context.settings
+    settings = context.settings
     dataset = context.split(settings.split or "@infer")
     network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
     device = resolve_device(context.engine)
@@ -66,7 +65,7 @@ def cluster(context: StageContext) -> None:
 
 
 def _one_class(
-    context: StageContext,
+    context: StageContext[PrototypeSettings],
     dataset: Dataset,
     network: TagNet,
     column: int,
@@ -74,7 +73,7 @@ def _one_class(
     judge: Judge,
     counter: Counter,
 ) -> ClassPrototypes:
-    settings: PrototypeSettings = context.settings
+    settings = context.settings
     name = dataset.classes[column]
     pairs = _features_and_cams(dataset, network, samples, column, context.reads["maps"], counter)
     how = Clustering(settings.n_prototypes, context.seed, settings.max_iterations, settings.memory_mb)
@@ -111,7 +110,7 @@ def _features_and_cams(
         found = maps.maps(dataset, sample)
         return tensor, found.maps[found.classes.index(column)]
 
-    for tensor, cam in ahead(read, samples):
+    for tensor, cam in prefetch(read, samples):
         features = next(pair_features(network.features, [tensor.to(device)], mirror=False))[0].cpu()
         yield features, cam
         counter.advance()
@@ -150,7 +149,7 @@ def _place(size: tuple[int, int], stride: int, y: int, x: int) -> dict[str, floa
     return {"u": round(min(u, 1.0), 4), "v": round(min(v, 1.0), 4)}
 
 
-def program(context: StageContext) -> MapsProgram:
+def program(context: StageContext[LpcamSettings]) -> MapsProgram:
     """Eqs. 5 and 6 with the kept prototypes, those dropped by hand left out.
 
     Raises:

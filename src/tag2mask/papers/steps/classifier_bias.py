@@ -1,4 +1,4 @@
-"""Which classes a classifier takes for which, and what the weights of a confusing class see (LPCAM, Figure 1)."""
+"""Which classes a classifier confuses, and what the weights of a confusing class respond to (LPCAM, Figure 1)."""
 
 from __future__ import annotations
 
@@ -6,41 +6,46 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.network import TagNet
+from tag2mask.backbones.tagnet import TagNet
+from tag2mask.core.arrays import rounded
 from tag2mask.core.progress import progress
+from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.result_tables import ResultRow, write_table
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.inference.maps_file import stride4
-from tag2mask.inference.multiscale import merge_scales, pair_features
+from tag2mask.inference.multiscale import CAMHead, merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.cam.maps import CAMHead
-from tag2mask.papers.chains import CLASSIFIER, CONFUSING, EITHER, OWN
-from tag2mask.papers.definition import Found, Ran
-from tag2mask.papers.steps.threshold_examples import picture, shown_rows, truth_picture
-from tag2mask.pipeline.evaluate_run import open_split
-from tag2mask.pipeline.metric_stages import SeedsSettings
-from tag2mask.pipeline.plan import make_plan
-from tag2mask.pipeline.session import Done
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.papers.definition import FinishedExperiment, StepResult
+from tag2mask.papers.steps.threshold_examples import shown_rows
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.report.figures import draw_examples
 from tag2mask.report.page import Example
-from tag2mask.report.pictures import heat_overlay
+from tag2mask.training.device import resolve_device
+
+OWN, CONFUSING, EITHER = "CAM: weights of the true class", "weights of a confusing class", "either of the two"
+CLASSIFIER = "classifier's weights"
+"""Names of the rows of L5 and L13 that this step fills."""
+
+_IMAGES, _SHOWN = 100, 4
+_NO_THRESHOLD = Threshold(None, "none")
 
 
 @dataclass(frozen=True, slots=True)
 class ImageConfusion:
-    """One image under the weights of its own classes and of the one that it is taken for.
+    """One image under the weights of its own classes and of its confusing class.
 
     Attributes:
         sample: the image.
@@ -73,8 +78,7 @@ class ObjectRecall:
 
     def count(self, found: ImageConfusion, truth: NDArray[np.uint8], threshold: float) -> None:
         """Add one image; ``truth`` is (H, W) labels."""
-        height, width = truth.shape
-        above = _resized(found.maps, height, width) > np.float32(threshold)
+        above = np.asarray(bilinear(found.maps, *truth.shape).numpy()) > np.float32(threshold)
         for column, own in zip(found.sample.tags, above[:-1], strict=True):
             inside = truth == column + 1
             self.pixels += int(inside.sum())
@@ -83,7 +87,62 @@ class ObjectRecall:
             self.either += int((inside & (own | above[-1])).sum())
 
 
-def look(
+@dataclass(frozen=True, slots=True)
+class ConfusedLine:
+    """A class and one that it is confused with; a line of CSV.
+
+    Attributes:
+        name: a class that the images have.
+        confusing: the absent class with the highest score in some of them.
+        images: in how many.
+        share: of the class's images that were analysed, 0..1.
+    """
+
+    name: str
+    confusing: str
+    images: int
+    share: float
+
+
+def weights(run: FinishedExperiment) -> StepResult:
+    """Compare up to 100 images, evenly spaced, under the weights of true and confusing classes; first seed.
+
+    ``object_recall`` is the share of the objects' pixels above the seeds' threshold, if there is ground truth;
+    ``weight_norm`` is the length of a class's weights, ``confusion`` its mean probability in percent over the images
+    that lack it.
+    """
+    opened, cam = OpenedRun(run.out), run.made(run.stages[OWN])[0]
+    dataset = opened.split(opened.plan.data.infer)
+    network, _ = load_network(cam.artefact.reads["classifier"].path / WEIGHTS)
+    settings = cam.stage.settings
+    assert isinstance(settings, MapsSettings)  # it is of kind cam
+    spaced = np.linspace(0, len(dataset) - 1, min(_IMAGES, len(dataset))).round().astype(int)
+    samples = [dataset.samples[i] for i in spaced]
+    with progress("confusing classes", len(samples)) as counter:
+        device = resolve_device(opened.plan.recipe.engine)
+        found = confusions(network, dataset, samples, settings, device, counter.advance)
+    if not found:
+        return StepResult(lines=("No image lacks a class that another has: nothing confuses.",))
+    csv, figure = run.out / "confusing-classes.csv", run.out / "confusing-classes.png"
+    confused = confused_lines(found, dataset.classes)
+    write_table(csv, ConfusedLine, confused)
+    draw_examples(
+        _examples(run, dataset, found), f"{run.experiment.id}: true and confusing classes, {dataset.split}", figure
+    )
+    recall = _recall_rows(run, dataset, found)
+    rows = (*recall, *_weight_rows(run, dataset, network, found))
+    first = confused[0]
+    lines = [
+        f"most confused: {first.name} with {first.confusing}, in {first.images} images ({100 * first.share:.0f} %)"
+    ]
+    known = {row.method: row.value for row in recall}
+    own, either = known.get(OWN), known.get(EITHER)
+    if own is not None and either is not None:
+        lines.append(f"{either - own:.1f} % of the objects' pixels are seen by the confusing class's weights alone")
+    return StepResult(rows, (csv, figure), tuple(lines))
+
+
+def confusions(
     network: TagNet, dataset: Dataset, samples: Sequence[Sample], settings: MapsSettings, device: torch.device,
     advance: Callable[[], None],
 ) -> list[ImageConfusion]:  # fmt: skip
@@ -96,22 +155,19 @@ def look(
         settings: scales, mirror, precision and grid of the maps.
         device: where the network runs.
         advance: called after each image.
-
-    Raises:
-        DataError: an image cannot be read.
     """
     network = for_inference(network, device)
     found = []
     for sample in samples:
         absent = [c for c, trained in enumerate(network.trained) if trained and c not in sample.tags]
         if sample.tags and absent:
-            found.append(_one(network, dataset, sample, absent, settings, device))
+            found.append(_confusion(network, dataset, sample, absent, settings, device))
         advance()
     return found
 
 
 @torch.inference_mode()
-def _one(
+def _confusion(
     network: TagNet, dataset: Dataset, sample: Sample, absent: Sequence[int], settings: MapsSettings,
     device: torch.device,
 ) -> ImageConfusion:  # fmt: skip
@@ -129,140 +185,63 @@ def _one(
     return ImageConfusion(sample, confusing, scores.numpy(), maps.cpu())
 
 
-def _resized(maps: Tensor, height: int, width: int) -> NDArray[np.float32]:
-    from tag2mask.core.resize import bilinear
-
-    return np.asarray(bilinear(maps, height, width).numpy(), dtype=np.float32)
-
-
-if TYPE_CHECKING:
-    from tag2mask.backbones.network import TagNet
-
-_IMAGES, _SHOWN = 100, 4
-
-
-@dataclass(frozen=True, slots=True)
-class ConfusedLine:
-    """A class and one that it is taken for; a line of CSV.
-
-    Attributes:
-        name: a class that the images have.
-        confusing: the absent class with the highest score in some of them.
-        images: in how many.
-        share: of the class's images that were looked at, 0..1.
-    """
-
-    name: str
-    confusing: str
-    images: int
-    share: float
-
-
-def weights(ran: Ran) -> Found:
-    """Look at up to 100 images, evenly spaced, under the weights of true and confusing classes; needs no truth.
-
-    Numbers are of the first seed. ``object_recall`` is the share of the objects' pixels above the seeds' threshold,
-    where there is a truth; ``weight_norm`` is the length of a class's weights, ``confusion`` its mean probability in
-    percent over the images that lack it.
-
-    Raises:
-        DataError: an image cannot be read.
-    """
-    from tag2mask.backbones.network import load_network
-    from tag2mask.methods.cam.classifier import WEIGHTS
-    from tag2mask.training.device import resolve_device
-
-    assert ran.recipe is not None
-    cam = ran.made(ran.stages[OWN])[0]
-    dataset = open_split(make_plan(ran.recipe), ran.recipe.data["infer"])
-    network, _ = load_network(cam.artefact.reads["classifier"].path / WEIGHTS)
-    settings = cam.stage.settings
-    assert isinstance(settings, MapsSettings)  # it is of kind cam
-    spaced = np.linspace(0, len(dataset) - 1, min(_IMAGES, len(dataset))).round().astype(int)
-    samples = [dataset.samples[i] for i in spaced]
-    with progress("confusing classes", len(samples)) as counter:
-        found = look(network, dataset, samples, settings, resolve_device(ran.recipe.engine), counter.advance)
-    if not found:
-        return Found(lines=("No image lacks a class that another has: nothing confuses.",))
-    csv, figure = ran.out / "confusing-classes.csv", ran.out / "confusing-classes.png"
-    confused = confused_lines(found, dataset.classes)
-    write_table(csv, ConfusedLine, confused)
-    _draw(ran, dataset, found, figure.name)
-    recall = _recall_rows(ran, dataset, found, cam)
-    first = confused[0]
-    lines = [
-        f"most confused: {first.name} with {first.confusing}, in {first.images} images ({100 * first.share:.0f} %)"
-    ]
-    known = {row.method: row.value for row in recall}
-    own, either = known.get(OWN), known.get(EITHER)
-    if own is not None and either is not None:
-        lines.append(f"{either - own:.1f} % of the objects' pixels are seen by the confusing class's weights alone")
-    return Found((*recall, *_weight_rows(ran, dataset, network, found, cam)), (csv, figure), tuple(lines))
-
-
 def confused_lines(found: Sequence[ImageConfusion], classes: Sequence[str]) -> list[ConfusedLine]:
-    """How often each class is taken for which, the most frequent pair first."""
+    """How often each class is confused with which, the most frequent pair first."""
     pairs = Counter((tag, one.confusing) for one in found for tag in one.sample.tags)
     images = Counter(tag for one in found for tag in one.sample.tags)
-    lines = [ConfusedLine(classes[a], classes[b], n, round(n / images[a], 4)) for (a, b), n in pairs.items()]
+    lines = [ConfusedLine(classes[a], classes[b], n, rounded(n / images[a])) for (a, b), n in pairs.items()]
     return sorted(lines, key=lambda line: (-line.images, line.name, line.confusing))
 
 
-def _recall_rows(ran: Ran, dataset: Dataset, found: Sequence[ImageConfusion], cam: Done) -> list[ResultRow]:
-
-    settings = next(one.measuring.stage.settings for name, one in shown_rows(ran) if name == OWN)
-    assert isinstance(settings, SeedsSettings)  # maps are measured as seeds
-    at = Threshold(settings.threshold, settings.threshold_kind)
+def _recall_rows(run: FinishedExperiment, dataset: Dataset, found: Sequence[ImageConfusion]) -> list[ResultRow]:
+    at = next(one.threshold for name, one in shown_rows(run) if name == OWN)
+    assert at.value is not None  # the recipe's own
     recall, n_images = ObjectRecall(), 0
     for one in found:
         truth = dataset.truth(one.sample)
         if truth is not None:
-            recall.count(one, truth, settings.threshold)
+            recall.count(one, truth, at.value)
             n_images += 1
     if not recall.pixels:
         return []
     shares = {OWN: recall.own, CONFUSING: recall.confusing, EITHER: recall.either}
     return [
-        _row(ran, name, dataset, n_images, at, "object_recall", 100 * n / recall.pixels, cam)
-        for name, n in shares.items()
+        _row(run, name, dataset, n_images, "object_recall", 100 * n / recall.pixels, at) for name, n in shares.items()
     ]
 
 
 def _weight_rows(
-    ran: Ran, dataset: Dataset, network: TagNet, found: Sequence[ImageConfusion], cam: Done
+    run: FinishedExperiment, dataset: Dataset, network: TagNet, found: Sequence[ImageConfusion]
 ) -> list[ResultRow]:
-    none = Threshold(None, "none")
     rows = []
     for column, name in enumerate(dataset.classes):
         norm = float(network.class_weights()[column].detach().norm())
-        rows.append(_row(ran, CLASSIFIER, dataset, len(found), none, f"weight_norm/{name}", norm, cam))
+        rows.append(_row(run, CLASSIFIER, dataset, len(found), f"weight_norm/{name}", norm))
         without = [100 * float(one.scores[column]) for one in found if column not in one.sample.tags]
         if without:
-            rows.append(_row(ran, CLASSIFIER, dataset, len(without), none, f"confusion/{name}", fmean(without), cam))
+            rows.append(_row(run, CLASSIFIER, dataset, len(without), f"confusion/{name}", fmean(without)))
     return rows
 
 
 def _row(
-    ran: Ran, name: str, dataset: Dataset, n_images: int, at: Threshold, metric: str, value: float, cam: Done
-) -> ResultRow:
-    number, seed = round(value, 4), cam.stage.seed
-    return ResultRow(name, dataset.split, n_images, at.kind_text, at.value, metric, number, seed, ran.command)
+    run: FinishedExperiment, name: str, dataset: Dataset, n_images: int, metric: str, value: float,
+    at: Threshold = _NO_THRESHOLD,
+) -> ResultRow:  # fmt: skip
+    seed = run.made(run.stages[OWN])[0].stage.seed
+    return ResultRow(name, dataset.split, n_images, at.kind_text, at.value, metric, rounded(value), seed, run.command)
 
 
-def _draw(ran: Ran, dataset: Dataset, found: Sequence[ImageConfusion], name: str) -> None:
-    """The images whose confusing class has the highest scores, and those asked for."""
+def _examples(run: FinishedExperiment, dataset: Dataset, found: Sequence[ImageConfusion]) -> list[Example]:
+    """The images whose confusing class has the highest scores, and those named by the user."""
     ranked = sorted(found, key=lambda one: (-float(one.scores[one.confusing]), one.sample.id))
-    asked = [one for one in ranked[_SHOWN:] if one.sample.id in ran.images]
-    others = [(row, one) for row, one in shown_rows(ran) if row != OWN and one.maker.stage.kind.makes == "maps"]
+    named = [one for one in ranked[_SHOWN:] if one.sample.id in run.images]
+    others = [(row, one) for row, one in shown_rows(run) if row != OWN and one.maker.stage.kind.makes is Makes.MAPS]
     examples = []
-    for one in [*ranked[:_SHOWN], *asked]:
-        image, (true, *_) = dataset.image(one.sample), one.sample.tags
-        wrong = dataset.classes[one.confusing]
-        heats = [(f"weights of {dataset.classes[true]} (true)", one.maps[0]), (f"weights of {wrong}", one.maps[-1])]
+    for one in [*ranked[:_SHOWN], *named]:
+        true, wrong = dataset.classes[one.sample.tags[0]], dataset.classes[one.confusing]
+        heats = [(f"weights of {true} (true)", one.maps[0]), (f"weights of {wrong}", one.maps[-1])]
         heats += [(row, other.maker.artefact.maps(dataset, one.sample).maps[0]) for row, other in others]
-        pictures = [picture(caption, heat_overlay(image, heat.numpy())) for caption, heat in heats]
-        why = f"{wrong} is absent and has the score {float(one.scores[one.confusing]):.2f}"
-        examples.append(
-            Example(one.sample.id, why, (picture("image", image), *pictures, truth_picture(dataset, one.sample, image)))
-        )
-    draw_examples(examples, f"{ran.experiment.id}: true and confusing classes, {dataset.split}", ran.out / name)
+        reason = f"{wrong} is absent and has the score {float(one.scores[one.confusing]):.2f}"
+        layers = [(caption, heat.numpy()) for caption, heat in heats]
+        examples.append(Example.over(dataset, one.sample, dataset.image(one.sample), reason, layers))
+    return examples

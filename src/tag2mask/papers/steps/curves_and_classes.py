@@ -1,4 +1,4 @@
-"""mIoU over thresholds of an experiment's rows in one figure (LPCAM, Figure 5d; AMN, Figure 6)."""
+"""mIoU over thresholds of all rows in one figure (L11, A8), and IoU class by class (A12)."""
 
 from __future__ import annotations
 
@@ -7,42 +7,39 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean
 
-from tag2mask.evaluation.result_tables import ResultRow, read_columns, read_metrics, write_table
+from tag2mask.core.arrays import rounded
+from tag2mask.evaluation.result_tables import METRICS, ResultRow, read_columns, read_metrics, write_table
 from tag2mask.evaluation.robustness import WITHIN, robustness
 from tag2mask.evaluation.threshold_sweep import CurvePoint
-from tag2mask.papers.definition import Found, Ran
+from tag2mask.methods.stage_kinds import Makes
+from tag2mask.papers.definition import FinishedExperiment, StepResult
 from tag2mask.papers.table import mean_of, number
-from tag2mask.pipeline.metric_stages import CURVE, METRICS, SeedsSettings
-from tag2mask.pipeline.plan import measured_by
+from tag2mask.pipeline.metric_stages import CURVE
+from tag2mask.pipeline.run_result import collect_metrics, measured
 from tag2mask.pipeline.session import Done
+from tag2mask.report.figures import Curve, draw_curves
 
 
-def curves(ran: Ran) -> Found:
-    """Draw the curve of every row, the mean over its seeds, and say how robust each is; made by the run already.
-
-    Raises:
-        StageError: the figure cannot be written.
-    """
-    from tag2mask.report.figures import Curve, draw_curves
-
+def curves(run: FinishedExperiment) -> StepResult:
+    """Draw the curve of every row, the mean over its seeds, as the run measured it; and how robust each is."""
     rows: list[ResultRow] = []
     drawn: list[Curve] = []
-    for name, stage in ran.stages.items():
-        measuring = _measuring(ran, stage)
+    for name, stage in run.stages.items():
+        measuring = _measuring(run, stage)
         points = [read_curve(done.artefact.path / CURVE) for done in measuring]
         for done, curve in zip(measuring, points, strict=True):
-            rows += _robust(ran, name, done, curve)
+            rows += _robust(run, name, done, curve)
         mean = [(at[0].threshold, fmean(p.miou for p in at)) for at in zip(*points, strict=True)]
         whole = [replace(p, miou=value) for p, (_, value) in zip(points[0], mean, strict=True)]
         robust = robustness(whole)
         drawn.append(Curve(name, tuple(mean), (robust.low, robust.high)))
     seeds = sorted({row.seed for row in rows})
-    title = f"{ran.experiment.id}: seeds at every threshold, {rows[0].split}, {rows[0].n_images} images, "
+    title = f"{run.experiment.id}: seeds at every threshold, {rows[0].split}, {rows[0].n_images} images, "
     title += f"seed {seeds[0]}" if len(seeds) == 1 else f"mean of {len(seeds)} seeds"
     title += f"\n(thick: within {WITHIN:g} points of the best)"
-    path = ran.out / "threshold-curve.svg"
+    path = run.out / "threshold-curve.svg"
     draw_curves(drawn, title, path)
-    return Found(tuple(rows), (path,))
+    return StepResult(tuple(rows), (path,))
 
 
 def read_curve(path: Path) -> list[CurvePoint]:
@@ -51,20 +48,20 @@ def read_curve(path: Path) -> list[CurvePoint]:
     return [CurvePoint(*line) for line in read_columns(path, names, numbers=names)]
 
 
-def _measuring(ran: Ran, stage: str) -> list[Done]:
-    """What measures the seeds of a stage, once for each seed."""
+def _measuring(run: FinishedExperiment, stage: str) -> list[Done]:
+    """The stage that measures the maps of a stage, once for each seed."""
     found: dict[int, Done] = {}
-    for done in ran.done:
-        of_seeds = isinstance(done.stage.settings, SeedsSettings)
-        if of_seeds and measured_by(done.stage).partition("@")[0] == stage:
-            found.setdefault(done.stage.seed, done)
+    for one in measured(run.done):
+        maker = one.maker.stage
+        if maker.kind.makes is Makes.MAPS and maker.base_name == stage:
+            found.setdefault(maker.seed, one.measuring)
     return list(found.values())
 
 
-def _robust(ran: Ran, name: str, done: Done, curve: Sequence[CurvePoint]) -> list[ResultRow]:
-    """The plateau and the mean over thresholds; the best mIoU is among the row's own numbers already."""
+def _robust(run: FinishedExperiment, name: str, done: Done, curve: Sequence[CurvePoint]) -> list[ResultRow]:
+    """Plateau and mean over thresholds; the best mIoU is one of the row's own numbers."""
     first = read_metrics(done.artefact.path / METRICS)[0]
-    found = robustness(curve).results(name, first.split, first.n_images, done.stage.seed, ran.command)
+    found = robustness(curve).results(name, first.split, first.n_images, done.stage.seed, run.command)
     return [row for row in found if row.metric != "miou"]
 
 
@@ -73,14 +70,14 @@ PREFIX = "iou/"
 
 @dataclass(frozen=True, slots=True)
 class ClassDelta:
-    """One class at one kind of threshold; a line of CSV.
+    """One label at one kind of threshold; a line of CSV.
 
     Attributes:
         label: the class, or ``background``.
         threshold_kind: as `Threshold.kind_text`.
         first: IoU of the first row in percent, mean over the seeds.
         second: of the second row.
-        delta: second less first, points.
+        delta: second minus first, points.
     """
 
     label: str
@@ -100,30 +97,28 @@ def class_deltas(ours: list[ResultRow], first: str, second: str) -> list[ClassDe
         ]
         if both[0] is not None and both[1] is not None:
             label = metric.removeprefix(PREFIX)
-            found.append(ClassDelta(label, kind, *(round(v, 4) for v in (both[0], both[1], both[1] - both[0]))))
+            found.append(ClassDelta(label, kind, *map(rounded, (both[0], both[1], both[1] - both[0]))))
     return sorted(found, key=lambda d: (d.threshold_kind, -d.delta, d.label))
 
 
-def deltas(ran: Ran) -> Found:
-    """Write the deltas of the last row of ours over the first one, and say the largest gain and loss."""
-    from tag2mask.pipeline.run_result import collect_metrics
-
-    rows = collect_metrics(ran.done)
-    first, second = next(iter(ran.stages)), list(ran.stages)[-1]
-    ours = [r.result(ran.command) for r in rows]
-    named = {ran.stages[first]: first, ran.stages[second]: second}
-    found = class_deltas(ours, ran.stages[first], ran.stages[second])
-    path = ran.out / "per-class.csv"
+def deltas(run: FinishedExperiment) -> StepResult:
+    """Write the deltas of the last row over the first one, and name the largest gain and loss."""
+    rows = collect_metrics(run.done)
+    first, second = next(iter(run.stages)), list(run.stages)[-1]
+    ours = [r.result(run.command) for r in rows]
+    named = {run.stages[first]: first, run.stages[second]: second}
+    found = class_deltas(ours, run.stages[first], run.stages[second])
+    path = run.out / "per-class.csv"
     write_table(path, ClassDelta, found)
     lines = []
     for kind in dict.fromkeys(d.threshold_kind for d in found):
         mine = [d for d in found if d.threshold_kind == kind]
         best, worst = mine[0], mine[-1]
         lines.append(
-            f"{named[ran.stages[second]]} over {named[ran.stages[first]]} ({kind} threshold): most for {best.label} "
+            f"{named[run.stages[second]]} over {named[run.stages[first]]} ({kind} threshold): most for {best.label} "
             f"({_signed(best.delta)} points), least for {worst.label} ({_signed(worst.delta)})"
         )
-    return Found(files=(path,), lines=tuple(lines))
+    return StepResult(files=(path,), lines=tuple(lines))
 
 
 def _signed(value: float) -> str:

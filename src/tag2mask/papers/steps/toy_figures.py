@@ -1,9 +1,9 @@
-"""LPCAM's toy of clustering and of normalisation (LPCAM, section 3.2, Figures 2 and 3), computed.
+"""The toys of LPCAM (L6: section 3.2, Figures 2 and 3) and of AMN (A3: Figure 2), computed and drawn without data.
 
-The paper's text gives the numbers of three regions of a bird (its head, its tail, the sky) and not the features behind
-them. These features are chosen here so that every number in the text comes out: the mean (12, 5, 4) that the classifier
-sees, 130 and 35 in CAM, 1.00 and 0.27 after its normalisation, similarities 1.0 and 0.9 to the two prototypes, and 1.00
-and 0.83 in LPCAM after the same normalisation.
+LPCAM's text gives the numbers of three regions of a bird (head, tail, sky) but not their features. These are chosen so
+that every number in the text comes out: the mean (12, 5, 4) that the classifier sees, 130 and 35 in CAM, 1.00 and 0.27
+after its normalisation, similarities 1.0 and 0.9 to the two prototypes, and 1.00 and 0.83 in normalised LPCAM.
+AMN draws two maps of one object, one with two levels and one with a peak, over the thresholds.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from tag2mask.core.arrays import rounded
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.robustness import analyse_imbalance, robustness
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import ThresholdSweep
-from tag2mask.inference.multiscale import normalise
-from tag2mask.methods.cam.maps import CAMHead
+from tag2mask.inference.multiscale import CAMHead, normalise
 from tag2mask.methods.lpcam.maps import class_vector, similarity
-from tag2mask.papers.definition import Found, Ran
+from tag2mask.papers.definition import FinishedExperiment, StepResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 REGIONS = ("head", "tail", "sky")
 FEATURES = ((26.0, 0.0, 2.0), (7.0, 15.0, 5.0), (3.0, 0.0, 5.0))
@@ -65,26 +68,22 @@ def toy() -> _Columns:
 
 
 def gap() -> NDArray[np.float64]:
-    """The mean of the features, which is all that a classifier with average pooling sees."""
+    """Mean of the features: the input of a classifier with average pooling."""
     return np.asarray(np.mean(FEATURES, axis=0), dtype=np.float64)
 
 
-def lpcam_toy(ran: Ran) -> Found:
-    """Compute and draw the toy; needs no data.
-
-    Raises:
-        StageError: the figure cannot be written.
-    """
+def lpcam_toy(run: FinishedExperiment) -> StepResult:
+    """Compute and draw the toy."""
     columns = toy()
     rows = tuple(
-        ResultRow(region, "toy", 1, "none", None, metric, round(float(values[i]), 4), 0, ran.command)
+        ResultRow(region, "toy", 1, "none", None, metric, rounded(values[i]), 0, run.command)
         for metric, values in columns.items()
         for i, region in enumerate(REGIONS)
     )
     mean = ", ".join(f"{v:g}" for v in gap())
-    path = ran.out / "toy.svg"
+    path = run.out / "toy.svg"
     _draw(columns, path)
-    return Found(
+    return StepResult(
         rows, (path,), (f"mean of the features, all that the classifier sees: ({mean}), most of it the head's",)
     )
 
@@ -117,9 +116,6 @@ def _draw(columns: _Columns, out: Path) -> None:
     save_figure(figure, "LPCAM's toy: a bird's head, its tail, the sky", out)
 
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 SIDE = 64
 TOP, BOTTOM, LEFT, RIGHT = 16, 48, 12, 52
 """The object, in pixels; the last row and column are outside."""
@@ -148,12 +144,12 @@ class Toy(Dataset):
 
 
 def two_levels() -> Map:
-    """Both conditions met: 1 on the object, 0.1 elsewhere."""
+    """A map that meets both of AMN's conditions: 1 on the object, 0.1 elsewhere."""
     return np.where(Toy().truth(Toy.samples[0]) == 1, 1.0, 0.1).astype(np.float32)
 
 
 def one_peak() -> Map:
-    """Neither met: a peak on a part of the object that falls off across its border, and some active background."""
+    """A map that meets neither: a peak on part of the object, across its border, and active background."""
     y, x = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     peak = np.exp(-(((x - 22) / 14) ** 2 + ((y - 26) / 12) ** 2))
     context = 0.45 * np.exp(-(((x - 56) / 9) ** 2 + ((y - 54) / 9) ** 2))
@@ -173,7 +169,7 @@ def curve(activation: Map) -> list[tuple[float, float]]:
 
 
 def rows(command: str) -> list[ResultRow]:
-    """The numbers of both maps: at the threshold of the figure, over all thresholds, and of the two conditions."""
+    """Numbers of both maps: at the figure's threshold, over all thresholds, and of the two conditions."""
     found = []
     for name, make in MAPS.items():
         activation = make()
@@ -183,25 +179,21 @@ def rows(command: str) -> list[ResultRow]:
 
         robust = robustness(evaluate_seeds(Toy(), read).curve)
         at = dict(curve(activation))[TAU]
-        found.append(ResultRow(name, "toy", 1, "fixed", TAU, "iou/object", round(at, 4), 0, command))
+        found.append(ResultRow(name, "toy", 1, "fixed", TAU, "iou/object", rounded(at), 0, command))
         found += robust.results(name, "toy", 1, 0, command)
         found += analyse_imbalance(Toy(), read).results(method=name, seed=0, command=command)
     return found
 
 
-def threshold_toy(ran: Ran) -> Found:
-    """Compute and draw the toy; needs no data.
-
-    Raises:
-        StageError: the figure cannot be written.
-    """
-    path = ran.out / "toy.svg"
+def threshold_toy(run: FinishedExperiment) -> StepResult:
+    """Compute and draw the toy."""
+    path = run.out / "toy.svg"
     draw(path)
-    return Found(tuple(rows(ran.command)), (path,))
+    return StepResult(tuple(rows(run.command)), (path,))
 
 
 def draw(out: Path) -> None:
-    """Draw maps, their cross-sections through the object, and IoU over thresholds."""
+    """Draw both maps, their cross-sections through the object, and IoU over thresholds."""
     from tag2mask.report.figures import make_panels, save_figure
 
     figure, panels = make_panels(3 * len(MAPS), (3.2, 2.8), "map")

@@ -1,4 +1,4 @@
-"""Norms at a single value, where torch refuses to go on, and batch norms in several processes."""
+"""What all networks of the second stage share: padding, outputs, groups of parameters; norms of single values."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tag2mask.training.settings import HeadScheduleSettings
 
 
 class SparingBatchNorm2d(nn.BatchNorm2d):
-    """A batch norm that takes its running statistics where a channel has a single value.
+    """A batch norm that takes its running statistics where a channel has a single value, where torch's would not train.
 
-    That is so in the pooled branches of many decoders with one image; torch would refuse to train.
+    That is so in the pooled branches of many decoders with one image.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -42,31 +42,25 @@ class SparingGroupNorm(nn.GroupNorm):
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
-def spare_single_values(net: nn.Module) -> None:
-    """Let the batch norms in ``net`` take their running statistics where a channel has a single value; weights kept.
-
-    Torch's own are replaced by `SparingBatchNorm2d`. Those of other classes, such as timm's with their activation, are
-    put into evaluation mode for such a pass.
-    """
-    for module in list(net.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.BatchNorm2d:
-                other = SparingBatchNorm2d(child.num_features, child.eps, child.momentum)
-                other.load_state_dict(child.state_dict())
-                setattr(module, name, other)
-            elif isinstance(child, _BatchNorm) and not isinstance(child, SparingBatchNorm2d):
-                child.register_forward_pre_hook(_rest)
-                child.register_forward_hook(_resume, always_call=True)
-
-
 def spare_single_groups(net: nn.Module) -> None:
-    """Replace torch's group norms in ``net`` by `SparingGroupNorm`, weights kept."""
-    for module in list(net.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.GroupNorm:
-                other = SparingGroupNorm(child.num_groups, child.num_channels, child.eps, child.affine)
-                other.load_state_dict(child.state_dict())
-                setattr(module, name, other)
+    """Let torch's group norms in ``net`` take groups of a single value."""
+    for module in net.modules():
+        if type(module) is nn.GroupNorm:
+            module.__class__ = SparingGroupNorm  # the same parameters, in their places
+
+
+def spare_single_values(net: nn.Module) -> None:
+    """Let the batch norms in ``net`` take their running statistics where a channel has a single value.
+
+    Those of other classes than torch's own, such as timm's with their activation, are put into evaluation mode for such
+    a pass.
+    """
+    for module in net.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = SparingBatchNorm2d
+        elif isinstance(module, _BatchNorm) and not isinstance(module, SparingBatchNorm2d):
+            module.register_forward_pre_hook(_rest)
+            module.register_forward_hook(_train_again, always_call=True)
 
 
 _RESTING = "_rests_for_this_pass"
@@ -78,7 +72,7 @@ def _rest(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
         setattr(norm, _RESTING, True)
 
 
-def _resume(norm: nn.Module, _inputs: tuple[Any, ...], _output: object) -> None:
+def _train_again(norm: nn.Module, _inputs: tuple[Any, ...], _output: object) -> None:
     if getattr(norm, _RESTING, False):
         setattr(norm, _RESTING, False)
         norm.training = True

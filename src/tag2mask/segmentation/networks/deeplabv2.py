@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.backbones import keymaps
-from tag2mask.backbones.deeplab_keys import official_deeplab
+from tag2mask.backbones.build import build_network
 from tag2mask.backbones.dilated import dilated_convs, dilated_sum, each
-from tag2mask.backbones.network import build_network
-from tag2mask.backbones.resnet_caffe import STRIDE, caffe_body, freeze_norms
+from tag2mask.backbones.official_checkpoints import official_deeplab
+from tag2mask.backbones.resnets import CAFFE_STRIDE, caffe_body, freeze_norms
 from tag2mask.backbones.settings import BackboneSettings, local_file
+from tag2mask.backbones.state_dict import State, check_strict, load_strict, read_state
 from tag2mask.backbones.tagnet import Body
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.resize import bilinear
@@ -34,10 +34,6 @@ class DeepLabV2(Segmenter):
     Args:
         settings: encoder and first weights.
         n_classes: C, without the background.
-
-    Raises:
-        ConfigError: an encoder of timm's that cannot have stride 8.
-        WeightsError: the weights do not belong to the encoder.
     """
 
     multiple = 1
@@ -113,18 +109,14 @@ class DeepLabV2(Segmenter):
 
 
 def check_caffe(settings: NetworkSettings) -> None:
-    """Refuse weights that `CAFFE` cannot begin with, by their names and shapes.
-
-    Raises:
-        WeightsError: they are no file, or one that cannot be read or is of another network.
-    """
+    """Refuse weights that `CAFFE` cannot begin with, by their names and shapes."""
     if settings.weights != "none":
         with torch.device("meta"):
             body = caffe_body().module
-        keymaps.check_strict(body, *_caffe_state(settings), f"'{CAFFE}'")
+        check_strict(body, *_caffe_state(settings), f"'{CAFFE}'")
 
 
-def _caffe_state(settings: NetworkSettings) -> tuple[keymaps.State, str]:
+def _caffe_state(settings: NetworkSettings) -> tuple[State, str]:
     """Tensors of the first weights, and the file that they are from."""
     if not settings.is_file:
         raise WeightsError(
@@ -134,7 +126,7 @@ def _caffe_state(settings: NetworkSettings) -> tuple[keymaps.State, str]:
         )
     path = local_file(settings.weights)
     assert settings.pretrained is not None  # a file has it
-    return official_deeplab(keymaps.read_state(path), settings.pretrained, str(path)), str(path)
+    return official_deeplab(read_state(path), settings.pretrained, str(path)), str(path)
 
 
 def _body(settings: NetworkSettings) -> Body:
@@ -142,15 +134,15 @@ def _body(settings: NetworkSettings) -> Body:
     if settings.encoder != CAFFE:
         encoder_name(settings.encoder)
         check_bundled(settings)
-        about = BackboneSettings(name=settings.encoder, stride=STRIDE, weights=settings.weights)
+        about = BackboneSettings(name=settings.encoder, stride=CAFFE_STRIDE, weights=settings.weights)
         try:
             net = build_network(about, 1)  # its head for a class is not used
         except ConfigError as error:
             raise ConfigError(
                 f"network.kind = '{DEEPLAB}' cannot stand on network.encoder = '{settings.encoder}': {error}"
             ) from error
-        return Body(net.body, net.head.in_channels, STRIDE, net.mean, net.std)
+        return Body(net.body, net.head.in_channels, CAFFE_STRIDE, net.mean, net.std)
     body = caffe_body()
     if settings.weights != "none":
-        keymaps.load_strict(body.module, *_caffe_state(settings), f"'{CAFFE}'")
+        load_strict(body.module, *_caffe_state(settings), f"'{CAFFE}'")
     return body

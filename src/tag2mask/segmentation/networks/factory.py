@@ -1,4 +1,4 @@
-"""From settings to a segmentation network with its first weights."""
+"""Segmentation networks from their settings and from files: built, checked before a run, saved and loaded."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from tag2mask.backbones.tagnet import freeze_statistics
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.segmentation.networks.base import Segmenter, spare_single_groups, spare_single_values
-from tag2mask.segmentation.networks.deeplabv2 import DeepLabV2
-from tag2mask.segmentation.networks.smp import LibrarySegmenter
+from tag2mask.segmentation.networks.deeplabv2 import DeepLabV2, check_caffe
+from tag2mask.segmentation.networks.smp import LibrarySegmenter, check_bundled, check_decoder, check_file, encoder_name
 from tag2mask.segmentation.networks.upernet import UperNet
-from tag2mask.segmentation.settings import DEEPLAB, UPERNET, NetworkSettings
+from tag2mask.segmentation.settings import CAFFE, DEEPLAB, UPERNET, NetworkSettings
 
+WEIGHTS = "weights.safetensors"
+_ENTRY = "segmenter"
 _NETWORKS: dict[str, Callable[[NetworkSettings, int], Segmenter]] = {DEEPLAB: DeepLabV2, UPERNET: UperNet}
 """Networks of our own; the others are the library's."""
 
@@ -32,10 +34,6 @@ def build_segmenter(settings: NetworkSettings, n_classes: int) -> Segmenter:
     Args:
         settings: architecture, encoder, weights.
         n_classes: C, without the background, at least 1.
-
-    Raises:
-        ConfigError: the network cannot be had.
-        WeightsError: the weights do not belong to the network.
     """
     if n_classes < 1:
         raise ConfigError(f"a network needs at least one class, got {n_classes}")
@@ -48,7 +46,23 @@ def build_segmenter(settings: NetworkSettings, n_classes: int) -> Segmenter:
     return net.to(memory_format=torch.channels_last)
 
 
-WEIGHTS = "weights.safetensors"
+def check_network(settings: NetworkSettings) -> None:
+    """Find what is wrong with a network and its first weights, without building it.
+
+    Raises:
+        ConfigError: an unknown encoder, or a decoder that does not run.
+        WeightsError: weights that the encoder does not have, or a file that cannot be read or is another network's.
+    """
+    if settings.encoder != CAFFE:
+        encoder_name(settings.encoder)
+    check_decoder(settings)
+    check_bundled(settings)
+    if settings.encoder == CAFFE:
+        check_caffe(settings)
+    elif settings.is_file:
+        check_file(settings)
+
+
 _ENTRY = "segmenter"
 
 
@@ -62,17 +76,10 @@ class _SavedSegmenter(Settings):
 
 
 def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None:
-    """Write a network; the bytes depend on its weights, settings, classes, size of photos and kind of first weights.
+    """Write a network for the C classes as .safetensors.
 
-    The file of the first weights is not named: a path would tell about the machine.
-
-    Args:
-        net: the network.
-        path: the .safetensors file.
-        classes: C names, without the background.
-
-    Raises:
-        StageError: the file cannot be written.
+    The bytes depend on its weights, settings, classes, size of photos and kind of first weights. The file of those is
+    not named: a path would tell about the machine.
     """
     settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
     about = {
@@ -82,14 +89,7 @@ def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None
 
 
 def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
-    """Read a network that `save_segmenter` wrote, in evaluation mode; nothing is downloaded.
-
-    Returns:
-        The network, and its C class names.
-
-    Raises:
-        WeightsError: the file is missing, damaged, no segmentation network, or of another one than it says.
-    """
+    """Read a network that `save_segmenter` wrote, in evaluation mode, and its C class names; nothing is downloaded."""
     if _ENTRY not in read_about(path):
         raise WeightsError(f"{path} holds no segmentation network, but another one; name the weights of a 'segmenter'")
     saved = read_saved(path, _SavedSegmenter)
@@ -103,6 +103,3 @@ def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
     net = rebuild(path, saved, settings.weights, build, expected)
     net.initial, net.max_side = saved.initial, saved.max_side
     return net, classes
-
-
-__all__ = ["Segmenter", "build_segmenter", "load_segmenter", "save_segmenter"]

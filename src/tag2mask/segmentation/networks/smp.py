@@ -1,7 +1,8 @@
-"""The first weights of timm's encoders as segmentation-models-pytorch builds them, every tensor accounted for."""
+"""Networks of segmentation-models-pytorch on timm's encoders, whose first weights are loaded tensor by tensor."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,18 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from tag2mask.backbones import keymaps
 from tag2mask.backbones.settings import BUNDLED, bundled_file, local_file
+from tag2mask.backbones.state_dict import check_strict, in_order, load_strict, read_state, without
 from tag2mask.backbones.tagnet import RGB
 from tag2mask.backbones.timm_body import timm_name, timm_state
-from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.core.errors import ConfigError, WeightsError, unknown
 from tag2mask.core.files import reason
 from tag2mask.segmentation.networks.base import Segmenter
 from tag2mask.segmentation.settings import CAFFE, NetworkSettings
 
 
 def encoder_name(name: str) -> str:
-    """Name of an encoder in timm.
-
-    Raises:
-        ConfigError: timm has no such network; the nearest name is given.
-    """
+    """Name of an encoder in timm."""
     return timm_name(name, "network.encoder", "encoder", CAFFE)
 
 
@@ -42,11 +39,7 @@ def published(name: str) -> Any:
 
 
 def check_bundled(settings: NetworkSettings) -> None:
-    """Refuse bundled weights for a network that has none.
-
-    Raises:
-        WeightsError: with the other choices.
-    """
+    """Refuse bundled weights for a network that has none."""
     if settings.weights == "bundled" and settings.encoder != BUNDLED:
         raise WeightsError(
             f"network.weights = 'bundled': there are bundled weights for {BUNDLED} only, not for "
@@ -56,30 +49,18 @@ def check_bundled(settings: NetworkSettings) -> None:
 
 
 def check_file(settings: NetworkSettings) -> None:
-    """Refuse a weight file of another network than timm's encoder, by its names and shapes.
-
-    Raises:
-        WeightsError: the file cannot be read, or does not belong to the encoder.
-    """
+    """Refuse a weight file of another network than timm's encoder, by its names and shapes."""
     path = local_file(settings.weights)
     try:
         with torch.device("meta"):  # no memory, and nothing is drawn
             net: Any = timm.create_model(encoder_name(settings.encoder), pretrained=False, num_classes=0)
     except (RuntimeError, NotImplementedError):  # a network that computes while it is built: training will look
         return
-    keymaps.check_strict(net, _headless(path, net), str(path), f"'{settings.encoder}'")
+    check_strict(net, _headless(path, net), str(path), f"'{settings.encoder}'")
 
 
 def load_encoder(features: nn.Module, settings: NetworkSettings) -> None:
-    """Load the first weights into timm's network as it gives features of every level.
-
-    Args:
-        features: timm's network, built with ``features_only``.
-        settings: encoder and weights.
-
-    Raises:
-        WeightsError: the weights do not belong to the encoder.
-    """
+    """Load the first weights into timm's network built with ``features_only``, as it gives features of every level."""
     if settings.weights == "none":
         return
     name = encoder_name(settings.encoder)
@@ -87,7 +68,7 @@ def load_encoder(features: nn.Module, settings: NetworkSettings) -> None:
     own = list(features.state_dict())
     by_name = {_plain(key): value for key, value in state.items()}
     found = {key: by_name[_plain(key)] for key in own if _plain(key) in by_name}
-    keymaps.load_strict(features, found, source, f"the encoder '{settings.encoder}'")
+    load_strict(features, found, source, f"the encoder '{settings.encoder}'")
 
 
 def _whole_state(name: str, settings: NetworkSettings) -> tuple[dict[str, Tensor], str]:
@@ -98,11 +79,11 @@ def _whole_state(name: str, settings: NetworkSettings) -> tuple[dict[str, Tensor
     if settings.weights == "bundled":
         check_bundled(settings)
         path = bundled_file()
-        state = keymaps.in_order(keymaps.read_state(path), list(net.state_dict()), str(path))
+        state = in_order(read_state(path), list(net.state_dict()), str(path))
     else:
         path = local_file(settings.weights)
         state = _headless(path, net)
-    keymaps.load_strict(net, state, str(path), f"'{settings.encoder}'")
+    load_strict(net, state, str(path), f"'{settings.encoder}'")
     return dict(net.state_dict()), str(path)
 
 
@@ -110,7 +91,7 @@ def _headless(path: Path, net: Any) -> dict[str, Tensor]:
     """The tensors of a file without those of the classifier, as timm names it for the network."""
     head = net.pretrained_cfg.get("classifier") or ()
     names = (head,) if isinstance(head, str) else tuple(head)
-    return keymaps.without(keymaps.read_state(path), [f"{n}." for n in names])
+    return without(read_state(path), [f"{n}." for n in names])
 
 
 def _plain(name: str) -> str:
@@ -118,6 +99,8 @@ def _plain(name: str) -> str:
     return name.removeprefix("model.").replace(".", "_")
 
 
+_DECODER_OPTIONS = ("decoder_", "psp_")
+"""What the library's names of settings of a decoder begin with."""
 _TRIED = 256
 """Side of the image that a decoder is tried with: enough for those that halve it eight times."""
 _ANY_SIZE: tuple[dict[str, Any], ...] = (
@@ -136,10 +119,6 @@ class LibrarySegmenter(Segmenter):
     Args:
         settings: architecture, encoder, first weights.
         n_classes: C, without the background.
-
-    Raises:
-        ConfigError: an unknown encoder, or one that the architecture cannot stand on.
-        WeightsError: the weights do not belong to the encoder.
     """
 
     def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
@@ -166,17 +145,15 @@ class LibrarySegmenter(Segmenter):
 
 
 def library_network(settings: NetworkSettings, name: str, n_labels: int, **options: Any) -> Any:
-    """A network of segmentation-models-pytorch with random weights; the library has no static types.
+    """A network of the library on timm's encoder ``name``, with random weights; the library has no static types.
 
-    Args:
-        settings: architecture, encoder, and what differs in the decoder.
-        name: of the encoder in timm.
-        n_labels: C + 1.
-        options: of the architecture and of timm's encoder, beside those of the settings.
-
-    Raises:
-        ConfigError: the architecture cannot stand on this encoder, or its decoder cannot be as asked.
+    ``options`` of the architecture come beside those of the settings.
     """
+    takes = inspect.signature(smp.MODEL_ARCHITECTURES_MAPPING[settings.kind].__init__).parameters
+    known = [option for option in takes if option.startswith(_DECODER_OPTIONS)]
+    for option in settings.decoder:
+        if option not in known:  # the library would hand it on to timm
+            raise ConfigError(unknown(f"setting of {settings.kind}'s decoder", option, known))
     options = {**settings.decoder, **options}
     if settings.drop_path is not None:
         options["drop_path_rate"] = settings.drop_path
@@ -193,11 +170,7 @@ def library_network(settings: NetworkSettings, name: str, n_labels: int, **optio
 
 
 def check_decoder(settings: NetworkSettings) -> None:
-    """Refuse what a decoder is told that it cannot be built or run with, by a network without memory.
-
-    Raises:
-        ConfigError: with the library's own words.
-    """
+    """Refuse what a decoder is told that it cannot be built or run with, by a network without memory."""
     if not settings.decoder:
         return
     name = encoder_name(settings.encoder)

@@ -25,10 +25,6 @@ class UperNet(Segmenter):
     Args:
         settings: encoder and first weights.
         n_classes: C, without the background.
-
-    Raises:
-        ConfigError: an unknown encoder, or one without levels at strides 4, 8, 16 and 32.
-        WeightsError: the weights do not belong to the encoder.
     """
 
     def __init__(self, settings: NetworkSettings, n_classes: int) -> None:

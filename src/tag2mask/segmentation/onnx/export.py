@@ -1,4 +1,4 @@
-"""What surrounds a recorded network in its ONNX file: colours and padding before it, resizing and cutting behind."""
+"""A network as one ONNX file for images of any size, which counts once onnxruntime gives the network's own logits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import copy
 import importlib.util
 import io
 import json
-import os
-import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,16 +19,45 @@ from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.files import atomic_path
-from tag2mask.segmentation.networks.factory import Segmenter
+from tag2mask.segmentation.networks.base import Segmenter
 from tag2mask.segmentation.onnx.runtime import ENTRY, MISSING, SCHEMA, OnnxSegmenter
 from tag2mask.segmentation.onnx.traceable import recordable
 
+LIBRARIES = ("onnx", "onnxruntime")
+TOLERANCE = 1e-4
+"""Largest difference to the network itself, as a share of the largest logit where that is above 1."""
+CHECKED = ((3, 33, 50), (1, 129, 200), (2, 224, 150), (1, 161, 257))
+"""Batch, height and width at which a file is compared with its network before it counts."""
+_RECORDED = (2, 160, 224)
+_OPSET = 18
+_ENOUGH = 3
+
 _Node = tuple[str, list[str], str, dict[str, Any]]
 """Operator, names of inputs, name of the output, attributes."""
+_BEFORE: tuple[_Node, ...] = (
+    ("Sub", ["images", "mean"], "centred", {}),
+    ("Div", ["centred", "std"], "normal", {}),
+    ("Shape", ["images"], "size", {"start": 2, "end": 4}),
+    ("Neg", ["size"], "minus", {}),
+    ("Mod", ["minus", "multiple"], "rest", {}),  # takes the divisor's sign, so it is not negative
+    ("Sub", ["least", "size"], "lacking", {}),
+    ("Max", ["rest", "lacking"], "missing", {}),
+    ("Concat", ["nothing", "missing"], "pads", {"axis": 0}),
+    ("Pad", ["normal", "pads", "zero"], "padded", {}),
+)
+_BEHIND: tuple[_Node, ...] = (
+    ("Add", ["size", "missing"], "whole", {}),
+    ("Shape", ["scores"], "outer", {"start": 0, "end": 2}),
+    ("Concat", ["outer", "whole"], "sizes", {"axis": 0}),
+    ("Resize", ["scores", "", "", "sizes"], "resized", {"mode": "linear"}),  # by half pixels, as torch's
+    ("Slice", ["resized", "first", "size", "sides"], "logits", {}),
+)
+_OUTER = {"images", "padded", "scores", "logits", ""}
+"""Names that others know; those of ours have a prefix, so that they are none of the network's."""
 
 
 def framed(model: Any, mean: Sequence[float], std: Sequence[float], multiple: int, least: int = 1) -> Any:
-    """Put a network into its frame.
+    """Put a network into its frame: colours and padding before it, resizing and cutting behind.
 
     Args:
         model: ``onnx.ModelProto`` from ``padded`` (normalised, sides multiples of ``multiple``) to ``scores``.
@@ -57,53 +83,25 @@ def framed(model: Any, mean: Sequence[float], std: Sequence[float], multiple: in
         "first": np.zeros(2, np.int64),
         "sides": np.array([2, 3], np.int64),
     }
-    before: list[_Node] = [
-        ("Sub", ["images", "mean"], "centred", {}),
-        ("Div", ["centred", "std"], "normal", {}),
-        ("Shape", ["images"], "size", {"start": 2, "end": 4}),
-        ("Neg", ["size"], "minus", {}),
-        ("Mod", ["minus", "multiple"], "rest", {}),  # takes the divisor's sign, so it is not negative
-        ("Sub", ["least", "size"], "lacking", {}),
-        ("Max", ["rest", "lacking"], "missing", {}),
-        ("Concat", ["nothing", "missing"], "pads", {"axis": 0}),
-        ("Pad", ["normal", "pads", "zero"], "padded", {}),
-    ]
-    behind: list[_Node] = [
-        ("Add", ["size", "missing"], "whole", {}),
-        ("Shape", ["scores"], "outer", {"start": 0, "end": 2}),
-        ("Concat", ["outer", "whole"], "sizes", {"axis": 0}),
-        ("Resize", ["scores", "", "", "sizes"], "resized", {"mode": "linear"}),  # by half pixels, as torch's
-        ("Slice", ["resized", "first", "size", "sides"], "logits", {}),
-    ]
-    own = {name for line in (*before, *behind) for name in (line[2], *constants)} - {"padded"}
 
     def named(name: str) -> str:
-        return f"frame_{name}" if name in own - {"logits"} else name
+        return name if name in _OUTER else f"frame_{name}"
 
-    def nodes(lines: Sequence[_Node]) -> list[Any]:
-        return [
-            helper.make_node(kind, [named(i) for i in inputs], [named(output)], named(output), **attributes)
-            for kind, inputs, output, attributes in lines
+    before, behind = (
+        [
+            helper.make_node(kind, [named(i) for i in ins], [named(out)], named(out), **more)
+            for kind, ins, out, more in part
         ]
-
-    whole = [*nodes(before), *graph.node, *nodes(behind)]
+        for part in (_BEFORE, _BEHIND)
+    )
+    whole = [*before, *graph.node, *behind]
     del graph.node[:], graph.input[:], graph.output[:]
     graph.node.extend(whole)
     graph.initializer.extend(numpy_helper.from_array(v, named(k)) for k, v in constants.items())
-    shape = ["batch", "height", "width"]
-    graph.input.append(helper.make_tensor_value_info("images", TensorProto.FLOAT, [shape[0], 3, *shape[1:]]))
-    graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, [shape[0], labels, *shape[1:]]))
+    for ends, name, channels in ((graph.input, "images", 3), (graph.output, "logits", labels)):
+        shape = ["batch", channels, "height", "width"]
+        ends.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     return model
-
-
-LIBRARIES = ("onnx", "onnxruntime")
-TOLERANCE = 1e-4
-"""Largest difference to the network itself, as a share of the largest logit where that is above 1."""
-CHECKED = ((3, 33, 50), (1, 129, 200), (2, 224, 150), (1, 161, 257))
-"""Batch, height and width at which a file is compared with its network before it counts."""
-_RECORDED = (2, 160, 224)
-_OPSET = 18
-_ENOUGH = 3
 
 
 class _Core(nn.Module):
@@ -119,12 +117,7 @@ class _Core(nn.Module):
 
 
 def check_request(path: Path) -> None:
-    """See that a network can be written to ``path``, before anything is loaded.
-
-    Raises:
-        ConfigError: another ending, the extra is not installed.
-        StageError: the file is there already.
-    """
+    """See that a network can be written to ``path``, before anything is loaded."""
     if path.suffix.lower() != ".onnx":
         raise ConfigError(f"--out {path}: a network becomes one file that ends in .onnx")
     absent = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
@@ -135,17 +128,7 @@ def check_request(path: Path) -> None:
 
 
 def export_onnx(net: Segmenter, classes: tuple[str, ...], path: Path) -> None:
-    """Write a network as ONNX; the file appears only once onnxruntime gives the network's own logits from it.
-
-    Args:
-        net: the network.
-        classes: C names.
-        path: the .onnx file.
-
-    Raises:
-        ConfigError: the network cannot be recorded for all sizes, or the extra is not installed.
-        StageError: the file cannot be written.
-    """
+    """Write a network for the C classes as ONNX; the file appears only once `compare` finds nothing."""
     check_request(path)
     import onnx
 
@@ -167,16 +150,7 @@ def export_onnx(net: Segmenter, classes: tuple[str, ...], path: Path) -> None:
 
 @torch.no_grad()
 def compare(net: Segmenter, found: OnnxSegmenter) -> None:
-    """See that a file gives its network's logits at each of the sizes `CHECKED` that the network itself takes.
-
-    Args:
-        net: the network, in evaluation mode on the CPU.
-        found: the file.
-
-    Raises:
-        ConfigError: it gives others, or the network takes too few of the sizes.
-        DataError: it fails.
-    """
+    """See that a file gives its network's logits at each of the sizes `CHECKED` that the network itself takes."""
     generator = torch.Generator().manual_seed(0)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (net.mean, net.std))
     compared = 0
@@ -197,20 +171,14 @@ def compare(net: Segmenter, found: OnnxSegmenter) -> None:
 
 
 def _recorded(net: Segmenter) -> Any:
-    """The graph of the network between padding and cutting, an ``onnx.ModelProto``.
-
-    Args:
-        net: the network, in evaluation mode on the CPU.
-
-    Raises:
-        ConfigError: it computes something that ONNX has no operator for.
-    """
+    """The graph of the network between padding and cutting, an ``onnx.ModelProto``."""
     import onnx
 
     batch, height, width = _RECORDED
     file = io.BytesIO()
     try:
-        with recordable(), _quiet():
+        with recordable(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of branches, which `compare` judges
             torch.onnx.export(
                 _Core(net).eval(),  # the exporter leaves it and all in it in the mode that it came in
                 (torch.zeros(batch, 3, height, width),),
@@ -225,22 +193,6 @@ def _recorded(net: Segmenter) -> Any:
         said = str(error).strip()
         raise _refusal(net, said.splitlines()[0] if said else type(error).__name__) from error
     return onnx.load_from_string(file.getvalue())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without warnings of branches, which `compare` judges, and the whole graph that a failure prints below Python."""
-    sys.stdout.flush()
-    own, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        os.dup2(own, 1)
-        os.close(own)
-        os.close(nothing)
 
 
 def _refusal(net: Segmenter, why: str) -> ConfigError:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from tag2mask.backbones.files import saved_classes
+from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.core.files import need_regular, reason
 
@@ -22,6 +24,13 @@ SCHEMA = 1
 _FLOATS = "tensor(float)"
 _FOLDER_OF_PARTS = "session.model_external_initializers_file_folder_path"
 MISSING = "{what}, which the extra 'onnx' brings: pip install 'tag2mask[onnx]'"
+
+
+class _About(Settings):
+    """What is used of the metadata."""
+
+    classes: tuple[str, ...] = Field(min_length=1)
+    max_side: int | None = Field(ge=1)
 
 
 class OnnxSegmenter:
@@ -35,10 +44,6 @@ class OnnxSegmenter:
         max_side: longest side of the photos that it was trained on, where larger ones were shrunk to it; else None.
         mean: 0 for each channel: the colours are normalised inside.
         std: 1 for each channel.
-
-    Raises:
-        ConfigError: onnxruntime is not installed.
-        WeightsError: the file is missing, damaged, of another network or of a later version.
     """
 
     mean = (0.0, 0.0, 0.0)
@@ -50,8 +55,7 @@ class OnnxSegmenter:
         self.path = path
         self._session = _session(path)
         about = _about(_metadata(self._session, path), path)
-        self.classes: tuple[str, ...] = about["classes"]
-        self.max_side: int | None = about["max_side"]
+        self.classes, self.max_side = saved_classes(about.classes, path), about.max_side
         _check_form(self._session, len(self.classes) + 1, path)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -62,9 +66,6 @@ class OnnxSegmenter:
 
         Returns:
             Logits (N, C + 1, H, W) on the CPU, background first.
-
-        Raises:
-            DataError: images of another shape, or of a size that the network does not take.
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
             raise DataError(f"images have shape {tuple(images.shape)}: expected (N, 3, H, W) with at least one pixel")
@@ -126,7 +127,7 @@ def _ends(session: Any) -> list[list[tuple[str, list[Any], str]]]:
     return [[(e.name, (e.shape or [])[1:2], e.type) for e in one] for one in ends]
 
 
-def _about(metadata: dict[str, str], path: Path) -> dict[str, Any]:
+def _about(metadata: dict[str, str], path: Path) -> _About:
     if ENTRY not in metadata:
         raise WeightsError(
             f"{path} is an ONNX file of another network: its metadata has no entry '{ENTRY}', so its colours and "
@@ -134,20 +135,13 @@ def _about(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         )
     try:
         about: Any = json.loads(metadata[ENTRY])
-        if not isinstance(about, dict):
-            raise TypeError("no object")
         if about["schema"] != SCHEMA:
             raise WeightsError(f"{path} has schema {about['schema']!r:.80}, expected {SCHEMA}: export it again")
-        if about["max_side"] is not None and (type(about["max_side"]) is not int or about["max_side"] < 1):
-            raise TypeError(f"max_side {about['max_side']!r:.80}")
-        names = about["classes"]
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise TypeError("no class names")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return validate(_About, {name: about[name] for name in _About.model_fields}, "")
+    except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
         raise WeightsError(
-            f"{path}: the entry '{ENTRY}' of its metadata is damaged ({error}); export it again"
+            f"{path}: the entry '{ENTRY}' of its metadata is damaged ({error!s:.500}); export it again"
         ) from error
-    return {**about, "classes": saved_classes(names, path)}
 
 
 def _check_form(session: Any, n_labels: int, path: Path) -> None:

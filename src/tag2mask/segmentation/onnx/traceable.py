@@ -7,6 +7,7 @@ The stand-ins give the same numbers by computing with positions.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,19 +16,37 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_RECORDING = threading.RLock()
+
 
 @contextmanager
 def recordable() -> Iterator[None]:
-    """Within it, `pooled` and `rolled` stand in for torch's functions, in every network and for all threads."""
-    places: tuple[tuple[Any, str, Any], ...] = ((F, "adaptive_avg_pool2d", pooled), (torch, "roll", rolled))
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
-    try:
-        for owner, name, stand_in in places:
-            setattr(owner, name, stand_in)
-        yield
-    finally:
-        for owner, name, own in before:
-            setattr(owner, name, own)
+    """Within it, this thread has `pooled` and `rolled` in the place of torch's functions; one recording at a time.
+
+    What a failed recording logs, the whole graph on the standard output, is left out.
+    """
+    places: tuple[tuple[Any, str, Any], ...] = (
+        (F, "adaptive_avg_pool2d", pooled), (torch, "roll", rolled), (torch._C, "_jit_onnx_log", lambda *_: None),
+    )  # fmt: skip
+    with _RECORDING:
+        before = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
+        try:
+            for (owner, name, stand_in), (*_, own) in zip(places, before, strict=True):
+                setattr(owner, name, _in_this_thread(stand_in, own))
+            yield
+        finally:
+            for owner, name, own in before:
+                setattr(owner, name, own)
+
+
+def _in_this_thread(stand_in: Any, own: Any) -> Any:
+    """A function that is ``stand_in`` in this thread and ``own`` in all others."""
+    thread = threading.get_ident()
+
+    def chosen(*arguments: Any, **words: Any) -> Any:
+        return (stand_in if threading.get_ident() == thread else own)(*arguments, **words)
+
+    return chosen
 
 
 def pooled(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:

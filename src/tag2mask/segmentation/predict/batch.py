@@ -1,4 +1,4 @@
-"""Many photos to a folder of masks: what is there already is skipped, what cannot be read is told at the end."""
+"""Many photos to a folder of masks, for `tag2mask predict`: finished masks are skipped, failures reported last."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.names import printable, shown
 from tag2mask.core.palette import own_bound
-from tag2mask.core.prefetch import ahead
+from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import Counter, progress
 from tag2mask.segmentation.predict.find_photos import Source
-from tag2mask.segmentation.predict.labeller import WHOLE, Labeller
-from tag2mask.segmentation.predict.mask_folder import OVERLAY_SIDE, MasksFolder
+from tag2mask.segmentation.predict.labeller import Labeller, at_once
+from tag2mask.segmentation.predict.mask_folder import MasksFolder
 from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS, ArrayPhoto, open_photo, reading
 from tag2mask.segmentation.predict.tiles import Picture
 
@@ -28,12 +27,7 @@ _READERS = 2
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A photo without a mask.
-
-    Attributes:
-        path: of the photo.
-        reason: in words.
-    """
+    """A photo without a mask, and why."""
 
     path: Path
     reason: str
@@ -41,24 +35,14 @@ class Failure:
 
 @dataclass(slots=True)
 class Outcome:
-    """What has become of the photos.
-
-    Attributes:
-        made: masks written.
-        skipped: masks that were there.
-        failed: photos that could not be read or computed.
-    """
+    """Masks that were written, that were there, and photos that could not be read or computed."""
 
     made: int = 0
     skipped: int = 0
     failed: list[Failure] = field(default_factory=list)
 
     def check(self) -> None:
-        """Do nothing where every photo has its mask.
-
-        Raises:
-            DataError: some have none; each is listed with its reason.
-        """
+        """Raise `DataError` where a photo has no mask; each is listed with its reason."""
         if self.failed:
             lines = "".join(f"\n  {shown(failure.path)}: {failure.reason}" for failure in self.failed)
             total = self.made + self.skipped + len(self.failed)
@@ -85,10 +69,6 @@ def predict_photos(
         labeller: makes the labels; photos of one size go through the network together, up to its batch.
         folder: prepared.
         max_pixels: larger photos count as failed.
-
-    Raises:
-        StageError: a file cannot be written, and what was written stays; or masks of other photos would be replaced.
-        WeightsError: the network gives no numbers.
     """
     outcome = Outcome()
     folder.claim(sources)
@@ -103,7 +83,7 @@ def predict_photos(
             return Failure(source.path, str(error))
 
     with own_bound(), progress("predict", len(sources)) as counter:
-        ready = _counted(ahead(prepare, sources, _READERS), outcome, counter)
+        ready = _counted(prefetch(prepare, sources, _READERS), outcome, counter)
         for batch in _batches(ready, labeller.batch):
             _make(batch, labeller, folder, outcome)
             counter.advance(len(batch))
@@ -117,9 +97,8 @@ def _prepared(source: Source, folder: MasksFolder, max_pixels: int) -> _Work | N
     if made and folder.complete(source):
         return None
     photo = open_photo(source.path, max_pixels)
-    height, width = photo.size
-    if height * width <= WHOLE:  # larger ones are decoded when it is their turn, one at a time
-        photo = ArrayPhoto(photo.window(0, 0, height, width))
+    if at_once(photo.size):  # larger ones are decoded when it is their turn, one at a time
+        photo = ArrayPhoto(photo.window(0, 0, *photo.size))
     return _Work(source, key, photo, not made)
 
 
@@ -165,20 +144,9 @@ def _make(batch: Sequence[_Work], labeller: Labeller, folder: MasksFolder, outco
             if made is not None:
                 folder.write(work.source, work.key, made)
             if folder.overlay:
-                folder.draw(work.source, _shrunk(work.photo))
+                folder.draw(work.source, work.photo)
         except DataError as error:
             outcome.failed.append(Failure(work.source.path, str(error)))
             LOG.warning("%s", error)
         else:
             outcome.made += 1
-
-
-def _shrunk(photo: Picture) -> Image.Image:
-    """The photo with at most some `OVERLAY_SIDE` pixels a side, read in rows of windows."""
-    height, width = photo.size
-    step = max(1, -(-max(height, width) // OVERLAY_SIDE))
-    if step == 1:
-        return Image.fromarray(photo.window(0, 0, height, width))
-    band = step * max(1, WHOLE // (width * step))
-    rows = [photo.window(top, 0, min(top + band, height), width)[::step, ::step] for top in range(0, height, band)]
-    return Image.fromarray(np.concatenate(rows))

@@ -1,4 +1,4 @@
-"""Which photos a command names, and the names that what is made of them gets."""
+"""The photos that `tag2mask predict` is given, as files, folders and patterns, and the names of their masks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Source:
     Attributes:
         path: of its file.
         name: where its mask goes below the folder of masks: folders and name as they were, without the ending.
-        problem: why it is no photo that can be read, as known from its name and kind (a pipe, a device), or a folder
-            that cannot: to be named among the failures rather than left out in silence. None for all others.
+        problem: why it cannot be read, as known from its name and kind (a pipe, a device, a folder without permission):
+            to be named among the failures rather than left out in silence. None for all others.
     """
 
     path: Path
@@ -40,8 +40,8 @@ def find_sources(inputs: Sequence[str | Path], out: Path) -> tuple[Source, ...]:
 
     Names are relative to the folder that all inputs share: that itself for one folder, so that two photos of one name
     in different folders stay apart. Hidden files, files without an image's ending and all below ``out`` are left out,
-    and below a folder that is named what tag2mask has written (a run, masks of another ``out``), which is said.
-    Folders that are links are followed, each folder once.
+    and below a folder that is named what tag2mask has written (a run, masks of another ``out``), with a note in the
+    log. Folders that are links are followed, each folder once.
 
     Args:
         inputs: folders, files, or patterns with ``*``, ``?``, ``[]`` and ``**``.
@@ -49,10 +49,6 @@ def find_sources(inputs: Sequence[str | Path], out: Path) -> tuple[Source, ...]:
 
     Returns:
         Each photo once, sorted by name.
-
-    Raises:
-        DataError: an input is not there, may not be looked at or holds no photo, or the masks of two photos would get
-            the same name.
     """
     found: dict[Path, str | None] = {}
     roots = []
@@ -122,7 +118,7 @@ def _below(root: Path, out: Path) -> dict[Path, str | None]:
 
 
 def _is_ours(parent: str, name: str, seen: Collection[str]) -> bool:
-    """Whether a folder is one that tag2mask has written, which is said unless it is one of ``seen``."""
+    """Whether a folder is one that tag2mask has written, which is logged unless it is one of ``seen``."""
     path = Path(parent, name)
     ours = is_ours(path)
     if ours and os.path.realpath(path) not in seen:
@@ -137,14 +133,14 @@ def _problem(path: Path) -> str | None:
     try:
         kind = special_kind(path)
     except FileNotFoundError:
-        return None  # told when it is read
+        return None  # reported when it is read
     except OSError as error:
         return f"{path} cannot be read: {error.strerror}"
     return unreadable(path) if kind is None else f"{path} is {kind}, not a photo"
 
 
 def _check_not_out(folder: Path, given: str, out: Path) -> None:
-    """Say it where a folder seems empty because it is that of the masks."""
+    """Refuse a folder that seems empty because it is that of the masks."""
     own = Path(os.path.abspath(out))
     if own in (folder, *folder.parents):
         raise DataError(f"{given} lies in --out {out}, and what lies there is no input: choose another --out")

@@ -2,7 +2,7 @@
 
 ``DIR/masks/<folders>/<name>.png`` and ``DIR/overlays/<folders>/<name>.jpg`` keep the photos' folders and names;
 ``DIR/classes.txt`` names the classes in the order of the indices 1, 2, …; ``DIR/predictions.json`` names the network
-and the choices, ``DIR/sources.json`` the photo of each mask. Each mask carries a key of network, choices and photo:
+and the options, ``DIR/sources.json`` the photo of each mask. Each mask carries a key of network, options and photo:
 whether it is done is known without making it.
 """
 
@@ -21,21 +21,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError, StageError
-from tag2mask.core.files import (
-    atomic_path,
-    file_hash,
-    read_json,
-    value_hash,
-    write_json,
-    write_text,
-)
+from tag2mask.core.files import atomic_path, file_hash, read_json, value_hash, write_json, write_text
 from tag2mask.core.locks import at_work, is_leftover
 from tag2mask.core.names import is_utf8
 from tag2mask.core.palette import labels_key, read_labels, write_labels
 from tag2mask.data.layout import CLASSES_FILE
-from tag2mask.report.pictures import fit, label_overlay
+from tag2mask.data.split_views import resized_labels, shrunk_size
+from tag2mask.report.pictures import label_overlay
 from tag2mask.segmentation.predict.find_photos import Source
-from tag2mask.segmentation.predict.labeller import Choices
+from tag2mask.segmentation.predict.labeller import shrunk_photo
+from tag2mask.segmentation.predict.options import PredictOptions
+from tag2mask.segmentation.predict.tiles import Picture
 
 MANIFEST, SOURCES, MASKS, OVERLAYS = "predictions.json", "sources.json", "masks", "overlays"
 OVERLAY_SIDE = 2048
@@ -44,30 +40,27 @@ _SCHEMA = 1
 
 
 class MasksFolder:
-    """The output folder of one network with one set of choices.
+    """The output folder of one network with one set of options.
 
     Args:
         path: the folder.
         network: SHA-256 of the network's file.
         classes: C names.
-        choices: how labels are made.
+        options: how labels are made.
         overlay: whether overlays are made too.
     """
 
-    def __init__(self, path: Path, network: str, classes: Sequence[str], choices: Choices, overlay: bool) -> None:
+    def __init__(
+        self, path: Path, network: str, classes: Sequence[str], options: PredictOptions, overlay: bool
+    ) -> None:
         self.path, self.overlay = path, overlay
         self._about: dict[str, Any] = {
-            "schema": _SCHEMA, "network": network, "classes": list(classes), "choices": choices.text(),
+            "schema": _SCHEMA, "network": network, "classes": list(classes), "choices": options.text(),
         }  # fmt: skip
         self._key = value_hash(self._about)
 
     def prepare(self) -> None:
-        """Make the folder, or accept the one that the same network and choices have begun.
-
-        Raises:
-            StageError: it is a file, holds other things, was made by another network or with other choices, or cannot
-                be written.
-        """
+        """Make the folder, or accept the one that the same network and options have begun."""
         if self.path.exists() and not self.path.is_dir():
             raise StageError(f"--out {self.path} is a file; name a new folder")
         names = sorted(p.name for p in self.path.iterdir()) if self.path.is_dir() else []
@@ -89,11 +82,8 @@ class MasksFolder:
     def claim(self, sources: Sequence[Source]) -> None:
         """Note which photo each mask is of, so that photos of another folder do not replace masks of the same names.
 
-        Photos that were moved (the one noted is gone), that changed in place, or that are the same in both places may.
-        Masks without a note are taken as of the photos given.
-
-        Raises:
-            StageError: a mask is there that was made from another photo; nothing was written.
+        Refuses where a mask was made from another photo. Photos that were moved (the one noted is gone), that changed
+        in place, or that are the same in both places may; masks without a note are taken as of the photos given.
         """
         path = self.path / SOURCES
         noted: Any = _read(path) if os.path.lexists(path) else {}
@@ -115,16 +105,12 @@ class MasksFolder:
         try:
             found = labels_key(self.mask(source.name))
             same = found is None or before.samefile(source.path) or found == self.key(source.path)
-        except (OSError, ValueError):  # one of them is gone, or cannot be read and is told of later
+        except (OSError, ValueError):  # one of them is gone, or cannot be read, which is reported later
             return False
         return not same
 
     def key(self, photo: Path) -> str:
-        """What the mask of a photo's content carries.
-
-        Raises:
-            OSError: the photo cannot be read.
-        """
+        """What the mask of a photo's content carries."""
         return value_hash([self._key, file_hash(photo)])
 
     def made(self, source: Source, key: str) -> bool:
@@ -132,7 +118,7 @@ class MasksFolder:
         return labels_key(self.mask(source.name)) == key
 
     def complete(self, source: Source) -> bool:
-        """Whether nothing but the mask was asked for, or the overlay is there too."""
+        """Whether no overlay is wanted, or it is there too."""
         return not self.overlay or self._overlay(source.name).is_file()
 
     def mask(self, name: PurePosixPath) -> Path:
@@ -140,31 +126,17 @@ class MasksFolder:
         return self.path / MASKS / name.parent / f"{name.name}.png"
 
     def write(self, source: Source, key: str, labels: NDArray[np.uint8]) -> None:
-        """Write a mask; an overlay of what was there before is removed.
-
-        Raises:
-            DataError: its name is too long for the file system.
-            StageError: it cannot be written.
-        """
+        """Write a mask; an overlay of what was there before is removed."""
         with _names_may_be_too_long(source):
             with suppress(FileNotFoundError, NotADirectoryError):
                 self._overlay(source.name).unlink()
             write_labels(self.mask(source.name), labels, key)
 
-    def draw(self, source: Source, image: Image.Image) -> None:
-        """Write the overlay of a mask that has been written, at most `OVERLAY_SIDE` pixels a side.
-
-        Args:
-            source: the photo.
-            image: the same photo, shrunk or not.
-
-        Raises:
-            DataError: its name is too long for the file system.
-            StageError: it cannot be written.
-        """
-        small = fit(image, OVERLAY_SIDE)
-        labels = Image.fromarray(read_labels(self.mask(source.name)))
-        shown = label_overlay(small, np.asarray(labels.resize(small.size, Image.Resampling.NEAREST)))
+    def draw(self, source: Source, photo: Picture) -> None:
+        """Write the overlay of a mask that has been written, at most `OVERLAY_SIDE` pixels a side."""
+        height, width = shrunk_size(*photo.size, OVERLAY_SIDE)
+        small = Image.fromarray(shrunk_photo(photo, height, width))
+        shown = label_overlay(small, resized_labels(read_labels(self.mask(source.name)), height, width))
         with _names_may_be_too_long(source), atomic_path(self._overlay(source.name)) as temporary:
             shown.save(temporary, format="JPEG", quality=90)
 
@@ -186,8 +158,8 @@ class MasksFolder:
         old, new = found["choices"], self._about["choices"]
         changed = [f"{name} {old.get(name)}, now {value}" for name, value in new.items() if old.get(name) != value]
         raise StageError(
-            f"--out {self.path} holds predictions made with other choices ({'; '.join(changed) or 'another version'}); "
-            "nothing was written. Name a new folder, or give the same choices to go on"
+            f"--out {self.path} holds predictions made with other options ({'; '.join(changed) or 'another version'}); "
+            "nothing was written. Name a new folder, or give the same options to resume"
         )
 
 

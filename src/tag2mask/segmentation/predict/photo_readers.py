@@ -1,4 +1,7 @@
-"""What decoders raise for a broken photo, made a fault of that photo."""
+"""Photos that are read in parts: TIFFs in windows, other files decoded as a whole, arrays, images of a data set.
+
+Whatever a decoder raises for a broken photo names the photo, so that it costs its own mask and no other's.
+"""
 
 from __future__ import annotations
 
@@ -17,34 +20,22 @@ from torch import Tensor
 
 from tag2mask.core.errors import DataError, Tag2MaskError
 from tag2mask.core.files import expanded, need_regular, reason
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
 from tag2mask.data.forms import rgb_of
 from tag2mask.data.images import StoredImage, to_rgb, upright_size, warn_few_levels
 from tag2mask.segmentation.predict.tiles import Picture
 
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Whatever is raised inside, while a photo is opened or a part of it decoded, names the photo.
-
-    Raises:
-        DataError: something was raised that is not ours already.
-    """
-    try:
-        yield
-    except Tag2MaskError:
-        raise
-    except MemoryError as error:
-        raise DataError(f"{path} does not fit into memory: make it smaller, or store it as a tiled TIFF") from error
-    except Exception as error:  # zlib, struct, tifffile, imagecodecs, Pillow: each codec has kinds of its own
-        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of a decoder
-            raise DataError(f"{path} cannot be read: {reason(error)}") from error
-        raise DataError(f"cannot read {path}: {reason(error)}. Copy it again, or store it as PNG") from error
-
-
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
+
+Photo = str | Path | Image.Image | NDArray[Any] | Tensor
+"""A file, an image of Pillow's, an array (H, W, 3), (H, W) or (H, W, 1), or a tensor (3, H, W): see `rgb_of`."""
 LOG = logging.getLogger("tag2mask")
+MAX_PIXELS = 200_000_000
+"""Pixels that a photo may have unless more are allowed: some 0.8 GB when decoded."""
+_TIFF = {".tif", ".tiff"}
 _KEPT = 128 << 20
 """Bytes of decoded tiles that are kept for the next window."""
 _LARGEST = 64 << 20
@@ -58,28 +49,30 @@ _CONTIGUOUS, _STRAIGHT_ALPHA = 1, 2
 _JPEG, _OTHER_JPEG = 7, {6, 33007, 34892}  # compressions: of today's files, and forms that Pillow is left to
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever is raised inside, while a photo is opened or a part of it decoded, names the photo."""
+    try:
+        yield
+    except Tag2MaskError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{path} does not fit into memory: make it smaller, or store it as a tiled TIFF") from error
+    except Exception as error:  # zlib, struct, tifffile, imagecodecs, Pillow: each codec has kinds of its own
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of a decoder
+            raise DataError(f"{path} cannot be read: {reason(error)}") from error
+        raise DataError(f"cannot read {path}: {reason(error)}. Copy it again, or store it as PNG") from error
+
+
 class TiffPhoto:
-    """A photo in a TIFF, read in windows.
-
-    Args:
-        path: the file.
-        size: (H, W).
-        chunk: (h, w) of its tiles or strips.
-
-    Attributes:
-        size: (H, W).
-    """
+    """A photo of ``size`` = (H, W) in a TIFF, read in windows from its tiles or strips of ``chunk`` = (h, w)."""
 
     def __init__(self, path: Path, size: tuple[int, int], chunk: tuple[int, int]) -> None:
         self.path, self.size, self._chunk = path, size, chunk
         self._kept: dict[int, NDArray[Any]] = {}
 
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """A part of the photo as (h, w, 3) RGB; transparency, grey and 16 bits as `tag2mask.data.images` reads them.
-
-        Raises:
-            DataError: a tile cannot be read or decoded.
-        """
+        """A part of the photo as (h, w, 3) RGB; transparency, grey and 16 bits as `tag2mask.data.images` reads them."""
         with reading(self.path):
             part = self._part(top, left, bottom, right)
             if part.shape[:2] != (bottom - top, right - left):
@@ -120,7 +113,9 @@ def open_tiff(path: Path) -> TiffPhoto | None:
         return None
     from tifffile import TiffFile
 
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds wrong is told by us, or by Pillow
+    logging.getLogger("tifffile").addHandler(
+        logging.NullHandler()
+    )  # what it finds wrong is reported by us, or by Pillow
     try:
         with TiffFile(need_regular(path)) as file:
             page: TiffPage = file.pages.first
@@ -168,17 +163,10 @@ def _decoded(page: Any, number: int) -> NDArray[Any]:
     return tile
 
 
-MAX_PIXELS = 200_000_000
-"""Pixels that a photo may have unless told otherwise: some 0.8 GB when decoded."""
-_TIFF = {".tif", ".tiff"}
-
-
 class WholePhoto:
     """A photo that is decoded as a whole when it is first looked at, and turned window by window.
 
-    Args:
-        path: the file.
-        size: (H, W), upright, as its header says.
+    ``size`` = (H, W) is that of the upright photo, as its header says.
     """
 
     def __init__(self, path: Path, size: tuple[int, int]) -> None:
@@ -186,29 +174,17 @@ class WholePhoto:
 
     @cached_property
     def image(self) -> StoredImage:
-        """The photo as stored: upright and in RGB it would be a second large photo in memory.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """The photo as stored: upright and in RGB it would be a second large photo in memory."""
         return StoredImage(self.path)
 
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
-        """A part of the photo, see `Picture`.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """A part of the photo, see `Picture`."""
         with reading(self.path):
             return self.image.part(top, left, bottom, right)
 
 
 class ArrayPhoto:
-    """A photo that is in memory.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-    """
+    """A photo that is in memory, (H, W, 3) uint8 RGB."""
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self.image, self.size = image, (int(image.shape[0]), int(image.shape[1]))
@@ -218,14 +194,30 @@ class ArrayPhoto:
         return self.image[top:bottom, left:right]
 
 
+class DatasetPhoto:
+    """The image of a sample before it is brought to the working size, decoded when it is first looked at."""
+
+    def __init__(self, dataset: Dataset, sample: Sample) -> None:
+        self._dataset, self._sample = dataset, sample
+        height, width = self.pixels.shape[:2] if sample.image is None else upright_size(sample.image)
+        self.size = height, width
+
+    @cached_property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The photo, (H, W, 3) RGB; a drawn one at its working size, as it has no other."""
+        draw = self._dataset.image if self._sample.image is None else self._dataset.photo
+        return np.array(draw(self._sample))
+
+    def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
+        """A part of the photo, see `Picture`."""
+        return self.pixels[top:bottom, left:right]
+
+
 def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     """Open a photo by its header alone; inside `own_bound`.
 
     A TIFF in tiles or strips of ordinary modes is read in windows, where tifffile (extra ``geo``) is installed and can
     decode it.
-
-    Raises:
-        DataError: it is missing, a pipe or a device, no image, or of more than ``max_pixels``.
     """
     with reading(path):
         if path.suffix.lower() in _TIFF:
@@ -247,16 +239,8 @@ def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-Photo = str | Path | Image.Image | NDArray[Any] | Tensor
-"""A file, an image of Pillow's, an array (H, W, 3), (H, W) or (H, W, 1), or a tensor (3, H, W): see `rgb_of`."""
-
-
 def picture_of(photo: Photo, max_pixels: int) -> Picture:
-    """The picture of a photo in any form; a file is opened by its header alone.
-
-    Raises:
-        DataError: it cannot be read, or is of another shape, type or range, or a file of more than ``max_pixels``.
-    """
+    """The picture of a photo in any form; a file is opened by its header alone."""
     if isinstance(photo, str | Path):
         return open_photo(expanded(photo), max_pixels)
     return ArrayPhoto(rgb_of(photo))

@@ -20,10 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tag2mask.core.errors import ConfigError
-
-ALIGN = 32
-"""Tiles begin at multiples of this, so that the grids of networks of a stride up to it lie as in the whole photo."""
+from tag2mask.segmentation.predict.options import ALIGN, Tiling
 
 
 class Picture(Protocol):
@@ -35,32 +32,6 @@ class Picture(Protocol):
 
     def window(self, top: int, left: int, bottom: int, right: int) -> NDArray[np.uint8]:
         """The part from (top, left) up to, without, (bottom, right), as (h, w, 3) RGB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tiling:
-    """How a photo is cut.
-
-    Attributes:
-        tile: largest side of a tile in pixels.
-        overlap: pixels that neighbouring tiles share at least.
-
-    Raises:
-        ConfigError: fewer than `ALIGN` pixels of a tile would be new, or the overlap is negative.
-    """
-
-    tile: int = 768
-    overlap: int = 128
-
-    def __post_init__(self) -> None:
-        """Check that tiles go forward."""
-        if self.overlap < 0:
-            raise ConfigError(f"overlap = {self.overlap}: expected 0 or more pixels")
-        if self.tile < self.overlap + ALIGN:
-            raise ConfigError(
-                f"tile = {self.tile} with overlap = {self.overlap}: expected a tile of at least "
-                f"{self.overlap + ALIGN} pixels (the overlap and {ALIGN}), or a smaller overlap"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +57,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Finished probabilities of a part of the photo.
-
-    Attributes:
-        top: row of its first pixel.
-        left: column of its first pixel.
-        probabilities: (C + 1, h, w).
-    """
+    """Finished probabilities (C + 1, h, w) of a part of the photo, whose first pixel is (top, left)."""
 
     top: int
     left: int
@@ -167,15 +132,7 @@ def tiled_labels(
     batch: int = 1,
     advance: Callable[[], None] | None = None,
 ) -> NDArray[np.uint8]:
-    """(H, W) uint8, the most probable label of each pixel.
-
-    Args:
-        picture: as in `blended`, like the others.
-        probabilities: of tiles.
-        tiling: how the photo is cut.
-        batch: tiles that are computed together.
-        advance: called after each tile.
-    """
+    """(H, W) uint8, the most probable label of each pixel of `blended`; ``advance`` is called after each tile."""
     labels = np.zeros(picture.size, dtype=np.uint8)
     for block in blended(picture, probabilities, tiling, batch):
         found = block.probabilities.argmax(dim=0).to(torch.uint8).cpu().numpy()

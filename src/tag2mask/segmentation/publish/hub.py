@@ -1,18 +1,23 @@
-"""The card of a network on the hub: what it does, what made it, what was measured, what supervision it has seen."""
+"""Networks as the Hugging Face hub keeps them: weights, settings, a card with provenance, numbers and supervision."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tag2mask.core.errors import StageError, WeightsError
 from tag2mask.core.files import read_json, write_json, write_text
 from tag2mask.core.names import shown
+from tag2mask.segmentation.networks.base import Segmenter
+from tag2mask.segmentation.networks.factory import save_segmenter
 from tag2mask.segmentation.publish.provenance import Number, Origin
 
+CONFIG, MODEL, CARD = "config.json", "model.safetensors", "README.md"
+FILES = (CONFIG, MODEL, CARD)
 _UNKNOWN = "not known"
 _MARKUP = re.compile(r"[\\`*{}\[\]#|~!$]|(?<![^\W_])_|_(?![^\W_])|(?<=:)/|(?<=www)\.")
 _EXAMPLE = """\
@@ -81,28 +86,8 @@ def _text(name: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", text)
 
 
-if TYPE_CHECKING:
-    from tag2mask.segmentation.networks.factory import Segmenter
-
-CONFIG, MODEL, CARD = "config.json", "model.safetensors", "README.md"
-FILES = (CONFIG, MODEL, CARD)
-
-
 def write_folder(net: Segmenter, classes: Sequence[str], origin: Origin, folder: Path, repo_id: str | None) -> None:
-    """Write a network in the form that `fetch` brings back.
-
-    Args:
-        net: the network.
-        classes: C names.
-        origin: for the card, and for whoever saves it again.
-        folder: new, empty, or holding such a network already, which is replaced.
-        repo_id: name on the hub for the card's example; None for the folder's name.
-
-    Raises:
-        StageError: the folder holds other things, or cannot be written.
-    """
-    from tag2mask.segmentation.networks.factory import save_segmenter
-
+    """Write a network in the form that `fetch` brings back, see `SegmentationModel.save_pretrained`."""
     _check_target(folder)
     save_segmenter(net, folder / MODEL, tuple(classes))
     settings = net.settings.model_dump(mode="json", exclude={"weights", "pretrained"})
@@ -120,61 +105,49 @@ def fetch(repo_id: str, revision: str | None = None) -> Path:
     Args:
         repo_id: ``owner/name``.
         revision: branch, tag or commit; None for the main branch.
-
-    Raises:
-        WeightsError: the hub cannot be reached, or has no network of that name.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    try:
+    with _on_the_hub(
+        f"'{repo_id}' does not exist here, and was not fetched from the hub",
+        "Check the name, or the path; for a private one log in with: hf auth login",
+    ):
         folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=list(FILES)))
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise WeightsError(
-            f"'{repo_id}' is no file or folder here, and the hub does not give it: {_first_line(error)}. Check the "
-            "name; for a private one log in with: hf auth login"
-        ) from error
-    except Exception as error:  # its releases fail with errors of several libraries where there is no network
-        raise WeightsError(
-            f"'{repo_id}' is no file or folder here, and the hub cannot be reached to look for it there (no network, "
-            f"or HF_HUB_OFFLINE is set; {type(error).__name__}). Check the path, or go online"
-        ) from error
     if not (folder / CONFIG).is_file():
-        raise WeightsError(f"'{repo_id}' on the hub has no {CONFIG}: it is no network that tag2mask saved")
+        raise WeightsError(f"'{repo_id}' on the hub has no {CONFIG}: name a network that tag2mask saved")
     return folder
 
 
 def push(folder: Path, repo_id: str, private: bool | None, token: str | None, message: str) -> str:
-    """Upload a folder that `write_folder` wrote, and return the address of the commit.
-
-    Raises:
-        WeightsError: the hub cannot be reached or refuses.
-    """
+    """Upload a folder that `write_folder` wrote, and return the address of the commit."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     api = HfApi(token=token)
-    try:
+    with _on_the_hub(f"'{repo_id}' was not uploaded", "Log in with a token that may write: hf auth login"):
         api.create_repo(repo_id, private=private, exist_ok=True)
-        done = api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message)
+        return str(api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message=message).commit_url)
+
+
+@contextmanager
+def _on_the_hub(failed: str, advice: str) -> Iterator[None]:
+    """Whatever the hub's client raises, as an error of ours that says what failed."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        yield
     except (HfHubHTTPError, HFValidationError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        refused = lines[0].rstrip(".") if lines else type(error).__name__
+        raise WeightsError(f"{failed}: {refused}. {advice}") from error
+    except Exception as error:  # its releases fail with errors of several libraries where there is no network
         raise WeightsError(
-            f"'{repo_id}' was not uploaded: {_first_line(error)}. Log in with a token that may write: hf auth login"
+            f"{failed}: the hub cannot be reached (no network, or HF_HUB_OFFLINE is set; {type(error).__name__}). "
+            f"{advice}"
         ) from error
-    except Exception as error:  # as in `fetch`
-        raise WeightsError(
-            f"'{repo_id}' was not uploaded: the hub cannot be reached (no network, or HF_HUB_OFFLINE is set; "
-            f"{type(error).__name__})"
-        ) from error
-    return str(done.commit_url)
 
 
 def _check_target(folder: Path) -> None:
-    """Refuse a folder with anything that is not ours: `FILES` are names that other libraries write too.
-
-    Raises:
-        StageError: it is a file, or holds things and no `CONFIG` that `write_folder` wrote.
-    """
+    """Refuse a folder with anything that is not ours: `FILES` are names that other libraries write too."""
     if folder.is_file():
         raise StageError(f"{folder} is a file; name a new folder")
     held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
@@ -189,8 +162,3 @@ def _is_own(path: Path) -> bool:
     except StageError:  # absent, or no JSON
         return False
     return isinstance(config, dict) and config.get("library") == "tag2mask"
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,23 +1,25 @@
-"""Where a network comes from, as it travels with the network and stands in its card."""
+"""The provenance of a network, as it travels with the network and stands in its card."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 
 from tag2mask.config.recipe import Recipe
 from tag2mask.core.errors import StageError, WeightsError, command
+from tag2mask.core.names import SEED_MARK
 from tag2mask.evaluation.result_tables import read_metrics
 
 LOG = logging.getLogger("tag2mask")
+_STRICT = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Number:
     """One mIoU that a run measured with the network.
 
@@ -30,6 +32,8 @@ class Number:
         how: scales, mirror and CRF in words.
     """
 
+    __pydantic_config__ = _STRICT
+
     stage: str
     split: str
     n_images: int
@@ -38,9 +42,9 @@ class Number:
     how: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
-    """What is known of a network's making; all empty for one of unknown origin.
+    """What is known of a network's training; all empty for one of unknown origin.
 
     Attributes:
         recipe: name of the recipe.
@@ -53,6 +57,8 @@ class Origin:
         numbers: what was measured.
     """
 
+    __pydantic_config__ = _STRICT
+
     recipe: str = ""
     stage: str = ""
     seed: int | None = None
@@ -64,28 +70,23 @@ class Origin:
 
     def text(self) -> dict[str, Any]:
         """As plain values, read again by `read_origin`."""
-        return {**asdict(self), "ledger": list(self.ledger), "numbers": [asdict(n) for n in self.numbers]}
+        values: dict[str, Any] = TypeAdapter(Origin).dump_python(self, mode="json")
+        return values
 
 
 def read_origin(values: Mapping[str, Any], where: Path) -> Origin:
-    """An origin from plain values; the empty one from none.
-
-    Raises:
-        WeightsError: they are not what `Origin.text` gives.
-    """
-    if not values:
-        return Origin()
+    """An origin from plain values; the empty one from none."""
     try:
-        numbers = tuple(Number(**n) for n in values["numbers"])
-        origin = Origin(**{**values, "ledger": tuple(values["ledger"]), "numbers": numbers})
-        return TypeAdapter(Origin).validate_python(origin.text())  # the types of all its values
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        return TypeAdapter(Origin).validate_python(values)
+    except (ValueError, RecursionError) as error:
         raise WeightsError(
             f"{where} has an entry 'origin' that this version of tag2mask does not read: {error!s:.500}"
         ) from error
 
 
-def origin_of(run: Path, recipe: Recipe, stage: str, initial: str, manifest: Mapping[str, Any]) -> Origin:
+def origin_of(
+    run: Path, recipe: Recipe, stage: str, initial: str, manifest: Mapping[str, Any], chosen_by: Collection[str] = ()
+) -> Origin:
     """Where the network of a finished stage comes from, read from its run folder.
 
     Args:
@@ -94,8 +95,9 @@ def origin_of(run: Path, recipe: Recipe, stage: str, initial: str, manifest: Map
         stage: instance that trained the network, with its seed where there are several.
         initial: as in `Origin`.
         manifest: of the stage, as read.
+        chosen_by: stages of the recipe that have chosen this network among several.
     """
-    name, _, seed = stage.partition("@")
+    name, _, seed = stage.partition(SEED_MARK)
     n_images, seen = manifest.get("n_images"), manifest.get("ledger")
     split = recipe.stages[name].get("split") or recipe.data.get("train") or "train"
     return Origin(
@@ -106,23 +108,24 @@ def origin_of(run: Path, recipe: Recipe, stage: str, initial: str, manifest: Map
         n_images=n_images if isinstance(n_images, int) else None,
         initial=initial,
         ledger=tuple(map(str, seen)) if isinstance(seen, list) else (),
-        numbers=tuple(_numbers(run, recipe, name, seed)),
+        numbers=tuple(_numbers(run, recipe, {name, *chosen_by}, seed)),
     )
 
 
-def _numbers(run: Path, recipe: Recipe, name: str, seed: str) -> list[Number]:
+def _numbers(run: Path, recipe: Recipe, names: set[str], seed: str) -> list[Number]:
     path = run / "metrics.jsonl"
     try:
         rows = read_metrics(path) if path.is_file() else []
     except StageError as error:
         same = command("run", run / "recipe.yaml", "--out", run)
-        LOG.warning("%s. Nothing is said of what was measured with the network; written again by: %s", error, same)
+        LOG.warning("%s. The card of the network will have no measured numbers; write them again: %s", error, same)
         return []
-    makers = {k: v for k, v in recipe.stages.items() if name in (v.get("reads") or {}).values()}
+    makers = {k: v for k, v in recipe.stages.items() if names & {*(v.get("reads") or {}).values()}}
+    measured = [(row, *row.stage.partition(SEED_MARK)) for row in rows if row.metric == "miou"]
     return [
-        Number(row.stage, row.split, row.n_images, row.value, row.seed, how(makers[row.stage.partition("@")[0]]))
-        for row in rows
-        if row.metric == "miou" and row.stage.partition("@")[0] in makers and row.stage.partition("@")[2] == seed
+        Number(row.stage, row.split, row.n_images, row.value, row.seed, how(makers[name]))
+        for row, name, _, own in measured
+        if name in makers and own == seed
     ]
 
 

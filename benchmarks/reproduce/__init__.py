@@ -1,0 +1,1 @@
+"""Reruns the commands behind the tables of ``results/`` and compares the numbers."""

@@ -1,0 +1,178 @@
+"""Background rules: what the classes of an image compete with. Every cut of maps into labels goes through one.
+
+A rule gives each pixel a background value. A pixel is of the present class whose map is largest, if that value is above
+the background's, else background. Ties go to background first, then to the lower class column. The comparison is in
+float32, the precision of the maps. Beside the maps and the level that they are cut at, a rule may look at sidecars of
+the image, such as its saliency.
+
+With a background value for each class, such as a threshold t_c, a class is a candidate where its map is above its own,
+and the candidate that is farthest above wins: the label is the largest ``map_c - t_c``, background where none is
+positive. Equal values give the very labels of the one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tag2mask.config.settings import Settings, validate
+from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.names import shortened
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.data.sidecars import read_sidecar
+from tag2mask.evaluation.confusion import LabelImage
+
+Level = float | NDArray[np.float32]
+"""What the maps of one image are cut at: one threshold, or (K,), one for each map."""
+Maps = NDArray[np.float32]
+Sides = Mapping[str, Maps]
+"""Sidecars of an image by role, (H, W) float32 in [0, 1] at the size of the maps."""
+NO_SIDES: Final[Sides] = MappingProxyType({})
+
+
+class Background(Settings):
+    """A background rule: its settings, and what it makes of an image. Subclasses add ``kind`` and settings of theirs.
+
+    Attributes:
+        is_constant: the background value is the level, at every pixel.
+        sweepable: at each pixel the background value is the level, or does not depend on it. Elsewhere it must not
+            fall as the level rises, and a sweep over thresholds costs as many cuts.
+        sidecars: roles of the sidecars that it looks at.
+        supervision: what these add to the ledger.
+        without_classes: label of every pixel of an image without classes: 0, or 255 where the data has no background.
+    """
+
+    is_constant: ClassVar[bool] = False
+    sweepable: ClassVar[bool] = True
+    sidecars: ClassVar[tuple[str, ...]] = ()
+    supervision: ClassVar[frozenset[str]] = frozenset()
+    without_classes: ClassVar[int] = 0
+
+    kind: str
+
+    def values(self, maps: Maps, level: Level, sides: Sides) -> float | Maps:
+        """The background values of an image.
+
+        Args:
+            maps: (K, H, W) in [0, 1], one for each present class, K at least 1.
+            level: what the maps are cut at.
+            sides: sidecars of the roles that the rule names.
+
+        Returns:
+            A number, or an array that broadcasts to (H, W); to (K, H, W) where the level is (K,). 1 lets no class win,
+            a number below 0 lets one win always.
+        """
+        raise NotImplementedError
+
+    def labels(self, maps: Maps, classes: Sequence[int], level: Level, sides: Sides = NO_SIDES) -> LabelImage:
+        """Cut maps.
+
+        Args:
+            maps: (K, H, W) in [0, 1], one for each present class.
+            classes: K class columns, 0-based, ascending; column c becomes label c + 1.
+            level: 0..1, or (K,) of them.
+            sides: sidecars of the roles that the rule names.
+
+        Returns:
+            (H, W) uint8 labels.
+        """
+        if not len(classes):
+            return np.full(maps.shape[1:], self.without_classes, dtype=np.uint8)
+        labels = (np.asarray(classes) + 1).astype(np.uint8)
+        ground = np.asarray(self.values(maps, level, sides), dtype=np.float32)
+        if ground.ndim < maps.ndim:
+            return np.where(maps.max(axis=0) > ground, labels[maps.argmax(axis=0)], np.uint8(0))
+        # Differences of float32 values in [0, 1] are exact in float64, so equal values keep the order of the maps.
+        above = maps.astype(np.float64) - ground
+        return np.where(above.max(axis=0) > 0, labels[above.argmax(axis=0)], np.uint8(0))
+
+    def passed(self, largest: Maps, maps: Maps, thresholds: Maps, sides: Sides = NO_SIDES) -> NDArray[np.intp]:
+        """At how many of some thresholds, and so at which, each pixel is of its largest class.
+
+        Args:
+            largest: (H, W), the largest of the maps at each pixel.
+            maps: (K, H, W), K at least 1.
+            thresholds: (T,) ascending.
+            sides: sidecars of the roles that the rule names.
+
+        Returns:
+            (H, W): n where a pixel is of a class at the first n thresholds and background at all others.
+        """
+        if self.is_constant:
+            return np.searchsorted(thresholds, largest)  # those strictly below the value
+        if not self.sweepable:
+            each = [largest > np.float32(self.values(maps, float(t), sides)) for t in thresholds]
+            counts: NDArray[np.intp] = np.sum(each, axis=0, dtype=np.intp)
+            return counts
+        low, high = (np.broadcast_to(np.float32(self.values(maps, t, sides)), largest.shape) for t in (0.0, 1.0))
+        always = np.where(largest > low, len(thresholds), 0)
+        return np.where(low == high, always, np.searchsorted(thresholds, largest))
+
+    def read(self, dataset: Dataset, sample: Sample, size: Sequence[int]) -> Sides:
+        """The sidecars of an image that the rule looks at, resized bilinearly to (height, width) where they differ."""
+        return {role: _resized(read_sidecar(dataset, sample, role), size) for role in self.sidecars}
+
+
+def _resized(values: Maps, size: Sequence[int]) -> Maps:
+    if values.shape == tuple(size):
+        return values
+    import torch
+
+    from tag2mask.core.resize import bilinear
+
+    resized: Maps = bilinear(torch.from_numpy(values)[None], *size)[0].numpy()
+    return resized
+
+
+class Constant(Background):
+    """The level is the background value at every pixel, or for each class its own."""
+
+    is_constant: ClassVar[bool] = True
+
+    kind: Literal["constant", "learned"] = "constant"
+
+    def values(self, maps: Maps, level: Level, sides: Sides) -> float | Maps:
+        """The level; (K, 1, 1) where there is one for each class."""
+        return level[:, None, None] if isinstance(level, np.ndarray) else level
+
+
+class Learned(Constant):
+    """The maps say themselves how likely the background is, as AMN's learned ones do: 0.5 is the arg max over both."""
+
+    kind: Literal["learned"] = "learned"
+
+
+CONSTANT: Final = Constant()
+BACKGROUNDS: dict[str, type[Background]] = {"constant": Constant, "learned": Learned}
+"""The rules by the kind that recipes name."""
+
+
+def register_background(kind: str, rule: type[Background]) -> None:
+    """Add a background rule under the kind that recipes name.
+
+    Raises:
+        ConfigError: the kind is taken by another rule.
+    """
+    if BACKGROUNDS.setdefault(kind, rule) is not rule:
+        raise ConfigError(f"background rule '{kind}' is {BACKGROUNDS[kind].__name__} already; choose another name")
+
+
+def background_rule(given: Any) -> Background:
+    """The rule that a setting names: ``{kind: saliency, alpha: 0.25}``, a kind alone, or a rule.
+
+    Raises:
+        ConfigError: an unknown kind, with the nearest, or a setting that the rule does not have.
+    """
+    if isinstance(given, Background):
+        return given
+    values = {"kind": given} if isinstance(given, str) else given
+    if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
+        raise ConfigError(f"background = {shortened(repr(given))}: expected a kind, of {', '.join(BACKGROUNDS)}")
+    if values["kind"] not in BACKGROUNDS:
+        raise ConfigError(unknown("background rule", values["kind"], BACKGROUNDS))
+    return validate(BACKGROUNDS[values["kind"]], values, "background")

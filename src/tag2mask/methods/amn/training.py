@@ -1,0 +1,77 @@
+"""The training of AMN on refined seeds and tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tag2mask.backbones.files import WEIGHTS
+from tag2mask.config.engine import Engine
+from tag2mask.data.base import Dataset
+from tag2mask.data.transforms import TrainTransform
+from tag2mask.methods.amn.network import AmnNet, build_amn, save_amn
+from tag2mask.methods.amn.settings import AmnSettings
+from tag2mask.training.fit import fit_and_save
+from tag2mask.training.label_images import LabelImages, LabelsOf, checked, with_labels
+from tag2mask.training.losses import pixel_counts, pixel_loss
+from tag2mask.training.task import Groups, Task, parameter_groups
+
+
+class AmnTask(Task):
+    """The training of AMN by its per-pixel loss over the cells of whole batches.
+
+    A batch is images (N, 3, H, W), tags (N, C) and labels (N, h, w) uint8 on the grid of the logits.
+
+    Args:
+        net: the network.
+        settings: rates, parts of a batch, loss.
+    """
+
+    def __init__(self, net: AmnNet, settings: AmnSettings) -> None:
+        super().__init__(net, settings.train)
+        self.settings = settings
+
+    def counts(self, batch: Sequence[Tensor]) -> Tensor:
+        """Cells of background and of foreground."""
+        return pixel_counts(batch[2])
+
+    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
+        """The loss of the part's cells."""
+        images, tags, labels = part
+        return pixel_loss(self.net(images, tags), labels, self.settings.smoothing, self.settings.balanced, counts)
+
+    def groups(self) -> Groups:
+        """Backbone and the rest at their rates."""
+        return parameter_groups(self.net.backbone_parameters(), self.net.head_parameters(), self.settings.train)
+
+
+def train_amn(
+    dataset: Dataset, seeds: LabelsOf, settings: AmnSettings, *, out: Path, seed: int, engine: Engine, name: str = "amn"
+) -> None:
+    """Train AMN and write ``weights.safetensors``; interrupted, it goes on by itself.
+
+    Args:
+        dataset: the split that trains.
+        seeds: gives the refined seeds of its samples.
+        settings: network, schedule, loss; ``checkpoint`` is not looked at.
+        out: folder to write into.
+        seed: of the head's first weights, order, augmentation and dropout; at least 0.
+        engine: device and workers.
+        name: of the stage, for messages.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = build_amn(settings, len(dataset.classes))
+    seeds = checked(seeds, dataset.classes, tags=True)
+    tagged = [sample for sample in dataset.samples if sample.tags or settings.negatives == "keep"]
+    samples = with_labels(tagged, seeds, name)
+    schedule = settings.train
+    transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
+    grid = net.grid(schedule.crop, schedule.crop)
+    images = LabelImages(dataset, samples, seeds, transform, seed, grid=grid, tags=True)
+    save = partial(save_amn, net, out / WEIGHTS, dataset.classes)
+    fit_and_save(AmnTask(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)

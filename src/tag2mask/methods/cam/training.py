@@ -1,0 +1,99 @@
+"""The training of the classifier on tags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tag2mask.backbones.build import build_network
+from tag2mask.backbones.files import WEIGHTS, save_network
+from tag2mask.backbones.tagnet import TagNet
+from tag2mask.config.engine import Engine
+from tag2mask.core.errors import DataError
+from tag2mask.core.files import write_json
+from tag2mask.core.progress import LOG
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset
+from tag2mask.data.transforms import TrainTransform
+from tag2mask.methods.cam.classifier import METRICS
+from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.training.fit import fit_and_save
+from tag2mask.training.images import TagImages
+from tag2mask.training.losses import multilabel_soft_margin
+from tag2mask.training.settings import TrainSettings
+from tag2mask.training.task import Groups, Task, parameter_groups
+
+
+class ClassifierTask(Task):
+    """The training of a network on tags, by the multilabel soft margin loss.
+
+    A batch is images (N, 3, H, W) and tags (N, C).
+
+    Args:
+        net: the network; its classes that are not ``trained`` take no part in the loss.
+        settings: rates and schedule.
+    """
+
+    def __init__(self, net: TagNet, settings: TrainSettings) -> None:
+        super().__init__(net, settings)
+        self.settings = settings
+        self.class_mask: Tensor
+        self.register_buffer("class_mask", torch.tensor(net.trained), persistent=False)
+
+    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
+        """The mean over the part's images and the trained classes."""
+        images, tags = part
+        return multilabel_soft_margin(self.net(images), tags, self.class_mask)
+
+    def groups(self) -> Groups:
+        """Backbone and head at their rates."""
+        return parameter_groups(self.net.backbone_parameters(), self.net.head_parameters(), self.settings)
+
+
+def train_classifier(
+    train: Dataset, settings: ClassifierSettings, *, out: Path, seed: int, engine: Engine, name: str = "classifier"
+) -> None:
+    """Train a classifier and write ``weights.safetensors`` and ``metrics.json``; interrupted, it resumes.
+
+    Args:
+        train: the split that trains.
+        settings: network, schedule, negatives.
+        out: folder to write into.
+        seed: of the head's first weights, order and augmentation; at least 0.
+        engine: device and workers.
+        name: of the stage, for messages.
+    """
+    samples = [s for s in train.samples if s.tags or settings.negatives == "keep"]
+    trained = _trained(train, samples)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = build_network(settings.backbone, len(train.classes))
+    net.trained = trained
+    schedule = settings.train
+    transform = TrainTransform(schedule.crop, net.mean, net.std, long_side=schedule.long_side)
+    images = TagImages(train, samples, transform, seed)
+
+    def save() -> None:
+        save_network(net, out / WEIGHTS, train.classes)
+        # The last two are of a time when a training measured itself: the file's bytes are part of keys.
+        about = {"classes": train.classes, "trained": trained, "long_side": sum(schedule.long_side) // 2}
+        write_json(out / METRICS, {**about, "average_precision": None, "left_out": ()})
+
+    fit_and_save(ClassifierTask(net, schedule), images, save, out=out, seed=seed, engine=engine, name=name)
+
+
+def _trained(train: Dataset, samples: Sequence[Sample]) -> tuple[bool, ...]:
+    """Which classes have an image; those that have none are logged."""
+    present = {c for s in samples for c in s.tags}
+    if not present:
+        raise DataError(f"no image of split '{train.split}' has a tag: a classifier has nothing to learn")
+    absent = [name for c, name in enumerate(train.classes) if c not in present]
+    if absent:
+        LOG.warning(
+            "%d of %d classes have no image in split '%s' and are left out of the training: %s",
+            len(absent), len(train.classes), train.split, ", ".join(absent),
+        )  # fmt: skip
+    return tuple(c in present for c in range(len(train.classes)))

@@ -1,0 +1,72 @@
+"""What is trained: a network, the loss of a batch, update rule and rates. Each method has one `Task` for `train`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from tag2mask.training.settings import HeadScheduleSettings, ScheduleSettings
+
+Groups = list[dict[str, Any]]
+"""Parameter groups, each with its own rate and weight decay."""
+
+
+class Task(nn.Module, ABC):
+    """A network and how it is trained.
+
+    A loss that is a mean over images is averaged over the parts of a batch, and over processes. One that is a ratio
+    over a whole batch, such as a mean over labelled pixels, gives `counts`: its parts then add up to the loss.
+
+    Args:
+        net: is trained in place.
+        schedule: of the training.
+    """
+
+    def __init__(self, net: nn.Module, schedule: ScheduleSettings) -> None:
+        super().__init__()
+        self.net: Any = net
+        self.schedule = schedule
+
+    @abstractmethod
+    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
+        """The loss of a part of a batch, a scalar; ``counts`` as `counts` gave it for the whole batch."""
+
+    def counts(self, batch: Sequence[Tensor]) -> Tensor | None:
+        """What the loss of this process's share of a batch is divided by; None where it is a mean over images."""
+        return None
+
+    @abstractmethod
+    def groups(self) -> Groups:
+        """The trained parameters."""
+
+    def rate(self, steps: int) -> Callable[[int], float]:
+        """What multiplies the rates at step t = 0 .. steps - 1 of the whole training."""
+        return rate_factor(self.schedule, steps)
+
+
+def parameter_groups(
+    backbone: Sequence[nn.Parameter], head: Sequence[nn.Parameter], settings: HeadScheduleSettings
+) -> Groups:
+    """Backbone and head at their rates; a group with nothing to train is left out."""
+    groups = ((backbone, settings.lr), (head, settings.head_lr))
+    return [
+        {"params": list(p), "lr": rate, "weight_decay": settings.weight_decay} for p, rate in groups if p
+    ]  # fmt: skip
+
+
+def optimiser(groups: Groups, settings: ScheduleSettings) -> Optimizer:
+    """The update rule over groups that carry their own rate and weight decay."""
+    if settings.optimiser == "sgd":
+        return SGD(groups, lr=settings.lr, momentum=settings.momentum)
+    return (AdamW if settings.optimiser == "adamw" else Adam)(groups, lr=settings.lr)
+
+
+def rate_factor(settings: ScheduleSettings, steps: int) -> Callable[[int], float]:
+    """What multiplies the rates at step t = 0 .. steps - 1: (1 - t / steps)^poly_power, or 1."""
+    if settings.schedule == "constant":
+        return lambda _step: 1.0
+    return lambda step: max(0.0, 1.0 - step / steps) ** settings.poly_power

@@ -1,0 +1,54 @@
+"""One pass over the images serves every stage; a stage may keep raw scores beside its maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from tag2mask.core.progress import progress
+from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.registry import load_dataset
+from tag2mask.inference.multiscale import mean_of_scales, pair_features
+from tag2mask.inference.runner import MapTask, image_tensor, make_maps
+from tag2mask.inference.settings import MapsSettings
+from tests.backbones.make import network
+
+
+def strength(features: Tensor, classes: Tensor) -> Tensor:
+    maps: Tensor = features[0].norm(dim=0).expand(len(classes), -1, -1)
+    return maps
+
+
+def signed(features: Tensor, classes: Tensor) -> Tensor:
+    return features[0].mean(dim=0) * (classes[:, None, None] - 1.5)
+
+
+def test_raw_scores_are_kept_where_a_stage_has_a_head_for_them() -> None:
+    net, dataset = network(stride=8), load_dataset("parts", split="train", images=3, size=64)
+    found: list[dict[str, ActivationMaps]] = [{}, {}]
+
+    def task(place: int, raw: bool) -> MapTask:
+        def write(sample: Sample, maps: ActivationMaps, size: tuple[int, int]) -> None:
+            found[place][sample.id] = maps
+
+        return MapTask(strength, lambda sample: True, write, signed if raw else None)
+
+    settings = MapsSettings(scales=(1.0,), mirror=False)
+    with progress("maps", len(dataset), quiet=True) as counter:
+        make_maps(
+            net, [task(0, False), task(1, True)], dataset, dataset.samples, settings, torch.device("cpu"), counter
+        )
+    assert [maps.raw for maps in found[0].values()] == [None] * 3
+    for sample in dataset.samples:
+        plain, kept = (made[sample.id] for made in found)
+        assert torch.equal(plain.maps, kept.maps)
+        image = dataset.image(sample)
+        views = [image_tensor(image, image.size[::-1], net.mean, net.std)]
+        part = settings.part((image.height, image.width), net.stride)
+        (raw,) = mean_of_scales(
+            pair_features(net.features, views, mirror=False), [signed], torch.tensor(sample.tags),
+            (kept.maps.shape[1], kept.maps.shape[2]), part,
+        )  # fmt: skip
+        assert kept.raw is not None
+        torch.testing.assert_close(kept.raw, raw, atol=1e-4, rtol=1e-4)
+        assert float(kept.raw.abs().max()) > 0
