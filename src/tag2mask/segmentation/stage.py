@@ -39,10 +39,10 @@ def check(settings: SegmenterSettings, roles: Set[str]) -> None:
 
 
 def check_data(settings: SegmenterSettings, dataset: Dataset) -> Sequence[str]:
-    """See that the network with its first weights can be had, and that there is a truth where it should train.
+    """Check that the network with its first weights is available, and ground truth where it should train.
 
     Raises:
-        ConfigError: a network that cannot be had.
+        ConfigError: the network is not available.
         DataError: the truth should train, and there is none.
         WeightsError: weights of another network.
     """
@@ -57,9 +57,9 @@ def train(context: StageContext[SegmenterSettings]) -> None:
     """Train a network on the masks that are read, or on the truth; writes its weights.
 
     Raises:
-        DataError: nothing in the masks is sure, or they do not belong to the images.
+        DataError: every pixel of the masks is ignored, or they do not belong to the images.
         StageError: the mask of an image is missing.
-        TrainingError: the loss is no number.
+        TrainingError: the loss is NaN or infinite.
         WeightsError: the initial weights do not fit the network.
     """
     settings = context.settings
@@ -84,7 +84,7 @@ def program(context: StageContext[PredictionSettings]) -> ImageProgram:
 
     Raises:
         StageError: the data has no held-out split, and the settings name none.
-        WeightsError: the network's file is not whole, or it has other classes than the data.
+        WeightsError: the network's file is damaged, or it has other classes than the data.
     """
     settings = context.settings
     device = resolve_device(context.engine)
