@@ -57,7 +57,7 @@ def train(context: StageContext[SegmenterSettings]) -> None:
     """Train a network on the masks that are read, or on ground truth; writes its weights.
 
     Raises:
-        DataError: nothing in the masks is sure, or they do not belong to the images.
+        DataError: no pixel of the masks is confident, or they do not belong to the images.
         StageError: the mask of an image is missing.
         TrainingError: the loss is NaN.
         WeightsError: the initial weights do not fit the network.

@@ -35,9 +35,9 @@ def train(context: StageContext[AmnSettings]) -> None:
     """Train AMN on the refined seeds, or take the authors' own; writes its weights.
 
     Raises:
-        DataError: the refined seeds do not belong to the images or their tags, or nothing in them is sure.
+        DataError: the refined seeds do not belong to the images or their tags, or no pixel of them is confident.
         StageError: the refined seeds of an image are missing.
-        TrainingError: the loss is no number.
+        TrainingError: the loss is NaN.
         WeightsError: initial weights or checkpoint do not fit the network or the classes.
     """
     settings = context.settings
@@ -60,7 +60,7 @@ def check_data(settings: AmnSettings, dataset: Dataset) -> Sequence[str]:
     """See that the network with its first weights can be had, or AMN's own be read.
 
     Raises:
-        ConfigError: a network or smoothing that cannot be had.
+        ConfigError: a network or smoothing that is not available.
         WeightsError: weights or a checkpoint of another network or number of classes.
     """
     with torch.random.fork_rng(devices=[]):
@@ -79,7 +79,7 @@ class AmnInput:
         sample: the image and its tags.
         size: (height, width) of the maps.
         images: (3, H, W) for each scale, normalised; none for an image without tags, whose network passes are spared.
-        background: (height, width) bool, background in the refined seeds; None where these are not asked.
+        background: (height, width) bool, background in the refined seeds; None where these are not needed.
     """
 
     sample: Sample

@@ -31,9 +31,9 @@ def train(context: StageContext[IrnSettings]) -> None:
     """Train the boundary network on the refined seeds, or take IRN's own; writes its weights.
 
     Raises:
-        DataError: nothing in the refined seeds is sure.
+        DataError: no pixel of the refined seeds is confident.
         StageError: the refined seeds of an image are missing.
-        TrainingError: the loss is no number.
+        TrainingError: the loss is NaN.
         WeightsError: initial weights or checkpoint do not fit the network.
     """
     settings = context.settings
@@ -57,7 +57,7 @@ def check_data(settings: IrnSettings, dataset: Dataset) -> Sequence[str]:
     """See that the network with its first weights can be had, or IRN's own be read.
 
     Raises:
-        ConfigError: a network that cannot be had.
+        ConfigError: a network that is not available.
         WeightsError: weights or a checkpoint of another network.
     """
     with torch.random.fork_rng(devices=[]):
