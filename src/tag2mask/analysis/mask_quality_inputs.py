@@ -14,18 +14,16 @@ from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.mask_quality import MaskEvidence
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.label_images.kinds import RefinedSeedsSettings
 from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.cam.kinds import CLASSIFIER
 from tag2mask.methods.context import StageContext
-from tag2mask.methods.stage_kinds import Makes
+from tag2mask.methods.stage_kinds import FeatureMapStage, ImageStage, Makes
 from tag2mask.pipeline.opened_run import OpenedRun
-from tag2mask.pipeline.plan import PlannedStage
+from tag2mask.pipeline.plan import PlannedStage, is_prediction
 from tag2mask.thresholds.threshold_of import threshold_of
 
 if TYPE_CHECKING:
     from tag2mask.analysis.mask_evidence import AskClassifier, AskScales
-
-PREDICTIONS = "predictions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +181,7 @@ def _subject(run: OpenedRun, name: str | None) -> PlannedStage:
         if not _is_cut(run, named):
             raise StageError(f"no finished stage of {run.path} cuts '{name}'; resume: {run.command}")
         return named
-    made = [s for s in fit if run.is_finished(s.name) and s.kind.name != PREDICTIONS and _is_cut(run, s)]
+    made = [s for s in fit if run.is_finished(s.name) and not is_prediction(run.plan, s) and _is_cut(run, s)]
     if not made:
         raise ConfigError(
             f"{run.path} has no masks to assess: no finished stage of pseudo-masks, nor of maps that another stage "
@@ -203,8 +201,12 @@ def _unfit(run: OpenedRun, name: str, fit: Sequence[str]) -> str:
 
 def _has_masks(run: OpenedRun, stage: PlannedStage) -> bool:
     if stage.kind.makes is Makes.MASKS:
-        return not isinstance(stage.settings, RefinedSeedsSettings)
+        return not any(_leaves_ignored(made) for made in run.plan.may_be(stage))
     return stage.kind.makes is Makes.MAPS and any(_cuts(s, stage) for s in run.stages.values())
+
+
+def _leaves_ignored(stage: PlannedStage) -> bool:
+    return isinstance(stage.kind, ImageStage) and stage.kind.leaves_ignored
 
 
 def _is_cut(run: OpenedRun, stage: PlannedStage) -> bool:
@@ -241,7 +243,7 @@ def _refined(run: OpenedRun, chosen: PlannedStage, behind: PlannedStage | None, 
     made = _finished(run).values()
     of_maps = [s for s in made if behind is not None and s.reads.get("maps") == behind.name]
     for stage in (*of_maps, *_upstream(run, chosen)):
-        if isinstance(stage.settings, RefinedSeedsSettings) and run.plan.split_of(stage) == split:
+        if _leaves_ignored(stage) and run.plan.split_of(stage) == split:
             return run.artefact(stage.name)
     return None
 
@@ -260,7 +262,7 @@ def _upstream(run: OpenedRun, stage: PlannedStage) -> list[PlannedStage]:
 def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> MaskInputs:
     """The networks too: the classifier, and the nearest maps behind the masks that come from several scales."""
     above = _upstream(run, chosen)
-    known = [s for s in (*above, *_finished(run).values()) if s.kind.name == "classifier"]
+    known = [s for s in (*above, *_finished(run).values()) if s.kind is CLASSIFIER]
     if not known:
         raise ConfigError(f"{run.path} has no finished classifier to run; leave --classifier out")
     from tag2mask.analysis.mask_evidence import ask_classifier, ask_scales
@@ -269,7 +271,8 @@ def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> 
     found = replace(inputs, classifier=ask_classifier(run.artefact(known[0].name), engine))
     for stage in above:
         maps = _cut_maps(run, stage) if stage.kind.makes is Makes.MAPS else None
-        if maps is not None and isinstance(stage.settings, MapsSettings):
+        if maps is not None and isinstance(stage.kind, FeatureMapStage):
+            assert isinstance(stage.settings, MapsSettings)  # as `FeatureMapStage` declares
             program = stage.kind.load()(_context(run, stage, inputs.dataset))
             return replace(found, scales=(ask_scales(program, stage.settings, engine), maps.threshold))
     return found

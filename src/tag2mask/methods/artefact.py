@@ -19,7 +19,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.split_views import resized_labels, shrunk_size
 from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
-from tag2mask.methods.stage_kinds import ChoiceStage, Makes, StageKind
+from tag2mask.methods.stage_kinds import ChoiceStage, ImageStage, Makes, StageKind
 
 T = TypeVar("T")
 THRESHOLD, CHOICE = "threshold.json", "choice.json"
@@ -200,6 +200,11 @@ class Artefact:
         if self.kind is None or self.kind.described is None:
             return ""
         return self.kind.described(self.settings, {role: source.settings for role, source in self.reads.items()})
+
+    def variant(self) -> str:
+        """In which way predictions of a network were made, in words; empty for other files."""
+        makes = self.kind.variant if isinstance(self.kind, ImageStage) else None
+        return "" if makes is None else makes(self.settings)
 
     def maps(self, dataset: Dataset, sample: Sample) -> ActivationMaps:
         """The maps of one sample, stride 4, float32.
