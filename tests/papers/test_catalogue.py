@@ -37,7 +37,7 @@ def test_the_page_lists_them_as_they_are() -> None:
         assert all(name in line or "others as published" in line for name in found.missing), line
 
 
-def test_an_unknown_experiment_is_told_the_nearest() -> None:
+def test_an_unknown_experiment_names_the_nearest() -> None:
     assert experiment("l1") is experiment("L1")
     with pytest.raises(ConfigError, match="unknown experiment 'L14'; did you mean 'L4'"):
         experiment("L14")
@@ -107,6 +107,12 @@ def test_every_variant_of_the_catalogue_stands_behind_a_row() -> None:
     rows = [row for e in experiments().values() for row in (*e.rows, e.swept) if row is not None]
     assert {row.light.variant.name for row in rows if row.light} == set(known["light"])
     assert {row.papers.variant.name for row in rows if row.papers} == set(known["papers"])
+
+
+def test_every_metric_of_the_catalogue_is_one_that_the_program_measures() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    names = {re.split(r"[/\d]", metric)[0] for e in experiments().values() for metric in e.metrics}
+    assert {name for name in names if f'"{name}' not in source} == set()
 
 
 @pytest.mark.parametrize("name", ["L8", "L9", "L10", "A10"])

@@ -188,7 +188,7 @@ def test_the_images_can_be_listed_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"few\.txt lists 1 ids, but n = 2; set n=1"):
         run(str(recipe), out=tmp_path / "runs" / "run")
     (tmp_path / "few.txt").write_text(f"{chosen[0]}\n{chosen[1]}x\n")
-    with pytest.raises(DataError, match=rf"lists '{chosen[1]}x', but .* has no such image; did you mean '{chosen[1]}'"):
+    with pytest.raises(DataError, match=rf"few\.txt, line 2: .* no image '{chosen[1]}x'; did you mean '{chosen[1]}'"):
         run(str(recipe), out=tmp_path / "runs" / "run")
 
 
@@ -197,7 +197,9 @@ def test_too_few_masks_are_counted_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"chosen on 50 masks, but 12 images of split 'all' have one; set n to 12 or"):
         run(str(recipe), out=tmp_path / "runs" / "run")
     recipe = few_masks_recipe(tmp_path, {"few": {"n": 12}})
-    with pytest.raises(DataError, match="on the truth of all 12 images .* none is left to measure on; set a smaller n"):
+    with pytest.raises(
+        DataError, match="on the ground truth of all 12 images .* none is left to measure on; set a smaller n"
+    ):
         run(str(recipe), out=tmp_path / "runs" / "run")
 
 

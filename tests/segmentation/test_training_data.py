@@ -184,7 +184,7 @@ def test_colours_change_within_their_range_and_each_alone(monkeypatch: pytest.Mo
     [
         ({"rescale": (2, 1)}, r"rescale = [2.0, 1.0]: expected [smallest, largest], both above 0"),
         ({"scales": (1, 0)}, r"scales = [1.0, 0.0]: expected factors above 0"),
-        ({"fit": (10, 20)}, r"fit = [10, 20]: expected [long side, short side], both at least 1"),
+        ({"fit": (10, 20)}, r"expected [long side, short side] in pixels, both at least 1"),
         ({"crop": 0}, "setting 'train.crop' = 0"),
         ({"iterations": 10, "warmup": 10}, "warmup = 10: expected fewer than iterations = 10"),
     ],

@@ -1,4 +1,4 @@
-"""From a recipe to the ordered list of stages that a run goes through, everything checked beforehand."""
+"""The plan of a run: the checked stages of a recipe, each after all that it reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tag2mask.core.types import parse_ledger
 from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings
 from tag2mask.methods.registry import stage_kind
-from tag2mask.methods.stage_kinds import ChoiceStage, Makes, SplitRole, StageKind
+from tag2mask.methods.stage_kinds import ChoiceStage, ImageStage, Makes, SplitRole, StageKind
 
 _NAME = re.compile(r"[a-z][a-z0-9_+-]*")
 _LETTERS = "a-z, 0-9, '-', '_' and '+'"
@@ -32,7 +32,7 @@ class PlannedStage:
         reads: role -> name of the instance read.
         settings: of the kind's schema.
         seed: of everything random in it.
-        once: it has a seed of its own in the recipe, and is made once for all seeds of the recipe.
+        once: it has a seed of its own in the recipe, so it is made once for all seeds of the recipe.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Plan:
         recipe: with every default filled in.
         data_kind: name of the reader.
         data: the reader's settings.
-        stages: in an order in which each finds what it reads.
+        stages: each after all that it reads.
     """
 
     recipe: Recipe
@@ -75,10 +75,19 @@ class Plan:
         """The instance of that name."""
         return next(s for s in self.stages if s.name == name)
 
+    def may_be(self, stage: PlannedStage) -> list[PlannedStage]:
+        """The stages whose artefact a stage may have: itself; of a choice its candidates, through further choices."""
+        return list(_chosen_from(stage, {s.name: s for s in self.stages}))
+
 
 def measured_by(stage: PlannedStage) -> str:
     """The instance that a metric stage measures: what it reads in its kind's first role."""
     return stage.reads[stage.kind.first_role]
+
+
+def is_prediction(plan: Plan, stage: PlannedStage) -> bool:
+    """Whether a stage's masks are the predictions of a network, or chosen among such."""
+    return all(isinstance(s.kind, ImageStage) and s.kind.variant is not None for s in plan.may_be(stage))
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -148,7 +157,9 @@ def _check_reads(name: str, kind: StageKind[Any], reads: Mapping[str, Any], reci
             raise ConfigError(f"{name}.reads.{role} = {shortened(repr(source))}: expected the name of one stage")
     for role, makes in kind.reads.items():
         if role not in reads:
-            raise ConfigError(f"missing setting '{name}.reads.{role}': the stage that makes the {makes}")
+            made_by = (n for n, spec in recipe.stages.items() if stage_kind(str(spec.get("kind"))).makes is makes)
+            such = next((f", such as {name}.reads.{role}={maker}" for maker in made_by if maker != name), "")
+            raise ConfigError(f"missing setting '{name}.reads.{role}': the stage that makes the {makes}{such}")
     for role, source in reads.items():
         if source not in recipe.stages:
             raise ConfigError(f"{name}.reads.{role}: " + unknown("stage", source, recipe.stages))
@@ -172,7 +183,7 @@ def _candidates(name: str, kind: ChoiceStage[Any], reads: Mapping[str, Any]) -> 
 
 
 def _check_distinct(seeds: Sequence[int]) -> None:
-    """Stages are named after their seeds."""
+    """Instances are named after their seeds, so each seed occurs once."""
     once = [*dict.fromkeys(seeds)]
     if len(once) < len(seeds):
         twice = next(seed for seed in once if seeds.count(seed) > 1)
@@ -181,7 +192,7 @@ def _check_distinct(seeds: Sequence[int]) -> None:
 
 
 def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:
-    """A stage with one seed cannot read one that is made several times."""
+    """A stage with a seed of its own cannot read one that is made for each seed of the recipe."""
     for stage in stages.values():
         for source in stage.reads.values():
             if stage.once and not stages[source].once:
@@ -192,7 +203,7 @@ def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:
 
 
 def _check_same(ordered: Iterable[PlannedStage]) -> None:
-    """What belongs to one network comes from one: such as prototypes, and the classifier whose features they are of."""
+    """What belongs to one network comes from one, such as prototypes and the classifier of their features."""
     before: dict[str, PlannedStage] = {}
     for stage in ordered:
         before[stage.name] = stage
@@ -219,11 +230,10 @@ def _chosen_from(stage: PlannedStage, stages: Mapping[str, PlannedStage]) -> Ite
 
 def _check_choices(plan: Plan) -> None:
     """Files that a choice is made from are of the same images, whichever is chosen."""
-    by_name = {s.name: s for s in plan.stages}
     for stage in plan.stages:
         if not isinstance(stage.kind, ChoiceStage) or stage.kind.makes not in {Makes.MAPS, Makes.MASKS}:
             continue
-        splits = {made.name: plan.split_of(made) for made in _chosen_from(stage, by_name)}
+        splits = {made.name: plan.split_of(made) for made in plan.may_be(stage)}
         if len(set(splits.values())) > 1 or plan.split_of(stage) not in splits.values():
             made = ", ".join(f"'{name}' of split '{split}'" for name, split in splits.items())
             raise ConfigError(

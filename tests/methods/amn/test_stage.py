@@ -252,7 +252,7 @@ def test_an_unconditioned_network_does_not_hear_its_tags(tmp_path: Path) -> None
 def test_stages_that_hear_no_tags_are_refused(done: RunResult, tmp_path: Path) -> None:
     with registered():
         with pytest.raises(
-            ConfigError, match="stage 'maps' is of kind drawn-maps, which is told no tags; expected one"
+            ConfigError, match="stage 'maps' is of kind drawn-maps, which is conditioned on no tags; expected one"
         ):
             analyse_tags(done.path, stages=["maps"], out=tmp_path)
         with pytest.raises(ConfigError, match="unknown stage of maps 'amn-map'; did you mean 'amn-maps'"):
