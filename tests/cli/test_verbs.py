@@ -32,14 +32,14 @@ def test_help_of_each_verb_has_an_example(verb: str) -> None:
     assert f"Example: tag2mask {verb}" in " ".join(done.stdout.split())
 
 
-def test_ls_lists_recipes_stages_and_data() -> None:
+def test_ls_lists_recipes_stages_and_readers() -> None:
     done = tag2mask("ls")
     assert done.returncode == 0
     for name in (*shipped(), "classifier", "lpcam", "voc", "coco", "folder", "parts"):
         assert f"  {name} " in done.stdout
     wrong = tag2mask("ls", "recipe")
     assert wrong.returncode == 2
-    assert wrong.stderr == "error: unknown list 'recipe'; did you mean 'recipes'? Known: data, recipes, stages\n"
+    assert wrong.stderr == "error: unknown list 'recipe'; did you mean 'recipes'? Known: readers, recipes, stages\n"
 
 
 def test_show_prints_the_resolved_recipe_and_cp_keeps_the_comments(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_reader_is_one_module_and_one_registration(monkeypatch: pytest.MonkeyP
     register_reader("pictures", "tag2mask.data.readers.folder")
     draw_folder(tmp_path)
     assert load_dataset("pictures", tmp_path, "all").classes == CLASSES
-    with pytest.raises(ConfigError, match="'pictures' is tag2mask.data.readers.folder already"):
+    with pytest.raises(ConfigError, match="'pictures' is of tag2mask.data.readers.folder and of tag2mask"):
         register_reader("pictures", "tag2mask.data.readers.voc")
     with pytest.raises(ConfigError, match="unknown data kind 'fodler'; did you mean 'folder'"):
         load_dataset("fodler", tmp_path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tag2mask.core.errors import DataError
-from tag2mask.evaluation.few_masks import LEVEL, ImageCounts, Sums, best_threshold, count_images, draw_few, resample
+from tag2mask.evaluation.few_masks import LEVEL, Sums, SweepCounts, best_threshold, count_images, draw_few, resample
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import GRID
 from tests.helpers.held_maps import NAMES, Held, random_content, steps
@@ -36,7 +36,7 @@ def test_an_image_counted_twice_and_taken_away_once_is_there_once() -> None:
     np.testing.assert_array_equal(both.without(alone).curve(), one.curve())
 
 
-def alike(n: int) -> list[ImageCounts]:
+def alike(n: int) -> list[SweepCounts]:
     held = Held(("a",), [steps(0.5, 0.2)] * n)
     return count_images(held, held.maps, held.samples)
 
@@ -48,7 +48,7 @@ def test_images_that_agree_leave_no_doubt() -> None:
     assert {(d.threshold, d.loss, d.miou) for d in draw_few(alike(6), 2, 2, 20)} == {(0.2, 0.0, 100.0)}
 
 
-def mixed(low: int, high: int) -> list[ImageCounts]:
+def mixed(low: int, high: int) -> list[SweepCounts]:
     held = Held(("a",), [steps(0.4, 0.2)] * low + [steps(0.8, 0.6)] * high)
     return count_images(held, held.maps, held.samples)
 

@@ -106,7 +106,7 @@ def test_a_broken_mask(root: Path) -> None:
 def test_a_mask_of_another_size_than_its_photo(root: Path) -> None:
     save_image(root / "photos" / "b.jpg", np.zeros((5, 6, 3), np.uint8))
     refused(
-        root, "b.png is 6 x 4 pixels, its image .*b.jpg is 6 x 5: a mask must have the size of its image",
+        root, "b.png is 6 x 4 pixels, its image .*b.jpg is 6 x 5: expected the size of its image",
         images=root / "photos",
     )  # fmt: skip
 

@@ -109,6 +109,12 @@ def test_every_variant_of_the_catalogue_stands_behind_a_row() -> None:
     assert {row.papers.variant.name for row in rows if row.papers} == set(known["papers"])
 
 
+def test_every_metric_of_the_catalogue_is_one_that_the_program_measures() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
+    names = {re.split(r"[/\d]", metric)[0] for e in experiments().values() for metric in e.metrics}
+    assert {name for name in names if f'"{name}' not in source} == set()
+
+
 @pytest.mark.parametrize("name", ["L8", "L9", "L10", "A10"])
 def test_commands_that_notes_advise_are_understood(name: str) -> None:
     found = [note.partition("tag2mask ")[2] for note in experiment(name).notes if "tag2mask " in note]

@@ -188,7 +188,7 @@ def test_the_images_can_be_listed_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"few\.txt lists 1 ids, but n = 2; set n=1"):
         run(str(recipe), out=tmp_path / "runs" / "run")
     (tmp_path / "few.txt").write_text(f"{chosen[0]}\n{chosen[1]}x\n")
-    with pytest.raises(DataError, match=rf"lists '{chosen[1]}x', but .* has no such image; did you mean '{chosen[1]}'"):
+    with pytest.raises(DataError, match=rf"few\.txt, line 2: .* no image '{chosen[1]}x'; did you mean '{chosen[1]}'"):
         run(str(recipe), out=tmp_path / "runs" / "run")
 
 

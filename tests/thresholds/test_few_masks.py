@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.core.errors import ConfigError, StageError
+from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.types import Sample, parse_ledger
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.evaluation.thresholds import Threshold
@@ -95,13 +95,12 @@ def test_the_threshold_that_is_read_goes_before_the_settings(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("value", "expected"), [(0.4, (0.52, 0.28)), (0.95, (1.0, 0.83)), (0.05, (0.17, 0.0))])
 def test_refined_seeds_are_cut_a_margin_on_either_side(value: float, expected: tuple[float, float]) -> None:
-    found = around(value, 0.12)
-    assert (found["foreground"], found["background"]) == pytest.approx(expected)
-    several = around(np.array([value, 0.5]), 0.12)
-    np.testing.assert_allclose(several["foreground"], [expected[0], 0.62])
-    np.testing.assert_allclose(several["background"], [expected[1], 0.38])
+    assert around(value, 0.12) == pytest.approx(expected)
+    high, low = around(np.array([value, 0.5]), 0.12)
+    np.testing.assert_allclose(high, [expected[0], 0.62])
+    np.testing.assert_allclose(low, [expected[1], 0.38])
 
 
 def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"images = .*none\.txt cannot be read"):
+    with pytest.raises(DataError, match=r"cannot read .*none\.txt"):
         listed(FewMasksSettings(n=1, images=tmp_path / "none.txt"), Numbered(range(5)))

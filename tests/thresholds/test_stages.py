@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,13 +122,14 @@ def test_what_reads_a_rule_s_threshold_is_cut_at_it(done: RunResult) -> None:
         for sample in dataset.samples[:4]:
             image = np.array(dataset.image(sample))
             found = maps.maps(dataset, sample)
-            photo = Photo(image, found.classes, found.maps.numpy())
             level = chosen.of(sample.id, found.classes)
-            expected = cut(photo.resized(), found.classes, level)
+            photo = Photo(image, found.classes, found.maps.numpy(), (level,))
+            expected = cut(found.resize(*image.shape[:2]).maps.numpy(), found.classes, level)
             np.testing.assert_array_equal(artefact(done, f"masks-{per}").labels(dataset, sample), expected)
-            (crf,) = crf_seeds([photo], level)
+            (crf,) = crf_seeds([photo])
             np.testing.assert_array_equal(artefact(done, f"crf-{per}").labels(dataset, sample), crf)
-            (refined,) = refine_seeds([photo], np.minimum(1, level + MARGIN), np.maximum(0, level - MARGIN))
+            both = (np.minimum(1, level + MARGIN), np.maximum(0, level - MARGIN))
+            (refined,) = refine_seeds([replace(photo, levels=both)])
             np.testing.assert_array_equal(artefact(done, f"refined-{per}").labels(dataset, sample), refined)
 
 

@@ -15,11 +15,9 @@ from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import say_nothing_shown, unseen
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedMasks, OpenedRun, as_run
-from tag2mask.segmentation.publish.provenance import how
+from tag2mask.pipeline.plan import is_prediction
 
 LOG = logging.getLogger("tag2mask")
-_PREDICTIONS = "predictions"
-"""Kind of the stages whose labels are of a segmentation network."""
 
 
 def evaluate_run(
@@ -48,7 +46,7 @@ def evaluate_run(
     """
     run = as_run(run)
     kinds = [Threshold(value, "fixed") for value in thresholds]
-    predicted = [name for name, s in run.stages.items() if s.kind.name == _PREDICTIONS]
+    predicted = [name for name, s in run.stages.items() if is_prediction(run.plan, s)]
     of_maps = [name for name, s in run.stages.items() if s.kind.makes is Makes.MAPS]
     for name in stages:
         if predicted and name not in run.stages:  # without predictions the maps are checked below
@@ -88,7 +86,7 @@ def _maps_rows(maps: OpenedMaps, thresholds: Sequence[Threshold]) -> tuple[Metri
 
 
 def _prediction_rows(masks: OpenedMasks) -> tuple[MetricRow, ...]:
-    name, made = masks.name, how(masks.stage.settings.model_dump())
+    name, made = masks.name, masks.artefact.variant()
     samples = unseen([masks.artefact], masks.dataset, name)
     with progress(name, len(samples)) as counter:
         found = evaluate_masks(masks.dataset, masks.read, samples=samples, advance=counter.advance)

@@ -19,11 +19,9 @@ from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, rules_of
 from tag2mask.evaluation.thresholds import SCOPES, Threshold
 from tag2mask.inference.settings import PyramidSettings
-from tag2mask.label_images.kinds import CutSettings
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.settings import ClassifierSettings
-from tag2mask.methods.stage_kinds import Makes
-from tag2mask.pipeline.metric_stages import SeedsSettings
+from tag2mask.methods.cam.kinds import CLASSIFIER
+from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
 from tag2mask.pipeline.plan import PlannedStage
 from tag2mask.report.figures import Dots, draw_dots
@@ -80,7 +78,7 @@ def analyse_rules(
 
     Args:
         runs: on the same images and classes.
-        stages: instances that made maps; none means every one that is no view of another.
+        stages: instances that made maps; none means every one that is not a view of another.
         options: what else is measured.
         out: folder for the files; None means ``analysis`` in the first run's folder.
 
@@ -114,11 +112,7 @@ def analyse_rules(
 
 
 def in_part(sample_id: str, part: tuple[int, int] | None) -> bool:
-    """Whether an image belongs to the i-th of k parts, by the hash of its id.
-
-    Raises:
-        ConfigError: there is no such part.
-    """
+    """Whether an image belongs to the i-th of k parts, by the hash of its id."""
     if part is None:
         return True
     place, count = part
@@ -149,9 +143,11 @@ def _measured(maps: OpenedMaps, samples: Sequence[Sample], options: RuleOptions)
 def _own(maps: OpenedMaps, options: RuleOptions) -> Iterator[Threshold]:
     """Thresholds of stages that cut these maps once, and those that the options add."""
     for stage in maps.run.stages.values():
-        settings = stage.settings
-        if stage.reads.get("maps") == maps.name and isinstance(settings, SeedsSettings | CutSettings):
-            yield Threshold(settings.threshold, settings.threshold_kind)
+        kind = stage.kind
+        once = not (isinstance(kind, ImageStage) and kind.leaves_ignored)  # refined seeds are cut twice
+        if stage.reads.get("maps") == maps.name and kind.threshold is not None and once:
+            own = kind.threshold(stage.settings)
+            yield Threshold(own.value, own.kind)
     for value in options.fixed.get(maps.name, ()):
         yield Threshold(value, "fixed")
 
@@ -188,10 +184,7 @@ def _by_classifier(maps: OpenedMaps, samples: Sequence[Sample], options: RuleOpt
 
 def classifier_behind(artefact: Artefact) -> Artefact | None:
     """The classifier that an artefact was made from, however far up; None where there is none."""
-    if isinstance(artefact.settings, ClassifierSettings):
-        return artefact
-    found = (classifier_behind(source) for source in artefact.reads.values())
-    return next((one for one in found if one is not None), None)
+    return next((one for one in artefact.upstream() if one.kind is CLASSIFIER), None)
 
 
 def _chosen(evidence: str, images: Iterator[ImageEvidence], maps: OpenedMaps, per: Collection[str]) -> list[Threshold]:
@@ -246,7 +239,7 @@ def _settings_except_views(stage: PlannedStage) -> object:
 
 
 def without_views(runs: Sequence[OpenedRun]) -> list[str]:
-    """Every stage of maps of some runs that is no view of another."""
+    """Every stage of maps of some runs that is not a view of another."""
     found: dict[str, None] = {}
     for run in runs:
         stages = _stages_of_maps(run)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tag2mask.cli.tables import say
 
+if TYPE_CHECKING:
+    from tag2mask.methods.stage_kinds import StageKind
+
 
 def command(
-    what: Annotated[str | None, typer.Argument(help="recipes, stages or data; all where left out")] = None,
+    what: Annotated[str | None, typer.Argument(help="recipes, stages or readers; all where left out")] = None,
 ) -> None:
-    """List recipes, kinds of stage and kinds of data.
+    """List recipes, kinds of stage and readers of data, those of other packages too.
 
     Example: tag2mask ls recipes
     """
     from tag2mask.core.errors import ConfigError, unknown
 
-    parts = {"recipes": _recipes, "stages": _stages, "data": _data}
+    parts = {"recipes": _recipes, "stages": _stages, "readers": _readers}
     if what is not None and what not in parts:
         raise ConfigError(unknown("list", what, parts))
     for name, part in parts.items():
@@ -37,14 +40,20 @@ def _recipes() -> list[tuple[str, str]]:
 def _stages() -> list[tuple[str, str]]:
     from tag2mask.methods.registry import stage_kinds
 
-    kinds = stage_kinds().values()
-    roles = {k.name: [*k.reads, *(f"{role} (optional)" for role in k.may_read)] for k in kinds}
-    return [
-        (k.name, f"makes {k.makes}" + (f", reads {', '.join(roles[k.name])}" if roles[k.name] else "")) for k in kinds
-    ]
+    return [(kind.name, _about(kind)) for kind in stage_kinds().values()]
 
 
-def _data() -> list[tuple[str, str]]:
-    from tag2mask.data.registry import READERS, reader
+def _about(kind: StageKind[Any]) -> str:
+    """What a kind makes and reads, such as ``makes maps, reads classifier``."""
+    from tag2mask.methods.stage_kinds import ChoiceStage
 
-    return [(name, ", ".join(reader(name).SETTINGS.model_fields)) for name in READERS]
+    roles = [*kind.reads, *(f"{role} (optional)" for role in kind.may_read)]
+    several = [f"several stages of {kind.makes}"] if isinstance(kind, ChoiceStage) else []
+    reads = ", ".join([*several, *roles])
+    return f"makes {kind.makes}" + (f", reads {reads}" if reads else "")
+
+
+def _readers() -> list[tuple[str, str]]:
+    from tag2mask.data.registry import reader, readers
+
+    return [(name, ", ".join(reader(name).SETTINGS.model_fields)) for name in readers()]

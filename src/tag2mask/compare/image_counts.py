@@ -90,30 +90,19 @@ def count_side(side: Side, kinds: Sequence[str], samples: Sequence[Sample]) -> d
     Raises:
         DataError: no image has ground truth.
     """
-    seeds = [_count_seed(side, one, kinds, samples) for one in side.seeds]
-    return {
-        kind: Counted(side, tuple(s.thresholds[i] for s in seeds), tuple(s.counts[i] for s in seeds), seeds[0].ids)
-        for i, kind in enumerate(kinds)
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Seed:
-    """One seed of a side, at each kind of threshold."""
-
-    thresholds: tuple[Threshold, ...]
-    counts: tuple[ImageCounts, ...]
-    ids: tuple[str, ...]
-
-
-def _count_seed(side: Side, one: OneSeed, kinds: Sequence[str], samples: Sequence[Sample]) -> _Seed:
-    thresholds = [_threshold(side, one, kind, samples) for kind in kinds]
-    with progress(one.measured.name, len(samples)) as counter:
-        images = list(_counted(side, one, thresholds, samples, counter.advance))
-    if not images:
-        raise DataError(f"no image of split '{side.dataset.split}' has ground truth: {side.name} cannot be compared")
-    counts = (ImageCounts.of([image[i] for _, image in images]) for i in range(len(kinds)))
-    return _Seed(tuple(thresholds), tuple(counts), tuple(name for name, _ in images))
+    thresholds: list[list[Threshold]] = []
+    counts: list[list[ImageCounts]] = []
+    ids: tuple[str, ...] = ()
+    for one in side.seeds:
+        thresholds.append([_threshold(side, one, kind, samples) for kind in kinds])
+        with progress(one.measured.name, len(samples)) as counter:
+            images = list(_counted(side, one, thresholds[-1], samples, counter.advance))
+        if not images:
+            raise DataError(f"no image of split '{side.dataset.split}' has ground truth: {side.name} is not compared")
+        counts.append([ImageCounts.of([image[i] for _, image in images]) for i in range(len(kinds))])
+        ids = tuple(name for name, _ in images)
+    by_kind = zip(kinds, zip(*thresholds, strict=True), zip(*counts, strict=True), strict=True)
+    return {kind: Counted(side, at, of_seeds, ids) for kind, at, of_seeds in by_kind}
 
 
 def _threshold(side: Side, one: OneSeed, kind: str, samples: Sequence[Sample]) -> Threshold:

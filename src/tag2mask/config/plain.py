@@ -159,7 +159,7 @@ class _Builder:
         try:
             return make(node)
         except (ValueError, OverflowError, KeyError, IndexError):
-            kind = _KINDS.get(node.tag, "text without NUL, in Unicode")
+            kind = _EXPECTED.get(node.tag, "text without NUL, in Unicode")
             raise self._error(f"{_short(node.value)} is not {kind}; a text stands in quotes", node) from None
 
     def _error(self, problem: str, node: Node) -> ConfigError:
@@ -212,7 +212,7 @@ _SCALARS: dict[str, Any] = {
 }
 
 
-_KINDS = {
+_EXPECTED = {
     "tag:yaml.org,2002:int": "an integer of at most 64 bits",
     "tag:yaml.org,2002:float": "a number",
     "tag:yaml.org,2002:bool": "true or false",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from tag2mask.core.errors import DataError
 from tag2mask.data.base import Labels
 from tag2mask.data.images import SIDEWAYS, loaded, opened, raw_mode, stored_size, turned
 
+V = TypeVar("V", bound=np.generic)
 Palette = Mapping[tuple[int, int, int], int]
 """Label index of each colour (r, g, b), for masks stored in colour."""
 _SHORT_GREY = {"L;2": 85, "L;4": 17}  # Pillow stretches grey of 2 and 4 bits to 0..255: the step between two indices
@@ -52,8 +53,8 @@ def label_indices(stored: NDArray[np.int64], path: Path, values: Mapping[int, in
     return labels.astype(np.uint8)
 
 
-def align_labels(labels: Labels, image: Path, what: str) -> Labels:
-    """Bring a (H, W) uint8 mask into the upright frame of its image; ``what`` names it in the error.
+def align_labels(labels: NDArray[V], image: Path, what: str) -> NDArray[V]:
+    """Bring a (H, W) mask or sidecar into the upright frame of its image; ``what`` names it in the error.
 
     A mask of the upright size is taken as it is; one of the stored size is turned as the image is. Where both sizes
     agree (a square image, or one turned by 180 degrees or mirrored) the mask counts as upright.
@@ -64,7 +65,7 @@ def align_labels(labels: Labels, image: Path, what: str) -> Labels:
 
 
 def check_size(size: tuple[int, int], image: Path, what: str) -> bool:
-    """Compare the (H, W) of the mask ``what`` with its image, by the image's header alone.
+    """Compare the (H, W) of the mask or sidecar ``what`` with its image, by the image's header alone.
 
     True where it is the upright size, false where it is that of the stored pixels, which EXIF turns.
     """
@@ -73,7 +74,7 @@ def check_size(size: tuple[int, int], image: Path, what: str) -> bool:
     if size not in (upright, stored):
         raise DataError(
             f"{what} is {size[1]} x {size[0]} pixels, its image {image} is {upright[1]} x {upright[0]}: "
-            f"a mask must have the size of its image. `tag2mask doctor` lists every such mask"
+            f"expected the size of its image. `tag2mask doctor` lists every such file"
         )
     return size == upright
 

@@ -1,4 +1,4 @@
-"""The readers by name, and opening a data set: a reader is one module and one line here."""
+"""The readers by name, and opening a data set: a reader is one module and one line here, or an entry point."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 from tag2mask.config.overrides import apply_overrides
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, unknown
+from tag2mask.core.plugins import each_from_one, plugins
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.sidecars import with_sidecars
 from tag2mask.data.split_views import MARK, ShrunkImages, part_of
@@ -23,6 +24,8 @@ READERS: dict[str, str] = {
     "parts": "tag2mask.data.readers.parts",
 }
 """Reader name -> module with ``SETTINGS`` (a `DataSettings` class) and ``open_split(settings, split)``."""
+GROUP = "tag2mask.readers"
+"""Entry points of other packages; the name of each is the reader's, and it names such a module."""
 
 
 class Reader(Protocol):
@@ -35,22 +38,33 @@ class Reader(Protocol):
         ...
 
 
+def readers() -> dict[str, str]:
+    """Every reader's module by its name: `READERS`, and the entry points ``tag2mask.readers`` of other packages.
+
+    Raises:
+        ConfigError: two packages have a reader of one name; both are named.
+    """
+    others = [p for p in plugins(GROUP, "SETTINGS", "open_split") if READERS.get(p.name) != p.module]
+    each_from_one("data reader", [*READERS.items(), *((other.name, other.package) for other in others)])
+    return READERS | {other.name: other.module for other in others}
+
+
 def register_reader(name: str, module: str) -> None:
-    """Add a reader: ``module`` offers ``SETTINGS`` and ``open_split`` as `Reader` says.
+    """Add a reader to this process: ``module`` offers ``SETTINGS`` and ``open_split`` as `Reader` says.
 
     Raises:
         ConfigError: the name is taken by another module.
     """
-    if READERS.get(name, module) != module:
-        raise ConfigError(f"data reader '{name}' is {READERS[name]} already; choose another name")
+    each_from_one("data reader", [*readers().items(), (name, module)])
     READERS[name] = module
 
 
 def reader(name: str) -> Reader:
     """The reader of that name."""
-    if name not in READERS:
-        raise ConfigError(unknown("data kind", name, READERS))
-    return cast(Reader, importlib.import_module(READERS[name]))
+    known = readers()
+    if name not in known:
+        raise ConfigError(unknown("data kind", name, known))
+    return cast(Reader, importlib.import_module(known[name]))
 
 
 def data_settings(kind: str, values: Mapping[str, Any]) -> DataSettings:
@@ -125,12 +139,12 @@ def data_from_words(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     if wrong is not None:
         raise ConfigError(f"'{wrong}' is not key=value, such as root=photos or classes=[cat,dog]")
     settings: dict[str, Any] = apply_overrides({"data": {}}, [f"data.{w}" for w in rest])["data"]
-    if first in READERS:
+    if first in (known := readers()):
         return first, settings
     root = Path(first)
     if not root.is_dir():
         raise DataError(
-            f"'{first}' is neither a kind of data ({', '.join(READERS)}) nor a folder; "
+            f"'{first}' is neither a kind of data ({', '.join(known)}) nor a folder; "
             f"write for example: tag2mask doctor voc root=VOCdevkit/VOC2012"
         )
     return layout_of(root), {"root": str(root), **settings}

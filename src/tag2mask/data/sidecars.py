@@ -10,7 +10,6 @@ import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,26 +19,18 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Finding
 from tag2mask.data.image_names import IMAGE_SUFFIXES, image_id
-from tag2mask.data.images import SIDEWAYS, loaded, opened, stored_size, turned, upright_size
+from tag2mask.data.images import loaded, opened, turned, upright_size
 from tag2mask.data.layout import check_utf8, files_in
-from tag2mask.data.mask_files import is_array, mapped_array
+from tag2mask.data.mask_files import align_labels, check_size, is_array, mapped_array
 
 Grey = NDArray[np.float32]
-_HIGHEST = {"u1": 255, "u2": 65535, "i4": 65535, "b1": 1}
-"""What stands for 1 in whole numbers of that many bytes; Pillow holds 16 bits in 32."""
 
 
 def with_sidecars(dataset: Dataset, folders: Mapping[str, Path], root: Path | None) -> Dataset:
-    """The split with the sidecars of its samples.
+    """The split with the sidecars of its samples, in folders by role.
 
-    Args:
-        dataset: as a reader opens it.
-        folders: by role, in ``root``, else where the path leads from the working folder. A file belongs to the image
-            of its name, but for the ending, and of its sub-folder if the image lies in one; of others nothing is said.
-        root: folder of the data set.
-
-    Raises:
-        DataError: a folder is missing, or two files of one belong to an image.
+    A folder lies in ``root``, else where its path leads from the working folder. A file belongs to the image of its
+    name, but for the ending, and of its sub-folder if the image lies in one; files of no image are left alone.
     """
     if not folders:
         return dataset
@@ -73,11 +64,7 @@ def _by_id(folder: Path) -> dict[str, Path]:
 
 
 def check_sidecars(dataset: Dataset, samples: Sequence[Sample], roles: Collection[str], stage: str) -> None:
-    """See that every image has the sidecars that a stage looks at.
-
-    Raises:
-        DataError: the data names no folder of a role, or images have no file in it.
-    """
+    """See that every image has the sidecars that a stage looks at."""
     for role in roles:
         folder = dataset.sidecar_folders.get(role)
         if folder is None:
@@ -99,10 +86,10 @@ def sidecar_findings(dataset: Dataset, sample: Sample) -> list[Finding]:
     found = []
     for path in sample.sidecars.values():
         try:
-            if is_array(path):
-                _is_upright(dataset, sample, path, mapped_array(path, "sidecar", "buf").shape)
-            elif path.suffix.lower() in IMAGE_SUFFIXES:
-                _is_upright(dataset, sample, path, upright_size(path))
+            if is_array(path) and sample.image is not None:
+                check_size(mapped_array(path, "sidecar", "buf").shape, sample.image, f"sidecar {path}")
+            elif path.suffix.lower() in IMAGE_SUFFIXES and sample.image is not None:
+                check_size(upright_size(path), sample.image, f"sidecar {path}")
         except DataError as error:
             found.append(Finding("sidecar", "error", (sample.id,), str(error), "Make it again from the image as it is"))
     return found
@@ -111,14 +98,9 @@ def sidecar_findings(dataset: Dataset, sample: Sample) -> list[Finding]:
 def read_sidecar(dataset: Dataset, sample: Sample, role: str) -> Grey:
     """A sidecar as grey values, in the upright frame of its image and at the size that the image is brought to.
 
-    Args:
-        dataset: the split.
-        sample: one of it.
-        role: such as ``saliency``.
-
     Returns:
-        (H, W) in [0, 1]: 0..255 of 8 bits, 0..65535 of 16, 0 or 1 of one bit; numbers of npy files that have a point
-        as they are.
+        (H, W) in [0, 1]: 0..255 of 8 bits, 0..65535 of 16, 0 or 1 of one bit; floating numbers of npy and TIFF files as
+        they are.
 
     Raises:
         DataError: there is none, it is damaged, in colour or of another size than its image, or its values are not in
@@ -128,44 +110,33 @@ def read_sidecar(dataset: Dataset, sample: Sample, role: str) -> Grey:
     if path is None:
         folder = dataset.sidecar_folders.get(role, f"data.sidecars.{role}, which is not set")
         raise DataError(f"image '{sample.id}' has no sidecar '{role}': expected {sample.id}.png in {folder}")
-    values = _scaled(np.array(mapped_array(path, "sidecar", "buf")) if is_array(path) else _decoded(path), path)
-    if not _is_upright(dataset, sample, path, values.shape):
-        assert sample.image is not None
-        values = np.asarray(turned(Image.fromarray(values), stored_size(sample.image)[1]))
+    values = _grey(path)
+    if sample.image is not None:
+        values = align_labels(values, sample.image, f"sidecar {path}")
+    elif (drawn := dataset.image(sample).size[::-1]) != values.shape:
+        raise DataError(f"sidecar {path} has shape {values.shape}, its image {drawn}: expected the size of its image")
     size = dataset.working_size(sample)
     if size is not None and size != values.shape:
         values = np.asarray(Image.fromarray(values).resize(size[::-1], Image.Resampling.BILINEAR))
     return np.ascontiguousarray(values)
 
 
-def _decoded(path: Path) -> NDArray[Any]:
-    with opened(path) as image:
-        whole = turned(image, loaded(image))
-        if image.mode not in ("1", "L", "I", "F") and not image.mode.startswith("I;16"):
-            raise DataError(f"sidecar {path} has mode {image.mode}: expected grey of 1, 8 or 16 bits, or an npy file")
-        return np.array(whole)
-
-
-def _scaled(values: NDArray[Any], path: Path) -> Grey:
-    highest = 1 if values.dtype.kind == "f" else _HIGHEST.get(values.dtype.str[1:], 255)
+def _grey(path: Path) -> Grey:
+    """The values as they are stored, in [0, 1]."""
+    if is_array(path):
+        values = np.array(mapped_array(path, "sidecar", "buf"))
+    else:
+        with opened(path) as image:
+            whole = turned(image, loaded(image))
+            if image.mode not in ("1", "L", "I", "F") and not image.mode.startswith("I;16"):
+                raise DataError(
+                    f"sidecar {path} has mode {image.mode}: expected grey of 1, 8 or 16 bits, or an npy file"
+                )
+            values = np.array(whole)
+    highest = 1 if values.dtype.kind in "fb" else 255 if values.dtype.itemsize == 1 else 65535
     found: Grey = (values / highest).astype(np.float32)
     if found.size and not (found.min() >= 0 and found.max() <= 1):  # false for NaN too
         raise DataError(
             f"sidecar {path} has values {values.min()}..{values.max()}: expected 0..{highest}. Divide by the maximum"
         )
     return found
-
-
-def _is_upright(dataset: Dataset, sample: Sample, path: Path, size: tuple[int, ...]) -> bool:
-    """Whether a sidecar has the upright size of its image; false for that of the stored pixels, which EXIF turns."""
-    if sample.image is None:
-        stored, orientation = dataset.image(sample).size[::-1], 1
-    else:
-        stored, orientation = stored_size(sample.image)
-    upright = stored[::-1] if orientation >= SIDEWAYS else stored
-    if size not in (upright, stored):
-        raise DataError(
-            f"sidecar {path} is {size[1]} x {size[0]} pixels, its image '{sample.id}' is {upright[1]} x {upright[0]}: "
-            "a sidecar must have the size of its image"
-        )
-    return size == upright

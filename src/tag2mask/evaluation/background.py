@@ -70,16 +70,9 @@ class Background(Settings):
         raise NotImplementedError
 
     def labels(self, maps: Maps, classes: Sequence[int], level: Level, sides: Sides = NO_SIDES) -> LabelImage:
-        """Cut maps.
+        """Cut maps (K, H, W) of K ascending class columns: (H, W) uint8, label c + 1 for column c.
 
-        Args:
-            maps: (K, H, W) in [0, 1], one for each present class.
-            classes: K class columns, 0-based, ascending; column c becomes label c + 1.
-            level: 0..1, or (K,) of them.
-            sides: sidecars of the roles that the rule names.
-
-        Returns:
-            (H, W) uint8 labels.
+        K may be 0; ``level`` and ``sides`` are as for `values`.
         """
         if not len(classes):
             return np.full(maps.shape[1:], self.without_classes, dtype=np.uint8)
@@ -92,16 +85,9 @@ class Background(Settings):
         return np.where(above.max(axis=0) > 0, labels[above.argmax(axis=0)], np.uint8(0))
 
     def passed(self, largest: Maps, maps: Maps, thresholds: Maps, sides: Sides = NO_SIDES) -> NDArray[np.intp]:
-        """At how many of some thresholds, and so at which, each pixel is of its largest class.
+        """(H, W): n where a pixel is of its largest class at the first n of ascending thresholds, and background after.
 
-        Args:
-            largest: (H, W), the largest of the maps at each pixel.
-            maps: (K, H, W), K at least 1.
-            thresholds: (T,) ascending.
-            sides: sidecars of the roles that the rule names.
-
-        Returns:
-            (H, W): n where a pixel is of a class at the first n thresholds and background at all others.
+        ``largest`` (H, W) is the largest of the maps (K, H, W) at each pixel.
         """
         if self.is_constant:
             return np.searchsorted(thresholds, largest)  # those strictly below the value

@@ -34,7 +34,7 @@ _TRIES = 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ImageCounts:
+class SweepCounts:
     """Pixels of one image at each of the 101 thresholds of the sweep.
 
     Attributes:
@@ -59,7 +59,7 @@ class Sums:
         self.both: Counts = np.zeros((len(GRID), n_labels), dtype=np.int64)
         self.seeds, self.truth = self.both.copy(), self.both[0].copy()
 
-    def add(self, image: ImageCounts, times: int = 1) -> None:
+    def add(self, image: SweepCounts, times: int = 1) -> None:
         """Count an image that many times."""
         labels = list(image.labels)
         self.both[:, labels] += times * image.both
@@ -124,7 +124,7 @@ def count_images(
     samples: Sequence[Sample],
     advance: Callable[[], None] | None = None,
     background: Background = CONSTANT,
-) -> list[ImageCounts]:
+) -> list[SweepCounts]:
     """The counts of every sample that has ground truth; errors as of `pairs`."""
     found = pairs(dataset, read_maps, samples, background=background, advance=advance)
     return [_counted(pair.sample.id, *image_sweep(pair, background)) for pair in found]
@@ -135,7 +135,7 @@ def best_threshold(curve: NDArray[np.float64]) -> float:
     return GRID[int(curve.argmax())]
 
 
-def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, seed: int = 0) -> Uncertainty:
+def resample(images: Sequence[SweepCounts], n_labels: int, draws: int = DRAWS, seed: int = 0) -> Uncertainty:
     """Draw as many images as there are, with repetition, and choose a threshold on each draw (bootstrap)."""
     full = _total(images, n_labels).curve()
     rng = np.random.default_rng((seed, len(images)))
@@ -152,7 +152,7 @@ def resample(images: Sequence[ImageCounts], n_labels: int, draws: int = DRAWS, s
     return Uncertainty(len(images), draws, LEVEL, *map(rounded, (low, high, thresholds.std(), loss)))
 
 
-def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, seed: int = 0) -> tuple[FewDraw, ...]:
+def draw_few(images: Sequence[SweepCounts], n: int, n_labels: int, draws: int, seed: int = 0) -> tuple[FewDraw, ...]:
     """Choose a threshold on n images drawn without repetition, ``draws`` times, and measure it on the others."""
     if not 1 <= n < len(images):
         raise DataError(
@@ -179,13 +179,13 @@ def draw_few(images: Sequence[ImageCounts], n: int, n_labels: int, draws: int, s
     )
 
 
-def _counted(sample_id: str, labels: Iterable[int], sweep: ThresholdSweep) -> ImageCounts:
+def _counted(sample_id: str, labels: Iterable[int], sweep: ThresholdSweep) -> SweepCounts:
     matrices = np.stack([sweep.matrix(t) for t in GRID])
     both: Counts = matrices.diagonal(axis1=1, axis2=2).copy()
-    return ImageCounts(sample_id, tuple(labels), both, matrices.sum(axis=1), matrices[0].sum(axis=1))
+    return SweepCounts(sample_id, tuple(labels), both, matrices.sum(axis=1), matrices[0].sum(axis=1))
 
 
-def _total(images: Sequence[ImageCounts], n_labels: int, times: Iterable[int] | None = None) -> Sums:
+def _total(images: Sequence[SweepCounts], n_labels: int, times: Iterable[int] | None = None) -> Sums:
     sums = Sums(n_labels)
     for image, count in zip(images, times if times is not None else [1] * len(images), strict=True):
         if count:

@@ -19,7 +19,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.split_views import resized_labels, shrunk_size
 from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
-from tag2mask.methods.stage_kinds import ChoiceStage, Makes, StageKind
+from tag2mask.methods.stage_kinds import ChoiceStage, ImageStage, Makes, StageKind
 
 T = TypeVar("T")
 THRESHOLD, CHOICE = "threshold.json", "choice.json"
@@ -201,6 +201,11 @@ class Artefact:
             return ""
         return self.kind.described(self.settings, {role: source.settings for role, source in self.reads.items()})
 
+    def variant(self) -> str:
+        """In which way predictions of a network were made, in words; empty for other files."""
+        makes = self.kind.variant if isinstance(self.kind, ImageStage) else None
+        return "" if makes is None else makes(self.settings)
+
     def maps(self, dataset: Dataset, sample: Sample) -> ActivationMaps:
         """The maps of one sample, stride 4, float32.
 
@@ -254,6 +259,14 @@ class Artefact:
         own = frozenset(self.threshold().ids) if (self.path / THRESHOLD).is_file() else frozenset()
         own |= frozenset(self.choice.ids if self.choice else ())
         return own.union(*(artefact.masks_seen() for artefact in (*self.reads.values(), *self.considered)))
+
+    def upstream(self) -> list[Artefact]:
+        """The artefact and all that it was made from, the nearest first, each once."""
+        found = [self]
+        for artefact in found:
+            known = {id(one) for one in found}
+            found += [one for one in artefact.reads.values() if id(one) not in known]
+        return found
 
     def _whole(self, read: Callable[[Path], T], path: Path) -> T:
         """What is read of a file; where it is damaged, the error names the command that makes it again."""

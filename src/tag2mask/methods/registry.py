@@ -1,4 +1,4 @@
-"""The kinds of stage: a method is one folder and one line in `METHODS`."""
+"""The kinds of stage: a method is one folder and one line in `METHODS`, or an entry point of another package."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.plugins import each_from_one, plugins
 from tag2mask.methods.stage_kinds import StageKind
 
 METHODS: list[str] = [
@@ -20,22 +21,26 @@ METHODS: list[str] = [
     "tag2mask.pipeline.metric_stages",
 ]
 """Modules with a tuple ``KINDS`` of `StageKind`; they import no torch."""
+GROUP = "tag2mask.methods"
+"""Entry points of other packages; each names such a module."""
 
 
 @cache
-def _kinds(modules: tuple[str, ...]) -> dict[str, StageKind[Any]]:
-    found: dict[str, StageKind[Any]] = {}
-    for module in modules:
-        for kind in importlib.import_module(module).KINDS:
-            if kind.name in found:
-                raise ConfigError(f"stage kind '{kind.name}' of {module} is taken; choose another name")
-            found[kind.name] = kind
-    return found
+def _kinds(owners: tuple[tuple[str, str], ...]) -> dict[str, StageKind[Any]]:
+    """The kinds of modules, each with the package that it belongs to."""
+    found = [(kind, owner) for module, owner in owners for kind in importlib.import_module(module).KINDS]
+    each_from_one("stage kind", ((kind.name, owner) for kind, owner in found))
+    return {kind.name: kind for kind, _ in found}
 
 
 def stage_kinds() -> dict[str, StageKind[Any]]:
-    """Every registered kind by name."""
-    return _kinds(tuple(METHODS))
+    """Every kind by name: those of `METHODS`, and of the entry points ``tag2mask.methods`` of other packages.
+
+    Raises:
+        ConfigError: two packages have a kind of one name; both are named.
+    """
+    others = {plugin.module: plugin.package for plugin in plugins(GROUP, "KINDS") if plugin.module not in METHODS}
+    return _kinds(tuple(({module: module for module in METHODS} | others).items()))
 
 
 def stage_kind(name: str) -> StageKind[Any]:
@@ -51,7 +56,16 @@ def stage_kind(name: str) -> StageKind[Any]:
 
 
 def register_method(module: str) -> None:
-    """Add a method: a module with a tuple ``KINDS`` of `StageKind`."""
-    if module not in METHODS:
-        METHODS.append(module)
+    """Add a method to this process: a module with a tuple ``KINDS`` of `StageKind`.
+
+    Raises:
+        ConfigError: one of its kinds has the name of another's; it is not added.
+    """
+    if module in METHODS:
+        return
+    METHODS.append(module)
+    try:
         stage_kinds()
+    except BaseException:
+        METHODS.remove(module)
+        raise

@@ -196,9 +196,13 @@ class ImageStage(StageKind[S]):
 
     Attributes:
         photo_size: masks have the photos' own sizes, where all else has the working size of ``data.max_side``.
+        leaves_ignored: its masks leave the pixels ignored (255) that they are not confident of, so they have no mIoU.
+        variant: for predictions of a network: in which way these settings make them, in words; None for other files.
     """
 
     photo_size: bool = False
+    leaves_ignored: bool = False
+    variant: Callable[[S], str] | None = None
 
     per_image: ClassVar[bool] = True
 

@@ -76,8 +76,8 @@ class TableRow:
         light: our side of it with the light recipes; None where they have none.
         papers: the same with the papers' recipes.
         published: the papers' values.
-        needs: a method that is not there yet, without which the row has no side of ours.
-        note: why else the row has none, or what is to be known of it.
+        needs: a method that is not implemented, so that the row has no side of ours.
+        note: another reason for that, or a remark.
     """
 
     name: str
@@ -125,12 +125,12 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step adds to an experiment.
+    """What a step adds to an experiment's table and folder.
 
     Attributes:
         rows: numbers; ``method`` is the name of a row.
         files: in the order to look at them.
-        lines: sentences for the table's foot.
+        lines: sentences below the table.
     """
 
     rows: tuple[ResultRow, ...] = ()
@@ -140,16 +140,16 @@ class StepResult:
 
 @dataclass(frozen=True, slots=True)
 class FinishedExperiment:
-    """What a step works on.
+    """The input of a step: an experiment whose run is finished.
 
     Attributes:
         experiment: the experiment.
-        stages: name of a row -> the stage of the run that is our side of it, without its seed.
+        stages: name of a row -> the stage of the run that gives our side, without its seed.
         recipe: the combined recipe; None for an experiment that needs no run.
         done: finished stages of the run in order.
         out: folder of the experiment, which is the run folder too.
-        command: that makes all of it again.
-        images: ids of images that pictures have to show.
+        command: that repeats all of it.
+        images: ids of images to show in pictures.
     """
 
     experiment: Experiment
@@ -161,11 +161,11 @@ class FinishedExperiment:
     images: tuple[str, ...] = ()
 
     def made(self, stage: str) -> list[Done]:
-        """A stage of the run, once for each seed."""
+        """The finished instances of a stage, one for each seed."""
         return [d for d in self.done if d.stage.base_name == stage]
 
     def row_of(self, stage: str) -> str:
-        """The row that a stage, with or without its seed, is our side of; the stage's name where it is of none."""
+        """The row whose side a stage gives, named with or without its seed; the stage's name if there is none."""
         name = base_name(stage)
         return next((row for row, mine in self.stages.items() if mine == name), name)
 
@@ -174,7 +174,7 @@ Step = Callable[[FinishedExperiment], StepResult]
 
 
 def load_step(name: str) -> Step:
-    """The function that ``module:function`` names in this folder; torch comes with it, so it is loaded when it runs."""
+    """The function that ``module:function`` names in ``papers/steps``, imported (with torch) when it is needed."""
     module, _, function = name.partition(":")
     step: Step = getattr(importlib.import_module(f"tag2mask.papers.steps.{module}"), function)
     return step
@@ -187,14 +187,14 @@ class Experiment:
     Attributes:
         id: ``L1`` to ``L13`` of LPCAM, ``A1`` to ``A15`` of AMN.
         paper: ``LPCAM`` or ``AMN``.
-        item: where it stands in the paper.
+        item: table, figure or section of the paper.
         title: in a few words.
         question: that it answers.
         rows: of its table.
-        metrics: columns of its table in order; ``iou/`` stands for all that begin so.
+        metrics: of its table in order; ``iou/`` stands for all with this prefix.
         orders: which row the paper finds above which.
-        steps: what is measured or drawn beyond the rows' own numbers, each as `load_step` takes it.
-        axes: settings that are swept, one after the other, at the row `swept`.
+        steps: what is measured or drawn beyond the rows' own numbers, as `load_step` takes it.
+        axes: settings that are swept, one after the other.
         swept: the row whose stages are swept.
         needs_ground_truth: whether it has no numbers without masks.
         pictures: whether ``--image`` names images for its pictures.
@@ -220,7 +220,7 @@ class Experiment:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Methods that some rows wait for."""
+        """Methods that some rows need and that are not implemented."""
         return tuple(dict.fromkeys(row.needs for row in self.rows if row.needs))
 
     def refs(self, recipes: Recipes) -> dict[str, StageRef]:

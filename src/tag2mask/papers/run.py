@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.api import run_loaded
-from tag2mask.config.recipe import load_recipe
+from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
 from tag2mask.core.errors import ConfigError, DataError, command, nearest
-from tag2mask.core.files import write_json
-from tag2mask.core.ranks import rank
+from tag2mask.core.files import write_json, write_text
+from tag2mask.core.ranks import barrier, join, rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
 from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_results
@@ -19,17 +19,20 @@ from tag2mask.methods.stage_kinds import Measures
 from tag2mask.papers.catalogue import experiment
 from tag2mask.papers.definition import Experiment, FinishedExperiment, Recipes, Size, StepResult, load_step
 from tag2mask.papers.scale import default_data, small
-from tag2mask.papers.steps.axis_sweep import run_axes
 from tag2mask.papers.table import PAGE, RESULTS, legend, write_page
 from tag2mask.papers.variants import Combined, combine
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import measures
-from tag2mask.sweep.run import prepare
+from tag2mask.sweep.run import prepare, share_store, sweep
+from tag2mask.training.device import resolve_device
 
 LOG = logging.getLogger("tag2mask")
 MARK = "experiment.json"
 """File that marks the folder of an experiment that is not a run."""
+
+BASE = "base.yaml"
+"""The recipe that every point of a sweep changes in one setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +115,7 @@ def run_experiment(name: str, options: Options | None = None) -> ExperimentResul
     found: list[StepResult] = []
     if combined is not None and chosen.axes:
         run = replace(run, stages=combined.stages, recipe=combined.recipe)
-        found.append(run_axes(run))
+        found.append(_swept(run, combined.recipe))
     elif combined is not None:
         result = run_loaded(combined.recipe, RunFolder(out), run.command)
         run = replace(run, stages=combined.stages, recipe=combined.recipe, done=result.stages)
@@ -188,14 +191,33 @@ def _check_data(chosen: Experiment, combined: Combined, images: Sequence[str]) -
                 f"{chosen.id} compares with masks drawn by people, but split '{split}' of data={plan.data_kind} has "
                 "none; give data with masks, or run it without data=… on generated scenes"
             )
-    known = (
-        {sample.id for sample in open_split(plan.data_kind, plan.data, plan.data.infer).samples} if images else set()
-    )
-    for image in images:
-        if image not in known:
+    if images:
+        known = {sample.id for sample in open_split(plan.data_kind, plan.data, plan.data.infer).samples}
+        for image in (image for image in images if image not in known):
             near = nearest(image, known)
             hint = f"; did you mean '{near}'?" if near else ""
             raise DataError(f"--image {image}: split '{plan.data.infer}' has no such image{hint}")
+
+
+def _swept(run: FinishedExperiment, recipe: Recipe) -> StepResult:
+    """Sweep every axis of an experiment, on one recipe and one store."""
+    base = run.out / BASE
+    join(resolve_device(recipe.engine).type)
+    if rank() == 0:
+        write_text(base, dump_recipe(recipe))
+        share_store(run.out)
+    barrier()
+    rows: list[ResultRow] = []
+    files, lines = [base], []
+    for axis in run.experiment.axes:
+        result = sweep(str(base), {axis.setting: axis.values}, out=run.out / axis.setting)
+        for point in result.points:
+            name = axis.row(point.values[0])
+            mine = [row for row in point.metrics if run.row_of(row.stage) in run.stages]
+            rows += [replace(row.result(run.command), method=name) for row in mine]
+            lines += [f"{name} failed: {point.error}"] if point.error else []
+        files += result.files
+    return StepResult(tuple(rows), tuple(files), tuple(lines))
 
 
 def _own_rows(run: FinishedExperiment, metrics: Sequence[MetricRow]) -> list[ResultRow]:

@@ -15,7 +15,7 @@ from tag2mask.core.types import parse_ledger
 from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings
 from tag2mask.methods.registry import stage_kind
-from tag2mask.methods.stage_kinds import ChoiceStage, Makes, SplitRole, StageKind
+from tag2mask.methods.stage_kinds import ChoiceStage, ImageStage, Makes, SplitRole, StageKind
 
 _NAME = re.compile(r"[a-z][a-z0-9_+-]*")
 _LETTERS = "a-z, 0-9, '-', '_' and '+'"
@@ -75,10 +75,19 @@ class Plan:
         """The instance of that name."""
         return next(s for s in self.stages if s.name == name)
 
+    def may_be(self, stage: PlannedStage) -> list[PlannedStage]:
+        """The stages whose artefact a stage may have: itself; of a choice its candidates, through further choices."""
+        return list(_chosen_from(stage, {s.name: s for s in self.stages}))
+
 
 def measured_by(stage: PlannedStage) -> str:
     """The instance that a metric stage measures: what it reads in its kind's first role."""
     return stage.reads[stage.kind.first_role]
+
+
+def is_prediction(plan: Plan, stage: PlannedStage) -> bool:
+    """Whether a stage's masks are the predictions of a network, or chosen among such."""
+    return all(isinstance(s.kind, ImageStage) and s.kind.variant is not None for s in plan.may_be(stage))
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -219,11 +228,10 @@ def _chosen_from(stage: PlannedStage, stages: Mapping[str, PlannedStage]) -> Ite
 
 def _check_choices(plan: Plan) -> None:
     """Files that a choice is made from are of the same images, whichever is chosen."""
-    by_name = {s.name: s for s in plan.stages}
     for stage in plan.stages:
         if not isinstance(stage.kind, ChoiceStage) or stage.kind.makes not in {Makes.MAPS, Makes.MASKS}:
             continue
-        splits = {made.name: plan.split_of(made) for made in _chosen_from(stage, by_name)}
+        splits = {made.name: plan.split_of(made) for made in plan.may_be(stage)}
         if len(set(splits.values())) > 1 or plan.split_of(stage) not in splits.values():
             made = ", ".join(f"'{name}' of split '{split}'" for name, split in splits.items())
             raise ConfigError(

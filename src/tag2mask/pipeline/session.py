@@ -100,16 +100,20 @@ class Session:
             inputs=self.inputs(stage),
             seed=stage.seed if isinstance(kind, TrainingStage) else None,
             fingerprint=kind.fingerprint(stage.settings) if kind.fingerprint else "",
-            data="" if kind.per_image and self.dataset(stage) is not None else self._data(stage),
+            data=self._data(stage),
         )
 
     def _data(self, stage: PlannedStage) -> str:
-        """What a stage made as a whole takes of the data: its samples, classes, and the truth where it looks at it."""
+        """What a stage's key takes of the data: for one made as a whole its samples and classes, and ground truth.
+
+        Those made image by image have the samples in the keys of their files.
+        """
         dataset = self.dataset(stage)
         if dataset is None:
             return "none"
         samples = self.samples(stage, dataset)
-        parts = [self.keys.all(dataset, samples, self.sidecars(stage)), *dataset.classes]
+        whole = not stage.kind.per_image
+        parts = [self.keys.all(dataset, samples, self.sidecars(stage)), *dataset.classes] if whole else []
         if stage.kind.looks_at_ground_truth(stage.settings):
             parts += [self.keys.hashes.truth(dataset, s) for s in samples]
         return ",".join(parts)

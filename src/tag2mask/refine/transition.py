@@ -43,9 +43,6 @@ def paths(radius: int) -> tuple[Path, ...]:
 
     Args:
         radius: cells; a neighbour has dx² + dy² < radius².
-
-    Raises:
-        ConfigError: ``radius`` is not a whole number of 2 or more: with 1 no cell has a neighbour.
     """
     if isinstance(radius, bool) or not isinstance(radius, int) or radius < 2:
         raise ConfigError(f"radius is {radius!r}, expected a whole number of cells, 2 or more; IRN's are 5 and 10")
@@ -121,8 +118,8 @@ class Transition:
 
 
 Between = Callable[[int, int, int], Tensor]
-"""From the number of a path, a place of the line and a length: the affinities (length,) of the pairs whose first cells
-begin at that place; 0 where one end lies outside the image."""
+"""From the number of a path, a place of the line and a length: affinities (length,) of the pairs whose first cells
+begin there; 0 where an end lies outside the image."""
 
 
 def transition(edge: Tensor, radius: int, beta: float) -> Transition:
@@ -132,9 +129,6 @@ def transition(edge: Tensor, radius: int, beta: float) -> Transition:
         edge: (h, w) probability of a boundary at each cell, in [0, 1].
         radius: neighbours have dx² + dy² < radius².
         beta: exponent of the affinity, above 0.
-
-    Raises:
-        ConfigError: ``radius`` is not a whole number of 2 or more.
     """
     frame = Frame.of(edge.shape[0], edge.shape[1], radius)
     line = frame.lines(1, edge)
@@ -151,10 +145,6 @@ def transition_of_pairs(pairs: Tensor, radius: int) -> Transition:
         pairs: (P, h, w) floating, 0 or more: at (p, y, x) that of the cell (y, x) and the cell (y + dy, x + dx), p
             being the place of (dy, dx) in `paths`. What belongs to a pair that leaves the image is not looked at.
         radius: neighbours have dx² + dy² < radius².
-
-    Raises:
-        ConfigError: ``radius`` is not a whole number of 2 or more.
-        DataError: P is not the number of paths, or an affinity of a pair is negative, NaN or infinite.
     """
     ways = paths(radius)
     if pairs.dim() != 3 or len(pairs) != len(ways):
@@ -177,9 +167,6 @@ def transition_of_matrix(affinity: Tensor, height: int, width: int) -> Transitio
         affinity: (h w, h w) floating and dense, 0 or more, symmetric; what stands on its diagonal counts as 1.
         height: rows of the grid.
         width: columns of the grid; the cells are in raster order.
-
-    Raises:
-        DataError: another shape, a number that is negative, NaN or infinite, or two ends that differ.
     """
     count = height * width
     if affinity.shape != (count, count):

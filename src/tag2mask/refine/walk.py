@@ -99,22 +99,7 @@ def _count(given: object) -> str:
 
 
 def propagate(maps: Maps, edge: Edge, radius: int = 5, beta: float = 10, log2_steps: int = 8) -> Tensor:
-    """The walk alone, without the factor 1 - edge: maps T^(2^log2_steps). A constant map stays as it is.
-
-    Args:
-        maps: (K, h, w) floating maps of one image.
-        edge: (h, w), as for `random_walk`.
-        radius: as for `random_walk`.
-        beta: as for `random_walk`.
-        log2_steps: as for `random_walk`.
-
-    Returns:
-        (K, h, w), each value a weighted mean of its map.
-
-    Raises:
-        DataError: as for `random_walk`.
-        ConfigError: as for `random_walk`.
-    """
+    """As `random_walk` of one image, without the factor 1 - edge: a constant map stays as it is."""
     tensor = tensor_of(maps, "maps")
     inner, boundary = _ready(tensor, edge)
     return _walk(inner, boundary, radius, beta, log2_steps).to(tensor)
@@ -178,10 +163,6 @@ def walk(maps: Tensor, step: Transition, log2_steps: int = 8) -> Tensor:
 
     Returns:
         (K, h, w), within the range of each map as every mean is.
-
-    Raises:
-        ConfigError: ``log2_steps`` out of range.
-        DataError: the maps are on another grid.
     """
     _check_steps(log2_steps)
     grid = (step.frame.height, step.frame.width)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tag2mask.config.settings import Settings
 from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
 from tag2mask.segmentation.predict.options import PredictionSettings
+from tag2mask.segmentation.publish.provenance import how
 from tag2mask.segmentation.settings import SegmenterSettings
 
 
@@ -48,5 +49,6 @@ KINDS = (
         photo_size=True,
         split=lambda settings: settings.split or SplitRole.VAL,
         described=_described,
+        variant=lambda settings: how(settings.model_dump()),
     ),
 )

@@ -160,6 +160,6 @@ class SegmenterSettings(Settings):
     network: NetworkSettings = Field(description="architecture, encoder and first weights")
     train: SegmentTrainSettings = Field(default=SegmentTrainSettings(), description="schedule, loss and crops")
     truth: bool = Field(
-        default=False, description="train on the truth instead of masks that are read (ledger: pixel-masks)"
+        default=False, description="train on ground truth instead of masks that are read (ledger: pixel-masks)"
     )
     split: str | None = Field(default=None, description="a split of the data; null: the one that trains")

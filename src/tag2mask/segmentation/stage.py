@@ -26,7 +26,7 @@ def check(settings: SegmenterSettings, roles: Set[str]) -> None:
     """Find what is wrong with a network before hours are spent on its masks.
 
     Raises:
-        ConfigError: masks are read although the truth trains, or neither is there; an unknown encoder.
+        ConfigError: masks are read although ground truth trains, or neither is there; an unknown encoder.
         WeightsError: weights that the encoder does not have, or a file that cannot be read or is another network's.
     """
     if ("masks" in roles) == settings.truth:
@@ -39,11 +39,11 @@ def check(settings: SegmenterSettings, roles: Set[str]) -> None:
 
 
 def check_data(settings: SegmenterSettings, dataset: Dataset) -> Sequence[str]:
-    """Check that the network with its first weights is available, and ground truth where it should train.
+    """See that the network can be built with its first weights, and that there is ground truth where it should train.
 
     Raises:
-        ConfigError: the network is not available.
-        DataError: the truth should train, and there is none.
+        ConfigError: a network that cannot be built.
+        DataError: ground truth should train, and there is none.
         WeightsError: weights of another network.
     """
     with torch.random.fork_rng(devices=[]):
@@ -54,12 +54,12 @@ def check_data(settings: SegmenterSettings, dataset: Dataset) -> Sequence[str]:
 
 
 def train(context: StageContext[SegmenterSettings]) -> None:
-    """Train a network on the masks that are read, or on the truth; writes its weights.
+    """Train a network on the masks that are read, or on ground truth; writes its weights.
 
     Raises:
         DataError: every pixel of the masks is ignored, or they do not belong to the images.
         StageError: the mask of an image is missing.
-        TrainingError: the loss is NaN or infinite.
+        TrainingError: the loss is NaN.
         WeightsError: the initial weights do not fit the network.
     """
     settings = context.settings

@@ -9,10 +9,11 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from tag2mask.config.settings import UNPRINTED, Settings
-from tag2mask.core.errors import ConfigError, DataError, nearest
-from tag2mask.core.files import need_regular, value_hash
+from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.core.files import value_hash
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.data.split_views import part_of
 from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.threshold_rules.rules import find_rule
 from tag2mask.methods.stage_kinds import Makes, SplitRole, ThresholdStage
@@ -121,10 +122,6 @@ def listed(settings: FewMasksSettings, dataset: Dataset) -> list[Sample]:
 
     Without a file these are the n with the smallest hash of their id: every stage finds the same ones, and an image
     that is added to the data takes the place of one at most.
-
-    Raises:
-        DataError: there are fewer images with a truth than asked for, or the file names another image.
-        ConfigError: the file does not hold n ids.
     """
     samples = _by_hash(settings, dataset) if settings.images is None else _by_name(settings.images, settings.n, dataset)
     return sorted(samples, key=lambda s: s.id)
@@ -145,22 +142,13 @@ def _by_hash(settings: FewMasksSettings, dataset: Dataset) -> list[Sample]:
 
 
 def _by_name(path: Path, n: int, dataset: Dataset) -> list[Sample]:
-    try:
-        ids = list(dict.fromkeys(need_regular(path).read_text(encoding="utf-8").split("\n")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"images = {path} cannot be read: {error}") from error
-    ids = [name.strip() for name in ids if name.strip()]
-    if len(ids) != n:
-        raise ConfigError(f"images = {path} lists {len(ids)} ids, but n = {n}; set n={len(ids)}")
-    by_id = {s.id: s for s in dataset.samples}
-    for name in ids:
-        if name not in by_id:
-            near = nearest(name, by_id)
-            hint = f"; did you mean '{near}'?" if near else ""
-            raise DataError(f"{path} lists '{name}', but split '{dataset.split}' has no such image{hint}")
-        if not _has_truth(dataset, by_id[name]):
-            raise DataError(f"{path} lists '{name}', but this image has no truth; take another, or give its mask")
-    return [by_id[name] for name in ids]
+    samples = list(part_of(dataset, path).samples)
+    if len(samples) != n:
+        raise ConfigError(f"images = {path} lists {len(samples)} ids, but n = {n}; set n={len(samples)}")
+    for sample in samples:
+        if not _has_truth(dataset, sample):
+            raise DataError(f"{path} lists '{sample.id}', which has no ground truth; take another, or give its mask")
+    return samples
 
 
 def _has_truth(dataset: Dataset, sample: Sample) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 
@@ -12,7 +11,7 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.evaluation.background import Background, background_rule
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.stage_kinds import StageKind
+from tag2mask.methods.context import StageContext
 
 ROLE = "threshold"
 """Role in which a stage may read a threshold of kind ``few-masks`` or ``rule``."""
@@ -29,23 +28,7 @@ BackgroundRule = Annotated[SerializeAsAny[Background], BeforeValidator(_validate
 """Type of a setting that names a background rule: ``{kind: …}`` with its settings, or a kind alone."""
 
 
-class Cutting(Protocol):
-    """A stage that runs, or what one has made."""
-
-    @property
-    def kind(self) -> StageKind[Any] | None:
-        """Of the stage."""
-
-    @property
-    def settings(self) -> Any:
-        """Of the stage."""
-
-    @property
-    def reads(self) -> Mapping[str, Artefact]:
-        """Artefacts by role."""
-
-
-def threshold_of(stage: Cutting) -> Threshold:
+def threshold_of(stage: StageContext[Any] | Artefact) -> Threshold:
     """The threshold that a stage cuts at: the one it reads, else its settings'; of kind ``none`` where it has none.
 
     Refined seeds have two thresholds; theirs is the middle of them.

@@ -91,9 +91,9 @@ def test_one_bad_photo_does_not_stop_the_others_and_is_reported(
     assert outcome.made == 3
     assert [f.path.name for f in outcome.failed] == ["a.heic", "cut.png", "gone.png", "none.jpg", "large.png"]
     assert "none.jpg is empty" in caplog.text
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as caught:
         outcome.check()
-    lines = str(told.value).splitlines()
+    lines = str(caught.value).splitlines()
     assert lines[0] == "5 of 8 photos have no mask:"
     assert lines[1].endswith("a.heic is of a format that is not read: convert it to JPEG or PNG")
     assert [line.split(": ")[0].strip() for line in lines[1:]] == [str(f.path) for f in outcome.failed]

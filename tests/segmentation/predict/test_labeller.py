@@ -70,7 +70,7 @@ def test_a_network_sees_photos_at_the_size_of_its_training() -> None:
     Labeller(network, PredictOptions(fit=(100, 60))).labels([ArrayPhoto(halves)])
     assert net.sizes[1:] == [(20, 30), (60, 80)], "small ones as they are, and as choices say"
     Labeller(network, PredictOptions(tile=64, overlap=0)).labels([ArrayPhoto(halves)])
-    assert net.sizes[3:] == [(64, 64), (64, 56), (58, 64), (58, 56)], "tiles are asked for at the photo's own size"
+    assert net.sizes[3:] == [(64, 64), (64, 56), (58, 64), (58, 56)], "tiles are meant at the photo's own size"
 
 
 def test_photos_of_one_size_are_shrunk_into_one_batch() -> None:

@@ -179,10 +179,10 @@ def test_files_that_do_not_belong_together_are_refused(run: Path, tmp_path: Path
 def test_a_name_on_the_hub_is_fetched(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved = tmp_path / "cache"
     tag2mask.load(run, device="cpu").save_pretrained(saved)
-    asked: list[tuple[str, str | None, tuple[str, ...]]] = []
+    requested: list[tuple[str, str | None, tuple[str, ...]]] = []
 
     def snapshot(repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
-        asked.append((repo_id, revision, tuple(sorted(allow_patterns))))
+        requested.append((repo_id, revision, tuple(sorted(allow_patterns))))
         return str(saved)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
@@ -190,7 +190,7 @@ def test_a_name_on_the_hub_is_fetched(run: Path, tmp_path: Path, monkeypatch: py
     assert tag2mask.load("me/animals", device="cpu").origin.recipe == "own-data"
     SegmentationModel.from_pretrained("me/animals", revision="v1", device="cpu")
     files = ("README.md", "config.json", "model.safetensors")
-    assert asked == [("me/animals", None, files), ("me/animals", "v1", files)]
+    assert requested == [("me/animals", None, files), ("me/animals", "v1", files)]
     (saved / "config.json").unlink()
     with pytest.raises(WeightsError, match="'me/animals' on the hub has no config.json: name a network"):
         tag2mask.load("me/animals")

@@ -17,16 +17,17 @@ class PrecisionSettings(Settings):
     split: str | None = Field(None, description="a split of the data; null: data.val")
 
 
+CLASSIFIER = TrainingStage(
+    name="classifier",
+    settings=ClassifierSettings,
+    runner="tag2mask.methods.cam.stage:train",
+    fingerprint=lambda settings: weights_fingerprint(settings.backbone),
+    schedule=lambda settings: settings.train,
+    check_data="tag2mask.methods.cam.stage:check_data",
+    supervision=frozenset({"tags"}),
+)
 KINDS = (
-    TrainingStage(
-        name="classifier",
-        settings=ClassifierSettings,
-        runner="tag2mask.methods.cam.stage:train",
-        fingerprint=lambda settings: weights_fingerprint(settings.backbone),
-        schedule=lambda settings: settings.train,
-        check_data="tag2mask.methods.cam.stage:check_data",
-        supervision=frozenset({"tags"}),
-    ),
+    CLASSIFIER,
     FeatureMapStage(
         name="cam",
         settings=MapsSettings,

@@ -55,7 +55,7 @@ class DenseCRF:
     def __init__(
         self, image: Image, preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
     ) -> None:
-        self._field = _MeanField([image], find_preset(preset), device)
+        self._batch = DenseCRFBatch([image], preset, device=device)
 
     @classmethod
     def batch(
@@ -80,7 +80,7 @@ class DenseCRF:
             ConfigError: ``iterations`` is negative.
             DataError: another shape, a NaN, or a number outside [0, 1].
         """
-        return self._field.refine([probabilities], iterations)[0]
+        return self._batch.refine([probabilities], iterations)[0]
 
     @torch.no_grad()
     def refine_labels(
@@ -90,7 +90,7 @@ class DenseCRF:
 
         Args:
             labels: (..., H, W) whole numbers from 0 to ``n_labels`` - 1, array, tensor or palette image of Pillow's;
-                255 where unsure, all labels alike.
+                255 where ignored, all labels alike.
             n_labels: L, background included. With 1 there is nothing to decide: all 0.
             gt_prob: probability that a label is right; the others share the rest.
             iterations: as in `refine`.
@@ -102,7 +102,7 @@ class DenseCRF:
             ConfigError: ``n_labels``, ``gt_prob`` or ``iterations`` is out of range.
             DataError: another shape or another label.
         """
-        return self._field.refine_labels([labels], [n_labels], gt_prob, iterations)[0]
+        return self._batch.refine_labels([labels], [n_labels], gt_prob, iterations)[0]
 
 
 class DenseCRFBatch:
@@ -121,43 +121,28 @@ class DenseCRFBatch:
     def __init__(
         self, images: Sequence[Image], preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
     ) -> None:
-        self._field = _MeanField(images, find_preset(preset), device)
+        if not len(images):
+            raise DataError("a dense CRF needs at least one image, none was given")
+        self.preset = find_preset(preset)
+        tensors = [_image(image) for image in images]
+        self.device = tensors[0].device if device is None else torch.device(device)
+        self.sizes = [(int(t.shape[0]), int(t.shape[1])) for t in tensors]
+        with torch.no_grad():
+            self._kernels = _kernels([t.to(self.device) for t in tensors], self.sizes, self.preset)
 
     @torch.no_grad()
     def refine(self, probabilities: Sequence[Array], iterations: int | None = None) -> list[Tensor]:
         """As `DenseCRF.refine`, one (..., L, H, W) for each image; L and the leading sides may differ."""
-        return self._field.refine(probabilities, iterations)
+        steps, inputs = self._steps(iterations), self._inputs(probabilities, "probabilities")
+        unaries = [unary_from_scores(p, size) for p, size in zip(inputs, self.sizes, strict=True)]
+        found = self._infer(unaries, steps, lambda q: q)
+        return [q.reshape(p.shape) for q, p in zip(found, inputs, strict=True)]
 
     @torch.no_grad()
     def refine_labels(
         self, labels: Sequence[Labels], n_labels: Sequence[int], gt_prob: float = 0.7, iterations: int | None = None
     ) -> list[Tensor]:
         """As `DenseCRF.refine_labels`, one (..., H, W) and one L for each image."""
-        return self._field.refine_labels(labels, n_labels, gt_prob, iterations)
-
-
-class _MeanField:
-    """The kernels of some images, and the inference; see the public classes."""
-
-    def __init__(self, images: Sequence[Image], preset: CRFPreset, device: torch.device | str | None) -> None:
-        if not len(images):
-            raise DataError("a dense CRF needs at least one image, none was given")
-        self.preset = preset
-        tensors = [_image(image) for image in images]
-        self.device = tensors[0].device if device is None else torch.device(device)
-        self.sizes = [(int(t.shape[0]), int(t.shape[1])) for t in tensors]
-        with torch.no_grad():
-            self._kernels = _kernels([t.to(self.device) for t in tensors], self.sizes, preset)
-
-    def refine(self, probabilities: Sequence[Array], iterations: int | None) -> list[Tensor]:
-        steps, inputs = self._steps(iterations), self._inputs(probabilities, "probabilities")
-        unaries = [unary_from_scores(p, size) for p, size in zip(inputs, self.sizes, strict=True)]
-        found = self._infer(unaries, steps, lambda q: q)
-        return [q.reshape(p.shape) for q, p in zip(found, inputs, strict=True)]
-
-    def refine_labels(
-        self, labels: Sequence[Labels], n_labels: Sequence[int], gt_prob: float, iterations: int | None
-    ) -> list[Tensor]:
         steps, inputs = self._steps(iterations), self._inputs(labels, "labels")
         if len(n_labels) != len(inputs):
             raise DataError(f"n_labels holds {len(n_labels)} numbers for {len(inputs)} images: expected one for each")

@@ -133,9 +133,6 @@ def build_lattice(features: Tensor, image_of: Tensor | None = None) -> Lattice:
             lattice is not symmetric under a permutation of them.
         image_of: (N,) int64, the number of the image that a pixel is of, where there are several; they share no
             lattice point. None for one image.
-
-    Raises:
-        DataError: the features span more than integer keys can tell apart, or there are too many pixels.
     """
     base, order, weights = _embed(features)
     del features

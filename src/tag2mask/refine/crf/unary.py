@@ -24,9 +24,6 @@ def unary_from_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
     Returns:
         (P, L, H, W) float32, P the product of the leading sides.
-
-    Raises:
-        DataError: another shape, a value that is NaN or outside [0, 1] by more than rounding.
     """
     if scores.ndim < 3 or tuple(scores.shape[-2:]) != size or scores.shape[-3] < 1:
         raise DataError(
@@ -50,17 +47,13 @@ def unary_from_labels(labels: Tensor, size: tuple[int, int], n_labels: int, gt_p
     """Energies of hard labels: the label has probability ``gt_prob``, each other an equal share of the rest.
 
     Args:
-        labels: (..., H, W) whole numbers from 0 to ``n_labels`` - 1, or 255 where unsure: all labels alike.
+        labels: (..., H, W) whole numbers from 0 to ``n_labels`` - 1, or 255 where ignored: all labels alike.
         size: (H, W) of the image.
         n_labels: L, at least 2.
         gt_prob: above 0, below 1.
 
     Returns:
         (P, L, H, W) float32.
-
-    Raises:
-        ConfigError: ``gt_prob`` is out of range.
-        DataError: another shape or another label.
     """
     values = check_labels(labels, size, n_labels)
     if not 0 < gt_prob < 1:
@@ -72,12 +65,7 @@ def unary_from_labels(labels: Tensor, size: tuple[int, int], n_labels: int, gt_p
 
 
 def check_labels(labels: Tensor, size: tuple[int, int], n_labels: int) -> Tensor:
-    """Labels as (P, H, W) int64.
-
-    Raises:
-        ConfigError: ``n_labels`` is not 1 to 255.
-        DataError: another shape, or a label that is neither below ``n_labels`` nor 255.
-    """
+    """Labels as (P, H, W) int64, each below ``n_labels``, which is 1 to 255, or 255."""
     if not 1 <= n_labels <= IGNORE:
         raise ConfigError(f"n_labels = {n_labels}: expected 1 to {IGNORE}, background included")
     if labels.ndim < 2 or tuple(labels.shape[-2:]) != size:
@@ -90,6 +78,6 @@ def check_labels(labels: Tensor, size: tuple[int, int], n_labels: int) -> Tensor
     wrong = values[((values < 0) | (values >= n_labels)) & (values != IGNORE)]
     if len(wrong):
         raise DataError(
-            f"label {int(wrong[0])} with n_labels = {n_labels}: expected 0 to {n_labels - 1}, or 255 (unsure)"
+            f"label {int(wrong[0])} with n_labels = {n_labels}: expected 0 to {n_labels - 1}, or 255 (ignored)"
         )
     return values

@@ -170,7 +170,7 @@ def library_network(settings: NetworkSettings, name: str, n_labels: int, **optio
 
 
 def check_decoder(settings: NetworkSettings) -> None:
-    """Refuse what a decoder is told that it cannot be built or run with, by a network without memory."""
+    """Refuse settings that the decoder cannot be built or run with, tried by a network without memory."""
     if not settings.decoder:
         return
     name = encoder_name(settings.encoder)

@@ -143,7 +143,7 @@ def _check_not_out(folder: Path, given: str, out: Path) -> None:
     """Refuse a folder that seems empty because it is that of the masks."""
     own = Path(os.path.abspath(out))
     if own in (folder, *folder.parents):
-        raise DataError(f"{given} lies in --out {out}, and what lies there is no input: choose another --out")
+        raise DataError(f"{given} lies in --out {out}, whose content is not segmented: choose another --out")
 
 
 def _is_photo(path: Path, out: Path) -> bool:
