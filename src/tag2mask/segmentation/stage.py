@@ -59,7 +59,7 @@ def train(context: StageContext[SegmenterSettings]) -> None:
     Raises:
         DataError: every pixel of the masks is ignored, or they do not belong to the images.
         StageError: the mask of an image is missing.
-        TrainingError: the loss is NaN.
+        TrainingError: the loss is NaN or infinite.
         WeightsError: the initial weights do not fit the network.
     """
     settings = context.settings

@@ -163,7 +163,7 @@ def segmentation_loss(
         counts: `output_counts` of all parts of this process's batch; None where this part is all of it.
 
     Returns:
-        A scalar in float32: this process's share, whose mean over the processes is the loss; 0 without labels.
+        A scalar in float32: this process's share, whose mean over the processes is the loss. 0: no labelled pixel.
     """
     if counts is None:
         counts = output_counts(labels, [(logits.shape[-2], logits.shape[-1]) for _, logits in outputs])

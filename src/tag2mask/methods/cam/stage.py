@@ -59,7 +59,7 @@ def check_data(settings: ClassifierSettings, dataset: Dataset) -> Sequence[str]:
         return ()
     dropped = len(dataset) - len(samples)
     remedy = (
-        f"negatives=keep takes the {dropped} images without any tag too"
+        f"with negatives=keep of this stage take the {dropped} images without any tag too"
         if dropped
         else "add images without it: an empty tag cell, or a sub-folder named background, says that none is there"
     )
