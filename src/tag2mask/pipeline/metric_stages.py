@@ -146,8 +146,8 @@ def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[S
     samples = [s for s in dataset.samples if s.id not in seen]
     if not samples:
         raise DataError(
-            f"{name}: a threshold was chosen on the ground truth of all {len(dataset)} images of split '{dataset.split}', so "
-            "none is left to measure on; set a smaller n in the stage of kind few-masks"
+            f"{name}: a threshold or a stage was chosen on the ground truth of all {len(dataset)} images of split "
+            f"'{dataset.split}', so none is left to measure on; set a smaller n in that stage, such as few-masks"
         )
     return samples
 
@@ -216,8 +216,8 @@ def boundary_of(
         advance()
     if not metrics.n_images:
         raise DataError(
-            f"no image of split '{dataset.split}' has ground truth, so no boundary can be measured. Give masks drawn by "
-            "hand, or measure a split that has them"
+            f"no image of split '{dataset.split}' has ground truth, so no boundary can be measured. Give masks drawn "
+            "by hand, or measure a split that has them"
         )
     return metrics
 
