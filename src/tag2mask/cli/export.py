@@ -55,11 +55,7 @@ def command(
 
 
 def _refuse(options: dict[str, object]) -> None:
-    """Refuse options of masks with a network.
-
-    Raises:
-        ConfigError: one is given.
-    """
+    """Refuse options of masks with a network."""
     from tag2mask.core.errors import ConfigError
 
     given = [option for option, value in options.items() if value is not None]

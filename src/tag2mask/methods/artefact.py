@@ -260,6 +260,14 @@ class Artefact:
         own |= frozenset(self.choice.ids if self.choice else ())
         return own.union(*(artefact.masks_seen() for artefact in (*self.reads.values(), *self.considered)))
 
+    def upstream(self) -> list[Artefact]:
+        """The artefact and all that it was made from, the nearest first, each once."""
+        found = [self]
+        for artefact in found:
+            known = {id(one) for one in found}
+            found += [one for one in artefact.reads.values() if id(one) not in known]
+        return found
+
     def _whole(self, read: Callable[[Path], T], path: Path) -> T:
         """What ``read`` gives of a file; the error of a damaged one names the command that makes it again."""
         try:

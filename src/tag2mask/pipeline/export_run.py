@@ -49,10 +49,10 @@ def export_masks(
         source: a run folder, or a folder of palette PNGs with ``classes.txt``.
         format: ``coco``, ``labelme``, ``cvat``, ``palette``, ``yolo`` or a registered one.
         out: new or empty folder.
-        stage: of a run, one that made masks; the last one of the recipe where None.
+        stage: of a run, one that made masks; None means the last one of the recipe.
         classes: for a folder: text file of the class names, where ``classes.txt`` is not there.
         images: for a folder: folder of the photos.
-        name: of lists and files; the split's where None, and ``train`` for a folder.
+        name: of lists and files; None means the split's, and ``train`` for a folder.
         min_area: connected components of fewer pixels become background.
         outline: for a format that has both, polygons or run lengths.
         copy_images: whether photos are copied into the export; None as the format's layout wants it.
@@ -157,13 +157,13 @@ def _without_spaces(masks: Masks) -> Masks:
     return replace(masks, name=re.sub(r"\s", "_", masks.name), images=images)
 
 
-def _copied(masks: Masks, format: str, about: ExportFormat, asked: bool | None) -> bool:
+def _copied(masks: Masks, format: str, about: ExportFormat, wanted: bool | None) -> bool:
     """Whether photos are copied; says so where they should be, and are not known."""
     if masks.photos is not None or any(image.draw for image in masks.images):
-        return about.copies if asked is None else asked
-    if asked:
+        return about.copies if wanted is None else wanted
+    if wanted:
         raise ConfigError("--copy-images: the photos of these masks are not known; name their folder with --images DIR")
-    if about.copies and asked is None:
+    if about.copies and wanted is None:
         inner = about.photos.format(name=masks.name)
         LOG.warning("%s: the photos are not known, so there is no %s/; name their folder with --images", format, inner)
     return False

@@ -157,7 +157,9 @@ def _check_reads(name: str, kind: StageKind[Any], reads: Mapping[str, Any], reci
             raise ConfigError(f"{name}.reads.{role} = {shortened(repr(source))}: expected the name of one stage")
     for role, makes in kind.reads.items():
         if role not in reads:
-            raise ConfigError(f"missing setting '{name}.reads.{role}': the stage that makes the {makes}")
+            made_by = (n for n, spec in recipe.stages.items() if stage_kind(str(spec.get("kind"))).makes is makes)
+            such = next((f", such as {name}.reads.{role}={maker}" for maker in made_by if maker != name), "")
+            raise ConfigError(f"missing setting '{name}.reads.{role}': the stage that makes the {makes}{such}")
     for role, source in reads.items():
         if source not in recipe.stages:
             raise ConfigError(f"{name}.reads.{role}: " + unknown("stage", source, recipe.stages))

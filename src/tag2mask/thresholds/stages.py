@@ -12,9 +12,9 @@ from tag2mask.core.files import write_json
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.few_masks import count_images, resample
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
+from tag2mask.evaluation.threshold_rules.few_masks import count_images, resample
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, find_rule
 from tag2mask.methods.artefact import FewMasks, Ruled
 from tag2mask.methods.context import StageContext
