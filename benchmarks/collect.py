@@ -22,8 +22,8 @@ from tag2mask.core.links import followed, links_in
 from tag2mask.core.names import base_name
 from tag2mask.evaluation.result_tables import METRICS, ResultRow, read_metrics, write_results
 from tag2mask.pipeline.metric_stages import CURVE
-from tag2mask.pipeline.plan import make_plan, measured_by
-from tag2mask.pipeline.run_folder import RunFolder
+from tag2mask.pipeline.opened_run import OpenedRun
+from tag2mask.pipeline.plan import measured_by
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ def stage_costs(run: Path, command: str) -> list[StageCost]:
 def seconds(run: Path, command: str) -> list[ResultRow]:
     """Seconds per image of each stage, as rows beside the metrics; stages of one pass over the network are one row."""
     rows = []
-    plan = make_plan(RunFolder.existing(run).recipe())
-    for stage in plan.stages:
+    opened = OpenedRun(run)
+    for stage in opened.stages.values():
         manifest = read_json(run / stage.name / "manifest.json")
         together = sorted([stage.name, *manifest["shared_with"]])
         if manifest["made"] and stage.name == together[0]:
-            split = plan.split_of(stage) or ""
+            split = opened.plan.split_of(stage) or ""
             each = round(manifest["seconds"] / manifest["made"], 4)
             made = (split, manifest["made"], "none", None, "seconds_per_image", each, stage.seed, command)
             rows.append(ResultRow(" + ".join(together), *made))
@@ -121,7 +121,7 @@ def curves(run: Path) -> list[CurveRow]:
     """Every evaluated curve of the run."""
     found = {r.stage: (r.split, r.n_images) for r in read_metrics(run / METRICS) if r.metric == "miou"}
     rows = []
-    for stage in make_plan(RunFolder.existing(run).recipe()).stages:
+    for stage in OpenedRun(run).stages.values():
         path = run / stage.name / CURVE
         if path.is_file():
             measured = measured_by(stage)

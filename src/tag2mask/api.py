@@ -33,7 +33,7 @@ def run(
         recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
         *overrides: ``key.key=value``, such as ``data.root=photos`` or ``cam.scales=[1.0]``.
         out: the run folder; ``runs/<name of the recipe>`` where left out. The store lies beside it.
-        only: stages to make, with all that they read; every stage of the recipe where empty.
+        only: stages to make, with all that they read; none means every stage of the recipe.
         command: how the report says this run is made again.
 
     Raises:

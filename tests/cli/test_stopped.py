@@ -19,7 +19,7 @@ from tests.helpers.tiny import alive, launch
 ROOT = Path(__file__).resolve().parents[2]
 RESUMES = "stopped; the same command resumes\n"
 
-STOPPED = "stopped; what was made is kept, the same command goes on from here\n"
+STOPPED = "stopped; what was made is kept, the same command resumes\n"
 
 
 def program(body: str) -> list[str]:

@@ -197,7 +197,9 @@ def test_too_few_masks_are_counted_in_the_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"chosen on 50 masks, but 12 images of split 'all' have one; set n to 12 or"):
         run(str(recipe), out=tmp_path / "runs" / "run")
     recipe = few_masks_recipe(tmp_path, {"few": {"n": 12}})
-    with pytest.raises(DataError, match="on the truth of all 12 images .* none is left to measure on; set a smaller n"):
+    with pytest.raises(
+        DataError, match="on the ground truth of all 12 images .* none is left to measure on; set a smaller n"
+    ):
         run(str(recipe), out=tmp_path / "runs" / "run")
 
 

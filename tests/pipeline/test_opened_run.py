@@ -104,7 +104,7 @@ def test_with_root_a_run_whose_photos_moved_is_whole(
 def test_without_root_the_error_names_the_place_and_the_option(done: RunResult, tmp_path: Path) -> None:
     old = tmp_path / "gone"
     run = OpenedRun(done.path, old)
-    with pytest.raises(DataError, match=f"--root {old} is no folder: name the one that data.root of {done.path} was"):
+    with pytest.raises(DataError, match=f"--root {old} is not a folder: .* data.root of {done.path} was"):
         run.dataset("masks")
     recipe = done.path / "recipe.yaml"
     written = recipe.read_text()
@@ -125,9 +125,15 @@ def test_without_root_the_error_names_the_place_and_the_option(done: RunResult, 
         recipe.write_text(written)
 
 
-def test_a_run_that_moved_with_its_store_is_whole(done: RunResult, tmp_path: Path) -> None:
+@pytest.mark.parametrize("links", [True, False])
+def test_a_run_that_moved_with_its_store_is_whole(links: bool, done: RunResult, tmp_path: Path) -> None:
+    """Its links too where they are files, as on a disk that takes no links."""
     shutil.copytree(done.path.parent, tmp_path / "a" / "b", symlinks=True)
     path = tmp_path / "a" / "b" / "run"
+    for link in [] if links else list(links_in(path)):
+        target = os.readlink(link)
+        link.unlink()
+        link.with_name(f"{link.name}.link").write_text(f"{target}\n")
     assert evaluate_run(path)
     assert files_of(path) == files_of(done.path)
     assert again(path).metrics == done.metrics

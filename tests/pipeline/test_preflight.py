@@ -219,7 +219,7 @@ def test_a_class_in_every_image_that_trains_is_told(tmp_path: Path, caplog: pyte
     start(photos, "classifier.negatives=drop", "data.val=null", "data.train=all", only=["classifier"])
     (line,) = [r.getMessage() for r in caplog.records if "cannot learn" in r.getMessage()]
     assert "stage 'classifier': all 3 images that train are tagged 'disc'" in line
-    assert "negatives=keep takes the 1 images without any tag too" in line
+    assert "negatives=keep of this stage take the 1 images without any tag" in line
     write(photos / "tags.csv", "image,tags\n" + "".join(f"photo {n:02d},disc\n" for n in range(4)))
     (text,) = kind.validate_data(ClassifierSettings(backbone=backbone), load_dataset("folder", photos, "all"))
     assert "an empty tag cell, or a sub-folder named background" in text

@@ -190,6 +190,15 @@ def test_a_run_on_a_disk_that_is_not_there_keeps_what_it_linked_until_it_is_forg
     assert len(StoreUsage(runs / ".store", [other]).prune()) == 3
 
 
+def test_runs_that_moved_with_their_store_are_found(runs: Path, tmp_path: Path) -> None:
+    moved = runs.rename(tmp_path / "elsewhere")
+    usage = StoreUsage(moved / ".store")
+    assert (usage.missing, usage.removed, usage.unused) == ([], [], ())
+    assert usage.runs == (moved / "run",)
+    shutil.rmtree(moved / "run")
+    assert [one.path for one in StoreUsage(moved / ".store").removed] == [runs / "run"]
+
+
 def test_a_sweep_registers_itself_and_its_points_go_with_it(runs: Path) -> None:
     sweep = runs / "sweep"
     sweep.mkdir()

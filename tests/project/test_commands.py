@@ -7,18 +7,24 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import Tag2MaskError, command, quoted
+from tag2mask.core.links import not_finished
 from tag2mask.papers.run import Options
+from tag2mask.pipeline.opened_run import open_run
 from tag2mask.pipeline.run_folder import RunFolder
 from tests.project.command_line import parse, verb
 from tests.project.source import modules
 
+OWN = "name: x\ndata: {kind: folder, root: /nowhere}\nstages: {classifier: {kind: classifier}}\n"
 ODD = 'my photos [1]/it\'s "$HOME" & `x`; ~ (ä) 猫*'
-VERB = re.compile(r"\btag2mask (?:run|demo|doctor|eval|predict|prototypes|report|sweep|compare|export|cp|show)\b")
+VERB = re.compile(
+    r"\btag2mask (?:run|demo|doctor|eval|predict|prototypes|report|sweep|compare|export|pack|store|cp|show)\b"
+)
 
 
 def advised() -> dict[str, tuple[str, dict[str, object]]]:
@@ -29,9 +35,16 @@ def advised() -> dict[str, tuple[str, dict[str, object]]]:
     with pytest.raises(Tag2MaskError) as no_recipe:
         load_recipe(f"{ODD}.yaml")
     name = Path(f"{ODD}.yaml").name
+    with TemporaryDirectory() as runs:
+        (lost := Path(runs, ODD)).mkdir(parents=True)
+        (lost / "recipe.yaml").write_text(OWN)
+        with pytest.raises(Tag2MaskError) as no_photos:
+            open_run(lost).split("all")
     return {
         "go on": (folder.command, {"recipe": f"{ODD}/recipe.yaml", "out": Path(ODD)}),
         "begin a run": (str(no_run.value).partition("Begin one: ")[2], {"recipe": "demo", "out": Path(ODD)}),
+        "name the photos": (str(no_photos.value).partition("as in: ")[2], {"run": lost, "root": Path("FOLDER")}),
+        "resume": (str(not_finished(Path(ODD), "maps")).partition("resume: ")[2], {"out": Path(ODD)}),
         "copy a recipe": (str(no_recipe.value).partition("copy one with: ")[2], {"target": Path(name)}),
         "an experiment": (
             Options((f"data.root={ODD}", "cam.scales=[1.0, 0.5]"), out=Path(ODD)).command("L1"),

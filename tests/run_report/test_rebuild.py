@@ -306,12 +306,12 @@ def test_files_that_are_gone_are_told(done: RunResult, tmp_path: Path) -> None:
 def test_where_it_is_written_is_checked_first(done: RunResult, tmp_path: Path) -> None:
     foreign = tmp_path / "thesis.html"
     foreign.write_text("<html>mine</html>")
-    with pytest.raises(ConfigError, match="thesis.html exists and is no page of tag2mask; nothing was changed"):
+    with pytest.raises(ConfigError, match="thesis.html exists and is not a page of tag2mask; nothing was changed"):
         write_report([done.path], foreign)
     assert foreign.read_text() == "<html>mine</html>"
     with pytest.raises(ConfigError, match="is a folder; name a file in it, such as .*report.html"):
         write_report([done.path], tmp_path)
-    with pytest.raises(StageError, match="cannot write .*: .*thesis.html is no folder that can be written"):
+    with pytest.raises(StageError, match="cannot write .*: .*thesis.html is not a folder that can be written"):
         write_report([done.path], foreign / "x.html")
     out = tmp_path / "new" / "page.html"
     first = write_report([done.path], out, Choice(random=0))

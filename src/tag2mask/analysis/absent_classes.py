@@ -104,9 +104,6 @@ def conditioned_predictor(maps: Artefact, dataset: Dataset, engine: Engine) -> P
     Returns:
         A function of a sample and class columns that gives the softmax (C + 1, h, w) at stride 4, background first, of
         the image that is tagged with these classes. It raises what reading an image raises.
-
-    Raises:
-        WeightsError: AMN's file is not whole.
     """
     settings: AmnMapsSettings = maps.settings
     net, classes = load_amn(maps.reads["amn"].path / WEIGHTS)

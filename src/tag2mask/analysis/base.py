@@ -116,9 +116,6 @@ class Findings:
             lines: dataclass of the second table's lines; None means that there is no such table.
             suffix: of the second table.
             figure: ending of the figure.
-
-        Raises:
-            StageError: a file cannot be written.
         """
         if self.n_without_truth:
             split = self._numbers[0][1][0].split
@@ -134,12 +131,7 @@ class Findings:
 
 
 def shared(opened: Sequence[OpenedMaps]) -> list[list[Sample]]:
-    """The samples to measure maps on: the same for all maps, without those behind a threshold of any of them.
-
-    Raises:
-        ConfigError: the maps are not of the same images and classes.
-        DataError: no sample is left.
-    """
+    """The samples to measure maps on: the same for all maps, without those behind a threshold of any of them."""
     artefacts = [maps.artefact for maps in opened]
     chosen = [unseen(artefacts, maps.dataset, maps.name) for maps in opened]
     first = opened[0]
@@ -167,10 +159,6 @@ def open_several(runs: Sequence[Run], stages: Sequence[str], split: str | None) 
         runs: at least one.
         stages: names; all maps where there are none.
         split: to look at; None means the one whose maps were made.
-
-    Raises:
-        ConfigError: a name is unknown, or a run has none of them.
-        StageError: as for `open_maps`.
     """
     known = [(run, [s.name for s in run.stages.values() if s.kind.makes is Makes.MAPS]) for run in map(as_run, runs)]
     somewhere = {name for _, names in known for name in names}

@@ -56,11 +56,6 @@ def analyse_few(
         stages: instances that made maps, all measured on the same images; none means every one of the run.
         split: a split with ground truth; None means the one whose maps were made.
         out: folder for the files; None means ``analysis`` in the run folder.
-
-    Raises:
-        StageError: no run, maps that are missing or outdated, or files that cannot be written.
-        ConfigError: an unknown stage, or one that makes no maps.
-        DataError: no image has ground truth, an n leaves none to measure on, or the data are not there.
     """
     options = ["--n", ",".join(map(str, n)), "--draws", str(draws)]
     findings = Findings("few-masks", open_maps(run, stages, split), out, split, options)

@@ -82,11 +82,6 @@ def analyse_curves(
         stages: instances that made maps, each in one of the runs or several; none means every one of each run.
         split: as in `analyse_thresholds`.
         out: folder for the files; None means ``analysis`` in the first run's folder.
-
-    Raises:
-        StageError: as in `analyse_thresholds`.
-        ConfigError: an unknown stage, one that makes no maps, or runs on different images or classes.
-        DataError: as in `analyse_thresholds`.
     """
     findings = Findings("threshold-curve", open_several(runs, stages, split), out, split)
     curves: list[Curve] = []

@@ -1,4 +1,4 @@
-"""The network behind a mask asked about its image: the classifier about parts of it, the maps about single scales."""
+"""Evidence from the networks behind a mask: the classifier on parts of its image, the maps of single scales."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tag2mask.inference.multiscale import merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.classifier import load_asked
+from tag2mask.methods.cam.classifier import load_classifier
 from tag2mask.methods.context import MapsProgram
 from tag2mask.training.device import resolve_device
 
@@ -30,7 +30,7 @@ AskScales = Callable[[Image.Image, Sequence[int], Callable[[NDArray[np.float32]]
 
 
 def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
-    """A classifier that is asked about an image, its masks alone, and what is left without them.
+    """A classifier that is run on an image, on its masks alone, and on what is left without them.
 
     What is painted over has the mean colour of the network's inputs, 0 after normalising.
 
@@ -40,28 +40,25 @@ def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
 
     Returns:
         A function of an image, its mask (H, W) and the class columns of its tags.
-
-    Raises:
-        WeightsError: the weights are not whole.
     """
-    asked = load_asked(classifier.path, engine)
+    net = load_classifier(classifier.path, engine)
 
-    def told(image: Image.Image, mask: LabelImage, classes: Sequence[int]) -> ClassProbabilities:
+    def probabilities(image: Image.Image, mask: LabelImage, classes: Sequence[int]) -> ClassProbabilities:
         shown = [c for c in classes if (mask == c + 1).any()]
         if not shown:
             return ClassProbabilities((), (), ())
-        size = asked.size(image)
-        photo = asked.tensor(image, size).to(asked.device)
-        inside = [_resized(mask == c + 1, size).to(asked.device) for c in shown]
+        size = net.size(image)
+        photo = net.tensor(image, size).to(net.device)
+        inside = [_resized(mask == c + 1, size).to(net.device) for c in shown]
         views = [photo, *(photo * m for m in inside), *(photo * (1 - m) for m in inside)]
-        values = asked.probabilities(views)[:, shown]
+        values = net.probabilities(views)[:, shown]
         own = np.arange(len(shown))
         return ClassProbabilities(
             tuple(values[0].tolist()), tuple(values[1 + own, own].tolist()),
             tuple(values[1 + len(shown) + own, own].tolist()),
         )  # fmt: skip
 
-    return told
+    return probabilities
 
 
 def ask_scales(program: MapsProgram, settings: MapsSettings, engine: Engine) -> AskScales:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tag2mask.core.errors import ConfigError, StageError, unknown
 from tag2mask.core.types import ActivationMaps, Sample
@@ -125,12 +125,12 @@ class MaskInputs:
         if self.classifier is None:
             return evidence
         image = self.dataset.image(sample)
-        told = self.classifier(image, evidence.mask, evidence.classes)
+        classified = self.classifier(image, evidence.mask, evidence.classes)
         if self.scales is None:
-            return replace(evidence, classifier=told)
+            return replace(evidence, classifier=classified)
         ask, threshold = self.scales
         cut = partial(threshold.seeds, self.dataset, sample, classes=evidence.classes)
-        return replace(evidence, classifier=told, scales=ask(image, evidence.classes, cut))
+        return replace(evidence, classifier=classified, scales=ask(image, evidence.classes, cut))
 
 
 def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = False) -> MaskInputs:
@@ -140,13 +140,9 @@ def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = F
         run: the run.
         stage: as for `analyse_quality`.
         classifier: prepare the networks too.
-
-    Raises:
-        StageError: a stage that is not finished.
-        ConfigError: an unknown stage, one without masks to assess, or no classifier to run.
     """
     chosen = _subject(run, stage)
-    behind = chosen if chosen.kind.makes is Makes.MAPS else _finished(run).get(chosen.reads.get("maps", ""))
+    behind = chosen if chosen.kind.makes is Makes.MAPS else run.finished.get(chosen.reads.get("maps", ""))
     split = run.split_of(chosen)
     found = MaskInputs(
         chosen.name,
@@ -155,7 +151,7 @@ def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = F
         run.split(split),
         run.artefact(chosen.name) if chosen.kind.makes is Makes.MASKS else None,
         None if behind is None else _maps_behind(run, chosen, behind),
-        tuple(_others(run, behind, split)),
+        _others(run, behind, split),
         _refined(run, chosen, behind, split),
     )
     return _with_networks(run, found, chosen) if classifier else found
@@ -163,11 +159,7 @@ def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = F
 
 def stages_with_masks(run: OpenedRun) -> tuple[str, ...]:
     """Names of the finished stages whose masks can be assessed, predictions included."""
-    return tuple(s.name for s in _finished(run).values() if _has_masks(run, s) and _is_cut(run, s))
-
-
-def _finished(run: OpenedRun) -> dict[str, PlannedStage]:
-    return {name: stage for name, stage in run.stages.items() if run.is_finished(name)}
+    return tuple(s.name for s in run.finished.values() if _has_masks(run, s) and _is_cut(run, s))
 
 
 def _subject(run: OpenedRun, name: str | None) -> PlannedStage:
@@ -222,47 +214,32 @@ def _maps_behind(run: OpenedRun, chosen: PlannedStage, behind: PlannedStage) -> 
 
 def _cut_maps(run: OpenedRun, stage: PlannedStage) -> CutMaps | None:
     """The maps of a stage at the first threshold that a finished stage cuts them at; None where none does."""
-    for reader in (s for s in _finished(run).values() if _cuts(s, stage)):
-        threshold = threshold_of(run.artefact(reader.name))
-        if threshold.kind != "none":
-            return CutMaps(run.artefact(stage.name), threshold)
-    return None
+    found = (threshold_of(run.artefact(reader.name)) for reader in run.finished.values() if _cuts(reader, stage))
+    threshold = next((threshold for threshold in found if threshold.kind != "none"), None)
+    return None if threshold is None else CutMaps(run.artefact(stage.name), threshold)
 
 
-def _others(run: OpenedRun, behind: PlannedStage | None, split: str) -> Iterator[CutMaps]:
+def _others(run: OpenedRun, behind: PlannedStage | None, split: str) -> tuple[CutMaps, ...]:
     """The cut maps of every other finished stage over the same split."""
-    for stage in _finished(run).values():
-        if stage.kind.makes is Makes.MAPS and stage is not behind and run.plan.split_of(stage) == split:
-            maps = _cut_maps(run, stage)
-            if maps is not None:
-                yield maps
+    others = [s for s in run.finished.values() if s is not behind and s.kind.makes is Makes.MAPS]
+    found = [_cut_maps(run, s) for s in others if run.plan.split_of(s) == split]
+    return tuple(maps for maps in found if maps is not None)
 
 
 def _refined(run: OpenedRun, chosen: PlannedStage, behind: PlannedStage | None, split: str) -> Artefact | None:
     """Refined seeds of the maps behind the masks, else the nearest that these were made from; over one split."""
-    made = _finished(run).values()
-    of_maps = [s for s in made if behind is not None and s.reads.get("maps") == behind.name]
-    for stage in (*of_maps, *_upstream(run, chosen)):
+    of_maps = [s.name for s in run.finished.values() if behind is not None and s.reads.get("maps") == behind.name]
+    for artefact in (*map(run.artefact, of_maps), *run.artefact(chosen.name).upstream()):
+        stage = run.stages[artefact.name]
         if _leaves_ignored(stage) and run.plan.split_of(stage) == split:
-            return run.artefact(stage.name)
+            return artefact
     return None
-
-
-def _upstream(run: OpenedRun, stage: PlannedStage) -> list[PlannedStage]:
-    """The stage and all that it was made from, nearest first."""
-    made, found, waiting = _finished(run), [stage], [stage]
-    while waiting:
-        sources = [made[name] for name in waiting.pop(0).reads.values() if name in made]
-        new = [s for s in sources if s not in found]
-        found += new
-        waiting += new
-    return found
 
 
 def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> MaskInputs:
     """The networks too: the classifier, and the nearest maps behind the masks that come from several scales."""
-    above = _upstream(run, chosen)
-    known = [s for s in (*above, *_finished(run).values()) if s.kind is CLASSIFIER]
+    above = [run.stages[artefact.name] for artefact in run.artefact(chosen.name).upstream()]
+    known = [s for s in (*above, *run.finished.values()) if s.kind is CLASSIFIER]
     if not known:
         raise ConfigError(f"{run.path} has no finished classifier to run; leave --classifier out")
     from tag2mask.analysis.mask_evidence import ask_classifier, ask_scales
@@ -273,17 +250,15 @@ def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> 
         maps = _cut_maps(run, stage) if stage.kind.makes is Makes.MAPS else None
         if maps is not None and isinstance(stage.kind, FeatureMapStage):
             assert isinstance(stage.settings, MapsSettings)  # as `FeatureMapStage` declares
-            program = stage.kind.load()(_context(run, stage, inputs.dataset))
+            made = maps.artefact
+            program = stage.kind.load()(
+                StageContext(
+                    stage.kind, stage.name, stage.settings, made.reads, lambda _: inputs.dataset, made.path,
+                    stage.seed, engine,
+                )
+            )  # fmt: skip
             return replace(found, scales=(ask_scales(program, stage.settings, engine), maps.threshold))
     return found
-
-
-def _context(run: OpenedRun, stage: PlannedStage, dataset: Dataset) -> StageContext[Any]:
-    """What a stage of maps is given to make its program; it writes nothing."""
-    made, engine = run.artefact(stage.name), run.plan.recipe.engine
-    return StageContext(
-        stage.kind, stage.name, stage.settings, made.reads, lambda _: dataset, made.path, stage.seed, engine
-    )
 
 
 def _cuts(reader: PlannedStage, maps: PlannedStage) -> bool:

@@ -109,9 +109,6 @@ def stage_of_prototypes(run: OpenedRun, name: str | None) -> PlannedStage:
     Args:
         run: the run.
         name: of the stage; needed where there are several.
-
-    Raises:
-        ConfigError: there are several and none is named, none is called that, or the run makes none.
     """
     having = run.making(Makes.PROTOTYPES, [] if name is None else [name])
     if len(having) > 1:

@@ -76,7 +76,7 @@ def analyse_rules(
 
     Args:
         runs: on the same images and classes.
-        stages: instances that made maps; none means every one that is no view of another.
+        stages: instances that made maps; none means every one that is not a view of another.
         options: what else is measured.
         out: folder for the files; None means ``analysis`` in the first run's folder.
 
@@ -110,11 +110,7 @@ def analyse_rules(
 
 
 def in_part(sample_id: str, part: tuple[int, int] | None) -> bool:
-    """Whether an image belongs to the i-th of k parts, by the hash of its id.
-
-    Raises:
-        ConfigError: there is no such part.
-    """
+    """Whether an image belongs to the i-th of k parts, by the hash of its id."""
     if part is None:
         return True
     place, count = part
@@ -186,10 +182,7 @@ def _by_classifier(maps: OpenedMaps, samples: Sequence[Sample], options: RuleOpt
 
 def classifier_behind(artefact: Artefact) -> Artefact | None:
     """The classifier that an artefact was made from, however far up; None where there is none."""
-    if artefact.kind is CLASSIFIER:
-        return artefact
-    found = (classifier_behind(source) for source in artefact.reads.values())
-    return next((one for one in found if one is not None), None)
+    return next((one for one in artefact.upstream() if one.kind is CLASSIFIER), None)
 
 
 def _chosen(evidence: str, images: Iterator[ImageEvidence], maps: OpenedMaps, per: Collection[str]) -> list[Threshold]:
@@ -239,7 +232,7 @@ def _settings_except_views(stage: PlannedStage) -> object:
 
 
 def without_views(runs: Sequence[OpenedRun]) -> list[str]:
-    """Every stage of maps of some runs that is no view of another."""
+    """Every stage of maps of some runs that is not a view of another."""
     found: dict[str, None] = {}
     for run in runs:
         stages = _stages_of_maps(run)

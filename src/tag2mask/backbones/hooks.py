@@ -1,4 +1,4 @@
-"""Running a model of somebody else's: what a module gives, nothing left behind, and mistakes told in words."""
+"""Running a model of somebody else's: what a module gives, nothing left behind, and errors in our words."""
 
 from __future__ import annotations
 

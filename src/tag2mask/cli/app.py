@@ -43,11 +43,7 @@ class _Words(typer.core.TyperGroup):
     """The verbs; refuses words that mean nothing to any of them, and tells of files that end too early."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse an empty word (a variable without a value; a path it would be the current folder) and NUL.
-
-        Raises:
-            ConfigError: there is one.
-        """
+        """Refuse an empty word (a variable without a value; a path it would be the current folder) and NUL."""
         for number, word in enumerate(args, start=1):
             if not word or _EMPTY_OPTION.fullmatch(word):
                 raise ConfigError(f"word {number} of the command, '{word}', has no value; was a variable not set?")
@@ -56,11 +52,7 @@ class _Words(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a verb; none asks anything, but of an ``EOFError`` typer would say "Aborted!" as of a Ctrl-D there.
-
-        Raises:
-            DataError: a file ends too early, and whoever read it has not said which one.
-        """
+        """Run a verb; none asks anything, but of an ``EOFError`` typer would say "Aborted!" as of a Ctrl-D there."""
         try:
             return super().invoke(ctx)
         except EOFError as error:
@@ -137,9 +129,9 @@ def main() -> None:
 
 
 def _last_words(number: int) -> str:
-    """The line of a process that was told to stop."""
+    """The line of a process that is to stop."""
     if number == signal.SIGINT:
-        return "stopped; what was made is kept, the same command goes on from here\n"
+        return "stopped; what was made is kept, the same command resumes\n"
     if sys.argv[1:] and sys.argv[1] in _FROM_THE_BEGINNING:
         return "stopped; nothing is half-written, the same command begins anew\n"
     return "stopped; the same command resumes\n"

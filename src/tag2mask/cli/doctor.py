@@ -32,7 +32,7 @@ def command(
 def _print(report: Report) -> None:
     say(f"data: {report.kind}\n")
     counts = [[s.split, str(s.images), str(s.unreadable), str(s.with_truth), str(s.untagged)] for s in report.splits]
-    say(table(["split", "images", "unreadable", "with truth", "without tags"], counts))
+    say(table(["split", "images", "unreadable", "with ground truth", "without tags"], counts))
     if report.classes:
         classes = [[c.name, *map(str, c.images)] for c in report.classes]
         say("\n" + table(["class", *(s.split for s in report.splits)], classes))

@@ -21,22 +21,14 @@ Root = Annotated[Path | None, typer.Option(help="folder of the run's data, where
 
 
 def opened(runs: Iterable[Path], root: Path | None) -> list[OpenedRun]:
-    """The runs that a verb looks at.
-
-    Raises:
-        StageError: a folder holds no run.
-    """
+    """The runs that a verb looks at."""
     from tag2mask.pipeline.opened_run import OpenedRun
 
     return [OpenedRun(run, root) for run in runs]
 
 
 def sizes(text: str) -> list[int]:
-    """Numbers of masks, such as ``5,10,20``; each once.
-
-    Raises:
-        ConfigError: it is something else.
-    """
+    """Numbers of masks, such as ``5,10,20``; each once."""
     try:
         found = list(dict.fromkeys(int(word) for word in text.split(",")))
     except ValueError:
@@ -47,11 +39,7 @@ def sizes(text: str) -> list[int]:
 
 
 def fixed_thresholds(texts: Iterable[str]) -> dict[str, list[float]]:
-    """Thresholds by stage, from texts such as ``cam=0.3``.
-
-    Raises:
-        ConfigError: a text is something else, or its threshold is outside 0..1.
-    """
+    """Thresholds by stage, from texts such as ``cam=0.3``."""
     found: dict[str, list[float]] = {}
     for text in texts:
         name, _, word = text.partition("=")
@@ -68,11 +56,7 @@ def fixed_thresholds(texts: Iterable[str]) -> dict[str, list[float]]:
 
 
 def part_of(text: str | None) -> tuple[int, int] | None:
-    """A part of the images, such as ``1/2``.
-
-    Raises:
-        ConfigError: it is something else.
-    """
+    """A part of the images, such as ``1/2``."""
     if text is None:
         return None
     words = text.split("/")

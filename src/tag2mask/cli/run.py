@@ -18,7 +18,7 @@ def command(
         list[str] | None, typer.Option(help="a stage to make, with all that it reads; may be given again; default: all")
     ] = None,
 ) -> None:
-    """Run a recipe; the same command again goes on where it was interrupted.
+    """Run a recipe; the same command again resumes it.
 
     Example: tag2mask run own-data data.root=photos data.tags=tags.csv --out runs/photos
     """

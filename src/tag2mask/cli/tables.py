@@ -63,7 +63,7 @@ def print_seeds(metrics: Sequence[MetricRow]) -> None:
     """MIoU and its company, percent, one line for each method and threshold."""
     keys = [(r.stage, r.split, r.n_images, r.threshold_kind, r.threshold) for r in metrics if r.metric == "miou"]
     if not keys:
-        say("no masks were measured: the data has no truth, or no stage that measures was made")
+        say("no masks were measured: the data has no ground truth, or no stage that measures was made")
         return
     values = {(r.stage, r.split, r.n_images, r.threshold_kind, r.threshold, r.metric): r for r in metrics}
     lines = [
@@ -80,7 +80,7 @@ def print_seeds(metrics: Sequence[MetricRow]) -> None:
 
 
 def print_refined(metrics: Sequence[MetricRow]) -> None:
-    """How much of the images refined seeds are sure of, and how right they are there; nothing where there are none."""
+    """Coverage of refined seeds, and how right they are there; nothing where there are none."""
     shown = [[r.stage, r.split, str(r.n_images), _percent(r)] for r in metrics if r.metric == "coverage"]
     right = {(r.stage, r.metric): r for r in metrics}
     lines = [[*line, *(_percent(right.get((line[0], m))) for m in ("precision_sure", "miou_sure"))] for line in shown]

@@ -49,10 +49,10 @@ def export_masks(
         source: a run folder, or a folder of palette PNGs with ``classes.txt``.
         format: ``coco``, ``labelme``, ``cvat``, ``palette``, ``yolo`` or a registered one.
         out: new or empty folder.
-        stage: of a run, one that made masks; the last one of the recipe where None.
+        stage: of a run, one that made masks; None means the last one of the recipe.
         classes: for a folder: text file of the class names, where ``classes.txt`` is not there.
         images: for a folder: folder of the photos.
-        name: of lists and files; the split's where None, and ``train`` for a folder.
+        name: of lists and files; None means the split's, and ``train`` for a folder.
         min_area: connected components of fewer pixels become background.
         outline: for a format that has both, polygons or run lengths.
         copy_images: whether photos are copied into the export; None as the format's layout wants it.
@@ -78,33 +78,6 @@ def export_masks(
         writer(format).write(Job(folder, out, masks.name, masks.classes, found, outline, copied))
     _say(format, masks, counts, min_area, copied)
     return counts
-
-
-def export_network(source: str, out: Path, *, stage: str | None = None) -> tuple[str, ...]:
-    """Write a segmentation network as one ONNX file.
-
-    Args:
-        source: whatever `tag2mask.load` takes, but ONNX.
-        out: the file, ending in .onnx.
-        stage: of a run with several networks, which.
-
-    Returns:
-        Its class names.
-
-    Raises:
-        ConfigError: an unknown stage, another ending, ONNX already, or the extra ``onnx`` is not installed.
-        StageError: the run has no finished network, or the file cannot be written or is there already.
-        WeightsError: there is no such network.
-    """
-    from tag2mask.segmentation.find_model import find_network
-    from tag2mask.segmentation.onnx.export import check_request, export_onnx
-
-    check_request(out)
-    found = find_network(source, stage)
-    if found.segmenter is None:
-        raise ConfigError(f"{source} is in ONNX already; copy it")
-    export_onnx(found.segmenter, found.network.classes, out)
-    return found.network.classes
 
 
 def masks_of_run(run: OpenedRun | Path, stage: str | None = None, name: str | None = None) -> Masks:
@@ -184,13 +157,13 @@ def _without_spaces(masks: Masks) -> Masks:
     return replace(masks, name=re.sub(r"\s", "_", masks.name), images=images)
 
 
-def _copied(masks: Masks, format: str, about: ExportFormat, asked: bool | None) -> bool:
+def _copied(masks: Masks, format: str, about: ExportFormat, wanted: bool | None) -> bool:
     """Whether photos are copied; says so where they should be, and are not known."""
     if masks.photos is not None or any(image.draw for image in masks.images):
-        return about.copies if asked is None else asked
-    if asked:
+        return about.copies if wanted is None else wanted
+    if wanted:
         raise ConfigError("--copy-images: the photos of these masks are not known; name their folder with --images DIR")
-    if about.copies and asked is None:
+    if about.copies and wanted is None:
         inner = about.photos.format(name=masks.name)
         LOG.warning("%s: the photos are not known, so there is no %s/; name their folder with --images", format, inner)
     return False

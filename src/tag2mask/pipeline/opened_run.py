@@ -139,11 +139,7 @@ class OpenedRun:
         return root is None or root.expanduser().is_dir()
 
     def stage(self, name: str) -> PlannedStage:
-        """A stage by its name.
-
-        Raises:
-            ConfigError: the recipe has none of that name; the nearest is given.
-        """
+        """A stage by its name."""
         if name not in self.stages:
             raise ConfigError(unknown("stage", name, self.stages))
         return self.stages[name]
@@ -178,6 +174,11 @@ class OpenedRun:
         """Whether a stage of the recipe is made."""
         return (self.folder.artefact(name) / MANIFEST).is_file()
 
+    @property
+    def finished(self) -> dict[str, PlannedStage]:
+        """The stages that are made, by name."""
+        return {name: stage for name, stage in self.stages.items() if self.is_finished(name)}
+
     def artefact(self, name: str) -> Artefact:
         """What a finished stage has made, with all that it was made from.
 
@@ -209,11 +210,7 @@ class OpenedRun:
         return Done(stage, made, manifest)
 
     def check_files(self, name: str) -> None:
-        """See that every file of a finished stage that was made as a whole is what was made.
-
-        Raises:
-            StageError: one is gone or changed.
-        """
+        """See that every file of a finished stage that was made as a whole is what was made."""
         done = self.done(name)
         path, manifest = done.artefact.folder, done.manifest
         self._check(name, path, [*manifest.gone(path), *manifest.changed(path, self.keys.hashes.file)])
@@ -265,7 +262,7 @@ class OpenedRun:
         if self.has_data:
             return DataError(re.sub(r"\bdata\.root=", "--root ", str(error)))
         if self.root is not None:
-            return DataError(f"--root {self.root} is no folder: name the one that data.root of {self.path} was")
+            return DataError(f"--root {self.root} is not a folder: name the one that data.root of {self.path} was")
         packed = ": the run was packed without its photos, which this needs" if self.packed else ""
         return DataError(
             f"data.root = {self.plan.data.root} of {self.path} is not there{packed}. Name the folder where the data "
@@ -277,7 +274,7 @@ class OpenedRun:
 
         Args:
             stage: its name.
-            split: to look at them on; the one whose maps were made where None.
+            split: to look at them on; None means the one whose maps were made.
 
         Raises:
             ConfigError: there is no such stage, or it makes no maps.

@@ -96,11 +96,7 @@ class RunFolder:
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """A run that was begun before.
-
-        Raises:
-            StageError: the folder holds no run.
-        """
+        """A run that was begun before."""
         if not (path / RECIPE).is_file():
             known = sorted(p.parent.name for p in path.parent.glob(f"*/{RECIPE}")) if path.parent.is_dir() else []
             hint = f" Runs beside it: {', '.join(known)}." if known else ""
@@ -112,11 +108,7 @@ class RunFolder:
         return cls(path)
 
     def prepare(self) -> None:
-        """Make the folder, or accept the run that is in it.
-
-        Raises:
-            StageError: it holds something else, or is a file.
-        """
+        """Make the folder, or accept the run that is in it."""
         if self.path.is_file():
             raise StageError(f"--out {self.path} is a file; name a new folder or the folder of a run")
         try:
@@ -126,7 +118,7 @@ class RunFolder:
         if names - {"lock"} and RECIPE not in names:
             raise StageError(
                 f"--out {self.path} is not empty and is not a run (it has no {RECIPE}); nothing was changed. "
-                f"Name a new folder, or the folder of a run to go on with it"
+                f"Name a new folder, or the folder of a run to resume it"
             )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -141,11 +133,7 @@ class RunFolder:
             register(self.store.root, self.path, self._begun)
 
     def adopt(self) -> None:
-        """Move artefacts that lie in the run's folder, as a copy with its links resolved has them, into the store.
-
-        Raises:
-            StageError: one cannot be moved.
-        """
+        """Move artefacts that lie in the run's folder, as a copy with its links resolved has them, into the store."""
         try:
             folders = [
                 p for p in sorted(self.path.iterdir()) if p.is_dir() and not is_link(p) and (p / MANIFEST).is_file()
@@ -202,15 +190,11 @@ class RunFolder:
 
     @property
     def command(self) -> str:
-        """The command that goes on with the run, and makes again what is missing of it."""
+        """The command that resumes the run, and makes again what is missing of it."""
         return command("run", self.path / RECIPE, "--out", self.path)
 
     def recipe(self) -> Recipe:
-        """The resolved recipe of the run.
-
-        Raises:
-            ConfigError: it was damaged, or is of another version.
-        """
+        """The resolved recipe of the run."""
         try:
             return load_recipe(str(self.path / RECIPE))
         except ConfigError as error:
@@ -224,11 +208,7 @@ class RunFolder:
         return artefact_of(self.path, name)
 
     def link(self, name: str, artefact: Path) -> None:
-        """Point ``name`` at an artefact of the store.
-
-        Raises:
-            StageError: something else stands there, or no link can be made.
-        """
+        """Point ``name`` at an artefact of the store."""
         link = self.path / name
         if link.exists() and not is_link(link):
             raise StageError(f"{link} stands where the link to stage '{name}' belongs; move it away")

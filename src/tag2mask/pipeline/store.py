@@ -43,11 +43,7 @@ class Store:
         return self.root / f"{kind}-{key[:16]}"
 
     def prepare(self) -> None:
-        """Make the folder, and see that it can be written.
-
-        Raises:
-            StageError: it cannot, such as a store of another user, a file of that name, or a link to nowhere.
-        """
+        """Make the folder, and see that it can be written."""
         check_store(self.root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -57,11 +53,7 @@ class Store:
             raise cannot_write(self.root, error) from error
 
     def manifest(self, kind: str, key: str) -> Manifest | None:
-        """The manifest of a finished artefact; None where it is not finished or is not what was made, which is said.
-
-        Raises:
-            StageError: the manifest may not be read, or was written by another version of the schema.
-        """
+        """The manifest of a finished artefact; None where it is not finished or is not what was made, which is said."""
         found, wrong = self.look(kind, key)
         if wrong:
             LOG.warning("%s; '%s' counts as not made and is made again", wrong, self.folder(kind, key).name)
@@ -109,21 +101,26 @@ class Registration:
     """A run or sweep that uses a store, as it was when it last wrote there.
 
     Attributes:
-        path: of its folder.
+        file: its file in the store.
+        path: of its folder; where it has moved together with the store, there.
+        beside: the path from the folder that the store lies in.
         artefacts: names of what it linked, or had begun to make.
     """
 
+    file: Path
     path: Path
+    beside: str
     artefacts: frozenset[str]
 
-    @property
-    def file(self) -> str:
-        """Name of its file in the store."""
-        return f"{value_hash(str(self.path))[:16]}.json"
-
-    def runs(self) -> list[Path]:
-        """The run, or those of the sweep; none where it is not there."""
-        return _runs_in(self.path)
+    def was_removed(self) -> bool:
+        """Whether the folder is gone for good: the one that it lay in, beside the store, is there without it."""
+        store = self.file.parents[1].resolve()
+        if not os.path.isabs(self.beside) and not self.beside.startswith(os.pardir):
+            return not self.path.exists()
+        return any(
+            not path.exists() and (beside := followed(path.parent / ".store")).is_dir() and beside.resolve() == store
+            for path in (self.path, *self.path.parents)
+        )
 
 
 def register(store: Path, run: Path, begun: Iterable[str] = ()) -> None:
@@ -135,40 +132,43 @@ def register(store: Path, run: Path, begun: Iterable[str] = ()) -> None:
         store: its folder.
         run: folder of the run or sweep; what it links now is noted.
         begun: further artefacts by name, that are being made.
-
-    Raises:
-        StageError: the file cannot be written.
     """
     if store.name == PACKED:  # which no other run uses
         return
-    found = Registration(run.resolve(), frozenset(begun) | _linked(run, store))
-    write_json(store / _RUNS / found.file, {"path": str(found.path), "artefacts": sorted(found.artefacts)})
+    path, used = run.resolve(), frozenset(begun) | _linked(run, store)
+    try:
+        beside = os.path.relpath(path, store.resolve().parent)
+    except ValueError:  # on Windows, on another drive
+        beside = str(path)
+    file = store / _RUNS / f"{value_hash(beside)[:16]}.json"
+    write_json(file, {"path": str(path), "beside": beside, "artefacts": sorted(used)})
 
 
 def registered(store: Path, run: Path) -> frozenset[str]:
     """The artefacts that a run has noted before."""
-    file = Registration(run.resolve(), frozenset()).file
-    return next((r.artefacts for r in _registrations(store) if r.file == file), frozenset())
+    return next((one.artefacts for one in _registrations(store) if one.path == run.resolve()), frozenset())
 
 
 def _registrations(store: Path) -> Iterator[Registration]:
     for path in sorted((store / _RUNS).glob("*.json")):
         try:
             values = read_json(path)
-            yield Registration(Path(values["path"]), frozenset(values["artefacts"]))
+            run, moved = Path(values["path"]), (store.resolve().parent / values["beside"]).resolve()
+            run = moved if moved.exists() and not run.exists() else run
+            yield Registration(path, run, values["beside"], frozenset(values["artefacts"]))
         except (StageError, KeyError, TypeError) as error:
             LOG.warning("%s is not what a run wrote (%s); run it again, or remove the file", path, error)
 
 
 def _linked(run: Path, store: Path) -> frozenset[str]:
     """Names of the artefacts of a store that a run links."""
-    root = store.resolve()
     targets = [followed(link).resolve() for link in links_in(run)] if run.is_dir() else []
-    return frozenset(target.name for target in targets if target.parent == root)
+    return frozenset(target.name for target in targets if target.parent == store.resolve())
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    return [path.parent for pattern in _RECIPES for path in sorted(folder.glob(pattern))] if folder.is_dir() else []
+    found = [path for pattern in _RECIPES for path in sorted(folder.glob(pattern))] if folder.is_dir() else []
+    return [path.parent.resolve() for path in found]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,7 @@ class StoredArtefact:
     Attributes:
         path: its folder.
         size: of its files, in bytes.
-        runs: that link it, or have begun it; those that are not there with what they linked when they last ran.
+        runs: that link it or have begun it; of those that are not there, by what they linked when they last ran.
         finished: it has a manifest.
         locked: a process is making it.
     """
@@ -203,12 +203,9 @@ class StoreUsage:
 
     Attributes:
         root: folder of the store.
+        runs: those that were found.
         missing: registered runs and sweeps that are not there.
         removed: those that were removed, or are forgotten.
-
-    Raises:
-        StageError: there is no store, or it leads to a disk that is not connected.
-        ConfigError: a run to forget is not registered, or is there.
     """
 
     def __init__(self, root: Path, forget: Sequence[Path] = ()) -> None:
@@ -216,44 +213,34 @@ class StoreUsage:
         if not root.is_dir():
             raise StageError(f"{root} is not a store; name one, a run, or the folder of runs: tag2mask store runs")
         self.root, self.missing, self.removed = root, list[Registration](), list[Registration]()
-        forgotten, runs = {path.resolve() for path in forget}, dict[Path, None]()
-        known = list(_registrations(root))
-        gone = {r.path: r for r in known if not r.path.exists()}
-        for path in forget:
-            if path.resolve() not in gone:
-                raise ConfigError(f"--forget {path}: expected a registered run that is not there: {_names(gone)}")
-        for one in known:
-            if one.path not in gone:
-                runs |= dict.fromkeys(run.resolve() for run in one.runs())
-            elif one.path in forgotten or _was_removed(one.path, root):
-                self.removed.append(one)
-            else:
-                self.missing.append(one)
-        for folder in dict.fromkeys((root.absolute().parent, root.resolve().parent)):
-            runs |= dict.fromkeys(run.resolve() for run in _runs_in(folder))
-        self._begun = {r.path: r.artefacts for r in known}
-        self.runs = tuple(run for run in runs if self._used_by(run))
+        forgotten, known = {path.resolve() for path in forget}, list(_registrations(root))
+        gone = [one for one in known if not one.path.exists()]
+        for path in forgotten - {one.path for one in gone}:
+            names = ", ".join(str(one.path) for one in gone) or "there is none"
+            raise ConfigError(f"--forget {path}: expected a registered run that is not there: {names}")
+        for one in gone:
+            kept = one.path not in forgotten and not one.was_removed()
+            (self.missing if kept else self.removed).append(one)
+        beside = dict.fromkeys((root.absolute().parent, root.resolve().parent))
+        places = [*(one.path for one in known if one not in gone), *beside]
+        self.runs = tuple(dict.fromkeys(run for place in places for run in _runs_in(place)))
 
-    def _used_by(self, run: Path) -> frozenset[str]:
-        return _linked(run, self.root) | self._begun.get(run, frozenset())
-
-    def users(self, name: str) -> tuple[Path, ...]:
-        """The runs that use an artefact, looked up now: a run that has just begun counts."""
-        begun = {r.path: r.artefacts for r in _registrations(self.root)}
-        removed = {r.path for r in self.removed}
-        runs = dict.fromkeys((*self.runs, *(path for path in begun if path not in removed)))
-        return tuple(r for r in runs if name in begun.get(r, ()) or name in _linked(r, self.root))
+    def uses(self) -> dict[Path, frozenset[str]]:
+        """Run -> the artefacts that it uses, looked up now: a run that has just begun counts."""
+        removed = {one.path for one in self.removed}
+        noted = {one.path: one.artefacts for one in _registrations(self.root) if one.path not in removed}
+        runs = dict.fromkeys((*self.runs, *noted))
+        return {run: _linked(run, self.root) | noted.get(run, frozenset()) for run in runs}
 
     @cached_property
     def artefacts(self) -> tuple[StoredArtefact, ...]:
         """Everything in the store, the largest first."""
-        every = self.runs + tuple(one.path for one in self.missing)
-        used = {run: self._used_by(run) for run in every}
+        uses = self.uses()
         found = [
             StoredArtefact(
                 path,
                 sum(p.stat().st_size for p in path.rglob("*") if p.is_file()),
-                tuple(run for run in every if path.name in used[run]),
+                tuple(run for run, names in uses.items() if path.name in names),
                 (path / MANIFEST).is_file(),
                 is_locked(_lock(path)),
             )
@@ -271,27 +258,23 @@ class StoreUsage:
         """Remove what no run uses, and the files of runs that were removed; returns the artefacts that are gone.
 
         Each is removed under its lock, after a last look whether a run has begun to use it.
-
-        Raises:
-            StageError: a folder cannot be removed.
         """
-        gone = []
+        pruned = []
         for artefact in self.unused:
             try:
                 with exclusive(_lock(artefact.path), f"artefact {artefact.path.name}"):
-                    if self.users(artefact.path.name):
+                    if any(artefact.path.name in names for names in self.uses().values()):
                         continue
                     (artefact.path / MANIFEST).unlink(missing_ok=True)  # first: killed now, it counts as half-made
                     shutil.rmtree(artefact.path)
+                    pruned.append(artefact)
             except OSError as error:
                 raise cannot_write(artefact.path, error) from error
             except StageError:
                 LOG.info("%s is in use now; it stays", artefact.path.name)
-                continue
-            gone.append(artefact)
         for one in self.removed:
-            (self.root / _RUNS / one.file).unlink(missing_ok=True)
-        return tuple(gone)
+            one.file.unlink(missing_ok=True)
+        return tuple(pruned)
 
 
 def _lock(artefact: Path) -> Path:
@@ -299,27 +282,11 @@ def _lock(artefact: Path) -> Path:
     return artefact.with_name(f".{artefact.name}.lock")
 
 
-def _names(paths: Iterable[Path]) -> str:
-    return ", ".join(map(str, paths)) or "there is none"
-
-
-def _was_removed(run: Path, store: Path) -> bool:
-    """Whether a run that is not there was removed: the folder beside the store, which is there, holds it no longer."""
-    for path in (run, *run.parents):
-        beside = followed(path.parent / ".store")
-        if not path.exists() and beside.is_dir() and beside.resolve() == store.resolve():
-            return True
-    return False
-
-
 def point(link: Path, target: Path) -> None:
     """Make a relative link to a store or to an artefact in one, or turn it there.
 
     Its folder may be a link itself, and what is in it is read from the folder that it leads to. The store is not
     followed further: where it is a link, that may be turned to another disk.
-
-    Raises:
-        StageError: no link can be made.
     """
     named = target.absolute().parent if target.name == ".store" else target.absolute().parent.parent
     to = named.resolve() / target.absolute().relative_to(named)

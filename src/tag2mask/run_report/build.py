@@ -54,12 +54,12 @@ def notes(metrics: Sequence[MetricRow], split: str, every: Sequence[Measured], n
 
 
 def _refined(rows: Sequence[MetricRow]) -> list[str]:
-    sure = {(r.stage, r.metric): r.value for r in rows if r.value is not None}
+    known = {(r.stage, r.metric): r.value for r in rows if r.value is not None}
     found = []
-    for stage in dict.fromkeys(stage for stage, metric in sure if metric == "coverage"):
-        right = sure.get((stage, "precision_sure"))
+    for stage in dict.fromkeys(stage for stage, metric in known if metric == "coverage"):
+        right = known.get((stage, "precision_sure"))
         share = f", and {right:.1f} % of these are right" if right is not None else ""
-        found.append(f"Refined seeds {stage}: {sure[stage, 'coverage']:.1f} % of the pixels are sure{share}.")
+        found.append(f"Refined seeds {stage}: {known[stage, 'coverage']:.1f} % of the pixels are confident{share}.")
     return found
 
 
@@ -105,8 +105,8 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
     Args:
         run: with all its stages made.
         choice: which images are shown.
-        name: of the run on the page; that of its folder where empty.
-        command: that makes the same run again; the one that resumes it where empty.
+        name: of the run on the page; the default is that of its folder.
+        command: that makes the same run again; the default is the one that resumes it.
     """
     plan, recipe, stages = run.plan, run.plan.recipe, finished_stages(run)
     looked_at = measured(stages)

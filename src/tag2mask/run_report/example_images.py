@@ -1,4 +1,4 @@
-"""Pictures of a few images for a page: the photo, its maps, seeds, masks and predictions, and the truth."""
+"""Pictures of a few images for a page: the photo, its maps, seeds, masks and predictions, and ground truth."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def examples(scene: Scene, last: Measured, void: Mapping[str, float], choice: Ch
     Args:
         scene: the split.
         last: what is measured last, not refined seeds.
-        void: id -> share of void pixels of the truth.
+        void: id -> share of ignored pixels of the ground truth.
         choice: how many of each kind.
     """
     scores = scene.scores[last.name]

@@ -1,4 +1,4 @@
-"""What a page shows that the measurements do not hold: confusion, void shares, and the best threshold of each image.
+"""What a page shows that the measurements do not hold: confusion, ignored shares, and the best threshold of each image.
 
 One pass over what was measured; what it finds is remembered beside the measurements, so that a page made again costs
 nothing.
@@ -39,8 +39,8 @@ class Pixels:
     """What one pass over the pixels of a split finds.
 
     Attributes:
-        matrix: pixel counts at the measured threshold, row = truth, background first.
-        void: id -> share of the pixels that are void, of every image with a truth.
+        matrix: pixel counts at the measured threshold, row = ground truth, background first.
+        void: id -> share of the ignored pixels, of every image with ground truth.
         optima: id -> best threshold, of the images to which the threshold makes a difference; empty for masks.
     """
 
@@ -59,11 +59,7 @@ def pixels_of(found: Measured, dataset: Dataset) -> Pixels:
 
     Args:
         found: seeds or masks, not refined seeds.
-        dataset: the split they were measured on, with a truth.
-
-    Raises:
-        StageError: maps or masks are missing or outdated.
-        DataError: maps and truth do not fit.
+        dataset: the split they were measured on, with ground truth.
     """
     path = found.measuring.artefact.path / PIXELS
     known = _read(path)
@@ -133,7 +129,7 @@ def _count(
     counted: dict[str, tuple[Matrix, float]],
     sample: Sample,
 ) -> None:
-    """Note the confusion and the void share of one image, if it has a truth."""
+    """Note the confusion and the ignored share of one image, if it has ground truth."""
     truth = dataset.truth(sample)
     if truth is not None:
         matrix = confusion_matrix(read(sample, truth), truth, len(dataset.classes) + 1, sample_id=sample.id)
@@ -141,5 +137,5 @@ def _count(
 
 
 def measured_ids(found: Measured, dataset: Dataset) -> Sequence[str]:
-    """Ids of the images that were measured or left out for want of a truth, in order."""
+    """Ids of the images that were measured or left out for want of ground truth, in order."""
     return [sample.id for sample in unseen([found.measuring.artefact], dataset, found.name)]

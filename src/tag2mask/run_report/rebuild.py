@@ -50,11 +50,7 @@ def write_report(runs: Sequence[OpenedRun | str | Path], out: Path, choice: Choi
 
 
 def _check_finished(run: OpenedRun) -> None:
-    """Refuse a run that is not made as a whole, or has nothing to report.
-
-    Raises:
-        StageError: a stage that is not finished or was changed, or nothing measured.
-    """
+    """Refuse a run that is not made as a whole, or has nothing to report."""
     for name in run.stages:
         run.check_files(name)
     if not any(not m.unsure for m in measured(finished_stages(run))):
@@ -65,21 +61,16 @@ def _check_finished(run: OpenedRun) -> None:
 
 
 def _check_out(out: Path) -> None:
-    """Refuse, before any work, what cannot be written or is not a page.
-
-    Raises:
-        ConfigError: ``out`` is a folder, or a file that is no page of tag2mask.
-        StageError: the folder cannot be written.
-    """
+    """Refuse, before any work, what cannot be written or is not a page."""
     if out.is_dir():
         raise ConfigError(f"--out {out} is a folder; name a file in it, such as {out / 'report.html'}")
     if out.exists() and not out.is_file():
         raise ConfigError(f"--out {out} is a device or a pipe; name a file, such as {out.parent / 'report.html'}")
     if out.exists() and _MARK not in out.read_bytes()[:_HEAD].decode("utf-8", errors="replace"):
-        raise ConfigError(f"--out {out} exists and is no page of tag2mask; nothing was changed. Name another file")
+        raise ConfigError(f"--out {out} exists and is not a page of tag2mask; nothing was changed. Name another file")
     existing = next(p for p in out.absolute().parents if p.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise StageError(f"cannot write {out}: {existing} is no folder that can be written; choose another with --out")
+        raise StageError(f"cannot write {out}: {existing} is not a folder that can be written; choose another --out")
 
 
 def _check_images(runs: Sequence[OpenedRun], images: Sequence[str]) -> None:

@@ -32,7 +32,7 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
     Beside it stands what the masks themselves say of its uncertainty.
 
     Raises:
-        DataError: too few images have a truth, or maps and truth do not fit.
+        DataError: too few images have ground truth, or maps and ground truth do not fit.
     """
     if context.rank != 0:
         return
@@ -60,7 +60,7 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
 
 
 def choose_by_rule(context: StageContext[RuleSettings]) -> None:
-    """Write the threshold that the rule finds in the maps; no truth is opened.
+    """Write the threshold that the rule finds in the maps; no ground truth is read.
 
     Raises:
         DataError: the maps hold nothing that the rule could go by.
