@@ -24,7 +24,7 @@ from tag2mask.evaluation.result_tables import ResultRow, read_results
 from tag2mask.evaluation.threshold_rules.rules import rules_of
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.registry import stage_kind
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
@@ -160,13 +160,14 @@ def test_a_view_is_the_same_maps_at_fewer_scales() -> None:
 
 
 def test_the_classifier_is_found_however_far_up(tmp_path: Path) -> None:
-    def made(name: str, settings: Any, **reads: Artefact) -> Artefact:
-        return Artefact(name, tmp_path, name, lambda dataset, sample: "", settings, reads)
+    def made(name: str, **reads: Artefact) -> Artefact:
+        kind = stage_kind(name) if name == "classifier" else None
+        return Artefact(name, tmp_path, name, lambda dataset, sample: "", reads=reads, kind=kind)
 
-    classifier = made("classifier", ClassifierSettings())
-    masks = made("refined", None, maps=made("cam", None, classifier=classifier))
-    assert classifier_behind(made("maps", None, amn=made("amn", None, seeds=masks))) is classifier
-    assert classifier_behind(made("maps", None)) is None
+    classifier = made("classifier")
+    masks = made("refined", maps=made("cam", classifier=classifier))
+    assert classifier_behind(made("maps", amn=made("amn", seeds=masks))) is classifier
+    assert classifier_behind(made("maps")) is None
 
 
 def test_few_masks_are_drawn_and_measured_on_the_others(done: RunResult, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_a_download_that_fails_says_what_else_there_is(monkeypatch: pytest.Monke
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(WeightsError) as caught:
         timm_state("resnet10t")
-    assert "weights 'timm' for 'resnet10t' cannot be had: no network" in str(caught.value)
+    assert "weights 'timm' for 'resnet10t' cannot be loaded: no network" in str(caught.value)
     assert "a local file in the same setting, weights=FILE.safetensors (network.weights wants" in str(caught.value)
 
 

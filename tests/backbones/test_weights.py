@@ -218,10 +218,10 @@ class Script(torch.nn.Module):
     [
         ([torch.zeros(2)], "it holds a value of type list"), (torch.zeros(2), "it holds a value of type Tensor"),
         (3, "of type int"), ("text", "of type str"), (Script(), "Python objects, which are not run"),
-        ({3: torch.zeros(2)}, "its entry 3 is no plain tensor"), ({"a": [1]}, "its entry 'a' is no plain tensor"),
-        ({"a": torch.zeros(1).expand(1 << 40)}, "its entry 'a' is no plain tensor"),
-        ({"a": torch.zeros(2, device="meta")}, "its entry 'a' is no plain tensor"),
-        ({"a": torch.zeros(2, dtype=torch.complex64)}, "its entry 'a' is no plain tensor"),
+        ({3: torch.zeros(2)}, "its entry 3 is not a plain tensor"), ({"a": [1]}, "its entry 'a' is not a plain tensor"),
+        ({"a": torch.zeros(1).expand(1 << 40)}, "its entry 'a' is not a plain tensor"),
+        ({"a": torch.zeros(2, device="meta")}, "its entry 'a' is not a plain tensor"),
+        ({"a": torch.zeros(2, dtype=torch.complex64)}, "its entry 'a' is not a plain tensor"),
     ],
 )  # fmt: skip
 def test_files_of_other_things_are_refused(tmp_path: Path, value: object, text: str) -> None:

@@ -316,7 +316,7 @@ def test_other_images_classes_and_splits_are_refused(sharp: RunResult, tmp_path:
         compare_runs([sharp.path, some.path])
 
 
-def test_data_without_a_truth(tmp_path: Path) -> None:
+def test_data_without_ground_truth(tmp_path: Path) -> None:
     done = made(tmp_path, "a", {"maps": maps(1), "s": seeds("maps")}, 5)
     other = made(tmp_path, "b", {"maps": maps(2), "s": seeds("maps")}, 5)
     name = next((tmp_path / "data" / "masks").iterdir())

@@ -37,7 +37,7 @@ def test_the_page_lists_them_as_they_are() -> None:
         assert all(name in line or "others as published" in line for name in found.missing), line
 
 
-def test_an_unknown_experiment_is_told_the_nearest() -> None:
+def test_an_unknown_experiment_names_the_nearest() -> None:
     assert experiment("l1") is experiment("L1")
     with pytest.raises(ConfigError, match="unknown experiment 'L14'; did you mean 'L4'"):
         experiment("L14")

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_a_table_has_every_seed_and_goes_on_where_it_was(folder: Path) -> None:
+def test_a_table_has_every_seed_and_resumes(folder: Path) -> None:
     result = tiny_experiment("L1", folder, seeds=2)
     rows = [r for r in result.rows if r.metric == "miou" and r.threshold_kind == "oracle"]
     assert [(r.method, r.seed) for r in rows] == [
@@ -92,7 +92,7 @@ def test_pictures_show_images_by_rule_and_named_ones(folder: Path, monkeypatch: 
 
 
 @pytest.mark.slow
-def test_confusing_classes_are_counted_and_need_no_truth(folder: Path) -> None:
+def test_confusing_classes_are_counted_and_need_no_ground_truth(folder: Path) -> None:
     result = tiny_experiment("L5", folder)
     recall = {r.method: r.value for r in result.rows if r.metric == "object_recall"}
     assert set(recall) == {"CAM: weights of the true class", "weights of a confusing class", "either of the two"}
@@ -211,7 +211,7 @@ def test_options_that_do_not_fit(options: Options, text: str) -> None:
     assert text in str(caught.value)
 
 
-def test_an_image_that_is_not_there_is_told_the_nearest(tmp_path: Path) -> None:
+def test_an_image_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
     options = Options(SCENES, images=("train-0003",), out=tmp_path / "runs" / "L7")
     with refused(DataError, "--image train-0003", "split 'train'", "did you mean 'train-00"):
         run_experiment("L7", options)
@@ -229,7 +229,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     assert run_experiment("L6", Options(out=tmp_path / "mine")).rows
 
 
-def test_the_command_says_what_was_asked() -> None:
+def test_the_command_has_every_option() -> None:
     options = Options(("data=voc",), 3, "small", "light", Path("runs/x"), ("a",))
     assert options.command("L7") == (
         "tag2mask experiment run L7 data=voc --seeds 3 --size small --out runs/x --image a"

@@ -205,6 +205,39 @@ def test_what_a_method_takes_of_another_is_found(tmp_path: Path) -> None:
     assert found == {("cam", "lpcam"): {"maps.maps_of"}, ("cam", "segmentation"): {"losses"}}
 
 
+def engine_names(found: Iterable[Module]) -> list[str]:
+    """What modules of the engine import of methods, of the second stage or of what chooses thresholds."""
+    return [
+        f"{module.name}:{line} imports {name}"
+        for module in found
+        if part(module.name) == "pipeline"
+        for line, name in imports(module)
+        if method(name)
+        or (
+            name.startswith(("tag2mask.label_images", "tag2mask.thresholds."))
+            and not name.startswith("tag2mask.thresholds.threshold_of")
+        )
+    ]
+
+
+def test_the_engine_names_no_method() -> None:
+    assert engine_names(modules()) == [], "a kind of stage declares what the engine needs of it"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from tag2mask.methods.cam.classifier import WEIGHTS",
+        "def f():\n    from tag2mask.segmentation import settings",
+        "from tag2mask.thresholds.kinds import FewMasksSettings",
+    ],
+)
+def test_a_method_that_the_engine_names_is_found(tmp_path: Path, code: str) -> None:
+    other = "from tag2mask.methods.registry import stage_kind\nfrom tag2mask.thresholds.threshold_of import ROLE\n"
+    assert len(engine_names([toy(tmp_path, "tag2mask.pipeline.x", other + code)])) == 1
+    assert engine_names([toy(tmp_path, "tag2mask.analysis.x", code)]) == []
+
+
 def test_maths_modules_import_no_machinery() -> None:
     maths = [m for m in modules() if PURE.fullmatch(m.name.removeprefix("tag2mask."))]
     assert {m.name for m in maths} >= {"tag2mask.inference.multiscale", "tag2mask.methods.lpcam.maps"}

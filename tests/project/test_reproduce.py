@@ -256,7 +256,7 @@ def test_only_the_chosen_rows_commands_are_run(tmp_path: Path, monkeypatch: pyte
     assert (tmp_path / "out" / ".store").resolve() == tmp_path / ".store"
 
 
-def test_a_finished_folder_is_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_folder_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, out = table(tmp_path / "x.csv", [ROW]), tmp_path / "out"
 
     def killed(*_: object) -> str:
@@ -305,7 +305,7 @@ def test_an_analysis_is_made_again_of_the_run_that_it_names(tmp_path: Path) -> N
     assert {(r.metric, r.verdict) for r in differing} == {("gap", "differs")}
 
 
-def test_a_benchmark_writes_its_table_where_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_benchmark_writes_its_table_into_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = accept("python -m benchmarks.rules --digits 4 --out results/rules.csv", "")
     with refused(ConfigError, "benchmarks/rules.py is not here", "python -m benchmarks.reproduce"):

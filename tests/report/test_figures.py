@@ -108,7 +108,7 @@ def picture(shade: int) -> Picture:
 def test_examples_are_rows_of_pictures(tmp_path: Path) -> None:
     example = Example("one", "it loses 9 points", (picture(200), picture(100)))
     draw_examples([example], "far", tmp_path / "1.png")
-    draw_examples([example, example], "far", tmp_path / "2.png")
+    draw_examples([example, Example("two", "it has no ground truth", (picture(50),))], "far", tmp_path / "2.png")
     with Image.open(tmp_path / "1.png") as one, Image.open(tmp_path / "2.png") as two:
         assert (two.width, two.height) == (one.width, 2 * one.height)
         shades = {pixel for _, pixel in one.convert("RGB").getcolors(1 << 24) or []}

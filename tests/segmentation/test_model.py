@@ -36,7 +36,7 @@ Photo = NDArray[np.uint8]
 
 @pytest.fixture
 def model() -> SegmentationModel:
-    return SegmentationModel(Found(LoadedNetwork(Colours(), MEAN, STD, CLASSES), None, "aa", Origin()), "cpu")
+    return SegmentationModel(Found(LoadedNetwork(Colours(), MEAN, STD, CLASSES), "aa"), "cpu")
 
 
 def photo(height: int = 9, width: int = 6) -> Photo:
@@ -172,7 +172,7 @@ def test_the_bound_of_pixels_is_for_files(model: SegmentationModel, tmp_path: Pa
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
-    found = Found(LoadedNetwork(Colours(), MEAN, STD, CLASSES), None, "aa", Origin())
+    found = Found(LoadedNetwork(Colours(), MEAN, STD, CLASSES), "aa")
     with pytest.raises(ConfigError, match=r"setting 'device' = 'gpu'"):
         SegmentationModel(found, "gpu")
 

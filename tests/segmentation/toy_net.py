@@ -13,7 +13,7 @@ from tag2mask.refine.crf.presets import CRFPreset
 from tag2mask.segmentation.predict.logits import (
     LoadedNetwork,
     Network,
-    Photo,
+    Pixels,
     most_probable,
     predict_batch,
     refined,
@@ -57,7 +57,7 @@ def convolutions(radius: int, labels: int = 3, seed: int = 0) -> nn.Module:
 
 def predict_probabilities(
     net: Network,
-    image: Photo,
+    image: Pixels,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
     scales: Sequence[float] = (1.0,),
@@ -71,13 +71,13 @@ def predict_probabilities(
 
 def predict_labels(
     net: Network,
-    image: Photo,
+    image: Pixels,
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
     scales: Sequence[float] = (1.0,),
     mirror: bool = False,
     crf: CRFPreset | None = None,
-) -> Photo:
+) -> Pixels:
     """(H, W) of one photo, as a whole: what every other way to compute it should give."""
     found = predict_probabilities(net, image, mean, std, scales, mirror)
     return most_probable(found if crf is None else refined(found, image, crf))

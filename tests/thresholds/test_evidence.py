@@ -21,7 +21,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import PROBED
 from tag2mask.evaluation.threshold_rules.rules import RULES
-from tag2mask.methods.cam.classifier import METRICS, AskedClassifier
+from tag2mask.methods.cam.classifier import METRICS, LoadedClassifier
 from tag2mask.thresholds.evidence import Erased, ask, erasures, regions
 from tests.helpers.refused import refused
 
@@ -39,8 +39,8 @@ class Bright(nn.Module):
         return torch.stack([torch.where(bright >= 13, 20.0, -20.0), torch.full((len(images),), -20.0)], dim=1)
 
 
-def asked(net: Any) -> AskedClassifier:
-    return AskedClassifier(net, ("a", "b"), 8, torch.device("cpu"))
+def asked(net: Any) -> LoadedClassifier:
+    return LoadedClassifier(net, ("a", "b"), 8, torch.device("cpu"))
 
 
 def photo() -> Erased:

@@ -274,6 +274,22 @@ def test_fabric_says_nothing(
     assert [str(w.message) for w in recwarn.list] == []
 
 
+def test_one_process_within_a_slurm_job_trains_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fabric would take the tasks of the job for processes of the training and wait for them."""
+    alone = trained(tmp_path / "alone", epochs=1)
+    for name, value in {
+        "NTASKS": 2,
+        "NNODES": 1,
+        "JOB_ID": 7,
+        "JOB_NAME": "j",
+        "PROCID": 0,
+        "LOCALID": 0,
+        "NODEID": 0,
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    assert equal(trained(tmp_path / "job", epochs=1), alone)
+
+
 def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(state: dict[str, Any], stream: Any) -> None:
         save(state, stream)

@@ -11,8 +11,9 @@ import numpy as np
 
 from tag2mask.analysis.base import Analysis, Findings, Run, open_maps
 from tag2mask.analysis.threshold_rules import LOSS
-from tag2mask.evaluation.few_masks import FewDraw, count_images, draw_few
-from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.core.arrays import rounded
+from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.threshold_rules.few_masks import FewDraw, count_images, draw_few
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.pipeline.opened_run import OpenedMaps
 from tag2mask.report.figures import Boxes, draw_boxes
@@ -20,8 +21,6 @@ from tag2mask.report.figures import Boxes, draw_boxes
 MEASURES = ("miou", LOSS, "loss_sd", "loss_95", "threshold_sd")
 """Metrics of `analyse_few`: means of mIoU and loss over the draws, the spread of the loss, its 95th percentile, and the
 spread of the threshold."""
-
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def analyse_few(
 
 def _rows(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int, command: str) -> tuple[ResultRow, ...]:
     loss, thresholds = [d.loss for d in found], [d.threshold for d in found]
-    at = Threshold(round(fmean(thresholds), _DIGITS), "few-masks", found[0].n)
+    at = Threshold(rounded(fmean(thresholds)), "few-masks", found[0].n)
     values = (
         fmean(d.miou for d in found),
         fmean(loss),
@@ -88,13 +87,16 @@ def _rows(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int, command: st
         float(np.percentile(loss, 95)),
         pstdev(thresholds),
     )
-    return tuple(
-        ResultRow(
-            maps.method, maps.dataset.split, n_images, at.kind_text, at.value, metric, round(value, _DIGITS),
-            maps.stage.seed, command,
-        )
-        for metric, value in zip(MEASURES, values, strict=True)
-    )  # fmt: skip
+    numbers = zip(MEASURES, values, strict=True)
+    return result_rows(
+        numbers,
+        at,
+        method=maps.method,
+        split=maps.dataset.split,
+        n_images=n_images,
+        seed=maps.stage.seed,
+        command=command,
+    )
 
 
 def _lines(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int) -> list[DrawLine]:

@@ -21,7 +21,7 @@ from tag2mask.inference.multiscale import merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.classifier import load_asked
+from tag2mask.methods.cam.classifier import load_classifier
 from tag2mask.methods.context import MapsProgram
 from tag2mask.training.device import resolve_device
 
@@ -41,7 +41,7 @@ def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
     Returns:
         A function of an image, its mask (H, W) and the class columns of its tags.
     """
-    net = load_asked(classifier.path, engine)
+    net = load_classifier(classifier.path, engine)
 
     def probabilities(image: Image.Image, mask: LabelImage, classes: Sequence[int]) -> ClassProbabilities:
         shown = [c for c in classes if (mask == c + 1).any()]

@@ -11,6 +11,7 @@ import numpy as np
 
 from tag2mask.analysis.base import FOLDER, Analysis, Run
 from tag2mask.analysis.mask_quality_inputs import MaskInputs, find_masks, stages_with_masks
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.files import write_text
 from tag2mask.core.prefetch import prefetch
@@ -28,7 +29,6 @@ from tag2mask.report.pictures import heat_overlay, label_overlay
 
 QUALITY, BOUNDARY = "quality", "boundary"
 WORST = 12
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def _table(stage: str, found: QualityAnalysis) -> str:
     """Every image as CSV, worst first; an empty cell is a signal that says nothing of it."""
     lines: list[list[object]] = [["stage", "split", "rank", "image", SCORE, *found.names, "miou"]]
     for number, image in enumerate(found.worst(len(found.images)), start=1):
-        cells = ("" if math.isnan(v) else round(v, _DIGITS) for v in (image.score, *image.signals, image.miou))
+        cells = ("" if math.isnan(v) else rounded(v) for v in (image.score, *image.signals, image.miou))
         lines.append([stage, found.split, number, image.id, *cells])
     return csv_text(lines)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.analysis.base import FOLDER
+from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError
 from tag2mask.data.base import Dataset
 from tag2mask.data.cooccurrence import ClassLine, Cooccurrence, PairLine, cooccurrence
@@ -18,7 +19,6 @@ from tag2mask.pipeline.run_folder import RECIPE
 from tag2mask.report.figures import draw_shares
 
 CO_OCCURRENCE = "co-occurrence"
-_DIGITS = 4
 _PATCHES = 4
 
 
@@ -123,7 +123,7 @@ def _prototypes(run: OpenedRun, out: Path) -> tuple[tuple[PrototypeLine, ...], t
     classes = gallery_classes(run, made[0], kept_only=True, patches=_PATCHES)
     page, table = out / f"{CO_OCCURRENCE}.html", out / f"{CO_OCCURRENCE}-prototypes.csv"
     lines = tuple(
-        PrototypeLine(c.name, p.name, round(p.score, _DIGITS), p.size)
+        PrototypeLine(c.name, p.name, rounded(p.score), p.size)
         for c in classes
         for p in sorted(c.prototypes, key=lambda p: (p.side != "context", -p.score, p.name))
     )

@@ -13,7 +13,7 @@ from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import value_hash
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow, result_rows
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, rules_of
@@ -32,8 +32,6 @@ LOG = logging.getLogger("tag2mask")
 LOSS = "loss_to_oracle"
 """Points of mIoU that a threshold loses to the oracle of the same images; below 0 where it gains, as a threshold of
 each image may."""
-
-_DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,23 +194,18 @@ def _chosen(evidence: str, images: Iterator[ImageEvidence], maps: OpenedMaps, pe
     return [choice.threshold(scope) for choice in found.values() for scope in per]
 
 
-def _rows(found: SeedEvaluation, maps: OpenedMaps, command: str) -> list[tuple[ResultRow, ResultRow]]:
+def _rows(found: SeedEvaluation, maps: OpenedMaps, command: str) -> list[tuple[ResultRow, ...]]:
     """MIoU and loss at each threshold; the last is the oracle."""
     oracle = found.scores[-1].scores.miou
-    made = partial(_row, found, maps, command)
-    return [
-        (made(at.threshold, "miou", at.scores.miou), made(at.threshold, LOSS, oracle - at.scores.miou))
-        for at in found.scores
-    ]
-
-
-def _row(
-    found: SeedEvaluation, maps: OpenedMaps, command: str, threshold: Threshold, metric: str, value: float
-) -> ResultRow:
-    return ResultRow(
-        maps.method, found.split, found.n_images, threshold.kind_text, threshold.value, metric, round(value, _DIGITS),
-        maps.stage.seed, command,
-    )  # fmt: skip
+    made = partial(
+        result_rows,
+        method=maps.method,
+        split=found.split,
+        n_images=found.n_images,
+        seed=maps.stage.seed,
+        command=command,
+    )
+    return [made((("miou", at.scores.miou), (LOSS, oracle - at.scores.miou)), at.threshold) for at in found.scores]
 
 
 def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage | None:

@@ -37,7 +37,7 @@ def build_network(settings: BackboneSettings, n_classes: int) -> TagNet:
 
 
 def check_network(settings: BackboneSettings, n_classes: int) -> None:
-    """See that a network can be had with its first weights; torch's random numbers are left alone."""
+    """Check that a network with its first weights is available; torch's random numbers are left alone."""
     with torch.random.fork_rng(devices=[]):
         build_network(settings, n_classes)
 

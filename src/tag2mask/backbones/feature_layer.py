@@ -114,7 +114,7 @@ def examine(model: nn.Module, images: Tensor, layer: str | None, weights: Tensor
 
 
 def _reading(seen: Probe, event: Event, images: Tensor, found: bool) -> Reading:
-    """The classifier on a layer; a layer that was found and is no map of the images is what is told first."""
+    """The classifier on a layer; a layer that was found and not a map of the images is reported first."""
     try:
         reading = find_reading(seen, event)
     except WeightsError:

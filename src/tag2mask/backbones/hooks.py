@@ -1,4 +1,4 @@
-"""Running a model of somebody else's: what a module gives, nothing left behind, and mistakes told in words."""
+"""Running a model of somebody else's: what a module gives, nothing left behind, and errors in our words."""
 
 from __future__ import annotations
 
@@ -127,14 +127,6 @@ def last_map(outputs: list[Any]) -> Tensor | None:
     several = [one for one in maps if one.shape[2] * one.shape[3] > 1]
     chosen = several or maps
     return chosen[-1] if chosen else None
-
-
-def run_to(model: nn.Module, layer: nn.Module, images: Tensor) -> Tensor:
-    """Features f(x) (N, D, h, w) that ``layer`` gives for ``images`` (N, 3, H, W); leaves no hook behind."""
-    seen: list[Any] = []
-    with listening({layer: lambda _module, _inputs, output: seen.append(output)}), evaluating(model):
-        call(model, images)
-    return the_map(seen)
 
 
 def the_map(outputs: list[Any], name: str = "") -> Tensor:

@@ -59,7 +59,7 @@ class Probe:
 
     Attributes:
         events: modules in the order of finishing, those that gave tensors.
-        scores: (C,) class scores of the image, or None where the output is no row of scores.
+        scores: (C,) class scores of the image, or None where the output is not a row of scores.
         mixture: (C,) weights of the random mixture of scores that the slopes are of.
         blind: why there are no gradients; empty where there are.
         image: (1, 3, H, W), the first of the graph that the outputs belong to.

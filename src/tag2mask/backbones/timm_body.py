@@ -169,7 +169,7 @@ def timm_state(name: str) -> dict[str, Tensor]:
         net = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:  # each of timm's ways to download has its own exceptions
         raise WeightsError(
-            f"weights 'timm' for '{name}' cannot be had: {error}. Give a local file "
+            f"weights 'timm' for '{name}' cannot be loaded: {error}. Give a local file "
             f"in the same setting, weights=FILE.safetensors (network.weights wants network.pretrained beside it), or "
             f"weights=none to train from random weights"
         ) from error

@@ -54,7 +54,7 @@ class FewMasks:
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
-    """A threshold that a rule has chosen from maps alone, or one for each class or image.
+    """A threshold, or one for each class or image, that a rule has chosen from maps alone.
 
     Attributes:
         value: 0..1, of the data set: what a class or an image without a threshold of its own is cut at.
@@ -74,7 +74,7 @@ class Ruled:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """No image: a rule has seen no truth, and nothing is left out of what is measured with it."""
+        """None: a rule reads no ground truth, so nothing is left out of what is measured with it."""
         return ()
 
     def write(self, folder: Path) -> None:
@@ -237,7 +237,7 @@ class Artefact:
         return labels
 
     def threshold(self) -> FewMasks | Ruled:
-        """The threshold that a stage has chosen, on a few masks or by a rule.
+        """The threshold that a `ThresholdStage` has chosen.
 
         Raises:
             StageError: there is none, or it is damaged.
@@ -269,7 +269,7 @@ class Artefact:
         return found
 
     def _whole(self, read: Callable[[Path], T], path: Path) -> T:
-        """What is read of a file; where it is damaged, the error names the command that makes it again."""
+        """What ``read`` gives of a file; the error of a damaged one names the command that makes it again."""
         try:
             return read(path)
         except DamagedError as error:
@@ -281,8 +281,8 @@ class Artefact:
         if not path.exists():
             raise StageError(
                 f"stage '{self.name}' has no {makes} of image '{sample.id}' ({path}). Make them: {self.command}. If "
-                f"that is what you ran, the stage does not go over split '{dataset.split}': set {self.name}.split "
-                "where it has that setting, else the split of the data that it goes over (data.val for predictions, "
+                f"that is what you ran, the stage does not work on split '{dataset.split}': set {self.name}.split "
+                "where it has that setting, else the split of the data that it works on (data.val for predictions, "
                 "data.infer for others), to one that holds the image"
             )
         return path

@@ -1,4 +1,4 @@
-"""What a stage is given when it runs, and how it makes one file an image."""
+"""What a stage's runner is given, and the programs that it returns to make one file per image."""
 
 from __future__ import annotations
 

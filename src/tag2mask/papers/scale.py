@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ class Scale:
     """
 
     data: tuple[str, ...] = ()
-    stages: tuple[Words, ...] = field(default=())
+    stages: tuple[Words, ...] = ()
 
     def words(self, recipe: Recipe) -> list[str]:
         """The overrides of the stages of one recipe."""

@@ -1,4 +1,4 @@
-"""Keys: what an artefact depends on, as a hash. A change redoes exactly what depends on it."""
+"""Keys: a hash of all that an artefact depends on, so that a change makes exactly what depends on it again."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ContentHashes:
         return dataset.content_hash(sample) if sample.image is None else self.file(sample.image)
 
     def truth(self, dataset: Dataset, sample: Sample) -> str:
-        """Hash of a sample's truth: of its file and how it is read, or of the labels where it has no file."""
+        """Hash of a sample's ground truth: of its file and how it is read, or of the labels where it has no file."""
         if sample.truth is not None:
             file, reading = self.file(sample.truth), dataset.truth_reading
             return value_hash([file, reading]) if reading else file

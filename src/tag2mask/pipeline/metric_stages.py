@@ -38,7 +38,7 @@ class SeedsSettings(Settings):
 
     threshold: float = Field(0.3, ge=0, le=1, description="seeds are cut where the maps exceed it")
     threshold_kind: Literal["fixed", "published"] = Field("fixed", description="who chose it, and on what")
-    oracle: bool = Field(True, description="also the threshold that is best against the truth of the split itself")
+    oracle: bool = Field(True, description="also the threshold that is best on the ground truth of the split itself")
     split: str | None = Field(None, description="a split of the data; null: the one whose maps were made")
     background: BackgroundRule = Field(
         CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
@@ -48,7 +48,9 @@ class SeedsSettings(Settings):
 class MasksSettings(Settings):
     """How label images are evaluated."""
 
-    unsure: bool = Field(False, description="they are refined seeds, 255 where unsure: coverage and such, never mIoU")
+    unsure: bool = Field(
+        False, description="they are refined seeds, 255 where not confident: coverage and such, never mIoU"
+    )
     split: str | None = Field(None, description="a split of the data; null: the one whose masks were made")
 
 
@@ -64,8 +66,8 @@ class BoundarySettings(Settings):
 def measure_seeds(context: StageContext[SeedsSettings]) -> None:
     """Evaluate the seeds of one method: ``metrics.jsonl``, the curve over thresholds, a score for each image.
 
-    At the threshold that is read, if one is, at the settings' own, and at the oracle. Data without any truth is no
-    error: the stage says so and writes no numbers.
+    At the threshold that is read, if one is, at the settings' own, and at the oracle. On data without ground truth the
+    stage logs that and writes no rows.
     """
     settings = context.settings
     dataset, maps = _with_truth(context), context.reads["maps"]
@@ -90,7 +92,7 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
 
 
 def measure_masks(context: StageContext[MasksSettings]) -> None:
-    """Evaluate label images: ``metrics.jsonl`` and a score for each image; without any truth as `measure_seeds`."""
+    """Evaluate label images: ``metrics.jsonl`` and a score for each image; without ground truth as `measure_seeds`."""
     settings = context.settings
     dataset, masks = _with_truth(context), context.reads["masks"]
     if dataset is None:
@@ -117,20 +119,20 @@ def measure_masks(context: StageContext[MasksSettings]) -> None:
 
 
 def _with_truth(context: StageContext[Settings]) -> Dataset | None:
-    """The split to measure on; None in processes that do not write, and where no numbers are to be had."""
+    """The split to measure on; None in processes that do not write, and where there is no ground truth."""
     dataset = context.dataset
     if context.rank != 0:
         return None
     if dataset is not None and dataset.has_truth:
         return dataset
-    reason = "the data has no such split" if dataset is None else f"split '{dataset.split}' has no truth"
+    reason = "the data has no such split" if dataset is None else f"split '{dataset.split}' has no ground truth"
     LOG.info("%s: %s; nothing is measured", context.name, reason)
     write_metrics(context.out / METRICS, [])
     return None
 
 
 def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[Sample]:
-    """The samples of a split without those on whose truth a threshold behind some artefacts was chosen.
+    """The samples of a split without those whose ground truth decided something behind some artefacts.
 
     Args:
         artefacts: what is measured, and thresholds beside it.
@@ -144,27 +146,27 @@ def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[S
     samples = [s for s in dataset.samples if s.id not in seen]
     if not samples:
         raise DataError(
-            f"{name}: a threshold was chosen on the truth of all {len(dataset)} images of split '{dataset.split}', so "
-            "none is left to measure on; set a smaller n in the stage of kind few-masks"
+            f"{name}: a threshold or a stage was chosen on the ground truth of all {len(dataset)} images of split "
+            f"'{dataset.split}', so none is left to measure on; set a smaller n in that stage, such as few-masks"
         )
     return samples
 
 
 def _say_left_out(context: StageContext[Settings], found: SeedEvaluation | MaskEvaluation) -> None:
     if found.n_without_truth:
-        LOG.warning("%s: %d images without a truth are left out", context.name, found.n_without_truth)
+        LOG.warning("%s: %d images without ground truth are left out", context.name, found.n_without_truth)
     say_nothing_shown(context.name, found)
 
 
 def say_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None:
-    """Say why there is no mIoU where the truth shows no class, and what to do."""
+    """Log why there is no mIoU where the ground truth shows no class, and what to do."""
     if not found.shows_classes:
         where = f"the ground truth of the {found.n_images} images of split '{found.split}'"
         LOG.warning("%s: %s", name, nothing_shown(where))
 
 
 def measure_boundary(context: StageContext[BoundarySettings]) -> None:
-    """Boundary IoU and trimaps of label images: ``metrics.jsonl``; no numbers, and no error, without any truth."""
+    """Boundary IoU and trimaps of label images: ``metrics.jsonl``; without ground truth as `measure_seeds`."""
     settings = context.settings
     dataset, masks = _with_truth(context), context.reads["masks"]
     if dataset is None:
@@ -187,7 +189,7 @@ def boundary_of(
     advance: Callable[[], None],
     whole: SegmentationMetrics | None = None,
 ) -> BoundaryMetrics:
-    """The counts of every sample with a truth.
+    """The counts of every sample with ground truth.
 
     Args:
         dataset: the split.
@@ -198,7 +200,7 @@ def boundary_of(
         whole: counts the same images as a whole, where given.
 
     Raises:
-        DataError: no sample has a truth, or labels and truth do not fit.
+        DataError: no sample has ground truth, or labels and ground truth do not fit.
     """
 
     def pair(sample: Sample) -> tuple[Sample, tuple[LabelImage, LabelImage] | None]:
@@ -214,8 +216,8 @@ def boundary_of(
         advance()
     if not metrics.n_images:
         raise DataError(
-            f"no image of split '{dataset.split}' has a truth, so no boundary can be measured. Give masks drawn by "
-            "hand, or measure a split that has them"
+            f"no image of split '{dataset.split}' has ground truth, so no boundary can be measured. Give masks drawn "
+            "by hand, or measure a split that has them"
         )
     return metrics
 

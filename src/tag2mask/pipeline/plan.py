@@ -1,4 +1,4 @@
-"""From a recipe to the ordered list of stages that a run goes through, everything checked beforehand."""
+"""The plan of a run: the checked stages of a recipe, each after all that it reads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PlannedStage:
         reads: role -> name of the instance read.
         settings: of the kind's schema.
         seed: of everything random in it.
-        once: it has a seed of its own in the recipe, and is made once for all seeds of the recipe.
+        once: it has a seed of its own in the recipe, so it is made once for all seeds of the recipe.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Plan:
         recipe: with every default filled in.
         data_kind: name of the reader.
         data: the reader's settings.
-        stages: in an order in which each finds what it reads.
+        stages: each after all that it reads.
     """
 
     recipe: Recipe
@@ -183,7 +183,7 @@ def _candidates(name: str, kind: ChoiceStage[Any], reads: Mapping[str, Any]) -> 
 
 
 def _check_distinct(seeds: Sequence[int]) -> None:
-    """Stages are named after their seeds."""
+    """Instances are named after their seeds, so each seed occurs once."""
     once = [*dict.fromkeys(seeds)]
     if len(once) < len(seeds):
         twice = next(seed for seed in once if seeds.count(seed) > 1)
@@ -192,7 +192,7 @@ def _check_distinct(seeds: Sequence[int]) -> None:
 
 
 def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:
-    """A stage with one seed cannot read one that is made several times."""
+    """A stage with a seed of its own cannot read one that is made for each seed of the recipe."""
     for stage in stages.values():
         for source in stage.reads.values():
             if stage.once and not stages[source].once:
@@ -203,7 +203,7 @@ def _check_seeds(stages: Mapping[str, PlannedStage]) -> None:
 
 
 def _check_same(ordered: Iterable[PlannedStage]) -> None:
-    """What belongs to one network comes from one: such as prototypes, and the classifier whose features they are of."""
+    """What belongs to one network comes from one, such as prototypes and the classifier of their features."""
     before: dict[str, PlannedStage] = {}
     for stage in ordered:
         before[stage.name] = stage

@@ -1,37 +1,41 @@
-"""What can be known to be wrong with a run before anything of it is made."""
+"""Checks a run before its first stage: supervision, weight files, names, and the data; remembers checked files."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError, command
+from tag2mask.core.files import read_json, stamp, value_hash, write_json
+from tag2mask.core.manifest import sealed, unsealed
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample, check_ledger
 from tag2mask.data.base import Dataset, Finding
-from tag2mask.data.doctor.checks import findings_of, in_order, open_splits
+from tag2mask.data.doctor.checks import Key, Look, each_once, findings_of, in_order, open_splits
+from tag2mask.data.doctor.files import Pixels
 from tag2mask.data.doctor.first_look import first_look
 from tag2mask.data.sidecars import check_sidecars
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.methods.stage_kinds import MetricStage, TrainingStage
 from tag2mask.pipeline.plan import Plan, PlannedStage
-from tag2mask.pipeline.seen_files import Looked
 from tag2mask.pipeline.session import Session
 
 _ROLES = ("train", "val", "infer")
-_TOLD = 5
+_LISTED = 5
 """Errors, and warnings of a kind, that a run writes out; the doctor lists all."""
 
 
 def preflight(plan: Plan) -> None:
-    """Look over every stage: supervision that the recipe does not allow, missing weight files, names nobody knows.
+    """Check the settings of every stage: supervision that the recipe does not allow, weight files, names, devices.
 
     Raises:
         LedgerError: a stage would train on something that the recipe does not allow.
-        ConfigError: a device or settings that cannot be had; the stage is named.
-        WeightsError: weights that are not there; the stage is named.
+        ConfigError: a device or settings that are not available; the stage is named.
+        WeightsError: missing weights; the stage is named.
     """
     from tag2mask.training.device import check_precision, resolve_device
     from tag2mask.training.order import check_parts
@@ -53,11 +57,11 @@ def preflight(plan: Plan) -> None:
 
 
 def look_ahead(session: Session) -> None:
-    """Look at all that any stage needs of the data, say what is doubtful, and stop where a later stage would.
+    """Check the data that the stages need, log warnings, and stop where a later stage would.
 
     Splits and their lists, images that one stage takes from another, networks and first weights, headers of all images
-    and masks, and as many of them decoded as a minute allows. Nothing is looked at for a run that is complete, and a
-    file that has not changed since an earlier run is not read again. For one process of a run.
+    and masks, and as many of them decoded as a minute allows. A run that is complete is not checked, and a file that
+    has not changed since an earlier run is not read again. Called in one process of a run.
 
     Raises:
         Tag2MaskError: what would stop a stage.
@@ -68,32 +72,32 @@ def look_ahead(session: Session) -> None:
     by_name, findings = open_splits(_splits(plan), lambda name: _opened(session, name))
     _stop_at(findings, plan)
     doubts = [f"stage '{stage.name}': {text}" for stage in plan.stages for text in _stage_doubts(session, stage)]
-    looked = Looked(session.store.root, plan, list(by_name.values()))
+    checked = CheckedFiles(session.store.root, plan, list(by_name.values()))
     soon = {(s.id, s.image) for s in by_name[plan.data.train].samples} if plan.data.train in by_name else set()
-    looks = first_look(by_name.values(), soon, looked.known())
+    looks = first_look(by_name.values(), soon, checked.known())
     findings = in_order(findings_of(by_name, looks, plan.data))
     _stop_at(findings, plan)
     if looks:
-        looked.remember(looks)
+        checked.remember(looks)
     _warn([f for f in findings if f.severity == "warning"], plan)
     for text in doubts:
         LOG.warning("%s", text)
 
 
 def _warn(warnings: Iterable[Finding], plan: Plan) -> None:
-    """Say what is doubtful; of a kind that each class may have, the first few."""
+    """Log warnings; of a kind that each class may have, the first few."""
     count: Counter[str] = Counter()
     for finding in warnings:
         count[finding.kind] += 1
-        if count[finding.kind] <= _TOLD:
+        if count[finding.kind] <= _LISTED:
             LOG.warning("%s", finding.lines())
-    more = sum(max(number - _TOLD, 0) for number in count.values())
+    more = sum(max(number - _LISTED, 0) for number in count.values())
     if more:
         LOG.warning("and %d more of the same kinds: %s", more, _doctor(plan))
 
 
 def _splits(plan: Plan) -> list[str]:
-    """The splits that stages go over, and that whose images the report shows."""
+    """The splits that stages work on, and that whose images the report shows."""
     names = [plan.split_of(stage) for stage in plan.stages]
     return list(dict.fromkeys(name for name in [*names, plan.data.infer] if name is not None))
 
@@ -105,14 +109,14 @@ def _opened(session: Session, name: str) -> Dataset:
 
 
 def _stop_at(findings: Iterable[Finding], plan: Plan) -> None:
-    """Raise what is wrong with the data, the first few in words."""
+    """Raise the errors of the data, the first few in words."""
     errors = [f for f in findings if f.severity == "error"]
     if not errors:
         return
-    lines = [_error_line(f, plan) for f in errors[:_TOLD]]
+    lines = [_error_line(f, plan) for f in errors[:_LISTED]]
     if len(errors) == 1:
         raise DataError(lines[0] if errors[0].kind == "open" else f"{lines[0]}. Look through all: {_doctor(plan)}")
-    more = f"\n  and {len(errors) - _TOLD} more" if len(errors) > _TOLD else ""
+    more = f"\n  and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
     listed = "".join(f"\n  {line}" for line in lines)
     raise DataError(f"{len(errors)} problems in the data, found before anything was made:{listed}{more}\n"
                     f"All of them: {_doctor(plan)}")  # fmt: skip
@@ -139,11 +143,7 @@ def _doctor(plan: Plan) -> str:
 
 
 def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
-    """What may spoil a stage on its split.
-
-    Raises:
-        Tag2MaskError: what would stop it; settings and weights with the stage named.
-    """
+    """Warnings about a stage on its split; what would stop it is raised, settings and weights with the stage named."""
     dataset = session.dataset(stage)
     if dataset is None:
         return ()
@@ -158,7 +158,7 @@ def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
 
 
 def _check_sources(session: Session, stage: PlannedStage, dataset: Dataset) -> None:
-    """See that what a stage reads image by image is made for all images that it reads it of."""
+    """Check that the files that a stage reads are made for all images that it reads them of."""
     sources = {s.name: s for s in session.plan.stages}
     for source in (sources[name] for name in stage.reads.values()):
         if source.kind.makes not in FOLDERS:
@@ -176,7 +176,7 @@ def _check_sources(session: Session, stage: PlannedStage, dataset: Dataset) -> N
 
 
 def _read_of(stage: PlannedStage, dataset: Dataset) -> Sequence[Sample]:
-    """The samples of its split of which a stage reads what others made."""
+    """The samples of its split whose files of other stages a stage reads."""
     if stage.kind.samples is not None:
         return stage.kind.samples(stage.settings, dataset)
     if isinstance(stage.kind, MetricStage):
@@ -195,3 +195,84 @@ def _of_stage(error: Tag2MaskError, stage: PlannedStage) -> Tag2MaskError:
     """The error with the stage named in front."""
     text = str(error)
     return type(error)(text if text.startswith(f"stage '{stage.name}'") else f"stage '{stage.name}': {text}")
+
+
+_SCHEMA = 1
+"""Raise it when a check finds more than before: what earlier ones found is forgotten then."""
+
+
+class CheckedFiles:
+    """What earlier runs have found in images and masks, by data set and way of reading it.
+
+    A file that has not changed since is not read again.
+
+    Args:
+        store: folder of the store.
+        plan: of the run.
+        opened: its splits.
+    """
+
+    def __init__(self, store: Path, plan: Plan, opened: Sequence[Dataset]) -> None:
+        settings = plan.data.model_dump(mode="json", exclude=set(_ROLES))
+        setup = value_hash([_SCHEMA, plan.data_kind, settings, [list(d.classes) for d in opened[:1]]])
+        self._path = store / f"looked-{setup[:16]}.json"
+        self._wanted = each_once(opened)
+        self._stamps: dict[Key, list[Any]] = {}
+
+    def known(self) -> dict[Key, Look]:
+        """What was found in images that have not changed since."""
+        stored = self._stored()
+        found = {}
+        for key, (dataset, sample) in self._wanted.items():
+            entry = stored.get(_name(key))
+            if sample.image is None or entry is None:
+                continue
+            try:
+                if entry["stamps"] == self._stamp(key, dataset):
+                    findings = tuple(Finding(k, s, tuple(i), t, r) for k, s, i, t, r in entry["findings"])
+                    found[key] = Look(sample, tuple(entry["size"]), _pixels(sample.id, entry["pixels"]), findings)
+            except (KeyError, TypeError, ValueError, OSError):
+                continue
+        return found
+
+    def remember(self, looks: Mapping[Key, Look]) -> None:
+        """Keep what was found in files without errors."""
+        entries = {}
+        for key, look in looks.items():
+            if look.size is None or any(f.severity == "error" for f in look.findings):
+                continue
+            pixels, shown = look.pixels, None if look.shown is None else sorted(look.shown)
+            findings = [[f.kind, f.severity, list(f.ids), f.text, f.remedy] for f in look.findings]
+            entries[_name(key)] = {
+                "stamps": self._stamp(key, self._wanted[key][0]),
+                "size": look.size,
+                "pixels": [shown, pixels.ignored, pixels.grey],
+                "findings": findings,
+            }
+        if entries:
+            write_json(self._path, sealed(self._stored() | entries))
+
+    def _stored(self) -> dict[str, Any]:
+        """What is in the file; empty where there is none, or a damaged one."""
+        try:
+            return unsealed(read_json(self._path), self._path) if self._path.is_file() else {}
+        except StageError as error:
+            LOG.warning("%s; the images are checked again", error)
+            return {}
+
+    def _stamp(self, key: Key, dataset: Dataset) -> list[Any]:
+        """What shows that the files behind a sample have changed."""
+        if key not in self._stamps:
+            sample = self._wanted[key][1]
+            files = [p for p in (sample.image, sample.truth, *sample.sidecars.values(), *dataset.sources) if p]
+            self._stamps[key] = [[str(p), *stamp(p)] for p in files]
+        return self._stamps[key]
+
+
+def _pixels(sample: str, entry: Sequence[Any]) -> Pixels:
+    shown, ignored, grey = entry
+    return Pixels(sample, None if shown is None else frozenset(shown), ignored, None if grey is None else tuple(grey))
+
+
+def _name(key: Key) -> str:
+    return f"{key[0]}:{key[1]}"

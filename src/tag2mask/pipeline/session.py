@@ -121,7 +121,7 @@ class Session:
     def fingerprints(self) -> dict[str, str]:
         """Split -> image count, and a hash of its classes, images, tags and mask files, of the splits opened so far.
 
-        A truth without a file of its own, such as COCO's annotations, is in the keys of what measures it alone.
+        Ground truth without files of its own, such as COCO's annotations, is in the keys of the stages that read it.
         """
         return {
             name: f"{len(dataset)} images, {self._fingerprint(dataset)[:16]}"
@@ -159,7 +159,7 @@ class Session:
 
     @contextmanager
     def lock(self, stage: PlannedStage, key: str) -> Iterator[None]:
-        """Keeps other runs off one artefact of the store (waits for them), and clears what a killed one left there."""
+        """Hold the lock of an artefact in the store, and clear what a killed run left there."""
         path = self.store.folder(stage.kind.name, key)
         with exclusive(path.with_name(f".{path.name}.lock"), f"stage {path.name}", wait=True):
             sweep(path)
@@ -195,32 +195,34 @@ class Session:
         return manifest
 
     def finish(self, stage: PlannedStage, manifest: Manifest) -> None:
-        """Note a stage as done and link it in the run folder."""
+        """Note a finished stage and link it in the run folder."""
         self.note(stage, manifest)
         if self.rank == 0:
             self.folder.link(stage.name, self.store.folder(stage.kind.name, manifest.key))
 
     def note(self, stage: PlannedStage, manifest: Manifest) -> None:
-        """Note a stage as done."""
+        """Note a finished stage, so that others can read it."""
         path = self.store.folder(stage.kind.name, manifest.key)
         reads = {role: self.done[source].artefact for role, source in stage.reads.items()}
         artefact = artefact_of(stage, path, manifest.key, self.keys, reads, self.folder.command)
         self.done[stage.name] = Done(stage, artefact, manifest)
 
     def complete(self) -> bool:
-        """Whether everything of the plan is made and linked, so that a run has nothing to do; notes no stage."""
+        """Whether every stage of the plan is finished and linked, so that a run has nothing to do."""
         stages = self.plan.stages
         if not all(is_link(self.folder.path / stage.name) for stage in stages):
             return False
         try:
             return all(self._is_made(stage) for stage in stages)
-        except (Tag2MaskError, OSError):  # what is wrong is said by what looks at it next
+        except (Tag2MaskError, OSError):  # reported when the stage is executed
             return False
         finally:
             self.done.clear()
 
     def _is_made(self, stage: PlannedStage) -> bool:
-        manifest, _ = self.store.look(stage.kind.name, self.key(stage))  # what is wrong is said when it is made again
+        manifest, _ = self.store.look(
+            stage.kind.name, self.key(stage)
+        )  # errors are reported when the stage is executed
         if manifest is None:
             return False
         dataset = self.dataset(stage)

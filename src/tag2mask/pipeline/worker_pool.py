@@ -51,13 +51,9 @@ def in_pool(
     """Results of ``function`` in the order of ``items``, computed by worker processes.
 
     Args:
-        function: pickles, as its arguments and results do.
+        function: pickles, as its arguments and results do; what it raises is raised where its result would have come.
         items: what a result belongs to, and the argument; taken a few at a time.
         n_workers: number of processes.
-
-    Raises:
-        StageError: a worker was killed.
-        Exception: what ``function`` raises, where its result would have come.
     """
     # Spawned, not forked: a fork of a process whose torch has used threads can hang.
     pool = ProcessPoolExecutor(n_workers, get_context("spawn"), _begin)
@@ -101,12 +97,20 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+_MAIN = threading.Lock()
+"""Held while ``__main__`` is replaced, so that runs in two threads put back the right one."""
+
+
 @contextmanager
 def _without_main() -> Iterator[None]:
-    """Start workers without the user's script: they would run it again, up to its own call of ``tag2mask.run``."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+    """Start workers without the user's script: they would run it again, up to its own call of ``tag2mask.run``.
+
+    A spawned process always imports what ``sys.modules`` calls ``__main__``; there is no setting for it.
+    """
+    with _MAIN:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main

@@ -168,19 +168,21 @@ def draw_shares(names: Sequence[str], shares: NDArray[np.float64], title: str, o
 
 
 def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
-    """Draw images, one row each with as many pictures, the reason above it (AMN, Figure 1b, c)."""
+    """Draw images, one row each, the reason above it (AMN, Figure 1b, c); a row may lack pictures at its end."""
     if not examples:
         raise DataError("a figure needs at least one example")
     from matplotlib.figure import Figure
 
-    columns = len(examples[0].pictures)
+    columns = max(len(example.pictures) for example in examples)
     figure = Figure(figsize=(2.6 * columns, 2.7 * len(examples)), layout="constrained")
     for example, row in zip(examples, figure.subfigures(len(examples), 1, squeeze=False)[:, 0], strict=True):
         row.suptitle(f"{example.id}: {example.reason}", fontsize=9)
-        for picture, axes in zip(example.pictures, row.subplots(1, columns, squeeze=False)[0], strict=True):
+        panels = row.subplots(1, columns, squeeze=False)[0]
+        for axes in panels:
+            axes.set_axis_off()
+        for picture, axes in zip(example.pictures, panels, strict=False):
             axes.imshow(np.asarray(picture.image.convert("RGB")))
             axes.set_title(picture.caption, fontsize=8)
-            axes.set_axis_off()
     save_figure(figure, title, out)
 
 

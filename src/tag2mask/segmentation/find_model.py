@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,29 +32,20 @@ _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A network that was named, loaded.
-
-    Attributes:
-        network: on the CPU.
-        segmenter: the same as a module; None for ONNX.
-        hash: SHA-256 of its file.
-        origin: where it comes from, as far as known.
-    """
+    """A network on the CPU, the SHA-256 of its file, and where it comes from, as far as known."""
 
     network: LoadedNetwork
-    segmenter: Segmenter | None
     hash: str
-    origin: Origin
+    origin: Origin = field(default_factory=Origin)
+
+    @property
+    def segmenter(self) -> Segmenter | None:
+        """The network as a module; None for ONNX."""
+        return self.network.net if isinstance(self.network.net, Segmenter) else None
 
 
 def find_network(source: str | Path, stage: str | None = None) -> Found:
-    """Load the network that ``source`` names.
-
-    Args:
-        source: a run folder, a ``.safetensors`` file, a folder that `save_pretrained` wrote, an ``.onnx`` file, or the
-            name of a repository on the Hugging Face hub, such as ``owner/name``.
-        stage: for a run folder: which of its stages of kind ``segmenter``, where there are several.
-    """
+    """Load the network that ``source`` names; arguments and errors are those of `tag2mask.load`."""
     path = expanded(source)
     try:
         return _find(path, source, stage)
@@ -100,11 +91,11 @@ def _of_run(run: Path, stage: str | None) -> Found:
         source = str(recipe.stages[base_name(name)]["reads"][role])
         name = source + name.removeprefix(base_name(name)) if recipe.stages[source].get("seed") is None else source
     folder, manifest = _finished(run, name, WEIGHTS)
-    found = _weights(folder / WEIGHTS, Origin())
+    found = _weights(folder / WEIGHTS)
     assert found.segmenter is not None
     made_from = {**manifest, "ledger": ledger or manifest.get("ledger")}
     origin = origin_of(run, recipe, name, found.segmenter.initial, made_from, choices)
-    return Found(found.network, found.segmenter, found.hash, origin)
+    return replace(found, origin=origin)
 
 
 def _again(run: Path) -> str:
@@ -160,7 +151,7 @@ def _of_file(path: Path) -> Found:
             f"{path} is not what its stage has trained: it does not fit the {MANIFEST} beside it. Train it again with "
             "the command of its run, which the run's report names"
         )
-    return _weights(path, Origin())
+    return _weights(path)
 
 
 def _choose(run: Path, recipe: Recipe, networks: Mapping[str, set[str]], stage: str | None) -> str:
@@ -182,11 +173,11 @@ def _choose(run: Path, recipe: Recipe, networks: Mapping[str, set[str]], stage: 
     return names[0]
 
 
-def _weights(path: Path, origin: Origin) -> Found:
+def _weights(path: Path) -> Found:
     if path.suffix.lower() != ".safetensors":
         raise WeightsError(f"{path}: expected a run folder, or a file of weights that ends in .safetensors or .onnx")
     net, classes = load_segmenter(path)
-    return Found(LoadedNetwork.of(net, classes), net, file_hash(path), origin)
+    return Found(LoadedNetwork.of(net, classes), file_hash(path))
 
 
 def _saved(folder: Path) -> Found:
@@ -197,7 +188,8 @@ def _saved(folder: Path) -> Found:
         )
     if not (folder / MODEL).is_file():
         raise WeightsError(f"{folder} has a {CONFIG}, but no {MODEL}: copy or save the network again")
-    found = _weights(folder / MODEL, read_origin(config.get("origin") or {}, folder / CONFIG))
+    origin = read_origin(config.get("origin") or {}, folder / CONFIG)
+    found = replace(_weights(folder / MODEL), origin=origin)
     if list(found.network.classes) != config.get("classes"):
         raise WeightsError(
             f"{folder / CONFIG} names the classes {config.get('classes')}, but {MODEL} has "
@@ -210,4 +202,4 @@ def _onnx(path: Path) -> Found:
     from tag2mask.segmentation.onnx.runtime import OnnxSegmenter
 
     net = OnnxSegmenter(path)
-    return Found(LoadedNetwork.of(net, net.classes), None, file_hash(path), Origin())
+    return Found(LoadedNetwork.of(net, net.classes), file_hash(path))

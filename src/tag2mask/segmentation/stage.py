@@ -57,9 +57,9 @@ def train(context: StageContext[SegmenterSettings]) -> None:
     """Train a network on the masks that are read, or on ground truth; writes its weights.
 
     Raises:
-        DataError: nothing in the masks is sure, or they do not belong to the images.
+        DataError: every pixel of the masks is ignored, or they do not belong to the images.
         StageError: the mask of an image is missing.
-        TrainingError: the loss is NaN.
+        TrainingError: the loss is NaN or infinite.
         WeightsError: the initial weights do not fit the network.
     """
     settings = context.settings
@@ -84,7 +84,7 @@ def program(context: StageContext[PredictionSettings]) -> ImageProgram:
 
     Raises:
         StageError: the data has no held-out split, and the settings name none.
-        WeightsError: the network's file is not whole, or it has other classes than the data.
+        WeightsError: the network's file is damaged, or it has other classes than the data.
     """
     settings = context.settings
     device = resolve_device(context.engine)

@@ -89,7 +89,7 @@ def train_segmenter(
     name: str = "segmenter",
     samples: Sequence[Sample] | None = None,
 ) -> None:
-    """Train a network and write ``weights.safetensors``; interrupted, it goes on by itself.
+    """Train a network and write ``weights.safetensors``; interrupted, it resumes.
 
     Args:
         dataset: the split that trains.
@@ -139,7 +139,7 @@ def output_counts(labels: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
     """Pixels of background and of foreground that each output is compared with.
 
     Args:
-        labels: (N, H, W) uint8: 0 background, c + 1 class c, 255 unsure or padded.
+        labels: (N, H, W) uint8: 0 background, c + 1 class c, 255 ignored or padded.
         grids: rows and columns of each output.
 
     Returns:
@@ -163,7 +163,7 @@ def segmentation_loss(
         counts: `output_counts` of all parts of this process's batch; None where this part is all of it.
 
     Returns:
-        A scalar in float32: this process's share, whose mean over the processes is the loss. 0 without a sure pixel.
+        A scalar in float32: this process's share, whose mean over the processes is the loss. 0: no labelled pixel.
     """
     if counts is None:
         counts = output_counts(labels, [(logits.shape[-2], logits.shape[-1]) for _, logits in outputs])

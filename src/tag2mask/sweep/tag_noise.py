@@ -19,7 +19,7 @@ from tag2mask.data.registry import open_split
 from tag2mask.data.tag_noise import NoiseCount, count_noise
 from tag2mask.evaluation.result_tables import write_table
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.sweep.result import Series, SweepPoint, SweepResult
+from tag2mask.sweep.result import SweepResult
 from tag2mask.sweep.run import sweep
 from tag2mask.sweep.table import series_of
 
@@ -156,24 +156,17 @@ def _count(recipe: str, words: Sequence[str]) -> NoiseCount:
 def _damage(
     found: SweepResult, kind: str, shares: Sequence[float], seed: int, counts: Sequence[NoiseCount]
 ) -> list[DamageLine]:
+    """Every number beside the clean one, point by point; left out if either is missing."""
     every = [(metric, series) for metric in METRICS for series in series_of(replace(found, metric=metric))]
-    return [
-        line
-        for place, point in enumerate(found.points)
-        for metric, series in every
-        if (line := _line(metric, series, place, point, (kind, shares[place], seed), counts[place])) is not None
-    ]
-
-
-def _line(
-    metric: str, series: Series, place: int, point: SweepPoint, noise: tuple[str, float, int], count: NoiseCount
-) -> DamageLine | None:
-    """One number beside the clean one; None if either is missing."""
-    clean, cell = series.cells[0], series.cells[place]
-    if clean is None or cell is None:
-        return None
-    return DamageLine(
-        *noise, count.tags, count.removed, count.added, count.emptied, series.method, series.split, cell.n_images,
-        series.kind, metric, rounded(cell.mean), rounded(clean.mean),
-        rounded(cell.mean - clean.mean), cell.n_seeds, point.command,
-    )  # fmt: skip
+    lines = []
+    for place, (point, count) in enumerate(zip(found.points, counts, strict=True)):
+        for metric, series in every:
+            clean, cell = series.cells[0], series.cells[place]
+            if clean is not None and cell is not None:
+                line = DamageLine(
+                    kind, shares[place], seed, count.tags, count.removed, count.added, count.emptied, series.method,
+                    series.split, cell.n_images, series.kind, metric, rounded(cell.mean), rounded(clean.mean),
+                    rounded(cell.mean - clean.mean), cell.n_seeds, point.command,
+                )  # fmt: skip
+                lines.append(line)
+    return lines

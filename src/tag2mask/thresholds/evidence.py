@@ -19,7 +19,7 @@ from tag2mask.core.resize import bilinear
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import PROBED, ImageEvidence, agreement, erasure, histogram
-from tag2mask.methods.cam.classifier import AskedClassifier, load_asked
+from tag2mask.methods.cam.classifier import LoadedClassifier, load_classifier
 
 Read = Callable[[Sample], ActivationMaps]
 """Gives the stored maps of a sample, (K, h, w); called from several threads."""
@@ -111,7 +111,7 @@ def erasures(
         DataError: the classifier is of other classes, or an image cannot be read.
         WeightsError: the weights are not whole.
     """
-    asked = load_asked(folder, engine)
+    asked = load_classifier(folder, engine)
     if asked.classes != dataset.classes:
         raise DataError(
             f"split '{dataset.split}' has the classes {list(dataset.classes)}, the classifier in {folder} was trained "
@@ -133,14 +133,14 @@ def erasures(
         advance()
 
 
-def _filling(photo: Image.Image, size: Sequence[int], asked: AskedClassifier, fill: str) -> Tensor:
+def _filling(photo: Image.Image, size: Sequence[int], asked: LoadedClassifier, fill: str) -> Tensor:
     if fill == "mean":
         return torch.zeros(3, *size)  # of a normalised image
     small = photo.resize((size[1], size[0]), Image.Resampling.BICUBIC)
     return asked.tensor(small.filter(ImageFilter.GaussianBlur(max(size) / _BLUR)), size)
 
 
-def ask(asked: AskedClassifier, given: Erased) -> ImageEvidence:
+def ask(asked: LoadedClassifier, given: Erased) -> ImageEvidence:
     """The evidence of one image: every present class at every threshold of `PROBED`.
 
     Args:

@@ -109,7 +109,7 @@ class FewMasksSettings(Settings):
     n: int = Field(default=100, ge=1, description="number of images; part of the ledger, and of the kind of threshold")
     images: Path | None = Field(
         default=None,
-        description="text file with the n ids, one a line; null: the same n of a split, however often it is asked",
+        description="text file with the n ids, one a line; null: the same n of a split in every run",
     )
     split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
     background: BackgroundRule = Field(

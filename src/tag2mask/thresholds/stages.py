@@ -12,9 +12,9 @@ from tag2mask.core.files import write_json
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.few_masks import count_images, resample
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
+from tag2mask.evaluation.threshold_rules.few_masks import count_images, resample
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, find_rule
 from tag2mask.methods.artefact import FewMasks, Ruled
 from tag2mask.methods.context import StageContext
@@ -32,7 +32,7 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
     Beside it stands what the masks themselves say of its uncertainty.
 
     Raises:
-        DataError: too few images have a truth, or maps and truth do not fit.
+        DataError: too few images have ground truth, or maps and ground truth do not fit.
     """
     if context.rank != 0:
         return
@@ -60,7 +60,7 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
 
 
 def choose_by_rule(context: StageContext[RuleSettings]) -> None:
-    """Write the threshold that the rule finds in the maps; no truth is opened.
+    """Write the threshold that the rule finds in the maps; no ground truth is read.
 
     Raises:
         DataError: the maps hold nothing that the rule could go by.

@@ -119,7 +119,7 @@ class _Mixed(MixedPrecision):
 
 
 def _fabric(device: torch.device, settings: ScheduleSettings) -> Fabric:
-    """Fabric for the device and the processes of this run; whatever else starts processes (SLURM) is not asked."""
+    """Fabric for the device and the processes of this run; it does not look for SLURM itself."""
     accelerator = "gpu" if device.type == "cuda" else device.type
     plugins: list[Any] = [LightningEnvironment() if world_size() == 1 else TorchElasticEnvironment()]
     if settings.precision in _MIXED:

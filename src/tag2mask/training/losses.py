@@ -54,7 +54,7 @@ def pixel_counts(labels: Tensor) -> Tensor:
     """How many cells are background and how many foreground.
 
     Args:
-        labels: (N, h, w) uint8: 0 background, 1 and more classes, 255 unsure.
+        labels: (N, h, w) uint8: 0 background, 1 and more classes, 255 ignored.
 
     Returns:
         (2,) int64.
@@ -74,9 +74,9 @@ def pixel_loss(
 
     Args:
         logits: (N, C + 1, h, w) of this part, background first.
-        labels: (N, h, w) uint8: 0 background, c + 1 class c, 255 unsure.
+        labels: (N, h, w) uint8: 0 background, c + 1 class c, 255 ignored.
         smoothing: below C / (C + 1), so that the label keeps the largest share.
-        balanced: else one mean over all cells that are not unsure.
+        balanced: else one mean over all cells that are not ignored.
         counts: (2,) int64, `pixel_counts` of all parts of this process's batch; None where this part is all of it.
 
     Returns:

@@ -173,7 +173,7 @@ IMAGES, TAGS, SEEDS = batches(1)[0]
             "the labels of image 0 of a batch hold 4, but the data",
         ),
         (changed(2, SEEDS + (SEEDS == 1)), "image 0 of a batch show class column 1, but its tags are class column 0"),
-        (changed(2, torch.full_like(SEEDS, 255)), r"every pixel of all refined seeds is unsure \(255\), so there is"),
+        (changed(2, torch.full_like(SEEDS, 255)), r"every pixel of all refined seeds is ignored \(255\), so there is"),
     ],
 )
 def test_bad_batches_are_refused(given: list[Any], text: str) -> None:

@@ -16,13 +16,12 @@ from torch.nn import functional as F
 
 import tag2mask
 from tag2mask.core.errors import ConfigError, StageError
-from tag2mask.pipeline.export_run import export_network
 from tag2mask.segmentation.networks import smp as libraries
 from tag2mask.segmentation.networks import upernet
 from tag2mask.segmentation.networks.base import Segmenter
 from tag2mask.segmentation.networks.factory import save_segmenter
 from tag2mask.segmentation.onnx import export as onnx_export
-from tag2mask.segmentation.onnx.export import check_request, compare, export_onnx
+from tag2mask.segmentation.onnx.export import check_request, compare, export_network, export_onnx
 from tag2mask.segmentation.onnx.runtime import ENTRY, OnnxSegmenter
 from tag2mask.segmentation.settings import KINDS
 from tests.helpers.refused import refused

@@ -1,1 +1,1 @@
-"""Rules that choose a threshold from maps alone, and the evidence that they read."""
+"""Ways to choose a threshold without an oracle: rules that look at maps alone and their evidence, and few masks."""

@@ -31,7 +31,7 @@ _ENTRY = "amn-on-model"
 
 
 class AMN(CAM):
-    """Activation maps of a per-pixel classifier that is told the tags (AMN paper, section 4).
+    """Activation maps of a per-pixel classifier conditioned on the tags (AMN paper, section 4).
 
     `fit` once on images with tags and refined seeds; then call with images and tags, as `CAM`. The model is copied, in
     float32, so that training leaves it alone; its batch-norm statistics stay as they are.
@@ -94,15 +94,15 @@ class AMN(CAM):
 
         Args:
             batches: triples of images (N, 3, H, W), normalised as the model expects and on its device, multi-hot tags
-                (N, C), and refined seeds (N, H, W): 0 background, c + 1 class column c, 255 unsure. Gone through
+                (N, C), and refined seeds (N, H, W): 0 background, c + 1 class column c, 255 ignored. Gone through
                 ``epochs`` times, each batch one step: a list or a loader; a generator for ``epochs=1`` only.
 
         Raises:
             ConfigError: no layer of the model can be used, such as in a network of tokens, or the smoothing is too
                 strong for the number of classes.
             DataError: no batch, a batch of a wrong form, NaN images, refined seeds that do not belong to the tags or
-                are all unsure, or a generator that ends before the last epoch.
-            TrainingError: the loss is no number.
+                are all ignored, or a generator that ends before the last epoch.
+            TrainingError: the loss is NaN or infinite.
         """
         if not isinstance(batches, Iterable):
             raise DataError(f"fit expects batches, such as a list or a loader, got {type(batches).__name__}")
@@ -136,14 +136,14 @@ class AMN(CAM):
         net = self._trained()
         check_images(images)
         check_tags(tags, len(images), net.n_classes)
-        told = tags.to(images.device, torch.float32)
+        conditions = tags.to(images.device, torch.float32)
         with evaluating(net):
             views = (views_of(images.float(), scale, self.mirror) for scale in self.scales)
-            pyramid = [call(net, view, torch.cat([told] * (1 + self.mirror))) for view in views]
+            pyramid = [call(net, view, torch.cat([conditions] * (1 + self.mirror))) for view in views]
         grid = pyramid[self.scales.index(1.0) if 1.0 in self.scales else 0]
         check_cells(grid, images, str(net.body.layer))
         found = []
-        for i, row in enumerate(told):
+        for i, row in enumerate(conditions):
             classes = row.nonzero()[:, 0]
             # The mirror image of image i lies len(images) further on.
             merged = merged_logits((p[i :: len(images)] for p in pyramid), (grid.shape[2], grid.shape[3]))
@@ -251,21 +251,21 @@ class Epochs:
         self._grids: dict[tuple[int, int], tuple[int, int]] = {}
 
     def __iter__(self) -> Iterator[Batch]:
-        """One epoch; raises `DataError` where a batch is wrong, or nothing is sure."""
+        """One epoch; raises `DataError` where a batch is wrong, or every pixel is ignored."""
         source, self._first = self._first or iter(self.batches), None
-        count = sure = 0
+        count = labelled = 0
         for batch in source:
             images, tags, labels = self._checked(triple(batch))
             count += 1
-            sure += int((labels != IGNORE).count_nonzero())
+            labelled += int((labels != IGNORE).count_nonzero())
             yield images, tags, labels
         if not count:
             raise DataError(
                 "the batches ended before the last epoch: a generator can be read once only. Give fit a list or a "
                 "loader, or set epochs=1"
             )
-        if not sure:
-            raise DataError("every pixel of all refined seeds is unsure (255), so there is nothing to learn from")
+        if not labelled:
+            raise DataError("every pixel of all refined seeds is ignored (255), so there is nothing to learn from")
 
     def _checked(self, batch: Batch) -> Batch:
         images, tags, seeds = batch

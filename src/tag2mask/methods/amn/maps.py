@@ -56,10 +56,10 @@ def image_logits(
         (C + 1, height, width) float32.
     """
 
-    def told(batch: Tensor) -> Tensor:
+    def conditioned(batch: Tensor) -> Tensor:
         return net(batch, tags.expand(len(batch), -1))
 
-    return merged_logits(pair_features(told, images, mirror=mirror, bfloat16=bfloat16), size)
+    return merged_logits(pair_features(conditioned, images, mirror=mirror, bfloat16=bfloat16), size)
 
 
 def class_maps(logits: Tensor, classes: Tensor, how: Normalise, background: Tensor | None = None) -> Tensor:

@@ -35,9 +35,9 @@ def train(context: StageContext[AmnSettings]) -> None:
     """Train AMN on the refined seeds, or take the authors' own; writes its weights.
 
     Raises:
-        DataError: the refined seeds do not belong to the images or their tags, or nothing in them is sure.
+        DataError: the refined seeds do not belong to the images or their tags, or every pixel of them is ignored.
         StageError: the refined seeds of an image are missing.
-        TrainingError: the loss is no number.
+        TrainingError: the loss is NaN or infinite.
         WeightsError: initial weights or checkpoint do not fit the network or the classes.
     """
     settings = context.settings
@@ -57,10 +57,10 @@ def train(context: StageContext[AmnSettings]) -> None:
 
 
 def check_data(settings: AmnSettings, dataset: Dataset) -> Sequence[str]:
-    """See that the network with its first weights can be had, or AMN's own be read.
+    """Check that the network with its first weights is available, or that AMN's own be read.
 
     Raises:
-        ConfigError: a network or smoothing that cannot be had.
+        ConfigError: the network is not available, or the smoothing too strong.
         WeightsError: weights or a checkpoint of another network or number of classes.
     """
     with torch.random.fork_rng(devices=[]):
@@ -79,7 +79,7 @@ class AmnInput:
         sample: the image and its tags.
         size: (height, width) of the maps.
         images: (3, H, W) for each scale, normalised; none for an image without tags, whose network passes are spared.
-        background: (height, width) bool, background in the refined seeds; None where these are not asked.
+        background: (height, width) bool, background in the refined seeds; None where they are not needed.
     """
 
     sample: Sample
@@ -105,7 +105,7 @@ def program(context: StageContext[AmnMapsSettings]) -> ImageProgram:
     """Maps of each image, in settings and roles that `check_maps` has seen.
 
     Raises:
-        WeightsError: AMN's file is not whole. Preparing an image raises what reading it and its refined seeds raises.
+        WeightsError: AMN's file is damaged. Preparing an image raises what reading it and its refined seeds raises.
     """
     settings = context.settings
     seeds = context.reads.get("seeds")
@@ -155,7 +155,7 @@ def features(context: StageContext[AmnFeaturesSettings]) -> None:
 
     Raises:
         ConfigError: features before the last are conditioned.
-        WeightsError: AMN's file is not whole.
+        WeightsError: AMN's file is damaged.
     """
     if context.rank != 0:
         return

@@ -52,7 +52,7 @@ class AmnTask(Task):
 def train_amn(
     dataset: Dataset, seeds: LabelsOf, settings: AmnSettings, *, out: Path, seed: int, engine: Engine, name: str = "amn"
 ) -> None:
-    """Train AMN and write ``weights.safetensors``; interrupted, it goes on by itself.
+    """Train AMN and write ``weights.safetensors``; interrupted, it resumes.
 
     Args:
         dataset: the split that trains.

@@ -102,8 +102,8 @@ def _predict(net: TagNet, dataset: Dataset, long_side: int, device: torch.device
 
 
 @dataclass(frozen=True, slots=True)
-class AskedClassifier:
-    """A classifier ready to be asked.
+class LoadedClassifier:
+    """A trained classifier on its device, in evaluation mode.
 
     Attributes:
         net: on the device, normalised images (N, 3, h, w) to logits (N, C).
@@ -133,8 +133,10 @@ class AskedClassifier:
         return torch.cat(answers).numpy()
 
 
-def load_asked(folder: Path, engine: Engine) -> AskedClassifier:
+def load_classifier(folder: Path, engine: Engine) -> LoadedClassifier:
     """The classifier that a training left in a folder."""
     net, classes = load_network(folder / WEIGHTS)
     device = resolve_device(engine)
-    return AskedClassifier(for_inference(net, device), tuple(classes), read_json(folder / METRICS)["long_side"], device)
+    return LoadedClassifier(
+        for_inference(net, device), tuple(classes), read_json(folder / METRICS)["long_side"], device
+    )

@@ -26,7 +26,7 @@ def train(context: StageContext[ClassifierSettings]) -> None:
     """Train the classifier on the tags of the training split; writes its weights.
 
     Raises:
-        TrainingError: the loss is no number.
+        TrainingError: the loss is NaN or infinite.
         WeightsError: the initial weights do not fit the backbone.
     """
     train_classifier(
@@ -40,13 +40,13 @@ def train(context: StageContext[ClassifierSettings]) -> None:
 
 
 def check_data(settings: ClassifierSettings, dataset: Dataset) -> Sequence[str]:
-    """See that the tags can be learned, and that the network with its first weights can be had.
+    """Check that the tags can be learned, and that the network with its first weights is available.
 
     Returns:
         A line for the classes that every training image has: there is nothing to tell them from.
 
     Raises:
-        ConfigError: a network that cannot be had.
+        ConfigError: the network is not available.
         DataError: no training image has a tag.
         WeightsError: weights of another network or number of classes.
     """

@@ -2,7 +2,7 @@
 
 The affinity of two cells is ``a = 1 - max e`` over the cells of the straight path between them, e the boundary
 probability. Refined seeds label a pair ``background`` or ``foreground`` (both ends of the same class) or ``different``;
-a pair with an unsure end counts for nothing. Only those cells begin a pair whose whole neighbourhood lies in the grid.
+a pair with an ignored end counts for nothing. Only those cells begin a pair whose whole neighbourhood lies in the grid.
 
 On a grid of 128 x 128 a radius of 10 gives 152 offsets of 119 x 110 pairs. So the largest cell of a path is taken from
 planes that hold the largest of 1, 2, ... cells in a row (or a column), about 3.5 of them a path instead of 14 cells;
@@ -86,18 +86,18 @@ def pair_counts(labels: Tensor, radius: int) -> Tensor:
     """How many pairs labels give.
 
     Args:
-        labels: (N, h, w) uint8: 0 background, 1 and more classes, 255 unsure.
+        labels: (N, h, w) uint8: 0 background, 1 and more classes, 255 ignored.
         radius: pairs nearer than this many cells.
 
     Returns:
         (3,) int64: background, foreground, different.
     """
     cells = _sources(labels, radius)
-    sure, background = labels != IGNORE, labels == 0
-    own, own_sure, own_background = (cells.moved(p, 0, 0).contiguous() for p in (labels, sure, background))
+    labelled, background = labels != IGNORE, labels == 0
+    own, own_labelled, own_background = (cells.moved(p, 0, 0).contiguous() for p in (labels, labelled, background))
     counts = []
     for way in _ways(radius):
-        both = own_sure & cells.moved(sure, way.dy, way.dx)
+        both = own_labelled & cells.moved(labelled, way.dy, way.dx)
         same = (own == cells.moved(labels, way.dy, way.dx)) & both
         nothing = own_background & cells.moved(background, way.dy, way.dx)
         counts.append(torch.stack([p.count_nonzero() for p in (nothing, same, both)]))
@@ -138,9 +138,9 @@ def _sum_and_gradient(edge: Tensor, labels: Tensor, weights: Tensor, radius: int
     cells = _sources(edge, radius)
     planes = {across: _run_maxima(edge, radius, across) for across in (True, False)}
     slopes = {across: [torch.zeros_like(plane) for plane in planes[across]] for across in planes}
-    own, sure = cells.moved(labels, 0, 0).contiguous(), (labels != IGNORE).to(edge.dtype)
-    own_sure = cells.moved(sure, 0, 0)
-    alike, different = own_sure * torch.where(own == 0, weights[0], weights[1]), own_sure * -weights[2]
+    own, labelled = cells.moved(labels, 0, 0).contiguous(), (labels != IGNORE).to(edge.dtype)
+    own_labelled = cells.moved(labelled, 0, 0)
+    alike, different = own_labelled * torch.where(own == 0, weights[0], weights[1]), own_labelled * -weights[2]
     total = edge.new_zeros(())
     for way in _ways(radius):
         maxima = [cells.moved(planes[way.across][n - 1], y, x) for y, x, n in way.pieces]
@@ -148,7 +148,7 @@ def _sum_and_gradient(edge: Tensor, labels: Tensor, weights: Tensor, radius: int
         for piece in maxima[1:]:
             largest = torch.maximum(largest, piece)
         same = own == cells.moved(labels, way.dy, way.dx)
-        weight = torch.where(same, alike, different) * cells.moved(sure, way.dy, way.dx)  # negative: different
+        weight = torch.where(same, alike, different) * cells.moved(labelled, way.dy, way.dx)  # negative: different
         value = (same.to(edge.dtype) - largest).abs_().add_(EPSILON)  # a + 1e-5, or 1 - a + 1e-5
         slope = weight / value
         total -= weight.abs_().mul_(value.log_()).sum()
@@ -196,7 +196,7 @@ def boundary_loss(edge: Tensor, labels: Tensor, radius: int = 10, counts: Tensor
 
     Args:
         edge: (N, h, w) in [0, 1], boundary probability of this part.
-        labels: (N, h, w) uint8: 0 background, 1 and more classes, 255 unsure.
+        labels: (N, h, w) uint8: 0 background, 1 and more classes, 255 ignored.
         radius: pairs nearer than this many cells.
         counts: (3,) int64, `pair_counts` of all parts of this process's batch; None where this part is all of it.
 

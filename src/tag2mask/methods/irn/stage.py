@@ -31,9 +31,9 @@ def train(context: StageContext[IrnSettings]) -> None:
     """Train the boundary network on the refined seeds, or take IRN's own; writes its weights.
 
     Raises:
-        DataError: nothing in the refined seeds is sure.
+        DataError: every pixel of the refined seeds is ignored.
         StageError: the refined seeds of an image are missing.
-        TrainingError: the loss is no number.
+        TrainingError: the loss is NaN or infinite.
         WeightsError: initial weights or checkpoint do not fit the network.
     """
     settings = context.settings
@@ -54,10 +54,10 @@ def train(context: StageContext[IrnSettings]) -> None:
 
 
 def check_data(settings: IrnSettings, dataset: Dataset) -> Sequence[str]:
-    """See that the network with its first weights can be had, or IRN's own be read.
+    """Check that the network with its first weights is available, or that IRN's own be read.
 
     Raises:
-        ConfigError: a network that cannot be had.
+        ConfigError: the network is not available.
         WeightsError: weights or a checkpoint of another network.
     """
     with torch.random.fork_rng(devices=[]):
@@ -85,7 +85,7 @@ def program(context: StageContext[WalkSettings]) -> ImageProgram:
     """Boundary map of each image, and its maps after the walk along it.
 
     Raises:
-        WeightsError: the boundary network's file is not whole. Preparing an image raises what reading it and its maps
+        WeightsError: the boundary network's file is damaged. Preparing an image raises what reading it and its maps
             raises, which names the image.
     """
     settings = context.settings

@@ -54,7 +54,7 @@ class BoundaryTask(Task):
 def train_boundary(
     dataset: Dataset, seeds: LabelsOf, settings: IrnSettings, *, out: Path, seed: int, engine: Engine, name: str = "irn"
 ) -> None:
-    """Train a boundary network and write ``weights.safetensors``; interrupted, it goes on by itself.
+    """Train a boundary network and write ``weights.safetensors``; interrupted, it resumes.
 
     Args:
         dataset: the split that trains.

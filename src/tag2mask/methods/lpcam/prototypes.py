@@ -1,4 +1,4 @@
-"""Which cluster centres become prototypes (LPCAM eqs. 3 and 4): the classifier is asked about each."""
+"""Which cluster centres become prototypes (LPCAM eqs. 3 and 4): the classifier scores each."""
 
 from __future__ import annotations
 

@@ -200,3 +200,29 @@ def _refusal(net: Segmenter, why: str) -> ConfigError:
         f"'{net.settings.kind}' on '{net.settings.encoder}' cannot be written as ONNX for all image sizes: {why}. "
         f"Nothing was written; use its own weights, or train another network, such as fpn on efficientnet_lite0"
     )
+
+
+def export_network(source: str, out: Path, *, stage: str | None = None) -> tuple[str, ...]:
+    """Write a segmentation network as one ONNX file.
+
+    Args:
+        source: whatever `tag2mask.load` takes, but ONNX.
+        out: the file, ending in .onnx.
+        stage: of a run with several networks, which.
+
+    Returns:
+        Its class names.
+
+    Raises:
+        ConfigError: an unknown stage, another ending, ONNX already, or the extra ``onnx`` is not installed.
+        StageError: the run has no finished network, or the file cannot be written or is there already.
+        WeightsError: there is no such network.
+    """
+    from tag2mask.segmentation.find_model import find_network
+
+    check_request(out)
+    found = find_network(source, stage)
+    if found.segmenter is None:
+        raise ConfigError(f"{source} is in ONNX already; copy it")
+    export_onnx(found.segmenter, found.network.classes, out)
+    return found.network.classes

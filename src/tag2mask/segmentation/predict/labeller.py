@@ -25,7 +25,7 @@ from tag2mask.inference.runner import image_tensor
 from tag2mask.refine.crf.presets import find_preset
 from tag2mask.segmentation.predict.logits import (
     LoadedNetwork,
-    Photo,
+    Pixels,
     most_probable,
     out_of_memory,
     predict_batch,
@@ -142,7 +142,7 @@ class Labeller:
         return _in_bands(height, width, summed)
 
     def _tiled(
-        self, photo: Picture, probabilities: Callable[[Sequence[Photo]], Tensor], tiling: Tiling
+        self, photo: Picture, probabilities: Callable[[Sequence[Pixels]], Tensor], tiling: Tiling
     ) -> NDArray[np.uint8]:
         """Labels of one photo in tiles; of one that takes long, the tiles are counted."""
         (height, width), total = photo.size, n_tiles(photo.size, tiling)
@@ -150,7 +150,7 @@ class Labeller:
         counter = Counter(f"tiles of {width} x {height}", total) if long else None
         return tiled_labels(photo, probabilities, tiling, self.batch, counter.advance if counter else None)
 
-    def _probabilities(self, scales: Sequence[float], images: Sequence[Photo]) -> Tensor:
+    def _probabilities(self, scales: Sequence[float], images: Sequence[Pixels]) -> Tensor:
         """(N, C + 1, H, W), after the CRF."""
         found = predict_batch(self.network, images, scales, self.options.mirror, self.options.precision)
         self._check_labels(found.shape[1])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Network = Callable[[Tensor], Tensor]
 """(N, 3, H, W) normalised RGB -> logits (N, C + 1, h, w), background first."""
-Photo = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 
@@ -70,7 +70,7 @@ class LoadedNetwork:
 @torch.no_grad()
 def predict_batch(
     network: LoadedNetwork,
-    images: Sequence[Photo],
+    images: Sequence[Pixels],
     scales: Sequence[float] = (1.0,),
     mirror: bool = False,
     precision: Precision = "float32",
@@ -101,7 +101,7 @@ def predict_batch(
 
 
 @torch.no_grad()
-def refined(probabilities: Tensor, image: Photo, crf: CRFPreset) -> Tensor:
+def refined(probabilities: Tensor, image: Pixels, crf: CRFPreset) -> Tensor:
     """Marginals of a dense CRF on the photo, (C + 1, H, W) as the probabilities.
 
     The published code of DeepLabV2 gives the CRF a wrongly wrapped, mean-subtracted copy of the photo instead, which is
@@ -148,7 +148,7 @@ def _logits(net: Network, images: Tensor, precision: Precision) -> Tensor:
     return logits
 
 
-def _size(images: Sequence[Photo]) -> tuple[int, int]:
+def _size(images: Sequence[Pixels]) -> tuple[int, int]:
     """(H, W) of all photos."""
     for image in images:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:

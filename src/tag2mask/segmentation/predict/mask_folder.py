@@ -114,7 +114,7 @@ class MasksFolder:
         return value_hash([self._key, file_hash(photo)])
 
     def made(self, source: Source, key: str) -> bool:
-        """Whether a photo's mask is there, made by this network, with these choices, from this content."""
+        """Whether a photo's mask is there, made by this network, with these options, from this content."""
         return labels_key(self.mask(source.name)) == key
 
     def complete(self, source: Source) -> bool:

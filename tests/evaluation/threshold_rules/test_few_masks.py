@@ -6,8 +6,16 @@ import numpy as np
 import pytest
 
 from tag2mask.core.errors import DataError
-from tag2mask.evaluation.few_masks import LEVEL, Sums, SweepCounts, best_threshold, count_images, draw_few, resample
 from tag2mask.evaluation.seeds import evaluate_seeds
+from tag2mask.evaluation.threshold_rules.few_masks import (
+    LEVEL,
+    Sums,
+    SweepCounts,
+    best_threshold,
+    count_images,
+    draw_few,
+    resample,
+)
 from tag2mask.evaluation.threshold_sweep import GRID
 from tests.helpers.held_maps import NAMES, Held, random_content, steps
 from tests.helpers.refused import refused
