@@ -28,7 +28,7 @@ def test_masks_of_a_folder_with_every_option(tmp_path: Path) -> None:
     assert "coco: 1 instances of fewer than 2 pixels became background" in done.stderr
     content = json.loads((tmp_path / "out/annotations/instances_mine.json").read_text())
     assert [a["category_id"] for a in content["annotations"]] == [2]
-    assert isinstance(content["annotations"][0]["segmentation"], dict)
+    assert content["annotations"][0]["segmentation"]["size"] == [2, 4], "a run-length code, no polygons"
     assert (tmp_path / "out" / "mine" / "a.jpg").is_file()
 
 
