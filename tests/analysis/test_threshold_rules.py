@@ -24,7 +24,7 @@ from tag2mask.evaluation.result_tables import ResultRow, read_results
 from tag2mask.evaluation.threshold_rules.rules import rules_of
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.kinds import ClassifierSettings
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
