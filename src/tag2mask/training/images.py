@@ -23,6 +23,7 @@ Draw = tuple[int, int]
 """(epoch, index): which image, and which of its random augmentations."""
 _ORDER = 1
 """Keeps the seeds of permutations apart from other seeds."""
+_DECODERS = 2
 
 
 def derive(*numbers: int) -> int:
@@ -89,9 +90,6 @@ def check_parts(settings: ScheduleSettings, world: int) -> None:
             f"train.accumulate = {settings.accumulate} cannot be shared by {world} processes: set it to a multiple "
             f"of {world} that divides train.batch_size = {settings.batch_size}"
         )
-
-
-_DECODERS = 2
 
 
 class AugmentedImages(TorchDataset[tuple[Tensor, ...]], ABC):
