@@ -28,6 +28,7 @@ from tag2mask.evaluation.result_tables import (
     write_table,
 )
 from tag2mask.evaluation.thresholds import Threshold
+from tests.helpers.refused import refused
 from tests.project.source import modules
 
 TIME = "2026-01-02T03:04:05Z"
@@ -99,9 +100,7 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     write_metrics(path, [ROW])
     path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
-    with pytest.raises(
-        StageError, match=r"line 2 of .*metrics.jsonl is not a metric row .*Remove it; the tag2mask run"
-    ):
+    with refused(StageError, "line 2", "metrics.jsonl", "not a metric row", "Remove it", "the tag2mask run"):
         read_metrics(path)
 
 

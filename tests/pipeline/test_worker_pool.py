@@ -16,7 +16,7 @@ import torch
 from tag2mask.api import run
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError, StageError
-from tag2mask.pipeline import per_image as images
+from tag2mask.pipeline import execute as images
 from tag2mask.pipeline.worker_pool import in_pool, one_thread, workers
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.tiny import alive, files_of
