@@ -74,7 +74,7 @@ def test_quality_lists_the_worst_and_says_how_far_it_is_right(run: RunResult, tm
     assert title == "cam, train: the 3 most doubtful of 8 images"
     assert header.split()[:3] == ["image", "score", "found"]
     assert len(lines) == 3
-    assert "rank correlation with the true mIoU of 8 images (truth used for this alone):" in ranks
+    assert "rank correlation with the true mIoU of 8 images (ground truth is used for this alone):" in ranks
     rows = {row.metric: row.value for row in read_results(tmp_path / "quality.csv")}
     shown = dict(line.split() for line in ranks.splitlines()[3:-1])
     assert shown == {m.partition("/")[2]: f"{v:.3f}" for m, v in rows.items() if "/" in m and v is not None}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.backbones.feature_layer import examine
-from tag2mask.backbones.hooks import evaluating, resolve_layer, run_to
+from tag2mask.backbones.hooks import evaluating, resolve_layer
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.inference.multiscale import CAMHead, activation
 from tag2mask.methods.activation_maps import CAM
@@ -59,7 +59,9 @@ def test_activation_equals_torchcam_before_normalisation() -> None:
         scores = model(images)
         expected = torch.cat([extractor(c, scores, normalized=False)[0] for c in range(7)])
     anatomy = examine(model, images, None, None)
-    ours = activation(anatomy.weights, run_to(model, anatomy.layer, images))[0]
+    features = anatomy.features(model, images)
+    assert features is not None
+    ours = activation(anatomy.weights, features)[0]
     assert anatomy.name == "layer4"
     # torchcam applies the ReLU itself, whether normalised or not
     torch.testing.assert_close(ours.relu(), expected.relu(), atol=1e-5, rtol=1e-4)

@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from tag2mask.api import run
+from tag2mask.config.plugins import plugins
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.palette import read_labels
-from tag2mask.core.plugins import plugins
 from tag2mask.data.registry import READERS, readers, register_reader
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.methods.registry import METHODS, register_method, stage_kind, stage_kinds

@@ -20,7 +20,12 @@ PLUGINS = {
 }
 """Folders that may hold more and shorter files, and why."""
 SHORT = 60
-SHORT_FILES: dict[str, str] = {}
+SHORT_FILES = {
+    "tag2mask.methods.amn.kinds": "a method's kinds are read whenever the program starts, without what they run",
+    "tag2mask.methods.irn.kinds": "as AMN's",
+    "tag2mask.segmentation.kinds": "as AMN's",
+    "tag2mask.papers.steps.cost_and_cooccurrence": "a step is loaded by the name that the catalogue has for it",
+}
 """Files of under `SHORT` lines with at most one importer, and why they stand alone."""
 MIRRORED = {"helpers", "offline", "project"}
 """Folders of tests that belong to no folder of the package: what tests share, and tests of the project as a whole."""

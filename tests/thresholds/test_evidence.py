@@ -23,6 +23,7 @@ from tag2mask.evaluation.threshold_rules.evidence import PROBED
 from tag2mask.evaluation.threshold_rules.rules import RULES
 from tag2mask.methods.cam.classifier import METRICS, LoadedClassifier
 from tag2mask.thresholds.evidence import Erased, erasures, probe, regions
+from tests.helpers.refused import refused
 
 
 class Bright(nn.Module):
@@ -149,7 +150,5 @@ def test_a_classifier_of_other_classes_is_refused(classifier: Path) -> None:
     dataset = Two()
     dataset.classes = ("a", "c")
     images = erasures(classifier, dataset, maps_of, dataset.samples, "mean", Engine(device="cpu"), lambda: None)
-    with pytest.raises(
-        DataError, match=r"has the classes \['a', 'c'\], the classifier in .* was trained on \['a', 'b'\]"
-    ):
+    with refused(DataError, "['a', 'c']", "was trained on ['a', 'b']"):
         list(images)
