@@ -272,7 +272,7 @@ def test_masks_and_truth_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"stage 'segmenter': both truth = true and reads.masks"):
         started(tmp_path, "segmenter.truth=true", "allow_supervision=[tags,pixel-masks]")
     truth = settings().model_copy(update={"truth": True})
-    with pytest.raises(DataError, match=r"second: truth = true, but split 'train' has no truth. Add masks"):
+    with pytest.raises(DataError, match=r"second: truth = true, but split 'train' has no ground truth. Add masks"):
         train(context(tmp_path, truth, {}))
 
 
