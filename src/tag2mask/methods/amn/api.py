@@ -134,6 +134,11 @@ class AMN(CAM):
         Returns:
             For each image its maps (K, h, w) on the feature grid of scale 1 (of the first scale where 1 is not among
             them), K = 0 where it has no tags.
+
+        Raises:
+            DataError: images or tags of a wrong shape, NaN or infinite images.
+            StageError: neither `fit` nor `load` has been called.
+            WeightsError: the logits are not finite.
         """
         net = self._trained()
         check_images(images)
