@@ -120,7 +120,7 @@ def measure_masks(context: StageContext[MasksSettings]) -> None:
 
 def _with_truth(context: StageContext[Settings]) -> Dataset | None:
     """The split to measure on; None in processes that do not write, and where there is no ground truth."""
-    dataset = context.dataset
+    dataset = context.split
     if context.rank != 0:
         return None
     if dataset is not None and dataset.has_truth:

@@ -29,7 +29,7 @@ def train(context: StageContext[ClassifierSettings]) -> None:
         WeightsError: the initial weights do not fit the backbone.
     """
     train_classifier(
-        context.split("@train"),
+        context.dataset,
         context.settings,
         out=context.out,
         seed=context.seed,
@@ -78,7 +78,7 @@ def program(context: StageContext[MapsSettings]) -> MapsProgram:
 
 def measure(context: StageContext[PrecisionSettings]) -> None:
     """Average precision of the classifier for each class, on a held-out split."""
-    dataset = context.dataset
+    dataset = context.split
     if context.rank != 0:
         return
     if dataset is None:
