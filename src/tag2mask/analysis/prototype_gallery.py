@@ -105,12 +105,7 @@ def gallery_classes(
 
 
 def stage_of_prototypes(run: OpenedRun, name: str | None) -> PlannedStage:
-    """The stage that makes a run's prototypes.
-
-    Args:
-        run: the run.
-        name: of the stage; needed where there are several.
-    """
+    """The stage that makes a run's prototypes."""
     having = run.making(Makes.PROTOTYPES, [] if name is None else [name])
     if len(having) > 1:
         names = ", ".join(stage.name for stage in having)

@@ -38,7 +38,7 @@ def preflight(plan: Plan) -> None:
         WeightsError: missing weights; the stage is named.
     """
     from tag2mask.training.device import check_precision, resolve_device
-    from tag2mask.training.order import check_parts
+    from tag2mask.training.images import check_parts
 
     device = resolve_device(plan.recipe.engine)
     seen: dict[str, frozenset[str]] = {}

@@ -16,8 +16,7 @@ from tag2mask.evaluation.result_tables import METRICS, MetricRow, now, write_met
 from tag2mask.inference.multiscale import CAMHead
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.cam.classifier import average_precision, mean_precision
-from tag2mask.methods.cam.kinds import PrecisionSettings
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.kinds import ClassifierSettings, PrecisionSettings
 from tag2mask.methods.cam.training import train_classifier
 from tag2mask.methods.context import MapsProgram, StageContext
 
