@@ -56,7 +56,7 @@ class Scene:
 
 
 def examples(scene: Scene, last: Measured, void: Mapping[str, float], choice: Choice) -> tuple[Shown, ...]:
-    """Images chosen by rule, from the scores of what is measured last; at random among the tagged without any scores."""
+    """Images chosen by rule, from the scores of what is measured last; at random among the tagged without scores."""
     scores = scene.scores[last.name]
     every = [sample.id for sample in scene.dataset.samples]
     if scores:
