@@ -5,9 +5,7 @@ A benchmark runs as ``python -m benchmarks.NAME`` from the repository's root and
 
 from __future__ import annotations
 
-import csv
 import gc
-import os
 import platform
 import re
 import statistics
@@ -18,6 +16,9 @@ from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from tag2mask.core.files import write_text
+from tag2mask.evaluation.result_tables import csv_text
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 _KIB = 1024
@@ -135,13 +136,8 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
     """
     if len({type(row) for row in rows}) != 1:
         raise ValueError(f"rows of {len({type(row) for row in rows})} classes given, expected rows of one dataclass")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, [f.name for f in fields(rows[0])], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({key: _cell(value) for key, value in asdict(row).items()} for row in rows)
-    temporary.replace(path)
+    cells = ([_cell(value) for value in asdict(row).values()] for row in rows)
+    write_text(path, csv_text([[f.name for f in fields(rows[0])], *cells]))
 
 
 def cpu_name() -> str:

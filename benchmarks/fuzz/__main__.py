@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,8 @@ from benchmarks.common import RESULTS
 from benchmarks.fuzz.engine import cases
 from benchmarks.fuzz.sandbox import FAILURES
 from benchmarks.fuzz.targets import NAMES, Target, targets
+from tag2mask.core.files import write_text
+from tag2mask.evaluation.result_tables import csv_text
 
 COLUMNS = ("commit", "reader", "attempts", "accepted", "refused", *FAILURES, "seed", "seconds")
 
@@ -65,12 +66,7 @@ def _tried(target: Target, n: int, seed: int, start: int) -> dict[str, object]:
 def _write(path: Path, row: dict[str, object]) -> None:
     rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines())) if path.exists() else []
     kept = [r for r in rows if (r["commit"], r["reader"]) != (row["commit"], row["reader"])]
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*kept, row])
-    os.replace(temporary, path)
+    write_text(path, csv_text([COLUMNS, *([line.get(name, "") for name in COLUMNS] for line in [*kept, row])]))
 
 
 if __name__ == "__main__":

@@ -64,11 +64,18 @@ def run_loaded(recipe: Recipe, folder: RunFolder, command: str) -> RunResult:
 
 
 def _absolute(recipe: Recipe) -> Recipe:
-    """The recipe with an absolute data root, so that later commands find the data from any folder."""
-    root = recipe.data.get("root")
-    if not isinstance(root, str):
-        return recipe
-    return recipe.model_copy(update={"data": {**recipe.data, "root": str(Path(root).expanduser().absolute())}})
+    """The recipe with absolute paths of its data, so that later commands find them from any folder."""
+    data, root = dict(recipe.data), recipe.data.get("root")
+    if isinstance(root, str):
+        data["root"] = root = _full(root)
+    if isinstance(given := data.get("sidecars"), dict):
+        inside = {role for role, path in given.items() if root and (Path(root) / str(path)).is_dir()}
+        data["sidecars"] = {role: path if role in inside else _full(str(path)) for role, path in given.items()}
+    return recipe.model_copy(update={"data": data})
+
+
+def _full(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def drop_prototype(run: OpenedRun | str | Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:

@@ -17,6 +17,7 @@ from tag2mask.core.files import read_json
 from tag2mask.evaluation.result_tables import ResultRow, read_results
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
+from tests.helpers.refused import refused
 
 
 def recipe(folder: Path, stages: dict[str, dict[str, object]]) -> str:
@@ -131,16 +132,16 @@ def test_images_of_a_threshold_are_left_out_for_all_maps(tmp_path: Path) -> None
 def test_stages_that_cannot_be_analysed(tmp_path: Path) -> None:
     few = {"kind": "few-masks", "reads": {"maps": "sharp"}, "n": 3}
     made = run(recipe(tmp_path, {"sharp": SHARP, "few": few}), out=tmp_path / "runs" / "run")
-    with pytest.raises(ConfigError, match="unknown stage of maps 'sharb'; did you mean 'sharp'"):
+    with refused(ConfigError, "'sharb'", "did you mean 'sharp'"):
         analyse_thresholds(made.path, stages=["sharb"])
-    with pytest.raises(ConfigError, match="stage 'few' makes threshold, but maps are needed. Stages of maps: sharp"):
+    with refused(ConfigError, "'few' makes threshold", "maps are needed", "Stages of maps: sharp"):
         analyse_activation(made.path, stages=["few"])
-    with pytest.raises(ConfigError, match="unknown stage of maps 'sharb'; did you mean 'sharp'"):
+    with refused(ConfigError, "'sharb'", "did you mean 'sharp'"):
         analyse_curves([made.path], stages=["sharp", "sharb"])
-    with pytest.raises(StageError, match=r"is not a run \(it has no recipe.yaml\)"):
+    with refused(StageError, "is not a run", "recipe.yaml"):
         analyse_curves([made.path, tmp_path / "nothing"])
     (made.path / "sharp").unlink()
-    with pytest.raises(StageError, match="stage 'sharp' of .* is not finished; resume: tag2mask run"):
+    with refused(StageError, "'sharp'", "not finished", "tag2mask run"):
         analyse_thresholds(made.path)
     assert not (made.path / "analysis").exists()
 
@@ -149,24 +150,24 @@ def test_a_run_without_a_truth_or_without_maps(tmp_path: Path) -> None:
     made = run(recipe(tmp_path, {"sharp": SHARP}), out=tmp_path / "runs" / "run")
     shutil.rmtree(tmp_path / "data" / "masks")
     for analyse in (analyse_thresholds, analyse_activation):
-        with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
+        with refused(DataError, "'all'", "no image", "ground truth"):
             analyse(made.path)
-    with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
+    with refused(DataError, "'all'", "no image", "ground truth"):
         analyse_curves([made.path])
     without = tmp_path / "runs" / "without"
     without.mkdir()
     shutil.copy(recipe(tmp_path, {"classifier": {"kind": "classifier"}}), without / "recipe.yaml")
-    with pytest.raises(ConfigError, match="the recipe of .*without has no stage that makes maps; use one that does"):
+    with refused(ConfigError, "without", "no stage that makes maps", "tag2mask ls recipes"):
         analyse_thresholds(without)
-    with pytest.raises(ConfigError, match="has no stage that makes maps"):
+    with refused(ConfigError, "no stage that makes maps", "tag2mask ls recipes"):
         analyse_curves([without], stages=["cam"])
 
 
 def test_runs_on_other_images_are_not_compared(done: RunResult, tmp_path: Path) -> None:
     few_masks_recipe(tmp_path, n=5)
     other = run(recipe(tmp_path, {"sharp": SHARP}), out=tmp_path / "runs" / "run")
-    with pytest.raises(ConfigError, match="cannot be compared: split 'all' has 12 images of 3 classes in one, split"):
+    with refused(ConfigError, "cannot be compared", "'all' has 12 images of 3 classes"):
         analyse_curves([done.path, other.path])
     soft = run(recipe(tmp_path, {"soft": BLURRED}), out=tmp_path / "runs" / "soft")
-    with pytest.raises(ConfigError, match=r"soft has none of the stages sharp; it makes the maps soft\. Leave the run"):
+    with refused(ConfigError, "none of the stages sharp", "maps soft", "Leave the run"):
         analyse_curves([other.path, soft.path], stages=["sharp"])

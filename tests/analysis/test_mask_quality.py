@@ -25,6 +25,7 @@ from tag2mask.evaluation.result_tables import read_metrics, read_results
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
+from tests.helpers.refused import refused
 from tests.helpers.tiny import tiny_run
 
 EXTRA: dict[str, dict[str, Any]] = {
@@ -112,25 +113,23 @@ def test_without_a_truth_there_is_a_list_and_no_number(tmp_path: Path) -> None:
     assert {line["miou"] for line in lines(report.files[0])} == {""}
     assert report.found.names == ("found", "gap", "stability", "area")
     (made.path / "masks").unlink()
-    with pytest.raises(StageError, match="stage 'masks' of .* is not finished; resume: tag2mask run"):
+    with refused(StageError, "'masks'", "not finished", "tag2mask run"):
         analyse_quality(made.path, stage="masks")
-    with pytest.raises(ConfigError, match="has no masks to assess: no finished stage of pseudo-masks, nor of maps"):
+    with refused(ConfigError, "no masks to assess", "pseudo-masks"):
         analyse_quality(made.path)
 
 
 def test_stages_without_masks_are_refused(done: RunResult, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown stage of masks or maps 'maskz'; did you mean 'masks'"):
+    with refused(ConfigError, "'maskz'", "did you mean 'masks'"):
         analyse_quality(done.path, stage="maskz")
     for stage in ("refined", "uncut", "few"):
-        with pytest.raises(
-            ConfigError, match=f"stage '{stage}' has no masks to assess: .* Such are: maps, crf, masks, "
-        ):
+        with refused(ConfigError, f"'{stage}' has no masks", "Such are: maps, crf, masks, "):
             analyse_quality(done.path, stage=stage)
-    with pytest.raises(ConfigError, match="has no finished classifier to run; leave --classifier out"):
+    with refused(ConfigError, "no finished classifier", "leave --classifier out"):
         analyse_quality(done.path, classifier=True)
-    with pytest.raises(ConfigError, match="worst = 0, images = None: expected at least 1 and 2"):
+    with refused(ConfigError, "worst = 0", "images = None", "at least 1 and 2"):
         analyse_quality(done.path, worst=0)
-    with pytest.raises(StageError, match=r"is not a run \(it has no recipe.yaml\)"):
+    with refused(StageError, "is not a run", "recipe.yaml"):
         analyse_quality(tmp_path)
 
 
@@ -167,7 +166,7 @@ def test_a_wider_band_and_its_command(done: RunResult, tmp_path: Path) -> None:
     values = {r.metric: r.value for r in wide}
     assert values["boundary_iou"] == pytest.approx(values["miou"], abs=1e-3)  # everything is near a contour
     assert {r.metric: r.value for r in thin}["boundary_iou"] != values["boundary_iou"]
-    with pytest.raises(ConfigError, match="share = 2: expected a part of the image's diagonal"):
+    with refused(ConfigError, "share = 2", "part of the image's diagonal"):
         analyse_boundaries(done.path, stages=["other"], share=2, out=tmp_path)
 
 

@@ -18,6 +18,7 @@ from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.errors import WeightsError
 from tests.backbones.make import TINY, images, inner, network
+from tests.helpers.refused import refused
 
 CLASSES = ("cat", "dog, wild", "Löwe")
 
@@ -75,9 +76,7 @@ def saved(tmp_path: Path) -> Path:
 def test_weights_of_another_network_are_refused(saved: Path) -> None:
     other = {"name": "test_resnet", "stride": None, "weights": "none", "detach_after": None}
     rewrite(saved, backbone=other)
-    with pytest.raises(
-        WeightsError, match=r"does not belong to 'test_resnet' with 3 classes: .* missing, first 'body.net"
-    ):
+    with refused(WeightsError, "'test_resnet' with 3 classes", "missing, first 'body.net"):
         load_network(saved)
 
 
@@ -125,7 +124,7 @@ def test_a_file_that_names_further_weights_makes_nobody_look_for_them(
 ) -> None:
     monkeypatch.setattr("tag2mask.backbones.files.read_state", lambda path: pytest.fail("it was read"))
     rewrite(saved, backbone={"name": TINY, "weights": weights})
-    with pytest.raises(WeightsError, match=f"w.safetensors names first weights, '{weights}', beside its own"):
+    with refused(WeightsError, "w.safetensors", f"first weights, '{weights}'"):
         load_network(saved)
 
 
@@ -135,7 +134,7 @@ def test_a_file_that_names_further_weights_makes_nobody_look_for_them(
 def test_names_of_networks_elsewhere_are_refused(saved: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timm.create_model", lambda *args, **words: pytest.fail("it was looked for"))
     rewrite(saved, backbone={"name": name, "weights": "none"})
-    with pytest.raises(WeightsError, match="cannot be rebuilt by this version of tag2mask: backbone.name"):
+    with refused(WeightsError, "backbone.name", "this version of tag2mask"):
         load_network(saved)
 
 
@@ -149,7 +148,7 @@ def test_a_small_file_that_claims_a_large_network_costs_no_memory(saved: Path, m
 
     monkeypatch.setattr("tag2mask.backbones.files.build_network", build)
     rewrite(saved, backbone={"name": "resnet101", "weights": "none"})
-    with pytest.raises(WeightsError, match="does not belong to 'resnet101' with 3 classes"):
+    with refused(WeightsError, "does not belong", "'resnet101' with 3 classes"):
         load_network(saved)
     assert set(built) == {"meta"}
 
@@ -157,23 +156,21 @@ def test_a_small_file_that_claims_a_large_network_costs_no_memory(saved: Path, m
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000, '"\\ud800"', "null", "[]", '{"format": "1"}'])
 def test_metadata_that_is_no_json_object(saved: Path, text: str) -> None:
     save_file(load_file(saved), saved, {"tag2mask": text})
-    with pytest.raises(WeightsError, match=r"w.safetensors (cannot be read|is not a network saved by tag2mask)"):
+    with refused(WeightsError, ("w.safetensors cannot be read", "w.safetensors is not a network")):
         load_network(saved)
 
 
 def test_plain_weights_are_no_network(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "plain.safetensors")
-    with pytest.raises(
-        WeightsError, match=r"lacks 'tag2mask', format 1\)\. For plain weights of a backbone use backbone.weig"
-    ):
+    with refused(WeightsError, "lacks 'tag2mask', format 1)", "use backbone.weig"):
         load_network(tmp_path / "plain.safetensors")
 
 
 def test_missing_and_damaged_files(tmp_path: Path, saved: Path) -> None:
-    with pytest.raises(WeightsError, match="there is no such file; expected a network saved by tag2mask"):
+    with refused(WeightsError, "no such file", "network saved by tag2mask"):
         load_network(tmp_path / "none.safetensors")
     saved.write_bytes(saved.read_bytes()[:-100])
-    with pytest.raises(WeightsError, match="cannot be read: .* Expected a network saved by tag2mask"):
+    with refused(WeightsError, "cannot be read", "network saved by tag2mask"):
         load_network(saved)
 
 
@@ -182,7 +179,7 @@ def test_a_file_that_may_not_be_read_is_not_called_missing(saved: Path, monkeypa
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "open", refuse)  # permissions do not bind an administrator, who may run this
-    with pytest.raises(WeightsError, match="may not be read: Permission denied. Allow it, or name another file"):
+    with refused(WeightsError, "Permission denied", "Allow it", "name another file"):
         load_network(saved)
 
 

@@ -15,6 +15,7 @@ from tag2mask.backbones.resnets import ResNet50Irn
 from tag2mask.backbones.state_dict import load_strict
 from tag2mask.core.errors import ConfigError, WeightsError
 from tests.backbones.make import images, network
+from tests.helpers.refused import refused
 
 State = dict[str, Tensor]
 
@@ -152,7 +153,7 @@ def test_checkpoint_of_another_network_is_refused(tmp_path: Path, official: Stat
 
 def test_other_number_of_classes_is_refused(tmp_path: Path, official: State) -> None:
     path = write(tmp_path / "res50_cam.pth", {k: v for k, v in official.items() if k.startswith(("res", "class"))})
-    with pytest.raises(WeightsError, match="res50_cam.pth has 5 classes, the data has 20. Use a checkpoint trained on"):
+    with refused(WeightsError, "res50_cam.pth", "5 classes", "has 20", "Use a checkpoint"):
         network(20, name="resnet50_irn", weights=path)
 
 
@@ -169,11 +170,11 @@ def test_timms_names_are_torchvisions() -> None:
 
 
 def test_bundled_weights_do_not_exist() -> None:
-    with pytest.raises(WeightsError, match="bundled weights for efficientnet_lite0 only, not for 'resnet50_irn'"):
+    with refused(WeightsError, "efficientnet_lite0 only", "not for 'resnet50_irn'"):
         network(name="resnet50_irn", weights="bundled")
 
 
 def test_stride_is_fixed() -> None:
     network(name="resnet50_irn", stride=16)
-    with pytest.raises(ConfigError, match="backbone.stride = 8: resnet50_irn has stride 16 only; leave stride out"):
+    with refused(ConfigError, "backbone.stride = 8", "stride 16 only", "leave stride out"):
         network(name="resnet50_irn", stride=8)

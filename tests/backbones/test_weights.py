@@ -22,6 +22,7 @@ from tag2mask.backbones.settings import BackboneSettings, bundled_file, weights_
 from tag2mask.backbones.state_dict import in_order, read_state
 from tag2mask.core.errors import WeightsError
 from tests.backbones.make import TINY, images, inner, network, settings
+from tests.helpers.refused import refused
 
 LITE: dict[str, Any] = {"name": "efficientnet_lite0", "weights": "bundled"}
 
@@ -103,9 +104,9 @@ def test_bundled_weights_fit_at_a_smaller_stride() -> None:
 def test_order_is_checked() -> None:
     state = {name: torch.zeros(1) for name in ("a.weight", "a.bias", "fc.weight", "fc.bias")}
     assert list(in_order(state, ["b.weight", "b.bias"], "F")) == ["b.weight", "b.bias"]
-    with pytest.raises(WeightsError, match=r"F is not the file it should be: 4 entries, expected 3"):
+    with refused(WeightsError, "F", "4 entries, expected 3"):
         in_order(state, ["b.weight"], "F")
-    with pytest.raises(WeightsError, match=r"F is not the file it should be: 'a.bias' cannot be 'b.mean'"):
+    with refused(WeightsError, "F", "'a.bias'", "'b.mean'"):
         in_order(state, ["b.weight", "b.mean"], "F")
 
 
@@ -159,12 +160,10 @@ def test_damaged_file_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_python_objects_are_never_loaded(tmp_path: Path) -> None:
     torch.save({"weights": Path("/")}, tmp_path / "w.pth")
-    with pytest.raises(
-        WeightsError, match="cannot read weights .*w.pth: it is damaged, or holds Python objects, which are not run"
-    ):
+    with refused(WeightsError, "w.pth", "damaged, or holds Python objects"):
         network(weights=str(tmp_path / "w.pth"))
     torch.save({"epoch": 3, "model": {}}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="expected a flat state dict, tensors by name"):
+    with refused(WeightsError, "expected a flat state dict", "tensors by name"):
         network(weights=str(tmp_path / "w.pth"))
 
 
@@ -182,7 +181,7 @@ def test_weights_that_are_not_there(weights: str, text: str) -> None:
 
 
 def test_bundled_is_for_one_network() -> None:
-    with pytest.raises(WeightsError, match="bundled weights for efficientnet_lite0 only, not for 'test_efficientnet'"):
+    with refused(WeightsError, "efficientnet_lite0 only", "not for 'test_efficientnet'"):
         network(weights="bundled")
 
 
@@ -202,7 +201,7 @@ def test_fingerprint_follows_the_content_not_the_path(tmp_path: Path) -> None:
 
 def test_settings_and_fingerprints_need_no_torch() -> None:
     code = (
-        "import sys; from tag2mask.methods.cam.settings import ClassifierSettings; "
+        "import sys; from tag2mask.methods.cam.kinds import ClassifierSettings; "
         "from tag2mask.backbones.settings import weights_fingerprint as f; f(ClassifierSettings().backbone); "
         "print(sorted({'torch', 'timm', 'lightning'} & set(sys.modules)))"
     )
@@ -219,7 +218,7 @@ class Script(torch.nn.Module):
     [
         ([torch.zeros(2)], "it holds a value of type list"), (torch.zeros(2), "it holds a value of type Tensor"),
         (3, "of type int"), ("text", "of type str"), (Script(), "Python objects, which are not run"),
-        ({3: torch.zeros(2)}, "its entry 3 is not a plain tensor"), ({"a": [1]}, "its entry 'a' is no plain tensor"),
+        ({3: torch.zeros(2)}, "its entry 3 is not a plain tensor"), ({"a": [1]}, "its entry 'a' is not a plain tensor"),
         ({"a": torch.zeros(1).expand(1 << 40)}, "its entry 'a' is not a plain tensor"),
         ({"a": torch.zeros(2, device="meta")}, "its entry 'a' is not a plain tensor"),
         ({"a": torch.zeros(2, dtype=torch.complex64)}, "its entry 'a' is not a plain tensor"),
@@ -227,7 +226,7 @@ class Script(torch.nn.Module):
 )  # fmt: skip
 def test_files_of_other_things_are_refused(tmp_path: Path, value: object, text: str) -> None:
     torch.save(value, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match=f"cannot read weights .*w.pth: .*{text}.*expected a flat state dict"):
+    with refused(WeightsError, "cannot read weights", "w.pth", text, "expected a flat state dict"):
         read_state(tmp_path / "w.pth")
 
 
@@ -239,7 +238,7 @@ def test_files_that_are_cut_or_changed_are_refused(tmp_path: Path, legacy: bool)
     whole = path.read_bytes()
     for changed in (b"", whole[:-100], whole[:100], *([] if legacy else [whole[:1500] + b"x" + whole[1501:]])):
         path.write_bytes(changed)
-        with pytest.raises(WeightsError, match=r"cannot read weights .*w.pth: .*copy the file again"):
+        with refused(WeightsError, "cannot read weights", "w.pth", "copy the file again"):
             read_state(path)
 
 
@@ -248,7 +247,7 @@ def test_a_file_that_unpacks_to_more_than_it_has_is_not_unpacked(tmp_path: Path)
     with zipfile.ZipFile(tmp_path / "plain.pth") as plain, zipfile.ZipFile(tmp_path / "w.pth", "w") as packed:
         for name in plain.namelist():
             packed.writestr(name, plain.read(name), zipfile.ZIP_DEFLATED)
-    with pytest.raises(WeightsError, match=r"w.pth: it says that it holds .* bytes, more than it has"):
+    with refused(WeightsError, "w.pth", "says that it holds", "bytes"):
         read_state(tmp_path / "w.pth")
 
 
@@ -272,5 +271,5 @@ def test_pipes_are_refused_as_weights(tmp_path: Path, name: str) -> None:
         lambda: read_state(tmp_path / name),
         lambda: read_about(tmp_path / name),
     ):
-        with pytest.raises(WeightsError, match=f"{name}.*: it is a named pipe, not a file"):
+        with refused(WeightsError, name, "a named pipe, not a file"):
             act()

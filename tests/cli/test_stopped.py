@@ -147,7 +147,6 @@ def of_trainings(*words: object) -> list[str]:
 
 @pytest.mark.slow
 def test_a_training_ends_within_its_step(tmp_path: Path) -> None:
-    """Lightning's own handler ends it with status 0."""
     done = launch(of_trainings("training", tmp_path, 0), cwd=ROOT)
     assert (done.returncode, done.stderr) == (143, RESUMES)
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.ckpt"]
@@ -184,7 +183,11 @@ def test_decoders_end_with_a_training_that_is_told_to_stop(tmp_path: Path) -> No
     ("body", "status", "errors"),
     [
         ("raise KeyboardInterrupt", 130, STOPPED),
-        ("\n    try: raise KeyboardInterrupt\n    except KeyboardInterrupt: sys.exit(1)", 130, STOPPED),  # as Lightning
+        (
+            "\n    try: raise KeyboardInterrupt\n    except KeyboardInterrupt: sys.exit(1)",
+            130,
+            STOPPED,
+        ),  # as a library may
         ("raise DataError('no mask')", 2, "error: no mask\n"),
         ("raise typer.Exit(3)", 3, ""),
         ("raise typer.Exit(1)", 1, ""),

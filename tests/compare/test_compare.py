@@ -32,6 +32,7 @@ from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import CLASSES
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
+from tests.helpers.refused import refused
 
 RESAMPLES = 300
 
@@ -246,31 +247,31 @@ def test_seeds_give_means_deviations_and_paired_differences() -> None:
 def test_sides_of_other_masks_are_refused() -> None:
     first = counted("A", [0], [[RIGHT, RIGHT]])
     moved = counted("B", [0], [[RIGHT, [[9, 0], [0, 11]]]])
-    with pytest.raises(DataError, match="A and B cannot be compared: their ground truth differs, in image 'b'"):
+    with refused(DataError, "A and B", "ground truth differs", "image 'b'"):
         pair_lines(first, moved, "fixed", "x", 50)
 
 
 def test_stages_and_runs_that_are_not_there(sharp: RunResult, blurred: RunResult, folder: Path) -> None:
     pair = [sharp.path, blurred.path]
-    with pytest.raises(ConfigError, match=r"sharp: unknown measured stage 'ss'; did you mean 's'\? Known: s, t"):
+    with refused(ConfigError, "sharp", "'ss'", "did you mean 's'?", "Known: s, t"):
         compare_runs(pair, stages=["ss"])
     with pytest.raises(ConfigError, match="blurred: unknown measured stage 't'"):
         compare_runs(pair, stages=["t"])
-    with pytest.raises(ConfigError, match="3 stages for 2 runs; give --stage once for all, or once for each run"):
+    with refused(ConfigError, "3 stages for 2 runs", "--stage once"):
         compare_runs(pair, stages=["s", "s", "s"])
-    with pytest.raises(ConfigError, match=r"one run, .*sharp: name two .* Measured: s, t"):
+    with refused(ConfigError, "one run,", "sharp", "name two", "Measured: s, t"):
         compare_runs([sharp.path], stages=["s"])
     with pytest.raises(ConfigError, match="one run is named twice"):
         compare_runs([sharp.path, sharp.path])
     with pytest.raises(StageError, match="nothing is not a run"):
         compare_runs([sharp.path, folder / "nothing"])
-    with pytest.raises(ConfigError, match="images = -1, resamples = 10000; expected images of 0 or more"):
+    with refused(ConfigError, "images = -1", "resamples = 10000", "images of 0 or more"):
         compare_runs(pair, images=-1)
     other = made(folder, "names", {"maps": maps(1), "u": seeds("maps")})
-    with pytest.raises(ConfigError, match=r"no measured stage is in all runs; .*sharp: s, t; .*names: u\)"):
+    with refused(ConfigError, "in all runs", "sharp: s, t;", "names: u)"):
         compare_runs([sharp.path, other.path])
     (other.path / "u").unlink()
-    with pytest.raises(StageError, match="stage 'u' of .*names is not finished; .*tag2mask run"):
+    with refused(StageError, "'u'", "names", "not finished", "tag2mask run"):
         compare_runs([sharp.path, other.path], stages=["s", "u"])
 
 
@@ -285,33 +286,33 @@ def test_stages_without_a_miou_and_names_of_two(folder: Path, sharp: RunResult) 
     content = yaml.safe_load((sharp.path / "recipe.yaml").read_text())
     (both / "recipe.yaml").write_text(yaml.safe_dump({**content, "stages": stages}, sort_keys=False))
     for name in ("r", "r-score"):
-        with pytest.raises(ConfigError, match=f"'{name}' of .*both has no mIoU: .* Measured: low, high"):
+        with refused(ConfigError, f"'{name}'", "both has no mIoU", "Measured: low, high"):
             compare_runs([both], stages=["low", name])
-    with pytest.raises(ConfigError, match="'maps' of .*both is measured by several stages: high, low; name one"):
+    with refused(ConfigError, "'maps'", "both", "several stages: high, low", "name one"):
         compare_runs([sharp.path, both], stages=["s", "maps"])
     no_oracle = made(
         folder, "one-kind", {"maps": maps(1), "p": seeds("maps", threshold_kind="published", oracle=False)}
     )
     fixed = made(folder, "fixed", {"maps": maps(1), "s": seeds("maps", oracle=False)})
-    with pytest.raises(ConfigError, match=r"no kind of threshold in common \(fixed/s: fixed; one-kind/p: published\)"):
+    with refused(ConfigError, "threshold in common", "fixed/s: fixed", "one-kind/p: published"):
         compare_runs([fixed.path, no_oracle.path], stages=["s", "p"])
 
 
 def test_other_images_classes_and_splits_are_refused(sharp: RunResult, tmp_path: Path) -> None:
     fewer = made(tmp_path, "fewer", {"maps": maps(1), "s": seeds("maps")}, 5)
-    with pytest.raises(ConfigError, match=r"images differ \(12 and 5; 'photo 05' is in one of them alone\)"):
+    with refused(ConfigError, "images differ", "12 and 5", "'photo 05'"):
         compare_runs([sharp.path, fewer.path])
     root = sharp.path.parents[1] / "data"
     two = made(
         tmp_path, "two", {"maps": maps(1), "s": seeds("maps")}, 5, "data.classes=[disc,square]", f"data.root={root}"
     )
-    with pytest.raises(ConfigError, match=r"classes differ \(3 and 2; 'stripe' is in one of them alone\)"):
+    with refused(ConfigError, "classes differ", "3 and 2", "'stripe'"):
         compare_runs([sharp.path, two.path])
     listed = tmp_path / "runs" / "list"
     (root / "splits").mkdir(exist_ok=True)
     (root / "splits" / "some.txt").write_text("".join(f"{p.stem}\n" for p in sorted((root / "images").iterdir())))
     some = made(tmp_path, listed.name, {"maps": maps(1), "s": seeds("maps")}, 5, "data.infer=some", f"data.root={root}")
-    with pytest.raises(ConfigError, match=r"split differ \(1 and 1; 'all' is in one of them alone\)"):
+    with refused(ConfigError, "split differ", "1 and 1", "'all'"):
         compare_runs([sharp.path, some.path])
 
 
@@ -322,10 +323,10 @@ def test_data_without_ground_truth(tmp_path: Path) -> None:
     write_labels(name, np.zeros_like(read_labels(name)))  # both read the new mask: still the same truth
     assert compare_runs([done.path, other.path], resamples=20).pairs[0].line.n_images == 5
     shutil.rmtree(tmp_path / "data" / "masks")
-    with pytest.raises(DataError, match="no image of split 'all' has ground truth"):
+    with refused(DataError, "'all'", "no image", "ground truth"):
         compare_runs([done.path, other.path])
     (done.path / "s" / "metrics.jsonl").write_text("")
-    with pytest.raises(DataError, match="stage 's' of .*a has measured nothing: its split has no ground truth"):
+    with refused(DataError, "'s'", "measured nothing", "no ground truth"):
         compare_runs([done.path, other.path])
 
 

@@ -20,6 +20,7 @@ from tag2mask.data.readers.tag_table import read_table
 from tag2mask.evaluation.result_tables import read_csv, read_metrics
 from tag2mask.inference.maps_file import maps_key, read_maps
 from tag2mask.methods.lpcam.prototypes_file import load_prototypes
+from tests.helpers.refused import refused
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_readers_of_our_own_files_refuse_them(special: dict[str, Path], read: Ca
 )  # fmt: skip
 def test_readers_of_files_that_a_user_names_refuse_them(special: dict[str, Path], read: Callable[[Path], Any]) -> None:
     for path in special.values():
-        with pytest.raises(Tag2MaskError, match=f"{path}.*(not a file|is not a file)"):
+        with refused(Tag2MaskError, str(path), "not a file"):
             read(path)
 
 

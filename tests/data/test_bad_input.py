@@ -17,6 +17,7 @@ from tag2mask.data.layout import check_classes, need_root, read_lines
 from tag2mask.data.readers.filebased import FileDataset
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc, save_image, write
+from tests.helpers.refused import refused
 
 DRAWERS: dict[str, Any] = {"voc": draw_voc, "coco": draw_coco, "folder": draw_folder}
 PIXELS = np.zeros((4, 4, 3), dtype=np.uint8)
@@ -34,7 +35,7 @@ def test_a_missing_root_names_the_setting_the_path_and_the_layout(kind: str, tmp
     with pytest.raises(DataError, match=r"data\.root = .*/file is a file: expected"):
         load_dataset(kind, write(tmp_path / "file", "x"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"does not exist: expected|holds no images \(files ending in \.jpg"):
+    with refused(DataError, ("does not exist: expected", "files ending in .jpg")):
         load_dataset(kind, tmp_path / "empty")
 
 
@@ -95,7 +96,7 @@ def test_a_data_set_of_one_image_works(kind: str, tmp_path: Path) -> None:
 def test_a_folder_of_one_image_trains_without_val(tmp_path: Path) -> None:
     draw_folder(tmp_path, n=1)
     assert len(load_dataset("folder", tmp_path, "train")) == len(load_dataset("folder", tmp_path, "all")) == 1
-    with pytest.raises(DataError, match=r"holds a single image, which leaves none for split 'val': set data\.val=null"):
+    with refused(DataError, "a single image", "split 'val'", "set data.val=null"):
         load_dataset("folder", tmp_path, "val")
 
 
@@ -113,13 +114,13 @@ def test_images_one_pixel_high_or_wide_work(shape: tuple[int, int], tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "../x", ".hidden", "a\\b", "a\nb", "a\0b"])
 def test_unsafe_ids_are_refused(name: str) -> None:
-    with pytest.raises(DataError, match="is not a safe file name: no '/'"):
+    with refused(DataError, "not a safe file name", "'/'"):
         check_ids(["fine", name])
 
 
 def test_ids_that_a_file_system_may_take_for_one_are_refused() -> None:
     check_ids(["a", "b", "a b", "a.b", "ä"])
-    with pytest.raises(DataError, match="image id 'img' and 'IMG' differ only in upper and lower case: rename one"):
+    with refused(DataError, "'img' and 'IMG'", "upper and lower case", "rename one"):
         check_ids(["IMG", "other", "img"])
     with pytest.raises(DataError, match="image id 'a' occurs twice"):
         check_ids(["a", "a"])
@@ -129,7 +130,7 @@ def test_ids_differing_in_case_are_refused_by_the_readers(tmp_path: Path) -> Non
     for name in ("Photo.png", "photo.jpg"):
         save_image(tmp_path / name, PIXELS)
     write(tmp_path / "tags.csv", "image,tags\nPhoto.png,a\nphoto.jpg,b\n")
-    with pytest.raises(DataError, match="image id 'photo' and 'Photo' differ only in upper and lower case"):
+    with refused(DataError, "'photo' and 'Photo'", "upper and lower case", "rename one"):
         load_dataset("folder", tmp_path, "all")
 
 
@@ -163,7 +164,7 @@ def test_254_classes_are_fine_and_255_stays_void(tmp_path: Path) -> None:
 def test_a_folder_without_any_tag_has_nothing_to_learn(tmp_path: Path) -> None:
     save_image(tmp_path / "a.png", PIXELS)
     write(tmp_path / "tags.csv", "image,tags\na.png,\n")
-    with pytest.raises(DataError, match="no image in .* has a tag: there is nothing to learn from"):
+    with refused(DataError, "has a tag", "nothing to learn from"):
         load_dataset("folder", tmp_path, "all")
     with pytest.raises(DataError, match="no images|expected images beside"):
         load_dataset("folder", write(tmp_path / "other/readme.md", "x").parent, "all")
@@ -175,7 +176,7 @@ def test_only_image_files_are_listed_and_photos_that_cannot_be_read_are_not_skip
     (tmp_path / "folder.png").mkdir()
     assert list(list_images(tmp_path)) == ["a", "b", "c", "\u00e9"]
     write(tmp_path / "IMG_1.HEIC", "x")
-    with pytest.raises(DataError, match=r"IMG_1\.HEIC is of a format that is not read: convert it to JPEG or PNG"):
+    with refused(DataError, "IMG_1.HEIC", "convert it to JPEG or PNG"):
         list_images(tmp_path)
 
 
@@ -224,11 +225,11 @@ def test_a_class_folder_that_is_not_utf8_is_shown_with_escapes(tmp_path: Path) -
 def test_lone_surrogates_and_names_that_no_file_system_takes_are_refused() -> None:
     with pytest.raises(DataError, match=r"image id 'a\\ud800' is not UTF-8"):
         check_ids(["a\ud800"])
-    with pytest.raises(DataError, match=r"image id 'aaa.*… .*' has 300 bytes, more than the 251"):
+    with refused(DataError, "image id 'aaa", "…", "300 bytes", "the 251"):
         check_ids(["a" * 300])
-    with pytest.raises(DataError, match=r"here has class 'a\\udfff', whose name is not UTF-8"):
+    with refused(DataError, "'a\\udfff'", "not UTF-8"):
         check_classes(["a\udfff"], "here")
-    with pytest.raises(DataError, match=r"here has class 'a+….*', a name of 5000 characters: expected at most 200"):
+    with refused(DataError, "'aaa", "a name of 5000 characters", "at most 200"):
         check_classes(["a" * 5000], "here")
 
 
@@ -239,14 +240,14 @@ def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path: Path, monkeypat
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(DataError, match="cannot look at .*annotations: Permission denied"):
+    with refused(DataError, "cannot look at", "annotations: Permission denied"):
         load_dataset("coco", tmp_path)
 
 
 def test_lists_must_be_utf8_text(tmp_path: Path) -> None:
     assert read_lines(write(tmp_path / "l.txt", "\ufeffa\r\n\r\n b \n")) == [(1, "a"), (3, "b")]
     (tmp_path / "l.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match=r"l\.txt is not UTF-8 text: save it as UTF-8"):
+    with refused(DataError, "l.txt", "not UTF-8 text", "save it as UTF-8"):
         read_lines(tmp_path / "l.txt")
     with pytest.raises(DataError, match=rf"cannot read .*gone\.txt: {os.strerror(2)}"):
         read_lines(tmp_path / "gone.txt")
@@ -262,5 +263,5 @@ def test_a_voc_split_list_folder_without_lists_is_named(tmp_path: Path) -> None:
     draw_voc(tmp_path)
     for path in (tmp_path / "ImageSets/Segmentation").iterdir():
         path.unlink()
-    with pytest.raises(DataError, match=r"ImageSets/Segmentation holds no split list: expected one for split 'train'"):
+    with refused(DataError, "ImageSets/Segmentation", "no split list", "split 'train'"):
         load_dataset("voc", tmp_path)

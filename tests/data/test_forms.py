@@ -16,6 +16,7 @@ from tag2mask import DenseCRF, SegmentationMetrics, random_walk
 from tag2mask.core.errors import DataError
 from tag2mask.data.forms import rgb_of
 from tag2mask.data.images import read_image
+from tests.helpers.refused import refused
 
 PIXELS: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 GREY = PIXELS[..., :1].copy()
@@ -133,7 +134,7 @@ def test_a_truncated_or_closed_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 90, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:9000])
-    with Image.open(path) as image, pytest.raises(DataError, match="cannot read the image: .*Open it again"):
+    with Image.open(path) as image, refused(DataError, "cannot read the image", "Open it again"):
         rgb_of(image)
     Image.fromarray(PIXELS).save(path)
     image = Image.open(path)
@@ -182,7 +183,7 @@ def test_metrics_take_labels_in_every_form_and_name_the_rest() -> None:
     ):
         with pytest.raises(DataError, match=text):
             SegmentationMetrics(["a", "b"]).update(wrong, labels, "x")
-    with pytest.raises(DataError, match=r"classes = 'cat' is one text; expected a list of names, such as \['cat'\]"):
+    with refused(DataError, "classes = 'cat'", "one text", "such as ['cat']"):
         SegmentationMetrics("cat")
-    with pytest.raises(DataError, match=r"classes = 3; expected a list of names, such as \['cat', 'dog'\]"):
+    with refused(DataError, "classes = 3", "such as ['cat', 'dog']"):
         SegmentationMetrics(3)  # type: ignore[arg-type]  # as torchmetrics has it

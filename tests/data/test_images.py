@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from tag2mask.core.errors import DataError
 from tag2mask.data.images import StoredImage, read_image, to_rgb, upright_size
 from tag2mask.data.mask_files import align_labels, read_labels
+from tests.helpers.refused import refused
 
 GREY = (np.arange(15 * 17) % 251).astype(np.uint8).reshape(15, 17)
 RGB = np.stack([GREY, 250 - GREY, GREY // 2], axis=2)
@@ -96,9 +97,9 @@ def test_big_endian_16_bit_grey_is_scaled_too(tmp_path: Path) -> None:
 def test_32_bit_and_floating_point_images_are_refused(tmp_path: Path) -> None:
     Image.fromarray(np.array([[70000, -1]], dtype=np.int32)).save(tmp_path / "i.tif")
     Image.fromarray(np.array([[0.5, 1e9]], dtype=np.float32)).save(tmp_path / "f.tif")
-    with pytest.raises(DataError, match=r"i\.tif has values -1\.\.70000: expected 0\.\.65535\. Store it with 8 bits"):
+    with refused(DataError, "i.tif", "-1..70000", "expected 0..65535", "Store it with 8 bits"):
         read_image(tmp_path / "i.tif")
-    with pytest.raises(DataError, match=r"f\.tif has floating-point values, whose range is not known"):
+    with refused(DataError, "f.tif", "floating-point values", "not known"):
         read_image(tmp_path / "f.tif")
 
 
@@ -137,7 +138,7 @@ def test_a_mask_of_stored_or_upright_size_ends_upright(tmp_path: Path, orientati
 
 def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
     Image.fromarray(GREY).save(tmp_path / "i.png")
-    with pytest.raises(DataError, match=r"mask m\.png is 9 x 6 pixels, its image .*i\.png is 17 x 15.*doctor"):
+    with refused(DataError, "m.png is 9 x 6 pixels", "i.png is 17 x 15", "doctor"):
         align_labels(LABELS, tmp_path / "i.png", "mask m.png")
 
 
@@ -199,10 +200,7 @@ def test_masks_in_colour_are_looked_up(tmp_path: Path) -> None:
     Image.fromarray(colours).convert("RGBA").save(tmp_path / "a.png")
     assert np.array_equal(read_labels(tmp_path / "c.png", palette), expected)
     assert np.array_equal(read_labels(tmp_path / "a.png", palette), expected)
-    with pytest.raises(
-        DataError,
-        match=r"c\.png: 17 pixels have colour \[0, 0, 255\], unknown to data\.palette\. Known: .*\[255, 0, 0\]",
-    ):
+    with refused(DataError, "c.png", "17 pixels", "[0, 0, 255]", "data.palette", "Known:", "[255, 0, 0]"):
         read_labels(tmp_path / "c.png", {c: i for c, i in palette.items() if i != 2})
     with pytest.raises(DataError, match=r"c\.png is stored in colour: set data\.palette"):
         read_labels(tmp_path / "c.png")
@@ -219,7 +217,7 @@ def test_masks_that_hold_no_labels_are_refused(tmp_path: Path) -> None:
     Image.new("RGBA", (2, 2), (0, 0, 0, 128)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"w\.png holds index 300: expected 0\.\.255"):
         read_labels(tmp_path / "w.png")
-    with pytest.raises(DataError, match=r"f\.tif has mode F: expected P, L"):
+    with refused(DataError, "f.tif", "mode F", "expected P, L"):
         read_labels(tmp_path / "f.tif")
     with pytest.raises(DataError, match=r"a\.png is partly transparent"):
         read_labels(tmp_path / "a.png", {(0, 0, 0): 0})
@@ -269,15 +267,15 @@ def test_what_is_no_image_names_the_file_and_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "zero.jpg").touch()
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(DataError, match=r"zero\.jpg is empty \(0 bytes\): copy it again.*tag2mask doctor"):
+    with refused(DataError, "zero.jpg", "empty (0 bytes)", "copy it again", "tag2mask doctor"):
         read_image(tmp_path / "zero.jpg")
-    with pytest.raises(DataError, match=r"cannot read .*text\.jpg: no image that can be read.*tag2mask doctor"):
+    with refused(DataError, "text.jpg", "no image that can be read", "tag2mask doctor"):
         read_image(tmp_path / "text.jpg")
     with pytest.raises(DataError, match=r"cannot read .*folder\.jpg"):
         read_image(tmp_path / "folder.jpg")
     with pytest.raises(DataError, match=r"gone\.jpg does not exist"):
         read_image(tmp_path / "gone.jpg")
-    with pytest.raises(DataError, match=r"cannot read .*text\.jpg: no image that can be read"):
+    with refused(DataError, "text.jpg", "no image that can be read"):
         read_labels(tmp_path / "text.jpg")
 
 
@@ -288,7 +286,7 @@ def test_a_format_that_is_not_listed_is_not_read_whatever_its_ending(tmp_path: P
     path = tmp_path / name
     Image.new("RGB", (32, 32)).save(path, format=kind)
     for reading in (read_image, read_labels, upright_size, StoredImage):
-        with pytest.raises(DataError, match=rf"cannot read .*{name}: no image that can be read .*JPEG, PNG, BMP"):
+        with refused(DataError, name, "no image that can be read", "JPEG, PNG, BMP"):
             reading(path)
 
 
@@ -303,9 +301,9 @@ def test_a_folder_or_a_pipe_in_place_of_an_image_is_named_and_never_waited_for(t
     (tmp_path / "a.png").mkdir()
     os.mkfifo(tmp_path / "b.png")
     for name, what in (("a.png", "a folder"), ("b.png", "a named pipe")):
-        with pytest.raises(DataError, match=rf"{name}: it is {what}, expected an image file"):
+        with refused(DataError, name, f"it is {what}", "expected an image file"):
             read_image(tmp_path / name)
-        with pytest.raises(DataError, match=rf"{name}: it is {what}, expected an image file"):
+        with refused(DataError, name, f"it is {what}", "expected an image file"):
             read_labels(tmp_path / name)
 
 

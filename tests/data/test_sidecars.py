@@ -15,6 +15,7 @@ from tag2mask.data.doctor.checks import examine
 from tag2mask.data.registry import data_settings, load_dataset
 from tag2mask.data.sidecars import read_sidecar
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc
+from tests.helpers.refused import refused
 
 DRAWERS: dict[str, Callable[[Path], object]] = {"voc": draw_voc, "coco": draw_coco, "folder": draw_folder}
 HALF = np.linspace(0, 1, 20 * 30, dtype=np.float32).reshape(20, 30)
@@ -59,7 +60,7 @@ def test_every_reader_finds_them_by_the_images_id(kind: str, tmp_path: Path) -> 
     found = read_sidecar(dataset, dataset.samples[1], "saliency")
     assert found.shape == plain.image(plain.samples[1]).size[::-1]
     assert np.unique(found).tolist() == [np.float32(0.2)]
-    with pytest.raises(DataError, match=f"image '{plain.samples[0].id}' has no sidecar 'saliency': expected .*maps"):
+    with refused(DataError, f"image '{plain.samples[0].id}'", "no sidecar 'saliency'", "maps"):
         read_sidecar(dataset, dataset.samples[0], "saliency")
 
 
@@ -148,7 +149,7 @@ def test_folders_that_do_not_do_are_refused(tmp_path: Path) -> None:
     one_image(tmp_path)
     np.save(tmp_path / "maps" / "a.npy", HALF)
     Image.fromarray(HALF > 0.5).save(tmp_path / "maps" / "a.png")
-    with pytest.raises(DataError, match=r"a\.npy and .*a\.png have the same name before the ending"):
+    with refused(DataError, "a.npy", "a.png", "the same name"):
         opened(tmp_path)
-    with pytest.raises(DataError, match=r"data\.sidecars\.saliency = nowhere: there is no folder .*nowhere"):
+    with refused(DataError, "data.sidecars.saliency = nowhere", "there is no folder"):
         load_dataset("folder", tmp_path, "all", sidecars={"saliency": "nowhere"})

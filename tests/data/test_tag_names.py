@@ -12,6 +12,7 @@ from tag2mask.data.doctor import checks as doctor
 from tag2mask.data.registry import data_settings, load_dataset
 from tag2mask.data.tag_names import several_in
 from tests.helpers.draw import save_image, write
+from tests.helpers.refused import refused
 
 
 def table(root: Path, *rows: str) -> Path:
@@ -72,9 +73,7 @@ def test_several_separators_may_be_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["", [], [""], 3, {"a": 1}])
 def test_a_separator_is_text(value: object) -> None:
-    with pytest.raises(
-        ConfigError, match=r"'data\.separator' = .*: expected what stands between two tags.*separator=','"
-    ):
+    with refused(ConfigError, "'data.separator' =", "between two tags", "separator=','"):
         data_settings("folder", {"separator": value})
 
 
@@ -102,7 +101,7 @@ def test_classes_that_differ_in_case_are_named_and_folded(tmp_path: Path) -> Non
     assert findings(root, fold_case=True) == []
     declared = load_dataset("folder", root, "all", fold_case=True, all_classes=["Dog", "Cat"], classes=["CAT"])
     assert (declared.classes, tags(declared)["3"]) == (("Cat",), ("Cat",))
-    with pytest.raises(DataError, match=r"data\.fold_case makes the classes Cat, cat one"):
+    with refused(DataError, "data.fold_case", "Cat, cat one"):
         load_dataset("folder", root, "all", fold_case=True, all_classes=["Cat", "cat", "dog"])
 
 
@@ -131,5 +130,5 @@ def test_a_row_for_each_tag_is_joined_and_noted(tmp_path: Path) -> None:
     assert (finding.severity, finding.ids) == ("note", ("1", "3"))
     assert "several rows" in finding.text
     write(root / "tags.csv", "image,tags\n1.png,cat\n1.png,\n2.png,\n3.png,\n")
-    with pytest.raises(DataError, match=r"line 3: image '1' has a row in line 2 already.*joined.*shows 'cat'"):
+    with refused(DataError, "line 3: image '1'", "in line 2 already", "joined", "shows 'cat'"):
         load_dataset("folder", root, "all")

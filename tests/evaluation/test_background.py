@@ -24,6 +24,7 @@ from tag2mask.evaluation.background import (
 from tag2mask.evaluation.confusion import confusion_matrix
 from tag2mask.evaluation.threshold_sweep import ThresholdSweep
 from tag2mask.evaluation.thresholds import Threshold, cut
+from tests.helpers.refused import refused
 from tests.helpers.seam_kinds import Dim, Inside, NoBackground, registered
 
 
@@ -148,6 +149,6 @@ def test_a_setting_that_names_none_is_refused(given: object, message: str) -> No
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(ConfigError, match="background rule 'constant' is Constant already; choose another name"):
+    with refused(ConfigError, "'constant' is Constant already", "choose another name"):
         register_background("constant", Inside)
     assert BACKGROUNDS["constant"] is Constant

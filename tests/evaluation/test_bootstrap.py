@@ -10,6 +10,7 @@ from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.bootstrap import ImageCounts, label_counts, paired_bootstrap
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
 from tag2mask.evaluation.metrics import SegmentationScores
+from tests.helpers.refused import refused
 
 CLASSES = ("cat", "dog")
 
@@ -174,11 +175,11 @@ def test_the_interval_covers_a_known_normal_difference() -> None:
 
 def test_bad_input_is_refused() -> None:
     mine = counts(drawn(0))
-    with pytest.raises(ConfigError, match="resamples = 0; expected at least 1, such as 10000"):
+    with refused(ConfigError, "resamples = 0", "at least 1, such as 10000"):
         paired_bootstrap([mine], [mine], resamples=0)
-    with pytest.raises(DataError, match="a side of the comparison has no counts"):
+    with refused(DataError, "no counts", "a side"):
         paired_bootstrap([mine], [])
-    with pytest.raises(DataError, match="not of the same images: 12 images of 3 labels, and 11 of 3 with other pixels"):
+    with refused(DataError, "12 images of 3 labels", "11 of 3", "other pixels"):
         paired_bootstrap([mine], [counts(drawn(0)[:-1])])
     with pytest.raises(DataError, match="not of the same images"):
         paired_bootstrap([mine], [counts(drawn(0)[::-1])])

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.boundary import WIDTHS, BoundaryMetrics, band, band_width, boundary, distance_bands
 from tag2mask.evaluation.metrics import SegmentationMetrics
+from tests.helpers.refused import refused
 
 AB = ("a", "b")
 Image = NDArray[np.uint8]
@@ -220,20 +221,20 @@ def test_images_together_are_summed_before_the_ratio_and_merged() -> None:
 
 def test_what_cannot_be_counted_is_refused() -> None:
     metrics = BoundaryMetrics(["a"])
-    with pytest.raises(DataError, match=r"prediction of 'x' has shape \(1, 2\), its ground truth \(1, 1\)"):
+    with refused(DataError, "'x' has shape (1, 2)", "ground truth (1, 1)"):
         metrics.update([[0, 1]], [[0]], "x")
-    with pytest.raises(DataError, match=r"prediction is 255 \(ignored\) at 1 pixels: refined seeds are not masks"):
+    with refused(DataError, "prediction is 255 (ignored)", "1 pixels", "refined seeds"):
         metrics.update([[255]], [[0]])
-    with pytest.raises(DataError, match="no boundary was evaluated: no image with ground truth"):
+    with refused(DataError, "no boundary was evaluated", "no image with ground truth"):
         metrics.compute()
     metrics.update([[1]], [[255]])
     with pytest.raises(DataError, match="no boundary was evaluated"):
         metrics.compute()
-    with pytest.raises(DataError, match="cannot add counts of classes and bands"):
+    with refused(DataError, "cannot add", "classes and bands"):
         metrics.merge(BoundaryMetrics(["a"], share=0.03))
-    with pytest.raises(ConfigError, match="share = 1: expected a part of the image's diagonal, above 0 and below 1"):
+    with refused(ConfigError, "share = 1", "above 0 and below 1"):
         BoundaryMetrics(["a"], share=1)
-    with pytest.raises(ConfigError, match=r"widths = \[3, 1\]: expected pixels, each at least 1, ascending"):
+    with refused(ConfigError, "widths = [3, 1]", "at least 1, ascending"):
         BoundaryMetrics(["a"], widths=(3, 1))
     with pytest.raises(DataError, match="classes names 'a' twice"):
         BoundaryMetrics(["a", "a"])

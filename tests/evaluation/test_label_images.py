@@ -16,6 +16,7 @@ from tag2mask.evaluation.label_images import ConfidentMetrics, evaluate_masks
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.result_tables import score_rows
 from tag2mask.evaluation.thresholds import Threshold
+from tests.helpers.refused import refused
 
 
 def test_by_hand() -> None:
@@ -84,7 +85,7 @@ def test_unsure_everywhere_covers_nothing_and_has_no_precision() -> None:
 def test_a_truth_that_is_void_everywhere_is_no_evaluation() -> None:
     metrics = ConfidentMetrics(["a"])
     metrics.update([[0, 255]], [[255, 255]])
-    with pytest.raises(DataError, match=r"no refined seeds were evaluated: no image with ground truth"):
+    with refused(DataError, "no refined seeds", "no image with ground truth"):
         metrics.compute()
 
 
@@ -144,10 +145,10 @@ def test_masks_are_scored_over_the_samples_asked_for() -> None:
 def test_unsure_pixels_in_masks_and_a_split_without_truth_are_refused() -> None:
     with pytest.raises(DataError, match=r"prediction of 'im01' is 255 \(ignored\) at \d+ pixels"):
         evaluate_masks(Pairs(9), labels_of)
-    with pytest.raises(DataError, match="no image of split 'train' has ground truth, so its masks cannot be evaluated"):
+    with refused(DataError, "split 'train'", "ground truth", "its masks cannot be evaluated"):
         evaluate_masks(Pairs(9), labels_of, samples=Pairs(1).samples)
 
 
 def test_a_mask_of_another_size_names_its_image() -> None:
-    with pytest.raises(DataError, match=r"prediction of 'im01' has shape \(2, 2\), its ground truth \(9, 11\)"):
+    with refused(DataError, "'im01' has shape (2, 2)", "ground truth (9, 11)"):
         evaluate_masks(Pairs(9), lambda s: np.zeros((2, 2), np.uint8))

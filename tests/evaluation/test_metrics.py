@@ -9,6 +9,7 @@ from sklearn.metrics import jaccard_score, precision_score, recall_score
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import Matrix
 from tag2mask.evaluation.metrics import PER_LABEL, SegmentationMetrics, SegmentationScores
+from tests.helpers.refused import refused
 
 ABC = ("a", "b", "c")
 
@@ -162,7 +163,7 @@ def test_sums_of_table_1_hold_for_foreground_means(fp: float, fn: float, miou: f
 def test_nothing_counted_is_an_error() -> None:
     metrics = SegmentationMetrics(ABC)
     metrics.update([[0]], [[255]])
-    with pytest.raises(DataError, match="nothing was evaluated: no image with ground truth, or every pixel is ignored"):
+    with refused(DataError, "nothing was evaluated", "ground truth", "every pixel is ignored"):
         metrics.compute()
 
 
@@ -180,7 +181,7 @@ def test_classes_must_be_names_each_once(classes: list[str], text: str) -> None:
 
 
 def test_counts_of_other_classes_are_not_added() -> None:
-    with pytest.raises(DataError, match=r"cannot add counts of classes \['b'\] to counts of \['a'\]"):
+    with refused(DataError, "cannot add", "['b']", "['a']"):
         SegmentationMetrics(["a"]).merge(SegmentationMetrics(["b"]))
 
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.quality_ranking import rank_average, ranks, spearman
+from tests.helpers.refused import refused
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -43,7 +44,7 @@ def test_nothing_to_correlate_is_nan() -> None:
     assert math.isnan(spearman([1], [2]))
     assert math.isnan(spearman([1, 1, 1], [1, 2, 3]))
     assert math.isnan(spearman([math.nan, 1], [1, 2]))
-    with pytest.raises(DataError, match=r"rank correlation of values of shapes \(2,\) and \(3,\)"):
+    with refused(DataError, "rank correlation", "(2,) and (3,)"):
         spearman([1, 2], [1, 2, 3])
 
 
@@ -57,7 +58,7 @@ def test_an_average_is_over_the_scores_that_there_are() -> None:
     np.testing.assert_allclose(rank_average([[1, 2, 3, nan], [nan, 5, 1, nan]]), [0, (0.5 + 1) / 2, (1 + 0) / 2, nan])
     np.testing.assert_allclose(rank_average([[1, 2], [7, 7]]), [0, 1])  # a constant says nothing
     assert np.isnan(rank_average([[7, 7]])).all()
-    with pytest.raises(DataError, match="cannot average the ranks of columns of shapes"):
+    with refused(DataError, "cannot average the ranks", "columns of shapes"):
         rank_average([[1, 2], [1]])
     with pytest.raises(DataError, match="cannot average the ranks"):
         rank_average([])

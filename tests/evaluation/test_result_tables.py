@@ -1,8 +1,12 @@
-"""Rows on disk: every field back as it was, columns as agreed, errors that name the line."""
+"""Rows on disk and CSV: every field back as it was, columns as agreed, no formula, errors that name the line."""
 
+from __future__ import annotations
+
+import csv
+import io
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +17,19 @@ from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.result_tables import (
     COLUMNS,
     MetricRow,
+    csv_text,
+    read_columns,
+    read_csv,
     read_metrics,
     read_results,
     score_rows,
     write_metrics,
     write_results,
+    write_table,
 )
 from tag2mask.evaluation.thresholds import Threshold
+from tests.helpers.refused import refused
+from tests.project.source import modules
 
 TIME = "2026-01-02T03:04:05Z"
 ROW = MetricRow("lpcam@1", "lpcam", "träin", 900, "iou/dining, table", 58.8731, 0.5, "oracle", 1, TIME)
@@ -90,9 +100,7 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "metrics.jsonl"
     write_metrics(path, [ROW])
     path.write_text(path.read_text(encoding="utf-8") + line + "\n", encoding="utf-8")
-    with pytest.raises(
-        StageError, match=r"line 2 of .*metrics.jsonl is not a metric row .*Remove it; the tag2mask run"
-    ):
+    with refused(StageError, "line 2", "metrics.jsonl", "not a metric row", "Remove it", "the tag2mask run"):
         read_metrics(path)
 
 
@@ -119,3 +127,54 @@ def test_a_damaged_csv_is_named(tmp_path: Path, text: str, error: str) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=error):
         read_results(path)
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''-x", "-"]
+PLAIN = ["cat", "it's", "'quoted'", "", "a=b", "-3.5", "+0.25", "1e-3", "'", "a\nb", 'say "x", y', "猫"]
+
+
+def test_a_formula_gets_an_apostrophe_and_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(csv_text([FORMULAS, PLAIN]), encoding="utf-8", newline="")
+    seen = list(csv.reader(io.StringIO(path.read_bytes().decode())))  # as a spreadsheet has it
+    assert seen[0] == [f"'{cell}" for cell in FORMULAS]
+    assert seen[1] == PLAIN
+    assert read_csv(path) == [FORMULAS, PLAIN]
+
+
+def test_numbers_stay_numbers() -> None:
+    assert csv_text([[-3, -0.5, None, True]]) == "-3,-0.5,,True\n"
+
+
+@dataclass(frozen=True)
+class _Line:
+    image: str
+    value: float
+
+
+def test_tables_of_results_are_written_so(tmp_path: Path) -> None:
+    write_table(tmp_path / "a.csv", _Line, [_Line('=HYPERLINK("http://x")', -1.5)])
+    text = (tmp_path / "a.csv").read_text(encoding="utf-8")
+    assert text == 'image,value\n"\'=HYPERLINK(""http://x"")",-1.5\n'
+    assert read_columns(tmp_path / "a.csv", ("value", "image"), numbers=("value",)) == [
+        (-1.5, '=HYPERLINK("http://x")')
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"image\n", b"image,miou\na,x\n", b"image,miou\na\n", b"\xff", b'image,miou\n"a']
+)
+def test_a_damaged_table_of_a_stage_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_bytes(content)
+    with refused(StageError, "images.csv is damaged", "Remove it", "run again"):
+        read_columns(tmp_path / "images.csv", ("image", "miou"), numbers=("miou",))
+
+
+def test_a_csv_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*absent\.csv"):
+        read_csv(tmp_path / "absent.csv")
+
+
+def test_csv_is_written_in_one_place() -> None:
+    writers = [m.name for m in modules() if "csv.writer" in m.path.read_text(encoding="utf-8")]
+    assert writers == ["tag2mask.evaluation.result_tables"]

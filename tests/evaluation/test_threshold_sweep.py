@@ -11,6 +11,7 @@ from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.threshold_sweep import GRID, CurvePoint, ThresholdSweep, best
 from tag2mask.evaluation.thresholds import cut
+from tests.helpers.refused import refused
 
 NAMES = tuple("abcdefg")
 Image = tuple[NDArray[np.float32], tuple[int, ...], LabelImage]
@@ -57,7 +58,7 @@ def test_recall_falls_and_nothing_exceeds_one() -> None:
 def test_the_best_is_of_the_whole_curve_and_the_lowest_of_equals() -> None:
     points = [CurvePoint(t / 10, m, 0, 0, 0, 0) for t, m in enumerate([40, 30, math.nan, 50, 45, 50])]
     assert best(points).threshold == 0.3
-    with pytest.raises(ConfigError, match="an empty curve has no best threshold"):
+    with refused(ConfigError, "an empty curve", "no best threshold"):
         best([])
 
 
@@ -80,7 +81,7 @@ def test_parts_add_up_in_any_order() -> None:
     one.merge(two)
     for threshold in GRID[::10]:
         np.testing.assert_array_equal(one.matrix(threshold), whole.matrix(threshold))
-    with pytest.raises(DataError, match="threshold sweep of other classes, thresholds or background rule"):
+    with refused(DataError, "other classes", "background rule"):
         one.merge(ThresholdSweep(NAMES, [0.5]))
 
 
@@ -94,7 +95,7 @@ def test_thresholds_outside_the_sweep_are_named() -> None:
         ThresholdSweep(NAMES, [0.1, 1.2])
     with pytest.raises(ConfigError, match="thresholds: none given"):
         ThresholdSweep(NAMES, [])
-    with pytest.raises(ConfigError, match="threshold 0.123 is not in this sweep"):
+    with refused(ConfigError, "threshold 0.123", "this sweep"):
         ThresholdSweep(NAMES).matrix(0.123)
 
 

@@ -17,9 +17,10 @@ from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.label_images import cutting as module
-from tag2mask.label_images.cutting import Pass, Photo, crf_seeds, cut_masks, refine_seeds
-from tag2mask.label_images.kinds import RefinedSeedsSettings
+from tag2mask.label_images.cutting import Photo, crf_seeds, cut_masks, refine_seeds
+from tag2mask.label_images.kinds import CRFSettings, RefinedSeedsSettings
 from tag2mask.refine.crf.api import DenseCRF
+from tests.helpers.refused import refused
 from tests.helpers.seam_kinds import Inside, NoBackground, registered
 
 
@@ -71,7 +72,7 @@ def test_two_passes_are_merged_as_published(unchanged: type[Unchanged]) -> None:
 
 def test_passes_of_one_image_are_asked_for_together(unchanged: type[Unchanged]) -> None:
     photos = [photo(np.ones((2, 3, 4)), (0, 2)), photo(np.ones((1, 5, 2)), (1,))]
-    refine_seeds([at(one, 0.4, 0.2) for one in photos], Pass("irn", 7, 0.6))
+    refine_seeds([at(one, 0.4, 0.2) for one in photos], CRFSettings(iterations=7, gt_prob=0.6))
     assert unchanged.asked == [([(2, 3, 4), (2, 5, 2)], [3, 2], 0.6, 7)]
 
 
@@ -164,7 +165,7 @@ def test_photos_of_a_batch_may_have_thresholds_of_their_own() -> None:
             np.testing.assert_array_equal(found, make([shown])[0])
     for found, shown, above, below in zip(both, photos, high, low, strict=True):
         np.testing.assert_array_equal(found, refine_seeds([at(shown, above, below)])[0])
-    with pytest.raises(DataError, match=r"background threshold 0\.25 is above the foreground's 0\.2; exchange them"):
+    with refused(DataError, "background threshold 0.25", "foreground's 0.2", "exchange them"):
         refine_seeds([at(photos[0], high[0], low[0]), at(photos[1], 0.2, low[1])])
 
 
@@ -175,9 +176,9 @@ def test_equal_thresholds_leave_nothing_unsure() -> None:
 
 
 def test_thresholds_the_wrong_way_round_are_refused() -> None:
-    with pytest.raises(DataError, match=r"background threshold 0\.5 is above the foreground's 0\.3; exchange them"):
+    with refused(DataError, "background threshold 0.5", "foreground's 0.3", "exchange them"):
         refine_seeds([at(two_halves(), 0.3, 0.5)])
-    with pytest.raises(ConfigError, match=r"background 0\.5 is above foreground 0\.3; exchange them"):
+    with refused(ConfigError, "background 0.5", "foreground 0.3", "exchange them"):
         validate(RefinedSeedsSettings, {"foreground": 0.3, "background": 0.5}, "refined")
 
 
@@ -186,9 +187,8 @@ def test_the_middle_stands_for_both_thresholds() -> None:
     assert "threshold" not in RefinedSeedsSettings().model_dump()
 
 
-def test_a_background_rule_cuts_before_each_pass() -> None:
-    """Without an iteration a pass gives back what was cut."""
-    rng, none = np.random.default_rng(3), Pass(iterations=0)
+def test_a_background_rule_cuts_before_each_pass(unchanged: type[Unchanged]) -> None:
+    rng = np.random.default_rng(3)
     photo = replace(two_halves(), maps=rng.random((len(two_halves().classes), 6, 8), dtype=np.float32))
     photo = replace(photo, sides={"foreground": rng.random(photo.image.shape[:2], dtype=np.float32)})
     rule = Inside(least=0.3)
@@ -197,11 +197,11 @@ def test_a_background_rule_cuts_before_each_pass() -> None:
     np.testing.assert_array_equal(low, rule.labels(full[0].numpy(), photo.classes, 0.4, photo.sides))
     assert {0, *(c + 1 for c in photo.classes)} == {*np.unique(low)}
     np.testing.assert_array_equal(cut_masks([at(photo, 0.4)], rule)[0], low)
-    np.testing.assert_array_equal(crf_seeds([at(photo, 0.4)], none, rule)[0], low)
+    np.testing.assert_array_equal(crf_seeds([at(photo, 0.4)], rule=rule)[0], low)
     refined = np.where(high > 0, high, np.where(low > 0, 255, 0))
-    np.testing.assert_array_equal(refine_seeds([at(photo, 0.7, 0.4)], none, rule)[0], refined)
+    np.testing.assert_array_equal(refine_seeds([at(photo, 0.7, 0.4)], rule=rule)[0], refined)
     untagged = Photo(photo.image, (), np.zeros((0, 6, 8), np.float32), (0.4,))
-    assert (crf_seeds([untagged], none, NoBackground())[0] == 255).all()
+    assert (crf_seeds([untagged], rule=NoBackground())[0] == 255).all()
 
 
 def test_refined_seeds_take_a_rule_where_their_lower_threshold_stands() -> None:

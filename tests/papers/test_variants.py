@@ -14,6 +14,7 @@ from tag2mask.papers.definition import StageRef, Variant
 from tag2mask.papers.scale import SCENES, Scale, default_data, small
 from tag2mask.papers.variants import combine
 from tests.helpers.draw import draw_folder, draw_voc
+from tests.helpers.refused import refused
 
 PLAIN = Variant("plain", "demo")
 OTHER = Variant("other", "demo", ("prototypes.tau=0.3",))
@@ -52,7 +53,7 @@ def test_words_reach_the_variants_that_have_the_stage() -> None:
 
 
 def test_a_word_that_sets_what_is_varied_is_refused() -> None:
-    with pytest.raises(ConfigError, match="'a' and 'b' would be the same: an override sets what the experiment varies"):
+    with refused(ConfigError, "'a' and 'b'", "the same", "what the experiment varies"):
         combine("X", "", {"a": StageRef(PLAIN, "lpcam"), "b": StageRef(OTHER, "lpcam")}, ["prototypes.tau=0.2"])
     with pytest.raises(ConfigError, match="'a' and 'b' would be the same"):  # another threshold measures the same maps
         combine("X", "", {"a": StageRef(PLAIN, "lpcam"), "b": StageRef(THRESHOLD, "lpcam")})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from tag2mask.pipeline.plan import Plan, make_plan
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.segmentation.model import load
 from tests.helpers import choosing, drawn_maps
+from tests.helpers.tiny import files_of, launch
+from tests.pipeline.test_extending import lay
 from tests.segmentation.test_stage import SEGMENTER
 
 CHOSEN, OTHER = "deeplab", "fpn"
@@ -242,3 +246,19 @@ def test_a_training_on_a_choice_needs_what_the_choice_needs(tmp_path: Path) -> N
     with pytest.raises(LedgerError) as caught:
         run(str(path), out=tmp_path / "runs" / "run")
     assert all(word in str(caught.value) for word in ("'second'", "pixel-masks:threshold(2)"))
+
+
+@pytest.mark.slow
+def test_two_processes_choose_once(done: RunResult, tmp_path: Path) -> None:
+    modules = {"drawn": drawn_maps.__name__, "choosing": choosing.__name__}
+    lay(tmp_path, "tag2mask-drawn", {}, {"methods": modules})
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join([str(tmp_path), root, os.environ.get("PYTHONPATH", "")])
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tag2mask"]
+    words += ["run", str(recipe(tmp_path)), "--only", "masks", "--out", str(tmp_path / "runs" / "two")]
+    made = launch(["env", f"PYTHONPATH={path}", *words])
+    assert made.returncode == 0, made.stderr
+    assert made.stderr.count("'soft' is chosen") == 1
+    two, one = files_of(tmp_path / "runs" / "two"), files_of(done.path)
+    assert len(two) == 37, "maps of two stages, masks, and the choice"
+    assert two == {name: found for name, found in one.items() if name in two}

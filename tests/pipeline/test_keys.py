@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tag2mask.config.recipe import load_recipe
+from tag2mask.core.palette import write_labels
 from tag2mask.core.types import Sample
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.keys import ContentHashes, SampleKeys
@@ -15,6 +17,7 @@ from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.session import Session
 from tag2mask.pipeline.store import Manifest
+from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.held_maps import Held
 from tests.helpers.tiny import tiny_overrides
 
@@ -73,3 +76,20 @@ class Named(Held):
 
     def content_hash(self, sample: Sample) -> str:
         return self.content_name
+
+
+def test_ground_truth_is_in_the_keys_of_the_kinds_that_read_it(tmp_path: Path) -> None:
+    with registered():
+        plan = make_plan(load_recipe(str(few_masks_recipe(tmp_path))))
+    maps = plan.stage("maps")
+    reading = replace(maps, kind=replace(maps.kind, reads_ground_truth=True))
+
+    def keys() -> tuple[str, str]:
+        session = Session(plan, RunFolder(tmp_path / "run"))
+        return session.key(maps), session.key(reading)
+
+    before = keys()
+    write_labels(tmp_path / "data" / "masks" / "photo 00.png", np.ones((48, 64), np.uint8))
+    after = keys()
+    assert after[0] == before[0]
+    assert after[1] not in {*before, after[0]}

@@ -179,3 +179,11 @@ def test_a_rule_s_supervision_has_to_be_allowed(tmp_path: Path, drawn: Path) -> 
     }
     with pytest.raises(LedgerError, match=r"stage 'net' would use saliency"):
         made(tmp_path, stages, {"foreground": drawn / "foreground"})
+
+
+def test_a_run_finds_its_sidecars_from_any_folder(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(drawn)
+    first = made(tmp_path, {"glow": MAPS["glow"]}, {"saliency": Path("saliency")})
+    monkeypatch.chdir(tmp_path)
+    found = run(str(first.path / "recipe.yaml"), out=first.path)
+    assert (found.stages[0].manifest.made, found.stages[0].artefact.key) == (5, first.stages[0].artefact.key)

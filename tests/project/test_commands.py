@@ -10,7 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import typer
 
+from tag2mask.cli.app import app
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import Tag2MaskError, command, quoted
 from tag2mask.core.links import not_finished
@@ -73,6 +75,47 @@ def test_plain_words_stay_as_they_are() -> None:
         "tag2mask run own-data data.root=photos --out runs/photos"
     )
     assert quoted("") == "''"
+
+
+def built() -> dict[str, list[str | None]]:
+    """Where the source builds a command -> its words; None for a word, or words, that are known as it runs only."""
+    found: dict[str, list[str | None]] = {}
+    for module in modules():
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"command", "errors.command"}:
+                words = [str(part.value) if isinstance(part, ast.Constant) else None for part in node.args]
+                if words and words[0] is not None:  # the words of `analyse quality` stand in a list
+                    found[f"{module.name}:{node.lineno}"] = words
+    return found
+
+
+BUILT = built()
+
+
+def not_understood(words: list[str | None]) -> str:
+    """What the command line does not know of a command: its verb or an option; empty where it knows all."""
+    known = typer.main.get_command(app)
+    rest = list(words)
+    while hasattr(known, "commands") and rest and rest[0] is not None:
+        if rest[0] not in known.commands:
+            return f"verb {rest[0]}"
+        known = known.commands[rest.pop(0)]
+    if hasattr(known, "commands"):
+        return ""  # which verb of the group is known as it runs only
+    options = {option for parameter in known.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return next((word for word in rest if word is not None and word.startswith("--") and word not in options), "")
+
+
+@pytest.mark.parametrize("where", BUILT)
+def test_every_command_that_is_built_is_one_of_the_command_line(where: str) -> None:
+    assert not_understood(BUILT[where]) == ""
+
+
+def test_a_command_that_the_command_line_lacks_is_found() -> None:
+    assert len(BUILT) > 10
+    assert not_understood(["evaluate", None]) == "verb evaluate"
+    assert not_understood(["report", None, "--photos", None]) == "--photos"
+    assert not_understood(["analyse", None, "--photos"]) == ""
 
 
 def by_hand() -> Iterator[str]:

@@ -10,6 +10,7 @@ import urllib.request
 
 import pytest
 
+from tests.helpers.refused import refused
 from tests.offline.sitecustomize import is_local
 
 
@@ -27,7 +28,7 @@ def test_other_machines_are_not_local(host: object) -> None:
 
 def test_connecting_to_an_address_fails() -> None:
     with socket.socket() as client:
-        with pytest.raises(RuntimeError, match="must not use the network: connection to 192.0.2.1:80"):
+        with refused(RuntimeError, "the network", "192.0.2.1:80"):
             client.connect(("192.0.2.1", 80))
         with pytest.raises(RuntimeError, match="connection to 192.0.2.1:80"):
             client.connect_ex(("192.0.2.1", 80))

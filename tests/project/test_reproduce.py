@@ -17,6 +17,7 @@ from benchmarks.reproduce.verdicts import Judged, Verdict, judge, with_spread
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_metrics, write_results
+from tests.helpers.refused import refused
 from tests.helpers.tiny import tiny_overrides, tiny_run
 from tests.project.source import ROOT
 
@@ -51,12 +52,12 @@ def test_commands_of_ours_are_accepted_without_the_folder_they_wrote_to(text: st
     ],
 )  # fmt: skip
 def test_no_other_command_is_run(text: str) -> None:
-    with pytest.raises(ConfigError, match="line 2 of x.csv: .* is not rerun; only tag2mask run, tag2mask sweep"):
+    with refused(ConfigError, "line 2 of x.csv", "not rerun", "only tag2mask run, tag2mask sweep"):
         accept(text, "line 2 of x.csv")
 
 
 def test_a_command_that_cannot_be_read() -> None:
-    with pytest.raises(ConfigError, match="line 2 of x.csv: the command 'tag2mask run \"x' cannot be read"):
+    with refused(ConfigError, "line 2 of x.csv", "'tag2mask run \"x'", "cannot be read"):
         accept('tag2mask run "x', "line 2 of x.csv")
 
 
@@ -113,10 +114,10 @@ def test_tables_that_say_too_little(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="line 2 of .*good.csv has 10 cells; expected 9"):
         read_table(good)
     good.write_text(good.read_text().replace("54,3", "much"))
-    with pytest.raises(DataError, match="line 2 of .*good.csv: value is 'much'; expected a number"):
+    with refused(DataError, "line 2", "good.csv", "value is 'much'", "expected a number"):
         read_table(good)
     good.write_text(good.read_text().replace("900", "9.5"))
-    with pytest.raises(DataError, match="line 2 of .*good.csv: n_images is '9.5'; expected a whole number"):
+    with refused(DataError, "line 2", "good.csv", "n_images is '9.5'", "expected a whole number"):
         read_table(good)
 
 
@@ -136,7 +137,7 @@ def test_rows_are_chosen_by_columns() -> None:
         choose(rows, ["miou"], path)
     with pytest.raises(ConfigError, match=r"no row of x.csv is left \(metric=iou\)"):
         choose(rows, ["metric=iou"], path)
-    with pytest.raises(ConfigError, match=r"no row of x.csv is left \(it has none\)"):
+    with refused(ConfigError, "x.csv", "(it has none)"):
         choose([], [], path)
 
 
@@ -266,14 +267,14 @@ def test_a_finished_folder_is_not_resumed(tmp_path: Path, monkeypatch: pytest.Mo
         reproduce(path, out=out)
     fake = Faked({ROW.command: 54.3315})
     monkeypatch.setattr(module, "rerun", fake)
-    with pytest.raises(StageError, match="the reproduction in .*out is of other rows or settings; name another folder"):
+    with refused(StageError, "out is of other rows", "settings", "name another folder"):
         reproduce(path, out=out, reuse=True)
     assert reproduce(path, out=out).agrees
-    with pytest.raises(StageError, match="the reproduction in .*out is finished; name another folder"):
+    with refused(StageError, "out is finished", "name another folder"):
         reproduce(path, out=out)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("")
-    with pytest.raises(StageError, match="full is not empty and holds no reproduction"):
+    with refused(StageError, "full is not empty", "no reproduction"):
         reproduce(path, out=tmp_path / "full")
     with pytest.raises(ConfigError, match="tolerance = -1; expected points of percent"):
         reproduce(path, out=out, tolerance=-1)
@@ -307,7 +308,7 @@ def test_an_analysis_is_made_again_of_the_run_that_it_names(tmp_path: Path) -> N
 def test_a_benchmark_writes_its_table_into_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     command = accept("python -m benchmarks.rules --digits 4 --out results/rules.csv", "")
-    with pytest.raises(ConfigError, match="benchmarks/rules.py is not here: run python -m benchmarks.reproduce in"):
+    with refused(ConfigError, "benchmarks/rules.py is not here", "python -m benchmarks.reproduce"):
         rerun(command, [], tmp_path / "command-1")
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__init__.py").touch()

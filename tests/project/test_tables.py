@@ -8,6 +8,7 @@ import pytest
 
 from docs.make_tables import PAGES, fill, parse, render, settings_table
 from tag2mask.core.errors import ConfigError
+from tests.helpers.refused import refused
 from tests.project.source import ROOT
 
 SEEDS = """method,split,n_images,threshold_kind,threshold,metric,value,seed,command
@@ -51,7 +52,7 @@ def test_plain_columns_are_shown_as_they_are(root: Path) -> None:
 def test_one_of_several_values_may_be_asked_for(root: Path) -> None:
     table = parse("seeds.csv columns=method metrics=miou where=threshold_kind:oracle,method:lpcam|cam")
     assert [line.split()[1] for line in render(table, root).splitlines()[2:4]] == ["cam", "lpcam"]
-    with pytest.raises(ConfigError, match="no row of seeds.csv has method amn|irn"):
+    with refused(ConfigError, "no row of seeds.csv", "method amn|irn"):
         render(parse("seeds.csv columns=method where=method:amn|irn"), root)
 
 
@@ -63,7 +64,7 @@ def test_settings_are_those_of_the_schema_with_their_defaults() -> None:
     network = settings_table("segmenter").splitlines()
     assert [line for line in network if line.startswith("| `network.weights` | – |")], "it must be chosen"
     assert "| `backbone` | `stride=16` | network below the head;" in settings_table("amn")
-    with pytest.raises(ConfigError, match="unknown stage kind 'camm'; did you mean 'cam'"):
+    with refused(ConfigError, "'camm'", "did you mean 'cam'"):
         settings_table("camm")
 
 

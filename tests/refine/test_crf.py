@@ -19,6 +19,7 @@ from tag2mask.refine.crf.kernel import gaussian_kernel
 from tag2mask.refine.crf.presets import PRESETS, CRFPreset, PresetName
 from tag2mask.refine.crf.unary import unary_from_labels
 from tag2mask.segmentation.predict.options import PredictionSettings
+from tests.helpers.refused import refused
 from tests.refine.test_lattice import slow_filter
 
 REFERENCE = Path(__file__).with_name("crf_reference.npz")
@@ -307,7 +308,7 @@ def test_a_standard_deviation_is_above_zero(name: str) -> None:
 def test_features_beyond_the_keys_are_refused() -> None:
     image = np.zeros((2, 2, 3), np.uint8)
     image[0, 0] = 255
-    with pytest.raises(DataError, match="more than a 64-bit key can tell apart"):
+    with refused(DataError, "a 64-bit key"):
         DenseCRF(image, CRFPreset(1, 1, 1e-3, 1e-5, 1))
 
 

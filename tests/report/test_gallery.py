@@ -7,6 +7,7 @@ from PIL import Image
 
 from tag2mask.core.errors import DataError
 from tag2mask.report.gallery import GalleryClass, GalleryPrototype, render_gallery
+from tests.helpers.refused import refused
 from tests.report.pages import Page, check_alone_and_accessible, colour_pairs, contrast, schemes
 
 
@@ -78,6 +79,6 @@ def test_no_class_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["front:0", "foreground", "foreground:", "context:x", "foreground:-1"])
 def test_a_name_that_the_command_would_not_take_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=f"prototype '{name}' of class 'train' is not named like foreground:3"):
+    with refused(DataError, f"prototype '{name}'", "class 'train'", "foreground:3"):
         rendered([GalleryClass("train", (prototype(name),))], tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -25,6 +25,7 @@ from tag2mask.report.overlay import (
     void_uri,
 )
 from tag2mask.report.pictures import heat_colours
+from tests.helpers.refused import refused
 
 
 def decoded(uri: str) -> Image.Image:
@@ -66,7 +67,7 @@ def test_maps_that_are_too_large_are_averaged_to_the_bound() -> None:
 
 def test_values_that_are_no_map_are_refused() -> None:
     for wrong in (np.zeros((3, 3), np.float32), np.full((1, 2, 2), 1.5, np.float32), np.full((1, 2, 2), np.nan)):
-        with pytest.raises(DataError, match=r"maps for a page have shape .*expected \(K, h, w\) with values in 0..1"):
+        with refused(DataError, "maps for a page", "expected (K, h, w)", "values in 0..1"):
             quantised(wrong.astype(np.float32), 9)
 
 

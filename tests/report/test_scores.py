@@ -3,10 +3,9 @@
 import math
 from dataclasses import replace
 
-import pytest
-
 from tag2mask.core.errors import DataError
 from tag2mask.report.scores import MethodResult, Score, groups, headlines, means
+from tests.helpers.refused import refused
 
 
 def method(name: str, fixed: float, oracle: float, at: float = 0.35, n_images: int = 48) -> MethodResult:
@@ -43,7 +42,7 @@ def test_draws_single_methods_and_undefined_numbers_are_said() -> None:
     ]
     mask = MethodResult("masks", (Score("none", None, 60, 1, 2, 3, 4, 1),))
     assert said([mask]) == [("60.0", "masks", "masks, no threshold, 1 image", "")]
-    with pytest.raises(DataError, match="a page needs at least one method with a score; give the recipe a stage"):
+    with refused(DataError, "a page", "method with a score", "give the recipe a stage"):
         headlines([MethodResult("A", ())])
 
 

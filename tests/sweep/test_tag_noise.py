@@ -14,6 +14,7 @@ from tag2mask.data.registry import load_dataset
 from tag2mask.data.tag_noise import count_noise
 from tag2mask.sweep.tag_noise import DamageLine, NoiseResult, measure_tag_noise
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
+from tests.helpers.refused import refused
 
 STAGES = {
     "maps": {"kind": "drawn-maps", "blur": 0},
@@ -96,12 +97,10 @@ def test_a_recipe_with_noise_of_null_can_be_used_again(done: tuple[Path, NoiseRe
 
 def test_wrong_levels_and_kinds_are_refused(tmp_path: Path) -> None:
     path = str(recipe(tmp_path))
-    with pytest.raises(ConfigError, match="unknown kind of tag noise 'flipp'; did you mean 'flip'"):
+    with refused(ConfigError, "'flipp'", "did you mean 'flip'"):
         measure_tag_noise(path, kinds=["flipp"])
     for levels in ([0.1, 1.5], [0]):
-        with pytest.raises(
-            ConfigError, match=f"level = {levels[-1]}: expected shares of the tags, above 0 and below 1"
-        ):
+        with refused(ConfigError, f"level = {levels[-1]}", "above 0 and below 1"):
             measure_tag_noise(path, levels=levels)
-    with pytest.raises(ConfigError, match=r"'data\.tag_noise\.drop=0\.1' is set by the levels; give --level"):
+    with refused(ConfigError, "'data.tag_noise.drop=0.1'", "give --level"):
         measure_tag_noise(path, "data.tag_noise.drop=0.1")

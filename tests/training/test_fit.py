@@ -19,6 +19,7 @@ from tag2mask.core.types import Sample
 from tag2mask.training.checkpoint import CHECKPOINT, RECORD, discard_checkpoint
 from tag2mask.training.fit import fit
 from tag2mask.training.images import TagImages
+from tests.helpers.refused import refused
 from tests.training.stopped import Killing
 from tests.training.toy import Toy, engine, images, train_settings, weights
 
@@ -221,7 +222,7 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
 def test_a_killed_decoder_is_a_mistake_with_a_remedy(tmp_path: Path) -> None:
     """As the kernel kills it when memory is short."""
     data, settings = Killing.drawn(signal.SIGKILL), train_settings()
-    with pytest.raises(StageError, match=r"process that decodes images .* was killed.*engine\.workers=0"):
+    with refused(StageError, "decodes images", "was killed", "engine.workers=0"):
         fit(Toy(settings), data, out=tmp_path, seed=3, engine=engine(workers=1))
 
 
@@ -255,14 +256,12 @@ def test_bfloat16_trains(tmp_path: Path) -> None:
 
 
 def test_float16_on_the_cpu_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=r"train.precision = 'float16' needs a GPU; on the CPU use float32 or bfloat16"
-    ):
+    with refused(ConfigError, "train.precision = 'float16'", "a GPU", "float32 or bfloat16"):
         trained(tmp_path, precision="float16")
 
 
 def test_no_images_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="training: there are no images to train on"):
+    with refused(DataError, "training:", "no images to train on"):
         trained(tmp_path, n=0)
 
 
@@ -273,6 +272,22 @@ def test_fabric_says_nothing(
     out, err = capfd.readouterr()
     assert out + err == ""
     assert [str(w.message) for w in recwarn.list] == []
+
+
+def test_one_process_within_a_slurm_job_trains_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fabric would take the tasks of the job for processes of the training and wait for them."""
+    alone = trained(tmp_path / "alone", epochs=1)
+    for name, value in {
+        "NTASKS": 2,
+        "NNODES": 1,
+        "JOB_ID": 7,
+        "JOB_NAME": "j",
+        "PROCID": 0,
+        "LOCALID": 0,
+        "NODEID": 0,
+    }.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    assert equal(trained(tmp_path / "job", epochs=1), alone)
 
 
 def test_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,7 @@ def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> 
             made = maps.artefact
             program = stage.kind.load()(
                 StageContext(
-                    stage.kind, stage.name, stage.settings, made.reads, lambda _: inputs.dataset, made.path,
+                    stage.kind, stage.name, stage.settings, made.reads, inputs.dataset, made.path,
                     stage.seed, engine,
                 )
             )  # fmt: skip

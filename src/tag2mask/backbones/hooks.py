@@ -129,14 +129,6 @@ def last_map(outputs: list[Any]) -> Tensor | None:
     return chosen[-1] if chosen else None
 
 
-def run_to(model: nn.Module, layer: nn.Module, images: Tensor) -> Tensor:
-    """Features f(x) (N, D, h, w) that ``layer`` gives for ``images`` (N, 3, H, W); leaves no hook behind."""
-    seen: list[Any] = []
-    with listening({layer: lambda _module, _inputs, output: seen.append(output)}), evaluating(model):
-        call(model, images)
-    return the_map(seen)
-
-
 def the_map(outputs: list[Any], name: str = "") -> Tensor:
     """The feature map among what a layer gave in one pass."""
     label = f"layer '{name}'" if name else "layer"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from tag2mask.config.overrides import apply_overrides
+from tag2mask.config.plugins import each_from_one, plugins
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, unknown
-from tag2mask.core.plugins import each_from_one, plugins
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.sidecars import with_sidecars
 from tag2mask.data.split_views import MARK, ShrunkImages, part_of

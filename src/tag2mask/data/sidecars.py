@@ -20,7 +20,7 @@ from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Finding
 from tag2mask.data.image_names import IMAGE_SUFFIXES, image_id
 from tag2mask.data.images import loaded, opened, turned, upright_size
-from tag2mask.data.layout import check_utf8, files_in
+from tag2mask.data.layout import files_in
 from tag2mask.data.mask_files import align_labels, check_size, is_array, mapped_array
 
 Grey = NDArray[np.float32]
@@ -35,7 +35,8 @@ def with_sidecars(dataset: Dataset, folders: Mapping[str, Path], root: Path | No
     if not folders:
         return dataset
     found = {role: _folder(role, path.expanduser(), root) for role, path in folders.items()}
-    files = {role: _by_id(folder) for role, folder in found.items()}
+    ids = {sample.id for sample in dataset.samples}
+    files = {role: _by_id(folder, ids) for role, folder in found.items()}
     changed = copy.copy(dataset)
     changed.sidecar_folders = found
     changed.samples = tuple(
@@ -53,12 +54,11 @@ def _folder(role: str, path: Path, root: Path | None) -> Path:
     return folder
 
 
-def _by_id(folder: Path) -> dict[str, Path]:
+def _by_id(folder: Path, ids: Collection[str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in files_in(folder, below=True):
-        check_utf8(path)
-        other = found.setdefault(image_id(path.relative_to(folder).as_posix()), path)
-        if other != path:
+        name = image_id(path.relative_to(folder).as_posix())
+        if name in ids and (other := found.setdefault(name, path)) != path:
             raise DataError(f"{other} and {path} have the same name before the ending: rename or remove one")
     return found
 

@@ -17,6 +17,7 @@ from tag2mask.core.resize import bilinear
 from tag2mask.core.types import IGNORE
 from tag2mask.evaluation.background import CONSTANT, Background, Level, Sides
 from tag2mask.evaluation.confusion import LabelImage
+from tag2mask.label_images.kinds import CRFSettings
 from tag2mask.refine.crf.api import DenseCRF
 
 
@@ -44,24 +45,12 @@ class Photo:
         return [rule.labels(maps, classes, level, self.sides) for level in self.levels]
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """How the CRF is used.
-
-    Attributes:
-        preset: of its kernels.
-        iterations: of mean field.
-        gt_prob: how far a label is trusted.
-        device: where it computes.
-    """
-
-    preset: str = "irn"
-    iterations: int = 10
-    gt_prob: float = 0.7
-    device: str = "cpu"
+_CRF = CRFSettings()
 
 
-def refine_seeds(photos: Sequence[Photo], crf: Pass | None = None, rule: Background = CONSTANT) -> list[LabelImage]:
+def refine_seeds(
+    photos: Sequence[Photo], crf: CRFSettings = _CRF, rule: Background = CONSTANT, device: str = "cpu"
+) -> list[LabelImage]:
     """Refined seeds: IRN's labels of confident pixels.
 
     Seeds are cut at both thresholds of a photo, and each cut goes through one CRF pass. A pixel is of a class where the
@@ -78,13 +67,15 @@ def refine_seeds(photos: Sequence[Photo], crf: Pass | None = None, rule: Backgro
         if np.any(low > high):
             text = f"background threshold {np.max(low):g} is above the foreground's {np.min(high):g}"
             raise DataError(f"{text}; exchange them")
-    passes = _crf_passes(photos, crf or Pass(), rule)
+    passes = _crf_passes(photos, crf, rule, device)
     return [np.where(high > 0, high, np.where(low > 0, np.uint8(IGNORE), np.uint8(0))) for high, low in passes]
 
 
-def crf_seeds(photos: Sequence[Photo], crf: Pass | None = None, rule: Background = CONSTANT) -> list[LabelImage]:
+def crf_seeds(
+    photos: Sequence[Photo], crf: CRFSettings = _CRF, rule: Background = CONSTANT, device: str = "cpu"
+) -> list[LabelImage]:
     """Seeds at one threshold after one CRF pass, (H, W) uint8 each, every pixel labelled: the papers' "w/ CRF"."""
-    return [labels for (labels,) in _crf_passes(photos, crf or Pass(), rule)]
+    return [labels for (labels,) in _crf_passes(photos, crf, rule, device)]
 
 
 def cut_masks(photos: Sequence[Photo], rule: Background = CONSTANT) -> list[LabelImage]:
@@ -92,7 +83,7 @@ def cut_masks(photos: Sequence[Photo], rule: Background = CONSTANT) -> list[Labe
     return [photo.cuts(rule, photo.classes)[0] for photo in photos]
 
 
-def _crf_passes(photos: Sequence[Photo], crf: Pass, rule: Background) -> list[list[LabelImage]]:
+def _crf_passes(photos: Sequence[Photo], crf: CRFSettings, rule: Background, device: str) -> list[list[LabelImage]]:
     """For each image the labels after one CRF pass for each threshold; an image's passes share its lattices."""
     passes = [
         [np.full(p.image.shape[:2], 0 if p.classes else rule.without_classes, dtype=np.uint8) for _ in p.levels]
@@ -105,7 +96,7 @@ def _crf_passes(photos: Sequence[Photo], crf: Pass, rule: Background) -> list[li
     chosen = [photos[i] for i in cut]
     # Labels are numbered within the image: the CRF decides between its classes.
     cuts = [np.stack(photo.cuts(rule, range(len(photo.classes)))) for photo in chosen]
-    lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=crf.device)
+    lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=device)
     n_labels = [len(photo.classes) + 1 for photo in chosen]
     refined = lattices.refine_labels(cuts, n_labels, crf.gt_prob, crf.iterations)
     for i, photo, labels in zip(cut, chosen, refined, strict=True):

@@ -41,7 +41,7 @@ class RefinedSeedsSettings(Settings):
     crf: CRFSettings = Field(default_factory=CRFSettings)
     background_rule: BackgroundRule = Field(
         default=CONSTANT,
-        description="rule by which maps are cut at both; background={kind: ...} sets it too",
+        description="rule by which maps are cut; background={kind: ...} sets it, the lower threshold being its default",
         json_schema_extra=UNPRINTED,
     )
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -13,34 +12,36 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.inference.maps_file import check_maps
-from tag2mask.label_images.cutting import Pass, Photo, crf_seeds, cut_masks, refine_seeds
-from tag2mask.label_images.kinds import CRFSettings, CutSettings, RefinedSeedsSettings, SeedCRFSettings
+from tag2mask.label_images.cutting import Photo, crf_seeds, cut_masks, refine_seeds
+from tag2mask.label_images.kinds import CutSettings, RefinedSeedsSettings, SeedCRFSettings
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.thresholds.threshold_of import ROLE, threshold_of
 from tag2mask.training.device import resolve_device
 
+Make = Callable[..., list[LabelImage]]
+Levels = Callable[[Level], tuple[Level, ...]]
 _BATCH_ON_GPU = 8
 """Images whose lattices fill a GPU together."""
 
 
 def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
     """Refined seeds at two thresholds: the settings', or a margin on either side of the one that is read."""
-    settings, crf = context.settings, _pass(context, context.settings.crf)
+    settings = context.settings
     own: tuple[Level, ...] = (settings.foreground, settings.background)
     read = ROLE in context.reads
-    make = partial(refine_seeds, crf=crf, rule=settings.rule)
-    return _program(context, make, lambda at: around(at, settings.margin) if read else own, crf)
+    make = partial(refine_seeds, crf=settings.crf, rule=settings.rule)
+    return _crf_program(context, make, lambda at: around(at, settings.margin) if read else own)
 
 
 def seed_crf(context: StageContext[SeedCRFSettings]) -> ImageProgram:
     """Seeds at one threshold after one CRF pass."""
-    crf = _pass(context, context.settings.crf)
-    return _program(context, partial(crf_seeds, crf=crf, rule=context.settings.rule), lambda at: (at,), crf)
+    settings = context.settings
+    return _crf_program(context, partial(crf_seeds, crf=settings.crf, rule=settings.rule), lambda at: (at,))
 
 
 def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
     """Maps cut at one threshold."""
-    return _program(context, partial(cut_masks, rule=context.settings.rule), lambda at: (at,))
+    return ImageProgram(_photos(context, lambda at: (at,)), partial(cut_masks, rule=context.settings.rule))
 
 
 def around(level: Level, margin: float) -> tuple[Level, Level]:
@@ -50,20 +51,16 @@ def around(level: Level, margin: float) -> tuple[Level, Level]:
     return min(1.0, level + margin), max(0.0, level - margin)
 
 
-def _pass(context: StageContext[Any], settings: CRFSettings) -> Pass:
+def _crf_program(context: StageContext[Settings], make: Make, levels: Levels) -> ImageProgram:
     device = resolve_device(context.engine)
-    where = str(device) if device.type == "cuda" else "cpu"  # on other devices the lattices are untested
-    return Pass(settings.preset, settings.iterations, settings.gt_prob, where)
+    on_gpu = device.type == "cuda"  # on other devices the lattices are untested
+    make = partial(make, device=str(device) if on_gpu else "cpu")
+    return ImageProgram(_photos(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
 
 
-def _program(
-    context: StageContext[Settings],
-    make: Callable[[Sequence[Photo]], list[LabelImage]],
-    levels: Callable[[Level], tuple[Level, ...]],
-    crf: Pass | None = None,
-) -> ImageProgram:
-    """A program whose photos carry what they are cut at, from the level of each by the stage's threshold."""
-    dataset, maps, threshold = context.split("@infer"), context.reads["maps"], threshold_of(context)
+def _photos(context: StageContext[Settings], levels: Levels) -> Callable[[Sample], Photo]:
+    """Reads a photo with its maps and what they are cut at, made from their level by the stage's threshold."""
+    dataset, maps, threshold = context.dataset, context.reads["maps"], threshold_of(context)
 
     def prepare(sample: Sample) -> Photo:
         image = np.array(dataset.image(sample))
@@ -73,6 +70,4 @@ def _program(
         at = levels(threshold.of(sample.id, found.classes))
         return Photo(image, found.classes, found.maps.numpy(), at, sides)
 
-    on_gpu = crf is not None and crf.device != "cpu"
-    batch = _BATCH_ON_GPU if on_gpu else 1
-    return ImageProgram(prepare, make, batch, pooled=crf is not None and not on_gpu)
+    return prepare

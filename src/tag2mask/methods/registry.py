@@ -6,8 +6,8 @@ import importlib
 from functools import cache
 from typing import Any
 
+from tag2mask.config.plugins import each_from_one, plugins
 from tag2mask.core.errors import ConfigError, unknown
-from tag2mask.core.plugins import each_from_one, plugins
 from tag2mask.methods.stage_kinds import StageKind
 
 METHODS: list[str] = [

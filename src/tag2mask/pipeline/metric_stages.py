@@ -120,7 +120,7 @@ def measure_masks(context: StageContext[MasksSettings]) -> None:
 
 def _with_truth(context: StageContext[Settings]) -> Dataset | None:
     """The split to measure on; None in processes that do not write, and where there is no ground truth."""
-    dataset = context.dataset
+    dataset = context.split
     if context.rank != 0:
         return None
     if dataset is not None and dataset.has_truth:
@@ -146,8 +146,8 @@ def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[S
     samples = [s for s in dataset.samples if s.id not in seen]
     if not samples:
         raise DataError(
-            f"{name}: a threshold was chosen on the ground truth of all {len(dataset)} images of split "
-            f"'{dataset.split}', so none is left to measure on; set a smaller n in the stage of kind few-masks"
+            f"{name}: a threshold or a stage was chosen on the ground truth of all {len(dataset)} images of split "
+            f"'{dataset.split}', so none is left to measure on; set a smaller n in that stage, such as few-masks"
         )
     return samples
 

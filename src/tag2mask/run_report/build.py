@@ -117,7 +117,7 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
         ledger=tuple(sorted(set().union(*(m.measuring.manifest.ledger for m in looked_at if not m.unsure)))),
         seeds=recipe.seeds,
         parts=tuple(parts),
-        thresholds={m.name: v for m in looked_at if _is_maps(m) and (v := m.threshold.value) is not None},
+        thresholds={m.name: v for m in looked_at if _slides(m) and (v := m.threshold.value) is not None},
         times=tuple(_times(stages)),
         command=command or run.command,
         recipe=dump_recipe(recipe),
@@ -163,6 +163,11 @@ def _first_seed(run: OpenedRun, done: Done) -> bool:
 
 def _is_maps(found: Measured) -> bool:
     return found.maker.stage.kind.makes is Makes.MAPS
+
+
+def _slides(found: Measured) -> bool:
+    """Whether a slider can cut the maps anew: the script of a page knows the constant rule alone."""
+    return _is_maps(found) and found.threshold.background.is_constant
 
 
 def _method(

@@ -27,6 +27,8 @@ from tag2mask.training.task import Groups, Task, rate_factor
 
 _FROM = 1e-6
 """What multiplies the rates in the first step of a warm-up."""
+_BOTH_SIDES = 2.0
+"""`pixel_loss` balances by the mean of two means; DSRG and AdvCAM take their sum, for which their rate is meant."""
 
 
 class SegmenterTask(Task):
@@ -129,10 +131,6 @@ def _share_norms(net: Segmenter, engine: Engine, name: str) -> None:
         return
     for part in parts:
         synchronise(part)
-
-
-_BOTH_SIDES = 2.0
-"""`pixel_loss` balances by the mean of two means; DSRG and AdvCAM take their sum, for which their rate is meant."""
 
 
 def output_counts(labels: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:

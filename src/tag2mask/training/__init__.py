@@ -1,1 +1,1 @@
-"""The training shell: one way to train a Lightning module so that it can be interrupted, resumed and shared out."""
+"""One way to train a network, so that it can be interrupted, resumed and shared among processes."""

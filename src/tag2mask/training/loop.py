@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.core.errors import TrainingError
 from tag2mask.core.ranks import join, local_processes, rank, world_size
-from tag2mask.training.order import derive
+from tag2mask.training.images import derive
 from tag2mask.training.settings import ScheduleSettings
 from tag2mask.training.task import Task, optimiser
 

@@ -19,6 +19,7 @@ from tag2mask.data.doctor.tables import ClassCount, SplitCount
 from tag2mask.data.registry import data_settings
 from tag2mask.data.tag_remarks import remarks
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc
+from tests.helpers.refused import refused
 
 
 def examine(kind: str, root: Path | None = None, splits: Sequence[str] | None = None, **settings: Any) -> Report:
@@ -150,7 +151,7 @@ def test_a_missing_root_is_one_error_for_all_splits(tmp_path: Path) -> None:
 
 
 def test_unknown_reader_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="unknown data kind 'vox'; did you mean 'voc'"):
+    with refused(ConfigError, "'vox'", "did you mean 'voc'"):
         doctor.examine("vox", data_settings("parts", {}), quiet=True)
 
 

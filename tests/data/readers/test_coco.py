@@ -16,6 +16,7 @@ from tag2mask.data.doctor.checks import examine
 from tag2mask.data.doctor.first_look import header_at
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import CLASSES, coco_annotation, draw_coco, run_lengths, save_image, write, write_coco
+from tests.helpers.refused import refused
 
 H, W = 20, 30
 Mask = NDArray[np.bool_]
@@ -156,7 +157,7 @@ def test_outlines_may_be_absent_altogether_but_not_in_part(tmp_path: Path) -> No
     dataset = one_image(tmp_path / "none", [bare])
     assert (dataset.samples[0].tags, dataset.has_truth, dataset.truth(dataset.samples[0])) == ((0,), False, None)
     mixed = one_image(tmp_path / "mixed", [bare, coco_annotation(2, 7, 11, box(1, 1, 5, 5))])
-    with pytest.raises(DataError, match=r"instances_train2017\.json: annotation 1 has no valid outline for 30 x 20"):
+    with refused(DataError, "instances_train2017.json", "annotation 1", "no valid outline", "30 x 20"):
         truth_of(mixed)
 
 
@@ -187,7 +188,7 @@ def test_outlines_may_be_absent_altogether_but_not_in_part(tmp_path: Path) -> No
 )  # fmt: skip
 def test_a_malformed_outline_names_its_annotation(tmp_path: Path, outline: Any) -> None:
     dataset = one_image(tmp_path, [coco_annotation(44, 7, 1, box(1, 1, 5, 5)) | {"segmentation": outline}])
-    with pytest.raises(DataError, match="annotation 44 has no valid outline for 30 x 20 pixels: .*; expected polygons"):
+    with refused(DataError, "annotation 44", "no valid outline", "30 x 20 pixels", "expected polygons"):
         truth_of(dataset)
 
 
@@ -233,7 +234,7 @@ def test_the_size_is_that_of_the_photo_before_anything_is_drawn(tmp_path: Path, 
     image = {"id": 7, "file_name": "7.jpg", "height": size[0], "width": size[1]}
     write_coco(tmp_path / "annotations/instances_train2017.json", [image], [coco_annotation(1, 7, 1, box(1, 1, 5, 5))])
     dataset = load_dataset("coco", tmp_path, "train2017")
-    with pytest.raises(DataError, match=rf"the mask of '7' is {size[1]} x {size[0]} pixels, its image .* is 30 x 20"):
+    with refused(DataError, "mask of '7'", f"is {size[1]} x {size[0]} pixels", "is 30 x 20"):
         truth_of(dataset)
     (found,) = header_at(dataset, dataset.samples[0]).findings
     assert f"the mask of '7' is {size[1]} x {size[0]} pixels" in found.text, "a run looks before its first stage"
@@ -329,7 +330,7 @@ def test_backslashes_in_file_names_are_folders(tmp_path: Path) -> None:
     assert dataset.samples[0].image == tmp_path / "train2017/a/b/7.jpg"
     for name in ("..\\7.jpg", "\\etc\\7.jpg", "C:\\7.jpg"):
         write_coco(tmp_path / "annotations/instances_train2017.json", [image | {"file_name": name}], [])
-        with pytest.raises(DataError, match="leads out of the image folder"):
+        with refused(DataError, "leads out", "image folder"):
             load_dataset("coco", tmp_path, "train2017")
 
 
@@ -408,7 +409,7 @@ def test_broken_json_names_its_line(tmp_path: Path) -> None:
 def test_a_size_that_is_not_the_images_is_refused(tmp_path: Path) -> None:
     dataset = one_image(tmp_path, [coco_annotation(1, 7, 1, box(1, 1, 5, 5))])
     save_image(tmp_path / "train2017/7.jpg", np.zeros((H + 1, W, 3), dtype=np.uint8))
-    with pytest.raises(DataError, match=r"the mask of '7' is 30 x 20 pixels, its image .* is 30 x 21"):
+    with refused(DataError, "mask of '7'", "is 30 x 20 pixels", "is 30 x 21"):
         truth_of(dataset)
 
 

@@ -15,6 +15,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.readers.folder import label_of_colour, validation_part
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import CLASSES, FOLDER_PATTERN, Scene, draw_folder, save_image, write
+from tests.helpers.refused import refused
 
 
 def folder(root: Path, split: str = "all", **settings: Any) -> Dataset:
@@ -68,7 +69,7 @@ def test_class_names_keep_spaces_and_unicode_in_one_form(tmp_path: Path) -> None
 
 def test_a_tag_outside_the_class_list_names_the_nearest(tmp_path: Path) -> None:
     draw_folder(tmp_path)
-    with pytest.raises(DataError, match=r"photo 00\.png: unknown class 'disc'; did you mean 'discs'"):
+    with refused(DataError, "photo 00.png", "unknown class 'disc'", "did you mean 'discs'"):
         folder(tmp_path, all_classes=["discs", "square", "stripe"])
     write(tmp_path / "classes.txt", "disc\nsquares\nstripe\n")
     with pytest.raises(DataError, match=r"unknown class 'square'; did you mean 'squares'"):
@@ -93,9 +94,9 @@ def test_masks_are_optional_and_must_belong_to_an_image(tmp_path: Path) -> None:
     assert dataset.has_truth
     assert dataset.truth(dataset.samples[0]) is None
     (tmp_path / "masks/photo 01.png").rename(tmp_path / "masks/photo 01_mask.png")
-    with pytest.raises(DataError, match=r"1 of 11 masks belong to no image, first .*photo 01_mask\.png"):
+    with refused(DataError, "1 of 11 masks", "belong to no image", "photo 01_mask.png"):
         folder(tmp_path)
-    with pytest.raises(DataError, match=r"folder .*nothing does not exist: expected the masks that data\.masks names"):
+    with refused(DataError, "nothing does not exist", "data.masks"):
         folder(tmp_path, masks="nothing")
     assert not folder(draw_without_masks(tmp_path / "none")).has_truth
 
@@ -113,7 +114,7 @@ def test_masks_in_colour_need_a_palette(tmp_path: Path) -> None:
     palette = {c: colour(i + 1) for i, c in enumerate(CLASSES)}
     assert_same(folder(tmp_path, palette=palette), scenes)
     dataset = folder(tmp_path)
-    with pytest.raises(DataError, match=r"photo 00\.png is stored in colour: set data\.palette"):
+    with refused(DataError, "photo 00.png", "stored in colour", "set data.palette"):
         dataset.truth(dataset.samples[0])
 
 
@@ -127,9 +128,9 @@ def test_a_palette_gives_each_colour_one_label() -> None:
         label_of_colour({"aa": (1, 2, 3)}, ("a", "b"))
     with pytest.raises(DataError, match=r"data\.palette: 'a' has \[0, 0, 256\], expected three numbers in 0\.\.255"):
         label_of_colour({"a": (0, 0, 256)}, ("a", "b"))
-    with pytest.raises(DataError, match=r"'b' has colour \[1, 1, 1\], which another name has already"):
+    with refused(DataError, "'b'", "[1, 1, 1]", "another name has already"):
         label_of_colour({"a": (1, 1, 1), "b": (1, 1, 1)}, ("a", "b"))
-    with pytest.raises(DataError, match=r"'a' has colour \[0, 0, 0\], which another name has already"):
+    with refused(DataError, "'a'", "[0, 0, 0]", "another name has already"):
         label_of_colour({"a": (0, 0, 0)}, ("a",))
 
 
@@ -162,10 +163,10 @@ def test_lists_in_splits_are_taken(tmp_path: Path) -> None:
     write(tmp_path / "splits/train.txt", "\ufeffphoto 03.png\r\nphoto 01\r\n")
     assert [s.id for s in folder(tmp_path, "train").samples] == ["photo 01", "photo 03"]
     assert len(folder(tmp_path, "all")) == len(scenes)
-    with pytest.raises(DataError, match=r"unknown split 'val'.*Known: all, train .*splits"):
+    with refused(DataError, "unknown split 'val'", "Known: all, train", "splits"):
         folder(tmp_path, "val")
     write(tmp_path / "splits/train.txt", "photo 01\nphoto 99\n")
-    with pytest.raises(DataError, match=r"train\.txt, line 2: there is no image 'photo 99'; did you mean 'photo"):
+    with refused(DataError, "train.txt, line 2", "no image 'photo 99'", "did you mean 'photo"):
         folder(tmp_path, "train")
     write(tmp_path / "splits/train.txt", "photo 01\nphoto 01.png\n")
     with pytest.raises(DataError, match=r"train\.txt, line 2: image 'photo 01' is listed twice"):
@@ -174,19 +175,17 @@ def test_lists_in_splits_are_taken(tmp_path: Path) -> None:
 
 def test_an_unknown_split_without_lists_is_named(tmp_path: Path) -> None:
     draw_folder(tmp_path)
-    with pytest.raises(DataError, match=r"unknown split 'test'. Known: all, train, val"):
+    with refused(DataError, "unknown split 'test'", "Known: all, train, val"):
         folder(tmp_path, "test")
 
 
 def test_an_image_in_two_class_folders_is_an_error(tmp_path: Path) -> None:
     scenes = draw_folder(tmp_path, layout="subfolders")
     save_image(tmp_path / "square/photo 00.png", scenes["photo 00"].image)
-    with pytest.raises(DataError, match=r"photo 00\.png lies in two class folders, .*disc and .*square: .*tags\.csv"):
+    with refused(DataError, "photo 00.png", "two class folders", "disc", "square", "tags.csv"):
         folder(tmp_path)
     save_image(tmp_path / "square/photo 00.png", scenes["photo 01"].image)
-    with pytest.raises(
-        DataError, match=r"two different images are called 'photo 00': .*disc.* and .*square.*Rename one"
-    ):
+    with refused(DataError, "two different images", "'photo 00'", "disc", "square", "Rename one"):
         folder(tmp_path)
 
 
@@ -200,13 +199,13 @@ def test_an_empty_class_folder_stays_a_class(tmp_path: Path) -> None:
 def test_images_beside_class_folders_have_no_tag(tmp_path: Path) -> None:
     scenes = draw_folder(tmp_path, layout="subfolders")
     save_image(tmp_path / "loose.png", scenes["photo 00"].image)
-    with pytest.raises(DataError, match=r"1 images lie directly in .*, first loose\.png, and so have no tag"):
+    with refused(DataError, "1 images", "directly in", "loose.png", "no tag"):
         folder(tmp_path)
 
 
 def test_the_pattern_must_match_whole_names(tmp_path: Path) -> None:
     draw_folder(tmp_path, layout="pattern")
-    with pytest.raises(DataError, match=r"the name of .*disc\+square_03\.png does not match data\.pattern = "):
+    with refused(DataError, "disc+square_03.png", "does not match", "data.pattern = "):
         folder(tmp_path, pattern=r"(?P<tags>[a-z]+)_\d+")
     negative = folder(tmp_path, pattern=r"(?P<tags>square)?.*")
     assert {s.id: s.tags for s in negative.samples}["disc_00"] == ()
@@ -216,5 +215,5 @@ def test_the_pattern_must_match_whole_names(tmp_path: Path) -> None:
         folder(tmp_path, pattern="[a-z]+")
     with pytest.raises(ConfigError, match=r"'data\.pattern' = '\(': not a regular expression: missing \)"):
         folder(tmp_path, pattern="(")
-    with pytest.raises(DataError, match=r"data\.tags and data\.pattern are both set: leave one out"):
+    with refused(DataError, "data.tags", "data.pattern", "leave one out"):
         folder(tmp_path, pattern="(?P<tags>a)", tags="tags.csv")

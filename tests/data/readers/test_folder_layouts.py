@@ -14,6 +14,7 @@ from tag2mask.data.image_names import list_images
 from tag2mask.data.mask_files import array_size
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import draw_folder, save_image, write
+from tests.helpers.refused import refused
 
 PIXELS = np.full((6, 4, 3), 90, dtype=np.uint8)
 
@@ -50,13 +51,13 @@ def test_photos_in_sub_folders_are_read_and_named_by_path_or_by_a_name_of_their_
     with pytest.raises(DataError, match=r"line 3: 2 images are called '1': .*a/1\.png, .*b/1\.png\. Write folder/name"):
         folder(tmp_path)
     write(tmp_path / "tags.csv", "image,tags\ntop,\na/1,\nb/1,\n")
-    with pytest.raises(DataError, match="has no row for 1 images, first 'b__deep__2'"):
+    with refused(DataError, "no row for 1 images", "'b__deep__2'"):
         folder(tmp_path)
 
 
 def test_two_photos_that_would_get_one_id_are_named(tmp_path: Path) -> None:
     place(tmp_path / "images", "a__1.png", "a/1.png")
-    with pytest.raises(DataError, match=r"a__1\.png and .*a/1\.png have the same name before the ending"):
+    with refused(DataError, "a__1.png", "a/1.png", "the same name"):
         folder(tmp_path, layout="pattern", pattern="(?P<tags>a).*")
 
 
@@ -78,9 +79,7 @@ def test_sub_folders_of_a_root_without_images_are_not_read_in_silence(tmp_path: 
     write(tmp_path / "tags.csv", "image,tags\n1.png,cat\nmore/2.png,\n")
     assert tags(folder(tmp_path, images=".")) == {"1": ("cat",), "more__2": ()}
     (tmp_path / "1.png").unlink()
-    with pytest.raises(
-        DataError, match=r"1 images in sub-folders of .* are not read, first more/2\.png.*data\.images=\."
-    ):
+    with refused(DataError, "1 images in sub-folders", "more/2.png", "data.images=."):
         folder(tmp_path)
 
 
@@ -134,7 +133,7 @@ def test_the_layout_of_imagefolder_gives_splits_and_classes(tmp_path: Path) -> N
     with pytest.raises(DataError, match="unknown split 'tset'; did you mean 'test'"):
         folder(tmp_path, "tset")
     save_image(tmp_path / "train/loose.png", PIXELS)
-    with pytest.raises(DataError, match=r"1 images lie directly in .*train, first loose\.png"):
+    with refused(DataError, "1 images", "directly in", "train", "loose.png"):
         folder(tmp_path)
 
 

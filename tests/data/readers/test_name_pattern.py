@@ -10,6 +10,7 @@ from tag2mask.data.readers import name_pattern
 from tag2mask.data.readers.name_pattern import tags_in_names
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import save_image
+from tests.helpers.refused import refused
 
 
 def test_each_name_gives_its_group() -> None:
@@ -22,9 +23,7 @@ def test_a_pattern_without_end_is_stopped_with_its_name(tmp_path: Path, monkeypa
     monkeypatch.setattr(name_pattern, "LIMIT", 0.3)
     for name in ("ab_1", "a" * 60 + "!"):
         save_image(tmp_path / f"{name}.png", np.zeros((4, 4, 3), dtype=np.uint8))
-    with pytest.raises(
-        DataError, match=r"data\.pattern = \(\?P<tags>\(a\+\)\+\)b\?.*: no end after 0\.3 s .* 'a{60}!'"
-    ):
+    with refused(DataError, "data.pattern = (?P<tags>(a+)+)b?", "no end after 0.3 s", f"'{60 * 'a'}!'"):
         load_dataset("folder", tmp_path, "all", pattern=r"(?P<tags>(a+)+)b?(_\d)?")
 
 

@@ -7,6 +7,7 @@ import pytest
 from tag2mask.core.errors import DataError
 from tag2mask.data.readers.tag_table import read_table, split_tags
 from tests.helpers.draw import write
+from tests.helpers.refused import refused
 
 IMAGES = {name: Path(f"{name}.jpg") for name in ("one", "two", "three")}
 
@@ -35,7 +36,7 @@ def test_every_usual_spelling_gives_the_same_tags(tmp_path: Path, text: str) -> 
 
 def test_an_empty_cell_is_a_negative_and_a_missing_row_an_error(tmp_path: Path) -> None:
     assert tags(tmp_path, "image,tags\none,a\ntwo,\nthree,\n")["two"] == ()
-    with pytest.raises(DataError, match=r"tags\.csv has no row for 2 images, first 'two'.*empty tag cell \('two,'\)"):
+    with refused(DataError, "tags.csv", "no row for 2 images", "'two'", "empty tag cell ('two,')"):
         tags(tmp_path, "image,tags\none,a\n")
 
 
@@ -76,7 +77,7 @@ def test_other_encodings_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "excel.csv").write_bytes("image,tags\n".encode("utf-16"))
     with pytest.raises(DataError, match=r"excel\.csv is not UTF-8"):
         read_table(tmp_path / "excel.csv", IMAGES)
-    with pytest.raises(DataError, match=r"cannot read the tag table .*gone\.csv: No such file"):
+    with refused(DataError, "cannot read", "gone.csv: No such file"):
         read_table(tmp_path / "gone.csv", IMAGES)
 
 

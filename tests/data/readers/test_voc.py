@@ -14,6 +14,7 @@ from tag2mask.data.base import Dataset, Labels
 from tag2mask.data.readers.voc import VOC_CLASSES, read_objects
 from tag2mask.data.registry import load_dataset
 from tests.helpers.draw import CLASSES, draw_voc, save_image, voc_xml, write
+from tests.helpers.refused import refused
 
 LISTS = Path("ImageSets/Segmentation")
 
@@ -103,7 +104,7 @@ def test_masks_come_from_one_folder_the_one_with_most_of_the_split(tmp_path: Pat
     chosen = voc(tmp_path, "train", masks="SegmentationClass")
     assert [s.truth is None for s in chosen.samples] == [False] * 4 + [True] * 2
     assert chosen.truth(chosen.samples[5]) is None
-    with pytest.raises(DataError, match=r"folder .*Mine does not exist: expected the masks that data\.masks names"):
+    with refused(DataError, "Mine does not exist", "data.masks"):
         voc(tmp_path, masks="Mine")
 
 
@@ -121,7 +122,7 @@ def test_images_may_have_other_endings_but_not_two(tmp_path: Path) -> None:
     dataset = voc(tmp_path)
     assert np.array_equal(np.asarray(dataset.image(dataset.samples[0])), scenes["2007_000001"].image)
     save_image(tmp_path / "JPEGImages/2007_000001.jpg", scenes["2007_000001"].image)
-    with pytest.raises(DataError, match=r"2007_000001\.PNG and 2007_000001\.jpg have the same name before the ending"):
+    with refused(DataError, "2007_000001.PNG", "2007_000001.jpg", "the same name"):
         voc(tmp_path)
 
 
@@ -187,10 +188,10 @@ def test_missing_parts_of_the_layout_are_named(tmp_path: Path) -> None:
     root = tmp_path / "VOC2012"
     with pytest.raises(DataError, match=r"Segmentation does not exist: expected JPEGImages/.*data\.root=.*VOC2012\?"):
         voc(tmp_path)
-    with pytest.raises(DataError, match=r"unknown split 'trian'; did you mean 'train'\? Known: train, val"):
+    with refused(DataError, "unknown split 'trian'", "did you mean 'train'?", "Known: train, val"):
         voc(root, "trian")
     (root / "Annotations/2007_000002.xml").unlink()
-    with pytest.raises(DataError, match=r"annotation .*2007_000002\.xml does not exist, but its image is in the split"):
+    with refused(DataError, "2007_000002.xml does not exist", "annotation"):
         voc(root)
     write(root / LISTS / "none.txt", "\n")
     with pytest.raises(DataError, match="split 'none' of data=voc holds no images"):
@@ -210,7 +211,7 @@ def test_an_index_without_a_class_is_named(tmp_path: Path) -> None:
 def test_an_encoding_that_cannot_be_read_names_the_file(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.xml"
     path.write_text(f'<?xml version="1.0" encoding="{encoding}"?>{voc_xml(["cat"])}')
-    with pytest.raises(DataError, match=r"a\.xml.*not (valid )?XML.*(Save it as UTF-8|Fix it or copy it again)"):
+    with refused(DataError, "a.xml", "XML", ("Save it as UTF-8", "Fix it or copy it again")):
         read_objects(path)
 
 
@@ -227,14 +228,14 @@ def test_what_is_no_file_in_the_place_of_an_annotation_or_a_list_is_named(tmp_pa
         load_dataset("voc", tmp_path)
     split = tmp_path / "ImageSets/Segmentation/train.txt"
     split.write_text("x" * 5000)
-    with pytest.raises(DataError, match="cannot look at .*: File name too long"):
+    with refused(DataError, "cannot look at", "File name too long"):
         load_dataset("voc", tmp_path)
     split.write_bytes(bytes(range(256)))
     with pytest.raises(DataError, match=r"train\.txt is not UTF-8 text"):
         load_dataset("voc", tmp_path)
     split.unlink()
     split.mkdir()
-    with pytest.raises(DataError, match=r"split list .*train\.txt is a folder: expected a text file"):
+    with refused(DataError, "train.txt is a folder", "expected a text file"):
         load_dataset("voc", tmp_path)
 
 

@@ -11,6 +11,7 @@ from tag2mask.evaluation.threshold_rules.evidence import BINS, PROBED, agreement
 from tag2mask.evaluation.threshold_rules.rules import best_agreement
 from tag2mask.evaluation.threshold_sweep import GRID
 from tag2mask.evaluation.thresholds import cut
+from tests.helpers.refused import refused
 
 
 def random_maps(seed: int, classes: int = 2) -> NDArray[np.float32]:
@@ -29,7 +30,7 @@ def test_a_histogram_counts_the_largest_map_and_each_map() -> None:
 
 @pytest.mark.parametrize("value", [np.nan, -0.1, 1.1])
 def test_values_that_are_no_activation_are_refused(value: float) -> None:
-    with pytest.raises(DataError, match="maps of 'a' hold NaN or values outside 0..1"):
+    with refused(DataError, "maps of 'a'", "NaN or values outside 0..1"):
         histogram("a", (0,), np.array([[[0.5, value]]], np.float32))
 
 
@@ -82,7 +83,7 @@ def test_views_that_share_an_object_agree_between_noise_and_object() -> None:
 
 
 def test_views_of_different_sizes_are_refused() -> None:
-    with pytest.raises(DataError, match=r"two maps of 'a' have the shapes \(2, 9, 13\) and \(1, 9, 13\)"):
+    with refused(DataError, "maps of 'a'", "(2, 9, 13) and (1, 9, 13)"):
         agreement("a", (0, 1), random_maps(0), random_maps(0, 1))
 
 

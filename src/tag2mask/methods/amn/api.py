@@ -28,6 +28,8 @@ from tag2mask.training.fit import fit_batches
 from tag2mask.training.label_images import at_grid, check_labels
 
 _ENTRY = "amn-on-model"
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images (N, 3, H, W), tags (N, C) and refined seeds (N, H, W)."""
 
 
 class AMN(CAM):
@@ -208,10 +210,6 @@ class AMN(CAM):
             net = AmnNet(UpTo(model, layer), channels, n_classes, condition, dropout=self.settings.dropout)
         freeze_statistics(net)
         return net.to(next(net.body.parameters()).device)
-
-
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images (N, 3, H, W), tags (N, C) and refined seeds (N, H, W)."""
 
 
 class UpTo(nn.Module):

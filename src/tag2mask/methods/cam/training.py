@@ -19,7 +19,7 @@ from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
 from tag2mask.methods.cam.classifier import METRICS
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.kinds import ClassifierSettings
 from tag2mask.training.fit import fit_and_save
 from tag2mask.training.images import TagImages
 from tag2mask.training.losses import multilabel_soft_margin
