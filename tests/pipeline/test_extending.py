@@ -117,7 +117,7 @@ class ColourNet(torch.nn.Module):
 
 def train(context):
     torch.manual_seed(context.seed)
-    dataset = context.split("@train")
+    dataset = context.dataset
     net = ColourNet(len(dataset.classes))
     optimiser = torch.optim.Adam(net.parameters(), 0.1)
     for step in range(context.settings.steps):
@@ -131,7 +131,7 @@ def train(context):
     save_file(net.state_dict(), context.out / "colour.safetensors")
 
 def program(context):
-    dataset = context.split("@infer")
+    dataset = context.dataset
     net = ColourNet(len(dataset.classes))
     net.load_state_dict(load_file(context.reads["net"].path / "colour.safetensors"))
 

@@ -21,7 +21,7 @@ from tag2mask.data.doctor import first_look
 from tag2mask.data.doctor.checks import Look
 from tag2mask.data.doctor.files import Pixels
 from tag2mask.data.registry import load_dataset
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.kinds import ClassifierSettings
 from tag2mask.methods.registry import stage_kind
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import _warn, preflight

@@ -188,7 +188,7 @@ def test_a_large_photo_is_tiled_in_a_run_and_decoded_in_its_turn(
 
     monkeypatch.setattr(DeepLabV2, "forward", noted)
     kind = stage_kind("predictions")
-    steps = program(StageContext(kind, "second", PredictionSettings(), reads, lambda _: images, tmp_path, 0, engine()))
+    steps = program(StageContext(kind, "second", PredictionSettings(), reads, images, tmp_path, 0, engine()))
     first, sample = steps.prepare(images.samples[0]), images.samples[1]
     assert "pixels" in vars(first), "a small one is decoded ahead"
     steps.compute([first])
@@ -256,9 +256,7 @@ def artefact(path: Path, name: str = "masks") -> Artefact:
 
 def context(tmp: Path, values: Any, reads: dict[str, Artefact], images: Drawn | None = None) -> StageContext[Any]:
     dataset = data() if images is None else images
-    return StageContext(
-        stage_kind("segmenter"), "second", values, reads, lambda _split: dataset, tmp / "out", 0, engine()
-    )
+    return StageContext(stage_kind("segmenter"), "second", values, reads, dataset, tmp / "out", 0, engine())
 
 
 def write_masks(folder: Path) -> Artefact:

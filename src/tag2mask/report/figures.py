@@ -1,4 +1,4 @@
-"""Figures of the analyses, drawn by matplotlib: curves, histograms, boxes, dots, shares, rows of example pictures.
+"""Figures of the analyses, drawn by matplotlib: curves, histograms, boxes, dots, shares.
 
 SVG with its text as text, so that it can be searched and read aloud; the same input gives the same bytes. Lines, boxes
 and bars are distinguished without colour too.
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import atomic_path
 from tag2mask.report.fonts import legible
-from tag2mask.report.page import Example
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -164,25 +163,6 @@ def draw_shares(names: Sequence[str], shares: NDArray[np.float64], title: str, o
         if count <= WRITTEN and not math.isnan(share):
             ink = "black" if share > 0.5 else "white"
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=ink)
-    save_figure(figure, title, out)
-
-
-def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
-    """Draw images, one row each, the reason above it (AMN, Figure 1b, c); a row may lack pictures at its end."""
-    if not examples:
-        raise DataError("a figure needs at least one example")
-    from matplotlib.figure import Figure
-
-    columns = max(len(example.pictures) for example in examples)
-    figure = Figure(figsize=(2.6 * columns, 2.7 * len(examples)), layout="constrained")
-    for example, row in zip(examples, figure.subfigures(len(examples), 1, squeeze=False)[:, 0], strict=True):
-        row.suptitle(f"{example.id}: {example.reason}", fontsize=9)
-        panels = row.subplots(1, columns, squeeze=False)[0]
-        for axes in panels:
-            axes.set_axis_off()
-        for picture, axes in zip(example.pictures, panels, strict=False):
-            axes.imshow(np.asarray(picture.image.convert("RGB")))
-            axes.set_title(picture.caption, fontsize=8)
     save_figure(figure, title, out)
 
 

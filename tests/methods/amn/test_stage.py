@@ -102,7 +102,7 @@ def artefact(path: Path, name: str = "refined") -> Artefact:
 def context(
     tmp: Path, dataset: Dataset, values: Settings, reads: dict[str, Artefact], name: str = "amn"
 ) -> StageContext[Any]:
-    return StageContext(stage_kind("amn"), name, values, reads, lambda _split: dataset, tmp / "out", 0, engine())
+    return StageContext(stage_kind("amn"), name, values, reads, dataset, tmp / "out", 0, engine())
 
 
 def write_seeds(folder: Path, images: Drawn) -> Artefact:

@@ -26,7 +26,7 @@ from tag2mask.methods.cam.classifier import (
     binary_average_precision,
     mean_precision,
 )
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.kinds import ClassifierSettings
 from tag2mask.methods.cam.training import train_classifier
 from tag2mask.training.losses import multilabel_soft_margin
 from tests.helpers.refused import refused

@@ -49,9 +49,7 @@ def context(kind: str, out: Path, reads: dict[str, object], dataset: Drawn, **va
     """What a stage of that kind is given."""
     found = validate(stage_kind(kind).settings, values, kind)
     roles = cast("dict[str, Artefact]", reads)
-    return StageContext(
-        stage_kind(kind), kind, found, roles, {"@train": dataset, "@infer": dataset}.get, out, 0, engine()
-    )
+    return StageContext(stage_kind(kind), kind, found, roles, dataset, out, 0, engine())
 
 
 def artefact(name: str, path: Path) -> Artefact:
