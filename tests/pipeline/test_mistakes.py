@@ -99,7 +99,7 @@ def test_recipe_files_that_are_none() -> None:
 def test_recipe_files_with_the_wrong_content(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=message):
+    with refused(ConfigError, message):
         load_recipe(str(path))
 
 

@@ -209,24 +209,23 @@ def test_smoothing_that_leaves_nothing_to_the_label_is_refused(n_classes: int, s
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"condition": [4, 3]}, r"condition = \[4, 3\]: expected stages in ascending order, each once"),
+        ({"condition": [4, 3]}, "condition = [4, 3] … ascending order, each once"),
         ({"condition": [5]}, "setting 'amn.condition.0' = 5"),
         (
             {"condition": [2], "backbone": {"name": "resnet50_irn", "detach_after": 2}},
-            r"condition = \[2\], but backbone.detach_after = 2 lets no gradient reach stage 2: set "
-            "backbone.detach_after=1, or condition later",
+            "condition = [2] … backbone.detach_after = 2 … stage 2 … set backbone.detach_after=1, … condition later",
         ),
-        ({"checkpoint": "a.pth"}, "checkpoint = a.pth is of the network resnet50_irn conditioned at stage 4, but back"),
+        ({"checkpoint": "a.pth"}, "checkpoint = a.pth … resnet50_irn conditioned at stage 4"),
         (
             {"checkpoint": "a.pth", "backbone": {"name": "resnet50_irn"}, "condition": []},
-            r"name = resnet50_irn and condition = \[\]: set backbone.name=resnet50_irn condition=\[4\]",
+            "name = resnet50_irn and condition = []: set backbone.name=resnet50_irn condition=[4]",
         ),
-        ({"train": {"rescale": [1.5, 0.5]}}, r"rescale = \[1.5, 0.5\]: expected \[smallest, largest\], both above 0"),
+        ({"train": {"rescale": [1.5, 0.5]}}, "rescale = [1.5, 0.5] … [smallest, largest] … both above 0"),
         ({"train": {"long_side": [1, 2]}}, "unknown setting 'amn.train.long_side'"),
     ],
 )
 def test_settings_that_make_no_sense(values: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
+    with refused(ConfigError, text):
         settings(**values)
 
 
@@ -335,7 +334,7 @@ def test_alias_that_differs_is_refused(official: State, alias: str, first: str) 
         (
             {},
             20,
-            "res50_amn.pth has 3 classes, the data has 20. Use a checkpoint trained on these classes, or set data",
+            "res50_amn.pth … 3 classes … has 20 … Use a checkpoint … set data",
         ),
         ({"classifier.1.c4.bias": torch.zeros(4)}, 3, "1 unexpected, first 'classifier.1.c4.bias'"),
         ({"label_enc.bias": None, "newly_added.1.bias": None}, 3, "1 missing, first 'codes.4.bias'"),
@@ -346,7 +345,7 @@ def test_foreign_checkpoints_are_refused(
 ) -> None:
     state = {k: v for k, v in {**official, **change}.items() if v is not None}
     torch.save(state, tmp_path / "res50_amn.pth")
-    with pytest.raises(WeightsError, match=text):
+    with refused(WeightsError, text):
         load_official(tmp_path / "res50_amn.pth", official_settings(), n_classes)
 
 
