@@ -89,7 +89,7 @@ def test_signals_are_those_of_the_stored_files(
     (figure,) = drawn
     assert figure.path == report.files[1]
     assert figure.check(OpenedRun(done.path).maps("maps").dataset) == [i.id for i in report.worst]
-    assert [p.caption for p in figure.examples[0].pictures[-2:]] == ["refined", "mask of masks"]
+    assert [caption for caption, _ in figure.examples[0].pictures[-2:]] == ["refined", "mask of masks"]
     assert tuple(read_results(report.files[2])) == report.numbers
     assert report.numbers[0].command == f"tag2mask analyse quality {done.path} --stage masks --worst 4"
     assert {(r.n_images, r.threshold_kind) for r in report.numbers} == {(9, "few-masks(3)")}

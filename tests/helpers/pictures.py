@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from tag2mask.data.base import Dataset
-from tag2mask.report import figures
-from tag2mask.report.page import Example
+from tag2mask.report import examples as drawing
+from tag2mask.report.examples import Example
 
 
 class Drawn(NamedTuple):
@@ -27,7 +27,7 @@ class Drawn(NamedTuple):
         """Ids of its rows; each has to begin with its own photo, and the file has to be a picture of so many."""
         samples = {sample.id: sample for sample in dataset.samples}
         for example in self.examples:
-            shown, photo = example.pictures[0].image.convert("RGB"), dataset.image(samples[example.id])
+            shown, photo = example.pictures[0][1].convert("RGB"), dataset.image(samples[example.id])
             assert np.array_equal(np.asarray(shown), np.asarray(photo)), example.id
         with Image.open(self.path) as picture:
             wide = max(len(example.pictures) for example in self.examples)
@@ -41,7 +41,7 @@ def drawn_by(module: ModuleType, patch: pytest.MonkeyPatch) -> list[Drawn]:
 
     def draw(examples: Sequence[Example], title: str, out: Path) -> None:
         found.append(Drawn(examples, title, out))
-        figures.draw_examples(examples, title, out)
+        drawing.draw_examples(examples, title, out)
 
     patch.setattr(module, "draw_examples", draw)
     return found
