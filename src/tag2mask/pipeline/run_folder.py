@@ -20,7 +20,8 @@ from tag2mask.core.files import cannot_write, read_json, write_json, write_text
 from tag2mask.core.links import artefact_of, is_link, links_in, remove_link, store_of
 from tag2mask.core.locks import is_leftover
 from tag2mask.core.manifest import MANIFEST, read_manifest
-from tag2mask.pipeline.store import Store, point, register, registered
+from tag2mask.pipeline.store import Store, point
+from tag2mask.pipeline.store_usage import register, registered
 
 _LIBRARIES = (
     "tag2mask", "torch", "torchvision", "timm", "segmentation-models-pytorch", "lightning", "numpy", "Pillow",
