@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tag2mask.config.recipe import Recipe
 from tag2mask.core.errors import ConfigError, DamagedError, DataError, StageError, command, unknown
-from tag2mask.core.links import PACKED, not_finished
+from tag2mask.core.links import PACKED, not_finished, resuming
 from tag2mask.core.manifest import MANIFEST, Manifest, read_manifest
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data import registry
@@ -124,8 +124,7 @@ class OpenedRun:
     @property
     def command(self) -> str:
         """The command that resumes the run, and makes again what is missing of it."""
-        recipe, moved = self.path / "recipe.yaml", [] if self.root is None else [f"data.root={self.root}"]
-        return command("run", recipe, *moved, "--out", self.path)
+        return resuming(self.path, *([] if self.root is None else [f"data.root={self.root}"]))
 
     @property
     def packed(self) -> bool:
