@@ -207,7 +207,7 @@ def _ledger(run: OpenedRun, found: Measured, kind: str, n_images: int) -> tuple[
         ledger.add(f"pixel-masks:threshold({n_images})")
     source = found.measuring.stage.reads.get(ROLE)
     if _is_maps(found) and kind == found.threshold.kind_text and source is not None:
-        ledger |= set(run.manifest(source).ledger)
+        ledger |= set(run.done(source).manifest.ledger)
     return tuple(sorted(ledger))
 
 
