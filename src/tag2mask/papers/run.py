@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +26,6 @@ from tag2mask.pipeline.run_result import measures
 from tag2mask.sweep.run import prepare, share_store, sweep
 from tag2mask.training.device import resolve_device
 
-LOG = logging.getLogger("tag2mask")
 MARK = "experiment.json"
 """File that marks the folder of an experiment that is not a run."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,6 +13,7 @@ from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, command
 from tag2mask.core.files import cannot_write, write_json
 from tag2mask.core.links import ENDING, is_link, store_beside
 from tag2mask.core.locks import exclusive
+from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import rank
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
@@ -23,7 +23,6 @@ from tag2mask.sweep.grid import check_grid, grid_points, point_name, point_words
 from tag2mask.sweep.result import SweepPoint, SweepResult
 from tag2mask.sweep.table import write_sweep
 
-LOG = logging.getLogger("tag2mask")
 MARK = "sweep.json"
 """File that marks the folder of a sweep."""
 

@@ -59,15 +59,8 @@ _OUTER = {"images", "padded", "scores", "logits", ""}
 def framed(model: Any, mean: Sequence[float], std: Sequence[float], multiple: int, least: int = 1) -> Any:
     """Put a network into its frame: colours and padding before it, resizing and cutting behind.
 
-    Args:
-        model: ``onnx.ModelProto`` from ``padded`` (normalised, sides multiples of ``multiple``) to ``scores``.
-        mean: per channel of RGB in [0, 1].
-        std: per channel.
-        multiple: of the sides.
-        least: smallest sides, a multiple of ``multiple`` or 1.
-
-    Returns:
-        The same model, from ``images`` in [0, 1] of any size to ``logits`` of that size.
+    ``model`` is an ``onnx.ModelProto`` from ``padded`` (normalised, sides multiples of ``multiple`` and ``least`` or
+    more) to ``scores``; the result takes ``images`` in [0, 1] of any size and gives ``logits`` of that size.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -203,21 +196,7 @@ def _refusal(net: Segmenter, why: str) -> ConfigError:
 
 
 def export_network(source: str, out: Path, *, stage: str | None = None) -> tuple[str, ...]:
-    """Write a segmentation network as one ONNX file.
-
-    Args:
-        source: whatever `tag2mask.load` takes, but ONNX.
-        out: the file, ending in .onnx.
-        stage: of a run with several networks, which.
-
-    Returns:
-        Its class names.
-
-    Raises:
-        ConfigError: an unknown stage, another ending, ONNX already, or the extra ``onnx`` is not installed.
-        StageError: the run has no finished network, or the file cannot be written or is there already.
-        WeightsError: there is no such network.
-    """
+    """Write a segmentation network, of what `tag2mask.load` takes but ONNX, as one .onnx file; gives its classes."""
     from tag2mask.segmentation.find_model import find_network
 
     check_request(out)

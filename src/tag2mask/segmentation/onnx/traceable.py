@@ -50,16 +50,9 @@ def _in_this_thread(stand_in: Any, own: Any) -> Any:
 
 
 def pooled(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
-    """Adaptive average pooling to a grid, as two products with matrices of weights.
+    """Adaptive average pooling of (N, C, H, W) to a grid, as `F.adaptive_avg_pool2d` does, by two matrix products.
 
     Cell i of n takes the pixels from floor(i L / n) up to, without, ceil((i + 1) L / n) of L, and each weighs the same.
-
-    Args:
-        input: (N, C, H, W).
-        output_size: rows and columns of the grid, None for as many as there are pixels; one number for both.
-
-    Returns:
-        (N, C, rows, columns), as `F.adaptive_avg_pool2d` gives.
     """
     height, width = input.shape[-2:]
     rows, columns = (output_size, output_size) if isinstance(output_size, int) else output_size
@@ -69,16 +62,7 @@ def pooled(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
 
 
 def rolled(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int]) -> Tensor:
-    """Values moved along some axes; those that pass the end come in at the begin.
-
-    Args:
-        input: of any shape.
-        shifts: by how many places, for each of ``dims``.
-        dims: the axes.
-
-    Returns:
-        The same shape, as `torch.roll` gives.
-    """
+    """Values moved along some axes, as `torch.roll` does; those that pass the end come in at the begin."""
     places, axes = ((value,) if isinstance(value, int) else value for value in (shifts, dims))
     for shift, axis in zip(places, axes, strict=True):
         length = input.shape[axis]
