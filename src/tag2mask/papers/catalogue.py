@@ -41,11 +41,7 @@ def experiments() -> dict[str, Experiment]:
 
 
 def experiment(name: str) -> Experiment:
-    """The experiment of that id, in capitals or not.
-
-    Raises:
-        ConfigError: there is none; the nearest is named.
-    """
+    """The experiment of that id, in capitals or not."""
     known = experiments()
     if name.upper() not in known:
         raise ConfigError(unknown("experiment", name, known))

@@ -27,36 +27,22 @@ Paper = Literal["LPCAM", "AMN"]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A number of a paper.
+    """A number of a paper."""
 
-    Attributes:
-        metric: as in ``metrics.jsonl``.
-        value: in the paper's unit, percent for shares.
-        on: the data that it was measured on, such as ``VOC train``.
-        source: where it stands, such as ``LPCAM, Table 1``.
-        note: what else sets it apart, such as first weights that saw masks.
-    """
-
-    metric: str
-    value: float
-    on: str
-    source: str
-    note: str = ""
+    metric: str  # as in metrics.jsonl
+    value: float  # in the paper's unit, percent for shares
+    on: str  # the data that it was measured on, such as VOC train
+    source: str  # where it stands, such as LPCAM, Table 1
+    note: str = ""  # what else sets it apart, such as first weights that saw masks
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A recipe and what is changed in it.
+    """A recipe and what is changed in it."""
 
-    Attributes:
-        name: short; ends the names of stages that differ from those of other variants.
-        recipe: name of a shipped recipe; ``{data}`` stands for ``voc12`` or ``coco14``.
-        overrides: ``key=value`` on top of it; ``stages.NAME={…}`` adds a stage.
-    """
-
-    name: str
-    recipe: str
-    overrides: tuple[str, ...] = ()
+    name: str  # ends the names of stages that differ from those of other variants
+    recipe: str  # name of a shipped one; {data} stands for voc12 or coco14
+    overrides: tuple[str, ...] = ()  # key=value on top of it; stages.NAME={…} adds a stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +55,14 @@ class StageRef:
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """One line of an experiment's table.
+    """One line of an experiment's table."""
 
-    Attributes:
-        name: what is measured, in words.
-        light: our side of it with the light recipes; None where they have none.
-        papers: the same with the papers' recipes.
-        published: the papers' values.
-        needs: a method that is not implemented, so that the row has no side of ours.
-        note: another reason for that, or a remark.
-    """
-
-    name: str
-    light: StageRef | None = None
-    papers: StageRef | None = None
-    published: tuple[Published, ...] = ()
-    needs: str = ""
-    note: str = ""
+    name: str  # what is measured, in words
+    light: StageRef | None = None  # our side of it with the light recipes; None where they have none
+    papers: StageRef | None = None  # the same with the papers' recipes
+    published: tuple[Published, ...] = ()  # the papers' values
+    needs: str = ""  # a method that is not implemented, so that the row has no side of ours
+    note: str = ""  # another reason for that, or a remark
 
     def ref(self, recipes: Recipes) -> StageRef | None:
         """Our side of the row with these recipes."""
@@ -106,17 +83,11 @@ class ExpectedOrder:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One setting of a sweep.
+    """One setting of a sweep."""
 
-    Attributes:
-        label: its symbol in the paper.
-        setting: dotted, as on the command line.
-        values: as texts of YAML.
-    """
-
-    label: str
-    setting: str
-    values: tuple[str, ...]
+    label: str  # its symbol in the paper
+    setting: str  # dotted, as on the command line
+    values: tuple[str, ...]  # as texts of YAML
 
     def row(self, value: str) -> str:
         """Name of the row of one value."""
@@ -125,40 +96,24 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step adds to an experiment's table and folder.
+    """What a step adds to an experiment's table and folder."""
 
-    Attributes:
-        rows: numbers; ``method`` is the name of a row.
-        files: in the order to look at them.
-        lines: sentences below the table.
-    """
-
-    rows: tuple[ResultRow, ...] = ()
-    files: tuple[Path, ...] = ()
-    lines: tuple[str, ...] = ()
+    rows: tuple[ResultRow, ...] = ()  # ``method`` is the name of a row
+    files: tuple[Path, ...] = ()  # in the order to look at them
+    lines: tuple[str, ...] = ()  # sentences below the table
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedExperiment:
-    """The input of a step: an experiment whose run is finished.
-
-    Attributes:
-        experiment: the experiment.
-        stages: name of a row -> the stage of the run that gives our side, without its seed.
-        recipe: the combined recipe; None for an experiment that needs no run.
-        done: finished stages of the run in order.
-        out: folder of the experiment, which is the run folder too.
-        command: that repeats all of it.
-        images: ids of images to show in pictures.
-    """
+    """The input of a step: an experiment whose run is finished."""
 
     experiment: Experiment
-    stages: Mapping[str, str]
-    recipe: Recipe | None
-    done: tuple[Done, ...]
-    out: Path
-    command: str
-    images: tuple[str, ...] = ()
+    stages: Mapping[str, str]  # name of a row -> the stage that gives our side, without its seed
+    recipe: Recipe | None  # the combined recipe; None where no run is needed
+    done: tuple[Done, ...]  # finished stages in order
+    out: Path  # folder of the experiment and of its run
+    command: str  # that repeats all of it
+    images: tuple[str, ...] = ()  # ids of images to show in pictures
 
     def made(self, stage: str) -> list[Done]:
         """The finished instances of a stage, one for each seed."""
@@ -182,41 +137,23 @@ def load_step(name: str) -> Step:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """One table, figure or claim of a paper.
+    """One table, figure or claim of a paper."""
 
-    Attributes:
-        id: ``L1`` to ``L13`` of LPCAM, ``A1`` to ``A15`` of AMN.
-        paper: ``LPCAM`` or ``AMN``.
-        item: table, figure or section of the paper.
-        title: in a few words.
-        question: that it answers.
-        rows: of its table.
-        metrics: of its table in order; ``iou/`` stands for all with this prefix.
-        orders: which row the paper finds above which.
-        steps: what is measured or drawn beyond the rows' own numbers, as `load_step` takes it.
-        axes: settings that are swept, one after the other.
-        swept: the row whose stages are swept.
-        needs_ground_truth: whether it has no numbers without masks.
-        pictures: whether ``--image`` names images for its pictures.
-        notes: for the reader of the table.
-        used: data and backbone of the paper's numbers.
-    """
-
-    id: str
+    id: str  # L1 to L13 of LPCAM, A1 to A15 of AMN
     paper: Paper
-    item: str
+    item: str  # table, figure or section of the paper
     title: str
-    question: str
+    question: str  # that it answers
     rows: tuple[TableRow, ...]
-    metrics: tuple[str, ...] = ("miou",)
+    metrics: tuple[str, ...] = ("miou",)  # of its table in order; iou/ stands for all with this prefix
     orders: tuple[ExpectedOrder, ...] = ()
-    steps: tuple[str, ...] = ()
-    axes: tuple[Axis, ...] = ()
-    swept: TableRow | None = None
-    needs_ground_truth: bool = True
-    pictures: bool = False
+    steps: tuple[str, ...] = ()  # measured or drawn beyond the rows' own numbers, see `load_step`
+    axes: tuple[Axis, ...] = ()  # swept one after the other
+    swept: TableRow | None = None  # the row whose stages are swept
+    needs_ground_truth: bool = True  # whether it has no numbers without masks
+    pictures: bool = False  # whether --image names images for its pictures
     notes: tuple[str, ...] = ()
-    used: str = "PASCAL VOC 2012, ResNet-50 classifier"
+    used: str = "PASCAL VOC 2012, ResNet-50 classifier"  # data and backbone of the paper's numbers
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -35,23 +35,14 @@ BASE = "base.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an experiment is run.
+    """How an experiment is run."""
 
-    Attributes:
-        words: the user's ``key=value``.
-        seeds: number of seeds, 0, 1, ….
-        size: ``full``, or ``small`` for the light settings on at most 300 images.
-        recipes: whose settings.
-        out: folder; None for ``runs/<id>``.
-        images: ids of images to show in pictures.
-    """
-
-    words: tuple[str, ...] = ()
-    seeds: int = 1
-    size: Size = "full"
-    recipes: Recipes = "light"
-    out: Path | None = None
-    images: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()  # the user's key=value
+    seeds: int = 1  # their number: 0, 1, …
+    size: Size = "full"  # small: the light settings on at most 300 images
+    recipes: Recipes = "light"  # whose settings
+    out: Path | None = None  # folder; None for runs/<id>
+    images: tuple[str, ...] = ()  # ids of images to show in pictures
 
     @property
     def flags(self) -> list[tuple[str, str]]:
@@ -67,38 +58,18 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentResult:
-    """Result of `run_experiment`.
-
-    Attributes:
-        experiment: the experiment.
-        path: its folder.
-        rows: our numbers; ``method`` is the name of a row.
-        legend: data, networks and seeds of the published columns and of ours.
-        lines: sentences below the table.
-        files: ``results.csv``, ``table.md``, then figures and further tables.
-    """
+    """Result of `run_experiment`."""
 
     experiment: Experiment
     path: Path
-    rows: tuple[ResultRow, ...]
-    legend: str
-    lines: tuple[str, ...]
-    files: tuple[Path, ...]
+    rows: tuple[ResultRow, ...]  # our numbers; ``method`` is the name of a row
+    legend: str  # data, networks and seeds of the published columns and of ours
+    lines: tuple[str, ...]  # sentences below the table
+    files: tuple[Path, ...]  # results.csv, table.md, then figures and further tables
 
 
 def run_experiment(name: str, options: Options | None = None) -> ExperimentResult:
-    """Run an experiment, reusing finished stages: the same command resumes an interrupted one.
-
-    Args:
-        name: ``L1`` to ``L13``, ``A1`` to ``A15``.
-        options: data, size, seeds and the rest.
-
-    Raises:
-        ConfigError: an unknown experiment, an option or word that does not fit.
-        DataError: the data cannot be read, or has no ground truth to measure against.
-        WeightsError: a weight file is missing.
-        StageError: the folder holds something else, or another process uses it.
-    """
+    """Run an experiment, reusing finished stages: the same command resumes an interrupted one."""
     options = options or Options()
     chosen = experiment(name)
     _check_options(chosen, options)

@@ -52,15 +52,10 @@ _SMALL_SCENE_STAGES: Words = dict.fromkeys(_MAPS, ("scales=[1.0,2.0]",))
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Overrides for data and size.
+    """Overrides for data and size."""
 
-    Attributes:
-        data: overrides of the data, before those of a variant.
-        stages: overrides of stages by kind, later ones win; the user's own come after them.
-    """
-
-    data: tuple[str, ...] = ()
-    stages: tuple[Words, ...] = ()
+    data: tuple[str, ...] = ()  # before those of a variant
+    stages: tuple[Words, ...] = ()  # by kind, later ones win; the user's own come after them
 
     def words(self, recipe: Recipe) -> list[str]:
         """The overrides of the stages of one recipe."""
@@ -81,12 +76,8 @@ def default_data(words: Sequence[str], light: bool) -> Scale:
 def small(data: Mapping[str, Any], folder: Path, scale: Scale) -> Scale:
     """The light settings, and a list of `IMAGES` images of the training split if it has more.
 
-    The classifier is trained on the whole split; maps, AMN, IRN and later stages use the list.
-
-    Args:
-        data: the section ``data`` of a recipe.
-        folder: of the runs; the list is written into ``lists`` there.
-        scale: of the data.
+    The classifier is trained on the whole split; maps, AMN, IRN and later stages use the list, which is written into
+    ``lists`` in the ``folder`` of the runs. ``data`` is the section of that name of a recipe.
     """
     values = dict(data)
     kind = str(values.pop("kind"))

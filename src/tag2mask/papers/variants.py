@@ -19,28 +19,18 @@ _Specs = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """One recipe for all variants.
+    """One recipe for all variants."""
 
-    Attributes:
-        recipe: complete, every default filled in.
-        stages: name of a row -> the stage that is our side of it.
-    """
-
-    recipe: Recipe
-    stages: Mapping[str, str]
+    recipe: Recipe  # complete, every default filled in
+    stages: Mapping[str, str]  # name of a row -> the stage that is our side of it
 
 
 def combine(
     name: str, title: str, refs: Mapping[str, StageRef], words: Sequence[str] = (), scale: Scale | None = None
 ) -> Combined:
-    """Build the recipe that makes and measures the stages of all rows.
+    """Build the recipe that makes and measures the stages of all rows, at least one.
 
-    Args:
-        name: of the recipe.
-        title: its description.
-        refs: row -> stage; at least one.
-        words: the user's ``key=value``; one about a stage goes to the variants that have it.
-        scale: of data and size.
+    Of the user's ``key=value`` one about a stage goes to the variants that have it.
     """
     scale = scale or Scale()
     variants = list(dict.fromkeys(ref.variant for ref in refs.values()))

@@ -70,21 +70,13 @@ PREFIX = "iou/"
 
 @dataclass(frozen=True, slots=True)
 class ClassDelta:
-    """One label at one kind of threshold; a line of CSV.
+    """One label at one kind of threshold, means over the seeds; a line of CSV."""
 
-    Attributes:
-        label: the class, or ``background``.
-        threshold_kind: as `Threshold.kind_text`.
-        first: IoU of the first row in percent, mean over the seeds.
-        second: of the second row.
-        delta: second minus first, points.
-    """
-
-    label: str
-    threshold_kind: str
-    first: float
+    label: str  # the class, or background
+    threshold_kind: str  # as `Threshold.kind_text`
+    first: float  # IoU of the first row in percent
     second: float
-    delta: float
+    delta: float  # second minus first, points
 
 
 def class_deltas(ours: list[ResultRow], first: str, second: str) -> list[ClassDelta]:
