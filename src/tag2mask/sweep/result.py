@@ -10,40 +10,24 @@ from tag2mask.evaluation.result_tables import MetricRow
 
 @dataclass(frozen=True, slots=True)
 class SweepPoint:
-    """One point of a grid, run or failed.
+    """One point of a grid, run or failed."""
 
-    Attributes:
-        values: text of each swept setting, in the order of `SweepResult.keys`.
-        path: its run folder.
-        command: runs this point alone.
-        metrics: every measured number; empty if it failed.
-        error: why it failed; None if it did not.
-    """
-
-    values: tuple[str, ...]
-    path: Path
-    command: str
+    values: tuple[str, ...]  # text of each swept setting, in the order of `SweepResult.keys`
+    path: Path  # its run folder
+    command: str  # runs this point alone
     metrics: tuple[MetricRow, ...] = ()
-    error: str | None = None
+    error: str | None = None  # why it failed; None if it did not
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """Result of `tag2mask.sweep.run.sweep`.
+    """Result of `tag2mask.sweep.run.sweep`."""
 
-    Attributes:
-        path: its folder, with ``sweep.csv`` and a run folder for each point.
-        keys: the swept settings.
-        metric: plotted and ranked, such as ``miou``.
-        points: of the whole grid, the last key varying fastest.
-        files: the table, then the figure.
-    """
-
-    path: Path
-    keys: tuple[str, ...]
-    metric: str
-    points: tuple[SweepPoint, ...]
-    files: tuple[Path, ...]
+    path: Path  # with sweep.csv and a run folder for each point
+    keys: tuple[str, ...]  # the swept settings
+    metric: str  # plotted and ranked, such as miou
+    points: tuple[SweepPoint, ...]  # of the whole grid, the last key varying fastest
+    files: tuple[Path, ...]  # the table, then the figure
 
     @property
     def failed(self) -> tuple[SweepPoint, ...]:
@@ -53,40 +37,24 @@ class SweepResult:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One point of one series.
+    """One point of one series."""
 
-    Attributes:
-        mean: over the seeds, in the unit of the metric.
-        sd: sample standard deviation over the seeds; None for one seed.
-        n_seeds: number of seeds.
-        n_images: images that were counted.
-        threshold: that all seeds share; None for several or none.
-    """
-
-    mean: float
-    sd: float | None
+    mean: float  # over the seeds, in the unit of the metric
+    sd: float | None  # sample standard deviation over the seeds; None for one seed
     n_seeds: int
-    n_images: int
-    threshold: float | None
+    n_images: int  # that were counted
+    threshold: float | None  # that all seeds share; None for several or none
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The numbers of one method at one kind of threshold over a grid.
+    """The numbers of one method at one kind of threshold over a grid."""
 
-    Attributes:
-        method: as in `MetricRow`; a second threshold of one kind has ``(2)`` behind it.
-        split: the evaluated split.
-        kind: of the threshold, as `Threshold.kind_text`; without a number for ``few-masks``.
-        cells: one for each point; None if it failed or lacks the number.
-        small: whether the smallest number is the best.
-    """
-
-    method: str
-    split: str
-    kind: str
-    cells: tuple[Cell | None, ...]
-    small: bool = False
+    method: str  # as in `MetricRow`; a second threshold of one kind has (2) behind it
+    split: str  # the evaluated split
+    kind: str  # as `Threshold.kind_text`; without a number for few-masks
+    cells: tuple[Cell | None, ...]  # one for each point; None if it failed or lacks the number
+    small: bool = False  # whether the smallest number is the best
 
     @property
     def comparable(self) -> bool:

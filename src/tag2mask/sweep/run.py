@@ -47,11 +47,6 @@ def sweep(
         out: folder of the sweep, which uses the store beside it; None for ``runs/sweep-<name of the recipe>``.
         only: stages to make, with all that they read; empty for every stage of the recipe.
         metric: to plot and rank.
-
-    Raises:
-        ConfigError: a grid that cannot be swept, a setting or value that does not fit the recipe, stages that measure
-            nothing, or a metric that no point has.
-        StageError: the folder holds something else, or another process uses it.
     """
     check_grid(grid, overrides)
     keys = tuple(grid)
@@ -75,13 +70,7 @@ def sweep(
 
 
 def prepare(out: Path, mark: str, what: str) -> None:
-    """Make the folder of several runs, or accept one begun before; for sweeps, experiments and reproductions.
-
-    Args:
-        out: the folder.
-        mark: file that marks such a folder.
-        what: its content, for the error text.
-    """
+    """Make the folder of several runs, marked by a file, or accept one begun before; for sweeps and experiments."""
     if out.is_file():
         raise StageError(f"--out {out} is a file; name a new folder for the {what}")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()

@@ -61,11 +61,7 @@ def _cell(rows: Sequence[MetricRow]) -> Cell:
 
 
 def write_sweep(result: SweepResult, name: str) -> SweepResult:
-    """Write table and figure into the folder of a sweep; gives the result with these files.
-
-    Raises:
-        ConfigError: points were measured, but none has the metric; the table is written.
-    """
+    """Write table and figure into the folder of a sweep; gives the result with these files."""
     table, figure = result.path / TABLE, result.path / FIGURE
     write_text(table, _csv(result))
     every = series_of(result)
