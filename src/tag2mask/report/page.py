@@ -24,32 +24,20 @@ _SIDE = 320
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture of an example of a figure.
+    """One picture of an example of a figure."""
 
-    Attributes:
-        caption: what it is, such as ``LPCAM``.
-        alt: what it shows, for those who do not see it.
-        image: any size.
-    """
-
-    caption: str
-    alt: str
+    caption: str  # what it is, such as LPCAM
+    alt: str  # what it shows, for those who do not see it
     image: Image.Image
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One image with all its pictures in order, for a figure: image, each method, truth.
-
-    Attributes:
-        id: the sample's.
-        reason: why this image is shown, such as ``best of 48 (LPCAM, fixed threshold): 81.2 mIoU``.
-        pictures: at least one.
-    """
+    """One image with all its pictures in order, for a figure: image, each method, truth."""
 
     id: str
-    reason: str
-    pictures: tuple[Picture, ...]
+    reason: str  # why it is shown, such as best of 48 (LPCAM, fixed threshold): 81.2 mIoU
+    pictures: tuple[Picture, ...]  # at least one
 
     @classmethod
     def of(cls, id: str, reason: str, pictures: Iterable[tuple[str, Image.Image]]) -> Example:
@@ -65,14 +53,9 @@ class Example:
         reason: str,
         layers: Iterable[tuple[str, NDArray[Any]]],
     ) -> Example:
-        """A photo with its tags, then layers over it, then its ground truth if there is any.
+        """A photo (W, H) with its tags, then layers over it, then its ground truth if there is any.
 
-        Args:
-            dataset: the split.
-            sample: the image's.
-            image: (W, H), as the data set gives it.
-            reason: why it is shown.
-            layers: caption, and either a map, (h, w) float in [0, 1], or labels, (H, W) uint8.
+        A layer is its caption and either a map, (h, w) float in [0, 1], or labels, (H, W) uint8.
         """
         tags = ", ".join(dataset.classes[c] for c in sample.tags) or "no tags"
         truth = dataset.truth(sample)

@@ -61,21 +61,13 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Numbers of several runs that may be compared: same images, same classes, same kind of threshold.
-
-    Attributes:
-        split: its name.
-        n_images: images counted.
-        kind: of the threshold.
-        rows: run, method and score of each.
-        best: the largest mIoU.
-    """
+    """Numbers of several runs that may be compared: same images, same classes, same kind of threshold."""
 
     split: str
     n_images: int
-    kind: str
-    rows: tuple[tuple[str, str, Score], ...]
-    best: float
+    kind: str  # of the threshold
+    rows: tuple[tuple[str, str, Score], ...]  # run, method and score of each
+    best: float  # the largest mIoU
 
 
 @dataclass(frozen=True, slots=True)
