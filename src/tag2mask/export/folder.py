@@ -29,12 +29,9 @@ def masks_of_folder(
 ) -> Masks:
     """The label images of a folder and all folders below it; masks are named as their photos but for the ending.
 
-    Args:
-        folder: of palette PNGs; where it has a folder ``masks`` or ``SegmentationClass``, that one is meant.
-        classes: text file with one class name a line; None for ``classes.txt`` in the folder, the one around it, or the
-            one around the ``masks`` or ``SegmentationClass`` that the folder lies in.
-        photos: folder of the photos, searched with all below it; None where they do not matter.
-        name: of the whole.
+    Where the folder of palette PNGs has a folder ``masks`` or ``SegmentationClass``, that one is meant. Without a text
+    file of ``classes``, one name a line, there is a ``classes.txt`` in the folder, the one around it, or the one around
+    the ``masks`` or ``SegmentationClass`` that the folder lies in. ``photos`` is searched with all below it.
     """
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"

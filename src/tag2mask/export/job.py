@@ -19,35 +19,24 @@ Outline = Literal["polygons", "rle"]
 class Masked:
     """One photo and its label image, not read yet.
 
-    Attributes:
-        id: unique, a safe file name without ending.
-        photo: file of the photo; None where it is drawn or not known.
-        labels: reads the labels, (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 ignored, of the
-            photo's upright size; raises `DataError` or `StageError` where they are not so.
-        draw: gives the photo where it has no file; None where there is no photo at all.
+    The labels are (H, W) uint8, 0 background, ``c + 1`` for class column ``c``, 255 ignored, of the photo's upright
+    size; reading them raises `DataError` or `StageError` where they are not so.
     """
 
-    id: str
-    photo: Path | None
+    id: str  # unique, a safe file name without ending
+    photo: Path | None  # None where it is drawn or not known
     labels: Callable[[], Labels]
-    draw: Callable[[], Image.Image] | None = None
+    draw: Callable[[], Image.Image] | None = None  # gives the photo where it has no file
 
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """All that is exported.
+    """All that is exported."""
 
-    Attributes:
-        name: of the split, or ``train`` where there is none; lists and files are named by it.
-        classes: C names.
-        images: sorted by id.
-        photos: folder that photos' file names are relative to; None where there are no files.
-    """
-
-    name: str
+    name: str  # of the split, or train where there is none; lists and files are named by it
     classes: tuple[str, ...]
-    images: tuple[Masked, ...]
-    photos: Path | None
+    images: tuple[Masked, ...]  # sorted by id
+    photos: Path | None  # folder that photos' file names are relative to
 
 
 @dataclass(frozen=True, slots=True)
