@@ -13,11 +13,10 @@ from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.evaluation.result_tables import read_results
 from tag2mask.papers import run as run_module
-from tag2mask.papers.catalogue import experiment
-from tag2mask.papers.definition import Axis
+from tag2mask.papers.catalogue import Axis, experiment
 from tag2mask.papers.run import Options, run_experiment
 from tag2mask.papers.steps import threshold_examples
-from tag2mask.report.page import Example
+from tag2mask.report.figures import Example
 from tests.helpers.draw import draw_folder
 from tests.helpers.refused import refused
 from tests.papers.tiny_experiments import SCENES, tiny_experiment
@@ -84,11 +83,11 @@ def test_pictures_show_images_by_rule_and_named_ones(folder: Path, monkeypatch: 
     tiny_experiment("A2", folder)
     panels, thresholds = drawn
     assert (panels[0].id, panels[0].reason[:6]) == ("train-00003", "chosen")
-    assert [p.caption.split(" at ")[0] for p in panels[0].pictures[1:]] == [
+    assert [caption.split(" at ")[0] for caption, _ in panels[0].pictures[1:]] == [
         "CAM", "CAM", "LPCAM", "LPCAM", "ground truth",
     ]  # fmt: skip
     assert len({e.id for e in panels}) == len(panels) >= 6  # the named one may be among them
-    assert [p.caption.split()[0] for p in thresholds[0].pictures[1:]] == ["maps", "global", "best", "ground"]
+    assert [caption.split()[0] for caption, _ in thresholds[0].pictures[1:]] == ["maps", "global", "best", "ground"]
 
 
 @pytest.mark.slow

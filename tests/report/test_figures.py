@@ -22,6 +22,7 @@ from tag2mask.report.figures import (
     Boxes,
     Curve,
     Dots,
+    Example,
     Histogram,
     draw_boxes,
     draw_curves,
@@ -29,7 +30,6 @@ from tag2mask.report.figures import (
     draw_examples,
     draw_histograms,
 )
-from tag2mask.report.page import Example, Picture
 from tests.helpers.refused import refused
 
 CURVES = [Curve(name, ((0.0, 10.0), (0.5, peak), (1.0, 5.0)), (0.0, 0.5)) for name, peak in (("cam", 40), ("amn", 60))]
@@ -101,8 +101,8 @@ def test_choices_are_ordered_by_their_mean_and_every_stage_is_named(tmp_path: Pa
     assert (tmp_path / "again.svg").read_text() == svg
 
 
-def picture(shade: int) -> Picture:
-    return Picture("image", "image", Image.new("RGB", (40, 30), (shade, 0, 0)))
+def picture(shade: int) -> tuple[str, Image.Image]:
+    return "image", Image.new("RGB", (40, 30), (shade, 0, 0))
 
 
 def test_examples_are_rows_of_pictures(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_what_no_font_has_is_an_escape_in_a_picture_and_said_once(
     own = fonts._characters
     monkeypatch.setattr(fonts, "_characters", lambda font: own(font) if "DejaVuSans.ttf" in font else frozenset())
     fonts._families.cache_clear()
-    pictures = tuple(Picture(name, name, Image.new("RGB", (4, 4))) for name in ODD_NAMES)
+    pictures = tuple((name, Image.new("RGB", (4, 4))) for name in ODD_NAMES)
     seen: list[str] = []
     save = Figure.savefig
 
@@ -195,10 +195,10 @@ def test_an_example_over_a_photo_is_photo_layers_and_ground_truth() -> None:
         ("mask", np.ones((320, 640), np.uint8)),
     ]
     first, second = (Example.over(dataset, s, dataset.image(s), "why", layers) for s in dataset.samples)
-    assert [p.caption for p in first.pictures] == ["image: cat, dog", "map", "mask", "ground truth"]
-    assert [p.caption for p in second.pictures] == ["image: no tags", "map", "mask"]
-    assert {p.image.size for p in first.pictures} == {(320, 160)}
-    photo, heat, mask, truth = (np.asarray(p.image.convert("RGB"))[80, 160] for p in first.pictures)
+    assert [caption for caption, _ in first.pictures] == ["image: cat, dog", "map", "mask", "ground truth"]
+    assert [caption for caption, _ in second.pictures] == ["image: no tags", "map", "mask"]
+    assert {image.size for _, image in first.pictures} == {(320, 160)}
+    photo, heat, mask, truth = (np.asarray(image.convert("RGB"))[80, 160] for _, image in first.pictures)
     assert photo.tolist() == [90, 90, 90]
     assert heat.max() < 30  # a map of zeros darkens
     assert mask.tolist() != truth.tolist()  # colours of two classes

@@ -28,8 +28,7 @@ from tag2mask.methods.amn.settings import AmnMapsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
-from tag2mask.report.figures import draw_examples
-from tag2mask.report.page import Example
+from tag2mask.report.figures import Example, draw_examples
 from tag2mask.report.pictures import heat_overlay
 from tag2mask.training.device import resolve_device
 

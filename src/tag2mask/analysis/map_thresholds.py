@@ -28,8 +28,16 @@ from tag2mask.evaluation.robustness import (
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline.opened_run import OpenedMaps
-from tag2mask.report.figures import Boxes, Curve, Histogram, draw_boxes, draw_curves, draw_examples, draw_histograms
-from tag2mask.report.page import Example
+from tag2mask.report.figures import (
+    Boxes,
+    Curve,
+    Example,
+    Histogram,
+    draw_boxes,
+    draw_curves,
+    draw_examples,
+    draw_histograms,
+)
 
 _PANELS = (
     ("spread", "spread inside the object (c1: small)"),

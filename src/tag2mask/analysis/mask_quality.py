@@ -23,8 +23,7 @@ from tag2mask.evaluation.quality_ranking import SCORE, Assessed, ImageQuality, Q
 from tag2mask.evaluation.result_tables import ResultRow, csv_text, now, score_rows, write_results
 from tag2mask.pipeline.metric_stages import boundary_of, unseen
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
-from tag2mask.report.figures import draw_examples
-from tag2mask.report.page import Example
+from tag2mask.report.figures import Example, draw_examples
 from tag2mask.report.pictures import heat_overlay, label_overlay
 
 QUALITY, BOUNDARY = "quality", "boundary"

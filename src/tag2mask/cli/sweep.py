@@ -46,7 +46,7 @@ def command(
 def print_sweep(result: SweepResult) -> None:
     """Print a table for each split and kind of threshold with the best points marked, the failed points, the files."""
     from tag2mask.sweep.grid import point_words
-    from tag2mask.sweep.table import series_of
+    from tag2mask.sweep.result import series_of
 
     every = series_of(result)
     if not every:

@@ -16,7 +16,7 @@ from tag2mask.data.base import Labels
 from tag2mask.data.image_names import IMAGE_SUFFIXES, check_ids
 from tag2mask.data.layout import CLASSES_FILE, check_classes, normal, read_lines
 from tag2mask.data.mask_files import align_labels, read_labels
-from tag2mask.export.job import Masked, Masks
+from tag2mask.export.formats import Masked, Masks
 
 _INNER = ("masks", "SegmentationClass")
 """Folders of masks within the folder of a stage, of predictions, or of data in VOC's layout."""

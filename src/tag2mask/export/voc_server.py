@@ -18,8 +18,7 @@ from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
 from tag2mask.data.readers.voc import VOC_CLASSES
-from tag2mask.export.job import Job
-from tag2mask.export.registry import ExportFormat
+from tag2mask.export.formats import ExportFormat, Job
 
 ABOUT = ExportFormat(polygons=False, run_lengths=False, photos="JPEGImages", copies=False)
 ARCHIVE = "results.zip"

@@ -15,11 +15,9 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
 from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_results
 from tag2mask.methods.stage_kinds import Measures
-from tag2mask.papers.catalogue import experiment
-from tag2mask.papers.definition import Experiment, FinishedExperiment, Recipes, Size, StepResult, load_step
-from tag2mask.papers.scale import default_data, small
+from tag2mask.papers.catalogue import Experiment, FinishedExperiment, Recipes, Size, StepResult, experiment, load_step
 from tag2mask.papers.table import PAGE, RESULTS, legend, write_page
-from tag2mask.papers.variants import Combined, combine
+from tag2mask.papers.variants import Combined, combine, default_data, small
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import measures

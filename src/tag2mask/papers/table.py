@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tag2mask.core.files import write_text
 from tag2mask.evaluation.result_tables import ResultRow
-from tag2mask.papers.definition import ExpectedOrder, Experiment, FinishedExperiment, TableRow
+from tag2mask.papers.catalogue import ExpectedOrder, Experiment, FinishedExperiment, TableRow
 
 ALL = "/"
 """Last letter of a metric that stands for all with this prefix, such as ``iou/``."""

@@ -1,69 +1,157 @@
-"""Writing the page of one run or several; and what an example of a figure is made of."""
+"""The page of one run or several: from its parts to what its template draws and its script knows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-from PIL import Image
-
 from tag2mask.core.errors import DataError
-from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset
+from tag2mask.report.charts import Bins, Chart, chart, histogram
+from tag2mask.report.confusion import ConfusionView, view
 from tag2mask.report.html import render
-from tag2mask.report.parts import RunPart
-from tag2mask.report.pictures import fit, heat_overlay, label_overlay
-from tag2mask.report.views import comparison, run_view, script_data
-
-_SIDE = 320
-"""Pixels of the longer side of a picture in a figure."""
+from tag2mask.report.parts import RunPart, SplitPart
+from tag2mask.report.pictures import EDGE, PATTERNS, RIM, STRONG, TILE, WEAK, class_style, heat_colours, swatch_uri
+from tag2mask.report.scores import Group, Headline, Mean, MethodResult, Score, groups, headlines, means
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture of an example of a figure."""
+class Table:
+    """Numbers that may be compared, the largest mIoU, shown in bold, and means of the methods with several seeds.
 
-    caption: str  # what it is, such as LPCAM
-    alt: str  # what it shows, for those who do not see it
-    image: Image.Image
+    There is no best where there is nothing to compare.
+    """
+
+    group: Group
+    best: float | None
+    several: tuple[Mean, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One image with all its pictures in order, for a figure: image, each method, truth."""
+class SplitView:
+    """One split, ready for the template; the attributes are named like what they show."""
 
-    id: str
-    reason: str  # why it is shown, such as best of 48 (LPCAM, fixed threshold): 81.2 mIoU
-    pictures: tuple[Picture, ...]  # at least one
+    part: SplitPart
+    headlines: tuple[Headline, ...]
+    tables: tuple[Table, ...]
+    chart: Chart | None
+    histograms: tuple[Bins, ...]
+    detailed: tuple[MethodResult, ...]
+    confusions: tuple[tuple[MethodResult, ConfusionView], ...]
 
-    @classmethod
-    def of(cls, id: str, reason: str, pictures: Iterable[tuple[str, Image.Image]]) -> Example:
-        """An example from captions and images, each shrunk to the size of figures."""
-        return cls(id, reason, tuple(Picture(caption, caption, fit(image, _SIDE)) for caption, image in pictures))
 
-    @classmethod
-    def over(
-        cls,
-        dataset: Dataset,
-        sample: Sample,
-        image: Image.Image,
-        reason: str,
-        layers: Iterable[tuple[str, NDArray[Any]]],
-    ) -> Example:
-        """A photo (W, H) with its tags, then layers over it, then its ground truth if there is any.
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A class that can be switched off: its column, its name, a sample of its tint, and the tint in words."""
 
-        A layer is its caption and either a map, (h, w) float in [0, 1], or labels, (H, W) uint8.
-        """
-        tags = ", ".join(dataset.classes[c] for c in sample.tags) or "no tags"
-        truth = dataset.truth(sample)
-        pictures = [(f"image: {tags}", image)]
-        for caption, values in [*layers, *([] if truth is None else [("ground truth", truth)])]:
-            draw = heat_overlay if values.dtype.kind == "f" else label_overlay
-            pictures.append((caption, draw(image, values)))
-        return cls.of(sample.id, reason, pictures)
+    column: int
+    name: str
+    uri: str
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """One run, ready for the template: its splits, and the classes in its pictures; ids begin with ``anchor``."""
+
+    anchor: str
+    run: RunPart
+    splits: tuple[SplitView, ...]
+    switches: tuple[Switch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Numbers of several runs that may be compared: same images, same classes, same kind of threshold."""
+
+    split: str
+    n_images: int
+    kind: str  # of the threshold
+    rows: tuple[tuple[str, str, Score], ...]  # run, method and score of each
+    best: float  # the largest mIoU
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What can be compared of several runs, and whether anything is left out."""
+
+    groups: tuple[Compared, ...]
+    left_out: bool
+
+
+def run_view(run: RunPart, anchor: str) -> RunView:
+    """Lay one run out."""
+    return RunView(anchor, run, tuple(split_view(part) for part in run.parts), _switches(run))
+
+
+def split_view(part: SplitPart) -> SplitView:
+    """Lay one split out; every method's details come last measured first."""
+    detailed = tuple(m for m in reversed(part.methods) if m.labels)
+    return SplitView(
+        part,
+        headlines(part.methods) if part.methods else (),
+        tuple(_table(group) for group in sorted(groups(part.methods), key=lambda group: group.kind == "oracle")),
+        chart([(m.name, m.curve) for m in part.methods]),
+        tuple(h for m in part.methods if (h := histogram(m.name, m.optima, m.scores[0].threshold)) is not None),
+        detailed,
+        tuple((m, view(m.confusion, [label.name for label in m.labels])) for m in detailed if m.confusion is not None),
+    )
+
+
+def _table(group: Group) -> Table:
+    known = [score.miou for _, score in group.scores if score.miou >= 0]  # not NaN
+    best = max(known) if known and len(group.scores) > 1 else None
+    return Table(group, best, tuple(mean for mean in means(group.scores) if mean.n > 1))
+
+
+def _switches(run: RunPart) -> tuple[Switch, ...]:
+    panels = [panel for part in run.parts for shown in part.shown for panel in shown.panels]
+    every = [layer.column for panel in panels for layer in panel.layers] + [panel.column for panel in panels]
+    columns = sorted({column for column in every if column is not None})
+    return tuple(Switch(c, run.classes[c], swatch_uri(c), class_style(c).pattern) for c in columns)
+
+
+def comparison(runs: Sequence[RunPart]) -> Comparison:
+    """What of several runs may stand in one table: same images and classes, same kind of threshold, two runs at least.
+
+    A run's scores of other images or kinds are left out, and that is said.
+    """
+    found: dict[tuple[str, str, int, str], list[tuple[int, str, str, Score]]] = {}
+    for number, run in enumerate(runs):
+        for split, group in ((part.split, group) for part in run.parts for group in groups(part.methods)):
+            rows = [(number, run.name, name, score) for name, score in group.scores if score.miou >= 0]
+            found.setdefault((group.images, split, group.n_images, group.kind), []).extend(rows)
+    compared, left_out = [], False
+    for (_, split, n_images, kind), rows in found.items():
+        if len({number for number, *_ in rows}) < 2:
+            left_out |= bool(rows)
+            continue
+        best = max(score.miou for *_, score in rows)
+        compared.append(Compared(split, n_images, kind, tuple((r, m, s) for _, r, m, s in rows), best))
+    return Comparison(tuple(compared), left_out)
+
+
+def script_data(runs: Sequence[RunPart]) -> dict[str, Any]:
+    """What the page's script knows beside the pictures: the tints, the heat map's colours, the measured thresholds.
+
+    A map's pixel is worth the place of its colour in ``ramp``, 0..255, over 255.
+    """
+    columns = [switch.column for run in runs for switch in _switches(run)]
+    return {
+        "ramp": [int(r) << 16 | int(g) << 8 | int(b) for r, g, b in heat_colours()],
+        "tile": TILE,
+        "patterns": {name: "".join("01"[int(cell)] for cell in tile.flat) for name, tile in PATTERNS.items()},
+        "strong": STRONG,
+        "weak": WEAK,
+        "edge": list(EDGE),
+        "rim": list(RIM),
+        "classes": {c: {"rgb": list(class_style(c).rgb), "pattern": class_style(c).pattern} for c in columns},
+        "runs": [
+            {"id": f"r{number}", "names": list(run.classes), "thresholds": dict(run.thresholds)}
+            for number, run in enumerate(runs)
+        ],
+    }
 
 
 def render_page(runs: Sequence[RunPart], out: Path) -> None:

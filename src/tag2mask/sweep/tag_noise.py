@@ -19,9 +19,8 @@ from tag2mask.data.registry import open_split
 from tag2mask.data.tag_noise import NoiseCount, count_noise
 from tag2mask.evaluation.result_tables import write_table
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.sweep.result import SweepResult
+from tag2mask.sweep.result import SweepResult, series_of
 from tag2mask.sweep.run import sweep
-from tag2mask.sweep.table import series_of
 
 KINDS = ("drop", "flip")
 LEVELS = (0.05, 0.1, 0.2)

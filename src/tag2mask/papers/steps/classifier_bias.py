@@ -28,11 +28,10 @@ from tag2mask.inference.multiscale import CAMHead, merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.stage_kinds import Makes
-from tag2mask.papers.definition import FinishedExperiment, StepResult
+from tag2mask.papers.catalogue import FinishedExperiment, StepResult
 from tag2mask.papers.steps.threshold_examples import shown_rows
 from tag2mask.pipeline.opened_run import OpenedRun
-from tag2mask.report.figures import draw_examples
-from tag2mask.report.page import Example
+from tag2mask.report.figures import Example, draw_examples
 from tag2mask.training.device import resolve_device
 
 OWN, CONFUSING, EITHER = "CAM: weights of the true class", "weights of a confusing class", "either of the two"

@@ -19,13 +19,12 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.methods.stage_kinds import Makes
-from tag2mask.papers.definition import FinishedExperiment, StepResult
+from tag2mask.papers.catalogue import FinishedExperiment, StepResult
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import Measured, measured
 from tag2mask.report.choice import Candidate, Choice, choose
-from tag2mask.report.figures import draw_examples
-from tag2mask.report.page import Example
+from tag2mask.report.figures import Example, draw_examples
 from tag2mask.run_report.example_images import image_scores
 
 _LOOKED_AT = 20
