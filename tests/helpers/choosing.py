@@ -36,7 +36,6 @@ def compared(settings: SmallerNetworkSettings, dataset: Dataset) -> list[Sample]
 def larger_mean(context: StageContext[NoSettings]) -> Choice:
     """The maps with the larger mean over all images."""
     dataset = context.dataset
-    assert dataset is not None
     means = {}
     for role in context.reads:
         maps = [context.reads[role].maps(dataset, s).maps.mean().item() for s in dataset.samples if s.tags]
@@ -48,7 +47,6 @@ def larger_mean(context: StageContext[NoSettings]) -> Choice:
 def smaller_network(context: StageContext[SmallerNetworkSettings]) -> Choice:
     """The network with the smaller file; the images count as looked at."""
     dataset = context.dataset
-    assert dataset is not None
     sizes = {role: (made.path / "weights.safetensors").stat().st_size for role, made in context.reads.items()}
     role = min(sizes, key=sizes.__getitem__)
     ids = tuple(s.id for s in compared(context.settings, dataset))

@@ -32,7 +32,7 @@ class DrawnSettings(Settings):
 
 def program(context: StageContext[DrawnSettings]) -> ImageProgram:
     """A map is the share of its class in each cell, blurred over ``2 blur + 1`` cells; maximum 1, or all 0."""
-    dataset = context.split("@infer")
+    dataset = context.dataset
 
     def prepare(sample: Sample) -> tuple[tuple[int, ...], NDArray[np.uint8]]:
         truth = dataset.truth(sample)

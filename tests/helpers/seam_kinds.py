@@ -28,7 +28,7 @@ class NoSettings(Settings):
 
 def glow(context: StageContext[NoSettings]) -> ImageProgram:
     """Each map is the image's saliency; raw scores are it less a half, times the class column and one."""
-    dataset = context.split("@infer")
+    dataset = context.dataset
 
     def prepare(sample: Sample) -> tuple[tuple[int, ...], Tensor]:
         return sample.tags, torch.from_numpy(read_sidecar(dataset, sample, "saliency"))
@@ -38,7 +38,7 @@ def glow(context: StageContext[NoSettings]) -> ImageProgram:
 
 def brightness(context: StageContext[NoSettings]) -> ImageProgram:
     """Each map is the image's brightness."""
-    dataset = context.split("@infer")
+    dataset = context.dataset
 
     def prepare(sample: Sample) -> tuple[tuple[int, ...], Tensor]:
         return sample.tags, torch.from_numpy(np.asarray(dataset.image(sample).convert("L"), np.float32) / 255)
@@ -54,7 +54,7 @@ def _maps(tags: tuple[int, ...], grey: Tensor, raw: bool) -> ActivationMaps:
 
 def tally(context: StageContext[NoSettings]) -> None:
     """Write the mean of each image's maps."""
-    dataset, maps = context.split("@infer"), context.reads["maps"]
+    dataset, maps = context.dataset, context.reads["maps"]
     means = {s.id: [round(float(m.mean()), 6) for m in maps.maps(dataset, s).maps] for s in dataset.samples}
     write_json(context.out / "tally.json", means)
 

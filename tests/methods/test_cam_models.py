@@ -17,6 +17,7 @@ from tag2mask.backbones.feature_layer import examine, feature_layer
 from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError, WeightsError
 from tag2mask.core.types import ActivationMaps, Prototypes
 from tag2mask.methods.lpcam.prototypes_file import save_prototypes
+from tests.helpers.refused import refused
 
 
 class Net(nn.Module):
@@ -115,7 +116,7 @@ def test_an_auxiliary_branch_is_not_taken() -> None:
 
     assert examine(Branched(), IMAGES, None, None).name == "last"
     assert feature_layer(Branched(), IMAGES) == ("last", 6)
-    with pytest.raises(ConfigError, match="class scores do not depend on layer 'aux'.*'last'.*Leave layer= out"):
+    with refused(ConfigError, "layer 'aux'", "'last'", "Leave layer= out"):
         CAM(Branched(), "aux")(IMAGES, TAGS)
 
 
@@ -162,7 +163,7 @@ def test_one_of_several_maps_is_not_guessed() -> None:
             return features * gate.sigmoid()  # no module gives the product
 
     for find in (lambda: CAM(Gated())(IMAGES, TAGS), lambda: feature_layer(Gated(), IMAGES)):
-        with pytest.raises(ConfigError, match=r"'gate' .1, 1, 6, 8. is the last.*others beside it, such as 'last'"):
+        with refused(ConfigError, "'gate'", "1, 6, 8", "is the last", "such as 'last'"):
             find()
     assert feature_layer(Gated(), IMAGES, "last") == ("last", 6)
 
@@ -202,7 +203,7 @@ def test_what_cannot_be_seen_needs_a_layer() -> None:
         def forward(self, images: Tensor) -> Any:
             return super().forward(images)
 
-    with pytest.raises(ConfigError, match=r"its scores carry no gradient.*Pass layer="):
+    with refused(ConfigError, "no gradient", "Pass layer="):
         CAM(Inference())(IMAGES, TAGS)
     assert same(CAM(Inference(), "last")(IMAGES, TAGS), CAM(Net())(IMAGES, TAGS))
 
@@ -212,7 +213,7 @@ def test_what_cannot_be_seen_needs_a_layer() -> None:
 
     model = Net()
     model.fc = Elsewhere(6, 3).requires_grad_(False)
-    with pytest.raises(ConfigError, match=r"its gradient ends at module 'fc' .Elsewhere.*Pass layer="):
+    with refused(ConfigError, "gradient ends", "module 'fc'", "Elsewhere", "Pass layer="):
         CAM(model)(IMAGES, TAGS)
     assert same(CAM(model, "last")(IMAGES, TAGS), exact_maps(model, model.fc.weight))
 
@@ -260,7 +261,7 @@ def test_scores_that_are_not_the_classifiers_are_refused(
 
     if n_classes == 1 and after is not None and float(after(torch.ones(1, 1))) > 0:
         return  # one score has no other order
-    with pytest.raises(WeightsError, match="another way too, or come in another order or sign"):
+    with refused(WeightsError, "another way too", "another order or sign"):
         CAM(Otherwise(n_classes))(IMAGES, TAGS[:, :n_classes])
 
 
@@ -296,12 +297,12 @@ def test_what_is_no_scores_is_named(wrap: Callable[[Tensor], Any], kind: type[Ta
 def test_images_too_small_for_the_network_are_told_so() -> None:
     model = timm.create_model("test_resnet", pretrained=False, num_classes=3).eval()
     for method in (lambda x: CAM(model)(x, TAGS), lambda x: feature_layer(model, x)):
-        with pytest.raises(DataError, match=r"images of 32 x 32 pixels are too small.*to 64 x 64 .which leaves 2 x 2"):
+        with refused(DataError, "32 x 32 pixels", "too small", "to 64 x 64", "leaves 2 x 2"):
             method(torch.rand(2, 3, 32, 32))
     cam = CAM(model)
     cam(torch.rand(2, 3, 64, 64), TAGS)
     for later in (cam, CAM(model, "layer4")):
-        with pytest.raises(DataError, match=r"layer 'layer4' has a single cell. Resize them"):
+        with refused(DataError, "layer 'layer4'", "a single cell", "Resize them"):
             later(torch.rand(2, 3, 32, 32), TAGS)
 
 
@@ -405,17 +406,17 @@ def test_half_precision_with_scales(dtype: torch.dtype) -> None:
 def test_wrong_types_and_devices_are_named() -> None:
     with pytest.raises(DataError, match=r"images are torch.float64.*torch.float32: images.to\(torch.float32\)"):
         CAM(Net())(IMAGES.double(), TAGS)
-    with pytest.raises(DataError, match=r"images are on the device meta"):
+    with refused(DataError, "images are on", "device meta"):
         CAM(Net())(IMAGES.to("meta"), TAGS)
-    with pytest.raises(WeightsError, match=r"first 'stem.0.weight', are on the device meta.*assign=True"):
+    with refused(WeightsError, "'stem.0.weight'", "device meta", "assign=True"):
         CAM(Net().to("meta"))
     with pytest.raises(DataError, match=r"got \(2, 3, 24, 32\) torch.uint8: images.float\(\) / 255"):
         CAM(Net())((IMAGES * 255).byte(), TAGS)
-    with pytest.raises(DataError, match="tags must be 0 or 1 everywhere.*they hold 0.5"):
+    with refused(DataError, "tags must be 0 or 1", "they hold 0.5"):
         CAM(Net())(IMAGES, TAGS * 0.5)
-    with pytest.raises(DataError, match=r"images \(1, 1, 24, 32\) have 1 channels.*first convolution takes 3"):
+    with refused(DataError, "images (1, 1, 24, 32)", "1 channels", "first convolution takes 3"):
         CAM(Net())(IMAGES[:, :1], TAGS)
-    with pytest.raises(WeightsError, match=r"weights are of type list, expected a tensor \(classes, channels\)"):
+    with refused(WeightsError, "of type list", "expected a tensor (classes, channels)"):
         CAM(Net(), weights=[[0.0]])  # type: ignore[arg-type]
     with pytest.raises(DataError, match="fit expects batches.*got int"):
         LPCAM(Net()).fit(5)  # type: ignore[arg-type]
@@ -423,9 +424,9 @@ def test_wrong_types_and_devices_are_named() -> None:
         CAM(Net())(IMAGES, TAGS)[0].resize(0, 4)
     lazy = Net()
     lazy.fc = nn.LazyLinear(3)
-    with pytest.raises(WeightsError, match=r"the model has no weights yet, first 'fc.weight': call it once"):
+    with refused(WeightsError, "no weights yet", "'fc.weight'", "call it once"):
         CAM(lazy)
-    with pytest.raises(ConfigError, match="scales = 2.0 must be one or more numbers above 0"):
+    with refused(ConfigError, "scales = 2.0", "one or more numbers above 0"):
         CAM(Net(), scales=2.0)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="scales = .inf,. must be"):
         CAM(Net(), scales=(float("inf"),))
@@ -461,7 +462,7 @@ def test_wrappers_are_looked_inside() -> None:
 def test_what_cannot_be_looked_into_is_named() -> None:
     with pytest.raises(ConfigError, match=r"TopLevelTracedModule of torch.jit.*pass the torch.nn.Module"):
         CAM(torch.jit.trace(Net().eval(), IMAGES))  # type: ignore[no-untyped-call]
-    with pytest.raises(ConfigError, match="model is of type str, expected a torch.nn.Module"):
+    with refused(ConfigError, "of type str", "expected a torch.nn.Module"):
         CAM("resnet18")  # type: ignore[arg-type]
 
 
@@ -473,9 +474,9 @@ def test_a_scale_that_the_model_does_not_take_is_named() -> None:
             return super().forward(images)
 
     model = OneSize().train()
-    with pytest.raises(DataError, match=r"does not take images of 20 x 32 pixels: expected 24 rows. Resize them"):
+    with refused(DataError, "20 x 32 pixels", "expected 24 rows", "Resize them"):
         CAM(model)(IMAGES[:, :, :20], TAGS)
-    with pytest.raises(ConfigError, match=r"scale 2, of 48 x 64 pixels: .*expected 24 rows.*Give scales=\(1.0,\)"):
+    with refused(ConfigError, "scale 2,", "48 x 64 pixels", "expected 24 rows", "Give scales=(1.0,)"):
         CAM(model, scales=(1.0, 2.0))(IMAGES, TAGS)
     assert all(module.training for module in model.modules())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -506,7 +507,7 @@ def test_prototypes_go_with_their_network_alone(tmp_path: Path) -> None:
     ):
         with pytest.raises(Tag2MaskError, match=text):
             LPCAM(other).load(path)
-    with pytest.raises(WeightsError, match=r"p.safetensors holds prototypes of another network.*fit them anew"):
+    with refused(WeightsError, "p.safetensors", "another network", "fit them anew"):
         LPCAM(Net(seed=1)).load(path)
 
 
@@ -523,7 +524,7 @@ def test_a_classifier_of_more_classes_does_not_use_the_old_prototypes() -> None:
     model = Net()
     lpcam = fitted(model)
     model.fc = nn.Linear(6, 4)
-    with pytest.raises(WeightsError, match="3 classes, the model's classifier has 4 now"):
+    with refused(WeightsError, "3 classes", "has 4 now"):
         lpcam(IMAGES, torch.ones(2, 4))
 
 

@@ -16,7 +16,7 @@ from tag2mask.papers import run as run_module
 from tag2mask.papers.catalogue import Axis, experiment
 from tag2mask.papers.run import Options, run_experiment
 from tag2mask.papers.steps import threshold_examples
-from tag2mask.report.figures import Example
+from tag2mask.report.examples import Example
 from tests.helpers.draw import draw_folder
 from tests.helpers.refused import refused
 from tests.papers.tiny_experiments import SCENES, tiny_experiment

@@ -38,8 +38,7 @@ def recipe(folder: Path) -> str:
 def fingerprints(folder: Path) -> dict[str, str]:
     """Of the split that is measured, without a run."""
     session = Session(make_plan(load_recipe(recipe(folder))), RunFolder(folder / "runs" / "run"))
-    session.open_split("@infer")
-    session.open_split("@val")  # null
+    session.open_split(session.plan.data.infer)
     return session.fingerprints()
 
 

@@ -19,6 +19,7 @@ from tag2mask.core.palette import read_labels
 from tag2mask.data.registry import READERS, readers, register_reader
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.methods.registry import METHODS, register_method, stage_kind, stage_kinds
+from tests.helpers.refused import refused
 from tests.helpers.tiny import TINY_NETWORK, launch
 
 READER = """
@@ -116,7 +117,7 @@ class ColourNet(torch.nn.Module):
 
 def train(context):
     torch.manual_seed(context.seed)
-    dataset = context.split("@train")
+    dataset = context.dataset
     net = ColourNet(len(dataset.classes))
     optimiser = torch.optim.Adam(net.parameters(), 0.1)
     for step in range(context.settings.steps):
@@ -130,7 +131,7 @@ def train(context):
     save_file(net.state_dict(), context.out / "colour.safetensors")
 
 def program(context):
-    dataset = context.split("@infer")
+    dataset = context.dataset
     net = ColourNet(len(dataset.classes))
     net.load_state_dict(load_file(context.reads["net"].path / "colour.safetensors"))
 
@@ -277,5 +278,5 @@ def test_a_registered_name_that_is_taken_is_refused(site: Path) -> None:
 
 
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match="unknown stage kind 'lpcamm'; did you mean 'lpcam'"):
+    with refused(ConfigError, "'lpcamm'", "did you mean 'lpcam'"):
         stage_kind("lpcamm")

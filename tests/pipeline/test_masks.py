@@ -29,6 +29,7 @@ from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_folder
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
+from tests.helpers.refused import refused
 from tests.helpers.tiny import files_of
 
 
@@ -188,25 +189,23 @@ def test_the_images_can_be_listed_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"few\.txt lists 1 ids, but n = 2; set n=1"):
         run(str(recipe), out=tmp_path / "runs" / "run")
     (tmp_path / "few.txt").write_text(f"{chosen[0]}\n{chosen[1]}x\n")
-    with pytest.raises(DataError, match=rf"few\.txt, line 2: .* no image '{chosen[1]}x'; did you mean '{chosen[1]}'"):
+    with refused(DataError, "few.txt, line 2", f"no image '{chosen[1]}x'", f"did you mean '{chosen[1]}'"):
         run(str(recipe), out=tmp_path / "runs" / "run")
 
 
 def test_too_few_masks_are_counted_in_the_error(tmp_path: Path) -> None:
     recipe = few_masks_recipe(tmp_path, {"few": {"n": 50}})
-    with pytest.raises(DataError, match=r"chosen on 50 masks, but 12 images of split 'all' have one; set n to 12 or"):
+    with refused(DataError, "50 masks", "12 images of split 'all'", "set n to 12 or"):
         run(str(recipe), out=tmp_path / "runs" / "run")
     recipe = few_masks_recipe(tmp_path, {"few": {"n": 12}})
-    with pytest.raises(
-        DataError, match="on the ground truth of all 12 images .* none is left to measure on; set a smaller n"
-    ):
+    with refused(DataError, "all 12 images", "none is left", "set a smaller n"):
         run(str(recipe), out=tmp_path / "runs" / "run")
 
 
 def test_data_without_masks_is_refused_by_few_masks_and_not_measured(done: RunResult, copy: Path) -> None:
     photos = copy.parent / "photos"
     shutil.copytree(done.path.parents[1] / "data", photos, ignore=shutil.ignore_patterns("masks"))
-    with pytest.raises(DataError, match="but 0 images of split 'all' have one; give masks, or use a fixed threshold"):
+    with refused(DataError, "0 images of split 'all'", "give masks", "a fixed threshold"):
         again(copy, f"data.root={photos}")
     recipe = yaml.safe_load((copy / "recipe.yaml").read_text())
     del recipe["stages"]["few"]
@@ -340,10 +339,12 @@ def test_a_missing_file_names_image_and_command(copy: Path, done: RunResult) -> 
         found = OpenedRun(copy).artefact(stage)
         path = next((copy / stage / makes).glob(f"{sample.id}.*"))
         path.unlink()
-        with pytest.raises(
+        with refused(
             StageError,
-            match=rf"stage '{stage}' has no {makes} of image '{sample.id}' \(.*\)\. Make them: tag2mask run {copy}/"
-            rf"recipe.yaml --out {copy}\. If that is what you ran, .* split 'all'",
+            f"'{stage}' has no {makes} of",
+            f"image '{sample.id}'",
+            f"tag2mask run {copy}/recipe.yaml --out {copy}.",
+            "split 'all'",
         ):
             (found.maps if makes == "maps" else found.labels)(dataset, sample)
 
@@ -352,10 +353,13 @@ def test_a_file_of_another_run_is_refused(done: RunResult) -> None:
     dataset, masks, refined = dataset_of(done), artefact(done, "masks"), artefact(done, "refined")
     sample = dataset.samples[0]
     foreign = Artefact("masks", refined.path, masks.key, masks.sample_key)
-    with pytest.raises(
+    with refused(
         StageError,
-        match=rf"the masks of image '{sample.id}' in stage 'masks' \(.*\) were made from another image, with "
-        r"other tags or in another run\. Make them again: tag2mask run RECIPE --out RUN",
+        f"image '{sample.id}'",
+        "'masks'",
+        "from another image",
+        "with other tags",
+        "tag2mask run RECIPE --out RUN",
     ):
         foreign.labels(dataset, sample)
 
@@ -365,13 +369,13 @@ def test_a_disk_without_room_for_the_masks_is_refused_before_any_is_made(
 ) -> None:
     shutil.rmtree((copy / "masks").resolve())
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(StageError, match=r"masks needs about 1 MB in .*\.store, but 1 MB are free; make room"):
+    with refused(StageError, "masks needs about 1 MB", ".store", "1 MB are free", "make room"):
         again(copy)
     assert not list(copy.parent.rglob(".store/pseudo-masks-*/masks"))
 
 
 def test_refined_seeds_measured_as_masks_are_refused(copy: Path) -> None:
-    with pytest.raises(DataError, match=r"is 255 \(ignored\) at \d+ pixels: refined seeds are not masks"):
+    with refused(DataError, "255 (ignored)", "pixels", "refined seeds"):
         again(copy, "refined-score.unsure=false")
 
 
@@ -404,7 +408,7 @@ def test_maps_that_do_not_fit_the_image_are_refused(copy: Path, change: str, mes
 def test_a_label_image_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     Image.new("RGB", (3, 2)).save(path)
-    with pytest.raises(StageError, match="has mode RGB; expected a palette PNG. Remove it and run again"):
+    with refused(StageError, "mode RGB", "expected a palette PNG", "Remove it", "run again"):
         read_labels(path)
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(StageError, match="cannot read .*x.png"):

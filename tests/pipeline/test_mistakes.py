@@ -18,6 +18,7 @@ from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingErr
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
+from tests.helpers.refused import refused
 from tests.helpers.tiny import files_of, tiny_overrides, tiny_run
 
 WRONG = {
@@ -81,12 +82,12 @@ def test_stages_in_a_circle_are_named(tmp_path: Path) -> None:
     recipe["stages"]["cam"] = {"kind": "lpcam", "reads": {"classifier": "classifier", "prototypes": "prototypes"}}
     path = tmp_path / "circle.yaml"
     path.write_text(yaml.safe_dump(recipe))
-    with pytest.raises(ConfigError, match=r"circle: (cam -> prototypes -> cam|prototypes -> cam -> prototypes)"):
+    with refused(ConfigError, "circle", ("cam -> prototypes -> cam", "prototypes -> cam -> prototypes")):
         make_plan(load_recipe(str(path)))
 
 
 def test_recipe_files_that_are_none() -> None:
-    with pytest.raises(ConfigError, match=r"recipe file 'mine.yaml' does not exist; .* tag2mask cp own-data mine.yaml"):
+    with refused(ConfigError, "'mine.yaml' does not exist", "tag2mask cp own-data mine.yaml"):
         load_recipe("mine.yaml")
     with pytest.raises(ConfigError, match="unknown recipe 'dmo'; did you mean 'demo'"):
         load_recipe("dmo")
@@ -106,7 +107,7 @@ def test_an_output_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "runs" / "run").mkdir(parents=True)
     precious = tmp_path / "runs" / "run" / "precious.txt"
     precious.write_text("mine")
-    with pytest.raises(StageError, match="is not empty and is not a run .* nothing was changed"):
+    with refused(StageError, "is not a run", "not empty", "nothing was changed"):
         tiny_run(tmp_path)
     assert sorted(p.name for p in precious.parent.iterdir()) == ["precious.txt"]
 
@@ -114,14 +115,14 @@ def test_an_output_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
 def test_an_output_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "run").write_text("")
-    with pytest.raises(StageError, match="is a file; name a new folder"):
+    with refused(StageError, "is a file", "name a new folder"):
         tiny_run(tmp_path)
 
 
 def test_eval_of_a_folder_that_is_no_run_names_the_runs_beside_it(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "recipe.yaml").write_text("")
-    with pytest.raises(StageError, match=r"is not a run .*Runs beside it: photos\. Begin one"):
+    with refused(StageError, "is not a run", "Runs beside it: photos.", "tag2mask run demo --out"):
         evaluate_run(tmp_path / "photo")
 
 
@@ -138,7 +139,7 @@ class _Usage(NamedTuple):
 
 def test_a_disk_that_is_too_small_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: _Usage(10**9, 10**9, 100))
-    with pytest.raises(StageError, match=r"classifier needs about 3 MB in .*, but 1 MB are free; make room"):
+    with refused(StageError, "classifier needs about 3 MB", "1 MB are free", "make room"):
         tiny_run(tmp_path)
 
 
@@ -153,9 +154,7 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path: Path, monkeypatch: pytest.
         original(source, target)
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(
-        StageError, match=r"cannot write .*\.npz: No space left on device\. Nothing was left half-written"
-    ):
+    with refused(StageError, "cannot write", ".npz: No space left on device", "Nothing was left half-written"):
         tiny_run(tmp_path)
     assert not list(tmp_path.rglob("*.tmp"))
     monkeypatch.undo()
@@ -180,19 +179,16 @@ def test_a_damaged_map_is_made_again_and_eval_refuses_it_before(done: RunResult)
     before = files_of(done.path)
     path = sorted((done.path / "lpcam" / "maps").glob("*.npz"))[2]
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(StageError, match=rf"cannot read .*{path.name}.* Remove it and run again"):
+    with refused(StageError, "cannot read", str(path.name), "Remove it", "run again"):
         evaluate_run(done.path, stages=["lpcam"])
     path.unlink()
-    with pytest.raises(
-        StageError,
-        match=rf"stage 'lpcam' has no maps of image '{path.stem}' .*Make them: tag2mask run .*recipe.yaml --out",
-    ):
+    with refused(StageError, "'lpcam' has no maps", f"image '{path.stem}'", "tag2mask run", "recipe.yaml --out"):
         evaluate_run(done.path, stages=["lpcam"])
     assert files_of(run(str(done.path / "recipe.yaml"), out=done.path).path) == before
 
 
 def test_eval_names_the_stages_there_are(done: RunResult) -> None:
-    with pytest.raises(ConfigError, match="unknown stage of maps 'lpcan'; did you mean 'lpcam'"):
+    with refused(ConfigError, "'lpcan'", "did you mean 'lpcam'"):
         evaluate_run(done.path, stages=["lpcan"])
     with pytest.raises(ConfigError, match="1.5"):
         evaluate_run(done.path, thresholds=[1.5])
@@ -202,9 +198,7 @@ def test_a_stage_that_is_not_finished_names_the_command(done: RunResult, tmp_pat
     folder = RunFolder(tmp_path / "begun")
     folder.prepare()
     folder.begin(make_plan(load_recipe(str(done.path / "recipe.yaml"))).recipe, threads=1)
-    with pytest.raises(
-        StageError, match=r"stage 'cam' of .* is not finished; resume: tag2mask run .*recipe.yaml --out"
-    ):
+    with refused(StageError, "'cam'", "not finished", "tag2mask run", "recipe.yaml --out"):
         evaluate_run(tmp_path / "begun")
 
 

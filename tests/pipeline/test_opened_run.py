@@ -23,6 +23,7 @@ from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.run_report.rebuild import write_report
 from tests.helpers.drawn_maps import few_masks_recipe, registered
+from tests.helpers.refused import refused
 from tests.helpers.tiny import files_of
 
 
@@ -74,9 +75,9 @@ def test_what_is_not_there_is_named(done: RunResult, tmp_path: Path) -> None:
     opened = tag2mask.open_run(done.path)
     with pytest.raises(ConfigError, match="unknown stage 'mask'; did you mean 'masks'"):
         opened.artefact("mask")
-    with pytest.raises(ConfigError, match="stage 'few' makes threshold, but maps are needed. Stages of maps: maps"):
+    with refused(ConfigError, "'few' makes threshold", "maps are needed", "Stages of maps: maps"):
         opened.maps("few")
-    with pytest.raises(StageError, match=f"{tmp_path} is not a run .*Begin one: tag2mask run demo --out {tmp_path}"):
+    with refused(StageError, f"{tmp_path} is not a run", f"tag2mask run demo --out {tmp_path}"):
         tag2mask.open_run(tmp_path)
 
 
@@ -104,7 +105,7 @@ def test_with_root_a_run_whose_photos_moved_is_whole(
 def test_without_root_the_error_names_the_place_and_the_option(done: RunResult, tmp_path: Path) -> None:
     old = tmp_path / "gone"
     run = OpenedRun(done.path, old)
-    with pytest.raises(DataError, match=f"--root {old} is not a folder: .* data.root of {done.path} was"):
+    with refused(DataError, f"--root {old} is not a folder", "data.root", str(done.path)):
         run.dataset("masks")
     recipe = done.path / "recipe.yaml"
     written = recipe.read_text()
@@ -184,9 +185,7 @@ def test_a_store_on_a_disk_that_is_not_connected(done: RunResult, tmp_path: Path
     store = tmp_path / "runs" / ".store"
     store.symlink_to(tmp_path / "disk" / "store")
     for look in (lambda: evaluate_run(path), lambda: again(path), lambda: tag2mask.open_run(path).artefact("maps")):
-        with pytest.raises(
-            StageError, match=f"the store {store} leads to {tmp_path}/disk/store, which is not there: connect its disk"
-        ):
+        with refused(StageError, f"store {store} leads to {tmp_path}/disk/store", "connect its disk"):
             look()
     shutil.copytree(done.path.parent / ".store", tmp_path / "disk" / "store")
     assert evaluate_run(path)

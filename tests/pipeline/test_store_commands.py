@@ -20,6 +20,7 @@ from tag2mask.pipeline.store import StoreUsage, registered
 from tag2mask.sweep.run import share_store
 from tests.helpers.drawn_maps import few_masks_recipe
 from tests.helpers.drawn_maps import registered as kinds
+from tests.helpers.refused import refused
 from tests.helpers.tiny import files_of
 from tests.helpers.tiny import tag2mask as command
 
@@ -185,7 +186,7 @@ def test_a_run_on_a_disk_that_is_not_there_keeps_what_it_linked_until_it_is_forg
     shown = command("store", "prune", str(runs), "--yes")
     assert f"not there, what it linked is kept: {other}. If it is gone for good: --forget {other}" in shown.stdout
     assert {p.name for p in (runs / ".store").glob("[a-z]*-*") if p.is_dir()} == kept
-    with pytest.raises(ConfigError, match=f"--forget {tmp_path}: expected a registered run that is not there: {other}"):
+    with refused(ConfigError, f"--forget {tmp_path}", "registered run", str(other)):
         StoreUsage(runs / ".store", [tmp_path])
     assert len(StoreUsage(runs / ".store", [other]).prune()) == 3
 
@@ -212,12 +213,12 @@ def test_a_sweep_registers_itself_and_its_points_go_with_it(runs: Path) -> None:
 
 
 def test_a_folder_that_is_no_store_and_options_that_do_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=f"{tmp_path}/x is not a store; name one, a run, or the folder of runs"):
+    with refused(StageError, f"{tmp_path}/x is not a store", "name one, a run,", "folder of runs"):
         StoreUsage(tmp_path / "x")
     (tmp_path / ".store").symlink_to(tmp_path / "disk")
     for words in (["store", str(tmp_path)], ["store", "prune", str(tmp_path), "--yes"]):
-        refused = command(*words)
-        assert refused.returncode == 2
-        assert f"the store {tmp_path}/.store leads to {tmp_path}/disk, which is not there" in refused.stderr
+        done = command(*words)
+        assert done.returncode == 2
+        assert f"the store {tmp_path}/.store leads to {tmp_path}/disk, which is not there" in done.stderr
     wrong = command("store", str(tmp_path), "--yes")
     assert wrong.stderr == "error: expected: tag2mask store PATH, or: tag2mask store prune PATH --yes\n"

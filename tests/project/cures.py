@@ -387,7 +387,7 @@ CURES = {
         other(RUN.replace("--out runs/old", "--out runs/new"), "tag2mask report runs/new --out page.html"),
         _begun,
     ),
-    "is no page of tag2mask": Cure(
+    "is not a page of tag2mask": Cure(
         "tag2mask report runs/old --out notes.html",
         other("tag2mask report runs/old --out page.html"),
         _written("notes.html"),

@@ -18,16 +18,15 @@ from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.report import fonts
+from tag2mask.report.examples import Example, draw_examples
 from tag2mask.report.figures import (
     Boxes,
     Curve,
     Dots,
-    Example,
     Histogram,
     draw_boxes,
     draw_curves,
     draw_dots,
-    draw_examples,
     draw_histograms,
 )
 from tests.helpers.refused import refused

@@ -27,6 +27,7 @@ from tag2mask.segmentation.networks.factory import save_segmenter
 from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.predict.photo_readers import Photo as AnyPhoto
 from tag2mask.segmentation.publish.provenance import Number, Origin
+from tests.helpers.refused import refused
 from tests.segmentation.saved_net import STAGES, tiny, write_run
 from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, predict_labels
 
@@ -159,7 +160,7 @@ def test_a_mode_without_a_way_to_rgb_is_named(model: SegmentationModel, monkeypa
         raise ValueError(f"conversion from {image.mode} to {mode} not supported")
 
     monkeypatch.setattr(Image.Image, "convert", refuse)
-    with pytest.raises(DataError, match="the image has mode HSV, which is not read: convert it to RGB first"):
+    with refused(DataError, "mode HSV", "convert it to RGB first"):
         model(Image.new("HSV", (3, 2)))
 
 
@@ -197,12 +198,12 @@ def test_a_run_gives_its_network_and_what_is_known_of_it(tmp_path: Path) -> None
 def test_several_networks_of_a_run_need_a_choice(tmp_path: Path) -> None:
     stages = {**STAGES, "other": {"kind": "segmenter"}}
     run = write_run(tmp_path / "run", stages, {"segmenter": tiny(0), "other": tiny(1)})
-    with pytest.raises(ConfigError, match="holds 2 networks: segmenter, other. Choose one with --stage"):
+    with refused(ConfigError, "2 networks: segmenter, other", "Choose one with --stage"):
         find_network(run)
     assert find_network(run, "other").hash == file_hash(run / "other" / "weights.safetensors")
-    with pytest.raises(ConfigError, match="unknown stage of kind 'segmenter' 'othr'; did you mean 'other'"):
+    with refused(ConfigError, "'othr'", "did you mean 'other'"):
         find_network(run, "othr")
-    with pytest.raises(ConfigError, match="stage = 'other' belongs to a run folder"):
+    with refused(ConfigError, "stage = 'other'", "a run folder"):
         find_network(run / "other" / "weights.safetensors", "other")
 
 
@@ -216,10 +217,10 @@ def test_a_run_of_several_seeds_names_them(tmp_path: Path) -> None:
 
 def test_a_run_without_a_finished_network_says_so(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", STAGES, {})
-    with pytest.raises(StageError, match="segmenter.* is not finished; resume: tag2mask run .*recipe.yaml"):
+    with refused(StageError, "segmenter", "not finished", "tag2mask run", "recipe.yaml"):
         find_network(run)
     run = write_run(tmp_path / "maps", {"pseudo": {"kind": "pseudo-masks"}}, {})
-    with pytest.raises(StageError, match="no stage of kind 'segmenter', so the run holds no network"):
+    with refused(StageError, "kind 'segmenter'", "no network"):
         find_network(run)
 
 
@@ -233,9 +234,9 @@ def test_weights_that_are_not_what_the_run_has_trained_are_refused(tmp_path: Pat
     data[-1] ^= 1
     weights.write_bytes(bytes(data))
     again = rf"tag2mask run {run}/recipe.yaml --out {run}"
-    with pytest.raises(StageError, match=rf"{weights} is not what stage 'segmenter' has trained.*{again}"):
+    with refused(StageError, str(weights), "'segmenter' has trained", again):
         tag2mask.load(run)
-    with pytest.raises(StageError, match=rf"{weights} is not what its stage has trained"):
+    with refused(StageError, str(weights), "its stage has trained"):
         tag2mask.load(weights)
     elsewhere = tmp_path / "weights.safetensors"
     elsewhere.write_bytes(bytes(data))
@@ -277,7 +278,7 @@ def test_an_onnx_file_runs_through_its_own_class(tmp_path: Path, monkeypatch: py
     image = photo()
     assert np.array_equal(model(image).labels, image.argmax(-1))
     assert model.classes == CLASSES
-    with pytest.raises(WeightsError, match="a network in ONNX cannot be saved as weights"):
+    with refused(WeightsError, "ONNX", "cannot be saved"):
         model.save_pretrained(tmp_path / "saved")
 
 
@@ -298,10 +299,10 @@ def test_what_is_not_there_is_not_looked_for_on_the_hub(
 
 
 def test_what_is_no_network_is_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="is neither a run .* nor a saved network"):
+    with refused(WeightsError, "neither a run", "a saved network"):
         tag2mask.load(tmp_path)
     (tmp_path / "net.pth").write_bytes(b"x")
-    with pytest.raises(WeightsError, match="net.pth: expected a run folder, or a file of weights that ends in"):
+    with refused(WeightsError, "net.pth", "expected a run folder", "file of weights", "ends in"):
         tag2mask.load(tmp_path / "net.pth")
     (tmp_path / "net.safetensors").write_bytes(b"x")
     with pytest.raises(WeightsError, match="net.safetensors cannot be read"):
@@ -309,7 +310,7 @@ def test_what_is_no_network_is_named(tmp_path: Path) -> None:
 
 
 def test_a_network_in_the_home_of_nobody_is_named() -> None:
-    with pytest.raises(DataError, match="~nobody-here/run: there is no home folder of that name"):
+    with refused(DataError, "~nobody-here/run", "no home folder"):
         find_network("~nobody-here/run")
 
 
@@ -321,11 +322,11 @@ def test_what_is_no_network_by_its_kind_is_told_and_not_looked_for_on_the_hub(
     Path("runs").mkdir()
     os.mkfifo("runs/pipe")
     Path("runs/link").symlink_to("nowhere")
-    with pytest.raises(WeightsError, match="runs/pipe is a named pipe: expected a run folder, or a file"):
+    with refused(WeightsError, "runs/pipe is a named pipe", "expected a run folder"):
         tag2mask.load("runs/pipe")
     with pytest.raises(WeightsError, match="runs/link is a link to nothing"):
         tag2mask.load("runs/link")
-    with pytest.raises(WeightsError, match="cannot be read: File name too long"):
+    with refused(WeightsError, "cannot be read", "File name too long"):
         tag2mask.load("n" * 5000)
 
 

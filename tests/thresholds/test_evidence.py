@@ -22,7 +22,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import PROBED
 from tag2mask.evaluation.threshold_rules.rules import RULES
 from tag2mask.methods.cam.classifier import METRICS, LoadedClassifier
-from tag2mask.thresholds.evidence import Erased, ask, erasures, regions
+from tag2mask.thresholds.evidence import Erased, erasures, probe, regions
 from tests.helpers.refused import refused
 
 
@@ -54,7 +54,7 @@ def photo() -> Erased:
 
 
 def test_answers_become_gains_beside_what_the_area_is_worth() -> None:
-    found = ask(asked(Bright()), photo())
+    found = probe(asked(Bright()), photo())
     gains, trivial = found.whole.T
     whole = np.array([t < 0.62 for t in PROBED])  # the object is kept whole, and erased whole
     np.testing.assert_allclose(gains, np.where(whole, 1.0, -1.0), atol=1e-6)
@@ -71,7 +71,7 @@ def test_what_is_shown_is_the_image_inside_a_region_and_the_filling_outside() ->
     net: Any = Bright()
     given = photo()
     filled = Erased(given.sample, given.maps, given.image, torch.full((3, 8, 8), 0.25))
-    ask(asked(net), filled)
+    probe(asked(net), filled)
     shown = torch.cat(net.seen)
     assert len(shown) == 2 + 2 * len(PROBED)
     assert torch.equal(shown[0], given.image)

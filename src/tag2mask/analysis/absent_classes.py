@@ -22,17 +22,18 @@ from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.absent_classes import MEASURES, AbsentAnalysis, AbsentLine, analyse_absent
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.runner import image_tensor
+from tag2mask.methods.amn.kinds import AMN_MAPS
 from tag2mask.methods.amn.maps import image_logits
 from tag2mask.methods.amn.network import load_amn
 from tag2mask.methods.amn.settings import AmnMapsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
-from tag2mask.report.figures import Example, draw_examples
+from tag2mask.report.examples import Example, draw_examples
 from tag2mask.report.pictures import heat_overlay
 from tag2mask.training.device import resolve_device
 
-KIND = "amn-maps"
+KIND = AMN_MAPS.name
 _SHOWN = 4
 
 Predictor = Callable[[Sample, Sequence[int]], NDArray[np.float32]]
@@ -42,21 +43,11 @@ _Found = list[tuple[OpenedMaps, Predictor, AbsentAnalysis]]
 def analyse_tags(
     run: Run, *, stages: Sequence[str] = (), images: int = 100, split: str | None = None, out: Path | None = None
 ) -> Analysis:
-    """Measure how active absent classes are, with the right tags and with a wrong one.
+    """Measure how active absent classes are, with the right tags and with a wrong one; needs no ground truth.
 
-    Needs no ground truth. The pictures are of the images whose wrong class is most active in the first of the stages.
-
-    Args:
-        run: the run, or its folder.
-        stages: instances of kind ``amn-maps``; none means every one of the run.
-        images: how many, evenly spaced over the split.
-        split: the split; None means the one whose maps were made.
-        out: folder for the files; None means ``analysis`` in the run folder.
-
-    Raises:
-        StageError: no run, a stage that is not finished, or files that cannot be written.
-        ConfigError: an unknown stage, one of another kind, or a run without any.
-        DataError: no image has some classes and lacks others, or an image cannot be read.
+    Arguments and errors as for `tag2mask.analysis.map_thresholds.analyse_thresholds`; the stages are of kind
+    ``amn-maps``, and ``images`` are that many, evenly spaced over the split, of which some have some classes and lack
+    others. The pictures are of those whose wrong class is most active in the first of the stages.
     """
     run = as_run(run)
     opened = [run.maps(name, split) for name in _named(run, stages)]
@@ -77,7 +68,7 @@ def analyse_tags(
 
 def _named(run: OpenedRun, stages: Sequence[str]) -> list[str]:
     """The stages of AMN's maps to look at; names that are not of any maps are left to `OpenedRun.maps` to refuse."""
-    ours = [name for name, stage in run.stages.items() if stage.kind.name == KIND]
+    ours = [name for name, stage in run.stages.items() if stage.kind is AMN_MAPS]
     for name in stages:
         stage = run.stages.get(name)
         if stage is not None and stage.kind.makes is Makes.MAPS and name not in ours:

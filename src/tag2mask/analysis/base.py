@@ -153,13 +153,7 @@ def open_maps(run: Run, stages: Sequence[str] = (), split: str | None = None) ->
 
 
 def open_several(runs: Sequence[Run], stages: Sequence[str], split: str | None) -> list[OpenedMaps]:
-    """The named maps of each run: a name has to be known to one of the runs, and each run has to have one of them.
-
-    Args:
-        runs: at least one.
-        stages: names; all maps where there are none.
-        split: to look at; None means the one whose maps were made.
-    """
+    """The named maps of each run: a name has to be known to one of the runs, and each run has to have one of them."""
     known = [(run, [s.name for s in run.stages.values() if s.kind.makes is Makes.MAPS]) for run in map(as_run, runs)]
     somewhere = {name for _, names in known for name in names}
     opened: list[OpenedMaps] = []

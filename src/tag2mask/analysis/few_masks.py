@@ -49,13 +49,8 @@ def analyse_few(
 ) -> Analysis:
     """Choose a threshold on n images with ground truth, drawn at random again and again; measure it on all the others.
 
-    Args:
-        run: the run, or its folder.
-        n: sizes of a draw.
-        draws: of each size.
-        stages: instances that made maps, all measured on the same images; none means every one of the run.
-        split: a split with ground truth; None means the one whose maps were made.
-        out: folder for the files; None means ``analysis`` in the run folder.
+    Arguments and errors as for `tag2mask.analysis.map_thresholds.analyse_thresholds`; ``n`` are the sizes of a draw,
+    each of which is drawn ``draws`` times and leaves images to measure on.
     """
     options = ["--n", ",".join(map(str, n)), "--draws", str(draws)]
     findings = Findings("few-masks", open_maps(run, stages, split), out, split, options)

@@ -28,16 +28,8 @@ from tag2mask.evaluation.robustness import (
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline.opened_run import OpenedMaps
-from tag2mask.report.figures import (
-    Boxes,
-    Curve,
-    Example,
-    Histogram,
-    draw_boxes,
-    draw_curves,
-    draw_examples,
-    draw_histograms,
-)
+from tag2mask.report.examples import Example, draw_examples
+from tag2mask.report.figures import Boxes, Curve, Histogram, draw_boxes, draw_curves, draw_histograms
 
 _PANELS = (
     ("spread", "spread inside the object (c1: small)"),
@@ -85,11 +77,8 @@ def analyse_curves(
 ) -> Analysis:
     """Draw mIoU over thresholds for several maps in one figure, and say how robust they are (AMN, Figure 6).
 
-    Args:
-        runs: on the same images and classes.
-        stages: instances that made maps, each in one of the runs or several; none means every one of each run.
-        split: as in `analyse_thresholds`.
-        out: folder for the files; None means ``analysis`` in the first run's folder.
+    Arguments and errors as for `analyse_thresholds`; the runs are on the same images and classes, each stage is in one
+    of them or several, and the files lie with the first.
     """
     findings = Findings("threshold-curve", open_several(runs, stages, split), out, split)
     curves: list[Curve] = []
@@ -132,14 +121,7 @@ def analyse_activation(
 
 
 def draw_far_from_global(maps: OpenedMaps, found: OptimumAnalysis, prefix: Path, where: str) -> list[Path]:
-    """Draw the images that lose most by the global threshold: too high for them, and too low.
-
-    Args:
-        maps: of one stage.
-        found: their analysis.
-        prefix: of the files, ``<prefix>-<stage>-below.png`` and ``-above.png``; one without an image is not written.
-        where: split, image count and seed in words.
-    """
+    """Draw the images that lose most by the global threshold: too high for them, and too low."""
     samples = {sample.id: sample for sample in maps.dataset.samples}
     assert found.threshold.value is not None  # of kind oracle
     at, files = found.threshold.value, []
@@ -155,15 +137,7 @@ def draw_far_from_global(maps: OpenedMaps, found: OptimumAnalysis, prefix: Path,
 
 
 def threshold_example(maps: OpenedMaps, sample: Sample, found: ImageOptimum, at: float, reason: str) -> Example:
-    """One image cut at the global and at its own best threshold, for a figure.
-
-    Args:
-        maps: of one stage.
-        sample: the image.
-        found: its best threshold.
-        at: the global threshold.
-        reason: why it is shown.
-    """
+    """One image cut at the global and at its own best threshold, for a figure."""
     dataset, image = maps.dataset, maps.dataset.image(sample)
     made = maps.read(sample).resize(image.height, image.width)
     values = made.maps.numpy()

@@ -23,7 +23,7 @@ from tag2mask.evaluation.quality_ranking import SCORE, Assessed, ImageQuality, Q
 from tag2mask.evaluation.result_tables import ResultRow, csv_text, now, score_rows, write_results
 from tag2mask.pipeline.metric_stages import boundary_of, unseen
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
-from tag2mask.report.figures import Example, draw_examples
+from tag2mask.report.examples import Example, draw_examples
 from tag2mask.report.pictures import heat_overlay, label_overlay
 
 QUALITY, BOUNDARY = "quality", "boundary"
@@ -152,16 +152,9 @@ def analyse_boundaries(
 ) -> Analysis:
     """Measure mIoU, Boundary IoU and trimaps of the masks of a run; writes ``boundary.csv``.
 
-    Args:
-        run: the run, or its folder.
-        stages: of masks without ignored pixels, of predictions, or of maps that another stage cuts; none means all.
-        share: width of Boundary IoU's band as a share of the image's diagonal.
-        out: folder for the file; None means ``analysis`` in the run folder.
-
-    Raises:
-        StageError: no run, stages that are not finished, missing or outdated files, or a file that cannot be written.
-        ConfigError: an unknown stage or one without masks, a run without any, or a share outside its range.
-        DataError: no image has ground truth, or the data are not there.
+    Arguments and errors as for `tag2mask.analysis.map_thresholds.analyse_thresholds`, but that the stages are of masks
+    without ignored pixels, of predictions, or of maps that another stage cuts; ``share`` is the width of Boundary IoU's
+    band as a share of the image's diagonal.
     """
     run = as_run(run)
     names = tuple(stages) or stages_with_masks(run)

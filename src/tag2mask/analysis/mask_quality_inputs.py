@@ -134,13 +134,7 @@ class MaskInputs:
 
 
 def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = False) -> MaskInputs:
-    """Find the masks to assess in a run, and what belongs to them; see `MaskInputs`.
-
-    Args:
-        run: the run.
-        stage: as for `analyse_quality`.
-        classifier: prepare the networks too.
-    """
+    """Find the masks to assess in a run, and what belongs to them; see `MaskInputs`."""
     chosen = _subject(run, stage)
     behind = chosen if chosen.kind.makes is Makes.MAPS else run.finished.get(chosen.reads.get("maps", ""))
     split = run.split_of(chosen)
@@ -253,7 +247,7 @@ def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> 
             made = maps.artefact
             program = stage.kind.load()(
                 StageContext(
-                    stage.kind, stage.name, stage.settings, made.reads, lambda _: inputs.dataset, made.path,
+                    stage.kind, stage.name, stage.settings, made.reads, inputs.dataset, made.path,
                     stage.seed, engine,
                 )
             )  # fmt: skip

@@ -74,16 +74,8 @@ def analyse_rules(
     view of the same maps (a stage of the same kind and inputs at fewer scales); the classifier for the data set. The
     thresholds in the settings of the run's own stages stand beside them.
 
-    Args:
-        runs: on the same images and classes.
-        stages: instances that made maps; none means every one that is not a view of another.
-        options: what else is measured.
-        out: folder for the files; None means ``analysis`` in the first run's folder.
-
-    Raises:
-        StageError: no run, maps that are missing or outdated, or files that cannot be written.
-        ConfigError: an unknown stage, runs on different images, or a part that does not exist.
-        DataError: no image has ground truth, or the data are not there.
+    Arguments and errors as for `tag2mask.analysis.map_thresholds.analyse_curves`, but that without ``stages`` every
+    stage is measured that is not a view of another.
     """
     options, opened_runs = options or RuleOptions(), [as_run(run) for run in runs]
     opened = open_several(opened_runs, stages or without_views(opened_runs), options.split)
@@ -209,12 +201,7 @@ def _rows(found: SeedEvaluation, maps: OpenedMaps, command: str) -> list[tuple[R
 
 
 def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage | None:
-    """The stage that makes the same maps from the fewest views (scales and mirror); None where none has fewer.
-
-    Args:
-        stage: of maps.
-        stages: of the same run.
-    """
+    """The stage that makes the same maps from the fewest views (scales and mirror); None where none has fewer."""
     fewer = [
         s for s in stages if _views(s) < _views(stage) and _settings_except_views(s) == _settings_except_views(stage)
     ]

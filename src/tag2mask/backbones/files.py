@@ -119,7 +119,8 @@ def rebuild(path: Path, saved: BaseModel, weights: str, build: Callable[[], N], 
         if sketch is not None:
             check_strict(sketch, state, str(path), expected)
             _FITTED.add(fit)
-        net = build()
+        with torch.random.fork_rng(devices=[]):  # its numbers are about to be replaced
+            net = build()
     except ConfigError as error:
         raise _not_rebuilt(path, error) from error
     load_strict(net, state, str(path), expected)

@@ -1,4 +1,4 @@
-"""The ResNet-50 of IRN, LPCAM and AMN: strides (2, 2, 2, 1) without dilation, early stages untrained."""
+"""Networks of no library: IRN's ResNet-50, which LPCAM and AMN share, and DeepLabV2's ResNet-101 as Caffe had it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ IRN_CHANNELS = 2048
 IRN_MEAN: RGB = (0.485, 0.456, 0.406)
 IRN_STD: RGB = (0.229, 0.224, 0.225)
 PUBLISHED_DETACH = 2
+CAFFE_STRIDE = 8
+CAFFE_CHANNELS = 2048
+CAFFE_MEAN: RGB = (122.675 / 255, 116.669 / 255, 104.008 / 255)
+"""Of R, G, B in [0, 1]; the published list is blue first."""
+CAFFE_STD: RGB = (1 / 255, 1 / 255, 1 / 255)
+"""Makes the normalised input 0..255 minus the mean: its files were trained without a division."""
+_EPSILON = 1e-5
+_LAYERS = ((3, 256, 1, 1), (4, 512, 2, 1), (23, 1024, 1, 2), (3, 2048, 1, 4))
+"""Blocks, output channels, stride and dilation of layer2 to layer5."""
 
 
 class ResNet50Irn(nn.Module):
@@ -62,18 +71,6 @@ def irn_body(settings: BackboneSettings) -> Body:
         )
     detach = PUBLISHED_DETACH if settings.detach_after is None else settings.detach_after
     return Body(ResNet50Irn(detach), IRN_CHANNELS, IRN_STRIDE, IRN_MEAN, IRN_STD)
-
-
-CAFFE = "resnet101_caffe"
-CAFFE_STRIDE = 8
-CAFFE_CHANNELS = 2048
-CAFFE_MEAN: RGB = (122.675 / 255, 116.669 / 255, 104.008 / 255)
-"""Of R, G, B in [0, 1]; the published list is blue first."""
-CAFFE_STD: RGB = (1 / 255, 1 / 255, 1 / 255)
-"""Makes the normalised input 0..255 minus the mean: its files were trained without a division."""
-_EPSILON = 1e-5
-_LAYERS = ((3, 256, 1, 1), (4, 512, 2, 1), (23, 1024, 1, 2), (3, 2048, 1, 4))
-"""Blocks, output channels, stride and dilation of layer2 to layer5."""
 
 
 class _Unit(nn.Sequential):

@@ -14,6 +14,14 @@ from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.backbones.tagnet import RGB, Body
 from tag2mask.core.errors import ConfigError, WeightsError, nearest
 
+ALIASES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
+"""Our name -> timm's, where they differ."""
+_STRIDES = (4, 8, 16, 32)
+_ODD, _EVEN = (101, 133), (128, 192)
+_SMALL = (1, 2, 4, 8, 16, 32, 64)
+_REFUSALS = (AssertionError, TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, AttributeError)
+"""What timm raises where a network cannot be built or run in the way asked for."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tokens:
@@ -64,15 +72,6 @@ class TokenBody(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to the features of their patches, (N, D, h, w)."""
         return self.tokens(images).as_map()
-
-
-ALIASES = {"efficientnet_lite0": "tf_efficientnet_lite0"}
-"""Our name -> timm's, where they differ."""
-_STRIDES = (4, 8, 16, 32)
-_ODD, _EVEN = (101, 133), (128, 192)
-_SMALL = (1, 2, 4, 8, 16, 32, 64)
-_REFUSALS = (AssertionError, TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, AttributeError)
-"""What timm raises where a network cannot be built or run in the way asked for."""
 
 
 class TimmBody(nn.Module):

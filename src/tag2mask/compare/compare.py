@@ -19,7 +19,7 @@ from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.result_tables import write_table
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
-from tag2mask.report.figures import Example, draw_examples
+from tag2mask.report.examples import Example, draw_examples
 
 FOLDER, TABLE = "comparison", "compare"
 IMAGES = 3

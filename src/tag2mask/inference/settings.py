@@ -9,6 +9,7 @@ from pydantic import Field
 from tag2mask.config.settings import ADDED, Settings
 
 Scale = Annotated[float, Field(gt=0, le=8)]
+Grid = Literal["stretched", "aligned"]
 
 
 class PyramidSettings(Settings):
@@ -19,9 +20,6 @@ class PyramidSettings(Settings):
     )
     mirror: bool = Field(default=True, description="add the map of the mirrored image")
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the network's forward pass")
-
-
-Grid = Literal["stretched", "aligned"]
 
 
 class MapsSettings(PyramidSettings):

@@ -60,7 +60,7 @@ def _crf_program(context: StageContext[Settings], make: Make, levels: Levels) ->
 
 def _photos(context: StageContext[Settings], levels: Levels) -> Callable[[Sample], Photo]:
     """Reads a photo with its maps and what they are cut at, made from their level by the stage's threshold."""
-    dataset, maps, threshold = context.split("@infer"), context.reads["maps"], threshold_of(context)
+    dataset, maps, threshold = context.dataset, context.reads["maps"], threshold_of(context)
 
     def prepare(sample: Sample) -> Photo:
         image = np.array(dataset.image(sample))

@@ -35,35 +35,33 @@ class StageContext(Generic[S_co]):
         name: the instance's name in the recipe.
         settings: of the kind's schema.
         reads: finished artefacts by role.
-        open_split: opens a split by name, or by role: ``@train``, ``@val`` (None where the data has none), ``@infer``.
+        split: that the stage works on, as its kind declares; None where that is ``data.val`` and the data has none.
         out: folder in the store to write into.
         seed: of everything random.
         engine: device and workers.
         rank: 0 in the process that writes.
-        dataset: the split that the stage works on; None where the data has no such.
     """
 
     kind: StageKind[Any]
     name: str
     settings: S_co
     reads: Mapping[str, Artefact]
-    open_split: Callable[[str], Dataset | None]
+    split: Dataset | None
     out: Path
     seed: int
     engine: Engine
     rank: int = 0
-    dataset: Dataset | None = None
 
-    def split(self, name: str) -> Dataset:
-        """A split that must be there.
+    @property
+    def dataset(self) -> Dataset:
+        """The split of a stage that needs one.
 
         Raises:
             StageError: the recipe's data names no such split.
         """
-        dataset = self.open_split(name)
-        if dataset is None:
-            raise StageError(f"stage '{self.name}' needs the split '{name}', but the data has none; set data.val")
-        return dataset
+        if self.split is None:
+            raise StageError(f"stage '{self.name}' needs a held-out split, but data.val is null; set it")
+        return self.split
 
 
 @dataclass(frozen=True, slots=True)

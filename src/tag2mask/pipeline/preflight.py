@@ -38,7 +38,7 @@ def preflight(plan: Plan) -> None:
         WeightsError: missing weights; the stage is named.
     """
     from tag2mask.training.device import check_precision, resolve_device
-    from tag2mask.training.order import check_parts
+    from tag2mask.training.images import check_parts
 
     device = resolve_device(plan.recipe.engine)
     seen: dict[str, frozenset[str]] = {}
@@ -69,7 +69,7 @@ def look_ahead(session: Session) -> None:
     if session.complete():
         return
     plan = session.plan
-    by_name, findings = open_splits(_splits(plan), lambda name: _opened(session, name))
+    by_name, findings = open_splits(_splits(plan), session.open_split)
     _stop_at(findings, plan)
     doubts = [f"stage '{stage.name}': {text}" for stage in plan.stages for text in _stage_doubts(session, stage)]
     checked = CheckedFiles(session.store.root, plan, list(by_name.values()))
@@ -100,12 +100,6 @@ def _splits(plan: Plan) -> list[str]:
     """The splits that stages work on, and that whose images the report shows."""
     names = [plan.split_of(stage) for stage in plan.stages]
     return list(dict.fromkeys(name for name in [*names, plan.data.infer] if name is not None))
-
-
-def _opened(session: Session, name: str) -> Dataset:
-    dataset = session.open_split(name)
-    assert dataset is not None  # only the role of a split can be without one
-    return dataset
 
 
 def _stop_at(findings: Iterable[Finding], plan: Plan) -> None:

@@ -55,20 +55,13 @@ class Session:
         self.rank = rank()
         self.keys = keys_of(self.store.root, self.rank)
         self.done: dict[str, Done] = {}
-        self._splits: dict[str, Dataset | None] = {}
+        self._splits: dict[str, Dataset] = {}
 
-    def open_split(self, name: str) -> Dataset | None:
-        """A split by its role (``@train``, ``@val``, ``@infer``) or its own name, opened once; None for a null val.
-
-        Roles are marked because names may be the same: VOC's list ``train`` is not what VOC's recipes train on.
-        """
-        data = self.plan.data
-        split = {"@train": data.train, "@val": data.val, "@infer": data.infer}.get(name, name)
-        if split is None:
-            return None
-        if split not in self._splits:
-            self._splits[split] = open_split(self.plan.data_kind, data, split)
-        return self._splits[split]
+    def open_split(self, name: str) -> Dataset:
+        """A split by its name, opened once."""
+        if name not in self._splits:
+            self._splits[name] = open_split(self.plan.data_kind, self.plan.data, name)
+        return self._splits[name]
 
     def dataset(self, stage: PlannedStage) -> Dataset | None:
         """The split that a stage works on; None only where that is ``val`` and the data has none."""
@@ -82,8 +75,7 @@ class Session:
             name=stage.name,
             settings=stage.settings,
             reads={role: self.done[source].artefact for role, source in stage.reads.items()},
-            open_split=self.open_split,
-            dataset=self.dataset(stage),
+            split=self.dataset(stage),
             out=self.store.folder(stage.kind.name, key),
             seed=stage.seed,
             engine=self.engine,
@@ -123,11 +115,7 @@ class Session:
 
         Ground truth without files of its own, such as COCO's annotations, is in the keys of the stages that read it.
         """
-        return {
-            name: f"{len(dataset)} images, {self._fingerprint(dataset)[:16]}"
-            for name, dataset in self._splits.items()
-            if dataset is not None
-        }
+        return {name: f"{len(data)} images, {self._fingerprint(data)[:16]}" for name, data in self._splits.items()}
 
     def _fingerprint(self, dataset: Dataset) -> str:
         files = [(s.id, s.truth) for s in dataset.samples if s.truth is not None and s.truth.is_file()]

@@ -1,4 +1,4 @@
-"""Figures of the analyses, drawn by matplotlib: curves, histograms, boxes, dots, shares, rows of example pictures.
+"""Figures of the analyses, drawn by matplotlib: curves, histograms, boxes, dots, shares.
 
 SVG with its text as text, so that it can be searched and read aloud; the same input gives the same bytes. Lines, boxes
 and bars are distinguished without colour too.
@@ -7,21 +7,17 @@ and bars are distinguished without colour too.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import atomic_path
-from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset
 from tag2mask.report.fonts import legible
-from tag2mask.report.pictures import fit, heat_overlay, label_overlay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +32,6 @@ _STEP = 0.05
 _PER_ROW = 3
 _ROW, _CELL, _MARGIN = 0.26, 0.42, 2.2
 """Inches: the row of a choice, the cell of a table, the room beside a table."""
-_SIDE = 320
-"""Pixels of the longer side of a picture of an example."""
 WRITTEN = 30
 """Up to so many classes the numbers are written in the cells; more would not be legible."""
 
@@ -76,41 +70,6 @@ class Dots:
 
     name: str
     values: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One image with all its pictures in order, for a figure: image, each method, ground truth."""
-
-    id: str
-    reason: str  # why it is shown, such as best of 48 (LPCAM, fixed threshold): 81.2 mIoU
-    pictures: tuple[tuple[str, Image.Image], ...]  # captions and pictures, at least one
-
-    @classmethod
-    def of(cls, id: str, reason: str, pictures: Iterable[tuple[str, Image.Image]]) -> Example:
-        """An example whose pictures are shrunk to the size of figures."""
-        return cls(id, reason, tuple((caption, fit(image, _SIDE)) for caption, image in pictures))
-
-    @classmethod
-    def over(
-        cls,
-        dataset: Dataset,
-        sample: Sample,
-        image: Image.Image,
-        reason: str,
-        layers: Iterable[tuple[str, NDArray[Any]]],
-    ) -> Example:
-        """A photo (W, H) with its tags, then layers over it, then its ground truth if there is any.
-
-        A layer is its caption and either a map, (h, w) float in [0, 1], or labels, (H, W) uint8.
-        """
-        tags = ", ".join(dataset.classes[c] for c in sample.tags) or "no tags"
-        truth = dataset.truth(sample)
-        pictures = [(f"image: {tags}", image)]
-        for caption, values in [*layers, *([] if truth is None else [("ground truth", truth)])]:
-            draw = heat_overlay if values.dtype.kind == "f" else label_overlay
-            pictures.append((caption, draw(image, values)))
-        return cls.of(sample.id, reason, pictures)
 
 
 def draw_curves(curves: Sequence[Curve], title: str, out: Path) -> None:
@@ -200,25 +159,6 @@ def draw_shares(names: Sequence[str], shares: NDArray[np.float64], title: str, o
         if count <= WRITTEN and not math.isnan(share):
             ink = "black" if share > 0.5 else "white"
             axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=ink)
-    save_figure(figure, title, out)
-
-
-def draw_examples(examples: Sequence[Example], title: str, out: Path) -> None:
-    """Draw images, one row each, the reason above it (AMN, Figure 1b, c); a row may lack pictures at its end."""
-    if not examples:
-        raise DataError("a figure needs at least one example")
-    from matplotlib.figure import Figure
-
-    columns = max(len(example.pictures) for example in examples)
-    figure = Figure(figsize=(2.6 * columns, 2.7 * len(examples)), layout="constrained")
-    for example, row in zip(examples, figure.subfigures(len(examples), 1, squeeze=False)[:, 0], strict=True):
-        row.suptitle(f"{example.id}: {example.reason}", fontsize=9)
-        panels = row.subplots(1, columns, squeeze=False)[0]
-        for axes in panels:
-            axes.set_axis_off()
-        for (caption, image), axes in zip(example.pictures, panels, strict=False):
-            axes.imshow(np.asarray(image.convert("RGB")))
-            axes.set_title(caption, fontsize=8)
     save_figure(figure, title, out)
 
 

@@ -1,4 +1,4 @@
-"""The page of one run or several: from its parts to what its template draws and its script knows."""
+"""The page of one run or several: from its parts to what its template draws, the data of its script, and the file."""
 
 from __future__ import annotations
 

@@ -30,15 +30,7 @@ from tag2mask.thresholds.threshold_of import ROLE
 
 
 def notes(metrics: Sequence[MetricRow], split: str, every: Sequence[Measured], n_images: int, n_seen: int) -> list[str]:
-    """What is to be said about one split of a run.
-
-    Args:
-        metrics: every number of the run.
-        split: name of the split.
-        every: what was measured of it.
-        n_images: images counted.
-        n_seen: images left out, as a threshold was chosen on their masks.
-    """
+    """What is to be said about one split of a run."""
     known = [r for r in metrics if r.metric == "map" and r.value is not None]
     found = [f"Classifier: mean average precision {r.value:.1f} on {r.split} ({r.n_images} images)." for r in known]
     rows = [r for r in metrics if r.split == split]
@@ -125,7 +117,7 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
         ledger=tuple(sorted(set().union(*(m.measuring.manifest.ledger for m in looked_at if not m.unsure)))),
         seeds=recipe.seeds,
         parts=tuple(parts),
-        thresholds={m.name: v for m in looked_at if _is_maps(m) and (v := m.threshold.value) is not None},
+        thresholds={m.name: v for m in looked_at if _slides(m) and (v := m.threshold.value) is not None},
         times=tuple(_times(stages)),
         command=command or run.command,
         recipe=dump_recipe(recipe),
@@ -137,14 +129,7 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
 
 
 def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], choice: Choice) -> SplitPart:
-    """One split.
-
-    Args:
-        run: the run.
-        dataset: the split.
-        every: what was measured of it, refined seeds included.
-        choice: which images are shown.
-    """
+    """One split."""
     shown = [m for m in every if not m.unsure]
     rows = [r for r in run.metrics if r.split == dataset.split]
     counted = {m.name: pixels_of(m, dataset) for m in shown if any(r.stage == m.name for r in rows)}
@@ -178,6 +163,11 @@ def _first_seed(run: OpenedRun, done: Done) -> bool:
 
 def _is_maps(found: Measured) -> bool:
     return found.maker.stage.kind.makes is Makes.MAPS
+
+
+def _slides(found: Measured) -> bool:
+    """Whether a slider can cut the maps anew: the script of a page knows the constant rule alone."""
+    return _is_maps(found) and found.threshold.background.is_constant
 
 
 def _method(

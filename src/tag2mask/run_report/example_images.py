@@ -55,14 +55,7 @@ class Scene:
 
 
 def examples(scene: Scene, last: Measured, void: Mapping[str, float], choice: Choice) -> tuple[Shown, ...]:
-    """Images chosen by rule, from the scores of what is measured last; at random among the tagged without any scores.
-
-    Args:
-        scene: the split.
-        last: what is measured last, not refined seeds.
-        void: id -> share of ignored pixels of the ground truth.
-        choice: how many of each kind.
-    """
+    """Images chosen by rule, from the scores of what is measured last; at random among the tagged without scores."""
     scores = scene.scores[last.name]
     every = [sample.id for sample in scene.dataset.samples]
     if scores:

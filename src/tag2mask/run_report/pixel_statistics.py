@@ -55,12 +55,7 @@ class Pixels:
 
 
 def pixels_of(found: Measured, dataset: Dataset) -> Pixels:
-    """The pixels of what was measured, from memory or from a pass over the split.
-
-    Args:
-        found: seeds or masks, not refined seeds.
-        dataset: the split they were measured on, with ground truth.
-    """
+    """The pixels of what was measured, from memory or from a pass over the split."""
     path = found.measuring.artefact.path / PIXELS
     known = _read(path)
     if known is not None:

@@ -64,7 +64,7 @@ def train(context: StageContext[SegmenterSettings]) -> None:
     """
     settings = context.settings
     source = context.reads.get("masks")
-    dataset = context.split(settings.split or "@train")
+    dataset = context.dataset
     if source is None:
         samples, masks = truth_of(dataset, context.name)
     else:
@@ -90,7 +90,7 @@ def program(context: StageContext[PredictionSettings]) -> ImageProgram:
     device = resolve_device(context.engine)
     path = context.reads["segmenter"].path / WEIGHTS
     net, classes = load_segmenter(path)
-    dataset = context.split(settings.split or "@val")
+    dataset = context.dataset
     check_classes(classes, dataset.classes, str(path))
     labeller = Labeller(LoadedNetwork.of(net.to(device), classes), settings.options())
 

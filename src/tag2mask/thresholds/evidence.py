@@ -40,11 +40,7 @@ def histograms(read: Read, samples: Sequence[Sample], advance: Callable[[], None
 def agreements(
     first: Read, second: Read, samples: Sequence[Sample], advance: Callable[[], None]
 ) -> Iterator[ImageEvidence]:
-    """How far two stages of maps agree on every sample with a map.
-
-    Raises:
-        DataError: the maps of a sample are not of the same size and classes.
-    """
+    """How far two stages of maps agree on every sample with a map."""
 
     def one(sample: Sample) -> ImageEvidence | None:
         a, b = first(sample), second(sample)
@@ -94,28 +90,17 @@ def erasures(
     engine: Engine,
     advance: Callable[[], None],
 ) -> Iterator[ImageEvidence]:
-    """Ask a classifier about the regions of every sample with a map.
+    """What a classifier says of the regions of every sample with a map, alone and erased.
 
-    The region of a class is where its seeds are: its map is the largest and above the threshold.
-
-    Args:
-        folder: as the training of the classifier left it.
-        dataset: opens the images.
-        read: gives the maps.
-        samples: the images.
-        fill: ``mean`` (the mean colour of the classifier's training) or ``blur`` (the image, blurred).
-        engine: device.
-        advance: called after each sample.
-
-    Raises:
-        DataError: the classifier is of other classes, or an image cannot be read.
-        WeightsError: the weights are not whole.
+    The region of a class is where its seeds are: its map is the largest and above the threshold. ``folder`` is as the
+    training of the classifier left it; ``fill`` is ``mean`` (its training's mean colour) or ``blur`` (the image,
+    blurred).
     """
-    asked = load_classifier(folder, engine)
-    if asked.classes != dataset.classes:
+    classifier = load_classifier(folder, engine)
+    if classifier.classes != dataset.classes:
         raise DataError(
             f"split '{dataset.split}' has the classes {list(dataset.classes)}, the classifier in {folder} was trained "
-            f"on {list(asked.classes)}: give both the same data.classes"
+            f"on {list(classifier.classes)}: give both the same data.classes"
         )
 
     def prepare(sample: Sample) -> Erased | None:
@@ -123,36 +108,31 @@ def erasures(
         if not found.classes:
             return None
         photo = dataset.image(sample)
-        size = asked.size(photo)
+        size = classifier.size(photo)
         maps = ActivationMaps(found.classes, bilinear(found.maps.float(), *size))
-        return Erased(sample, maps, asked.tensor(photo, size), _filling(photo, size, asked, fill))
+        return Erased(sample, maps, classifier.tensor(photo, size), _filling(photo, size, classifier, fill))
 
     for given in prefetch(prepare, samples):
         if given is not None:
-            yield ask(asked, given)
+            yield probe(classifier, given)
         advance()
 
 
-def _filling(photo: Image.Image, size: Sequence[int], asked: LoadedClassifier, fill: str) -> Tensor:
+def _filling(photo: Image.Image, size: Sequence[int], classifier: LoadedClassifier, fill: str) -> Tensor:
     if fill == "mean":
         return torch.zeros(3, *size)  # of a normalised image
     small = photo.resize((size[1], size[0]), Image.Resampling.BICUBIC)
-    return asked.tensor(small.filter(ImageFilter.GaussianBlur(max(size) / _BLUR)), size)
+    return classifier.tensor(small.filter(ImageFilter.GaussianBlur(max(size) / _BLUR)), size)
 
 
-def ask(asked: LoadedClassifier, given: Erased) -> ImageEvidence:
-    """The evidence of one image: every present class at every threshold of `PROBED`.
-
-    Args:
-        asked: the classifier.
-        given: the image.
-    """
+def probe(classifier: LoadedClassifier, given: Erased) -> ImageEvidence:
+    """The evidence of one image: every present class at every threshold of `PROBED`."""
     masks = regions(given.maps.maps)
-    image, fill = given.image.to(asked.device), given.fill.to(asked.device)
+    image, fill = given.image.to(classifier.device), given.fill.to(classifier.device)
 
     def probabilities(kept: Sequence[Tensor]) -> NDArray[np.float64]:
         """(N, C) of the image where only what a mask (H, W) holds is left."""
-        return asked.probabilities([torch.where(mask.to(asked.device), image, fill) for mask in kept])
+        return classifier.probabilities([torch.where(mask.to(classifier.device), image, fill) for mask in kept])
 
     whole, nothing = probabilities([torch.ones_like(masks[0, 0]), torch.zeros_like(masks[0, 0])])
     columns = list(given.maps.classes)

@@ -50,13 +50,13 @@ class AgreementSettings(RuleSettings):
 
 
 class ErasureSettings(RuleSettings):
-    """A rule that asks a classifier about the region above a threshold, and about the rest."""
+    """A rule that shows a classifier the region above a threshold, and the rest."""
 
     evidence: ClassVar[str] = "erasure"
 
     rule: str = Field(default="classifier", description="name of the rule: what the classifier's answers are worth")
     images: int = Field(
-        default=100, ge=1, description="images to ask about; as many of each class with per=class; all with per=image"
+        default=100, ge=1, description="images to show it; as many of each class with per=class; all with per=image"
     )
     fill: Literal["mean", "blur"] = Field(
         default="blur", description="what stands where the image is erased: the mean colour, or the image blurred"

@@ -37,7 +37,7 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
     if context.rank != 0:
         return
     settings = context.settings
-    dataset = context.split(settings.split or "@infer")
+    dataset = context.dataset
     samples, maps = listed(settings, dataset), context.reads["maps"]
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
@@ -69,7 +69,7 @@ def choose_by_rule(context: StageContext[RuleSettings]) -> None:
     if context.rank != 0:
         return
     settings = context.settings
-    dataset = context.split(settings.split or "@infer")
+    dataset = context.dataset
     rule, samples = find_rule(settings.rule), tagged(settings, dataset)
     with progress(context.name, len(samples)) as counter:
         images = _evidence(context, dataset, samples, counter.advance)

@@ -24,8 +24,8 @@ from tag2mask.core.ranks import barrier, join, others, rank, world_size
 from tag2mask.core.resources import note_workers
 from tag2mask.training.checkpoint import CHECKPOINT, discard_checkpoint, read_checkpoint, write_checkpoint
 from tag2mask.training.device import check_precision, check_processes, resolve_device
+from tag2mask.training.images import EpochOrder
 from tag2mask.training.loop import Loop
-from tag2mask.training.order import EpochOrder
 from tag2mask.training.task import Task
 
 
@@ -98,14 +98,10 @@ def fit(
         StageError: the checkpoint cannot be written or read; or a worker or another process has ended.
         TrainingError: the loss is NaN or infinite.
     """
-    settings = task.schedule
-    n = len(data)  # type: ignore[arg-type]  # torch's Dataset does not say that it is sized
+    settings, n = task.schedule, len(data)  # type: ignore[arg-type]  # torch's Dataset does not say that it is sized
     if n == 0:
         raise DataError(f"{name}: there are no images to train on")
-    check_processes(engine)
-    device = resolve_device(engine)
-    join(device.type)
-    check_precision(settings.precision, device)
+    device = _own_device(engine, settings.precision)
     order = EpochOrder(n, settings, seed, rank(), world_size())
     path, identity = out / CHECKPOINT, value_hash([settings.model_dump(), seed, n])
     total = steps or order.batches * settings.epochs
@@ -148,6 +144,15 @@ def fit_batches(task: Task, batches: Iterable[Any], device: torch.device, seed: 
             for number, batch in enumerate(batches):
                 loop.train_batch(number, batch)
             loop.epoch += 1
+
+
+def _own_device(engine: Engine, precision: str) -> torch.device:
+    """The device of this process, which has joined the others."""
+    check_processes(engine)
+    device = resolve_device(engine)
+    join(device.type)
+    check_precision(precision, device)
+    return device
 
 
 def _loader(data: Dataset[Any], order: EpochOrder, engine: Engine) -> DataLoader[Any]:

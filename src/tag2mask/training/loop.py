@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.core.errors import TrainingError
 from tag2mask.core.ranks import join, local_processes, rank, world_size
-from tag2mask.training.order import derive
+from tag2mask.training.images import derive
 from tag2mask.training.settings import ScheduleSettings
 from tag2mask.training.task import Task, optimiser
 
@@ -47,8 +47,8 @@ class Loop:
         self.fabric = _fabric(device, task.schedule)
         self.fabric.launch()
         self.fabric.to_device(task)
-        rule = optimiser(task.groups(), task.schedule)
-        self.rates = LambdaLR(rule, task.rate(total or 1))
+        rule = optimiser(task.groups, task.schedule)
+        self.rates = LambdaLR(rule, task.rate(task.schedule, total or 1))
         self.model, self.rule = self.fabric.setup(task, rule)
 
     def train_batch(self, number: int, batch: Sequence[Tensor]) -> None:

@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from tag2mask.core.ranks import world_size
 from tag2mask.core.types import IGNORE
 
+_EPSILON = 1e-5
+"""Keeps a ratio finite where there are no pixels; beside a count of some it is rounded away, or nearly."""
+
 
 def global_ratio(numerator: Tensor, denominator: Tensor, epsilon: float = 0.0) -> Tensor:
     """The ratio of two sums over the images of all processes, as this process's share of it.
@@ -44,10 +47,6 @@ def multilabel_soft_margin(logits: Tensor, tags: Tensor, class_mask: Tensor | No
     if class_mask is not None:
         values = values[:, class_mask]
     return global_ratio(values.sum(), torch.tensor(float(values.numel()), device=values.device))
-
-
-_EPSILON = 1e-5
-"""Keeps a ratio finite where there are no pixels; beside a count of some it is rounded away, or nearly."""
 
 
 def pixel_counts(labels: Tensor) -> Tensor:

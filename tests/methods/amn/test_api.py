@@ -15,6 +15,7 @@ from tag2mask.backbones.feature_layer import _is_grid
 from tag2mask.backbones.files import write_weights
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError, WeightsError
 from tag2mask.core.types import ActivationMaps
+from tests.helpers.refused import refused
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -136,7 +137,7 @@ def test_a_generator_serves_one_epoch() -> None:
     once, again = AMN(Small(), epochs=1), AMN(Small(), epochs=1)
     images, tags, _ = batches()[0]
     assert same(once.fit(iter(batches()))(images, tags), again.fit(batches())(images, tags))
-    with pytest.raises(DataError, match="the batches ended before the last epoch: a generator can be read once only"):
+    with refused(DataError, "ended before the last epoch", "a generator"):
         AMN(Small(), epochs=2).fit(iter(batches()))
 
 
@@ -198,7 +199,7 @@ def test_bad_arguments_are_refused(values: dict[str, Any], text: str) -> None:
 
 
 def test_what_is_no_batches_is_refused() -> None:
-    with pytest.raises(DataError, match="fit expects batches, such as a list or a loader, got int"):
+    with refused(DataError, "fit expects batches", "such as a list", "got int"):
         AMN(Small()).fit(5)  # type: ignore[arg-type]  # a user's mistake
 
 
@@ -207,7 +208,7 @@ def test_what_is_no_batches_is_refused() -> None:
 )
 def test_tokens_and_channels_that_come_last_are_no_feature_map(name: str, words: dict[str, Any]) -> None:
     model = timm.create_model(name, pretrained=False, num_classes=3, **words)
-    with pytest.raises(ConfigError, match=r"is no feature map \(N, D, h, w\) of their shape.* Pass layer="):
+    with refused(ConfigError, "feature map (N, D, h, w)", "Pass layer="):
         AMN(model, epochs=1).fit(batches(1, 64, 64))
 
 
@@ -244,17 +245,17 @@ def test_a_model_of_grey_images_is_trained_on_grey_images() -> None:
 
 
 def test_calls_are_checked() -> None:
-    with pytest.raises(StageError, match=r"AMN is not trained yet: call fit\(batches\) or load\(path\) first"):
+    with refused(StageError, "AMN is not trained", "fit(batches) or load(path)"):
         AMN(Small())(IMAGES, TAGS)
     amn = fitted()
-    with pytest.raises(DataError, match=r"tags must be a tensor \(images, classes\) = \(4, 3\), got \(4, 2\)"):
+    with refused(DataError, "tags must be", "(images, classes) = (4, 3)", "got (4, 2)"):
         amn(IMAGES, TAGS[:, :2])
-    with pytest.raises(DataError, match="images must be a floating tensor"):
+    with refused(DataError, "images must be", "floating tensor"):
         amn(IMAGES[0], TAGS)
 
 
 def test_loss_that_is_no_number_stops_the_training() -> None:
-    with pytest.raises(TrainingError, match="the loss is nan in epoch 1 of 5, step [0-9]+ "):
+    with refused(TrainingError, "the loss is nan", "epoch 1 of 5, step "):
         AMN(Small(), lr=1e30, head_lr=1e30).fit(batches(8))
 
 
@@ -276,15 +277,15 @@ def test_a_saved_network_gives_the_same_maps_on_a_fresh_model(tmp_path: Path, co
 
 def test_files_and_models_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "amn.safetensors"
-    with pytest.raises(StageError, match="AMN is not trained yet: call fit"):
+    with refused(StageError, "AMN is not trained", "call fit"):
         AMN(Small(), "body").save(path)
     fitted().save(path)
-    with pytest.raises(WeightsError, match="amn.safetensors does not fit the model: .*body.*Load it with the model"):
+    with refused(WeightsError, "amn.safetensors does not fit", "body", "Load it"):
         AMN(nn.Sequential(nn.Conv2d(3, 4, 1))).load(path)
-    with pytest.raises(WeightsError, match="to AMN on this Small: .body.model.fc.bias. is .3,., expected .5,."):
+    with refused(WeightsError, "this Small", "'body.model.fc.bias' is (3,)", "expected (5,)"):
         AMN(Small(n_classes=5)).load(path)
     with pytest.raises(WeightsError, match="there is no such file"):
         AMN(Small()).load(tmp_path / "none.safetensors")
     write_weights(Small(), path, {"classes": []})
-    with pytest.raises(WeightsError, match="holds no AMN on a model of your own"):
+    with refused(WeightsError, "holds no AMN", "model of your own"):
         AMN(Small()).load(path)

@@ -25,6 +25,7 @@ from tag2mask.methods.amn.training import train_amn
 from tag2mask.training.images import tag_vector
 from tag2mask.training.label_images import LabelImages, LabelsOf, at_grid
 from tag2mask.training.losses import pixel_loss
+from tests.helpers.refused import refused
 from tests.methods.amn import drawn as amn_drawn
 from tests.methods.amn.drawn import settings
 from tests.methods.irn.drawn import SIZE, data, seeds
@@ -166,17 +167,17 @@ def test_seeds_of_other_tags_name_both(tmp_path: Path) -> None:
         "the refined seeds of image '003' show class 2, but its tags are class 0, class 1: they have no class in common"
         in str(caught.value)
     )
-    with pytest.raises(DataError, match="image '007' show class 1, but its tags are none"):
+    with refused(DataError, "image '007' show class 1", "tags are none"):
         train(tmp_path, labels=lambda sample: np.full(SIZE, 2, np.uint8) if sample.id == "007" else seeds(sample))
 
 
 def test_seeds_of_another_size_name_the_image(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"the labels of image '00.' are 30 x 40 pixels, but the image is 64 x"):
+    with refused(DataError, "image '00", "are 30 x 40 pixels", "image is 64 x"):
         train(tmp_path, labels=lambda _sample: np.zeros((30, 40), dtype=np.uint8))
 
 
 def test_nothing_sure_is_an_error_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="amn: every pixel of the labels of all 8 images is ignored"):
+    with refused(DataError, "amn:", "all 8 images is ignored"):
         train(tmp_path, labels=lambda _sample: np.full(SIZE, 255, dtype=np.uint8))
 
 

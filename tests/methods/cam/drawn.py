@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tag2mask.config.settings import validate
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.kinds import ClassifierSettings
 from tag2mask.methods.cam.training import train_classifier
 from tests.training.toy import Drawn, engine
 

@@ -26,9 +26,10 @@ from tag2mask.methods.cam.classifier import (
     binary_average_precision,
     mean_precision,
 )
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.kinds import ClassifierSettings
 from tag2mask.methods.cam.training import train_classifier
 from tag2mask.training.losses import multilabel_soft_margin
+from tests.helpers.refused import refused
 from tests.methods.cam import drawn as train_drawn
 from tests.training.toy import Drawn, engine
 
@@ -155,7 +156,7 @@ def test_interrupted_training_goes_on_to_the_same_file(tmp_path: Path, monkeypat
         return loss(*arguments) * (float("inf") if next(calls) == 3 else 1)
 
     monkeypatch.setattr(training_module, "multilabel_soft_margin", failing)
-    with pytest.raises(TrainingError, match=r"the loss is inf in epoch 2 of 3"):
+    with refused(TrainingError, "the loss is inf", "epoch 2 of 3"):
         train(tmp_path / "cut", Drawn(TAGS), epochs=3)
     assert not (tmp_path / "cut" / WEIGHTS).exists()
     train(tmp_path / "cut", Drawn(TAGS), epochs=3)
@@ -194,15 +195,13 @@ def test_small_data_sets_train(tmp_path: Path, data: Drawn) -> None:
 
 @pytest.mark.parametrize("tags", [[], [(), ()]], ids=["no image", "no tag"])
 def test_nothing_to_learn_is_an_error(tmp_path: Path, tags: list[tuple[int, ...]]) -> None:
-    with pytest.raises(DataError, match="no image of split 'train' has a tag: a classifier has nothing to learn"):
+    with refused(DataError, "split 'train' has a tag", "nothing to learn"):
         train(tmp_path, Drawn(tags))
 
 
 def test_held_out_split_of_other_classes_is_refused(tmp_path: Path) -> None:
     train(tmp_path, Drawn(TAGS))
-    with pytest.raises(
-        DataError, match=r"split 'train' has the classes \['class 0'\], .* was trained on \['class 0', 'class 1'"
-    ):
+    with refused(DataError, "split 'train' has the classes ['class 0'],", "was trained on ['class 0', 'class 1'"):
         average_precision(tmp_path, Drawn([(0,)], n_classes=1), engine())
 
 

@@ -22,6 +22,7 @@ from tag2mask.segmentation.networks.factory import build_segmenter, load_segment
 from tag2mask.segmentation.networks.smp import check_decoder
 from tag2mask.segmentation.settings import LIBRARY, NetworkSettings, SegmenterSettings, SegmentTrainSettings
 from tag2mask.segmentation.stage import check
+from tests.helpers.refused import refused
 from tests.segmentation.segment_drawn import build, network
 
 CLASSES = ("cat", "dog", "hen")
@@ -218,16 +219,14 @@ def test_a_decoder_that_does_not_run_is_refused_before_anything_is_trained() -> 
         NetworkSettings(weights="none", encoder="test_efficientnet", decoder={"decoder_pyramid_channels": 32})
     )
     wrong = NetworkSettings(weights="none", encoder="test_efficientnet", decoder={"decoder_interpolation": "cubist"})
-    with pytest.raises(
-        ConfigError, match=r"network.decoder = .*cubist.*: the decoder of 'fpn' does not run with it .*lea"
-    ):
+    with refused(ConfigError, "network.decoder =", "cubist", "decoder of 'fpn'", "lea"):
         check_decoder(wrong)
     with pytest.raises(ConfigError, match="cubist"):
         check(SegmenterSettings(network=wrong, truth=True), set())
 
 
 def test_no_class_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a network needs at least one class, got 0"):
+    with refused(ConfigError, "got 0", "at least one class"):
         build(n_classes=0)
 
 
@@ -271,8 +270,8 @@ def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
         load_segmenter(tmp_path / "gone.safetensors")
     tags = build_network(BackboneSettings(name="test_efficientnet", weights="none"), 3)
     save_network(tags, tmp_path / "tags.safetensors", CLASSES)
-    with pytest.raises(WeightsError, match="tags.safetensors holds no segmentation network, but another one"):
+    with refused(WeightsError, "tags.safetensors", "no segmentation network"):
         load_segmenter(tmp_path / "tags.safetensors")
     save_segmenter(build(n_classes=2), tmp_path / "two.safetensors", CLASSES)
-    with pytest.raises(WeightsError, match="does not belong to 'deeplabv2' on 'test_efficientnet', 3 classes: 'head"):
+    with refused(WeightsError, "'deeplabv2' on 'test_efficientnet'", "3 classes: 'head"):
         load_segmenter(tmp_path / "two.safetensors")

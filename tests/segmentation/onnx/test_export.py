@@ -24,6 +24,7 @@ from tag2mask.segmentation.onnx import export as onnx_export
 from tag2mask.segmentation.onnx.export import check_request, compare, export_network, export_onnx
 from tag2mask.segmentation.onnx.runtime import ENTRY, OnnxSegmenter
 from tag2mask.segmentation.settings import KINDS
+from tests.helpers.refused import refused
 from tests.segmentation.onnx_drawn import identity
 from tests.segmentation.segment_drawn import build
 
@@ -105,7 +106,7 @@ def test_an_encoder_whose_padding_depends_on_the_size_is_refused_where_sizes_are
     export_onnx(net, CLASSES, tmp_path / "x.onnx")
     assert_same(net, tmp_path / "x.onnx")
     free = moved(build("deeplabv2", encoder="tf_efficientnet_lite0"))
-    with pytest.raises(ConfigError, match="'tf_efficientnet_lite0' cannot be written as ONNX for all image sizes"):
+    with refused(ConfigError, "'tf_efficientnet_lite0'", "ONNX for all image sizes"):
         export_onnx(free, CLASSES, tmp_path / "y.onnx")
     assert not (tmp_path / "y.onnx").exists()
 
@@ -143,10 +144,13 @@ def test_a_file_that_differs_is_refused(light: tuple[Segmenter, Path]) -> None:
             return super().__call__(images) + (0.01 if images.shape[0] == 2 else 0.0)
 
     compare(net, OnnxSegmenter(path))
-    with pytest.raises(
+    with refused(
         ConfigError,
-        match="'fpn' on 'test_efficientnet' cannot be written as ONNX for all image sizes: at 150 x 224 pixels "
-        "onnxruntime's logits differ by 1.0e-02 from the network's, more than 0.0001. Nothing was written",
+        "'fpn' on 'test_efficientnet'",
+        "at 150 x 224 pixels",
+        "differ by 1.0e-02",
+        "more than 0.0001",
+        "Nothing was written",
     ):
         compare(net, Off(path))
 
@@ -163,7 +167,7 @@ def test_a_network_that_takes_few_sizes_itself_is_refused(light: tuple[Segmenter
 
     narrow = moved(build("fpn"))
     narrow.__class__ = Narrow
-    with pytest.raises(ConfigError, match="the network itself takes 2 of 4 sizes that it was tried with"):
+    with refused(ConfigError, "2 of 4 sizes", "the network itself"):
         compare(narrow, OnnxSegmenter(path))
 
 
@@ -206,13 +210,13 @@ def test_a_network_with_an_operator_that_onnx_lacks(
 
 
 def test_requests_that_are_refused_before_anything_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="--out .*x.bin: a network becomes one file that ends in .onnx"):
+    with refused(ConfigError, "--out", "x.bin", "one file", "ends in .onnx"):
         export_network("nothing", tmp_path / "x.bin")
     (tmp_path / "x.onnx").write_bytes(b"mine")
-    with pytest.raises(StageError, match="--out .*x.onnx exists; remove it or name another file"):
+    with refused(StageError, "x.onnx exists", "remove it", "name another file"):
         export_network("nothing", tmp_path / "x.onnx")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else name)
-    with pytest.raises(ConfigError, match=r"writing ONNX needs onnx, which .*: pip install 'tag2mask\[onnx\]'"):
+    with refused(ConfigError, "needs onnx,", "pip install 'tag2mask[onnx]'"):
         check_request(tmp_path / "y.onnx")
 
 

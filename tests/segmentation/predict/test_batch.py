@@ -18,6 +18,7 @@ from tag2mask.segmentation.predict import batch as folders
 from tag2mask.segmentation.predict.batch import Outcome
 from tag2mask.segmentation.predict.find_photos import find_sources
 from tag2mask.segmentation.predict.photo_readers import ArrayPhoto
+from tests.helpers.refused import refused
 from tests.segmentation.predict_drawn import predict, reasons, save
 from tests.segmentation.toy_net import Colours, colours
 
@@ -122,7 +123,7 @@ def test_pipes_devices_and_sockets_are_named_and_never_opened(
     assert "zero.png is a device, not a photo" in found["zero.png"]
     assert "socket.tif is a socket, not a photo" in found["socket.tif"]
     assert "gone.png cannot be read: No such file" in found["gone.png"]
-    with pytest.raises(DataError, match=r"4 of 7 photos have no mask:(.|\n)*pipe.jpg is a named pipe"):
+    with refused(DataError, "4 of 7 photos", "pipe.jpg is a named pipe"):
         outcome.check()
 
 

@@ -12,6 +12,7 @@ import pytest
 from tag2mask.core.errors import DataError
 from tag2mask.segmentation.predict.find_photos import find_sources
 from tag2mask.segmentation.predict.photo_readers import open_photo
+from tests.helpers.refused import refused
 from tests.segmentation.predict_drawn import save
 
 
@@ -64,7 +65,7 @@ def test_an_input_that_is_the_output_is_told_from_an_empty_one(
     save(tmp_path / "few" / "a.png")
     save(tmp_path / "few" / "sub" / "b.png")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"few.* lies in --out few, .*: choose another --out"):
+    with refused(DataError, "few", "lies in --out few", "choose another --out"):
         names([given], Path("few"))
 
 
@@ -103,12 +104,12 @@ def test_a_photo_where_one_may_not_look_is_named(tmp_path: Path, monkeypatch: py
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "is_dir", refuse)
-    with pytest.raises(DataError, match="a.png cannot be looked at: Permission denied. Allow it"):
+    with refused(DataError, "a.png", "Permission denied", "Allow it"):
         names([tmp_path / "a.png"], tmp_path / "out")
 
 
 def test_the_home_of_nobody_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"~nobody-here/x.jpg: there is no home folder of that name"):
+    with refused(DataError, "~nobody-here/x.jpg", "no home folder"):
         names(["~nobody-here/x.jpg"], tmp_path / "out")
 
 
@@ -121,7 +122,7 @@ def test_a_file_named_like_a_pattern_is_that_file(tmp_path: Path) -> None:
 def test_two_photos_for_one_mask_are_refused(tmp_path: Path, one: str, two: str) -> None:
     save(tmp_path / one)
     save(tmp_path / two)
-    with pytest.raises(DataError, match=r"(?i)a\.\w+ and .*a\.\w+ would both get the mask .*: rename one"):
+    with refused(DataError, f"{tmp_path / one}", f"{tmp_path / two}", "rename one"):
         find_sources([tmp_path], tmp_path / "out")
 
 
@@ -162,5 +163,5 @@ def test_a_pipe_that_is_named_by_itself_or_by_a_pattern(given: str, photos: Path
     os.mkfifo(photos / "pipe.jpg")
     (source,) = find_sources([photos / given], tmp_path / "out")
     assert source.problem == f"{photos / 'pipe.jpg'} is a named pipe, not a photo"
-    with pytest.raises(DataError, match="it is a (named pipe|device|socket)"):
+    with refused(DataError, "named pipe"):
         open_photo(photos / "pipe.jpg")

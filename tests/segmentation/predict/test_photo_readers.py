@@ -21,6 +21,7 @@ from tag2mask.data.images import read_image
 from tag2mask.segmentation.predict import labeller
 from tag2mask.segmentation.predict import photo_readers as tiff
 from tag2mask.segmentation.predict.photo_readers import TiffPhoto, WholePhoto, open_photo
+from tests.helpers.refused import refused
 from tests.segmentation.predict_drawn import noise, predict, reasons, save
 
 
@@ -80,7 +81,7 @@ def test_a_photo_is_held_once_as_its_file_has_it(tmp_path: Path) -> None:
 
 def test_more_pixels_than_allowed_are_refused_before_decoding(tmp_path: Path) -> None:
     path = save(tmp_path / "large.png", noise(10, 20))
-    with pytest.raises(DataError, match=r"large.png is 20 x 10, 200 pixels, more than the 199 .* --max-pixels 200$"):
+    with refused(DataError, "large.png is 20 x 10", "200 pixels", "the 199 allowed", "--max-pixels 200"):
         open_photo(path, 199)
     assert open_photo(path, 200).size == (10, 20)
 
@@ -249,14 +250,14 @@ def test_a_tiff_that_is_cut_off_is_named(tmp_path: Path) -> None:
     photo = open_photo(path)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) - 1000])
-    with pytest.raises(DataError, match="cannot read .*map.tif: the file is cut off"):
+    with refused(DataError, "cannot read", "map.tif", "cut off"):
         photo.window(0, 0, 64, 64)
 
 
 def test_a_tiff_has_the_same_bound_of_pixels(tmp_path: Path) -> None:
     path = tmp_path / "map.tif"
     tifffile.imwrite(path, noise(64, 64), tile=(16, 16), photometric="rgb")
-    with pytest.raises(DataError, match="64 x 64, 4096 pixels, more than the 4095 allowed"):
+    with refused(DataError, "64 x 64, 4096 pixels", "the 4095 allowed"):
         open_photo(path, 4095)
 
 

@@ -22,6 +22,11 @@ from tag2mask.config.settings import Settings
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.methods.amn.settings import LAST, AmnSettings
 
+EXPECTED = "AMN's res50_amn.pth"
+_ENTRY = "amn"
+_REBUILDS = {"backbone", "condition", "dropout"}
+"""What of the settings a network is rebuilt from."""
+
 
 class DilatedHead(nn.Module):
     """The sum of four dilated 3 x 3 convolutions (atrous spatial pyramid pooling).
@@ -182,12 +187,6 @@ def _trained_whole(backbone: BackboneSettings) -> BackboneSettings:
     return backbone
 
 
-EXPECTED = "AMN's res50_amn.pth"
-_ENTRY = "amn"
-_REBUILDS = {"backbone", "condition", "dropout"}
-"""What of the settings a network is rebuilt from."""
-
-
 class _SavedAmn(Settings):
     """What travels with AMN's network."""
 
@@ -213,7 +212,7 @@ def load_amn(path: Path) -> tuple[BackboneAmn, tuple[str, ...]]:
     saved = read_saved(path, _SavedAmn)
     classes, backbone = saved_classes(saved.classes, path), saved.amn.backbone
     expected = f"AMN on '{backbone.name}' with {len(classes)} classes"
-    return rebuild(path, saved, backbone.weights, lambda: _fresh(saved.amn, len(classes)), expected), classes
+    return rebuild(path, saved, backbone.weights, lambda: BackboneAmn(saved.amn, len(classes)), expected), classes
 
 
 def load_official(path: Path, settings: AmnSettings, n_classes: int) -> BackboneAmn:
@@ -232,12 +231,7 @@ def load_official(path: Path, settings: AmnSettings, n_classes: int) -> Backbone
             "or set data.classes to the checkpoint's"
         )
     backbone = settings.backbone.model_copy(update={"weights": "none"})
-    net = _fresh(settings.model_copy(update={"backbone": backbone}), n_classes)
+    with torch.random.fork_rng(devices=[]):
+        net = BackboneAmn(settings.model_copy(update={"backbone": backbone}), n_classes)
     load_strict(net, state, str(path), f"AMN on '{backbone.name}' with {n_classes} classes")
     return net.eval()
-
-
-def _fresh(settings: AmnSettings, n_classes: int) -> BackboneAmn:
-    """A network whose weights are about to be replaced; torch's random numbers are left alone."""
-    with torch.random.fork_rng(devices=[]):
-        return BackboneAmn(settings, n_classes)

@@ -18,6 +18,7 @@ LAST = 4
 STRIDE = 16
 """Of the features, as published; null is the network's own."""
 Stage = Annotated[int, Field(ge=1, le=LAST)]
+Normalise = Literal["background-prior", "minmax", "learned"]
 
 
 class AmnTrainSettings(HeadScheduleSettings):
@@ -93,9 +94,6 @@ class AmnSettings(Settings):
                 f"backbone.name={RESNET50_IRN} condition=[{LAST}], or leave checkpoint out"
             )
         return self
-
-
-Normalise = Literal["background-prior", "minmax", "learned"]
 
 
 class AmnMapsSettings(PyramidSettings):

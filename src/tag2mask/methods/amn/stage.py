@@ -41,7 +41,7 @@ def train(context: StageContext[AmnSettings]) -> None:
         WeightsError: initial weights or checkpoint do not fit the network or the classes.
     """
     settings = context.settings
-    dataset, seeds = context.split(settings.split or "@train"), context.reads["seeds"]
+    dataset, seeds = context.dataset, context.reads["seeds"]
     if settings.checkpoint is None:
         train_amn(
             dataset, partial(seeds.labels, dataset), settings,
@@ -111,7 +111,7 @@ def program(context: StageContext[AmnMapsSettings]) -> ImageProgram:
     seeds = context.reads.get("seeds")
     prior = settings.normalise == "background-prior"
     net, classes = load_amn(context.reads["amn"].path / WEIGHTS)
-    device, dataset = resolve_device(context.engine), context.split("@infer")
+    device, dataset = resolve_device(context.engine), context.dataset
     net = for_inference(net, device)
 
     def prepare(sample: Sample) -> AmnInput:

@@ -1,14 +1,26 @@
-"""The stages of CAM: training the classifier, its average precision, and its maps."""
+"""The stages of CAM: training the classifier, its maps, and its average precision."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
-from tag2mask.backbones.settings import weights_fingerprint
+from tag2mask.backbones.settings import BackboneSettings, weights_fingerprint
 from tag2mask.config.settings import Settings
 from tag2mask.inference.settings import MapsSettings
-from tag2mask.methods.cam.settings import ClassifierSettings
 from tag2mask.methods.stage_kinds import FeatureMapStage, Makes, MetricStage, SplitRole, TrainingStage
+from tag2mask.training.settings import TrainSettings
+
+
+class ClassifierSettings(Settings):
+    """A classifier on tags: its network, its training, and whether images without tags take part."""
+
+    backbone: BackboneSettings = Field(default=BackboneSettings(), description="network below the head")
+    train: TrainSettings = Field(default=TrainSettings(), description="schedule, rates and crops")
+    negatives: Literal["keep", "drop"] = Field(
+        default="keep", description="images with an empty tag cell: none of the classes"
+    )
 
 
 class PrecisionSettings(Settings):

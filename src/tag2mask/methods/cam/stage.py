@@ -16,8 +16,7 @@ from tag2mask.evaluation.result_tables import METRICS, MetricRow, now, write_met
 from tag2mask.inference.multiscale import CAMHead
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.cam.classifier import average_precision, mean_precision
-from tag2mask.methods.cam.kinds import PrecisionSettings
-from tag2mask.methods.cam.settings import ClassifierSettings
+from tag2mask.methods.cam.kinds import ClassifierSettings, PrecisionSettings
 from tag2mask.methods.cam.training import train_classifier
 from tag2mask.methods.context import MapsProgram, StageContext
 
@@ -30,7 +29,7 @@ def train(context: StageContext[ClassifierSettings]) -> None:
         WeightsError: the initial weights do not fit the backbone.
     """
     train_classifier(
-        context.split("@train"),
+        context.dataset,
         context.settings,
         out=context.out,
         seed=context.seed,
@@ -79,7 +78,7 @@ def program(context: StageContext[MapsSettings]) -> MapsProgram:
 
 def measure(context: StageContext[PrecisionSettings]) -> None:
     """Average precision of the classifier for each class, on a held-out split."""
-    dataset = context.dataset
+    dataset = context.split
     if context.rank != 0:
         return
     if dataset is None:

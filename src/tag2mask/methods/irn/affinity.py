@@ -25,6 +25,9 @@ from tag2mask.training.losses import global_ratio
 
 EPSILON = 1e-5
 """Keeps logarithms and ratios finite, as published."""
+_SHARES = (0.25, 0.25, 0.5)
+"""Of background, foreground and different pairs: half of ``(bg + fg) / 2 + different``, the other half of IRN's loss
+being that of its displacement branch. Without the half the published learning rate would mean another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +184,6 @@ def _add_slopes(gradient: Tensor, edge: Tensor, planes: list[Tensor], slopes: li
         slopes[n - 1].narrow(axis, 0, size).add_(begin)
         gradient.narrow(axis, n, size).add_(slopes[n] - begin)
     gradient.add_(slopes[0])
-
-
-_SHARES = (0.25, 0.25, 0.5)
-"""Of background, foreground and different pairs: half of ``(bg + fg) / 2 + different``, the other half of IRN's loss
-being that of its displacement branch. Without the half the published learning rate would mean another one."""
 
 
 def boundary_loss(edge: Tensor, labels: Tensor, radius: int = 10, counts: Tensor | None = None) -> Tensor:

@@ -26,6 +26,7 @@ from tag2mask.methods.irn.settings import STRIDE, Pad
 
 _WIDTH, _GROUPS = 32, 4
 _MULTIPLE = 16
+_ENTRY = "boundary_backbone"
 
 
 class BoundaryNet(nn.Module):
@@ -132,9 +133,6 @@ def boundary_map(net: BoundaryNet, image: Tensor, mirror: bool = True, pad: Pad 
     return torch.sigmoid(add_mirror(logits)[0] / len(logits))
 
 
-_ENTRY = "boundary_backbone"
-
-
 class _SavedBoundary(Settings):
     """What travels with a boundary network."""
 
@@ -153,7 +151,7 @@ def load_boundary(path: Path) -> BoundaryNet:
     saved = read_saved(path, _SavedBoundary)
     settings = saved.boundary_backbone
     expected = f"the boundary network of '{settings.name}'"
-    return rebuild(path, saved, settings.weights, lambda: _fresh(settings), expected)
+    return rebuild(path, saved, settings.weights, lambda: build_boundary(settings), expected)
 
 
 def load_official(path: Path, settings: BackboneSettings) -> BoundaryNet:
@@ -164,12 +162,7 @@ def load_official(path: Path, settings: BackboneSettings) -> BoundaryNet:
         settings: of the backbone, ``resnet50_irn``; its own weights are not read.
     """
     state = official_boundary(read_state(checkpoint_file(path)), str(path))
-    net = _fresh(settings.model_copy(update={"weights": "none"}))
+    with torch.random.fork_rng(devices=[]):
+        net = build_boundary(settings.model_copy(update={"weights": "none"}))
     load_strict(net, state, str(path), f"the boundary network of '{settings.name}'")
     return net.eval()
-
-
-def _fresh(settings: BackboneSettings) -> BoundaryNet:
-    """A network whose weights are about to be replaced; torch's random numbers are left alone."""
-    with torch.random.fork_rng(devices=[]):
-        return build_boundary(settings)

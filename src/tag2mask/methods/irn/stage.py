@@ -46,7 +46,7 @@ def train(context: StageContext[IrnSettings]) -> None:
             )  # fmt: skip
             save_boundary(net, context.out / WEIGHTS)
         return
-    dataset, seeds = context.split(settings.split or "@train"), context.reads["seeds"]
+    dataset, seeds = context.dataset, context.reads["seeds"]
     train_boundary(
         dataset, lambda sample: seeds.labels(dataset, sample), settings,
         out=context.out, seed=context.seed, engine=context.engine, name=context.name,
@@ -91,7 +91,7 @@ def program(context: StageContext[WalkSettings]) -> ImageProgram:
     settings = context.settings
     device = resolve_device(context.engine)
     net = load_boundary(context.reads["irn"].path / WEIGHTS).to(device).to(memory_format=torch.channels_last)
-    dataset, source = context.split("@infer"), context.reads["maps"]
+    dataset, source = context.dataset, context.reads["maps"]
 
     def prepare(sample: Sample) -> WalkInput:
         maps = source.maps(dataset, sample)

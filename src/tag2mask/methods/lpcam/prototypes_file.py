@@ -26,6 +26,9 @@ from tag2mask.core.types import Prototypes, PrototypeSet
 _APART = {torch.float16: 0.02, torch.bfloat16: 0.05}
 _APART_EXACT = 0.01
 """How far the answers of one network may be apart, as a share of their length, by its precision."""
+_FORMAT = "tag2mask prototypes 1"
+_FEATURES, _SCORES = "network.features", "network.scores"
+_TENSORS = ("centres", "scores", "sizes", "kept")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,11 +94,6 @@ def picture(model: nn.Module, shape: tuple[int, int, int]) -> Tensor:
     """The drawn picture (1, channels, height, width), on the model's device and of its type."""
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
-
-
-_FORMAT = "tag2mask prototypes 1"
-_FEATURES, _SCORES = "network.features", "network.scores"
-_TENSORS = ("centres", "scores", "sizes", "kept")
 
 
 def save_prototypes(path: Path, prototypes: Prototypes, mark: NetworkMark | None = None) -> None:

@@ -46,7 +46,7 @@ def cluster(context: StageContext[PrototypeSettings]) -> None:
     if context.rank != 0:
         return
     settings = context.settings
-    dataset = context.split(settings.split or "@infer")
+    dataset = context.dataset
     network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
     device = resolve_device(context.engine)
     network = for_inference(network, device)

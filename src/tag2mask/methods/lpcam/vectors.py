@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from tag2mask.core.stopping import on_stop
 LOG = logging.getLogger("tag2mask")
 Half = NDArray[np.float16]
 Origins = NDArray[np.int32]
+CHUNK_NUMBERS = 1 << 20
+"""Numbers in a chunk: 4 MB of float32, so that the passes over a chunk find it in the cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +39,6 @@ class VectorSet:
 
     vectors: Half
     origins: Origins
-
-
-class Sink(Protocol):
-    """Takes rows and gives them back as a `VectorSet`."""
-
-    def append(self, rows: Half, origins: Origins) -> None:
-        """Take (n, D) rows and their (n, 3) origins."""
-        ...
-
-    def finish(self) -> VectorSet:
-        """All that was taken, or the sample of it."""
-        ...
-
-    def close(self) -> None:
-        """Let go of what is open."""
-        ...
 
 
 class FileSink:
@@ -139,6 +125,10 @@ class SampleSink:
         """Nothing to remove."""
 
 
+Sink = FileSink | SampleSink
+"""Takes rows and gives them back as a `VectorSet`."""
+
+
 @contextmanager
 def temporary_folder(parent: Path | None) -> Iterator[Path]:
     """A new folder in ``parent`` (made where absent; None for the system's place), removed in the end."""
@@ -161,10 +151,6 @@ def announce(name: str, size: int, folder: Path) -> None:
             f"{text}, but only {free / 1e6:.1f} MB are free. Make room, or set max_vectors for a sample in memory"
         )
     LOG.info("%s for now; they are removed after clustering", text)
-
-
-CHUNK_NUMBERS = 1 << 20
-"""Numbers in a chunk: 4 MB of float32, so that the passes over a chunk find it in the cache."""
 
 
 class Rows:

@@ -31,7 +31,7 @@ from tag2mask.methods.stage_kinds import Makes
 from tag2mask.papers.catalogue import FinishedExperiment, StepResult
 from tag2mask.papers.steps.threshold_examples import shown_rows
 from tag2mask.pipeline.opened_run import OpenedRun
-from tag2mask.report.figures import Example, draw_examples
+from tag2mask.report.examples import Example, draw_examples
 from tag2mask.training.device import resolve_device
 
 OWN, CONFUSING, EITHER = "CAM: weights of the true class", "weights of a confusing class", "either of the two"

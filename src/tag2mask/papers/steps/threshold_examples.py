@@ -24,7 +24,7 @@ from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import Measured, measured
 from tag2mask.report.choice import Candidate, Choice, choose
-from tag2mask.report.figures import Example, draw_examples
+from tag2mask.report.examples import Example, draw_examples
 from tag2mask.run_report.example_images import image_scores
 
 _LOOKED_AT = 20

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.training.order import EpochOrder, derive
+from tag2mask.training.images import EpochOrder, derive
 from tests.training.toy import images, train_settings
 
 
