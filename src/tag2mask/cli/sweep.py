@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tag2mask.cli.options import Recipe
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
+    recipe: Recipe,
     words: Annotated[
         list[str], typer.Argument(metavar="KEY=V1,V2...", help="settings to sweep; key=value is set for all points")
     ],

@@ -10,6 +10,7 @@ import base64
 import io
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from tag2mask.core.arrays import beside_another
 from tag2mask.core.errors import DataError
 from tag2mask.core.palette import colour
 from tag2mask.core.types import IGNORE
+from tag2mask.data.split_views import shrunk_size
 
 RGB = tuple[int, int, int]
 _CREAM: RGB = (224, 224, 192)
@@ -71,18 +73,13 @@ def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float
 
 def fit(image: Image.Image, longest: int) -> Image.Image:
     """The image, shrunk so that its longer side is at most ``longest`` pixels; never enlarged."""
-    ratio = longest / max(image.size)
-    if ratio >= 1:
-        return image
-    size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
-    return image.resize(size, Image.Resampling.LANCZOS)
+    height, width = shrunk_size(image.height, image.width, longest)
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def data_uri(image: Image.Image, longest: int = 360) -> str:
     """The image as a JPEG in a ``data:`` URI for a page without other files, at most ``longest`` pixels a side."""
-    stream = io.BytesIO()
-    fit(image.convert("RGB"), longest).save(stream, "JPEG", quality=85, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return _uri(fit(image.convert("RGB"), longest), "jpeg", quality=85)
 
 
 HUES = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#cc79a7")
@@ -140,12 +137,10 @@ def quantised(values: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
     """(K, h, w) maps in [0, 1] as a page carries them: 8 bits, made smaller to at most ``longest`` cells a side."""
     if values.ndim != 3 or (values.size and not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6)):
         raise DataError(f"maps for a page have shape {values.shape}; expected (K, h, w) with values in 0..1")
-    height, width = values.shape[1:]
-    ratio = longest / max(height, width, 1)
-    if ratio < 1:
-        size = (max(1, round(width * ratio)), max(1, round(height * ratio)))
-        small = [np.asarray(Image.fromarray(v).resize(size, Image.Resampling.BOX)) for v in values]
-        values = np.stack(small) if small else np.zeros((0, size[1], size[0]), np.float32)
+    height, width = shrunk_size(*values.shape[1:], longest)
+    if (height, width) != values.shape[1:]:
+        small = [np.asarray(Image.fromarray(v).resize((width, height), Image.Resampling.BOX)) for v in values]
+        values = np.stack(small) if small else np.zeros((0, height, width), np.float32)
     in_bytes: NDArray[np.uint8] = np.rint(values.clip(0, 1) * 255).astype(np.uint8)
     return in_bytes
 
@@ -176,9 +171,13 @@ def swatch_uri(column: int) -> str:
 
 def png_uri(image: Image.Image) -> str:
     """A picture as a PNG in a ``data:`` URI."""
+    return _uri(image, "png")
+
+
+def _uri(image: Image.Image, kind: str, **options: Any) -> str:
     stream = io.BytesIO()
-    image.save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    image.save(stream, kind, optimize=True, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode('ascii')}"
 
 
 def _layer(place: NDArray[np.intp], colours: tuple[Rgba, ...]) -> str:
