@@ -83,7 +83,9 @@ def _cell(cell: Cell | None, *, best: bool) -> str:
 
 
 def _images(every: list[Series]) -> str:
-    counts = sorted({cell.n_images for s in every for cell in s.cells if cell})
+    from tag2mask.sweep.result import image_counts
+
+    counts = image_counts(every)
     if len(counts) == 1:
         return f"{counts[0]} images"
     return f"{counts[0]} to {counts[-1]} images: the numbers are of different images, so no point is called best"

@@ -137,7 +137,7 @@ def quantised(values: NDArray[np.float32], longest: int) -> NDArray[np.uint8]:
     """(K, h, w) maps in [0, 1] as a page carries them: 8 bits, made smaller to at most ``longest`` cells a side."""
     if values.ndim != 3 or (values.size and not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6)):
         raise DataError(f"maps for a page have shape {values.shape}; expected (K, h, w) with values in 0..1")
-    height, width = shrunk_size(*values.shape[1:], longest)
+    height, width = shrunk_size(values.shape[1], values.shape[2], longest)
     if (height, width) != values.shape[1:]:
         small = [np.asarray(Image.fromarray(v).resize((width, height), Image.Resampling.BOX)) for v in values]
         values = np.stack(small) if small else np.zeros((0, height, width), np.float32)

@@ -62,7 +62,7 @@ class Series:
     @property
     def comparable(self) -> bool:
         """Whether all numbers are of the same count of images."""
-        return len({cell.n_images for cell in self.cells if cell}) <= 1
+        return len(image_counts([self])) <= 1
 
     @property
     def best(self) -> int | None:
@@ -81,6 +81,11 @@ class Series:
 
 _SMALL = ("fp", "fn")
 """Prefixes of metrics whose smallest value is the best."""
+
+
+def image_counts(every: Iterable[Series]) -> list[int]:
+    """The different numbers of images behind some series, ascending."""
+    return sorted({cell.n_images for series in every for cell in series.cells if cell})
 
 
 def series_of(result: SweepResult) -> tuple[Series, ...]:

@@ -219,23 +219,15 @@ def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     decode it.
     """
     with reading(path):
-        if path.suffix.lower() in _TIFF:
-            windows = open_tiff(path)
-            if windows is not None:
-                _check_pixels(path, windows.size, max_pixels)
-                return windows
-        size = upright_size(path)
-        _check_pixels(path, size, max_pixels)
-        return WholePhoto(path, size)
-
-
-def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
-    pixels = size[0] * size[1]
-    if pixels > max_pixels:
-        raise DataError(
-            f"{path} is {size[1]} x {size[0]}, {pixels} pixels, more than the {max_pixels} allowed: if that is no "
-            f"mistake, allow it with --max-pixels {pixels}"
-        )
+        windows = open_tiff(path) if path.suffix.lower() in _TIFF else None
+        photo = windows or WholePhoto(path, upright_size(path))
+        height, width = photo.size
+        if height * width > max_pixels:
+            raise DataError(
+                f"{path} is {width} x {height}, {height * width} pixels, more than the {max_pixels} allowed: if that "
+                f"is no mistake, allow it with --max-pixels {height * width}"
+            )
+        return photo
 
 
 def picture_of(photo: Photo, max_pixels: int) -> Picture:
