@@ -26,7 +26,7 @@ from tag2mask.config.settings import validate
 from tag2mask.methods.amn.maps import class_maps, image_logits
 from tag2mask.methods.amn.network import BackboneAmn, build_amn
 from tag2mask.methods.amn.settings import AmnSettings
-from tag2mask.methods.amn.training import AmnTask
+from tag2mask.methods.amn.training import amn_task
 from tag2mask.training.fit import fit_batches
 
 CLASSES, BATCH, PARTS, CROP, STEPS = 6, 16, 4, 256, 5
@@ -82,7 +82,7 @@ def training(chosen: AmnSettings, runs: int) -> Row:
     batches: DataLoader[Any] = DataLoader(epoch, batch_size=None)
 
     def fit() -> None:
-        fit_batches(AmnTask(ours, chosen), batches, CPU, seed=0)
+        fit_batches(amn_task(ours, chosen), batches, CPU, seed=0)
 
     def loop() -> None:
         for _ in range(STEPS):

@@ -33,6 +33,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.evaluation.background import Background
 from tag2mask.methods.registry import stage_kind
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,7 +142,7 @@ def _fields(schema: type[BaseModel], prefix: str) -> Iterator[list[str]]:
     """A line for each setting; those of a part follow in its place, under dotted names."""
     for name, field in schema.model_fields.items():
         inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and name != "backbone":
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Background and name != "backbone":
             yield from _fields(inner, f"{prefix}{name}.")
         else:
             yield [f"`{prefix}{name}`", _default(field), field.description or ""]
@@ -151,6 +152,8 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "–"
     value: Any = field.get_default(call_default_factory=True)
+    if isinstance(value, Background):
+        return f"`{value.kind}`"
     if isinstance(value, BaseModel):
         set_ = {key: getattr(value, key) for key in value.model_fields_set}
         return ", ".join(f"`{key}={_plain(v)}`" for key, v in set_.items()) or "its defaults"

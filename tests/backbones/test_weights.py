@@ -271,5 +271,5 @@ def test_pipes_are_refused_as_weights(tmp_path: Path, name: str) -> None:
         lambda: read_state(tmp_path / name),
         lambda: read_about(tmp_path / name),
     ):
-        with refused(WeightsError, name, "a named pipe, not a file"):
+        with refused(WeightsError, name, "a named pipe"):
             act()

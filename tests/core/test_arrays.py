@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tag2mask.core import arrays
-from tag2mask.core.arrays import known_mean, percent, ratio, read_arrays, write_arrays
+from tag2mask.core.arrays import beside_another, known_mean, percent, ratio, read_arrays, rounded, write_arrays
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import read_json, reason
 from tag2mask.inference.maps_file import maps_key, read_maps
@@ -145,3 +145,14 @@ def test_the_mean_is_over_what_is_known_along_an_axis() -> None:
     values = [[1.0, np.nan, 4.0], [np.nan, np.nan, 2.0]]
     np.testing.assert_array_equal(known_mean(values), [2.5, 2.0])
     np.testing.assert_array_equal(known_mean(values, axis=0), [1.0, np.nan, 3.0])
+
+
+def test_tables_hold_four_decimals() -> None:
+    assert [rounded(v) for v in (0.123456, np.float64(2) / 3, 7)] == [0.1235, 0.6667, 7.0]
+    assert np.isnan(rounded(float("nan")))
+
+
+def test_pixels_beside_another_value() -> None:
+    labels = np.array([[0, 0, 1], [0, 0, 0], [255, 0, 0]], np.uint8)
+    assert beside_another(labels).tolist() == [[False, True, True], [True, False, True], [True, True, False]]
+    assert not beside_another(np.ones((1, 1), np.uint8)).any()

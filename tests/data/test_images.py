@@ -269,13 +269,13 @@ def test_what_is_no_image_names_the_file_and_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "folder.jpg").mkdir()
     with refused(DataError, "zero.jpg", "empty (0 bytes)", "copy it again", "tag2mask doctor"):
         read_image(tmp_path / "zero.jpg")
-    with refused(DataError, "text.jpg", "no image that can be read", "tag2mask doctor"):
+    with refused(DataError, "text.jpg", "no image", "tag2mask doctor"):
         read_image(tmp_path / "text.jpg")
     with pytest.raises(DataError, match=r"cannot read .*folder\.jpg"):
         read_image(tmp_path / "folder.jpg")
     with pytest.raises(DataError, match=r"gone\.jpg does not exist"):
         read_image(tmp_path / "gone.jpg")
-    with refused(DataError, "text.jpg", "no image that can be read"):
+    with refused(DataError, "text.jpg", "no image"):
         read_labels(tmp_path / "text.jpg")
 
 
@@ -286,7 +286,7 @@ def test_a_format_that_is_not_listed_is_not_read_whatever_its_ending(tmp_path: P
     path = tmp_path / name
     Image.new("RGB", (32, 32)).save(path, format=kind)
     for reading in (read_image, read_labels, upright_size, StoredImage):
-        with refused(DataError, name, "no image that can be read", "JPEG, PNG, BMP"):
+        with refused(DataError, name, "no image", "JPEG, PNG, BMP"):
             reading(path)
 
 

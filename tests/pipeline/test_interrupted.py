@@ -45,7 +45,7 @@ PLACES = {
     "clustering, third class": ("tag2mask.methods.lpcam.stage", "build_class", 3),
     "evaluation": ("tag2mask.pipeline.metric_stages", "write_metrics", 2),
     "renaming a written file": ("tag2mask.core.files", "os.replace", 9),
-    "finishing a stage": ("tag2mask.pipeline.store", "write_json", 2),
+    "finishing a stage": ("tag2mask.pipeline.store", "Store.finish", 2),
 }
 
 

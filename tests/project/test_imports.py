@@ -238,6 +238,19 @@ def test_a_method_that_the_engine_names_is_found(tmp_path: Path, code: str) -> N
     assert engine_names([toy(tmp_path, "tag2mask.analysis.x", code)]) == []
 
 
+GUESSED = re.compile(
+    r"""getattr\([\w.]*settings, "|\.makes (==|!=|in) [\["{(]|\.partition\("@"\)|register_method\("tag2mask"""
+)
+"""A setting that is guessed by its name, a type of artefact told by a word, a seed cut out of a name."""
+
+
+def test_stages_are_told_apart_by_their_kinds() -> None:
+    found = [(m.name, line) for m in modules() for line in m.path.read_text().splitlines() if GUESSED.search(line)]
+    assert found == [], "let the kind of stage declare it (methods/stage_kinds.py)"
+    for line in ('if kind.makes == "maps":', 'getattr(stage.settings, "truth", False)', 'name.partition("@")[0]'):
+        assert GUESSED.search(line)
+
+
 def test_maths_modules_import_no_machinery() -> None:
     maths = [m for m in modules() if PURE.fullmatch(m.name.removeprefix("tag2mask."))]
     assert {m.name for m in maths} >= {"tag2mask.inference.multiscale", "tag2mask.methods.lpcam.maps"}

@@ -59,7 +59,7 @@ def test_one_of_several_values_may_be_asked_for(root: Path) -> None:
 def test_settings_are_those_of_the_schema_with_their_defaults() -> None:
     lines = settings_table("refined-seeds").splitlines()
     assert lines[0] == "| setting | default | what it is |"
-    assert "| `foreground` | `0.45` | above it a class may be sure; unless a threshold is read |" in lines
+    assert "| `foreground` | `0.45` | above it a class may be confident; unless a threshold is read |" in lines
     assert "| `crf.iterations` | `10` | of mean field |" in lines
     network = settings_table("segmenter").splitlines()
     assert [line for line in network if line.startswith("| `network.weights` | – |")], "it must be chosen"

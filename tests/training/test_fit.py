@@ -211,7 +211,7 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
     for accumulate in (1, 4):
         settings = train_settings(accumulate=accumulate, optimiser="sgd", epochs=1)
         module = Toy(settings)
-        module.net["body"][2] = torch.nn.Identity()
+        module.net.get_submodule("body").add_module("2", torch.nn.Identity())
         fit(module, images(), out=tmp_path / str(accumulate), seed=3, engine=engine())
         assert module.steps == 3
         results.append(weights(module))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from tag2mask.training.fit import fit
 from tag2mask.training.images import TagImages
 from tag2mask.training.losses import multilabel_soft_margin
 from tag2mask.training.settings import TrainSettings
-from tag2mask.training.task import Groups, Task, parameter_groups
+from tag2mask.training.task import Batch, Task, parameter_groups
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -72,30 +72,28 @@ class Toy(Task):
     def __init__(self, settings: TrainSettings, n_classes: int = 3) -> None:
         torch.manual_seed(7)
         body = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(8, 8, 3), nn.ReLU())
-        super().__init__(nn.ModuleDict({"body": body, "head": nn.Linear(8, n_classes)}), settings)
-        self.settings = settings
+        net = nn.ModuleDict({"body": body, "head": nn.Linear(8, n_classes)})
+        groups = parameter_groups(list(net["body"].parameters()), list(net["head"].parameters()), settings)
+        super().__init__(net, settings, groups, self.loss_of, self.count)
         self.steps = 0
         self.poison_step = -1
         self.kill_step = -1
         self.at_kill: Callable[[], object] = lambda: os.kill(os.getpid(), signal.SIGKILL)
 
-    def counts(self, batch: Sequence[Tensor]) -> None:
+    def count(self, batch: Batch) -> None:
         self.steps += 1
 
     def logits(self, images: Tensor) -> Tensor:
         """Images (N, 3, h, w) to (N, C)."""
-        logits: Tensor = self.net["head"](self.net["body"](images).mean((2, 3)))
+        logits: Tensor = self.net.get_submodule("head")(self.net.get_submodule("body")(images).mean((2, 3)))
         return logits
 
-    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
+    def loss_of(self, part: Batch, counts: Tensor | None) -> Tensor:
         if self.steps - 1 == self.kill_step:
             self.at_kill()
         images, tags = part
         loss = multilabel_soft_margin(self.logits(images), tags)
         return loss * float("nan") if self.steps - 1 == self.poison_step else loss
-
-    def groups(self) -> Groups:
-        return parameter_groups(list(self.net["body"].parameters()), list(self.net["head"].parameters()), self.settings)
 
 
 def train_settings(**values: Any) -> TrainSettings:

@@ -22,6 +22,7 @@ from tag2mask.data.transforms import scaled
 from tag2mask.evaluation.absent_classes import COLUMNS, MEASURES, AbsentAnalysis, analyse_absent
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.runner import image_tensor
+from tag2mask.methods.amn.kinds import AMN_MAPS
 from tag2mask.methods.amn.maps import image_logits
 from tag2mask.methods.amn.network import load_amn
 from tag2mask.methods.amn.settings import AmnMapsSettings
@@ -32,7 +33,7 @@ from tag2mask.report.examples import Example, draw_examples
 from tag2mask.report.pictures import heat_overlay
 from tag2mask.training.device import resolve_device
 
-KIND = "amn-maps"
+KIND = AMN_MAPS.name
 _SHOWN = 4
 
 Predictor = Callable[[Sample, Sequence[int]], NDArray[np.float32]]
@@ -67,7 +68,7 @@ def analyse_tags(
 
 def _named(run: OpenedRun, stages: Sequence[str]) -> list[str]:
     """The stages of AMN's maps to look at; names that are not of any maps are left to `OpenedRun.maps` to refuse."""
-    ours = [name for name, stage in run.stages.items() if stage.kind.name == KIND]
+    ours = [name for name, stage in run.stages.items() if stage.kind is AMN_MAPS]
     for name in stages:
         stage = run.stages.get(name)
         if stage is not None and stage.kind.makes is Makes.MAPS and name not in ours:

@@ -75,6 +75,7 @@ def gallery_classes(
         kept_only: leave out those that serve as no prototype.
         patches: at most so many for each prototype; None means all.
     """
+    from tag2mask.methods.lpcam.kinds import dropped
     from tag2mask.methods.lpcam.prototypes_file import load_prototypes
     from tag2mask.methods.lpcam.stage import GALLERY, PROTOTYPES
     from tag2mask.report.gallery import GalleryClass, GalleryPrototype
@@ -82,7 +83,7 @@ def gallery_classes(
     artefact, dataset = run.artefact(planned.name), run.dataset(planned)
     found = load_prototypes(artefact.path / PROTOTYPES)
     places = {(e["class"], e["name"]): e["patches"] for e in read_json(artefact.path / GALLERY)}
-    dropped = {text for s in readers_of(run, planned) for text in getattr(s.settings, "drop", ())}
+    by_hand = {text for s in readers_of(run, planned) for text in dropped(s.settings)}
     cutter = _Cutter(dataset)
     classes = []
     for column in sorted(found.all_foreground):
@@ -91,13 +92,13 @@ def gallery_classes(
             centres = sets[column]
             for number, reason in enumerate(centres.reasons):
                 label = f"{side}:{number}"
-                by_hand = f"{name} {label}" in dropped
-                kept = bool(centres.kept[number]) and not by_hand
+                left_out = f"{name} {label}" in by_hand
+                kept = bool(centres.kept[number]) and not left_out
                 if kept_only and not kept:
                     continue
                 score, size = float(centres.scores[number]), int(centres.sizes[number])
                 images = tuple(cutter.patch(p) for p in places.get((name, label), ())[:patches])
-                why = "dropped by hand" if by_hand else reason
+                why = "dropped by hand" if left_out else reason
                 shown.append(GalleryPrototype(label, score, size, kept, why, images))
         classes.append(GalleryClass(name, tuple(shown)))
     return tuple(classes)

@@ -89,6 +89,12 @@ class CAM:
         Returns:
             For each image its maps (K, h, w) float32 on the feature grid of scale 1 (of the first scale where 1 is not
             among them), K = 0 where it has no tags.
+
+        Raises:
+            DataError: images or tags of a wrong shape or type, NaN or infinite images, or images too small to leave
+                more than one cell.
+            ConfigError: no layer of the model can be used, or it does not take images of one of the scales.
+            WeightsError: no weights of the model can be used.
         """
         anatomy, pyramid = self._read(images, tags, self.scales, self.mirror)
         grid = pyramid[self.scales.index(1.0) if 1.0 in self.scales else 0]

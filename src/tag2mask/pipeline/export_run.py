@@ -16,7 +16,7 @@ from tag2mask.data.base import Labels
 from tag2mask.data.image_names import check_ids
 from tag2mask.data.images import upright_size
 from tag2mask.data.mask_files import align_labels
-from tag2mask.data.split_views import resized_labels
+from tag2mask.data.split_views import MARK, resized_labels
 from tag2mask.export.folder import check_labels, masks_of_folder, shared_folder
 from tag2mask.export.job import Job, Masked, Masks, Outline
 from tag2mask.export.labelled import Counts, check_names, labelled
@@ -108,7 +108,7 @@ def masks_of_run(run: OpenedRun | Path, stage: str | None = None, name: str | No
         for sample in dataset.samples
     )
     photos = shared_folder(sample.image for sample in dataset.samples if sample.image is not None)
-    return Masks(name or split.partition("@")[0], dataset.classes, images, photos)
+    return Masks(name or split.partition(MARK)[0], dataset.classes, images, photos)
 
 
 def _check_choices(format: str, about: ExportFormat, outline: str, min_area: int) -> None:

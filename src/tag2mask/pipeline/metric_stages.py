@@ -21,7 +21,7 @@ from tag2mask.evaluation.boundary import SHARE, BoundaryMetrics
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.label_images import MaskEvaluation, evaluate_masks
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.result_tables import METRICS, now, score_rows, write_cells, write_metrics
+from tag2mask.evaluation.result_tables import METRICS, Scores, now, score_rows, write_cells, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import CurvePoint
 from tag2mask.evaluation.thresholds import Threshold
@@ -96,29 +96,27 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
 
 def measure_masks(context: StageContext[MasksSettings]) -> None:
     """Evaluate label images: ``metrics.jsonl`` and a score for each image; without ground truth as `measure_seeds`."""
-    settings = context.settings
     dataset, masks = _with_truth(context), context.reads["masks"]
     if dataset is None:
         return
-    samples = unseen(context.reads.values(), dataset, context.name)
+    samples, unsure = unseen(context.reads.values(), dataset, context.name), context.settings.unsure
     with progress(context.name, len(samples)) as counter:
         found = evaluate_masks(
-            dataset, partial(masks.labels, dataset), unsure=settings.unsure, samples=samples, advance=counter.advance
+            dataset, partial(masks.labels, dataset), unsure=unsure, samples=samples, advance=counter.advance
         )
     _say_left_out(context, found)
-    rows = score_rows(
-        found.scores,
-        threshold_of(masks),
-        stage=masks.name,
-        method=masks.base_name,
-        split=found.split,
-        n_images=found.n_images,
-        seed=context.seed,
-        time=now(),
-    )
-    write_metrics(context.out / METRICS, rows)
+    _write_scores(context, dataset, found.scores, found.n_images)
     lines = [[i.id, *(f"{value:.4f}" for value in i.values)] for i in found.images]
     write_cells(context.out / IMAGES, ["image", *found.image_metrics], lines)
+
+
+def _write_scores(context: StageContext[Settings], dataset: Dataset, scores: Scores, n_images: int) -> None:
+    masks = context.reads["masks"]
+    rows = score_rows(
+        scores, threshold_of(masks), stage=masks.name, method=masks.base_name, split=dataset.split,
+        n_images=n_images, seed=context.seed, time=now(),
+    )  # fmt: skip
+    write_metrics(context.out / METRICS, rows)
 
 
 def _with_truth(context: StageContext[Settings]) -> Dataset | None:
@@ -170,18 +168,13 @@ def say_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None
 
 def measure_boundary(context: StageContext[BoundarySettings]) -> None:
     """Boundary IoU and trimaps of label images: ``metrics.jsonl``; without ground truth as `measure_seeds`."""
-    settings = context.settings
     dataset, masks = _with_truth(context), context.reads["masks"]
     if dataset is None:
         return
     samples = unseen(context.reads.values(), dataset, context.name)
     with progress(context.name, len(samples)) as counter:
-        found = boundary_of(dataset, partial(masks.labels, dataset), samples, settings.share, counter.advance)
-    rows = score_rows(
-        found.compute(), threshold_of(masks), stage=masks.name, method=masks.base_name,
-        split=dataset.split, n_images=found.n_images, seed=context.seed, time=now(),
-    )  # fmt: skip
-    write_metrics(context.out / METRICS, rows)
+        found = boundary_of(dataset, partial(masks.labels, dataset), samples, context.settings.share, counter.advance)
+    _write_scores(context, dataset, found.compute(), found.n_images)
 
 
 def boundary_of(

@@ -141,7 +141,9 @@ def register(store: Path, run: Path, begun: Iterable[str] = ()) -> None:
     except ValueError:  # on Windows, on another drive
         beside = str(path)
     file = store / _RUNS / f"{value_hash(beside)[:16]}.json"
-    write_json(file, {"path": str(path), "beside": beside, "artefacts": sorted(used)})
+    noted = _registration(file) if file.is_file() else None
+    if noted is None or (noted.path, noted.artefacts) != (path, used):
+        write_json(file, {"path": str(path), "beside": beside, "artefacts": sorted(used)})
 
 
 def registered(store: Path, run: Path) -> frozenset[str]:
@@ -150,14 +152,19 @@ def registered(store: Path, run: Path) -> frozenset[str]:
 
 
 def _registrations(store: Path) -> Iterator[Registration]:
-    for path in sorted((store / _RUNS).glob("*.json")):
-        try:
-            values = read_json(path)
-            run, moved = Path(values["path"]), (store.resolve().parent / values["beside"]).resolve()
-            run = moved if moved.exists() and not run.exists() else run
-            yield Registration(path, run, values["beside"], frozenset(values["artefacts"]))
-        except (StageError, KeyError, TypeError) as error:
-            LOG.warning("%s is not what a run wrote (%s); run it again, or remove the file", path, error)
+    found = (_registration(path) for path in sorted((store / _RUNS).glob("*.json")))
+    return (one for one in found if one is not None)
+
+
+def _registration(file: Path) -> Registration | None:
+    try:
+        values = read_json(file)
+        run, moved = Path(values["path"]), (file.parents[1].resolve().parent / values["beside"]).resolve()
+        run = moved if moved.exists() and not run.exists() else run
+        return Registration(file, run, values["beside"], frozenset(values["artefacts"]))
+    except (StageError, KeyError, TypeError) as error:
+        LOG.warning("%s is not what a run wrote (%s); run it again, or remove the file", file, error)
+        return None
 
 
 def _linked(run: Path, store: Path) -> frozenset[str]:

@@ -23,7 +23,7 @@ from tag2mask.training.device import resolve_device
 from tag2mask.training.fit import fit_and_save
 from tag2mask.training.label_images import LabelImages, LabelsOf, at_grid, checked, with_labels
 from tag2mask.training.losses import pixel_counts, pixel_loss
-from tag2mask.training.task import Groups, Task, rate_factor
+from tag2mask.training.task import Batch, Task, rate_factor
 
 _FROM = 1e-6
 """What multiplies the rates in the first step of a warm-up."""
@@ -31,38 +31,21 @@ _BOTH_SIDES = 2.0
 """`pixel_loss` balances by the mean of two means; DSRG and AdvCAM take their sum, for which their rate is meant."""
 
 
-class SegmenterTask(Task):
+def segmenter_task(net: Segmenter, schedule: SegmentTrainSettings) -> Task:
     """The training of a network by the cross-entropy over the pixels of whole batches.
 
     A batch is images (N, 3, H, W) and masks (N, H, W) uint8, 255 where nothing is to be learned.
-
-    Args:
-        net: the network.
-        schedule: rates, parts of a batch, loss.
     """
 
-    def __init__(self, net: Segmenter, schedule: SegmentTrainSettings) -> None:
-        super().__init__(net, schedule)
-        self.settings = schedule
+    def counts(batch: Batch) -> Tensor:
+        height, width = batch[1].shape[-2:]
+        return output_counts(batch[1], net.grids(height, width))
 
-    def counts(self, batch: Sequence[Tensor]) -> Tensor:
-        """Pixels of background and of foreground of each output."""
-        labels = batch[1]
-        return output_counts(labels, self.net.grids(labels.shape[-2], labels.shape[-1]))
-
-    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
-        """The loss of the part's pixels."""
+    def loss(part: Batch, counted: Tensor | None) -> Tensor:
         images, labels = part
-        return segmentation_loss(self.net.train_outputs(images), labels, self.settings.balanced, counts)
+        return segmentation_loss(net.train_outputs(images), labels, schedule.balanced, counted)
 
-    def groups(self) -> Groups:
-        """The network's groups at their rates."""
-        groups: Groups = self.net.parameter_groups(self.settings)
-        return groups
-
-    def rate(self, steps: int) -> Callable[[int], float]:
-        """Held for some steps, and warmed up."""
-        return segment_rate(self.settings, steps)
+    return Task(net, schedule, net.parameter_groups(schedule), loss, counts, segment_rate)
 
 
 def segment_rate(settings: SegmentTrainSettings, steps: int) -> Callable[[int], float]:
@@ -114,7 +97,7 @@ def train_segmenter(
     images = LabelImages(dataset, learned, masks, SegmentTransform(schedule, net.mean, net.std), seed)
     LOG.info("%s: %s on %s, first weights: %s", name, settings.network.kind, settings.network.encoder, net.initial)
     save = partial(save_segmenter, net, out / WEIGHTS, dataset.classes)
-    task = SegmenterTask(net, schedule)
+    task = segmenter_task(net, schedule)
     fit_and_save(task, images, save, out=out, seed=seed, engine=engine, name=name, steps=schedule.iterations)
 
 

@@ -49,10 +49,10 @@ def truth_of(dataset: Dataset, name: str) -> tuple[list[Sample], LabelsOf]:
 
 
 def no_truth(dataset: Dataset, where: str = "") -> DataError:
-    """The error for a split whose truth should train, and that has none."""
+    """The error for a split whose ground truth should train, and that has none."""
     return DataError(
-        f"{where}truth = true, but split '{dataset.split}' has no truth. Add masks to the data, choose another split, "
-        f"or set truth=false and read a stage of pseudo-masks"
+        f"{where}truth = true, but split '{dataset.split}' has no ground truth. Add masks to the data, choose "
+        f"another split, or set truth=false and read a stage of pseudo-masks"
     )
 
 

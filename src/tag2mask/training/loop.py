@@ -47,8 +47,8 @@ class Loop:
         self.fabric = _fabric(device, task.schedule)
         self.fabric.launch()
         self.fabric.to_device(task)
-        rule = optimiser(task.groups(), task.schedule)
-        self.rates = LambdaLR(rule, task.rate(total or 1))
+        rule = optimiser(task.groups, task.schedule)
+        self.rates = LambdaLR(rule, task.rate(task.schedule, total or 1))
         self.model, self.rule = self.fabric.setup(task, rule)
 
     def train_batch(self, number: int, batch: Sequence[Tensor]) -> None:

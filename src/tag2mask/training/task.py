@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,39 +12,48 @@ from tag2mask.training.settings import HeadScheduleSettings, ScheduleSettings
 
 Groups = list[dict[str, Any]]
 """Parameter groups, each with its own rate and weight decay."""
+Batch = Sequence[Tensor]
+"""Tensors with the same first axis."""
 
 
-class Task(nn.Module, ABC):
+def rate_factor(settings: ScheduleSettings, steps: int) -> Callable[[int], float]:
+    """What multiplies the rates at step t = 0 .. steps - 1: (1 - t / steps)^poly_power, or 1."""
+    if settings.schedule == "constant":
+        return lambda _step: 1.0
+    return lambda step: max(0.0, 1.0 - step / steps) ** settings.poly_power
+
+
+class Task(nn.Module):
     """A network and how it is trained.
 
     A loss that is a mean over images is averaged over the parts of a batch, and over processes. One that is a ratio
-    over a whole batch, such as a mean over labelled pixels, gives `counts`: its parts then add up to the loss.
+    over a whole batch, such as a mean over labelled pixels, has ``counts``: its parts then add up to the loss.
 
     Args:
         net: is trained in place.
         schedule: of the training.
+        groups: the trained parameters.
+        loss: from a part of a batch, and what ``counts`` gave for the whole, to the part's loss, a scalar.
+        counts: what the loss of this process's share of a batch is divided by; None where it is a mean over images.
+        rate: from schedule and number of steps to what multiplies the rates at step t = 0 .. steps - 1.
     """
 
-    def __init__(self, net: nn.Module, schedule: ScheduleSettings) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        schedule: ScheduleSettings,
+        groups: Groups,
+        loss: Callable[[Batch, Tensor | None], Tensor],
+        counts: Callable[[Batch], Tensor | None] = lambda _batch: None,
+        rate: Callable[[Any, int], Callable[[int], float]] = rate_factor,
+    ) -> None:
         super().__init__()
-        self.net: Any = net
-        self.schedule = schedule
+        self.net, self.schedule, self.groups = net, schedule, groups
+        self.loss, self.counts, self.rate = loss, counts, rate
 
-    @abstractmethod
-    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
-        """The loss of a part of a batch, a scalar; ``counts`` as `counts` gave it for the whole batch."""
-
-    def counts(self, batch: Sequence[Tensor]) -> Tensor | None:
-        """What the loss of this process's share of a batch is divided by; None where it is a mean over images."""
-        return None
-
-    @abstractmethod
-    def groups(self) -> Groups:
-        """The trained parameters."""
-
-    def rate(self, steps: int) -> Callable[[int], float]:
-        """What multiplies the rates at step t = 0 .. steps - 1 of the whole training."""
-        return rate_factor(self.schedule, steps)
+    def forward(self, part: Batch, counts: Tensor | None) -> Tensor:
+        """The loss of a part of a batch."""
+        return self.loss(part, counts)
 
 
 def parameter_groups(
@@ -63,10 +71,3 @@ def optimiser(groups: Groups, settings: ScheduleSettings) -> Optimizer:
     if settings.optimiser == "sgd":
         return SGD(groups, lr=settings.lr, momentum=settings.momentum)
     return (AdamW if settings.optimiser == "adamw" else Adam)(groups, lr=settings.lr)
-
-
-def rate_factor(settings: ScheduleSettings, steps: int) -> Callable[[int], float]:
-    """What multiplies the rates at step t = 0 .. steps - 1: (1 - t / steps)^poly_power, or 1."""
-    if settings.schedule == "constant":
-        return lambda _step: 1.0
-    return lambda step: max(0.0, 1.0 - step / steps) ** settings.poly_power

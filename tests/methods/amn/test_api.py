@@ -208,7 +208,7 @@ def test_what_is_no_batches_is_refused() -> None:
 )
 def test_tokens_and_channels_that_come_last_are_no_feature_map(name: str, words: dict[str, Any]) -> None:
     model = timm.create_model(name, pretrained=False, num_classes=3, **words)
-    with refused(ConfigError, "no feature map (N, D, h, w)", "Pass layer="):
+    with refused(ConfigError, "feature map (N, D, h, w)", "Pass layer="):
         AMN(model, epochs=1).fit(batches(1, 64, 64))
 
 

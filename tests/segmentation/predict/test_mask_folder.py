@@ -175,7 +175,7 @@ def test_notes_of_the_folder_that_are_damaged_are_named_with_what_to_do(
 ) -> None:
     predict(photos, tmp_path / "out")
     (tmp_path / "out" / name).write_bytes(content)
-    with refused(StageError, name, ("emove it, or name another folder", "Name a new folder")):
+    with refused(StageError, name, ("name another folder", "Name a new folder")):
         predict(photos, tmp_path / "out")
 
 

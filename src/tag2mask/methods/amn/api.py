@@ -23,7 +23,7 @@ from tag2mask.methods.activation_maps import CAM, check_images, check_tags, view
 from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import AmnNet, check_smoothing
 from tag2mask.methods.amn.settings import LAST, AmnMapsSettings, AmnSettings
-from tag2mask.methods.amn.training import AmnTask
+from tag2mask.methods.amn.training import amn_task
 from tag2mask.training.fit import fit_batches
 from tag2mask.training.label_images import at_grid, check_labels
 
@@ -120,7 +120,7 @@ class AMN(CAM):
         net = self._build(images, tags)
         device = next(net.parameters()).device
         epochs = Epochs(net, batches, chain([first], source), device)
-        fit_batches(AmnTask(net, self.settings), epochs, device, self.seed)
+        fit_batches(amn_task(net, self.settings), epochs, device, self.seed)
         self._net = net.eval()
         return self
 
@@ -134,6 +134,11 @@ class AMN(CAM):
         Returns:
             For each image its maps (K, h, w) on the feature grid of scale 1 (of the first scale where 1 is not among
             them), K = 0 where it has no tags.
+
+        Raises:
+            DataError: images or tags of a wrong shape, NaN or infinite images.
+            StageError: neither `fit` nor `load` has been called.
+            WeightsError: the logits are not finite.
         """
         net = self._trained()
         check_images(images)

@@ -19,6 +19,15 @@ def _reads_of(settings: AmnSettings, dataset: Dataset) -> Sequence[Sample]:
     return [s for s in dataset.samples if s.tags] if settings.negatives == "drop" else dataset.samples
 
 
+AMN_MAPS = ImageStage(
+    name="amn-maps",
+    makes=Makes.MAPS,
+    settings=AmnMapsSettings,
+    reads={"amn": Makes.WEIGHTS},
+    may_read={"seeds": Makes.MASKS},
+    runner="tag2mask.methods.amn.stage:program",
+    check="tag2mask.methods.amn.stage:check_maps",
+)
 KINDS = (
     TrainingStage(
         name="amn",
@@ -32,15 +41,7 @@ KINDS = (
         check_data="tag2mask.methods.amn.stage:check_data",
         supervision=frozenset({"tags"}),
     ),
-    ImageStage(
-        name="amn-maps",
-        makes=Makes.MAPS,
-        settings=AmnMapsSettings,
-        reads={"amn": Makes.WEIGHTS},
-        may_read={"seeds": Makes.MASKS},
-        runner="tag2mask.methods.amn.stage:program",
-        check="tag2mask.methods.amn.stage:check_maps",
-    ),
+    AMN_MAPS,
     TrainingStage(
         name="amn-features",
         settings=AmnFeaturesSettings,

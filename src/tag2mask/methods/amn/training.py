@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,35 +17,21 @@ from tag2mask.methods.amn.settings import AmnSettings
 from tag2mask.training.fit import fit_and_save
 from tag2mask.training.label_images import LabelImages, LabelsOf, checked, with_labels
 from tag2mask.training.losses import pixel_counts, pixel_loss
-from tag2mask.training.task import Groups, Task, parameter_groups
+from tag2mask.training.task import Batch, Task, parameter_groups
 
 
-class AmnTask(Task):
+def amn_task(net: AmnNet, settings: AmnSettings) -> Task:
     """The training of AMN by its per-pixel loss over the cells of whole batches.
 
     A batch is images (N, 3, H, W), tags (N, C) and labels (N, h, w) uint8 on the grid of the logits.
-
-    Args:
-        net: the network.
-        settings: rates, parts of a batch, loss.
     """
 
-    def __init__(self, net: AmnNet, settings: AmnSettings) -> None:
-        super().__init__(net, settings.train)
-        self.settings = settings
-
-    def counts(self, batch: Sequence[Tensor]) -> Tensor:
-        """Cells of background and of foreground."""
-        return pixel_counts(batch[2])
-
-    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
-        """The loss of the part's cells."""
+    def loss(part: Batch, counts: Tensor | None) -> Tensor:
         images, tags, labels = part
-        return pixel_loss(self.net(images, tags), labels, self.settings.smoothing, self.settings.balanced, counts)
+        return pixel_loss(net(images, tags), labels, settings.smoothing, settings.balanced, counts)
 
-    def groups(self) -> Groups:
-        """Backbone and the rest at their rates."""
-        return parameter_groups(self.net.backbone_parameters(), self.net.head_parameters(), self.settings.train)
+    groups = parameter_groups(net.backbone_parameters(), net.head_parameters(), settings.train)
+    return Task(net, settings.train, groups, loss, lambda batch: pixel_counts(batch[2]))
 
 
 def train_amn(
@@ -74,4 +59,4 @@ def train_amn(
     grid = net.grid(schedule.crop, schedule.crop)
     images = LabelImages(dataset, samples, seeds, transform, seed, grid=grid, tags=True)
     save = partial(save_amn, net, out / WEIGHTS, dataset.classes)
-    fit_and_save(AmnTask(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)
+    fit_and_save(amn_task(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)

@@ -24,33 +24,21 @@ from tag2mask.training.fit import fit_and_save
 from tag2mask.training.images import TagImages
 from tag2mask.training.losses import multilabel_soft_margin
 from tag2mask.training.settings import TrainSettings
-from tag2mask.training.task import Groups, Task, parameter_groups
+from tag2mask.training.task import Batch, Task, parameter_groups
 
 
-class ClassifierTask(Task):
-    """The training of a network on tags, by the multilabel soft margin loss.
+def classifier_task(net: TagNet, settings: TrainSettings) -> Task:
+    """The training on tags, by the mean multilabel soft margin loss over images and the classes that are trained.
 
     A batch is images (N, 3, H, W) and tags (N, C).
-
-    Args:
-        net: the network; its classes that are not ``trained`` take no part in the loss.
-        settings: rates and schedule.
     """
+    trained = torch.tensor(net.trained)
 
-    def __init__(self, net: TagNet, settings: TrainSettings) -> None:
-        super().__init__(net, settings)
-        self.settings = settings
-        self.class_mask: Tensor
-        self.register_buffer("class_mask", torch.tensor(net.trained), persistent=False)
-
-    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
-        """The mean over the part's images and the trained classes."""
+    def loss(part: Batch, _counts: Tensor | None) -> Tensor:
         images, tags = part
-        return multilabel_soft_margin(self.net(images), tags, self.class_mask)
+        return multilabel_soft_margin(net(images), tags, trained.to(tags.device))
 
-    def groups(self) -> Groups:
-        """Backbone and head at their rates."""
-        return parameter_groups(self.net.backbone_parameters(), self.net.head_parameters(), self.settings)
+    return Task(net, settings, parameter_groups(net.backbone_parameters(), net.head_parameters(), settings), loss)
 
 
 def train_classifier(
@@ -82,7 +70,7 @@ def train_classifier(
         about = {"classes": train.classes, "trained": trained, "long_side": sum(schedule.long_side) // 2}
         write_json(out / METRICS, {**about, "average_precision": None, "left_out": ()})
 
-    fit_and_save(ClassifierTask(net, schedule), images, save, out=out, seed=seed, engine=engine, name=name)
+    fit_and_save(classifier_task(net, schedule), images, save, out=out, seed=seed, engine=engine, name=name)
 
 
 def _trained(train: Dataset, samples: Sequence[Sample]) -> tuple[bool, ...]:

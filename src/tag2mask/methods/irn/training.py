@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,37 +17,23 @@ from tag2mask.methods.irn.network import BoundaryNet, build_boundary, save_bound
 from tag2mask.methods.irn.settings import STRIDE, IrnSettings
 from tag2mask.training.fit import fit_and_save
 from tag2mask.training.label_images import LabelImages, LabelsOf, with_labels
-from tag2mask.training.task import Groups, Task
+from tag2mask.training.task import Batch, Task
 
 
-class BoundaryTask(Task):
-    """The training of a boundary network, by the loss over the pairs of whole batches.
+def boundary_task(net: BoundaryNet, settings: IrnSettings) -> Task:
+    """The training of the branch, by the loss over the pairs of whole batches.
 
     A batch is images (N, 3, H, W) and labels (N, H / 4, W / 4) uint8.
-
-    Args:
-        net: the network.
-        settings: rates, parts of a batch, radius.
     """
 
-    def __init__(self, net: BoundaryNet, settings: IrnSettings) -> None:
-        super().__init__(net, settings.train)
-        self.radius = settings.radius
-
-    def counts(self, batch: Sequence[Tensor]) -> Tensor:
-        """Pairs of each kind."""
-        return pair_counts(batch[1], self.radius)
-
-    def forward(self, part: Sequence[Tensor], counts: Tensor | None) -> Tensor:
-        """The loss of the part's pairs."""
+    def loss(part: Batch, counts: Tensor | None) -> Tensor:
         images, labels = part
-        edge = torch.sigmoid(self.net(images).float())[:, 0]
-        return boundary_loss(edge, labels, self.radius, counts)
+        edge = torch.sigmoid(net(images).float())[:, 0]
+        return boundary_loss(edge, labels, settings.radius, counts)
 
-    def groups(self) -> Groups:
-        """The branch at its rate."""
-        schedule = self.schedule
-        return [{"params": self.net.branch_parameters(), "lr": schedule.lr, "weight_decay": schedule.weight_decay}]
+    train = settings.train
+    groups = [{"params": net.branch_parameters(), "lr": train.lr, "weight_decay": train.weight_decay}]
+    return Task(net, train, groups, loss, lambda batch: pair_counts(batch[1], settings.radius))
 
 
 def train_boundary(
@@ -73,4 +58,4 @@ def train_boundary(
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     images = LabelImages(dataset, samples, seeds, transform, seed, grid=(schedule.crop // STRIDE,) * 2)
     save = partial(save_boundary, net, out / WEIGHTS)
-    fit_and_save(BoundaryTask(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)
+    fit_and_save(boundary_task(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)

@@ -58,6 +58,11 @@ def parse_drop(text: str) -> tuple[str, str, int]:
     return match["cls"], match["side"], int(match["number"])
 
 
+def dropped(settings: Settings) -> tuple[str, ...]:
+    """The prototypes that the settings of a stage leave out by hand; none where it is not of LPCAM's maps."""
+    return settings.drop if isinstance(settings, LpcamSettings) else ()
+
+
 KINDS = (
     TrainingStage(
         name="prototypes",
