@@ -16,7 +16,7 @@ from tag2mask.core.links import followed, links_in
 from tag2mask.core.locks import exclusive
 from tag2mask.core.manifest import MANIFEST
 from tag2mask.pipeline.run_result import RunResult
-from tag2mask.pipeline.store import StoreUsage, registered
+from tag2mask.pipeline.store_usage import StoreUsage, registered
 from tag2mask.sweep.run import share_store
 from tests.helpers.drawn_maps import few_masks_recipe
 from tests.helpers.drawn_maps import registered as kinds

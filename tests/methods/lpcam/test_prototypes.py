@@ -206,12 +206,6 @@ def test_scores_are_the_softmax_over_classes_that_took_part() -> None:
     torch.testing.assert_close(Judge(WEIGHTS, two).scores(centres, 2).double(), expected, atol=1e-6, rtol=0)
 
 
-def test_the_bias_counts_only_where_it_is_given() -> None:
-    centres, bias = torch.zeros(1, 3), torch.tensor([float(np.log(2)), 0.0, 0.0])
-    assert Judge(WEIGHTS, EVERY).scores(centres, 0).item() == pytest.approx(1 / 3)
-    assert Judge(WEIGHTS, EVERY, bias).scores(centres, 0).item() == pytest.approx(1 / 2)
-
-
 def test_with_one_class_the_score_is_a_sigmoid(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="tag2mask"):
         judge = Judge(WEIGHTS, torch.tensor([True, False, False]))
