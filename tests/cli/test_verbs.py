@@ -23,7 +23,10 @@ VERBS = [command.name for command in app.registered_commands]
 
 
 def test_the_verbs_of_the_design_are_there() -> None:
-    assert {"run", "ls", "show", "cp", "eval", "doctor", "prototypes", "demo"} <= set(VERBS)
+    assert set(VERBS) == {
+        "run", "demo", "doctor", "eval", "predict", "prototypes", "report", "sweep", "compare", "export", "pack",
+        "store", "ls", "show", "cp",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tag2mask.analysis.absent_classes import analyse_tags, conditioned_predictor
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.config.recipe import load_recipe
@@ -69,7 +70,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 def test_a_run_measures_amns_maps(done: RunResult) -> None:
     (row,) = [r for r in done.metrics if (r.stage, r.metric, r.threshold_kind) == ("amn-maps", "miou", "fixed")]
+    with registered():
+        again = evaluate_run(done.path, stages=["amn-maps"])
     assert row.value is not None
+    assert [r.value for r in again if (r.metric, r.threshold_kind) == ("miou", "fixed")] == [row.value]
     ledgers = {s.stage.name: s.manifest.ledger for s in done.stages}
     assert ledgers["amn"] == ledgers["amn-maps"] == ("pixel-masks:threshold(3)", "tags")
 
