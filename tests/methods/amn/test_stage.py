@@ -71,7 +71,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 def test_a_run_measures_amns_maps(done: RunResult) -> None:
     (row,) = [r for r in done.metrics if (r.stage, r.metric, r.threshold_kind) == ("amn-maps", "miou", "fixed")]
     with registered():
-        again = evaluate_run(done.path, stages=["amn-maps"])
+        again = evaluate_run(done.path, stages=["amn-maps"], thresholds=[row.threshold or 0])
     assert row.value is not None
     assert [r.value for r in again if (r.metric, r.threshold_kind) == ("miou", "fixed")] == [row.value]
     ledgers = {s.stage.name: s.manifest.ledger for s in done.stages}
