@@ -40,11 +40,7 @@ def store_at(path: Path) -> Path:
 
 
 def check_store(store: Path) -> None:
-    """Refuse a store that is a link to a disk that is not connected.
-
-    Raises:
-        StageError: what it leads to is not there.
-    """
+    """Refuse a store that is a link to a disk that is not connected."""
     if store.is_symlink() and not store.exists():
         raise StageError(
             f"the store {store} leads to {os.path.realpath(store)}, which is not there: connect its disk, turn the "
@@ -64,20 +60,20 @@ def artefact_of(run: Path, name: str) -> Path:
     return path
 
 
-def not_finished(run: Path, name: str) -> StageError:
-    """The error for a stage of a run that is not made, or whose artefact is not where the run's link leads.
+def resuming(run: Path, *overrides: str) -> str:
+    """The command that resumes a run, and makes again what is missing of it."""
+    return command("run", run / "recipe.yaml", *overrides, "--out", run)
 
-    Raises:
-        StageError: the store as a whole is not there.
-    """
+
+def not_finished(run: Path, name: str) -> StageError:
+    """The error for a stage of a run that is not made, or whose artefact is not where the run's link leads."""
     check_store(store_of(run))
-    resume = command("run", run / "recipe.yaml", "--out", run)
     if not is_link(run / name):
-        return StageError(f"stage '{name}' of {run} is not finished; resume: {resume}")
+        return StageError(f"stage '{name}' of {run} is not finished; resume: {resuming(run)}")
     return StageError(
         f"stage '{name}' of {run} is not finished here: its link leads to {followed(run / name).resolve()}, which is "
         f"not there. If the run was copied or moved, copy its store too, to {store_beside(run)}, or take it along as "
-        f"one folder, made where it lay: {command('pack', run.name or 'RUN')}. To make the stage again: {resume}"
+        f"one folder, made where it lay: {command('pack', run.name or 'RUN')}. To make the stage again: {resuming(run)}"
     )
 
 

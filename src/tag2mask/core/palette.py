@@ -27,29 +27,24 @@ def open_image(path: Path) -> Image.Image:
     return Image.open(need_regular(path), formats=FORMATS)
 
 
-class _Bound:
-    """Pillow's own bound on pixels, lifted while anyone reads in `own_bound`."""
-
-    def __init__(self) -> None:
-        self._lock, self._users, self._before = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
-
-    @contextmanager
-    def lifted(self) -> Iterator[None]:
-        with self._lock:
-            if not self._users:
-                self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    Image.MAX_IMAGE_PIXELS = self._before
+_LOCK = threading.Lock()
+_bounds: list[int | None] = []
+"""Pillow's own bound on pixels, once for each reader in `own_bound`."""
 
 
-own_bound = _Bound().lifted
-"""Context in which images of any size are read: photos whose pixels the caller counts, and masks made from them."""
+@contextmanager
+def own_bound() -> Iterator[None]:
+    """Context in which images of any size are read: photos whose pixels the caller counts, and masks made from them."""
+    with _LOCK:
+        _bounds.append(_bounds[0] if _bounds else Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _LOCK:
+            before = _bounds.pop()
+            if not _bounds:
+                Image.MAX_IMAGE_PIXELS = before
 
 
 _KEY, _CHECK = "tag2mask-key", "tag2mask-check"
@@ -61,9 +56,7 @@ _DEFLATE = 1032
 def voc_palette() -> tuple[int, ...]:
     """The 256 colours of VOC's label images as 768 numbers r, g, b; index 255, ignored, is cream."""
     rest, channel = np.arange(256)[:, None], np.arange(3)
-    colours = sum(
-        ((rest >> (3 * step + channel)) & 1) << (7 - step) for step in range(3)
-    )  # three bits of the index each
+    colours = sum(((rest >> (3 * step + channel)) & 1) << (7 - step) for step in range(3))  # three bits each
     return tuple(np.ravel(colours).tolist())
 
 
