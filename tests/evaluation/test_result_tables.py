@@ -17,13 +17,13 @@ from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.result_tables import (
     COLUMNS,
     MetricRow,
+    Origin,
     ResultRow,
     csv_text,
     read_columns,
     read_csv,
     read_metrics,
     read_results,
-    result_rows,
     score_rows,
     write_metrics,
     write_results,
@@ -85,9 +85,7 @@ def test_scores_become_rows() -> None:
 
 def test_numbers_of_an_analysis_are_rounded_and_nan_is_empty() -> None:
     at = Threshold(0.25, "few-masks", 10)
-    first, second = result_rows(
-        [("miou", 58.87316), ("gap", math.nan)], at, method="cam", split="val", n_images=3, seed=1, command="x"
-    )
+    first, second = Origin("cam", 1, "x").rows([("miou", 58.87316), ("gap", math.nan)], at, "val", 3)
     assert first == ResultRow("cam", "val", 3, "few-masks(10)", 0.25, "miou", 58.8732, 1, "x")
     assert second == replace(first, metric="gap", value=None)
 

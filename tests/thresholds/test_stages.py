@@ -209,7 +209,7 @@ def fake(read: Callable[[Sample], ActivationMaps], out: Path, settings: RuleSett
     dataset = Tagged(n)
     maps = SimpleNamespace(name="maps", maps=lambda dataset, sample: read(sample))
     return SimpleNamespace(
-        rank=0, name="rule", settings=settings, split=lambda name: dataset, reads={"maps": maps}, out=out, engine=None
+        rank=0, name="rule", settings=settings, dataset=dataset, reads={"maps": maps}, out=out, engine=None
     )
 
 

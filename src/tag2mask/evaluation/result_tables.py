@@ -157,19 +157,23 @@ def score_rows(
     )  # fmt: skip
 
 
-def result_rows(
-    numbers: Iterable[tuple[str, float]],
-    threshold: Threshold,
-    *,
-    method: str,
-    split: str,
-    n_images: int,
-    seed: int,
-    command: str,
-) -> tuple[ResultRow, ...]:
-    """Metrics, by name, as lines of ``results/``; the other arguments are the line's own."""
-    at = (threshold.kind_text, threshold.value)
-    return tuple(ResultRow(method, split, n_images, *at, name, _known(v), seed, command) for name, v in numbers)
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the lines of one analysis of one stage have in common, as in `ResultRow`."""
+
+    method: str
+    seed: int
+    command: str
+
+    def rows(
+        self, numbers: Iterable[tuple[str, float]], threshold: Threshold, split: str, n_images: int
+    ) -> tuple[ResultRow, ...]:
+        """Metrics, by name, as lines of ``results/``."""
+        at = (threshold.kind_text, threshold.value)
+        return tuple(
+            ResultRow(self.method, split, n_images, *at, name, _known(value), self.seed, self.command)
+            for name, value in numbers
+        )
 
 
 def _known(value: float) -> float | None:
