@@ -11,15 +11,14 @@ import pytest
 
 from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
-from tag2mask.evaluation.result_tables import read_results
 from tag2mask.papers import run as run_module
-from tag2mask.papers.catalogue import experiment
-from tag2mask.papers.definition import Axis
+from tag2mask.papers.catalogue import Axis, experiment
 from tag2mask.papers.run import Options, run_experiment
 from tag2mask.papers.steps import threshold_examples
 from tag2mask.report.examples import Example
 from tests.helpers.draw import draw_folder
 from tests.helpers.refused import refused
+from tests.helpers.results import read_results
 from tests.papers.tiny_experiments import SCENES, tiny_experiment
 
 
@@ -125,7 +124,8 @@ def test_a_sweep_has_a_row_for_each_value_and_shares_the_store(folder: Path, mon
     result = tiny_experiment("L8", folder)
     rows = {r.method: r for r in result.rows if (r.metric, r.threshold_kind) == ("miou", "fixed")}
     assert list(rows) == ["τ = 0.1", "τ = 0.4"]
-    assert (result.path / "prototypes.tau" / "sweep.svg").is_file()
+    svg = (result.path / "prototypes.tau" / "sweep.svg").read_text(encoding="utf-8")
+    assert [value for value in ("0.1", "0.4", "prototypes.tau") if f">{value}<" not in svg] == []
     assert (result.path / "prototypes.tau" / ".store").resolve() == (folder / "runs" / ".store").resolve()
     page = (result.path / "table.md").read_text()
     assert "| τ = 0.1 | 65.3 (AMN with LPCAM) | " in page

@@ -44,11 +44,8 @@ def analyse_thresholds(
     found: list[tuple[OpenedMaps, OptimumAnalysis]] = []
     for maps, samples, advance in findings.each():
         one = analyse_optimum(maps.dataset, maps.read, samples=samples, advance=advance)
-        findings.add(
-            maps,
-            one.results(findings.origin(maps)),
-            one.lines(maps.dataset.classes, stage=maps.name, seed=maps.stage.seed),
-        )
+        lines = one.lines(maps.dataset.classes, stage=maps.name, seed=maps.stage.seed)
+        findings.add(maps, one.results(findings.origin(maps)), lines)
         found.append((maps, one))
     findings.n_without_truth = found[0][1].n_without_truth
     panels, where = [_histogram(maps.name, one) for maps, one in found], findings.where

@@ -66,19 +66,24 @@ def colour(index: int) -> tuple[int, int, int]:
     return palette[3 * index], palette[3 * index + 1], palette[3 * index + 2]
 
 
+def palette_image(labels: NDArray[np.uint8]) -> Image.Image:
+    """(H, W) uint8 labels as an image in VOC's colours; its pixels are the indices."""
+    image = Image.fromarray(labels, mode="P")
+    image.putpalette(voc_palette())
+    return image
+
+
 def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
     """Write (H, W) uint8 labels, 255 ignored, as a palette PNG, whole or not at all.
 
     A text chunk before the pixels carries the sample key, if there is one, another a checksum of labels and key.
     """
-    image = Image.fromarray(labels, mode="P")
-    image.putpalette(voc_palette())
     text = PngInfo()
     if key:
         text.add_text(_KEY, key)
     text.add_text(_CHECK, _checksum(labels, key))
     with atomic_path(path, settled=False) as temporary:  # one of many
-        image.save(temporary, format="PNG", pnginfo=text)
+        palette_image(labels).save(temporary, format="PNG", pnginfo=text)
 
 
 def labels_key(path: Path) -> str | None:

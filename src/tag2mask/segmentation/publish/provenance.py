@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from tag2mask.config.recipe import Recipe
-from tag2mask.core.errors import StageError, WeightsError, command
+from tag2mask.core.errors import StageError, WeightsError
+from tag2mask.core.links import resuming
 from tag2mask.core.names import SEED_MARK
+from tag2mask.core.progress import LOG
 from tag2mask.evaluation.result_tables import read_metrics
 
-LOG = logging.getLogger("tag2mask")
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -89,13 +89,7 @@ def origin_of(
 ) -> Origin:
     """Where the network of a finished stage comes from, read from its run folder.
 
-    Args:
-        run: the run folder.
-        recipe: of the run.
-        stage: instance that trained the network, with its seed where there are several.
-        initial: as in `Origin`.
-        manifest: of the stage, as read.
-        chosen_by: stages of the recipe that have chosen this network among several.
+    ``stage`` has its seed in its name where there are several; ``chosen_by`` are stages that have chosen this network.
     """
     name, _, seed = stage.partition(SEED_MARK)
     n_images, seen = manifest.get("n_images"), manifest.get("ledger")
@@ -117,8 +111,7 @@ def _numbers(run: Path, recipe: Recipe, names: set[str], seed: str) -> list[Numb
     try:
         rows = read_metrics(path) if path.is_file() else []
     except StageError as error:
-        same = command("run", run / "recipe.yaml", "--out", run)
-        LOG.warning("%s. The card of the network will have no measured numbers; write them again: %s", error, same)
+        LOG.warning("%s. The card of the network has no measured numbers; write them again: %s", error, resuming(run))
         return []
     makers = {k: v for k, v in recipe.stages.items() if names & {*(v.get("reads") or {}).values()}}
     measured = [(row, *row.stage.partition(SEED_MARK)) for row in rows if row.metric == "miou"]
