@@ -1,4 +1,4 @@
-"""Evaluating the maps and predictions that a run has made, without making anything again."""
+"""Evaluates the maps and predictions of a finished run for ``tag2mask eval``, without rerunning a stage."""
 
 from __future__ import annotations
 

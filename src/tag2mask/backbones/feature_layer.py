@@ -230,7 +230,7 @@ def _no_grid(event: Event, images: Tensor, grid: Event | None = None) -> str:
     before = f" The last one before it is '{grid.name}': pass it only if what follows is a pooling." if grid else ""
     return (
         f"layer '{event.name}' is the last that the class scores depend on, and gives {shape} for images "
-        f"{(1, *images.shape[1:])}, which is no feature map (N, D, h, w) of their shape: {form}. {_PLACES}.{before}"
+        f"{(1, *images.shape[1:])}, which is not a feature map (N, D, h, w) of their shape: {form}. {_PLACES}.{before}"
     )
 
 

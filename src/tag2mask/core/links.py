@@ -77,7 +77,7 @@ def not_finished(run: Path, name: str) -> StageError:
     return StageError(
         f"stage '{name}' of {run} is not finished here: its link leads to {followed(run / name).resolve()}, which is "
         f"not there. If the run was copied or moved, copy its store too, to {store_beside(run)}, or take it along as "
-        f"one folder, made where it lay: {command('pack', run.name or 'RUN')}. To make the stage again: {resume}"
+        f"one folder, made where it lay: {command('pack', run.name or 'RUN')}. To rerun the stage: {resume}"
     )
 
 

@@ -162,7 +162,7 @@ def _is_held(presence: Path) -> bool:
     lock = file_lock(presence)
     try:
         with lock.acquire(blocking=False):
-            _discard(presence)  # under its lock: who is just beginning sees that it is gone, and makes it again
+            _discard(presence)  # under its lock: who is just beginning sees that it is gone, and remakes it
         return False
     except Timeout:
         return True

@@ -1,6 +1,6 @@
-"""Paired bootstrap over images: how sure the difference of two mIoUs is, given that other images might have been drawn.
+"""Paired bootstrap over images: the confidence interval of a difference of two mIoUs, for ``tag2mask compare``.
 
-mIoU is no mean over images but a ratio of pixel sums, so an interval has to come from resampled images: n images are
+mIoU is not a mean over images but a ratio of pixel sums, so an interval has to come from resampled images: n images are
 drawn with replacement from the n there are, the pixel counts of the drawn ones are summed on both sides alike, and the
 difference is worked out anew (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13). IoU
 needs three counts of each label, so (n, L) arrays of these stand for n confusion matrices: exact, and L / 3 times
@@ -36,7 +36,7 @@ class ImageCounts:
     """What the IoUs of some images come from.
 
     Attributes:
-        both: (n, L) pixels of a label in truth and prediction of each image, background first.
+        both: (n, L) pixels of a label in ground truth and prediction of each image, background first.
         true: (n, L) pixels of a label in the ground truth.
         predicted: (n, L) pixels predicted as a label; ignored pixels are in none of the three.
     """
@@ -59,7 +59,7 @@ class ImageCounts:
         return np.concatenate([self.both, self.true, self.predicted], axis=1)
 
     def ious(self) -> Floats:
-        """IoU of each label over all images together: (L,) percent, NaN where it is in neither truth nor prediction."""
+        """IoU of each label over all images: (L,) percent, NaN where it is in neither ground truth nor prediction."""
         found: Floats = _ious(self.flat.sum(axis=0)[None].astype(np.float64))[0]
         return found
 
@@ -74,7 +74,7 @@ class ImageCounts:
 
 
 def label_counts(matrix: Matrix) -> Counts:
-    """What IoUs need of one confusion matrix (L, L): (3, L) pixels of each label in both, truth and prediction."""
+    """What IoUs need of one confusion matrix (L, L): (3, L) pixels of each label in both, ground truth, prediction."""
     return np.stack([np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)])
 
 

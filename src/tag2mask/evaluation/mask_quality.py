@@ -1,4 +1,4 @@
-"""How good is a mask, judged without ground truth: signals of one image, each 0 (bad) .. 1 (good), in one registry.
+"""Quality of a mask without ground truth: signals of one image, each 0 (bad) .. 1 (good), in one registry.
 
 A signal is a function of a `MaskEvidence` and gives NaN where what it needs is not there. Whether its order is that of
 the true IoU is measured, not assumed: see `tag2mask.evaluation.quality_ranking`. Used by ``analyse quality``.
@@ -44,7 +44,7 @@ class MaskEvidence:
     """Ground-truth-free evidence about one mask.
 
     Attributes:
-        mask: (H, W) labels, the mask that is judged; class column c is label c + 1, 0 is background.
+        mask: (H, W) labels, the mask that is assessed; class column c is label c + 1, 0 is background.
         classes: class columns of the image's tags, ascending.
         maps: (K, H, W) in [0, 1], the maps of ``classes`` behind the mask; None where there are none.
         threshold: that the maps are cut at, or one for each of them.
@@ -75,7 +75,7 @@ class MaskEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One way to judge a mask: a column in CSV, a line of text, and a measure, 0 (bad) .. 1 (good).
+    """One way to assess a mask: a column in CSV, a line of text, and a measure, 0 (bad) .. 1 (good).
 
     A measure is NaN where the evidence lacks what is needed; what is not ``combined`` is a baseline.
     """
@@ -139,13 +139,13 @@ def scales(evidence: MaskEvidence) -> float:
     return _agreement(evidence.mask, evidence.scales)
 
 
-@signal("crf", "IoU with the mask after CRF, where that is sure")
+@signal("crf", "IoU with the mask after CRF, where that is confident")
 def crf(evidence: MaskEvidence) -> float:
     """A mask that the image's own edges move much does not lie on them."""
     return math.nan if evidence.refined is None else mask_iou(evidence.mask, evidence.refined)
 
 
-@signal("sure", "share of the refined seeds' object that is sure: class / (class + unsure)")
+@signal("sure", "share of the refined seeds' object that is confident: class / (class + ignored)")
 def sure(evidence: MaskEvidence) -> float:
     """Refined seeds are not confident where two thresholds disagree; NaN where they show background alone."""
     if evidence.refined is None:
@@ -206,5 +206,5 @@ def whole(evidence: MaskEvidence) -> float:
 
 @signal("area", "share of the image that the mask covers (a baseline: large objects have higher IoU)", combined=False)
 def area(evidence: MaskEvidence) -> float:
-    """Size alone; a signal that is no better than it says nothing of its own."""
+    """Size alone; a signal that is not better adds nothing."""
     return float(np.count_nonzero(evidence.mask) / evidence.mask.size)

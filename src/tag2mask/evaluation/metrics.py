@@ -86,9 +86,9 @@ class SegmentationScores:
 
     @property
     def miou(self) -> float:
-        """Mean IoU over all labels, background included; labels in neither truth nor prediction are dropped.
+        """Mean IoU over all labels, background included; labels in neither ground truth nor prediction are dropped.
 
-        NaN where the ground truth shows no foreground class: a mean over the background alone would be no measure.
+        NaN where the ground truth shows no foreground class: a mean over the background alone would measure nothing.
         """
         return self.mean("iou", with_background=True)
 
@@ -114,7 +114,7 @@ class SegmentationScores:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Labels in neither truth nor prediction: they are in no mean."""
+        """Labels in neither ground truth nor prediction: they are in no mean."""
         return self._named(np.isnan(self.iou))
 
     @property

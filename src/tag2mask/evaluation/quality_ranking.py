@@ -72,7 +72,7 @@ SCORE = "score"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessed:
-    """One image to judge; its (H, W) ground truth, if there is any, is used for the correlation alone."""
+    """One image to assess; its (H, W) ground truth, if there is any, is used for the correlation alone."""
 
     id: str
     evidence: MaskEvidence
@@ -139,7 +139,7 @@ class QualityAnalysis:
 
 
 def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> QualityAnalysis:
-    """Judge the masks of a split by every signal; of ``images``, which may be a generator, one is held at a time."""
+    """Assess the masks of a split by every signal; of ``images``, which may be a generator, one is held at a time."""
     ids: list[str] = []
     table: list[list[float]] = []
     true: list[float] = []
@@ -148,7 +148,7 @@ def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> 
         table.append([s.measure(image.evidence) for s in SIGNALS.values()])
         true.append(_miou(image, classes))
     if not ids:
-        raise DataError(f"no image of split '{split}' has a mask to judge")
+        raise DataError(f"no image of split '{split}' has a mask to assess")
     columns = {name: [row[place] for row in table] for place, name in enumerate(SIGNALS)}
     said = {name: values for name, values in columns.items() if not all(map(math.isnan, values))}
     combined = [values for name, values in said.items() if SIGNALS[name].combined]

@@ -95,7 +95,7 @@ class SeedScores:
 
 @dataclass(frozen=True, slots=True)
 class ImageScore:
-    """The mIoU of one image's seeds, percent, over the labels in truth or seeds; to choose examples, not to average."""
+    """The mIoU of one image's seeds, percent, over the labels in ground truth or seeds; for choosing examples."""
 
     id: str
     miou: float

@@ -94,7 +94,7 @@ class ThresholdSweep:
             return
         largest = maps.max(axis=0)
         if np.isnan(largest).any():  # NaN is above no threshold, but sorts after all of them
-            raise DataError(f"maps of '{sample_id}' hold NaN; remove the file and make the maps again")
+            raise DataError(f"maps of '{sample_id}' hold NaN; remove the file and rerun")
         below = self.background.passed(largest, maps, self._edges, sides)
         codes = (true.astype(np.intp) * len(classes) + maps.argmax(axis=0)) * n_bins + below
         counts = np.bincount(codes.ravel(), minlength=256 * len(classes) * n_bins)
@@ -134,7 +134,7 @@ class ThresholdSweep:
         return SegmentationScores.from_matrix(self.matrix(threshold), self.classes)
 
     def ious(self) -> NDArray[np.float64]:
-        """(T, C + 1) percent: IoU of each label at every threshold; NaN where a label is in neither truth nor seeds."""
+        """(T, C + 1) percent: each IoU at every threshold; NaN where a label is in neither ground truth nor seeds."""
         above = self._counts[:, :, :0:-1].cumsum(axis=2)[:, :, ::-1].transpose(2, 0, 1)  # (T, truth, class)
         both = np.empty((len(self.thresholds), len(self._true)), dtype=np.int64)
         both[:, 0] = self._true[0] - above[:, 0].sum(axis=1)

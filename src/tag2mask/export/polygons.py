@@ -1,7 +1,7 @@
 """Outlines of masks along the edges of their pixels, as one polygon each, holes included.
 
 Pixel (x, y) is the square from (x, y) to (x + 1, y + 1), so a polygon along pixel edges has integer corners, and
-whatever asks for the pixels whose centres lie inside gets the mask back exactly. pycocotools does.
+whatever takes the pixels whose centres lie inside gets the mask back exactly. pycocotools does.
 
 Tools that draw polygons cut coordinates to integers, take these for pixels, and draw the outline too (Pillow, and
 OpenCV's ``fillPoly``, with which LabelMe and the YOLO tools make masks). A polygon that lies a tenth of a pixel inside

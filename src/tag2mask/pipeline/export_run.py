@@ -126,7 +126,7 @@ def _masks(
     is_run = (source / RECIPE).is_file()
     for option, value in (("--stage", stage), ("--root", root)):
         if value is not None and not is_run:
-            raise ConfigError(f"{option} {value} belongs to a run, but {source} is none (it has no {RECIPE})")
+            raise ConfigError(f"{option} {value} belongs to a run, but {source} is not one (it has no {RECIPE})")
     for option, value in (("--classes", classes), ("--images", images)):
         if value is not None and is_run:
             raise ConfigError(f"{option} {value} belongs to a folder of masks; {source} is a run and knows its own")

@@ -61,7 +61,7 @@ def look_ahead(session: Session) -> None:
 
     Splits and their lists, images that one stage takes from another, networks and first weights, headers of all images
     and masks, and as many of them decoded as a minute allows. A run that is complete is not checked, and a file that
-    has not changed since an earlier run is not read again. Called in one process of a run.
+    has not changed since an earlier run is not reread. Called in one process of a run.
 
     Raises:
         Tag2MaskError: what would stop a stage.
@@ -198,7 +198,7 @@ _SCHEMA = 1
 class CheckedFiles:
     """What earlier runs have found in images and masks, by data set and way of reading it.
 
-    A file that has not changed since is not read again.
+    A file that has not changed since is not reread.
 
     Args:
         store: folder of the store.
@@ -251,7 +251,7 @@ class CheckedFiles:
         try:
             return unsealed(read_json(self._path), self._path) if self._path.is_file() else {}
         except StageError as error:
-            LOG.warning("%s; the images are checked again", error)
+            LOG.warning("%s; the images are rechecked", error)
             return {}
 
     def _stamp(self, key: Key, dataset: Dataset) -> list[Any]:

@@ -56,7 +56,7 @@ class Store:
         """The manifest of a finished artefact; None where it is not finished or is not what was made, which is said."""
         found, wrong = self.look(kind, key)
         if wrong:
-            LOG.warning("%s; '%s' counts as not made and is made again", wrong, self.folder(kind, key).name)
+            LOG.warning("%s; '%s' counts as not made and is rerun", wrong, self.folder(kind, key).name)
         return found
 
     def look(self, kind: str, key: str) -> tuple[Manifest | None, str]:
@@ -163,7 +163,7 @@ def _registration(file: Path) -> Registration | None:
         run = moved if moved.exists() and not run.exists() else run
         return Registration(file, run, values["beside"], frozenset(values["artefacts"]))
     except (StageError, KeyError, TypeError) as error:
-        LOG.warning("%s is not what a run wrote (%s); run it again, or remove the file", file, error)
+        LOG.warning("%s is not what a run wrote (%s); rerun it, or remove the file", file, error)
         return None
 
 

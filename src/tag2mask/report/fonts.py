@@ -28,7 +28,7 @@ _NAMED = 8
 def legible(figure: Figure, out: Path, *, as_text: bool) -> Iterator[None]:
     r"""Make every text of a figure legible while it is saved.
 
-    Dollar signs in names are no formula. Fonts of this machine are added for characters that matplotlib's own lacks;
+    Dollar signs in names are not a formula. Fonts of this machine are added for characters that matplotlib's own lacks;
     what no font has is written as ``\u732b`` where the figure is a picture, and a warning says so. With ``as_text``
     the file keeps texts as text, whose fonts the reader has.
     """

@@ -105,7 +105,7 @@ class RunPart:
         parts: one for each split that was looked at.
         thresholds: measured threshold of each stage of maps, where the sliders begin.
         times: of the stages, in order.
-        command: that makes the same again.
+        command: the one that reruns it.
         recipe: the whole recipe as text.
         environment: versions and machine.
         galleries: prototypes of each stage that made some.

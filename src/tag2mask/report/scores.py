@@ -62,7 +62,7 @@ class MethodResult:
         scores: one for each threshold; the first is the one that pictures and details are at.
         curve: (threshold, mIoU in percent) points, empty where there is no sweep.
         labels: numbers of each label at the first threshold, background first.
-        confusion: (L, L) pixel counts at the first threshold, row = truth; None where it is not known.
+        confusion: (L, L) pixel counts at the first threshold, row = ground truth; None where it is not known.
         optima: best threshold of each image to which the threshold makes a difference.
         images: hash of the classes and the measured images: equal for what may be compared.
     """

@@ -80,7 +80,7 @@ def write_page(run: OpenedRun, command: str) -> bool:
 
     Args:
         run: with all its stages made.
-        command: that makes the same run again.
+        command: the one that reruns it.
 
     Returns:
         Whether it was written.
@@ -98,7 +98,7 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
         run: with all its stages made.
         choice: which images are shown.
         name: of the run on the page; the default is that of its folder.
-        command: that makes the same run again; the default is the one that resumes it.
+        command: the one that reruns it; the default is the one that resumes it.
     """
     plan, recipe, stages = run.plan, run.plan.recipe, finished_stages(run)
     looked_at = measured(stages)

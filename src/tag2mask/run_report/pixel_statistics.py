@@ -1,6 +1,6 @@
 """What a page shows that the measurements do not hold: confusion, ignored shares, and the best threshold of each image.
 
-One pass over what was measured; what it finds is remembered beside the measurements, so that a page made again costs
+One pass over what was measured; what it finds is remembered beside the measurements, so that a rebuilt page costs
 nothing.
 """
 
@@ -77,7 +77,7 @@ def _read(path: Path) -> Pixels | None:
         if values.get("schema") != _SCHEMA:
             return None
         return Pixels(tuple(tuple(row) for row in values["matrix"]), values["void"], values["optima"])
-    except (StageError, KeyError, TypeError):  # cut off or foreign: count again
+    except (StageError, KeyError, TypeError):  # cut off or foreign: recount
         return None
 
 

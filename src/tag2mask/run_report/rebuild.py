@@ -1,4 +1,4 @@
-"""The page of finished runs, one or several, made again with the images that one wants to see."""
+"""Rebuilds the page of one or several finished runs for ``tag2mask report``, with the images that are named."""
 
 from __future__ import annotations
 

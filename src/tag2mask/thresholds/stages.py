@@ -77,7 +77,7 @@ def choose_by_rule(context: StageContext[RuleSettings]) -> None:
     if found is None:
         raise DataError(
             f"{context.name}: rule '{rule.name}' finds no threshold in the maps of '{context.reads['maps'].name}' on "
-            f"{len(samples)} images: they hold nothing to tell an object from its background by (all values equal, or "
+            f"{len(samples)} images: nothing distinguishes an object from its background (all values equal, or "
             "no tags). Set a fixed threshold instead, or look at the maps"
         )
     chosen = _ruled(found, settings.per, dataset, len(samples))

@@ -32,7 +32,7 @@ class Toy:
 
     Attributes:
         kind: 0-based class column.
-        head: the part that tells the class.
+        head: the part that shows the class.
         body: the part all classes share, as are the wheels.
         wheels: left and right.
         livery: index of the body's colour, independent of the class.

@@ -86,7 +86,7 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """How a threshold that was chosen on n masks varies when these are drawn again, from themselves.
+    """How a threshold that was chosen on n masks varies when these are resampled with replacement.
 
     Attributes:
         n: masks.

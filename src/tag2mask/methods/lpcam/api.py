@@ -101,7 +101,7 @@ class LPCAM(CAM):
     def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Self:
         """Cluster and select prototypes from images with tags, read once: a generator will do.
 
-        Foreground and context are told apart by the model's own single-scale CAM. Feature vectors lie in a
+        Foreground and context are separated by the model's own single-scale CAM. Feature vectors lie in a
         temporary folder meanwhile.
 
         Args:

@@ -234,8 +234,8 @@ def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
     pixels = size[0] * size[1]
     if pixels > max_pixels:
         raise DataError(
-            f"{path} is {size[1]} x {size[0]}, {pixels} pixels, more than the {max_pixels} allowed: if that is no "
-            f"mistake, allow it with --max-pixels {pixels}"
+            f"{path} is {size[1]} x {size[0]}, {pixels} pixels, more than the {max_pixels} allowed: if that is "
+            f"intended, allow it with --max-pixels {pixels}"
         )
 
 
