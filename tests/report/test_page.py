@@ -16,7 +16,7 @@ from tag2mask.report.confusion import SHADES
 from tag2mask.report.gallery import GalleryClass, GalleryPrototype
 from tag2mask.report.overlay import class_uri, map_uri
 from tag2mask.report.page import render_page
-from tag2mask.report.parts import Layer, Panel, RunPart, Shown, SplitPart, StageTime
+from tag2mask.report.parts import Layer, Panel, RunPart, ShownImage, SplitPart, StageTime
 from tag2mask.report.pictures import data_uri
 from tag2mask.report.scores import LabelScore, MethodResult, Score
 from tests.helpers.refused import refused
@@ -38,7 +38,7 @@ def method(name: str, fixed: float, oracle: float, at: float = 0.35) -> MethodRe
 
 CAM, LPCAM = method("cam", 50.14, 52.3), method("lpcam", 49.0, 58.94, 0.5)
 LABELS = np.pad(np.ones((8, 8), np.uint8), 8)
-SHOWN = Shown(
+SHOWN = ShownImage(
     "im1",
     "best of 48",
     data_uri(Image.new("RGB", (24, 24), "grey")),

@@ -69,7 +69,7 @@ def affine_of(module: nn.Module, reading: Reading) -> Affine | None:
 def find_reading(seen: Probe, layer: Event) -> Reading:
     """The module that makes the scores out of the mean of a layer."""
     after = seen.events[seen.events.index(layer) + 1 :]
-    after = tuple(event for event in after if event.alone and (seen.blind or event.slope is not None))
+    after = tuple(event for event in after if event.alone and (seen.no_gradient or event.slope is not None))
     mean = layer.output.detach().float().mean((2, 3))
     reading = [event for event in after if _reads(event, mean)]
     for direct in (True, False):
@@ -118,7 +118,7 @@ def _makes_scores(seen: Probe, layer: Event, event: Event, affine: Affine) -> bo
     if seen.scores is not None and not _in_order(outputs[0], seen.scores.float(), agreement):
         return False
     if layer.slope is None or event.slope is None:
-        return bool(seen.blind)
+        return bool(seen.no_gradient)
     slope, cells = event.slope.flatten(1).float(), layer.output.shape[2] * layer.output.shape[3]
     if slope.numel() == 1 and seen.mixture is not None and float(slope) * float(seen.mixture) < 0:
         return False  # one score, turned round

@@ -150,7 +150,7 @@ def _layer_event(seen: Probe, images: Tensor, layer: str | None) -> Event:
     check_cells(features, images, layer)
     event = next(event for event in events if event.output is features)
     last = _last(seen)
-    if not seen.blind and event.slope is None:
+    if not seen.no_gradient and event.slope is None:
         instead = f"; the last one that they depend on is '{last.name}'" if last else ""
         raise ConfigError(f"the class scores do not depend on layer '{layer}'{instead}. Leave layer= out, or pass that")
     if last is not None and last.output is not features:
@@ -162,10 +162,10 @@ def _layer_event(seen: Probe, images: Tensor, layer: str | None) -> Event:
 
 
 def _found_event(seen: Probe, images: Tensor) -> Event:
-    if seen.blind:
+    if seen.no_gradient:
         raise ConfigError(
-            f"which layer the class scores depend on cannot be seen in this model: {seen.blind}. Pass layer=, the "
-            "last feature map before the pooling (a module or its dotted name)"
+            f"which layer the class scores depend on cannot be seen in this model: {seen.no_gradient}. Pass layer=, "
+            "the last feature map before the pooling (a module or its dotted name)"
         )
     last = _last(seen)
     looking = next((event for event in reversed(seen.towards_scores()) if _looks_around(event)), None)

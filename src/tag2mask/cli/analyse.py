@@ -184,11 +184,11 @@ def tag_noise(
     Example: tag2mask analyse tag-noise own-data data.root=photos --level 0.1 --stage lpcam-seeds
     """
     from tag2mask.core.ranks import rank
-    from tag2mask.sweep.tag_noise import KINDS, LEVELS, measure_tag_noise
+    from tag2mask.sweep.tag_noise import LEVELS, NOISE_KINDS, measure_tag_noise
 
     found = measure_tag_noise(
-        recipe, *(overrides or []), kinds=kind or KINDS, levels=level or LEVELS, seed=noise_seed, only=stage or [],
-        metric=metric, out=out,
+        recipe, *(overrides or []), kinds=kind or NOISE_KINDS, levels=level or LEVELS, seed=noise_seed,
+        only=stage or [], metric=metric, out=out,
     )  # fmt: skip
     if rank() == 0:
         print_noise(found)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import nan_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.evaluation.confusion import Matrix
 
@@ -65,11 +65,11 @@ class ImageCounts:
 
     def miou(self) -> float:
         """Mean of `ious`, as `SegmentationScores.miou`."""
-        return float(known_mean(self.ious())) if self.true[:, 1:].any() else math.nan
+        return float(nan_mean(self.ious())) if self.true[:, 1:].any() else math.nan
 
     def image_mious(self) -> Floats:
         """Each image's own mIoU: (n,) percent over the labels in either; NaN where its ground truth shows no class."""
-        found: Floats = np.where(self.true[:, 1:].any(axis=1), known_mean(_ious(self.flat.astype(np.float64))), np.nan)
+        found: Floats = np.where(self.true[:, 1:].any(axis=1), nan_mean(_ious(self.flat.astype(np.float64))), np.nan)
         return found
 
 
@@ -167,7 +167,7 @@ def _mean_ious(seeds: Sequence[Floats], weights: Floats) -> Floats:
         ious = _ious(sums)
         n_labels = ious.shape[1]
         shown = sums[:, n_labels + 1 : 2 * n_labels].any(axis=1)  # the ground truth of the images drawn shows a class
-        miou = np.where(shown, known_mean(ious), np.nan)
+        miou = np.where(shown, nan_mean(ious), np.nan)
         every.append(np.concatenate([ious, miou[:, None]], axis=1))
     mean: Floats = np.mean(every, axis=0)
     return mean

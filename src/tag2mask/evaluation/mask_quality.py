@@ -106,8 +106,8 @@ def signal(
 
 def mask_iou(one: LabelImage, other: LabelImage) -> float:
     """Mean IoU, 0..1, of two label images over the labels in either; 255 in one takes no part; NaN without a pixel."""
-    sure = (one != IGNORE) & (other != IGNORE)
-    a, b = one[sure], other[sure]
+    confident = (one != IGNORE) & (other != IGNORE)
+    a, b = one[confident], other[confident]
     if not a.size:
         return math.nan
     counts = [np.bincount(v, minlength=IGNORE) for v in (a, b, a[a == b])]

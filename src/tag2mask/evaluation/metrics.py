@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import nan_mean, percent
 from tag2mask.core.errors import DataError
 from tag2mask.data.forms import Numbers
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
@@ -100,7 +100,7 @@ class SegmentationScores:
         if not self.shows_classes:
             return math.nan
         values: Percent = getattr(self, metric)[0 if with_background else 1 :]
-        return float(known_mean(values))
+        return float(nan_mean(values))
 
     @property
     def pooled_precision(self) -> float:

@@ -13,7 +13,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tag2mask.core.arrays import known_mean
+from tag2mask.core.arrays import nan_mean
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.mask_quality import SIGNALS, MaskEvidence
@@ -58,7 +58,7 @@ def rank_average(columns: Sequence[ArrayLike]) -> Floats:
     scaled = [_scaled(ranks(c)) for c in given if len(np.unique(c[~np.isnan(c)])) > 1]
     if not scaled:
         return np.full(given[0].shape, np.nan)
-    return known_mean(np.stack(scaled), axis=0)
+    return nan_mean(np.stack(scaled), axis=0)
 
 
 def _scaled(ranked: Floats) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import nan_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.evaluation.background import CONSTANT, NO_SIDES, Background, Sides
 from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
@@ -146,7 +146,7 @@ class ThresholdSweep:
 
     def mious(self) -> NDArray[np.float64]:
         """(T,) mIoU at every threshold, percent, as `SegmentationScores.miou`; NaN where no class is shown."""
-        return known_mean(self.ious()) if self._true[1:].any() else np.full(len(self.thresholds), np.nan)
+        return nan_mean(self.ious()) if self._true[1:].any() else np.full(len(self.thresholds), np.nan)
 
     def curve(self, thresholds: Iterable[float] | None = None) -> tuple[CurvePoint, ...]:
         """The means at the given thresholds, or at all of the sweep's, ascending."""

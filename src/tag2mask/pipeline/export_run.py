@@ -21,7 +21,7 @@ from tag2mask.export.folder import check_labels, masks_of_folder, shared_folder
 from tag2mask.export.job import Job, Masked, Masks, Outline
 from tag2mask.export.labelled import Counts, check_names, labelled
 from tag2mask.export.registry import ExportFormat, writer
-from tag2mask.export.target import check_target, whole_folder
+from tag2mask.export.target import atomic_folder, check_target
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedMasks, OpenedRun, as_run
 from tag2mask.pipeline.run_folder import RECIPE
@@ -72,11 +72,11 @@ def export_masks(
     copied, counts = _copied(masks, format, about, copy_images), Counts()
     check_names(masks, copied)
     holes = about.polygons and outline == "polygons"
-    with whole_folder(out) as folder, progress(format, len(masks.images)) as counter:
+    with atomic_folder(out) as folder, progress(format, len(masks.images)) as counter:
         photos = folder / about.photos.format(name=masks.name) if copied else None
         found = labelled(masks, counts, counter, min_area=min_area, holes=holes, photos=photos)
         writer(format).write(Job(folder, out, masks.name, masks.classes, found, outline, copied))
-    _say(format, masks, counts, min_area, copied)
+    _log_notes(format, masks, counts, min_area, copied)
     return counts
 
 
@@ -169,7 +169,7 @@ def _copied(masks: Masks, format: str, about: ExportFormat, wanted: bool | None)
     return False
 
 
-def _say(format: str, masks: Masks, counts: Counts, min_area: int, copied: bool) -> None:
+def _log_notes(format: str, masks: Masks, counts: Counts, min_area: int, copied: bool) -> None:
     """What was done that one cannot see."""
     if min_area:
         LOG.info("%s: %d instances of fewer than %d pixels became background", format, counts.dropped, min_area)

@@ -15,7 +15,7 @@ from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample, check_ledger
 from tag2mask.data.base import Dataset, Finding
-from tag2mask.data.doctor.checks import Key, Look, each_once, findings_of, in_order, open_splits
+from tag2mask.data.doctor.checks import Inspection, Key, each_once, findings_of, in_order, open_splits
 from tag2mask.data.doctor.files import Pixels
 from tag2mask.data.doctor.first_look import first_look
 from tag2mask.data.sidecars import check_sidecars
@@ -56,7 +56,7 @@ def preflight(plan: Plan) -> None:
             raise _of_stage(error, stage) from error
 
 
-def look_ahead(session: Session) -> None:
+def check_run_data(session: Session) -> None:
     """Check the data that the stages need, log warnings, and stop where a later stage would.
 
     Splits and their lists, images that one stage takes from another, networks and first weights, headers of all images
@@ -213,7 +213,7 @@ class CheckedFiles:
         self._wanted = each_once(opened)
         self._stamps: dict[Key, list[Any]] = {}
 
-    def known(self) -> dict[Key, Look]:
+    def known(self) -> dict[Key, Inspection]:
         """What was found in images that have not changed since."""
         stored = self._stored()
         found = {}
@@ -224,12 +224,12 @@ class CheckedFiles:
             try:
                 if entry["stamps"] == self._stamp(key, dataset):
                     findings = tuple(Finding(k, s, tuple(i), t, r) for k, s, i, t, r in entry["findings"])
-                    found[key] = Look(sample, tuple(entry["size"]), _pixels(sample.id, entry["pixels"]), findings)
+                    found[key] = Inspection(sample, tuple(entry["size"]), _pixels(sample.id, entry["pixels"]), findings)
             except (KeyError, TypeError, ValueError, OSError):
                 continue
         return found
 
-    def remember(self, looks: Mapping[Key, Look]) -> None:
+    def remember(self, looks: Mapping[Key, Inspection]) -> None:
         """Keep what was found in files without errors."""
         entries = {}
         for key, look in looks.items():

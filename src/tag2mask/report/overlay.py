@@ -40,8 +40,8 @@ Rgba = tuple[int, int, int, int]
 EDGE: Rgba = (255, 255, 255, 255)
 RIM: Rgba = (0, 0, 0, 220)
 """The last pixels of a class, and those of the background beside them: an outline on bright and on dark photos."""
-_VOID: Rgba = (224, 224, 192, 255)
-_VOID_BESIDE: Rgba = (40, 40, 40, 140)
+_IGNORED: Rgba = (224, 224, 192, 255)
+_IGNORED_BESIDE: Rgba = (40, 40, 40, 140)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,11 @@ def class_uri(labels: NDArray[np.uint8], label: int) -> str:
     return _layer(place, ((*style.rgb, WEAK), (*style.rgb, STRONG), EDGE, RIM))
 
 
-def void_uri(labels: NDArray[np.uint8]) -> str:
+def ignored_uri(labels: NDArray[np.uint8]) -> str:
     """The ignored pixels of a label image as a hatched layer."""
     hatched = _tiled(PATTERNS["rising stripes"], labels.shape)
-    void = labels == IGNORE
-    return _layer(np.select([void & hatched, void], [1, 2], 0), (_VOID, _VOID_BESIDE))
+    ignored = labels == IGNORE
+    return _layer(np.select([ignored & hatched, ignored], [1, 2], 0), (_IGNORED, _IGNORED_BESIDE))
 
 
 def swatch_uri(column: int) -> str:

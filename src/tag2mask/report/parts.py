@@ -56,7 +56,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownImage:
     """One image of a page, why it is shown, and its panels in the order of the way from image to prediction.
 
     The photo is a JPEG as a ``data:`` URI, stored once for all panels in ``width`` x ``height``.
@@ -88,7 +88,7 @@ class SplitPart:
     n_without_truth: int
     methods: tuple[MethodResult, ...]
     notes: tuple[str, ...] = ()
-    shown: tuple[Shown, ...] = ()
+    shown: tuple[ShownImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

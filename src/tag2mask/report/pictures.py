@@ -64,7 +64,7 @@ def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float
     return Image.fromarray(np.rint(result).astype(np.uint8))
 
 
-def fit(image: Image.Image, longest: int) -> Image.Image:
+def fit_within(image: Image.Image, longest: int) -> Image.Image:
     """The image, shrunk so that its longer side is at most ``longest`` pixels; never enlarged."""
     ratio = longest / max(image.size)
     if ratio >= 1:
@@ -76,5 +76,5 @@ def fit(image: Image.Image, longest: int) -> Image.Image:
 def data_uri(image: Image.Image, longest: int = 360) -> str:
     """The image as a JPEG in a ``data:`` URI for a page without other files, at most ``longest`` pixels a side."""
     stream = io.BytesIO()
-    fit(image.convert("RGB"), longest).save(stream, "JPEG", quality=85, optimize=True)
+    fit_within(image.convert("RGB"), longest).save(stream, "JPEG", quality=85, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

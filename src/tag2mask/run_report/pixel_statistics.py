@@ -60,7 +60,7 @@ def pixels_of(found: Measured, dataset: Dataset) -> Pixels:
     known = _read(path)
     if known is not None:
         return known
-    pixels = _look(found, dataset)
+    pixels = _count_pixels(found, dataset)
     try:
         write_json(path, sealed({"schema": _SCHEMA, **asdict(pixels)}))
     except StageError as error:  # a store that may only be read: the page is made all the same
@@ -81,7 +81,7 @@ def _read(path: Path) -> Pixels | None:
         return None
 
 
-def _look(found: Measured, dataset: Dataset) -> Pixels:
+def _count_pixels(found: Measured, dataset: Dataset) -> Pixels:
     samples = unseen([found.measuring.artefact], dataset, found.name)
     counted: dict[str, tuple[Matrix, float]] = {}
     with progress(f"{found.name}, for the report", len(samples)) as counter:

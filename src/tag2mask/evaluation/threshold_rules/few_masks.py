@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent, rounded
+from tag2mask.core.arrays import nan_mean, percent, rounded
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -81,7 +81,7 @@ class Sums:
         """(101,) mIoU in percent, as `SegmentationScores.miou`."""
         if not self.shows_classes:
             raise nothing_shown("the ground truth of the images that a threshold is to be chosen on")
-        return known_mean(percent(self.both, self.truth + self.seeds - self.both))
+        return nan_mean(percent(self.both, self.truth + self.seeds - self.both))
 
 
 @dataclass(frozen=True, slots=True)

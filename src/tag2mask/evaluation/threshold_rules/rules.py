@@ -128,7 +128,7 @@ class RuleChoice:
         return Threshold(None, "rule", rule=f"{self.rule}/{per}", levels=levels)
 
 
-def choose(
+def choose_thresholds(
     rules: Sequence[Rule],
     images: Iterable[ImageEvidence],
     n_classes: int,
