@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tag2mask.analysis import map_thresholds
 from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.analysis.map_thresholds import analyse_activation, analyse_curves, analyse_thresholds
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.evaluation.result_tables import ResultRow, read_results
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
+from tests.helpers.pictures import drawn_by
 from tests.helpers.refused import refused
 
 
@@ -54,7 +57,7 @@ def test_thresholds_agree_with_eval_and_are_on_disk(done: RunResult, tmp_path: P
     assert [p.name for p in found.files[:3]] == [
         "optimum-threshold.csv", "optimum-threshold-images.csv", "optimum-threshold.svg",
     ]  # fmt: skip
-    assert all(path.is_file() for path in found.files)
+    assert set(found.files) == set(tmp_path.iterdir())
     oracle = {r.stage: r for r in evaluate_run(done.path) if r.metric == "miou"}
     for name, rows in found.numbers:
         assert (rows[0].threshold, rows[0].value) == (oracle[name].threshold, oracle[name].value)
@@ -72,14 +75,21 @@ def test_thresholds_agree_with_eval_and_are_on_disk(done: RunResult, tmp_path: P
         assert text in svg
 
 
-def test_far_images_are_drawn(done: RunResult, tmp_path: Path) -> None:
+def test_far_images_are_drawn(done: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = drawn_by(map_thresholds, monkeypatch)
     found = analyse_thresholds(done.path, stages=["blurred"], out=tmp_path)
     images = lines(found.files[1])
-    sides = {
-        s for s, far in (("below", -0.1), ("above", 0.1)) if any(float(i["distance"]) * far > 0.01 for i in images)
+    far = {
+        side: {i["image"] for i in images if float(i["distance"]) * sign > 0.1}
+        for side, sign in (("below", -1), ("above", 1))
     }
-    assert sides
-    assert {p.name for p in found.files[3:]} == {f"optimum-threshold-blurred-{side}.png" for side in sides}
+    assert {p.name for p in found.files[3:]} == {
+        f"optimum-threshold-blurred-{side}.png" for side, ids in far.items() if ids
+    }
+    dataset = OpenedRun(done.path).maps("blurred").dataset
+    shown = {figure.path: set(figure.check(dataset)) for figure in drawn}
+    assert set(shown) == set(found.files[3:])
+    assert all(ids <= far[path.stem.rpartition("-")[2]] for path, ids in shown.items())
 
 
 def test_curves_of_several_runs_share_a_figure(done: RunResult, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
+from tag2mask.analysis import mask_quality
 from tag2mask.analysis.mask_quality import analyse_boundaries, analyse_quality
 from tag2mask.analysis.mask_quality_inputs import find_masks, stages_with_masks
 from tag2mask.api import run
@@ -25,6 +25,7 @@ from tag2mask.evaluation.result_tables import read_metrics, read_results
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
+from tests.helpers.pictures import drawn_by
 from tests.helpers.refused import refused
 from tests.helpers.tiny import tiny_run
 
@@ -63,7 +64,10 @@ def test_what_belongs_to_the_masks(done: RunResult) -> None:
     assert [o.artefact.name for o in of_maps.others] == ["maps"]
 
 
-def test_signals_are_those_of_the_stored_files(done: RunResult, tmp_path: Path) -> None:
+def test_signals_are_those_of_the_stored_files(
+    done: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = drawn_by(mask_quality, monkeypatch)
     report = analyse_quality(done.path, worst=4, out=tmp_path)
     assert report.stage == "masks"
     assert report.found.names == ("found", "agreement", "crf", "sure", "gap", "stability", "area")
@@ -82,8 +86,10 @@ def test_signals_are_those_of_the_stored_files(done: RunResult, tmp_path: Path) 
     scores = [float(line["score"]) for line in written]
     assert scores == sorted(scores)
     assert float(written[0]["miou"]) == pytest.approx(report.worst[0].miou, abs=1e-4)
-    with Image.open(report.files[1]) as picture:
-        assert picture.height > picture.width / 2  # four rows
+    (figure,) = drawn
+    assert figure.path == report.files[1]
+    assert figure.check(OpenedRun(done.path).maps("maps").dataset) == [i.id for i in report.worst]
+    assert [caption for caption, _ in figure.examples[0].pictures[-2:]] == ["refined", "mask of masks"]
     assert tuple(read_results(report.files[2])) == report.numbers
     assert report.numbers[0].command == f"tag2mask analyse quality {done.path} --stage masks --worst 4"
     assert {(r.n_images, r.threshold_kind) for r in report.numbers} == {(9, "few-masks(3)")}

@@ -89,32 +89,32 @@ def test_other_number_of_classes_is_refused(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"format": 99}, "is not a network saved by tag2mask"),
+        ({"format": 99}, "not a network saved"),
         (
             {"backbone": {"name": "gone", "weights": "none"}},
-            "cannot be rebuilt by this version of tag2mask: .*unknown network",
+            "this version of tag2mask … unknown network",
         ),
-        ({"classes": None}, "cannot be rebuilt by this version of tag2mask"),
-        ({"classes": ["a", 2, "c"]}, "cannot be rebuilt by this version of tag2mask: .*classes.1"),
-        ({"classes": ["a", "b", "a"]}, "metadata of .*w.safetensors has class 'a' twice. Save the network again"),
+        ({"classes": None}, "this version of tag2mask"),
+        ({"classes": ["a", 2, "c"]}, "this version of tag2mask … classes.1"),
+        ({"classes": ["a", "b", "a"]}, "w.safetensors has class 'a' twice … Save the network again"),
         ({"classes": ["a", "", "c"]}, "has an empty class name"),
-        ({"classes": ["a", "b\nc", "d"]}, "with a control character in its name"),
-        ({"classes": ["a", "b\u2028c", "d"]}, "with a control character in its name"),
+        ({"classes": ["a", "b\nc", "d"]}, "control character"),
+        ({"classes": ["a", "b\u2028c", "d"]}, "control character"),
         ({"classes": ["a", "\ud800", "d"]}, "whose name is not UTF-8"),
         ({"classes": [str(i) for i in range(300)]}, "has 300 classes: expected 1..254"),
         ({"classes": {"a": 1}}, "cannot be rebuilt"),
-        ({"trained": [True]}, "says of 1 classes whether they were trained, but names 3"),
+        ({"trained": [True]}, "of 1 classes … names 3"),
         ({"trained": float("nan")}, "cannot be rebuilt"),
         ({"backbone": None}, "cannot be rebuilt"),
         ({"backbone": [[]] * 3}, "cannot be rebuilt"),
         ({"backbone": {"name": 1e308, "weights": "none"}}, "cannot be rebuilt"),
         ({"backbone": {"name": "x" * 5000, "weights": "none"}}, "cannot be rebuilt"),
-        ({"surplus": 1}, "cannot be rebuilt .*surplus"),
+        ({"surplus": 1}, "cannot be rebuilt … surplus"),
     ],
 )
 def test_metadata_that_makes_no_sense(saved: Path, changes: dict[str, object], text: str) -> None:
     rewrite(saved, **changes)
-    with pytest.raises(WeightsError, match=text):
+    with refused(WeightsError, text):
         load_network(saved)
 
 

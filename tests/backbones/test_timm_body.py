@@ -14,7 +14,7 @@ from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.backbones.timm_body import TokenBody, Tokens, timm_state, token_body
 from tag2mask.core.errors import ConfigError, WeightsError
 from tests.backbones.make import images, inner, network
-from tests.helpers.refused import refused
+from tests.helpers.refused import lacking, refused
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,19 @@ def test_mean_and_std_are_the_networks() -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"name": "resnet5"}, "backbone.name = 'resnet5': unknown network; did you mean 'resnet50'?"),
-        ({"name": "eficientnet_lite0"}, "did you mean 'efficientnet_lite0'?"),
+        ({"name": "resnet5"}, "backbone.name = 'resnet5' … unknown network … did you mean 'resnet50'"),
+        ({"name": "eficientnet_lite0"}, "did you mean 'efficientnet_lite0'"),
         ({"name": "resnet10t.nothing"}, "network 'resnet10t.nothing': Invalid pretrained tag"),
-        ({"name": "test_vit"}, "backbone.name = 'test_vit': it does not take images of any size"),
-        ({"name": "test_maxvit"}, "Choose a convolutional network, such as efficientnet_lite0 or resnet50"),
+        ({"name": "test_vit"}, "backbone.name = 'test_vit' … images of any size"),
+        ({"name": "test_maxvit"}, "such as efficientnet_lite0 or resnet50"),
         ({"name": "resnet10t", "stride": 12}, "backbone.stride = 12: 'resnet10t' cannot have it; possible: 8, 16, 32"),
-        ({"name": "test_convnext", "stride": 4}, "backbone.stride = 4: .* possible: 8, 16, 32"),
-        ({"name": "test_mambaout", "stride": 16}, r"possible: 32 \(its own: stride=null\)"),
-        ({"detach_after": 2}, "backbone.detach_after = 2: only resnet50_irn has it; leave it out"),
+        ({"name": "test_convnext", "stride": 4}, "backbone.stride = 4: … possible: 8, 16, 32"),
+        ({"name": "test_mambaout", "stride": 16}, "possible: 32 (its own: stride=null)"),
+        ({"detach_after": 2}, "backbone.detach_after = 2 … only resnet50_irn … leave it out"),
     ],
 )
 def test_what_cannot_be_had_is_refused(values: dict[str, object], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
+    with refused(ConfigError, text):
         network(**values)  # type: ignore[arg-type]
 
 
@@ -88,8 +88,9 @@ def test_a_download_that_fails_says_what_else_there_is(monkeypatch: pytest.Monke
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(WeightsError) as caught:
         timm_state("resnet10t")
-    assert "weights 'timm' for 'resnet10t' cannot be loaded: no network" in str(caught.value)
-    assert "a local file in the same setting, weights=FILE.safetensors (network.weights wants" in str(caught.value)
+    assert not lacking(
+        caught.value, "'timm' for 'resnet10t' … no network … a local file … weights=FILE.safetensors … network.weights"
+    )
 
 
 def test_timm_weights_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tag2mask.cli import analyse
 from tag2mask.evaluation.result_tables import read_results
 from tag2mask.pipeline.run_result import RunResult
+from tests.helpers.refused import lacking
 from tests.helpers.tiny import tag2mask, tiny_run
 
 OTHERS = ["absent-classes", "boundary", "co-occurrence", "tag-noise", "quality", "threshold-rules", "few-masks"]
@@ -42,7 +43,7 @@ def test_an_analysis_prints_its_numbers_and_its_files(run: RunResult, tmp_path: 
     assert [line[:4] for line in lines] == [["cam", "train", "8", "0"], ["lpcam", "train", "8", "0"]]
     kind = "none" if verb == "imbalance" else "oracle"
     assert {line[4] for line in lines} == {kind}
-    assert all(Path(path).is_file() for path in files.splitlines())
+    assert sorted(files.splitlines()) == sorted(map(str, (tmp_path / "out").iterdir()))
     assert Path(files.splitlines()[0]) == tmp_path / "out" / f"{verb}.csv"
     rows = {(row.method, row.metric): row for row in read_results(tmp_path / "out" / f"{verb}.csv")}
     for line in lines:
@@ -55,15 +56,17 @@ def test_an_analysis_prints_its_numbers_and_its_files(run: RunResult, tmp_path: 
 def test_mistakes_end_with_their_text(run: RunResult) -> None:
     wrong = tag2mask("analyse", "imbalance", str(run.path), "--stage", "cum")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "error: unknown stage of maps 'cum'; did you mean 'cam'? Known: cam, lpcam, lpcam-f\n"
+    assert not lacking(wrong.stderr, "error: … 'cum' … did you mean 'cam'? … Known: cam, lpcam, lpcam-f")
     wrong = tag2mask("analyse", "threshold-curve", str(run.path), "--stage", "cam-seeds")
-    assert "error: stage 'cam-seeds' makes metrics, but maps are needed. Stages of maps: cam, lpcam" in wrong.stderr
+    assert not lacking(
+        wrong.stderr, "error: … 'cam-seeds' makes metrics … maps are needed … Stages of maps: cam, lpcam"
+    )
     wrong = tag2mask("analyse", "optimum-threshold", str(run.path), "--split", "val")
-    assert "stage 'cam' has no maps of image" in wrong.stderr
+    assert not lacking(wrong.stderr, "'cam' has no maps … image")
     assert "Traceback" not in wrong.stderr
     wrong = tag2mask("analyse", "absent-classes", str(run.path))
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "has no stage of kind amn-maps; use one that has: tag2mask run own-data-amn" in wrong.stderr
+    assert not lacking(wrong.stderr, "kind amn-maps … tag2mask run own-data-amn")
 
 
 def test_quality_lists_the_worst_and_says_how_far_it_is_right(run: RunResult, tmp_path: Path) -> None:
@@ -97,14 +100,14 @@ def test_tags_that_come_together_are_told_of_a_run(run: RunResult, tmp_path: Pat
     assert done.stdout.startswith("train: 8 images, ")
     assert "class" in done.stdout
     assert "warning [few] fewer than 20 images: " in done.stdout
-    assert (tmp_path / "co-occurrence.html").is_file()
-    assert str(tmp_path / "co-occurrence.svg") in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} >= {"co-occurrence.html", "co-occurrence.svg"}
+    assert [str(path) for path in sorted(tmp_path.iterdir()) if str(path) not in done.stdout] == []
     wrong = tag2mask("analyse", "co-occurrence", "nowhere")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "error: 'nowhere' is neither a kind of data" in wrong.stderr
+    assert not lacking(wrong.stderr, "error: 'nowhere' … kind of data")
     wrong = tag2mask("analyse", "tag-noise", "demo", "--level", "2")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "error: level = 2.0: expected shares of the tags, above 0 and below 1" in wrong.stderr
+    assert not lacking(wrong.stderr, "error: level = 2.0 … above 0 and below 1")
 
 
 def test_thresholds_without_the_truth_are_printed_beside_the_oracle(run: RunResult, tmp_path: Path) -> None:
@@ -122,7 +125,7 @@ def test_thresholds_without_the_truth_are_printed_beside_the_oracle(run: RunResu
     assert files.splitlines() == [str(tmp_path / f"threshold-rules{end}") for end in (".csv", ".svg")]
     wrong = tag2mask("analyse", "threshold-rules", str(run.path), "--part", "3")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert wrong.stderr == "error: --part 3: expected i/k with i from 1 to k, such as 1/2\n"
+    assert not lacking(wrong.stderr, "error: --part 3 … i/k … from 1 to k … such as 1/2")
 
 
 def test_what_few_masks_lose_is_printed_for_every_n(run: RunResult, tmp_path: Path) -> None:
@@ -134,4 +137,5 @@ def test_what_few_masks_lose_is_printed_for_every_n(run: RunResult, tmp_path: Pa
     assert [line[:5] for line in lines] == [
         ["cam", "train", "6", "0", "few-masks(2)"], ["cam", "train", "4", "0", "few-masks(4)"],
     ]  # fmt: skip
-    assert (tmp_path / "few-masks-draws.csv").is_file()
+    draws = (tmp_path / "few-masks-draws.csv").read_text(encoding="utf-8").splitlines()
+    assert len(draws) == 1 + 2 * 9

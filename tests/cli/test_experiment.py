@@ -9,6 +9,7 @@ import pytest
 from tag2mask.cli import experiment as verb
 from tag2mask.evaluation.result_tables import read_results
 from tag2mask.papers.catalogue import experiments
+from tests.helpers.refused import lacking
 from tests.helpers.tiny import tag2mask
 
 
@@ -62,5 +63,5 @@ def test_mistakes_end_with_their_text() -> None:
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("error: unknown experiment 'L14'; did you mean 'L4'?")
     wrong = tag2mask("experiment", "run", "L1", "--seeds", "0")
-    assert wrong.stderr == "error: --seeds 0: expected a number of seeds, at least 1, such as --seeds 3\n"
+    assert not lacking(wrong.stderr, "error: --seeds 0 … at least 1 … such as --seeds 3")
     assert tag2mask("experiment", "run", "L1", "--size", "tiny").returncode == 2

@@ -13,6 +13,7 @@ from tag2mask.export.registry import FORMATS
 from tag2mask.segmentation.networks.factory import save_segmenter
 from tests.export.drawn_masks import mask_folder
 from tests.helpers.draw import save_image
+from tests.helpers.refused import lacking
 from tests.helpers.tiny import tag2mask
 from tests.segmentation.saved_net import CLASSES, tiny
 
@@ -25,10 +26,10 @@ def test_masks_of_a_folder_with_every_option(tmp_path: Path) -> None:
     done = tag2mask("export", *words, "--copy-images")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"1 images, 1 instances: {tmp_path / 'out'}\n"
-    assert "coco: 1 instances of fewer than 2 pixels became background" in done.stderr
+    assert not lacking(done.stderr, "coco: 1 instances … fewer than 2 pixels … background")
     content = json.loads((tmp_path / "out/annotations/instances_mine.json").read_text())
     assert [a["category_id"] for a in content["annotations"]] == [2]
-    assert isinstance(content["annotations"][0]["segmentation"], dict)
+    assert content["annotations"][0]["segmentation"]["size"] == [2, 4], "a run-length code, no polygons"
     assert (tmp_path / "out" / "mine" / "a.jpg").is_file()
 
 
@@ -45,7 +46,7 @@ def test_mistakes_are_one_line_each(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: unknown format 'coko'; did you mean 'coco'?")
     done = tag2mask("export", str(root), "--format", "onnx", "--out", str(tmp_path / "x.onnx"), "--min-area", "3")
     assert done.returncode == 2
-    assert done.stderr == "error: --min-area is about masks, and --format onnx writes a network; leave it out\n"
+    assert not lacking(done.stderr, "error: --min-area … --format onnx … leave it out")
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tag2mask.core.palette import write_labels
 from tag2mask.evaluation.result_tables import read_results
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_voc
+from tests.helpers.refused import lacking
 from tests.helpers.tiny import TINY_NETWORK, tag2mask, tiny_run
 
 VERBS = [command.name for command in app.registered_commands]
@@ -39,7 +40,7 @@ def test_ls_lists_recipes_stages_and_readers() -> None:
         assert f"  {name} " in done.stdout
     wrong = tag2mask("ls", "recipe")
     assert wrong.returncode == 2
-    assert wrong.stderr == "error: unknown list 'recipe'; did you mean 'recipes'? Known: readers, recipes, stages\n"
+    assert not lacking(wrong.stderr, "error: … 'recipe' … did you mean 'recipes'? … Known: readers, recipes, stages")
 
 
 def test_show_prints_the_resolved_recipe_and_cp_keeps_the_comments(tmp_path: Path) -> None:
@@ -52,14 +53,15 @@ def test_show_prints_the_resolved_recipe_and_cp_keeps_the_comments(tmp_path: Pat
     assert "# demo:" in (tmp_path / "mine.yaml").read_text()
     again = tag2mask("cp", "demo", str(tmp_path / "mine.yaml"))
     assert again.returncode == 2
-    assert "exists; remove it or name another file" in again.stderr
+    assert not lacking(again.stderr, "exists … remove it … name another file")
     assert tag2mask("cp", "demo", str(tmp_path / "mine.txt")).stderr.startswith("error: target")
 
 
 def test_a_mistake_is_one_line_on_stderr_with_exit_code_2() -> None:
     done = tag2mask("show", "demo", "cam.scale=1")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: unknown setting 'cam.scale': did you mean 'scales'?\n"
+    assert not lacking(done.stderr, "error: … 'cam.scale' … did you mean 'scales'?")
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def test_doctor_finds_a_broken_image_and_says_so_with_its_exit_code(tmp_path: Pa
 def test_doctor_of_nothing_names_the_kinds() -> None:
     done = tag2mask("doctor", "nowhere")
     assert done.returncode == 2
-    assert "'nowhere' is neither a kind of data (voc, coco, folder, parts) nor a folder" in done.stderr
+    assert not lacking(done.stderr, "'nowhere' … (voc, coco, folder, parts) … folder")
     assert "is not key=value" in tag2mask("doctor", "parts", "images").stderr
 
 

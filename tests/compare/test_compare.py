@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from tag2mask.api import run
+from tag2mask.compare import compare
 from tag2mask.compare.compare import Comparison, compare_runs
 from tag2mask.compare.image_counts import Counted
 from tag2mask.compare.stages import OneSeed, Side
@@ -29,9 +29,11 @@ from tag2mask.evaluation.thresholds import Threshold, cut
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.stage_kinds import Makes
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import CLASSES
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
+from tests.helpers.pictures import Drawn, drawn_by
 from tests.helpers.refused import refused
 
 RESAMPLES = 300
@@ -71,8 +73,18 @@ def blurred(folder: Path) -> RunResult:
 
 
 @pytest.fixture(scope="module")
-def found(sharp: RunResult, blurred: RunResult, folder: Path) -> Comparison:
-    return compare_runs([sharp.path, blurred.path], out=folder / "out", resamples=RESAMPLES)
+def drawn() -> list[Drawn]:
+    """The figures that `found` has drawn."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(sharp: RunResult, blurred: RunResult, folder: Path, drawn: list[Drawn]) -> Comparison:
+    with pytest.MonkeyPatch.context() as patch:
+        figures = drawn_by(compare, patch)
+        made = compare_runs([sharp.path, blurred.path], out=folder / "out", resamples=RESAMPLES)
+    drawn += figures
+    return made
 
 
 def lines(path: Path) -> list[dict[str, str]]:
@@ -123,15 +135,18 @@ def test_each_image_is_scored_by_itself(found: Comparison, sharp: RunResult, fol
     assert worst.second_miou == pytest.approx(SegmentationScores.from_matrix(matrix, CLASSES).miou, abs=1e-4)
 
 
-def test_the_files_hold_the_same(found: Comparison) -> None:
+def test_the_files_hold_the_same(found: Comparison, drawn: list[Drawn], sharp: RunResult) -> None:
     table, classes, images, picture = found.files
     assert [p.name for p in found.files[:3]] == ["compare.csv", "compare-classes.csv", "compare-images.csv"]
     assert float(lines(table)[0]["difference"]) == found.pairs[0].line.difference
     assert len(lines(classes)) == 2 * 4
     assert len(lines(images)) == 2 * 12
     assert picture.name == "compare-sharp-s-blurred-s.png"
-    with Image.open(picture) as opened:
-        assert opened.height > opened.width / 4  # only losses: three rows of four pictures
+    (figure,) = drawn
+    assert figure.path == picture
+    changes = [(i.difference, i.image) for i in found.pairs[0].images]
+    largest = [*sorted(c for c in changes if c[0] > 0)[:-4:-1], *sorted(c for c in changes if c[0] < 0)[:3]]
+    assert figure.check(OpenedRun(sharp.path).maps("maps").dataset) == [name for _, name in largest]
     assert lines(table)[0]["first_ledger"] == lines(table)[0]["second_ledger"]
 
 

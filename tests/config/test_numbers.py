@@ -15,6 +15,7 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.data.registry import READERS, reader
 from tag2mask.methods.registry import stage_kinds
 from tag2mask.pipeline import plan
+from tests.helpers.refused import refused
 
 SCHEMAS: dict[str, type[Settings]] = {
     **{name: kind.settings for name, kind in stage_kinds().items()},
@@ -78,14 +79,14 @@ def test_the_schemas_have_numbers_of_each_form() -> None:
 @pytest.mark.parametrize(
     ("word", "text"),
     [
-        ("classifier.train.epochs=yes", "classifier.train.epochs' = True: input should be a valid integer, not true"),
-        ("seeds=[0, true]", r"seeds' = \[0, True\]: input should be a valid integer, not true"),
-        ("cam.scales=[1.0, on]", r"cam.scales' = \[1.0, True\]: input should be a valid number, not true"),
-        ("engine.workers=off", "engine.workers' = False: input should be a valid integer, not false"),
+        ("classifier.train.epochs=yes", "classifier.train.epochs' = True … valid integer, not true"),
+        ("seeds=[0, true]", "seeds' = [0, True] … valid integer, not true"),
+        ("cam.scales=[1.0, on]", "cam.scales' = [1.0, True] … valid number, not true"),
+        ("engine.workers=off", "engine.workers' = False … valid integer, not false"),
     ],
 )
 def test_the_text_has_the_key_the_value_and_what_was_expected(word: str, text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
+    with refused(ConfigError, text):
         plan.make_plan(load_recipe("demo", [word]))
 
 

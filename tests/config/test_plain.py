@@ -114,21 +114,21 @@ ODD = {
     "stages=3": "setting 'stages' = 3",
     "stages={1: {kind: cam}}": "setting 'stages.1",
     "cam=null": "setting 'stages.cam' = None",
-    "cam.kind=[cam]": r"'stages.cam.kind' = \['cam'\] is not a name",
-    "cam.reads=[classifier]": r"cam.reads = \['classifier'\]: expected a stage for each role",
+    "cam.kind=[cam]": "'stages.cam.kind' = ['cam'] is not a name",
+    "cam.reads=[classifier]": "cam.reads = ['classifier'] … a stage for each role",
     "cam.reads=3": "cam.reads = 3",
-    "cam.reads={classifier: [classifier]}": r"cam.reads.classifier = \['classifier'\]: expected the name of one stage",
+    "cam.reads={classifier: [classifier]}": "cam.reads.classifier = ['classifier'] … name of one stage",
     "cam.reads={classifier: null}": "cam.reads.classifier = None",
     "cam.reads={1: classifier}": "unknown role 'cam.reads.1'",
     "cam.seed=-1": "cam.seed = -1: expected an integer from 0",
-    "seeds=[-1]": r"setting 'seeds.0' = -1",
-    "seeds=[18446744073709551615]": r"setting 'seeds.0'",
-    "data.kind=[voc]": r"'data.kind' = \['voc'\] is not a name",
+    "seeds=[-1]": "setting 'seeds.0' = -1",
+    "seeds=[18446744073709551615]": "setting 'seeds.0'",
+    "data.kind=[voc]": "'data.kind' = ['voc'] is not a name",
     "data=3": "setting 'data' = 3",
-    "classifier.train.lr=.inf": "classifier.train.lr' = inf: input should be a finite number",
+    "classifier.train.lr=.inf": "classifier.train.lr' = inf … a finite number",
     "classifier.train.lr=.nan": "finite number",
     f"{'x.' * 5000}y=1": "no setting is 5001 levels deep",
-    f"{'x' * 5000}=1": r"unknown setting 'x{200}… \(4800 more characters\)'",
+    f"{'x' * 5000}=1": "unknown setting 'xxxxxxxx … (4800 more characters)'",
     f"name={'n' * 5000}-ä": "setting 'name'",
     f"allow_supervision=[{','.join(['1'] * 500)}]": "and 480 more problems",
 }
@@ -136,6 +136,6 @@ ODD = {
 
 @pytest.mark.parametrize("override", ODD, ids=lambda text: text[:40])
 def test_odd_overrides_are_refused_by_name(override: str) -> None:
-    with pytest.raises(ConfigError, match=ODD[override]) as caught:
+    with refused(ConfigError, ODD[override]) as caught:
         make_plan(load_recipe("demo", [override]))
     assert len(str(caught.value)) < 4000

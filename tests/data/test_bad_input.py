@@ -1,7 +1,6 @@
 """What goes wrong with a data set as a whole, for every reader of files: a clear error, and nothing written."""
 
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from tag2mask.data.layout import check_classes, need_root, read_lines
 from tag2mask.data.readers.filebased import FileDataset
 from tag2mask.data.registry import data_settings, load_dataset
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc, save_image, write
-from tests.helpers.refused import refused
+from tests.helpers.refused import lacking, refused
 
 DRAWERS: dict[str, Any] = {"voc": draw_voc, "coco": draw_coco, "folder": draw_folder}
 PIXELS = np.zeros((4, 4, 3), dtype=np.uint8)
@@ -137,15 +136,15 @@ def test_ids_differing_in_case_are_refused_by_the_readers(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], r"here has 0 classes: expected 1\.\.254"),
-        ([f"c{i}" for i in range(255)], r"here has 255 classes: expected 1\.\.254"),
+        ([], "here has 0 classes: expected 1..254"),
+        ([f"c{i}" for i in range(255)], "here has 255 classes: expected 1..254"),
         (["a", "b", "a "], "here has class 'a' twice"),
-        (["a", " "], "here has an empty class name"),
-        (["_background_", "a"], "here lists '_background_': background is label 0 and not a class; take it out"),
+        (["a", " "], "empty class name"),
+        (["_background_", "a"], "'_background_' … label 0 … take it out"),
     ],
 )
 def test_bad_class_lists_are_refused(names: list[str], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message):
         check_classes(names, "here")
 
 
@@ -193,11 +192,11 @@ def renamed(path: Path, name: bytes) -> Path:
 @pytest.mark.parametrize(
     ("kind", "place", "name", "shown"),
     [
-        ("folder", "images/photo 00.png", b"caf\x82.png", r"caf\\x82\.png is not UTF-8: rename it .*convmv"),
-        ("folder", "masks/photo 00.png", b"caf\x82.png", r"masks/caf\\x82\.png is not UTF-8"),
-        ("voc", "JPEGImages/2007_000001.jpg", b"\xe9.jpg", r"\\xe9\.jpg is not UTF-8"),
-        ("folder", ".", b"d\xe4ta", r"d\\xe4ta is not UTF-8"),
-        ("coco", ".", b"d\xe4ta", r"d\\xe4ta is not UTF-8"),
+        ("folder", "images/photo 00.png", b"caf\x82.png", "caf\\x82.png is not UTF-8: rename it … convmv"),
+        ("folder", "masks/photo 00.png", b"caf\x82.png", "masks/caf\\x82.png is not UTF-8"),
+        ("voc", "JPEGImages/2007_000001.jpg", b"\xe9.jpg", "\\xe9.jpg is not UTF-8"),
+        ("folder", ".", b"d\xe4ta", "d\\xe4ta is not UTF-8"),
+        ("coco", ".", b"d\xe4ta", "d\\xe4ta is not UTF-8"),
     ],
 )
 def test_a_name_that_is_not_utf8_is_shown_with_escapes_by_reader_and_doctor(
@@ -207,12 +206,12 @@ def test_a_name_that_is_not_utf8_is_shown_with_escapes_by_reader_and_doctor(
     DRAWERS[kind](root)
     moved = renamed(root / place, name)
     root = moved if place == "." else root
-    with pytest.raises(DataError, match=shown) as caught:
+    with refused(DataError, shown) as caught:
         load_dataset(kind, root)
     str(caught.value).encode()
     report = examine(kind, data_settings(kind, {"root": root}), quiet=True)
     assert [f.kind for f in report.findings if f.severity == "error"] == ["open"]
-    assert re.search(shown, report.findings[0].text)
+    assert not lacking(report.findings[0].text, shown)
 
 
 def test_a_class_folder_that_is_not_utf8_is_shown_with_escapes(tmp_path: Path) -> None:

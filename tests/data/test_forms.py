@@ -92,23 +92,23 @@ def test_every_form_is_the_same_photo(photo: Any, expected: NDArray[Any]) -> Non
 @pytest.mark.parametrize(
     ("photo", "text"),
     [
-        (PIXELS.astype(np.uint16), r"image has shape \(6, 8, 3\) and type uint16: expected"),
-        (PIXELS.astype(np.float32), r"values 0..249: expected \[0, 1\]"),
-        (np.full((6, 8, 3), 1.01), r"values 1.01..1.01: expected \[0, 1\]"),
-        (np.full((6, 8), -0.1), r"values -0.1..-0.1: expected \[0, 1\]"),
-        (PIXELS.transpose(2, 0, 1), r"shape \(3, 6, 8\).*expected \(H, W, 3\)"),
+        (PIXELS.astype(np.uint16), "shape (6, 8, 3) … type uint16 … expected"),
+        (PIXELS.astype(np.float32), "values 0..249: expected [0, 1]"),
+        (np.full((6, 8, 3), 1.01), "values 1.01..1.01: expected [0, 1]"),
+        (np.full((6, 8), -0.1), "values -0.1..-0.1: expected [0, 1]"),
+        (PIXELS.transpose(2, 0, 1), "shape (3, 6, 8) … expected (H, W, 3)"),
         (np.zeros((0, 8, 3), np.uint8), "at least one pixel"),
-        (np.zeros((6, 8, 3), object), r"type object: expected"),
-        (torch.rand(6, 8, 3), r"tensor of shape \(6, 8, 3\).*expected \(3, H, W\)"),
+        (np.zeros((6, 8, 3), object), "type object: expected"),
+        (torch.rand(6, 8, 3), "shape (6, 8, 3) … expected (3, H, W)"),
         (torch.rand(2, 3, 6, 8), "give several as a list"),
         (Image.fromarray(PIXELS[..., 0].astype(np.float32)), "the image has floating-point values"),
-        ([1, 2], "image is of type list: expected a path, an image of Pillow's"),
+        ([1, 2], "of type list … expected a path"),
         (None, "image is of type NoneType"),
         ("nowhere.png", "nowhere.png does not exist"),
     ],
 )
 def test_what_is_no_photo_is_named(photo: Any, text: str) -> None:
-    with pytest.raises(DataError, match=text):
+    with refused(DataError, text):
         DenseCRF(photo)
 
 

@@ -115,12 +115,12 @@ def test_it_is_shrunk_with_its_image(tmp_path: Path) -> None:
         (
             "a.npy",
             HALF[:, :20],
-            r"a\.npy is 20 x 20 pixels, its image .*a.jpg is 30 x 20: expected the size of its image",
+            "a.npy is 20 x 20 pixels … a.jpg is 30 x 20 … size of its image",
         ),
-        ("a.npy", HALF * 2, r"a\.npy has values 0\.0\.\.2\.0: expected 0\.\.1"),
-        ("a.npy", HALF * np.nan, r"a\.npy has values nan\.\.nan: expected 0\.\.1"),
-        ("a.npy", HALF[None], r"sidecar .*a\.npy holds float32 of shape \(1, 20, 30\): expected numbers of shape"),
-        ("a.png", np.zeros((20, 30, 3), np.uint8), r"a\.png has mode RGB: expected grey of 1, 8 or 16 bits"),
+        ("a.npy", HALF * 2, "a.npy has values 0.0..2.0: expected 0..1"),
+        ("a.npy", HALF * np.nan, "a.npy has values nan..nan: expected 0..1"),
+        ("a.npy", HALF[None], "a.npy holds float32 … shape (1, 20, 30) … expected numbers"),
+        ("a.png", np.zeros((20, 30, 3), np.uint8), "a.png has mode RGB … expected grey … 1, 8 or 16 bits"),
     ],
 )
 def test_what_cannot_be_read_is_refused(
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_refused(
         np.save(path, array)
     else:
         Image.fromarray(array).save(path)
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message):
         values(tmp_path)
 
 

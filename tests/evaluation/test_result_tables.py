@@ -125,10 +125,10 @@ def test_absent_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", "starts with nothing; expected the columns"),
-        ("method,miou\ncam,1\n", r"starts with \['method', 'miou'\]; expected the columns"),
-        (",".join(COLUMNS) + "\ncam,train\n", "line 2 of .*x.csv has 2 cells; expected 9"),
-        (",".join(COLUMNS) + "\ncam,train,many,fixed,0.3,miou,5,0,c\n", "line 2 .*n_images is 'many'; expected a numb"),
+        ("", "starts with nothing … expected the columns"),
+        ("method,miou\ncam,1\n", "starts with ['method', 'miou']; expected the columns"),
+        (",".join(COLUMNS) + "\ncam,train\n", "line 2 of … x.csv has 2 cells; expected 9"),
+        (",".join(COLUMNS) + "\ncam,train,many,fixed,0.3,miou,5,0,c\n", "line 2 … n_images is 'many'; expected a numb"),
         (",".join(COLUMNS) + "\ncam,train,,fixed,0.3,miou,5,0,c\n", "n_images is ''; expected a number"),
         (",".join(COLUMNS) + "\ncam,train,3,fixed,x,miou,5,0,c\n", "threshold is 'x'"),
     ],
@@ -136,7 +136,7 @@ def test_absent_files_are_named(tmp_path: Path) -> None:
 def test_a_damaged_csv_is_named(tmp_path: Path, text: str, error: str) -> None:
     path = tmp_path / "x.csv"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=error):
+    with refused(DataError, error):
         read_results(path)
 
 

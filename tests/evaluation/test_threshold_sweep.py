@@ -105,17 +105,17 @@ ONES = np.ones((1, 2, 2), np.float32)
 @pytest.mark.parametrize(
     ("maps", "classes", "truth", "text"),
     [
-        (ONES, (0,), np.zeros((2, 3), np.uint8), r"'im' has shape \(2, 2\), its ground truth \(2, 3\)"),
-        (ONES, (0, 1), np.zeros((2, 2), np.uint8), r"maps of 'im' have shape \(1, 2, 2\) for 2 classes"),
-        (ONES, (7,), np.zeros((2, 2), np.uint8), r"'im' are of class columns \[7\]; expected ascending.* 0 to 6"),
-        (np.ones((2, 2, 2), np.float32), (3, 1), np.zeros((2, 2), np.uint8), r"class columns \[3, 1\]"),
+        (ONES, (0,), np.zeros((2, 3), np.uint8), "'im' has shape (2, 2), its ground truth (2, 3)"),
+        (ONES, (0, 1), np.zeros((2, 2), np.uint8), "maps of 'im' … (1, 2, 2) for 2 classes"),
+        (ONES, (7,), np.zeros((2, 2), np.uint8), "'im' … class columns [7] … ascending … 0 to 6"),
+        (np.ones((2, 2, 2), np.float32), (3, 1), np.zeros((2, 2), np.uint8), "class columns [3, 1]"),
         (ONES.astype(np.float64), (0,), np.zeros((2, 2), np.uint8), "maps of 'im' are float64; expected float32"),
         (ONES * np.float32(np.nan), (0,), np.zeros((2, 2), np.uint8), "maps of 'im' hold NaN"),
-        (ONES, (0,), np.full((2, 2), 9, np.uint8), r"truth of 'im' holds label 9 \(4 pixels\)"),
+        (ONES, (0,), np.full((2, 2), 9, np.uint8), "truth of 'im' holds label 9 (4 pixels)"),
     ],
 )
 def test_what_cannot_be_counted(
     maps: NDArray[np.float32], classes: tuple[int, ...], truth: LabelImage, text: str
 ) -> None:
-    with pytest.raises(DataError, match=text):
+    with refused(DataError, text):
         ThresholdSweep(NAMES).update(maps, classes, truth, "im")

@@ -62,12 +62,12 @@ def test_another_stage_and_another_name(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ("maps", "stage 'maps' makes maps, but masks are needed. Stages of masks: crf, refined, masks"),
-        ("mask", "unknown stage of masks 'mask'; did you mean 'masks'"),
+        ("maps", "'maps' makes maps … masks are needed … Stages of masks: crf, refined, masks"),
+        ("mask", "'mask' … did you mean 'masks'"),
     ],
 )
 def test_a_stage_that_makes_no_masks(folder: Path, tmp_path: Path, stage: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
+    with refused(ConfigError, message):
         export_masks(folder, "coco", tmp_path / "out", stage=stage)
 
 

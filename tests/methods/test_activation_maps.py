@@ -254,17 +254,17 @@ def test_wrong_weights_are_refused() -> None:
 @pytest.mark.parametrize(
     ("images", "tags", "text"),
     [
-        (IMAGES[0], TAGS, r"images must be a floating tensor \(N, 3, H, W\) with N of 1 or more, got \(3, 24, 32\)"),
-        ((IMAGES * 255).byte(), TAGS, "got .* torch.uint8"),
-        (IMAGES[:0], TAGS[:0], r"N of 1 or more, got \(0, 3, 24, 32\)"),
-        (IMAGES, TAGS[:1], r"tags must be a tensor \(images, classes\) = \(2, 4\), got \(1, 4\)"),
-        (IMAGES, TAGS[:, :3], r"= \(2, 4\), got \(2, 3\)"),
+        (IMAGES[0], TAGS, "(N, 3, H, W) … N of 1 or more … got (3, 24, 32)"),
+        ((IMAGES * 255).byte(), TAGS, "got … torch.uint8"),
+        (IMAGES[:0], TAGS[:0], "N of 1 or more, got (0, 3, 24, 32)"),
+        (IMAGES, TAGS[:1], "tags must be … (images, classes) = (2, 4) … got (1, 4)"),
+        (IMAGES, TAGS[:, :3], "= (2, 4), got (2, 3)"),
         (IMAGES, TAGS * 2, "tags must be 0 or 1 everywhere"),
-        (torch.stack([IMAGES[0], IMAGES[1] / 0]), TAGS, r"images \[1\] of the batch hold NaN or infinite values"),
+        (torch.stack([IMAGES[0], IMAGES[1] / 0]), TAGS, "images [1] … NaN or infinite"),
     ],
 )
 def test_wrong_input_is_refused(images: Tensor, tags: Tensor, text: str) -> None:
-    with pytest.raises(DataError, match=text):
+    with refused(DataError, text):
         CAM(Small())(images, tags)
 
 

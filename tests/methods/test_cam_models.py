@@ -280,8 +280,8 @@ def test_scores_come_in_many_forms(wrap: Callable[[Tensor], Any]) -> None:
     ("wrap", "kind", "text"),
     [
         (lambda y: y * torch.nan, WeightsError, "class scores are NaN or infinite"),
-        (lambda y: y.argmax(1), ConfigError, "the model gives torch.int64.*expected class scores"),
-        (lambda _: "cat", ConfigError, "the model gives str, expected class scores"),
+        (lambda y: y.argmax(1), ConfigError, "the model gives torch.int64 … expected class scores"),
+        (lambda _: "cat", ConfigError, "the model gives str … expected class scores"),
         (lambda _: None, ConfigError, "the model gives NoneType"),
     ],
 )
@@ -290,7 +290,7 @@ def test_what_is_no_scores_is_named(wrap: Callable[[Tensor], Any], kind: type[Ta
         def forward(self, images: Tensor) -> Any:
             return wrap(super().forward(images))
 
-    with pytest.raises(kind, match=text):
+    with refused(kind, text):
         CAM(Wrapped())(IMAGES, TAGS)
 
 

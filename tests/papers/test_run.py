@@ -125,7 +125,8 @@ def test_a_sweep_has_a_row_for_each_value_and_shares_the_store(folder: Path, mon
     result = tiny_experiment("L8", folder)
     rows = {r.method: r for r in result.rows if (r.metric, r.threshold_kind) == ("miou", "fixed")}
     assert list(rows) == ["τ = 0.1", "τ = 0.4"]
-    assert (result.path / "prototypes.tau" / "sweep.svg").is_file()
+    svg = (result.path / "prototypes.tau" / "sweep.svg").read_text(encoding="utf-8")
+    assert [value for value in ("0.1", "0.4", "prototypes.tau") if f">{value}<" not in svg] == []
     assert (result.path / "prototypes.tau" / ".store").resolve() == (folder / "runs" / ".store").resolve()
     page = (result.path / "table.md").read_text()
     assert "| τ = 0.1 | 65.3 (AMN with LPCAM) | " in page

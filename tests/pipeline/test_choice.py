@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import sys
 from collections.abc import Iterator
@@ -132,9 +133,12 @@ def test_export_compare_and_report_follow(done: RunResult, tmp_path: Path) -> No
     twice = compare_runs([done.path], stages=["predicted-score", "own-score"], resamples=20, images=0)
     (line,) = [pair.line for pair in twice.pairs]
     assert (line.difference, line.first_ledger, line.second_ledger) == (0.0, "pixel-masks:threshold(2)", "")
-    page = done.report.read_text(encoding="utf-8")
+    page = html.unescape(done.report.read_text(encoding="utf-8"))
     kind = artefacts(done)["network"].settings.network.kind
     assert f"{kind} on test_efficientnet, first weights none" in page
+    reasons = read_json(done.path / "best" / "choice.json")["reasons"]
+    assert f"best: 'soft' is chosen: {reasons[0]}." in page
+    assert f"network: '{CHOSEN}' is chosen: its file is smaller." in page
 
 
 def test_a_choice_of_masks_is_exported_and_measured_as_what_it_chose(tmp_path: Path) -> None:

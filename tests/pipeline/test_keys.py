@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tag2mask.config.recipe import load_recipe
+from tag2mask.core.manifest import Manifest
 from tag2mask.core.palette import write_labels
 from tag2mask.core.types import Sample
 from tag2mask.methods.stage_kinds import Makes
@@ -16,7 +17,6 @@ from tag2mask.pipeline.keys import ContentHashes, SampleKeys
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.session import Session
-from tag2mask.pipeline.store import Manifest
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.held_maps import Held
 from tests.helpers.tiny import tiny_overrides

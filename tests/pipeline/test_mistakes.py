@@ -18,7 +18,7 @@ from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingErr
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import RunResult
-from tests.helpers.refused import refused
+from tests.helpers.refused import lacking, refused
 from tests.helpers.tiny import files_of, tiny_overrides, tiny_run
 
 WRONG = {
@@ -60,7 +60,7 @@ def test_wrong_settings_are_refused_before_anything_runs(case: str) -> None:
 def test_a_wrong_part_of_a_list_is_told_once() -> None:
     with pytest.raises(ConfigError) as caught:
         make_plan(load_recipe("demo", ["seeds=[-1]"]))
-    assert str(caught.value) == "setting 'seeds.0' = -1: input should be greater than or equal to 0"
+    assert not lacking(caught.value, "setting 'seeds.0' = -1 … greater than or equal to 0")
 
 
 @pytest.mark.parametrize(("stage", "role"), [("lpcam", "prototypes"), ("prototypes", "maps")])
@@ -99,7 +99,7 @@ def test_recipe_files_that_are_none() -> None:
 def test_recipe_files_with_the_wrong_content(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match=message):
+    with refused(ConfigError, message):
         load_recipe(str(path))
 
 

@@ -42,10 +42,6 @@ PURE_LIBRARIES = {"torch", "numpy", "scipy"}
 HEAVY = {"torch", "torchvision", "lightning", "timm", "torchmetrics", "matplotlib", "scipy", "sklearn"}
 """Libraries whose import alone takes a good part of a second or more."""
 
-SHARED: dict[tuple[str, str], tuple[str, set[str]]] = {}
-"""What a method takes of another one, and why: (the one that imports, the other) -> reason and names. It is to stay
-empty: what two methods share belongs below both of them."""
-
 
 def part(name: str) -> str:
     """The part of the package that a dotted name is in: ``tag2mask.core.types`` -> ``core``."""
@@ -192,8 +188,8 @@ def test_a_circle_is_found_whatever_the_kind_of_import(tmp_path: Path, code: str
     assert circle([there, between, toy(tmp_path, "tag2mask.core.y", "import tag2mask.core.w")]) == []
 
 
-def test_methods_take_nothing_of_other_methods_but_what_is_listed() -> None:
-    assert taken(modules()) == {pair: names for pair, (_, names) in SHARED.items()}, "put what is shared below both"
+def test_methods_take_nothing_of_other_methods() -> None:
+    assert taken(modules()) == {}, "put what two methods share below both of them"
 
 
 def test_what_a_method_takes_of_another_is_found(tmp_path: Path) -> None:

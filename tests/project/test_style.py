@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.refused import GAP, lacking, refused
+from tests.helpers.refused import MOST_WORDS, lacking, plain_words, refused
 from tests.project.source import ROOT, Function, Module, modules, read
 
 
@@ -158,49 +158,32 @@ def test_lengths_are_counted_as_said(toy: Module) -> None:
     assert percentile([5, 1, 2, 3, 4, 6, 7, 8, 9, 100], 0.9) == 9
 
 
-MOST_WORDS = 5
-"""Plain words in a row that a test may expect of an error: more are a sentence, which may be put otherwise."""
-
-_WORD = re.compile(r"(?<![\w.\\/'=_-])[A-Za-z][a-z']+(?![\w\\/=_])(?!\.\w)")
-
-
-def plain_words(text: str) -> int:
-    """Words of prose; what stands in quotes, names of files, settings, options and paths are none."""
-    return len(_WORD.findall(re.sub(r"'[^']*'", " ", text)))
-
-
-def expected_texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """What tests expect of an error, as far as it stands there: ``match=`` and the parts of ``refused``."""
+def matches(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The regular expressions that tests expect of an error, as far as they stand there."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            named = [keyword.value for keyword in node.keywords if keyword.arg == "match"]
-            parts = node.args[1:] if ast.unparse(node.func) == "refused" else []
-            every = [
-                one for value in (*named, *parts) for one in (value.elts if isinstance(value, ast.Tuple) else [value])
-            ]
-            for value in every:
-                yield (
-                    value.lineno,
-                    "0".join(
-                        n.value for n in ast.walk(value) if isinstance(n, ast.Constant) and isinstance(n.value, str)
-                    ),
-                )
+        for value in (
+            k.value for k in getattr(node, "keywords", ()) if isinstance(node, ast.Call) and k.arg == "match"
+        ):
+            texts = (n.value for n in ast.walk(value) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+            yield value.lineno, "0".join(texts)
 
 
 def test_tests_of_errors_expect_no_sentences() -> None:
     sentences = [
         f"{path.relative_to(ROOT)}:{line}: {text}"
         for path in sorted((ROOT / "tests").rglob("*.py"))
-        for line, text in expected_texts(ast.parse(path.read_text(encoding="utf-8")))
-        if max(map(plain_words, text.split(GAP))) > MOST_WORDS
+        for line, text in matches(ast.parse(path.read_text(encoding="utf-8")))
+        if plain_words(text) > MOST_WORDS
     ]
     assert sentences == [], "name, value and remedy are enough: tests/helpers/refused.py"
 
 
 def test_sentences_are_found() -> None:
-    long = "the setting {} has a value that is out of range"
-    tree = ast.parse(f"raises(E, match={long!r})\nrefused(E, 'data.root=x', \"unknown 'a b c d e f'\", {long!r})")
-    assert [(line, plain_words(text)) for line, text in expected_texts(tree)] == [(1, 9), (2, 0), (2, 1), (2, 9)]
+    long = "the setting 0 has a value that is out of range"
+    assert list(matches(ast.parse(f"raises(E, match={long!r})"))) == [(1, long)]
+    assert [plain_words(text) for text in (long, "data.root=x", "unknown 'a b c d e f'")] == [9, 0, 1]
+    with pytest.raises(ValueError, match="is a sentence"):
+        lacking("", long)
 
 
 def test_a_part_that_an_error_does_not_say_is_found() -> None:

@@ -136,22 +136,22 @@ def test_choices_reach_the_network(model: SegmentationModel) -> None:
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        (np.zeros((4, 4, 4), np.uint8), r"shape \(4, 4, 4\) .* expected \(H, W, 3\) uint8"),
+        (np.zeros((4, 4, 4), np.uint8), "shape (4, 4, 4) … expected (H, W, 3) uint8"),
         (np.zeros((4, 4, 3), np.int64), "type int64: expected"),
-        (np.full((4, 4, 3), 255.0), r"type float64, with values 255..255: expected \[0, 1\], not normalised"),
-        (np.full((4, 4), np.nan), r"expected \[0, 1\]"),
-        (torch.zeros(4, 4, 3), r"tensor of shape \(4, 4, 3\) .* expected \(3, H, W\)"),
+        (np.full((4, 4, 3), 255.0), "type float64 … values 255..255 … expected [0, 1] … not normalised"),
+        (np.full((4, 4), np.nan), "expected [0, 1]"),
+        (torch.zeros(4, 4, 3), "shape (4, 4, 3) … expected (3, H, W)"),
         (torch.zeros(2, 3, 4, 4), "give several as a list"),
         (torch.zeros(3, 4, 4, dtype=torch.uint8), "torch.uint8: expected"),
-        (torch.full((3, 4, 4), 1.5), r"values 1.5..1.5: expected \[0, 1\], not normalised"),
-        (torch.full((3, 4, 4), float("nan")), r"expected \[0, 1\]"),
-        (7, "a photo is of type int: expected a path"),
-        ("~nobody-here/x.jpg", "there is no home folder of that name"),
+        (torch.full((3, 4, 4), 1.5), "values 1.5..1.5: expected [0, 1], not normalised"),
+        (torch.full((3, 4, 4), float("nan")), "expected [0, 1]"),
+        (7, "of type int … expected a path"),
+        ("~nobody-here/x.jpg", "no home folder"),
         ("nowhere.jpg", "nowhere.jpg does not exist"),
     ],
 )
 def test_what_is_no_photo_is_named(given: Any, text: str, model: SegmentationModel) -> None:
-    with pytest.raises(DataError, match=text):
+    with refused(DataError, text):
         model(given)
 
 
@@ -285,7 +285,7 @@ def test_an_onnx_file_runs_through_its_own_class(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("nothing", "nothing does not exist: expected a run folder, a file .safetensors or .onnx"),
+        ("nothing", "nothing does not exist … expected a run folder … .safetensors or .onnx"),
         ("a/b/c", "a/b/c does not exist"),
         ("runs/net.safetensors", "net.safetensors does not exist"),
     ],
@@ -294,7 +294,7 @@ def test_what_is_not_there_is_not_looked_for_on_the_hub(
     name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match=text):
+    with refused(WeightsError, text):
         tag2mask.load(name)
 
 
@@ -335,19 +335,19 @@ def test_what_is_no_network_by_its_kind_is_told_and_not_looked_for_on_the_hub(
     [
         (
             {"segmenter": {"encoder": "test_efficientnet", "weights": "timm"}},
-            "names first weights, 'timm', beside its own",
+            "first weights, 'timm'",
         ),
         ({"segmenter": {"encoder": "hf-hub:owner/name", "weights": "none"}}, "unknown encoder"),
-        ({"segmenter": {"encoder": "test_efficientnet.x/y", "weights": "none"}}, "Leave out what is behind the dot"),
+        ({"segmenter": {"encoder": "test_efficientnet.x/y", "weights": "none"}}, "what is behind the dot"),
         ({"segmenter": {"encoder": "test_efficientnet", "weights": "none", "kind": ["fpn"]}}, "cannot be rebuilt"),
         ({"segmenter": float("nan")}, "cannot be rebuilt"),
-        ({"max_side": -1}, "cannot be rebuilt .*max_side"),
-        ({"max_side": float("nan")}, "cannot be rebuilt .*max_side"),
-        ({"max_side": [1]}, "cannot be rebuilt .*max_side"),
-        ({"initial": "evil"}, "cannot be rebuilt .*initial"),
+        ({"max_side": -1}, "cannot be rebuilt … max_side"),
+        ({"max_side": float("nan")}, "cannot be rebuilt … max_side"),
+        ({"max_side": [1]}, "cannot be rebuilt … max_side"),
+        ({"initial": "evil"}, "cannot be rebuilt … initial"),
         ({"classes": ["disc", "disc"]}, "has class 'disc' twice"),
-        ({"classes": ["disc", "a\nb"]}, "with a control character in its name"),
-        ({"classes": "ab"}, "cannot be rebuilt .*classes"),
+        ({"classes": ["disc", "a\nb"]}, "control character"),
+        ({"classes": "ab"}, "cannot be rebuilt … classes"),
     ],
 )
 def test_odd_metadata_of_weights_is_named(tmp_path: Path, changes: dict[str, Any], text: str) -> None:
@@ -356,6 +356,6 @@ def test_odd_metadata_of_weights_is_named(tmp_path: Path, changes: dict[str, Any
     with safe_open(path, "pt") as stream:
         about = json.loads(stream.metadata()["tag2mask"])
     save_file(load_file(path), path, {"tag2mask": json.dumps({**about, **changes})})
-    with pytest.raises(WeightsError, match=text) as caught:
+    with refused(WeightsError, text) as caught:
         tag2mask.load(path)
     assert "w.safetensors" in str(caught.value)

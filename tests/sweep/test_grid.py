@@ -6,6 +6,7 @@ import pytest
 
 from tag2mask.core.errors import ConfigError
 from tag2mask.sweep.grid import as_numbers, check_grid, from_words, grid_points, point_name, split_values
+from tests.helpers.refused import refused
 
 
 @pytest.mark.parametrize(
@@ -39,30 +40,30 @@ def test_words_with_several_values_are_axes_and_the_others_overrides() -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["a.b=1"], "nothing to sweep: give a setting several values, such as prototypes.tau=0.05,0.1,0.2"),
+        (["a.b=1"], "nothing to sweep … such as prototypes.tau=0.05,0.1,0.2"),
         (["a.b=1,2", "a.b=3,4"], "'a.b=3,4': a.b is swept already"),
     ],
 )
 def test_words_without_a_grid(words: list[str], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
+    with refused(ConfigError, text):
         from_words(words)
 
 
 @pytest.mark.parametrize(
     ("grid", "overrides", "text"),
     [
-        ({}, [], "nothing to sweep: the grid has no setting"),
-        ({"seeds": ["0", "1"]}, [], r"'seeds=0,1': 'seeds' cannot be swept.* seeds=\[0,1\]"),
-        ({"engine.device": ["cpu", "cuda"]}, [], "engine.device=cpu,cuda.*sweep a setting of a stage or data"),
-        ({"a.b": ["1", "2"]}, ["a.b=3"], r"a.b is swept \('a.b=1,2'\) and set \('a.b=3'\)"),
+        ({}, [], "nothing to sweep … has no setting"),
+        ({"seeds": ["0", "1"]}, [], "'seeds=0,1': 'seeds' cannot be swept … seeds=[0,1]"),
+        ({"engine.device": ["cpu", "cuda"]}, [], "engine.device=cpu,cuda … a stage or data"),
+        ({"a.b": ["1", "2"]}, ["a.b=3"], "a.b is swept ('a.b=1,2') and set ('a.b=3')"),
         ({"a.b": ["1", ""]}, [], "'a.b=1,' has an empty value"),
         ({"a.b": []}, [], "'a.b=' has an empty value"),
         ({"a.b": ["0.1", "0.2", "0.10"]}, [], "'a.b=0.1,0.2,0.10' has one value twice: 0.1 and 0.10"),
-        ({"a.b": ["[1", "2"]}, [], r"'a.b=\[1,2': the value \[1 is not YAML"),
+        ({"a.b": ["[1", "2"]}, [], "'a.b=[1,2': the value [1 is not YAML"),
     ],
 )
 def test_grids_that_are_refused(grid: dict[str, list[str]], overrides: list[str], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
+    with refused(ConfigError, text):
         check_grid(grid, overrides)
 
 

@@ -82,7 +82,8 @@ def test_files_hold_what_was_found(done: tuple[Path, NoiseResult]) -> None:
         written = list(csv.DictReader(stream))
     assert [float(line["change"]) for line in written] == [d.change for d in found.lines]
     assert {"noise-drop", "noise-flip"} == {p.parent.name for p in found.files[1:]}
-    assert all(p.is_file() for p in found.files)
+    sweeps = [p for p in (folder / "runs").glob("noise-*/*") if p.suffix in {".csv", ".svg", ".md"}]
+    assert set(found.files[1:]) == set(sweeps)
     command = of(found, "flip")[1].command
     assert command.startswith(f"tag2mask run {folder}/drawn.yaml 'data.tag_noise={{seed: 1}}' data.tag_noise.flip=0.3")
 

@@ -209,7 +209,7 @@ def fake(read: Callable[[Sample], ActivationMaps], out: Path, settings: RuleSett
     dataset = Tagged(n)
     maps = SimpleNamespace(name="maps", maps=lambda dataset, sample: read(sample))
     return SimpleNamespace(
-        rank=0, name="rule", settings=settings, split=lambda name: dataset, reads={"maps": maps}, out=out, engine=None
+        rank=0, name="rule", settings=settings, dataset=dataset, reads={"maps": maps}, out=out, engine=None
     )
 
 
@@ -260,7 +260,7 @@ def test_the_classifier_is_asked_about_a_fixed_part_of_the_images() -> None:
 @pytest.mark.parametrize(
     ("kind", "values", "text"),
     [
-        ("rule", {"rule": "otso"}, "setting 'x.rule' = 'otso': unknown rule 'otso'; did you mean 'otsu'"),
+        ("rule", {"rule": "otso"}, "'x.rule' = 'otso' … unknown rule 'otso' … did you mean 'otsu'"),
         ("rule", {"rule": "agreement"}, "unknown rule 'agreement'"),
         ("rule-agreement", {"rule": "otsu"}, "unknown rule 'otsu'. Known: agreement"),
         ("rule-classifier", {"images": 0}, "setting 'x.images' = 0"),
@@ -268,7 +268,7 @@ def test_the_classifier_is_asked_about_a_fixed_part_of_the_images() -> None:
     ],
 )
 def test_settings_that_are_refused(kind: str, values: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
+    with refused(ConfigError, text):
         validate(stage_kind(kind).settings, values, "x")
 
 

@@ -7,6 +7,7 @@ import torch
 
 from tag2mask.core.errors import ConfigError
 from tag2mask.training.images import EpochOrder, derive
+from tests.helpers.refused import lacking
 from tests.training.toy import images, train_settings
 
 
@@ -64,7 +65,7 @@ def test_processes_share_the_same_batches(world: int) -> None:
 def test_processes_that_do_not_divide_the_parts_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         EpochOrder(20, train_settings(batch_size=8, accumulate=2), 0, 0, 3)
-    assert "train.accumulate = 2 cannot be shared by 3 processes: set it to a multiple of 3" in str(caught.value)
+    assert not lacking(caught.value, "train.accumulate = 2 … 3 processes … multiple of 3")
 
 
 def test_derived_seeds_differ_and_stay() -> None:

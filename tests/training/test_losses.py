@@ -74,7 +74,7 @@ def losses_over_processes() -> set[str]:
         node.name: {c.func.id for c in ast.walk(node) if isinstance(c, ast.Call) and isinstance(c.func, ast.Name)}
         for module in modules()
         for node in module.tree.body
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, ast.FunctionDef) and node.returns is not None and ast.unparse(node.returns) == "Tensor"
     }
     found = {"global_ratio"}
     while more := {name for name, called in calls.items() if called & found} - found:

@@ -12,6 +12,7 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import value_hash
 from tag2mask.training.settings import TrainSettings
 from tag2mask.training.task import optimiser, parameter_groups, rate_factor
+from tests.helpers.refused import refused
 from tests.training.toy import train_settings
 
 STEPS = 10
@@ -105,15 +106,15 @@ def test_defaults_are_the_light_schedule() -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"batch_size": 6, "accumulate": 4}, "batch_size = 6 cannot be split into accumulate = 4 parts"),
-        ({"long_side": (40, 30)}, r"long_side = \[40, 30\]: expected \[smallest, largest\], both at least 1"),
-        ({"long_side": (0, 30)}, r"long_side = \[0, 30\]: expected"),
-        ({"momentum": 0.9}, "momentum = 0.9: only optimiser = sgd has it, not adamw"),
+        ({"batch_size": 6, "accumulate": 4}, "batch_size = 6 … accumulate = 4 parts"),
+        ({"long_side": (40, 30)}, "long_side = [40, 30] … [smallest, largest] … both at least 1"),
+        ({"long_side": (0, 30)}, "long_side = [0, 30]: expected"),
+        ({"momentum": 0.9}, "momentum = 0.9 … only optimiser = sgd … not adamw"),
         ({"epoch": 3}, "unknown setting 'train.epoch': did you mean 'epochs'"),
         ({"optimiser": "rmsprop"}, "setting 'train.optimiser' = 'rmsprop'"),
         ({"lr": 0}, "setting 'train.lr' = 0"),
     ],
 )
 def test_settings_that_make_no_sense(values: dict[str, object], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
+    with refused(ConfigError, text):
         validate(TrainSettings, values, "train")

@@ -12,7 +12,7 @@ from tag2mask.cli.tables import say, table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tag2mask.pipeline.store import StoredArtefact
+    from tag2mask.pipeline.store_usage import StoredArtefact
 
 
 def command(
@@ -36,7 +36,7 @@ def command(
     from tag2mask.core.errors import ConfigError
     from tag2mask.core.errors import command as made
     from tag2mask.core.links import store_at
-    from tag2mask.pipeline.store import StoreUsage
+    from tag2mask.pipeline.store_usage import StoreUsage
 
     places = list(words or [])
     prune = places[:1] == ["prune"]

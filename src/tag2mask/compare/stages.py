@@ -141,8 +141,8 @@ def _open(run: OpenedRun, name: str, shown: str) -> Side:
         made, maker = run.artefact(stage.name), measured_by(stage)
         measured = run.artefact(maker)
         seeds.append(OneSeed(stage.seed, measured, made, _thresholds(made, measured, run.path)))
-        seen.update(run.manifest(maker).ledger)
-        chosen.update(run.manifest(stage.name).ledger)
+        seen.update(run.done(maker).manifest.ledger)
+        chosen.update(run.done(stage.name).manifest.ledger)
     makes = stages[0].kind.reads[stages[0].kind.first_role]
     return Side(shown, makes, run.dataset(stages[0]), tuple(seeds), frozenset(seen), frozenset(chosen))
 

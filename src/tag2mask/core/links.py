@@ -64,6 +64,11 @@ def artefact_of(run: Path, name: str) -> Path:
     return path
 
 
+def resuming(run: Path, *overrides: str) -> str:
+    """The command that resumes a run, and reruns what is missing of it."""
+    return command("run", run / "recipe.yaml", *overrides, "--out", run)
+
+
 def not_finished(run: Path, name: str) -> StageError:
     """The error for a stage of a run that is not made, or whose artefact is not where the run's link leads.
 
@@ -71,13 +76,12 @@ def not_finished(run: Path, name: str) -> StageError:
         StageError: the store as a whole is not there.
     """
     check_store(store_of(run))
-    resume = command("run", run / "recipe.yaml", "--out", run)
     if not is_link(run / name):
-        return StageError(f"stage '{name}' of {run} is not finished; resume: {resume}")
+        return StageError(f"stage '{name}' of {run} is not finished; resume: {resuming(run)}")
     return StageError(
         f"stage '{name}' of {run} is not finished here: its link leads to {followed(run / name).resolve()}, which is "
         f"not there. If the run was copied or moved, copy its store too, to {store_beside(run)}, or take it along as "
-        f"one folder, made where it lay: {command('pack', run.name or 'RUN')}. To rerun the stage: {resume}"
+        f"one folder, made where it lay: {command('pack', run.name or 'RUN')}. To rerun the stage: {resuming(run)}"
     )
 
 

@@ -195,6 +195,16 @@ class Artefact:
             raise StageError(f"stage '{self.name}' has no {self.folder / MANIFEST}; make it: {self.command}")
         return frozenset(manifest.ledger)
 
+    def choices(self) -> dict[str, str]:
+        """What was chosen behind it and why, in words, by the stage that chose."""
+        found: dict[str, str] = {}
+        for source in (*self.reads.values(), *self.considered):
+            found |= source.choices()
+        if self.choice is not None:
+            chosen = next(one.name for one in self.considered if one.path == self.path)
+            found[self.name] = f"'{chosen}' is chosen: {'; '.join(self.choice.reasons)}"
+        return found
+
     def described(self) -> str:
         """What its kind says of it for tables, such as the network behind predictions; empty for nothing."""
         if self.kind is None or self.kind.described is None:

@@ -191,9 +191,8 @@ def make_artefact(session: Session, stage: PlannedStage) -> None:
             manifest = session.record(stage, key, n_images=count, made=count, seconds=seconds, files=files)
             barrier()
         session.finish(stage, manifest)
-    choice = session.done[stage.name].artefact.choice
-    if choice is not None and session.rank == 0:
-        LOG.info("%s: '%s' is chosen: %s", stage.name, stage.reads[choice.role], "; ".join(choice.reasons))
+    if isinstance(kind, ChoiceStage) and session.rank == 0:
+        LOG.info("%s: %s", stage.name, session.done[stage.name].artefact.choices()[stage.name])
 
 
 def _run_stage(session: Session, stage: PlannedStage, key: str) -> float:

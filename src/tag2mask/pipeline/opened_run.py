@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from tag2mask.config.recipe import Recipe
 from tag2mask.core.errors import ConfigError, DamagedError, DataError, StageError, command, unknown
-from tag2mask.core.links import PACKED, not_finished
-from tag2mask.core.manifest import MANIFEST, Manifest, read_manifest
+from tag2mask.core.links import PACKED, not_finished, resuming
+from tag2mask.core.manifest import MANIFEST, read_manifest
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data import registry
 from tag2mask.data.base import Dataset
@@ -124,8 +124,7 @@ class OpenedRun:
     @property
     def command(self) -> str:
         """The command that resumes the run, and reruns what is missing of it."""
-        recipe, moved = self.path / "recipe.yaml", [] if self.root is None else [f"data.root={self.root}"]
-        return command("run", recipe, *moved, "--out", self.path)
+        return resuming(self.path, *([] if self.root is None else [f"data.root={self.root}"]))
 
     @property
     def packed(self) -> bool:
@@ -145,15 +144,7 @@ class OpenedRun:
         return self.stages[name]
 
     def making(self, what: Makes, names: Sequence[str] = ()) -> list[PlannedStage]:
-        """The stages that make ``what``: those that are named, else all of them; finished or not.
-
-        Args:
-            what: the type of artefact.
-            names: of stages.
-
-        Raises:
-            ConfigError: a name is unknown or of a stage that makes something else, or no stage makes it.
-        """
+        """The stages that make ``what``, finished or not: those of these names, all of them where there is none."""
         makers = {name: s for name, s in self.stages.items() if s.kind.makes is what}
         if not makers:
             raise ConfigError(
@@ -222,16 +213,8 @@ class OpenedRun:
                 f"them is {path / wrong[0]})"
             )
 
-    def manifest(self, name: str) -> Manifest:
-        """What is known of a finished stage; raises as `artefact`."""
-        return self.done(name).manifest
-
     def split_of(self, stage: str | PlannedStage) -> str:
-        """Name of the split that a stage goes over.
-
-        Raises:
-            StageError: the data has no such split.
-        """
+        """Name of the split that a stage goes over."""
         planned = self.stage(stage) if isinstance(stage, str) else stage
         split = self.plan.split_of(planned)
         if split is None:
@@ -239,15 +222,16 @@ class OpenedRun:
         return split
 
     def dataset(self, stage: str | PlannedStage) -> Dataset:
-        """The split that a stage goes over; raises as `split_of` and `split`."""
+        """The split that a stage goes over, opened once.
+
+        Raises:
+            StageError: the data has no such split.
+            DataError: it cannot be opened; where the data have moved, the text says how to name their new place.
+        """
         return self.split(self.split_of(stage))
 
     def split(self, name: str) -> Dataset:
-        """A split of the data, by its name.
-
-        Raises:
-            DataError: it cannot be opened; where the data have moved, the text says how to name their new place.
-        """
+        """A split of the data, by its name."""
         if name not in self._splits:
             try:
                 self._splits[name] = registry.open_split(self.plan.data_kind, self.plan.data, name)

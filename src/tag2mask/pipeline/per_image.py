@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.files import megabytes, require_room, settle
+from tag2mask.core.manifest import Manifest
 from tag2mask.core.palette import labels_key, write_labels
 from tag2mask.core.prefetch import Later, in_background, prefetch
 from tag2mask.core.ranks import barrier, world_size
@@ -22,7 +23,6 @@ from tag2mask.methods.artefact import FOLDERS
 from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.pipeline.plan import PlannedStage
 from tag2mask.pipeline.session import Session
-from tag2mask.pipeline.store import Manifest
 
 LOG = logging.getLogger("tag2mask")
 Size = tuple[int, int]

@@ -17,10 +17,11 @@ from typing import Any
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
 from tag2mask.core.errors import ConfigError, StageError, command, quoted
 from tag2mask.core.files import cannot_write, read_json, write_json, write_text
-from tag2mask.core.links import artefact_of, is_link, links_in, remove_link, store_of
+from tag2mask.core.links import artefact_of, is_link, links_in, remove_link, resuming, store_of
 from tag2mask.core.locks import is_leftover
 from tag2mask.core.manifest import MANIFEST, read_manifest
-from tag2mask.pipeline.store import Store, point, register, registered
+from tag2mask.pipeline.store import Store, point
+from tag2mask.pipeline.store_usage import register, registered
 
 _LIBRARIES = (
     "tag2mask", "torch", "torchvision", "timm", "segmentation-models-pytorch", "lightning", "numpy", "Pillow",
@@ -189,7 +190,7 @@ class RunFolder:
     @property
     def command(self) -> str:
         """The command that resumes the run, and reruns what is missing of it."""
-        return command("run", self.path / RECIPE, "--out", self.path)
+        return resuming(self.path)
 
     def recipe(self) -> Recipe:
         """The resolved recipe of the run."""

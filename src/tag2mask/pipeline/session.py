@@ -14,6 +14,7 @@ from tag2mask.core.errors import Tag2MaskError
 from tag2mask.core.files import value_hash
 from tag2mask.core.links import is_link
 from tag2mask.core.locks import exclusive
+from tag2mask.core.manifest import Manifest
 from tag2mask.core.ranks import rank
 from tag2mask.core.resources import peak_memory
 from tag2mask.core.types import Sample
@@ -25,7 +26,7 @@ from tag2mask.methods.stage_kinds import TrainingStage
 from tag2mask.pipeline.keys import SampleKeys, keys_of, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.pipeline.store import Manifest, sweep
+from tag2mask.pipeline.store import sweep
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ def notes(metrics: Sequence[MetricRow], split: str, every: Sequence[Measured], n
     rows = [r for r in metrics if r.split == split]
     found += _refined(rows)
     found += _networks(rows, every)
+    choices = [item for m in every for item in m.measuring.artefact.choices().items()]
+    found += [f"{name}: {chosen}." for name, chosen in dict(choices).items()]
     if n_seen:
         found.append(f"{n_seen} images whose masks a threshold was chosen on are left out of every number.")
     if any(r.metric == "miou" and r.value is None for r in rows):
@@ -205,7 +207,7 @@ def _ledger(run: OpenedRun, found: Measured, kind: str, n_images: int) -> tuple[
         ledger.add(f"pixel-masks:threshold({n_images})")
     source = found.measuring.stage.reads.get(ROLE)
     if _is_maps(found) and kind == found.threshold.kind_text and source is not None:
-        ledger |= set(run.manifest(source).ledger)
+        ledger |= set(run.done(source).manifest.ledger)
     return tuple(sorted(ledger))
 
 

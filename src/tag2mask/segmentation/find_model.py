@@ -10,9 +10,9 @@ from typing import Any
 
 from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.recipe import Recipe, load_recipe
-from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, command, unknown
+from tag2mask.core.errors import ConfigError, DamagedError, StageError, WeightsError, unknown
 from tag2mask.core.files import expanded, file_hash, read_json, reason, special_kind
-from tag2mask.core.links import artefact_of, not_finished
+from tag2mask.core.links import artefact_of, not_finished, resuming
 from tag2mask.core.manifest import MANIFEST, unsealed
 from tag2mask.core.names import base_name, of_seed
 from tag2mask.methods.artefact import CHOICE, Choice
@@ -87,7 +87,7 @@ def _of_run(run: Path, stage: str | None) -> Found:
         choices.append(base_name(name))
         folder, manifest = _finished(run, name, CHOICE)
         ledger = ledger or manifest.get("ledger")  # of the outermost choice: it has seen what all of them have
-        role = Choice.read(folder, _again(run)).role
+        role = Choice.read(folder, resuming(run)).role
         source = str(recipe.stages[base_name(name)]["reads"][role])
         name = source + name.removeprefix(base_name(name)) if recipe.stages[source].get("seed") is None else source
     folder, manifest = _finished(run, name, WEIGHTS)
@@ -98,10 +98,6 @@ def _of_run(run: Path, stage: str | None) -> Found:
     return replace(found, origin=origin)
 
 
-def _again(run: Path) -> str:
-    return command("run", run / _RECIPE, "--out", run)
-
-
 def _finished(run: Path, name: str, file: str) -> tuple[Path, dict[str, Any]]:
     """Folder and manifest of a finished stage, whose file is what was made."""
     folder = artefact_of(run, name)
@@ -110,11 +106,11 @@ def _finished(run: Path, name: str, file: str) -> tuple[Path, dict[str, Any]]:
     try:
         manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
     except DamagedError as error:
-        raise StageError(f"{error}. Rerun stage '{name}': {_again(run)}") from error
+        raise StageError(f"{error}. Rerun stage '{name}': {resuming(run)}") from error
     if _changed(folder / file, manifest):
         raise StageError(
             f"{folder / file} is not what stage '{name}' has trained: it does not fit the {MANIFEST} beside it. "
-            f"Retrain it: {_again(run)}"
+            f"Retrain it: {resuming(run)}"
         )
     return folder, manifest
 

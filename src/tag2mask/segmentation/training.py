@@ -74,17 +74,10 @@ def train_segmenter(
     name: str = "segmenter",
     samples: Sequence[Sample] | None = None,
 ) -> None:
-    """Train a network and write ``weights.safetensors``; interrupted, it resumes.
+    """Train a network on masks and write ``weights.safetensors``; interrupted, it resumes.
 
-    Args:
-        dataset: the split that trains.
-        masks: gives the masks of its samples.
-        settings: network, schedule, loss.
-        out: folder to write into.
-        seed: of the head's first weights, order, augmentation and dropout; at least 0.
-        engine: device and workers.
-        name: of the stage, for messages.
-        samples: which of the split's; None for all.
+    Called by the stage ``segmenter``. ``seed``, at least 0, is that of the head's first weights, order, augmentation
+    and dropout; ``samples`` are those of the split that train, None for all.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -18,7 +18,8 @@ from tag2mask.core.ranks import rank
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
-from tag2mask.pipeline.store import Store, point, register
+from tag2mask.pipeline.store import Store, point
+from tag2mask.pipeline.store_usage import register
 from tag2mask.sweep.grid import check_grid, grid_points, point_name, point_words
 from tag2mask.sweep.result import SweepPoint, SweepResult
 from tag2mask.sweep.table import write_sweep

@@ -360,33 +360,33 @@ def test_images_may_lie_in_a_folder_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"annotations": None}, r"is not in COCO's instance format: 'annotations' is missing or null, expected a list"),
+        ({"annotations": None}, "'annotations' … missing or null … expected a list"),
         (
             {"categories": [{"id": 1}]},
-            r"is not in COCO's instance format: category 0: name is missing or null, expected text",
+            "category 0: name … missing or null … expected text",
         ),
-        ({"categories": []}, r"annotation 10 refers to category 1, which the file lacks"),
-        ({"images": []}, r"annotation 10 refers to image 1, which the file lacks"),
-        ({"images": [], "annotations": []}, r"split 'train2017' of data=coco holds no images"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, r"1 images or categories share their id"),
-        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, r"has class 'a' twice"),
+        ({"categories": []}, "annotation 10 … category 1, … the file lacks"),
+        ({"images": []}, "annotation 10 … image 1, … the file lacks"),
+        ({"images": [], "annotations": []}, "split 'train2017' of data=coco holds no images"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]}, "1 images or categories … their id"),
+        ({"categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]}, "has class 'a' twice"),
     ],
 )
 def test_a_file_that_does_not_fit_the_format_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     draw_coco(tmp_path, n=1, splits=("train",))
     path = tmp_path / "annotations/instances_train2017.json"
     write(path, json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message):
         load_dataset("coco", tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("../000000000001.jpg", r"'\.\./000000000001\.jpg' leads out of the image folder"),
-        ("/etc/x.jpg", r"'/etc/x\.jpg' leads out of the image folder"),
-        (".jpg", r"image id '\.jpg' is not a safe file name"),
-        ("2.jpg", r"names 1 of 1 images that do not exist, first .*train2017/2\.jpg"),
+        ("../000000000001.jpg", "'../000000000001.jpg' … leads out"),
+        ("/etc/x.jpg", "'/etc/x.jpg' … leads out"),
+        (".jpg", "'.jpg' … not a safe file name"),
+        ("2.jpg", "1 of 1 images … do not exist … train2017/2.jpg"),
     ],
 )
 def test_a_bad_file_name_is_named(tmp_path: Path, name: str, message: str) -> None:
@@ -395,7 +395,7 @@ def test_a_bad_file_name_is_named(tmp_path: Path, name: str, message: str) -> No
     content = json.loads(path.read_text())
     content["images"][0]["file_name"] = name
     write(path, json.dumps(content))
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message):
         load_dataset("coco", tmp_path)
 
 

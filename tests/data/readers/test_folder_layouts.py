@@ -181,12 +181,12 @@ def test_masks_of_numpy_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        (np.zeros((6, 4)), r"holds float64 of shape \(6, 4\): expected whole numbers of shape \(height, width\)"),
-        (np.zeros((6, 4, 3), np.uint8), r"holds uint8 of shape \(6, 4, 3\)"),
-        (np.full((6, 4), 300, np.int32), r"holds index 300: expected 0\.\.255"),
-        (np.full((6, 4), -1, np.int8), r"holds index -1: expected 0\.\.255"),
-        (np.zeros((5, 4), np.uint8), r"4 x 5 pixels, its image .* is 4 x 6"),
-        (np.array([[{}]], object), r"cannot read mask .*1\.npy: .*[Oo]bject"),
+        (np.zeros((6, 4)), "float64 of shape (6, 4) … expected whole numbers … (height, width)"),
+        (np.zeros((6, 4, 3), np.uint8), "holds uint8 of shape (6, 4, 3)"),
+        (np.full((6, 4), 300, np.int32), "holds index 300: expected 0..255"),
+        (np.full((6, 4), -1, np.int8), "holds index -1: expected 0..255"),
+        (np.zeros((5, 4), np.uint8), "4 x 5 pixels … is 4 x 6"),
+        (np.array([[{}]], object), "cannot read mask … 1.npy … bject"),
     ],
 )
 def test_masks_of_numpy_that_are_none_are_named(tmp_path: Path, values: Any, text: str) -> None:
@@ -195,7 +195,7 @@ def test_masks_of_numpy_that_are_none_are_named(tmp_path: Path, values: Any, tex
     (tmp_path / "masks").mkdir()
     np.save(tmp_path / "masks/1.npy", values)
     dataset = folder(tmp_path)
-    with pytest.raises(DataError, match=text):
+    with refused(DataError, text):
         dataset.truth(dataset.samples[0])
 
 

@@ -43,31 +43,32 @@ def test_an_empty_cell_is_a_negative_and_a_missing_row_an_error(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,label\none,a\n", r"tags\.csv starts with 'file,label': expected a first line 'image,tags'"),
-        ("one.jpg,cat\n", r"starts with 'one\.jpg,cat': expected a first line 'image,tags'"),
-        ("image\ttags\none\tcat\n", r"starts with 'image\ttags': expected"),
-        ("", r"starts with '': expected a first line 'image,tags'"),
-        ("image,tags\none,cat,dog\n", r"line 2: 'one,cat,dog' has 3 cells.*tags are parted by ';'"),
+        ("file,label\none,a\n", "tags.csv starts with 'file,label' … 'image,tags'"),
+        ("one.jpg,cat\n", "starts with 'one.jpg,cat' … 'image,tags'"),
+        ("image\ttags\none\tcat\n", "starts with 'image\ttags': expected"),
+        ("", "starts with '' … 'image,tags'"),
+        ("image,tags\none,cat,dog\n", "line 2: 'one,cat,dog' has 3 cells … parted by ';'"),
         (
             "image;tags\none;cat;dog\n",
-            r"line 2: 'one;cat;dog' has 3 cells.*several tags need quotes: photo1\.jpg;\"cat;dog\"",
+            "line 2: 'one;cat;dog' has 3 cells … need quotes: photo1.jpg;\"cat;dog\"",
         ),
-        ("image,tags\none\n", r"line 2: 'one' has 1 cells, expected image and tags"),
-        ("image,tags\n,cat\n", r"line 2: ',cat' has 2 cells"),
+        ("image,tags\none\n", "line 2: 'one' has 1 cells … expected image and tags"),
+        ("image,tags\n,cat\n", "line 2: ',cat' has 2 cells"),
         (
             "image,tags\none,a\none.jpg,\n",
-            r"line 3: image 'one' has a row in line 2 already, .* empty tag cell\. Rows of one image are joined",
+            "line 3: image 'one' … in line 2 already … empty tag cell … are joined",
         ),
-        ("image,tags\nthre.jpg,a\n", r"line 2: there is no image 'thre'; did you mean 'three\.jpg'\?"),
-        ("image,tags\nqqqqqq.jpg,a\n", r"line 2: there is no image 'qqqqqq'$"),
-        ("image,tags\nsub/one.jpg,a\n", r"line 2: image 'sub/one\.jpg' names a folder; give the file name alone"),
-        ("image,tags\n..\\one.jpg,a\n", r"line 2: image '\.\.\\one\.jpg' names a folder"),
-        ('image,tags\none,"cat\n', r"tags\.csv, line 2: not valid CSV \(unexpected end of data"),
+        ("image,tags\nthre.jpg,a\n", "line 2 … no image 'thre' … did you mean 'three.jpg'?"),
+        ("image,tags\nqqqqqq.jpg,a\n", "line 2: there is no image 'qqqqqq'"),
+        ("image,tags\nsub/one.jpg,a\n", "line 2 … 'sub/one.jpg' names a folder … the file name alone"),
+        ("image,tags\n..\\one.jpg,a\n", "line 2: image '..\\one.jpg' names a folder"),
+        ('image,tags\none,"cat\n', "tags.csv, line 2 … not valid CSV … unexpected end of data"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message) as caught:
         tags(tmp_path, text)
+    assert ("did you mean" in str(caught.value)) == ("did you mean" in message), "a far name is nobody's"
 
 
 def test_other_encodings_and_missing_files_are_named(tmp_path: Path) -> None:

@@ -148,38 +148,38 @@ def test_an_empty_annotation_is_an_error_unless_allowed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("<annotation>\n<object>\n</annotation>", r"2007_000001\.xml, line 3: not valid XML \(mismatched tag"),
-        ("", r"2007_000001\.xml, line 1: not valid XML \(no element found"),
-        ("<annotation><object/></annotation>", r"2007_000001\.xml: object 1 has no <name>"),
+        ("<annotation>\n<object>\n</annotation>", "2007_000001.xml, line 3: not valid XML (mismatched tag"),
+        ("", "2007_000001.xml, line 1 … not valid XML … no element found"),
+        ("<annotation><object/></annotation>", "2007_000001.xml: object 1 has no <name>"),
         (
             '<!DOCTYPE x [<!ENTITY a "disc">]><annotation><object><name>&a;</name></object></annotation>',
-            r"2007_000001\.xml, line 1: not valid XML \(document type 'x' is not allowed",
+            "2007_000001.xml, line 1 … not valid XML … type 'x' is not allowed",
         ),
     ],
 )
 def test_a_bad_annotation_is_named(tmp_path: Path, text: str, message: str) -> None:
     draw_voc(tmp_path)
     write(tmp_path / "Annotations/2007_000001.xml", text)
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message):
         voc(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("2009_1", r"bad\.txt names 1 of 2 images that do not exist, first .*JPEGImages/2009_1\.jpg"),
-        ("../secret", r"bad\.txt, line 2: '\.\./secret' leads out of data\.root"),
-        ("/JPEGImages/../../x.jpg /S/x.png", r"line 2: '/JPEGImages/\.\./\.\./x\.jpg' leads out"),
-        ("/JPEGImages/2007_000002.jpg /S/x.png", r"line 2: mask .*S/x\.png does not exist"),
-        ("2007_000002 -1", r"line 2: '2007_000002 -1' is neither one id nor the paths of an image and its mask"),
-        ("sub/2007_000002", r"names 1 of 2 images that do not exist"),
-        ("2007_000001", r"image id '2007_000001' occurs twice"),
+        ("2009_1", "bad.txt names 1 of 2 images … do not exist … JPEGImages/2009_1.jpg"),
+        ("../secret", "bad.txt, line 2: '../secret' leads out of data.root"),
+        ("/JPEGImages/../../x.jpg /S/x.png", "line 2: '/JPEGImages/../../x.jpg' leads out"),
+        ("/JPEGImages/2007_000002.jpg /S/x.png", "line 2: mask … S/x.png does not exist"),
+        ("2007_000002 -1", "line 2: '2007_000002 -1' … neither one id"),
+        ("sub/2007_000002", "names 1 of 2 images … do not exist"),
+        ("2007_000001", "image id '2007_000001' occurs twice"),
     ],
 )
 def test_a_bad_line_in_a_list_is_named(tmp_path: Path, line: str, message: str) -> None:
     draw_voc(tmp_path)
     write(tmp_path / LISTS / "bad.txt", f"2007_000001\n{line}\n")
-    with pytest.raises(DataError, match=message):
+    with refused(DataError, message):
         voc(tmp_path, "bad")
 
 

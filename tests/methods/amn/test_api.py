@@ -161,40 +161,40 @@ IMAGES, TAGS, SEEDS = batches(1)[0]
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ([], r"fit got no batch: give batches of \(images, tags, refined_seeds\)"),
-        ([(IMAGES, TAGS)], r"fit expects triples \(images, tags, refined_seeds\), got tuple"),
-        (changed(0, IMAGES * float("nan")), r"images \[0, 1, 2, 3\] of the batch hold NaN"),
-        (changed(1, TAGS[:2]), r"tags must be a tensor \(images, classes\) = \(4, 3\), got \(2, 3\)"),
+        ([], "fit got no batch … (images, tags, refined_seeds)"),
+        ([(IMAGES, TAGS)], "fit expects triples … (images, tags, refined_seeds) … got tuple"),
+        (changed(0, IMAGES * float("nan")), "images [0, 1, 2, 3] of the batch hold NaN"),
+        (changed(1, TAGS[:2]), "tags must be … (images, classes) = (4, 3) … got (2, 3)"),
         (changed(1, TAGS * 2), "tags must be 0 or 1 everywhere"),
-        (changed(2, None), r"refined_seeds must be a tensor \(N, H, W\) = \(4, 32, 48\), got NoneType"),
-        (changed(2, SEEDS[:, 1:]), r"refined_seeds must be a tensor \(N, H, W\) = \(4, 32, 48\), got \(4, 31, 48\)"),
+        (changed(2, None), "refined_seeds must be … (N, H, W) = (4, 32, 48) … got NoneType"),
+        (changed(2, SEEDS[:, 1:]), "refined_seeds must be … (N, H, W) = (4, 32, 48) … got (4, 31, 48)"),
         (
             changed(2, SEEDS + 3 * (SEEDS == 1)),
-            "the labels of image 0 of a batch hold 4, but the data",
+            "image 0 of a batch hold 4, … the data",
         ),
-        (changed(2, SEEDS + (SEEDS == 1)), "image 0 of a batch show class column 1, but its tags are class column 0"),
-        (changed(2, torch.full_like(SEEDS, 255)), r"every pixel of all refined seeds is ignored \(255\), so there is"),
+        (changed(2, SEEDS + (SEEDS == 1)), "image 0 … class column 1, … class column 0"),
+        (changed(2, torch.full_like(SEEDS, 255)), "every pixel … ignored (255)"),
     ],
 )
 def test_bad_batches_are_refused(given: list[Any], text: str) -> None:
-    with pytest.raises(DataError, match=text):
+    with refused(DataError, text):
         AMN(Small(), epochs=1).fit(given)
 
 
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"layer": "bodi"}, "unknown layer 'bodi'; did you mean 'body'?"),
-        ({"scales": ()}, r"scales = \(\) must be one or more numbers above 0"),
+        ({"layer": "bodi"}, "unknown layer 'bodi' … did you mean 'body'"),
+        ({"scales": ()}, "scales = () … one or more numbers above 0"),
         ({"epochs": 0}, "setting 'AMN.train.epochs' = 0"),
         ({"smoothing": 1.5}, "setting 'AMN.smoothing' = 1.5"),
-        ({"normalise": "background-prior"}, "normalise = 'background-prior' needs refined seeds at each call"),
+        ({"normalise": "background-prior"}, "normalise = 'background-prior' … refined seeds at each call"),
         ({"normalise": "max"}, "setting 'AMN.normalise' = 'max'"),
-        ({"smoothing": 0.8}, "smoothing = 0.8 leaves a pixel's label no larger share"),
+        ({"smoothing": 0.8}, "smoothing = 0.8 … no larger share"),
     ],
 )
 def test_bad_arguments_are_refused(values: dict[str, Any], text: str) -> None:
-    with pytest.raises(ConfigError, match=text):
+    with refused(ConfigError, text):
         AMN(Small(), **values).fit(batches())
 
 

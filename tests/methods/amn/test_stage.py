@@ -230,7 +230,7 @@ def test_absent_classes_are_measured_with_the_tags_that_the_maps_had(done: RunRe
         assert np.allclose(maps, (own - low) / (high - low), atol=2e-3)
         shares.append(own.mean((1, 2)).mean())
     assert values["present"] == pytest.approx(np.mean(shares), abs=1e-4)
-    assert all(path.is_file() for path in found.files)
+    assert set(found.files) == set(tmp_path.iterdir())
     lines = (tmp_path / "absent-classes-images.csv").read_text().splitlines()
     assert len(lines) == 1 + len(samples)
     again = {r.metric: r.value for r in read_results(tmp_path / "absent-classes.csv")}

@@ -25,7 +25,7 @@ from tag2mask.methods.amn.training import train_amn
 from tag2mask.training.images import tag_vector
 from tag2mask.training.label_images import LabelImages, LabelsOf, at_grid
 from tag2mask.training.losses import pixel_loss
-from tests.helpers.refused import refused
+from tests.helpers.refused import lacking, refused
 from tests.methods.amn import drawn as amn_drawn
 from tests.methods.amn.drawn import settings
 from tests.methods.irn.drawn import SIZE, data, seeds
@@ -156,17 +156,14 @@ def wrong(value: int, index: str = "003") -> LabelsOf:
 def test_label_above_the_class_list_names_the_image(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         train(tmp_path, labels=wrong(9))
-    assert "the labels of image '003' hold 9, but the data has 3 classes: expected 0 " in str(caught.value)
+    assert not lacking(caught.value, "image '003' hold 9, … 3 classes … expected 0 ")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_seeds_of_other_tags_name_both(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         train(tmp_path, labels=wrong(3))  # its tags are classes 0 and 1
-    assert (
-        "the refined seeds of image '003' show class 2, but its tags are class 0, class 1: they have no class in common"
-        in str(caught.value)
-    )
+    assert not lacking(caught.value, "image '003' show class 2, … tags are class 0, class 1 … no class in common")
     with refused(DataError, "image '007' show class 1", "tags are none"):
         train(tmp_path, labels=lambda sample: np.full(SIZE, 2, np.uint8) if sample.id == "007" else seeds(sample))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -195,35 +194,6 @@ def test_chunks_cover_all_rows_once_and_in_order() -> None:
     assert [start for start, _ in pieces] == [0, *np.cumsum([len(chunk) for _, chunk in pieces])[:-1].tolist()]
 
 
-def test_shards_with_a_sum_over_processes_equal_the_whole() -> None:
-    vectors = blobs(count=1000)
-    start = vectors[:4]
-    whole = spherical_kmeans(vectors, 4, start=start)
-    slots: list[Tensor] = [torch.empty(0), torch.empty(0)]
-    barrier = threading.Barrier(2)
-    found: dict[int, Clusters] = {}
-
-    def work(rank: int) -> None:
-        def reduce(values: Tensor) -> Tensor:
-            slots[rank] = values
-            barrier.wait(30)
-            total = slots[0] + slots[1]
-            barrier.wait(30)
-            return total
-
-        found[rank] = spherical_kmeans(vectors[rank::2], 4, start=start, reduce=reduce)
-
-    workers = [threading.Thread(target=work, args=(rank,)) for rank in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    for rank in range(2):
-        torch.testing.assert_close(found[rank].centres, whole.centres, atol=1e-5, rtol=1e-5)
-        assert torch.equal(found[rank].sizes, whole.sizes)
-        assert torch.equal(found[rank].labels, whole.labels[rank::2])
-
-
 def test_nearest_rows_are_those_of_a_full_sort() -> None:
     vectors = torch.cat([blobs(count=300), torch.zeros(2, 16)])
     centres = vectors[:3]
@@ -251,7 +221,5 @@ def test_wrong_arguments_are_refused() -> None:
         spherical_kmeans(vectors, 0)
     with pytest.raises(ConfigError, match=r"start has shape \(2, 4\), expected \(k, D\) = \(2, 3\)"):
         spherical_kmeans(vectors, 2, start=torch.rand(2, 4))
-    with pytest.raises(ConfigError, match="needs start"):
-        spherical_kmeans(vectors, 2, reduce=lambda values: values)
     with refused(ConfigError, "matrix (N, D)", "got shape (5,)"):
         spherical_kmeans(vectors[:, 0], 2)

@@ -91,30 +91,30 @@ def test_a_network_of_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("about", "message"),
     [
-        ("{", "the entry 'tag2mask' of its metadata is damaged"),
-        ({"schema": 1}, "the entry 'tag2mask' of its metadata is damaged .'classes'.; export it again"),
-        ({"schema": 1, "max_side": None, "classes": []}, "is damaged .*classes.*; export it again"),
-        ("[" * 100_000, "the entry 'tag2mask' of its metadata is damaged"),
-        ([1], "is damaged .*; export it again"),
+        ("{", "entry 'tag2mask' … is damaged"),
+        ({"schema": 1}, "entry 'tag2mask' … is damaged … 'classes' … export it again"),
+        ({"schema": 1, "max_side": None, "classes": []}, "is damaged … classes … export it again"),
+        ("[" * 100_000, "entry 'tag2mask' … is damaged"),
+        ([1], "is damaged … ; export it again"),
         (
             {"schema": 1, "max_side": float("nan"), "classes": ["cat", "dog"]},
-            "is damaged .*max_side.* nan.*; export it again",
+            "is damaged … max_side … nan … export it again",
         ),
-        ({"schema": 1, "max_side": True, "classes": ["cat", "dog"]}, "is damaged .*max_side.* True"),
-        ({"schema": 1, "max_side": None, "classes": ["cat", None]}, "is damaged .*classes.1.* None"),
-        ({"schema": 1, "max_side": None, "classes": "cd"}, "is damaged .*classes.* 'cd'"),
-        ({"schema": 1, "max_side": None, "classes": ["cat", "cat"]}, "metadata of .* has class 'cat' twice"),
-        ({"schema": 1, "max_side": None, "classes": ["cat", "a\nb"]}, "with a control character in its name"),
-        ({"schema": 9, "max_side": None, "classes": ["cat"]}, "x.onnx has schema 9, expected 1: export it again"),
+        ({"schema": 1, "max_side": True, "classes": ["cat", "dog"]}, "is damaged … max_side … True"),
+        ({"schema": 1, "max_side": None, "classes": ["cat", None]}, "is damaged … classes.1 … None"),
+        ({"schema": 1, "max_side": None, "classes": "cd"}, "is damaged … classes … 'cd'"),
+        ({"schema": 1, "max_side": None, "classes": ["cat", "cat"]}, "metadata of … has class 'cat' twice"),
+        ({"schema": 1, "max_side": None, "classes": ["cat", "a\nb"]}, "control character"),
+        ({"schema": 9, "max_side": None, "classes": ["cat"]}, "x.onnx has schema 9 … expected 1 … export it again"),
         (
             {"schema": 1, "max_side": None, "classes": ["cat"]},
-            "does not fit its metadata: .* 'logits' of 2 labels, found .* Export it again",
+            "does not fit its metadata … 'logits' of 2 labels … Export it again",
         ),
     ],
 )
 def test_metadata_that_is_damaged_or_does_not_fit(tmp_path: Path, about: Any, message: str) -> None:
     path = saved(framed(identity(), MEAN, STD, 32), tmp_path / "x.onnx", about)
-    with pytest.raises(WeightsError, match=message):
+    with refused(WeightsError, message):
         OnnxSegmenter(path)
 
 

@@ -209,10 +209,10 @@ def refusal(text: str) -> Exception:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (LocalEntryNotFoundError("offline"), "'me/animals' does not exist here, .*the hub cannot be reached"),
+        (LocalEntryNotFoundError("offline"), "'me/animals' does not exist here … the hub cannot be reached"),
         (ConnectionError("down"), "the hub cannot be reached"),
-        (TransportError("down"), "the hub cannot be reached .*TransportError"),
-        (refusal("Repository Not Found.\nmore"), "was not fetched from the hub: Repository Not Found. Check the name"),
+        (TransportError("down"), "the hub cannot be reached … TransportError"),
+        (refusal("Repository Not Found.\nmore"), "from the hub … Repository Not Found … Check the name"),
     ],
 )
 def test_a_hub_that_does_not_give_is_named(
@@ -223,7 +223,7 @@ def test_a_hub_that_does_not_give_is_named(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(WeightsError, match=text):
+    with refused(WeightsError, text):
         tag2mask.load("me/animals")
 
 
@@ -276,9 +276,9 @@ def test_an_upload_is_what_save_pretrained_writes(run: Path, tmp_path: Path, mon
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (OfflineModeIsEnabled("offline"), "'me/animals' was not uploaded: the hub cannot be reached"),
-        (TransportError("down"), "the hub cannot be reached .*TransportError"),
-        (refusal("Forbidden"), "'me/animals' was not uploaded: Forbidden. Log in with a token that may write"),
+        (OfflineModeIsEnabled("offline"), "'me/animals' was not uploaded … the hub cannot be reached"),
+        (TransportError("down"), "the hub cannot be reached … TransportError"),
+        (refusal("Forbidden"), "'me/animals' was not uploaded … Forbidden … Log in with a token"),
     ],
 )
 def test_an_upload_that_fails_is_named(
@@ -286,5 +286,5 @@ def test_an_upload_that_fails_is_named(
 ) -> None:
     monkeypatch.setattr(_Api, "error", error)
     monkeypatch.setattr(huggingface_hub, "HfApi", _Api)
-    with pytest.raises(WeightsError, match=text):
+    with refused(WeightsError, text):
         push(tmp_path, "me/animals", None, None, "message")

@@ -37,16 +37,10 @@ def amn_task(net: AmnNet, settings: AmnSettings) -> Task:
 def train_amn(
     dataset: Dataset, seeds: LabelsOf, settings: AmnSettings, *, out: Path, seed: int, engine: Engine, name: str = "amn"
 ) -> None:
-    """Train AMN and write ``weights.safetensors``; interrupted, it resumes.
+    """Train AMN on tags and refined seeds and write ``weights.safetensors``; interrupted, it resumes.
 
-    Args:
-        dataset: the split that trains.
-        seeds: gives the refined seeds of its samples.
-        settings: network, schedule, loss; ``checkpoint`` is not looked at.
-        out: folder to write into.
-        seed: of the head's first weights, order, augmentation and dropout; at least 0.
-        engine: device and workers.
-        name: of the stage, for messages.
+    Called by the stage ``amn``; ``settings.checkpoint`` is not looked at. ``seed``, at least 0, is that of the head's
+    first weights, order, augmentation and dropout.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

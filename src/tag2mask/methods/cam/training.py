@@ -46,13 +46,8 @@ def train_classifier(
 ) -> None:
     """Train a classifier and write ``weights.safetensors`` and ``metrics.json``; interrupted, it resumes.
 
-    Args:
-        train: the split that trains.
-        settings: network, schedule, negatives.
-        out: folder to write into.
-        seed: of the head's first weights, order and augmentation; at least 0.
-        engine: device and workers.
-        name: of the stage, for messages.
+    Called by the stage ``classifier``. ``seed``, at least 0, is that of the head's first weights, order and
+    augmentation.
     """
     samples = [s for s in train.samples if s.tags or settings.negatives == "keep"]
     trained = _trained(train, samples)

@@ -14,13 +14,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.context import ImageProgram, StageContext
-from tag2mask.methods.irn.network import (
-    boundary_map,
-    build_boundary,
-    load_boundary,
-    load_official,
-    save_boundary,
-)
+from tag2mask.methods.irn.network import boundary_map, build_boundary, load_boundary, load_official, save_boundary
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
 from tag2mask.methods.irn.training import train_boundary
 from tag2mask.refine.walk import random_walk

@@ -39,16 +39,10 @@ def boundary_task(net: BoundaryNet, settings: IrnSettings) -> Task:
 def train_boundary(
     dataset: Dataset, seeds: LabelsOf, settings: IrnSettings, *, out: Path, seed: int, engine: Engine, name: str = "irn"
 ) -> None:
-    """Train a boundary network and write ``weights.safetensors``; interrupted, it resumes.
+    """Train a boundary network on refined seeds and write ``weights.safetensors``; interrupted, it resumes.
 
-    Args:
-        dataset: the split that trains.
-        seeds: gives the refined seeds of its samples.
-        settings: network, schedule, radius; ``checkpoint`` is not looked at.
-        out: folder to write into.
-        seed: of the branch's first weights, order and augmentation; at least 0.
-        engine: device and workers.
-        name: of the stage, for messages.
+    Called by the stage ``irn``; ``settings.checkpoint`` is not looked at. ``seed``, at least 0, is that of the branch's
+    first weights, order and augmentation.
     """
     samples = with_labels(dataset.samples, seeds, name)
     with torch.random.fork_rng(devices=[]):

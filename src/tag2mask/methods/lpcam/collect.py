@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -15,8 +14,10 @@ from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.methods.lpcam.vectors import FileSink, SampleSink, Sink, VectorSet, announce, temporary_folder
 
 
-class Collector:
+class Collector(ExitStack):
     """Gathers the vectors of one class, image after image; a context manager whose files go when it closes.
+
+    Vectors that `finish` gave must not be used after that.
 
     Args:
         tau: threshold on CAM: at ``tau`` or above is foreground, the rest is context (eq. 2).
@@ -41,21 +42,11 @@ class Collector:
             raise ConfigError(f"tau = {tau} must lie in [0, 1]")
         if max_vectors is not None and max_vectors < 1:
             raise ConfigError(f"max_vectors = {max_vectors} must be 1 or more, or null for all")
+        super().__init__()
         self._tau, self._parent, self._name, self._images = tau, folder, name, images
         self._max_vectors, self._seed = max_vectors, seed
-        self._folder = ExitStack()
         self._sides: tuple[Sink, Sink] | None = None
         self._dim = 0
-
-    def __enter__(self) -> Collector:
-        """Ready to `add`."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Remove the files; vectors that `finish` gave must not be used after this."""
-        self.close()
 
     def add(self, image: int, features: Tensor, cam: Tensor) -> None:
         """Take in one image of the class.
@@ -88,13 +79,6 @@ class Collector:
             return empty, empty
         return self._sides[0].finish(), self._sides[1].finish()
 
-    def close(self) -> None:
-        """Remove the files, if there are any."""
-        for sink in self._sides or ():
-            sink.close()
-        self._sides = None
-        self._folder.close()
-
     def _open(self, dim: int, positions: int) -> tuple[Sink, Sink]:
         self._dim = dim
         if self._max_vectors is not None:
@@ -103,11 +87,14 @@ class Collector:
                 SampleSink(dim, self._max_vectors, self._seed + 1),
             )
             return self._sides
-        folder = self._folder.enter_context(temporary_folder(self._parent))
+        folder = self.enter_context(temporary_folder(self._parent))
         if self._images is not None:
             announce(self._name, self._images * positions * dim * 2, folder)
-        self._sides = FileSink(folder / "foreground", dim), FileSink(folder / "context", dim)
-        return self._sides
+        files = FileSink(folder / "foreground", dim), FileSink(folder / "context", dim)
+        for file in files:
+            self.callback(file.close)
+        self._sides = files
+        return files
 
 
 @contextmanager

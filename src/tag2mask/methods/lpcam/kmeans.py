@@ -8,7 +8,6 @@ rows that changed cluster, while they are in the cache; after a few passes these
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,6 @@ from tag2mask.core.errors import ConfigError
 from tag2mask.methods.lpcam.vectors import Rows
 
 LOG = logging.getLogger("tag2mask")
-Reduce = Callable[[Tensor], Tensor]
 SAME = 1e-6
 """Cosine distances up to this are rounding: the two directions count as one."""
 
@@ -52,15 +50,13 @@ class _Pass:
     """One assignment of all rows.
 
     Attributes:
-        own_sums: (K, D) float64 sums of the weighted rows of this process.
-        sums: (K, D) float64, over all processes.
-        sizes: (K,) float64, over all processes.
-        cost: sum of 1 - cosine, over all processes.
-        labels: (N,) int64 for each row of this process.
+        sums: (K, D) float64 sums of the weighted rows.
+        sizes: (K,) float64.
+        cost: sum of 1 - cosine.
+        labels: (N,) int64 for each row.
         served: (N,) float32 cosine of each row and its direction.
     """
 
-    own_sums: Tensor
     sums: Tensor
     sizes: Tensor
     cost: float
@@ -77,7 +73,6 @@ def spherical_kmeans(
     max_iterations: int = 100,
     tolerance: float = 1e-4,
     memory_mb: int = 1024,
-    reduce: Reduce | None = None,
 ) -> Clusters:
     """Cluster the directions of ``vectors``; the same input and seed give the same result.
 
@@ -90,11 +85,9 @@ def spherical_kmeans(
         tolerance: stop when the cost falls by no more than this share of itself.
         memory_mb: most megabytes for a float32 copy of the vectors; above it they are read anew at each pass.
             Beside it: 4 MB chunks, and 16 bytes a row.
-        reduce: sums a float64 tensor over processes that hold a share of the rows each. It needs ``start``,
-            the same in all processes; clusters that lose all rows then keep their direction.
     """
     rows = Rows(vectors, memory_mb)
-    _check(k, start, max_iterations, rows.dim, reduce)
+    _check(k, start, max_iterations, rows.dim)
     inverse = rows.inverse_lengths()
     if start is not None:
         directions = F.normalize(start.to(inverse.device, torch.float32), dim=1)
@@ -104,22 +97,20 @@ def spherical_kmeans(
     converged = not len(directions)
     step = None
     for _ in range(0 if converged else max_iterations):
-        step = _assign(rows, inverse, directions, inverse, reduce, step)
+        step = _assign(rows, inverse, directions, inverse, step)
         costs.append(step.cost)
-        directions, moved = _update(rows, inverse, directions, step, reduce is None)
+        directions, moved = _update(rows, inverse, directions, step)
         if len(costs) > 1 and not moved and costs[-2] - costs[-1] <= tolerance * costs[-2]:
             converged = True
             break
-    return _finish(rows, inverse, directions, k, costs, converged, reduce)
+    return _finish(rows, inverse, directions, k, costs, converged)
 
 
-def _check(k: int, start: Tensor | None, max_iterations: int, dim: int, reduce: Reduce | None) -> None:
+def _check(k: int, start: Tensor | None, max_iterations: int, dim: int) -> None:
     if k < 1 or max_iterations < 1:
         raise ConfigError(f"k = {k} and max_iterations = {max_iterations} must both be 1 or more")
     if start is not None and tuple(start.shape) != (k, dim):
         raise ConfigError(f"start has shape {tuple(start.shape)}, expected (k, D) = ({k}, {dim})")
-    if reduce is not None and start is None:
-        raise ConfigError("k-means over several processes needs start, the same centres in all of them")
 
 
 def _plus_plus(rows: Rows, inverse: Tensor, k: int, seed: int) -> Tensor:
@@ -140,9 +131,7 @@ def _plus_plus(rows: Rows, inverse: Tensor, k: int, seed: int) -> Tensor:
     return torch.stack(found) if found else inverse.new_zeros(0, rows.dim)
 
 
-def _assign(
-    rows: Rows, inverse: Tensor, directions: Tensor, weights: Tensor, reduce: Reduce | None, before: _Pass | None = None
-) -> _Pass:
+def _assign(rows: Rows, inverse: Tensor, directions: Tensor, weights: Tensor, before: _Pass | None = None) -> _Pass:
     """Assign every row to its most similar direction and sum the rows times ``weights`` by cluster.
 
     With the pass ``before``, whose weights were the same, only the rows that change cluster are added and taken away.
@@ -154,7 +143,7 @@ def _assign(
         labels = torch.full((rows.count,), k, device=inverse.device)
         own = directions.new_zeros(k, rows.dim, dtype=torch.float64)
     else:
-        labels, own = before.labels.clone(), before.own_sums.clone()
+        labels, own = before.labels.clone(), before.sums.clone()
     for first, chunk in rows.chunks():
         part = slice(first, first + len(chunk))
         served[part], nearest = (chunk @ columns).max(1)
@@ -168,14 +157,11 @@ def _assign(
     served *= inverse
     alive = inverse > 0
     sizes = torch.bincount(labels[alive], minlength=k).double()
-    shared = torch.cat([own.reshape(-1), sizes, (1 - served[alive].double()).sum()[None]])
-    if reduce is not None:
-        shared = reduce(shared)
-    sums, sizes = shared[: -k - 1].reshape(k, rows.dim), shared[-k - 1 : -1]
-    return _Pass(own, sums, sizes, float(shared[-1].clamp_min(0)), labels, served)
+    cost = (1 - served[alive].double()).sum().clamp_min(0)
+    return _Pass(own, sizes, float(cost), labels, served)
 
 
-def _update(rows: Rows, inverse: Tensor, directions: Tensor, step: _Pass, reseed: bool) -> tuple[Tensor, bool]:
+def _update(rows: Rows, inverse: Tensor, directions: Tensor, step: _Pass) -> tuple[Tensor, bool]:
     """Each direction becomes its cluster's mean; an empty cluster goes to the worst-served row, if any is badly so.
 
     Returns:
@@ -186,7 +172,7 @@ def _update(rows: Rows, inverse: Tensor, directions: Tensor, step: _Pass, reseed
     updated = torch.where(filled, step.sums / lengths, directions).float()
     empty = (step.sizes == 0).nonzero()[:, 0]
     moved = False
-    if reseed and len(empty):
+    if len(empty):
         gaps = torch.where(inverse > 0, 1 - step.served, 0)
         worst = gaps.topk(min(len(empty), rows.count))
         for cluster, gap, row in zip(empty.tolist(), worst.values.tolist(), worst.indices.tolist(), strict=False):
@@ -196,15 +182,13 @@ def _update(rows: Rows, inverse: Tensor, directions: Tensor, step: _Pass, reseed
     return updated, moved
 
 
-def _finish(
-    rows: Rows, inverse: Tensor, directions: Tensor, k: int, costs: list[float], converged: bool, reduce: Reduce | None
-) -> Clusters:
+def _finish(rows: Rows, inverse: Tensor, directions: Tensor, k: int, costs: list[float], converged: bool) -> Clusters:
     """One more pass for the raw means; clusters without rows are left out."""
     if not len(directions):
         LOG.warning("k-means: no vectors to cluster, so no centres (%d were wanted)", k)
         sizes, labels = torch.zeros(0, dtype=torch.int64), torch.full((rows.count,), -1)
         return Clusters(directions, directions, sizes, labels, (), True)
-    final = _assign(rows, inverse, directions, torch.ones_like(inverse), reduce)
+    final = _assign(rows, inverse, directions, torch.ones_like(inverse))
     filled = final.sizes > 0
     if int(filled.sum()) < k:
         LOG.warning("k-means: %d distinct directions instead of the %d clusters wanted", int(filled.sum()), k)

@@ -47,13 +47,11 @@ class Scorer:
     Attributes:
         weights: (C, D) of the classifier.
         present: (C,) bool, the classes that have training images; the others are left out of the softmax.
-        bias: (C,) to add to the products, or None: the paper's equations have none.
         names: of the classes, for messages; empty where only columns are known.
     """
 
     weights: Tensor
     present: Tensor
-    bias: Tensor | None = None
     names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -77,8 +75,6 @@ class Scorer:
             (K,) float32 in [0, 1].
         """
         products = centres.double() @ self.weights.to(centres.device).double().T
-        if self.bias is not None:
-            products = products + self.bias.to(centres.device).double()
         if int(self.present.sum()) == 1:
             return products[:, column].sigmoid().float()
         left_out = ~self.present.to(centres.device)

@@ -121,9 +121,6 @@ class SampleSink:
         order = order[self._arrival[order] >= 0]
         return VectorSet(self._rows[order], self._origins[order])
 
-    def close(self) -> None:
-        """Nothing to remove."""
-
 
 Sink = FileSink | SampleSink
 """Takes rows and gives them back as a `VectorSet`."""

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter
 
 from tag2mask.config.recipe import Recipe
-from tag2mask.core.errors import StageError, WeightsError, command
+from tag2mask.core.errors import StageError, WeightsError
+from tag2mask.core.links import resuming
 from tag2mask.core.names import SEED_MARK
 from tag2mask.evaluation.result_tables import read_metrics
 
@@ -117,8 +118,7 @@ def _numbers(run: Path, recipe: Recipe, names: set[str], seed: str) -> list[Numb
     try:
         rows = read_metrics(path) if path.is_file() else []
     except StageError as error:
-        same = command("run", run / "recipe.yaml", "--out", run)
-        LOG.warning("%s. The card of the network will have no measured numbers; write them again: %s", error, same)
+        LOG.warning("%s. The card of the network has no measured numbers; write them again: %s", error, resuming(run))
         return []
     makers = {k: v for k, v in recipe.stages.items() if names & {*(v.get("reads") or {}).values()}}
     measured = [(row, *row.stage.partition(SEED_MARK)) for row in rows if row.metric == "miou"]
