@@ -87,7 +87,7 @@ class Difference:
         low: lower end of the interval that holds `LEVEL` percent of the resamples.
         high: its upper end.
         sign_changes: share of the resamples, 0..1, whose difference is 0 or has the other sign; 1 where the difference
-            itself is 0. Small is sure; of no difference at all half of them or more.
+            itself is 0. Small where the sign holds; of no difference at all half of them or more.
     """
 
     value: float

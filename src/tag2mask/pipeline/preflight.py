@@ -74,11 +74,11 @@ def check_run_data(session: Session) -> None:
     doubts = [f"stage '{stage.name}': {text}" for stage in plan.stages for text in _stage_doubts(session, stage)]
     checked = CheckedFiles(session.store.root, plan, list(by_name.values()))
     soon = {(s.id, s.image) for s in by_name[plan.data.train].samples} if plan.data.train in by_name else set()
-    looks = first_look(by_name.values(), soon, checked.known())
-    findings = in_order(findings_of(by_name, looks, plan.data))
+    inspected = first_look(by_name.values(), soon, checked.known())
+    findings = in_order(findings_of(by_name, inspected, plan.data))
     _stop_at(findings, plan)
-    if looks:
-        checked.remember(looks)
+    if inspected:
+        checked.remember(inspected)
     _warn([f for f in findings if f.severity == "warning"], plan)
     for text in doubts:
         LOG.warning("%s", text)
@@ -229,17 +229,17 @@ class CheckedFiles:
                 continue
         return found
 
-    def remember(self, looks: Mapping[Key, Inspection]) -> None:
+    def remember(self, inspected: Mapping[Key, Inspection]) -> None:
         """Keep what was found in files without errors."""
         entries = {}
-        for key, look in looks.items():
-            if look.size is None or any(f.severity == "error" for f in look.findings):
+        for key, one in inspected.items():
+            if one.size is None or any(f.severity == "error" for f in one.findings):
                 continue
-            pixels, shown = look.pixels, None if look.shown is None else sorted(look.shown)
-            findings = [[f.kind, f.severity, list(f.ids), f.text, f.remedy] for f in look.findings]
+            pixels, shown = one.pixels, None if one.shown is None else sorted(one.shown)
+            findings = [[f.kind, f.severity, list(f.ids), f.text, f.remedy] for f in one.findings]
             entries[_name(key)] = {
                 "stamps": self._stamp(key, self._wanted[key][0]),
-                "size": look.size,
+                "size": one.size,
                 "pixels": [shown, pixels.ignored, pixels.grey],
                 "findings": findings,
             }

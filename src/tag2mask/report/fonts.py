@@ -46,8 +46,8 @@ def legible(figure: Figure, out: Path, *, as_text: bool) -> Iterator[None]:
             text.set_text(shown)
     if absent and not as_text:
         LOG.warning(
-            "%s: no font of this machine has %s; written as escapes. Install one, such as Noto Sans CJK, and make the "
-            "figure again", out.name, " ".join(sorted(absent)[:_NAMED]) + (" …" if len(absent) > _NAMED else ""),
+            "%s: no font of this machine has %s; written as escapes. Install one, such as Noto Sans CJK, and rerun the "
+            "command", out.name, " ".join(sorted(absent)[:_NAMED]) + (" …" if len(absent) > _NAMED else ""),
         )  # fmt: skip
     fonts = [*matplotlib.rcParams["font.sans-serif"], *(f for f in families if f != _BASE)]
     with warnings.catch_warnings(), matplotlib.rc_context({"font.sans-serif": fonts, "text.parse_math": False}):

@@ -85,7 +85,7 @@ def examine(
     inspected = _inspect_all(opened, workers, quiet)
     root = settings.root.expanduser() if settings.root else None
     if len(opened) < len(names) and root is not None and root.is_dir():
-        rest = sorted(set(image_files(root)) - {look.sample.image for look in inspected.values()})
+        rest = sorted(set(image_files(root)) - {one.sample.image for one in inspected.values()})
         findings += [f for f in each(broken, rest, "doctor: other files", workers, quiet) if f]
         findings += twin_stems(rest)
     return Report(
@@ -102,12 +102,12 @@ def findings_of(
 ) -> list[Finding]:
     """What the images that were looked at, their tags and their names say; the same for the doctor and for a run."""
     return [
-        *(f for look in inspected.values() for f in look.findings),
-        *twin_stems(siblings(look.sample.image for look in inspected.values())),
+        *(f for one in inspected.values() for f in one.findings),
+        *twin_stems(siblings(one.sample.image for one in inspected.values())),
         *_disagreements(list(by_name.values()), inspected),
         *tag_findings(by_name, settings),
-        *pixel_findings([look.pixels for look in inspected.values()], settings),
-        *large(look.size for look in inspected.values() if look.size is not None),
+        *pixel_findings([one.pixels for one in inspected.values()], settings),
+        *large(one.size for one in inspected.values() if one.size is not None),
     ]
 
 
@@ -192,7 +192,7 @@ def _mask_findings(
 def _disagreements(opened: Sequence[Dataset], inspected: Mapping[Key, Inspection]) -> list[Finding]:
     """Per class: images that show it without the tag, and images with the tag that do not show it."""
     findings = []
-    seen = [(look.sample, look.shown) for look in inspected.values() if look.shown is not None]
+    seen = [(one.sample, one.shown) for one in inspected.values() if one.shown is not None]
     for column, name in enumerate(opened[0].classes if opened else ()):
         untagged = [s.id for s, shown in seen if column in shown and column not in s.tags]
         unseen = [s.id for s, shown in seen if column in s.tags and column not in shown]
@@ -212,7 +212,7 @@ def _split_count(dataset: Dataset, inspected: Mapping[Key, Inspection]) -> Split
     return SplitCount(
         dataset.split,
         len(own),
-        sum(look.size is None for look in own),
-        sum(look.shown is not None for look in own),
-        sum(not look.sample.tags for look in own),
+        sum(one.size is None for one in own),
+        sum(one.shown is not None for one in own),
+        sum(not one.sample.tags for one in own),
     )

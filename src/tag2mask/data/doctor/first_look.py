@@ -43,7 +43,7 @@ def first_look(
     quiet = quiet or len(order) <= AT_LEAST
     inspected = dict(zip(order, each(lambda k: header_at(*wanted[k]), order, "headers", _THREADS, quiet), strict=True))
     decoded: dict[Key, Inspection] = {}
-    if not any(look.findings for look in inspected.values()):
+    if not any(one.findings for one in inspected.values()):
         decoded = _decoded(order, lambda k: inspect_image(*wanted[k]), quiet)
         if len(decoded) < len(order):
             LOG.info(
