@@ -24,10 +24,9 @@ from PIL import Image
 
 from benchmarks.common import RESULTS, cpu_name, write_rows
 from tag2mask.core.types import IGNORE
-from tag2mask.report.overlay import class_uri, ignored_uri, map_uri, quantised
 from tag2mask.report.page import render_page
 from tag2mask.report.parts import Layer, Panel, RunPart, ShownImage, SplitPart
-from tag2mask.report.pictures import data_uri
+from tag2mask.report.pictures import class_uri, data_uri, ignored_uri, map_uri, quantised
 from tag2mask.run_report.example_images import sizes
 
 IMAGES, RUNS = 500, 5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tag2mask.core.palette import read_labels
-from tag2mask.export.registry import FORMATS
+from tag2mask.export.formats import FORMATS
 from tag2mask.segmentation.networks.factory import save_segmenter
 from tests.export.drawn_masks import mask_folder
 from tests.helpers.draw import save_image

@@ -12,7 +12,7 @@ from PIL import Image
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
-from tag2mask.evaluation.absent_classes import MEASURES, analyse_absent
+from tag2mask.evaluation.absent_classes import COLUMNS, MEASURES, analyse_absent
 from tests.helpers.refused import refused
 
 CLASSES = ("cow", "horse", "sheep")
@@ -67,9 +67,8 @@ def test_means_of_present_and_absent_classes_and_under_the_most_active_wrong_one
         {"present": 0.3, "absent": 0.1, "absent_highest": 0.125, "wrong_tag_wrong": 0.3, "wrong_tag_present": 0.1}
     )
     assert {(r.n_images, r.threshold_kind, r.threshold, r.seed) for r in rows.values()} == {(2, "none", None, 3)}
-    assert [(line.image, line.wrong) for line in found.lines(CLASSES, stage="amn", seed=3)] == [
-        ("i0", "horse"), ("i1", "horse"),
-    ]  # fmt: skip
+    lines = [dict(zip(COLUMNS, line, strict=True)) for line in found.lines(CLASSES, stage="amn", seed=3)]
+    assert [(line["image"], line["wrong"]) for line in lines] == [("i0", "horse"), ("i1", "horse")]
 
 
 def test_without_an_absent_class_anywhere_there_is_nothing_to_measure() -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.best_thresholds import (
+    COLUMNS,
     ImageOptimum,
     OptimumAnalysis,
     analyse_optimum,
-    far_above,
-    far_below,
+    far,
     spread,
 )
 from tag2mask.evaluation.metrics import SegmentationMetrics
@@ -144,10 +144,10 @@ def test_far_images_are_those_that_lose_most_on_their_side() -> None:
         optimum("up", 0.4, 20),
         optimum("same", 0.0, 0),
     ]
-    assert [i.id for i in far_below(images)] == ["most", "a", "b"]
-    assert [i.id for i in far_below(images, 1)] == ["most"]
-    assert [i.id for i in far_above(images)] == ["up"]
-    assert far_above(images[:5]) == ()
+    assert [i.id for i in far(images, -1)] == ["most", "a", "b"]
+    assert [i.id for i in far(images, -1, 1)] == ["most"]
+    assert [i.id for i in far(images, 1)] == ["up"]
+    assert far(images[:5], 1) == []
 
 
 def test_rows_carry_kind_count_and_each_class_s_own_threshold() -> None:
@@ -159,7 +159,7 @@ def test_rows_carry_kind_count_and_each_class_s_own_threshold() -> None:
     assert (rows["iou/cat"].threshold, rows["iou/dog"].threshold) == (0.25, 0.5)
     assert (rows["optimum_mean/dog"].n_images, rows["optimum_mean/dog"].value) == (2, 0.69)
     assert rows["optimum_mean/cat"].n_images == 1
-    line = found.lines(["cat", "dog"], stage="cam@7", seed=7)[1]
-    assert (line.stage, line.tags, line.threshold_kind, line.threshold, line.global_threshold) == (
+    line = dict(zip(COLUMNS, found.lines(["cat", "dog"], stage="cam@7", seed=7)[1], strict=True))
+    assert [line[c] for c in ("stage", "tags", "threshold_kind", "threshold", "global_threshold")] == [
         "cam@7", "dog", "oracle", 0.69, 0.5,
-    )  # fmt: skip
+    ]  # fmt: skip

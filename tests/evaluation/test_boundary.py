@@ -208,17 +208,6 @@ def test_names_of_the_metrics() -> None:
     assert values["boundary_iou_foreground"] == pytest.approx((values["boundary_iou/a"] + values["boundary_iou/b"]) / 2)
 
 
-def test_images_together_are_summed_before_the_ratio_and_merged() -> None:
-    pairs = [(blocks(s + 30), blocks(s, void=0.02)) for s in range(3)]
-    together, one, rest = (BoundaryMetrics(AB) for _ in range(3))
-    for number, pair in enumerate(pairs):
-        together.update(*pair)
-        (rest if number else one).update(*pair)
-    one.merge(rest)
-    assert one.n_images == together.n_images == 3
-    np.testing.assert_allclose([v for _, v in one.compute().values()], [v for _, v in together.compute().values()])
-
-
 def test_what_cannot_be_counted_is_refused() -> None:
     metrics = BoundaryMetrics(["a"])
     with refused(DataError, "'x' has shape (1, 2)", "ground truth (1, 1)"):
@@ -230,8 +219,6 @@ def test_what_cannot_be_counted_is_refused() -> None:
     metrics.update([[1]], [[255]])
     with pytest.raises(DataError, match="no boundary was evaluated"):
         metrics.compute()
-    with refused(DataError, "cannot add", "classes and bands"):
-        metrics.merge(BoundaryMetrics(["a"], share=0.03))
     with refused(ConfigError, "share = 1", "above 0 and below 1"):
         BoundaryMetrics(["a"], share=1)
     with refused(ConfigError, "widths = [3, 1]", "at least 1, ascending"):

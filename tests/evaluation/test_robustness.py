@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.robustness import (
+    COLUMNS,
+    CURVE_COLUMNS,
     MEAN,
     MEASURES,
     ImageImbalance,
@@ -81,8 +83,9 @@ def test_rows_and_lines() -> None:
     ]
     assert MEAN == "mean_miou_0.05-0.60"
     assert {(r.method, r.split, r.n_images, r.seed, r.command) for r in rows} == {("amn", "train", 12, 3, "do it")}
-    line = curve_lines(SeedEvaluation("train", 12, 0, (), tuple(points), ()), "amn@3", 3)[1]
-    assert (line.stage, line.n_images, line.seed, line.threshold, line.miou, line.fn) == ("amn@3", 12, 3, 0.1, 50, 2)
+    cells = curve_lines(SeedEvaluation("train", 12, 0, (), tuple(points), ()), "amn@3", 3)[1]
+    line = dict(zip(CURVE_COLUMNS, cells, strict=True))
+    assert [line[c] for c in ("stage", "n_images", "seed", "threshold", "miou", "fn")] == ["amn@3", 12, 3, 0.1, 50, 2]
 
 
 def analyse(classes: Sequence[str], content: Sequence[Content]) -> ImbalanceAnalysis:
@@ -146,9 +149,9 @@ def test_every_number_equals_a_loop_over_pixels() -> None:
     assert tuple(rows) == MEASURES
     assert rows["gap"].value == round(statistics.fmean(i.gap for i in found.images), 4)
     assert {(r.threshold_kind, r.threshold, r.n_images, r.seed) for r in rows.values()} == {("none", None, 7, 2)}
-    line = found.lines(stage="amn@2", seed=2)[0]
-    assert (line.stage, line.split, line.seed, line.image) == ("amn@2", "train", 2, "0")
-    assert line.gap == round(found.images[0].gap, 4)
+    line = dict(zip(COLUMNS, found.lines(stage="amn@2", seed=2)[0], strict=True))
+    assert (line["stage"], line["split"], line["seed"], line["image"]) == ("amn@2", "train", 2, "0")
+    assert line["gap"] == round(found.images[0].gap, 4)
 
 
 def test_void_pixels_and_those_of_other_classes_count_nowhere() -> None:

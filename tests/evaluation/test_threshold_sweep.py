@@ -72,19 +72,6 @@ def test_curve_holds_the_means_by_name() -> None:
     assert tuple(p.threshold for p in sweep.curve()) == GRID
 
 
-def test_parts_add_up_in_any_order() -> None:
-    whole, one, two = (ThresholdSweep(NAMES) for _ in range(3))
-    made = images(3)
-    for i, image in enumerate(made):
-        whole.update(*image)
-        (one if i % 2 else two).update(*image)
-    one.merge(two)
-    for threshold in GRID[::10]:
-        np.testing.assert_array_equal(one.matrix(threshold), whole.matrix(threshold))
-    with refused(DataError, "other classes", "background rule"):
-        one.merge(ThresholdSweep(NAMES, [0.5]))
-
-
 def test_grid_is_the_hundredths_as_written() -> None:
     assert len(GRID) == 101
     assert (GRID[0], GRID[29], GRID[35], GRID[57], GRID[100]) == (0.0, 0.29, 0.35, 0.57, 1.0)

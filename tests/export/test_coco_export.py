@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 
 from tag2mask.data.registry import load_dataset
 from tag2mask.export.coco import run_lengths
+from tag2mask.export.formats import Outline
 from tag2mask.export.instances import Instance, find_instances
-from tag2mask.export.job import Outline
 from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import holed, mask_folder, solid
 from tests.export.readers import truth

@@ -11,9 +11,8 @@ import pytest
 
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.types import IGNORE
-from tag2mask.export import registry
-from tag2mask.export.job import Job, Outline
-from tag2mask.export.registry import FORMATS, ExportFormat, register_format, writer
+from tag2mask.export import formats as registry
+from tag2mask.export.formats import FORMATS, ExportFormat, Job, Outline, register_format, writer
 from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import CLASSES, Labels, holed, mask_folder, solid
 from tests.export.readers import CERTAIN, READERS, Sizes

@@ -13,7 +13,7 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.palette import voc_palette
 from tag2mask.data.readers.voc import VOC_CLASSES
 from tag2mask.export import voc_server
-from tag2mask.export.job import Job, LabelledImage
+from tag2mask.export.formats import Job, LabelledImage
 from tag2mask.export.voc_server import write
 from tests.helpers.refused import refused
 

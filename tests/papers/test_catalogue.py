@@ -11,8 +11,7 @@ from tag2mask.config.plain import read_yaml
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError
 from tag2mask.methods.stage_kinds import Makes
-from tag2mask.papers.catalogue import experiment, experiments
-from tag2mask.papers.definition import Experiment, load_step
+from tag2mask.papers.catalogue import Experiment, experiment, experiments, load_step
 from tag2mask.papers.run import Options, plan_experiment
 from tag2mask.pipeline.plan import make_plan, measured_by
 from tests.project.command_line import check

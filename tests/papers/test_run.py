@@ -13,8 +13,7 @@ from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.evaluation.result_tables import read_results
 from tag2mask.papers import run as run_module
-from tag2mask.papers.catalogue import experiment
-from tag2mask.papers.definition import Axis
+from tag2mask.papers.catalogue import Axis, experiment
 from tag2mask.papers.run import Options, run_experiment
 from tag2mask.papers.steps import threshold_examples
 from tag2mask.report.examples import Example

@@ -11,9 +11,9 @@ from tag2mask.config.recipe import load_recipe
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import ResultRow
-from tag2mask.papers.definition import ExpectedOrder, Experiment, FinishedExperiment, Published, TableRow
+from tag2mask.papers.catalogue import ExpectedOrder, Experiment, FinishedExperiment, Published, TableRow
 from tag2mask.papers.steps.classifier_bias import ConfusedLine, ImageConfusion, ObjectRecall, confused_lines
-from tag2mask.papers.steps.curves_and_classes import ClassDelta, class_deltas, read_curve
+from tag2mask.papers.steps.measurements import ClassDelta, class_deltas, read_curve
 from tag2mask.papers.steps.threshold_examples import pick
 from tag2mask.papers.steps.toy_figures import gap, toy
 from tag2mask.papers.table import build_table, legend, number, order_lines

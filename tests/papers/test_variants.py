@@ -9,10 +9,9 @@ import pytest
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError
 from tag2mask.data.registry import load_dataset
-from tag2mask.papers import scale as size
-from tag2mask.papers.definition import StageRef, Variant
-from tag2mask.papers.scale import SCENES, Scale, default_data, small
-from tag2mask.papers.variants import combine
+from tag2mask.papers import variants as size
+from tag2mask.papers.catalogue import StageRef, Variant
+from tag2mask.papers.variants import SCENES, Scale, combine, default_data, small
 from tests.helpers.draw import draw_folder, draw_voc
 from tests.helpers.refused import refused
 

@@ -24,7 +24,6 @@ SHORT_FILES = {
     "tag2mask.methods.amn.kinds": "a method's kinds are read whenever the program starts, without what they run",
     "tag2mask.methods.irn.kinds": "as AMN's",
     "tag2mask.segmentation.kinds": "as AMN's",
-    "tag2mask.papers.steps.cost_and_cooccurrence": "a step is loaded by the name that the catalogue has for it",
 }
 """Files of under `SHORT` lines with at most one importer, and why they stand alone."""
 MIRRORED = {"helpers", "offline", "project"}

@@ -18,7 +18,7 @@ from benchmarks.common import peak_memory
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.refine import transition as transition_module
 from tag2mask.refine.transition import paths, transition, transition_of_matrix, transition_of_pairs
-from tag2mask.refine.walk import _walk, mixture, propagate, random_walk, walk
+from tag2mask.refine.walk import _walk, mixture, random_walk, walk
 from tests.helpers.refused import refused
 
 Array = NDArray[np.float64]
@@ -30,6 +30,11 @@ def draw(height: int, width: int, count: int = 2, seed: int = 0) -> tuple[Tensor
     edge = torch.rand(height, width, generator=generator, dtype=torch.float64) ** 3
     edge[torch.rand(height, width, generator=generator) < 0.03] = 1
     return torch.rand(count, height, width, generator=generator, dtype=torch.float64), edge
+
+
+def propagate(maps: Tensor, edge: Tensor) -> Tensor:
+    """The walk alone, without the factor 1 - edge."""
+    return walk(maps, transition(edge, 5, 10))
 
 
 def on_the_way(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
@@ -117,7 +122,7 @@ def test_the_walk_is_that_of_the_dense_matrix(
     found = random_walk(maps, edge, radius, beta, log2_steps)
     assert found.shape == maps.shape
     assert far(found, walked(maps * (1 - edge), matrix, log2_steps)) < 1e-10
-    assert far(propagate(maps, edge, radius, beta, log2_steps), walked(maps, matrix, log2_steps)) < 1e-10
+    assert far(walk(maps, transition(edge, radius, beta), log2_steps), walked(maps, matrix, log2_steps)) < 1e-10
 
 
 def test_a_lone_cell_that_spreads_over_the_whole_image_is_exact_too() -> None:
@@ -142,11 +147,11 @@ def test_it_is_256_plain_products() -> None:
 def test_the_transition_matrix_has_columns_of_sum_one_and_at_most_69_entries() -> None:
     _, edge = draw(12, 14)
     single = torch.eye(168, dtype=torch.float64).view(168, 12, 14)
-    matrix = propagate(single, edge, log2_steps=0).reshape(168, 168)
+    matrix = walk(single, transition(edge, 5, 10), 0).reshape(168, 168)
     torch.testing.assert_close(matrix, torch.from_numpy(dense(edge, 5, 10)), atol=1e-14, rtol=0)
     torch.testing.assert_close(matrix.sum(0), torch.ones(168, dtype=torch.float64), atol=1e-14, rtol=0)
     assert int((matrix > 0).sum(0).max()) <= 69
-    free = propagate(single, torch.zeros(12, 14, dtype=torch.float64), log2_steps=0).reshape(168, 168)
+    free = walk(single, transition(torch.zeros_like(edge), 5, 10), 0).reshape(168, 168)
     assert int((free > 0).sum(0).max()) == 69
     assert float(free[6 * 14 + 7, 6 * 14 + 7]) == pytest.approx(1 / 69)
 
@@ -248,7 +253,7 @@ def test_the_result_has_the_type_of_the_maps_and_is_computed_in_float64(dtype: t
 def test_inputs_are_left_as_they_are_and_may_need_gradients() -> None:
     maps, edge = draw(6, 7)
     before = maps.clone(), edge.clone()
-    found = propagate(maps.requires_grad_(), edge.requires_grad_())
+    found = random_walk(maps.requires_grad_(), edge.requires_grad_())
     assert not found.requires_grad
     assert torch.equal(maps, before[0])
     assert torch.equal(edge, before[1])
@@ -385,9 +390,8 @@ NAN = torch.tensor([[0.5, math.nan], [0.5, 0.5]])
     ],
 )
 def test_bad_input_is_refused(maps: Tensor, edge: Tensor, message: str) -> None:
-    for called in (random_walk, propagate):
-        with refused(DataError, message):
-            called(maps, edge)
+    with refused(DataError, message):
+        random_walk(maps, edge)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tag2mask.core.errors import DataError
-from tag2mask.report.overlay import (
+from tag2mask.report.pictures import (
     EDGE,
     HUES,
     PATTERNS,
@@ -19,12 +19,12 @@ from tag2mask.report.overlay import (
     WEAK,
     class_style,
     class_uri,
+    heat_colours,
     ignored_uri,
     map_uri,
     quantised,
     swatch_uri,
 )
-from tag2mask.report.pictures import heat_colours
 from tests.helpers.refused import refused
 
 

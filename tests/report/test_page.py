@@ -14,10 +14,9 @@ from tag2mask.core.errors import DataError, StageError
 from tag2mask.report.charts import N_COLOURS
 from tag2mask.report.confusion import SHADES
 from tag2mask.report.gallery import GalleryClass, GalleryPrototype
-from tag2mask.report.overlay import class_uri, map_uri
 from tag2mask.report.page import render_page
 from tag2mask.report.parts import Layer, Panel, RunPart, ShownImage, SplitPart, StageTime
-from tag2mask.report.pictures import data_uri
+from tag2mask.report.pictures import class_uri, data_uri, map_uri
 from tag2mask.report.scores import LabelScore, MethodResult, Score
 from tests.helpers.refused import refused
 from tests.report.pages import Page, check_alone_and_accessible, colour_pairs, contrast, schemes

@@ -12,9 +12,8 @@ import yaml
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.evaluation.result_tables import COLUMNS, MetricRow
-from tag2mask.sweep.result import Series, SweepPoint, SweepResult
-from tag2mask.sweep.run import sweep
-from tag2mask.sweep.table import series_of, write_sweep
+from tag2mask.sweep.result import Series, SweepPoint, SweepResult, series_of
+from tag2mask.sweep.run import sweep, write_sweep
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.refused import refused
 

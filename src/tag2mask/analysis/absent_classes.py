@@ -19,7 +19,7 @@ from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
-from tag2mask.evaluation.absent_classes import MEASURES, AbsentAnalysis, AbsentLine, analyse_absent
+from tag2mask.evaluation.absent_classes import COLUMNS, MEASURES, AbsentAnalysis, analyse_absent
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.kinds import AMN_MAPS
@@ -63,7 +63,7 @@ def analyse_tags(
         rows = one.results(method=maps.method, seed=maps.stage.seed, command=findings.command(maps))
         findings.add(maps, rows, one.lines(dataset.classes, stage=maps.name, seed=maps.stage.seed))
         found.append((maps, predict, one))
-    return findings.write(lambda path: _draw(found, path), metrics=MEASURES, lines=AbsentLine, figure=".png")
+    return findings.write(lambda path: _draw(found, path), metrics=MEASURES, columns=COLUMNS, figure=".png")
 
 
 def _named(run: OpenedRun, stages: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.result_tables import ResultRow, write_results, write_table
+from tag2mask.evaluation.result_tables import ResultRow, write_cells, write_results
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
@@ -65,7 +65,7 @@ class Findings:
         self.out = out or opened[0].run.path / FOLDER
         self._options = [*options, *(["--split", split] if split else [])]
         self._numbers: list[tuple[str, tuple[ResultRow, ...]]] = []
-        self._lines: list[Any] = []
+        self._lines: list[Sequence[Any]] = []
         self.n_without_truth = 0
 
     def each(self, what: str = "") -> Iterator[tuple[OpenedMaps, list[Sample], Callable[[], None]]]:
@@ -83,7 +83,7 @@ class Findings:
         """The command that repeats the analysis of one stage."""
         return command("analyse", self._verb, *maps.run.words, "--stage", maps.name, *options, *self._options)
 
-    def add(self, maps: OpenedMaps, rows: Sequence[ResultRow], lines: Sequence[Any] = ()) -> None:
+    def add(self, maps: OpenedMaps, rows: Sequence[ResultRow], lines: Sequence[Sequence[Any]] = ()) -> None:
         """Take the numbers of one stage, and its lines of the second table."""
         self._numbers.append((self.name(maps), tuple(rows)))
         self._lines += lines
@@ -104,7 +104,7 @@ class Findings:
         draw: Callable[[Path], object],
         *,
         metrics: Sequence[str],
-        lines: type | None = None,
+        columns: Sequence[str] = (),
         suffix: str = "-images",
         figure: str = ".svg",
     ) -> Analysis:
@@ -113,7 +113,7 @@ class Findings:
         Args:
             draw: writes the figure.
             metrics: as in `Analysis`.
-            lines: dataclass of the second table's lines; None means that there is no such table.
+            columns: of the second table; none means that there is no such table.
             suffix: of the second table.
             figure: ending of the figure.
         """
@@ -122,9 +122,9 @@ class Findings:
             LOG.warning("%d images of split '%s' have no ground truth and are left out", self.n_without_truth, split)
         files = [self.file(".csv")]
         write_results(files[0], [row for _, rows in self._numbers for row in rows])
-        if lines is not None:
+        if columns:
             files.append(self.file(f"{suffix}.csv"))
-            write_table(files[1], lines, self._lines)
+            write_cells(files[1], columns, self._lines)
         files.append(self.file(figure))
         draw(files[-1])
         return Analysis(tuple(self._numbers), tuple(files), tuple(metrics))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
+from typing import Any
 
 import numpy as np
 
@@ -23,19 +23,8 @@ MEASURES = ("miou", LOSS, "loss_sd", "loss_95", "threshold_sd")
 spread of the threshold."""
 
 
-@dataclass(frozen=True, slots=True)
-class DrawLine:
-    """One draw as a line of CSV."""
-
-    stage: str
-    split: str
-    n_images: int
-    seed: int
-    threshold_kind: str
-    draw: int
-    threshold: float
-    miou: float
-    loss_to_oracle: float
+COLUMNS = ("stage", "split", "n_images", "seed", "threshold_kind", "draw", "threshold", "miou", LOSS)
+"""Of the table of draws."""
 
 
 def analyse_few(
@@ -67,7 +56,7 @@ def analyse_few(
     return findings.write(
         lambda path: draw_boxes(panels, f"Thresholds from a few masks, {draws} draws, {findings.where}", path),
         metrics=MEASURES,
-        lines=DrawLine,
+        columns=COLUMNS,
         suffix="-draws",
     )
 
@@ -94,11 +83,7 @@ def _rows(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int, command: st
     )
 
 
-def _lines(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int) -> list[DrawLine]:
+def _lines(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int) -> list[tuple[Any, ...]]:
     kind = Threshold(found[0].threshold, "few-masks", found[0].n).kind_text
-    return [
-        DrawLine(
-            maps.name, maps.dataset.split, n_images, maps.stage.seed, kind, number, draw.threshold, draw.miou, draw.loss
-        )
-        for number, draw in enumerate(found, start=1)
-    ]  # fmt: skip
+    of_all = (maps.name, maps.dataset.split, n_images, maps.stage.seed, kind)
+    return [(*of_all, number, d.threshold, d.miou, d.loss) for number, d in enumerate(found, start=1)]

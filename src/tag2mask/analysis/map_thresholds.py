@@ -7,24 +7,10 @@ from pathlib import Path
 
 from tag2mask.analysis.base import Analysis, Findings, Run, open_maps, open_several
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.best_thresholds import (
-    ImageOptimum,
-    OptimumAnalysis,
-    OptimumLine,
-    analyse_optimum,
-    far_above,
-    far_below,
-)
-from tag2mask.evaluation.robustness import (
-    MEAN,
-    MEASURES,
-    CurveLine,
-    ImbalanceAnalysis,
-    ImbalanceLine,
-    analyse_imbalance,
-    curve_lines,
-    robustness,
-)
+from tag2mask.evaluation import best_thresholds
+from tag2mask.evaluation import robustness as measures
+from tag2mask.evaluation.best_thresholds import ImageOptimum, OptimumAnalysis, analyse_optimum
+from tag2mask.evaluation.robustness import ImbalanceAnalysis, analyse_imbalance, curve_lines, robustness
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline.opened_run import OpenedMaps
@@ -66,7 +52,7 @@ def analyse_thresholds(
     analysis = findings.write(
         lambda path: draw_histograms(panels, f"Best thresholds (oracle), {where}", path),
         metrics=("miou", "miou_own", "optimum_mean", "optimum_sd", "optimum_distance", "optimum_near"),
-        lines=OptimumLine,
+        columns=best_thresholds.COLUMNS,
     )
     pictures = [path for maps, one in found for path in draw_far_from_global(maps, one, findings.file(""), where)]
     return Analysis(analysis.numbers, (*analysis.files, *pictures), analysis.metrics)
@@ -91,8 +77,8 @@ def analyse_curves(
         curves.append(Curve(name, tuple((p.threshold, p.miou) for p in found.curve), (robust.low, robust.high)))
     return findings.write(
         lambda path: draw_curves(curves, f"Seeds at every threshold, {findings.where}", path),
-        metrics=("miou", "plateau_width", "plateau_low", "plateau_high", MEAN),
-        lines=CurveLine,
+        metrics=("miou", "plateau_width", "plateau_low", "plateau_high", measures.MEAN),
+        columns=measures.CURVE_COLUMNS,
         suffix="-points",
     )
 
@@ -115,8 +101,8 @@ def analyse_activation(
     panels = [_boxes(found, *panel) for panel in _PANELS]
     return findings.write(
         lambda path: draw_boxes(panels, f"Activation inside and outside of objects, {findings.where}", path),
-        metrics=MEASURES,
-        lines=ImbalanceLine,
+        metrics=measures.MEASURES,
+        columns=measures.COLUMNS,
     )
 
 
@@ -125,8 +111,8 @@ def draw_far_from_global(maps: OpenedMaps, found: OptimumAnalysis, prefix: Path,
     samples = {sample.id: sample for sample in maps.dataset.samples}
     assert found.threshold.value is not None  # of kind oracle
     at, files = found.threshold.value, []
-    for side, images in (("below", far_below(found.images)), ("above", far_above(found.images))):
-        if images:
+    for side, sign in (("below", -1), ("above", 1)):
+        if images := best_thresholds.far(found.images, sign):
             path = prefix.with_name(f"{prefix.name}-{maps.name}-{side}.png")
             title = f"{maps.name}: best threshold far {side} the global {at:.2f} (both oracle), {where}"
             reasons = [f"best threshold {i.threshold:.2f}, loses {i.loss:.1f} points at {at:.2f}" for i in images]

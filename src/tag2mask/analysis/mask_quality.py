@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +12,13 @@ from tag2mask.analysis.base import FOLDER, Analysis, Run
 from tag2mask.analysis.mask_quality_inputs import MaskInputs, find_masks, stages_with_masks
 from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, command
-from tag2mask.core.files import write_text
 from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.boundary import SHARE
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.quality_ranking import SCORE, Assessed, ImageQuality, QualityAnalysis, assess
-from tag2mask.evaluation.result_tables import ResultRow, csv_text, now, score_rows, write_results
+from tag2mask.evaluation.result_tables import ResultRow, now, score_rows, write_cells, write_results
 from tag2mask.pipeline.metric_stages import boundary_of, unseen
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.report.examples import Example, draw_examples
@@ -94,7 +92,11 @@ def analyse_quality(
         command=_command(run, masks.name, worst, images, classifier=classifier),
     )  # fmt: skip
     table, picture = out / f"{QUALITY}-images.csv", out / f"{QUALITY}-worst.png"
-    write_text(table, _table(masks.name, found))
+    lines = [
+        (masks.name, found.split, rank, i.id, *map(rounded, (i.score, *i.signals, i.miou)))
+        for rank, i in enumerate(found.worst(len(found.images)), start=1)
+    ]
+    write_cells(table, ["stage", "split", "rank", "image", SCORE, *found.names, "miou"], lines)
     _draw(masks, lowest, len(found.images), picture)
     numbers = [out / f"{QUALITY}.csv"] if rows else []
     for path in numbers:
@@ -117,15 +119,6 @@ def _command(run: OpenedRun, stage: str, worst: int, images: int | None, *, clas
     words = ["analyse", QUALITY, *run.words, "--stage", stage, "--worst", str(worst)]
     words += ["--images", str(images)] if images is not None else []
     return command(*words, *(["--classifier"] if classifier else []))
-
-
-def _table(stage: str, found: QualityAnalysis) -> str:
-    """Every image as CSV, worst first; an empty cell is a signal that says nothing of it."""
-    lines: list[list[object]] = [["stage", "split", "rank", "image", SCORE, *found.names, "miou"]]
-    for number, image in enumerate(found.worst(len(found.images)), start=1):
-        cells = ("" if math.isnan(v) else rounded(v) for v in (image.score, *image.signals, image.miou))
-        lines.append([stage, found.split, number, image.id, *cells])
-    return csv_text(lines)
 
 
 def _draw(masks: MaskInputs, lowest: Sequence[ImageQuality], count: int, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tag2mask.cli.analyse_output import print_analysis, print_cooccurrence, print_noise, print_quality
-from tag2mask.cli.options import Root, Run, Runs, fixed_thresholds, opened, part_of, sizes
+from tag2mask.cli.options import Overrides, Recipe, Root, Run, Runs, fixed_thresholds, opened, part_of, sizes
 
 app = typer.Typer(
     help="How much the threshold matters to maps, whether data is fit, whether masks are usable.\n\n"
@@ -164,8 +164,8 @@ def co_occurrence(
 
 @app.command("tag-noise")
 def tag_noise(
-    recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as data.root=photos")] = None,
+    recipe: Recipe,
+    overrides: Overrides = None,
     kind: Annotated[list[str] | None, typer.Option(help="drop or flip, repeatable; default: both")] = None,
     level: Annotated[
         list[float] | None, typer.Option(help="share of wrong tags, repeatable; default: 0.05, 0.1, 0.2")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tag2mask.cli.tables import say, table
+from tag2mask.cli.tables import say, say_files, table
 
 if TYPE_CHECKING:
     from tag2mask.analysis.base import Analysis
@@ -28,7 +27,7 @@ def print_analysis(found: Analysis) -> None:
         cells = [_cell(values[m].value) for m in found.metrics]
         lines.append([name, first.split, str(first.n_images), str(first.seed), first.threshold_kind, at, *cells])
     say(table(["stage", "split", "images", "seed", "threshold", "at", *found.metrics], lines))
-    _print_files(found.files)
+    say_files(found.files)
 
 
 def _cell(value: float | None) -> str:
@@ -55,7 +54,7 @@ def print_cooccurrence(report: FitnessReport) -> None:
         say(f"warning [{remark.kind}] {remark.text}\n    {remark.remedy}")
     if not warnings:
         say("nothing in the tags that would spoil a classifier")
-    _print_files(report.files)
+    say_files(report.files)
 
 
 def _print_pairs(found: Cooccurrence) -> None:
@@ -90,7 +89,7 @@ def print_noise(found: NoiseResult) -> None:
     say(table(["noise", "level", "gone", "new", "metric", "method", "split", "threshold", "value", "change"], lines))
     for command, why in found.failed:
         say(f"failed: {command}: {why}")
-    _print_files(found.files)
+    say_files(found.files)
 
 
 def print_quality(report: QualityReport) -> None:
@@ -113,13 +112,7 @@ def print_quality(report: QualityReport) -> None:
         say(table(["signal", "spearman"], values))
         means = {r.metric: math.nan if r.value is None else r.value for r in report.numbers}
         say(f"mean mIoU of an image {means['image_miou']:.1f}, of the most doubtful {means['image_miou_worst']:.1f}")
-    _print_files(report.files)
-
-
-def _print_files(files: tuple[Path, ...]) -> None:
-    say()
-    for path in files:
-        say(str(path))
+    say_files(report.files)
 
 
 def _share(value: float) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tag2mask.cli.options import Root, opened
-from tag2mask.cli.tables import say, table
+from tag2mask.cli.tables import say, say_files, table
 
 if TYPE_CHECKING:
     from tag2mask.compare.tables import CompareLine, ImageLine, PairLines
@@ -44,9 +44,7 @@ def command(
         if (pair.line.first, pair.line.second) not in first:  # the kinds after the first are in the files
             first.add((pair.line.first, pair.line.second))
             _print_details(pair, max(images, 1))
-    say()
-    for path in found.files:
-        say(str(path))
+    say_files(found.files)
 
 
 def _print_lines(lines: list[CompareLine]) -> None:

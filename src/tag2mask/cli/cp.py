@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from tag2mask.cli.options import Recipe
 from tag2mask.cli.tables import say
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
+    recipe: Recipe,
     target: Annotated[Path, typer.Argument(help="new file, ending in .yaml")],
 ) -> None:
     """Copy a recipe, comments included, into a file of your own.

@@ -11,7 +11,7 @@ import typer
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
-    from tag2mask.papers.definition import Experiment, Recipes, StageRef
+    from tag2mask.papers.catalogue import Experiment, Recipes, StageRef
     from tag2mask.papers.run import ExperimentResult
 
 app = typer.Typer(

@@ -43,7 +43,7 @@ def command(
         return
     from typing import cast
 
-    from tag2mask.export.job import Outline
+    from tag2mask.export.formats import Outline
     from tag2mask.pipeline.export_run import export_masks
 
     counts = export_masks(

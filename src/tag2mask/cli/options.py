@@ -15,6 +15,8 @@ from tag2mask.core.names import shortened
 if TYPE_CHECKING:
     from tag2mask.pipeline.opened_run import OpenedRun
 
+Recipe = Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="key=value, such as data.root=photos")]
 Run = Annotated[Path, typer.Argument(help="run folder")]
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders on the same images")]
 Root = Annotated[Path | None, typer.Option(help="folder of the run's data, where they have moved")]

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from tag2mask.cli.options import Overrides, Recipe
 from tag2mask.cli.tables import print_summary
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as data.root=photos")] = None,
+    recipe: Recipe,
+    overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="run folder; default: runs/<name of the recipe>")] = None,
     only: Annotated[
         list[str] | None, typer.Option(help="a stage to make, with all that it reads; repeatable; default: all")

@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from tag2mask.cli.options import Recipe
 from tag2mask.cli.tables import say
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
+    recipe: Recipe,
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value")] = None,
 ) -> None:
     """Check a recipe and print it, defaults, overrides and comments included.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tag2mask.cli.options import Recipe
 from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    recipe: Annotated[str, typer.Argument(help="a name that 'tag2mask ls' shows, or a .yaml file")],
+    recipe: Recipe,
     words: Annotated[
         list[str], typer.Argument(metavar="KEY=V1,V2...", help="settings to sweep; key=value is set for all points")
     ],
@@ -46,7 +47,7 @@ def command(
 def print_sweep(result: SweepResult) -> None:
     """Print a table for each split and kind of threshold with the best points marked, the failed points, the files."""
     from tag2mask.sweep.grid import point_words
-    from tag2mask.sweep.table import series_of
+    from tag2mask.sweep.result import series_of
 
     every = series_of(result)
     if not every:
@@ -82,7 +83,9 @@ def _cell(cell: Cell | None, *, best: bool) -> str:
 
 
 def _images(every: list[Series]) -> str:
-    counts = sorted({cell.n_images for s in every for cell in s.cells if cell})
+    from tag2mask.sweep.result import image_counts
+
+    counts = image_counts(every)
     if len(counts) == 1:
         return f"{counts[0]} images"
     return f"{counts[0]} to {counts[-1]} images: the numbers are of different images, so no point is called best"

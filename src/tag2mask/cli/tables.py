@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tag2mask.core.names import printable, shown
@@ -18,6 +19,11 @@ MEANS = ("miou", "fp", "fn", "precision", "recall")
 def say(text: str = "") -> None:
     """Write a line to standard output, what a terminal must not get from a name as escapes."""
     sys.stdout.write(f"{printable(text)}\n")
+
+
+def say_files(files: Iterable[Path]) -> None:
+    """A line for each file, behind an empty one."""
+    say("\n".join(["", *map(str, files)]))
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -28,15 +28,10 @@ IMAGES = 3
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Result of `compare_runs`.
+    """Result of `compare_runs`."""
 
-    Attributes:
-        pairs: two sides at one kind of threshold each.
-        files: in the order to look at them.
-    """
-
-    pairs: tuple[PairLines, ...]
-    files: tuple[Path, ...]
+    pairs: tuple[PairLines, ...]  # two sides at one kind of threshold each
+    files: tuple[Path, ...]  # in the order to look at them
 
 
 def compare_runs(
@@ -47,19 +42,10 @@ def compare_runs(
     images: int = IMAGES,
     resamples: int = RESAMPLES,
 ) -> Comparison:
-    """Compare measured stages of finished runs on the same images: the first with each other one.
+    """Compare measured stages (see `open_groups`) of finished runs on the same images: the first with each other one.
 
-    Args:
-        runs: runs or their folders, one or more.
-        stages: as in `tag2mask.compare.stages.open_groups`.
-        out: folder for the files; None for ``comparison`` in the first run's folder.
-        images: how many of the largest gains, and of the losses, are drawn.
-        resamples: of the bootstrap.
-
-    Raises:
-        ConfigError: stages that are not there, or sides that cannot be compared.
-        StageError: no run, a stage that is not finished, or files that cannot be written.
-        DataError: no image has ground truth, or the sides were measured on different masks.
+    Of the largest gains, and of the losses, ``images`` are drawn; files go to ``comparison`` in the first run's folder
+    where ``out`` is None.
     """
     if images < 0 or resamples < 1:
         raise ConfigError(f"images = {images}, resamples = {resamples}; expected images of 0 or more, resamples of 1")
@@ -102,17 +88,9 @@ def _compare(
 
 
 def draw_difference(first: Counted, second: Counted, pair: PairLines, count: int, out: Path) -> bool:
-    """Draw the images with the largest gains and losses of the second side, both sides by their first seeds.
+    """Draw the images with the ``count`` largest gains and losses of the second side, both sides by their first seeds.
 
-    Args:
-        first: the reference side.
-        second: the other side.
-        pair: their numbers.
-        count: how many of each to draw.
-        out: a PNG; not written if no image differs.
-
-    Returns:
-        Whether it was written.
+    False, and no file, if no image differs.
     """
     gains = [line for line in pair.images if line.difference > 0][:count]
     losses = [line for line in reversed(pair.images) if line.difference < 0][:count]

@@ -22,27 +22,16 @@ from tag2mask.pipeline.metric_stages import IMAGES, unseen
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One side at one kind of threshold.
-
-    Attributes:
-        side: what was counted.
-        thresholds: of each seed.
-        counts: of each seed; the images in the order of ``ids``.
-        ids: counted images, those with ground truth.
-    """
+    """One side at one kind of threshold."""
 
     side: Side
-    thresholds: tuple[Threshold, ...]
-    counts: tuple[ImageCounts, ...]
-    ids: tuple[str, ...]
+    thresholds: tuple[Threshold, ...]  # of each seed
+    counts: tuple[ImageCounts, ...]  # of each seed; the images in the order of ``ids``
+    ids: tuple[str, ...]  # counted images, those with ground truth
 
 
 def common_samples(sides: Sequence[Side]) -> list[Sample]:
-    """The images that all sides are compared on: without those behind a chosen threshold of any side.
-
-    Raises:
-        ConfigError: the sides are of different splits, classes or images.
-    """
+    """The images that all sides are compared on: without those behind a chosen threshold of any side."""
     first = sides[0]
     measuring = [one.measuring for side in sides for one in side.seeds]
     samples = unseen(measuring, first.dataset, first.name)
@@ -78,17 +67,9 @@ def common_kinds(sides: Sequence[Side]) -> list[str]:
 
 
 def count_side(side: Side, kinds: Sequence[str], samples: Sequence[Sample]) -> dict[str, Counted]:
-    """Count a side at each kind of threshold.
+    """Count a side at each kind of threshold, on the samples with ground truth.
 
     An oracle is the best threshold of these very images: if fewer are left than were measured, it is recomputed.
-
-    Args:
-        side: to count.
-        kinds: `Threshold.kind_text` of thresholds that each of its seeds has.
-        samples: to count; those without ground truth are left out.
-
-    Raises:
-        DataError: no image has ground truth.
     """
     thresholds: list[list[Threshold]] = []
     counts: list[list[ImageCounts]] = []

@@ -23,40 +23,24 @@ ORACLE, WRITTEN = "oracle", ("fixed", "published")
 
 @dataclass(frozen=True, slots=True)
 class OneSeed:
-    """One seed of a side.
-
-    Attributes:
-        seed: of the stage.
-        measured: the maps or masks.
-        measuring: the stage that measured them.
-        thresholds: that it measured at, by `Threshold.kind_text`; the first of each kind.
-    """
+    """One seed of a side."""
 
     seed: int
-    measured: Artefact
-    measuring: Artefact
-    thresholds: dict[str, Threshold]
+    measured: Artefact  # the maps or masks
+    measuring: Artefact  # the stage that measured them
+    thresholds: dict[str, Threshold]  # that it measured at, by `Threshold.kind_text`; the first of each kind
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a comparison.
+    """One side of a comparison."""
 
-    Attributes:
-        name: as shown.
-        makes: maps or masks.
-        dataset: the split that was measured.
-        seeds: at least one, ascending.
-        measured: supervision behind the maps or masks.
-        chosen: the same, and that behind a threshold that the stage reads.
-    """
-
-    name: str
-    makes: Makes
-    dataset: Dataset
-    seeds: tuple[OneSeed, ...]
-    measured: frozenset[str]
-    chosen: frozenset[str]
+    name: str  # as shown
+    makes: Makes  # maps or masks
+    dataset: Dataset  # the split that was measured
+    seeds: tuple[OneSeed, ...]  # at least one, ascending
+    measured: frozenset[str]  # supervision behind the maps or masks
+    chosen: frozenset[str]  # the same, and that behind a threshold that the stage reads
 
     def ledger(self, kind: str, n_images: int) -> tuple[str, ...]:
         """Supervision behind a number at a kind of threshold; an oracle's includes the ground truth of the images."""
@@ -68,10 +52,8 @@ class Side:
 def open_groups(runs: Sequence[OpenedRun], stages: Sequence[str]) -> list[list[Side]]:
     """Open the sides to compare, in groups: the first of a group with each other one.
 
-    Args:
-        runs: at least one.
-        stages: measuring stages, or what these measure. None: those that all runs have, a group each. One: that stage
-            of each run. As many as there are runs: one of each run, in order. Of one run: two or more.
+    Stages are measuring ones, or what these measure. None: those that all runs have, a group each. One: that stage of
+    each run. As many as there are runs: one of each run, in order. Of one run: two or more.
     """
     if len({run.path.resolve() for run in runs}) < len(runs):
         raise ConfigError(

@@ -20,46 +20,30 @@ class CompareLine:
     """Two sides at one kind of threshold; a line of ``compare.csv``. Percent, and points for differences.
 
     Columns ``second_…`` are as ``first_…``. Several values of one cell are separated by spaces.
-
-    Attributes:
-        first: name of the reference side.
-        second: name of the side compared with it.
-        n_images: images with ground truth, the same for both.
-        threshold_kind: of both sides.
-        first_threshold: of each seed; empty for kind ``none``.
-        first_miou: mean over the seeds.
-        first_sd: sample standard deviation over the seeds; None for one seed.
-        difference: second minus first.
-        difference_sd: over the seeds, paired; None if the sides have different seeds.
-        low, high: 95 % interval over images.
-        sign_changes: share of the resamples whose difference has not the sign of ``difference``.
-        resamples: of the bootstrap.
-        first_ledger: supervision behind the number.
-        command: repeats the comparison.
     """
 
-    first: str
-    second: str
+    first: str  # name of the reference side
+    second: str  # name of the side compared with it
     split: str
-    n_images: int
-    threshold_kind: str
-    first_threshold: str
+    n_images: int  # images with ground truth, the same for both
+    threshold_kind: str  # of both sides
+    first_threshold: str  # of each seed; empty for kind none
     second_threshold: str
     first_seeds: str
     second_seeds: str
-    first_miou: float
-    first_sd: float | None
+    first_miou: float  # mean over the seeds
+    first_sd: float | None  # sample standard deviation over the seeds; None for one seed
     second_miou: float
     second_sd: float | None
-    difference: float
-    difference_sd: float | None
-    low: float
+    difference: float  # second minus first
+    difference_sd: float | None  # over the seeds, paired; None if the sides have different seeds
+    low: float  # 95 % interval over images, as ``high``
     high: float
-    sign_changes: float
-    resamples: int
-    first_ledger: str
+    sign_changes: float  # share of the resamples whose difference has not the sign of ``difference``
+    resamples: int  # of the bootstrap
+    first_ledger: str  # supervision behind the number
     second_ledger: str
-    command: str
+    command: str  # repeats the comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +77,15 @@ class ImageLine:
 
 @dataclass(frozen=True, slots=True)
 class PairLines:
-    """Two sides at one kind of threshold.
+    """Two sides at one kind of threshold."""
 
-    Attributes:
-        line: the difference of their mIoUs.
-        classes: of each label, background first.
-        images: largest gain of the second side first, ties by id; those whose ground truth is all ignored last.
-    """
-
-    line: CompareLine
-    classes: tuple[LabelLine, ...]
-    images: tuple[ImageLine, ...]
+    line: CompareLine  # the difference of their mIoUs
+    classes: tuple[LabelLine, ...]  # background first
+    images: tuple[ImageLine, ...]  # largest gain first, ties by id; those all ignored last
 
 
 def pair_lines(first: Counted, second: Counted, kind: str, command: str, resamples: int) -> PairLines:
-    """Compare two sides at one kind of threshold.
-
-    Args:
-        first: the reference.
-        second: the other side.
-        kind: of the threshold of both.
-        command: repeats the comparison.
-        resamples: of the bootstrap.
-
-    Raises:
-        DataError: the images or their ground truth differ.
-    """
+    """Compare two sides, the first the reference, at one kind of threshold."""
     if first.ids != second.ids or not np.array_equal(first.counts[0].true, second.counts[0].true):
         raise DataError(
             f"{first.side.name} and {second.side.name} cannot be compared: their ground truth differs, in "

@@ -80,11 +80,10 @@ def settle(folder: Path) -> None:
 
 def cannot_write(path: Path, error: OSError) -> StageError:
     """The error of ours for a file or folder that could not be written: what stands against it, and the remedy."""
-    in_the_way = next((p for p in (path, *path.parents) if os.path.lexists(p)), path)
+    there = [p for p in (path, *path.parents) if os.path.lexists(p)]
+    in_the_way = there[0] if there else path
     if error.errno in _FORBIDDEN:
-        closed = next(
-            (p for p in (path, *path.parents) if os.path.lexists(p) and not os.access(p, os.W_OK)), path.parent
-        )
+        closed = next((p for p in there if not os.access(p, os.W_OK)), path.parent)
         remedy = f"allow yourself to write {closed}{_owner(closed)}"
     elif in_the_way.is_symlink() and not in_the_way.exists():
         remedy = (
@@ -169,11 +168,8 @@ def expanded(path: str | Path) -> Path:
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hex digits."""
-    digest = hashlib.sha256()
     with need_regular(path).open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def stamp(path: Path) -> tuple[int, ...]:

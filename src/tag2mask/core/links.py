@@ -40,11 +40,7 @@ def store_at(path: Path) -> Path:
 
 
 def check_store(store: Path) -> None:
-    """Refuse a store that is a link to a disk that is not connected.
-
-    Raises:
-        StageError: what it leads to is not there.
-    """
+    """Refuse a store that is a link to a disk that is not connected."""
     if store.is_symlink() and not store.exists():
         raise StageError(
             f"the store {store} leads to {os.path.realpath(store)}, which is not there: connect its disk, turn the "
@@ -70,11 +66,7 @@ def resuming(run: Path, *overrides: str) -> str:
 
 
 def not_finished(run: Path, name: str) -> StageError:
-    """The error for a stage of a run that is not made, or whose artefact is not where the run's link leads.
-
-    Raises:
-        StageError: the store as a whole is not there.
-    """
+    """The error for a stage of a run that is not made, or whose artefact is not where the run's link leads."""
     check_store(store_of(run))
     if not is_link(run / name):
         return StageError(f"stage '{name}' of {run} is not finished; resume: {resuming(run)}")

@@ -39,10 +39,7 @@ def file_lock(path: Path) -> BaseFileLock:
 def exclusive(path: Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold a lock that ends with the process, however it ends; the lock file stays behind, empty of meaning.
 
-    Args:
-        path: lock file.
-        what: named in the error.
-        wait: wait for the other process, or another thread of this one, saying so, instead of refusing.
+    ``what`` is named in the error. With ``wait``, another process or thread is waited for, saying so, not refused.
     """
     lock = file_lock(path)
     try:
@@ -129,9 +126,8 @@ def is_locked(path: Path) -> bool:
     """Whether a process holds a lock file; a disk without locks says no."""
     if not path.is_file():
         return False
-    lock = file_lock(path)
     try:
-        with lock.acquire(blocking=False):
+        with file_lock(path).acquire(blocking=False):
             return False
     except Timeout:
         return True
@@ -153,19 +149,14 @@ def _half_written(folder: Path, below: bool) -> Iterator[Path]:
 
 def _others_at_work(folder: Path, own: Path) -> bool:
     """Whether another process is at work; the files of those that were killed are removed."""
-    others = [p for p in folder.iterdir() if _PRESENCE.fullmatch(p.name) and p.name != own.name]
-    held = [_is_held(path) for path in others]  # all of them: each that is of a killed process goes
-    return any(held)
-
-
-def _is_held(presence: Path) -> bool:
-    lock = file_lock(presence)
-    try:
-        with lock.acquire(blocking=False):
-            _discard(presence)  # under its lock: who is just beginning sees that it is gone, and remakes it
-        return False
-    except Timeout:
-        return True
+    held = False
+    for other in [p for p in folder.iterdir() if _PRESENCE.fullmatch(p.name) and p.name != own.name]:
+        try:
+            with file_lock(other).acquire(blocking=False):
+                _discard(other)  # under its lock: who is just beginning sees that it is gone, and remakes it
+        except Timeout:
+            held = True
+    return held
 
 
 def _discard(path: Path) -> None:

@@ -39,34 +39,20 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is known of an artefact.
+    """What is known of an artefact."""
 
-    Attributes:
-        kind: the stage kind.
-        key: its stage key.
-        made_from: role -> hash or key of what it read.
-        ledger: supervision seen, its own and that of everything it read.
-        n_images: samples trained on, mapped or measured.
-        seconds: of computing, without what was there already.
-        made: samples computed in those seconds (maps and masks), else ``n_images``.
-        peak_memory: largest resident memory of a process of the run by then, bytes.
-        shared_with: other instances whose maps came from the same forward passes (the seconds are of all together).
-        files: name -> SHA-256 of the files of an artefact made as a whole; empty for maps and masks, whose files carry
-            sample keys.
-        schema: version of this list.
-    """
-
-    kind: str
-    key: str
-    made_from: dict[str, str]
-    ledger: tuple[str, ...]
-    n_images: int
-    seconds: float
-    made: int
-    peak_memory: int
-    shared_with: tuple[str, ...] = ()
+    kind: str  # of stage
+    key: str  # of the stage
+    made_from: dict[str, str]  # role -> hash or key of what it read
+    ledger: tuple[str, ...]  # supervision seen, its own and that of everything it read
+    n_images: int  # samples trained on, mapped or measured
+    seconds: float  # of computing, without what was there already
+    made: int  # samples computed in those seconds (maps and masks), else n_images
+    peak_memory: int  # largest resident memory of a process of the run by then, bytes
+    shared_with: tuple[str, ...] = ()  # instances of the same forward passes; the seconds are of all together
+    # Name -> SHA-256, of an artefact made as a whole; empty for maps and masks, whose files carry sample keys.
     files: dict[str, str] = field(default_factory=dict)
-    schema: int = SCHEMA
+    schema: int = SCHEMA  # version of these fields
 
     def output_hash(self) -> str:
         """What a later stage's key takes of this one: its files' hashes, or the key where it has none."""

@@ -27,29 +27,24 @@ def open_image(path: Path) -> Image.Image:
     return Image.open(need_regular(path), formats=FORMATS)
 
 
-class _Bound:
-    """Pillow's own bound on pixels, lifted while anyone reads in `own_bound`."""
-
-    def __init__(self) -> None:
-        self._lock, self._users, self._before = threading.Lock(), 0, Image.MAX_IMAGE_PIXELS
-
-    @contextmanager
-    def lifted(self) -> Iterator[None]:
-        with self._lock:
-            if not self._users:
-                self._before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    Image.MAX_IMAGE_PIXELS = self._before
+_LOCK = threading.Lock()
+_bounds: list[int | None] = []
+"""Pillow's own bound on pixels, once for each reader in `own_bound`."""
 
 
-own_bound = _Bound().lifted
-"""Context in which images of any size are read: photos whose pixels the caller counts, and masks made from them."""
+@contextmanager
+def own_bound() -> Iterator[None]:
+    """Context in which images of any size are read: photos whose pixels the caller counts, and masks made from them."""
+    with _LOCK:
+        _bounds.append(_bounds[0] if _bounds else Image.MAX_IMAGE_PIXELS)
+        Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        with _LOCK:
+            before = _bounds.pop()
+            if not _bounds:
+                Image.MAX_IMAGE_PIXELS = before
 
 
 _KEY, _CHECK = "tag2mask-key", "tag2mask-check"
@@ -61,9 +56,7 @@ _DEFLATE = 1032
 def voc_palette() -> tuple[int, ...]:
     """The 256 colours of VOC's label images as 768 numbers r, g, b; index 255, ignored, is cream."""
     rest, channel = np.arange(256)[:, None], np.arange(3)
-    colours = sum(
-        ((rest >> (3 * step + channel)) & 1) << (7 - step) for step in range(3)
-    )  # three bits of the index each
+    colours = sum(((rest >> (3 * step + channel)) & 1) << (7 - step) for step in range(3))  # three bits each
     return tuple(np.ravel(colours).tolist())
 
 
@@ -73,19 +66,24 @@ def colour(index: int) -> tuple[int, int, int]:
     return palette[3 * index], palette[3 * index + 1], palette[3 * index + 2]
 
 
+def palette_image(labels: NDArray[np.uint8]) -> Image.Image:
+    """(H, W) uint8 labels as an image in VOC's colours; its pixels are the indices."""
+    image = Image.fromarray(labels, mode="P")
+    image.putpalette(voc_palette())
+    return image
+
+
 def write_labels(path: Path, labels: NDArray[np.uint8], key: str = "") -> None:
     """Write (H, W) uint8 labels, 255 ignored, as a palette PNG, whole or not at all.
 
     A text chunk before the pixels carries the sample key, if there is one, another a checksum of labels and key.
     """
-    image = Image.fromarray(labels, mode="P")
-    image.putpalette(voc_palette())
     text = PngInfo()
     if key:
         text.add_text(_KEY, key)
     text.add_text(_CHECK, _checksum(labels, key))
     with atomic_path(path, settled=False) as temporary:  # one of many
-        image.save(temporary, format="PNG", pnginfo=text)
+        palette_image(labels).save(temporary, format="PNG", pnginfo=text)
 
 
 def labels_key(path: Path) -> str | None:

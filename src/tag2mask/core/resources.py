@@ -34,14 +34,10 @@ def wait_asleep() -> None:
 
 
 def threads_for(requested: int | None, before: int | None) -> int:
-    """CPU threads of torch in each process of this machine.
+    """CPU threads of torch in each process of this machine: the first of four that there is, at least 1.
 
-    Args:
-        requested: ``engine.threads``, which wins.
-        before: what the run was begun with, which comes next: sums in another order end in other bits.
-
-    Returns:
-        Else ``OMP_NUM_THREADS`` where somebody set it, else this process's share of the free cores; at least 1.
+    ``engine.threads``; those that the run was begun with, for sums in another order end in other bits;
+    ``OMP_NUM_THREADS`` where somebody set it; this process's share of the free cores.
     """
     if requested is not None or before is not None:
         return requested or before or 1
@@ -95,9 +91,7 @@ def _idle(allowed: set[int], before: dict[int, list[int]], after: dict[int, list
 
 def _quota() -> float | None:
     """Cores' worth of time that the container may take; None for as much as there is."""
-    found = [_limit(folder) for folder in _groups()]
-    limits = [limit for limit in found if limit is not None]
-    return min(limits, default=None)
+    return min((limit for folder in _groups() if (limit := _limit(folder)) is not None), default=None)
 
 
 def _groups() -> list[Path]:

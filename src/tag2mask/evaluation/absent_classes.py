@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,47 +21,24 @@ from tag2mask.evaluation.result_tables import ResultRow, result_rows
 from tag2mask.evaluation.thresholds import Threshold
 
 MEASURES = ("present", "absent", "absent_highest", "wrong_tag_wrong", "wrong_tag_present")
+COLUMNS = ("stage", "split", "seed", "image", "wrong", *MEASURES)
+"""Of `AbsentAnalysis.lines`."""
 
-Probabilities = NDArray[np.float32]
+Probabilities = Callable[[Sample, Sequence[int]], NDArray[np.float32]]
+"""Softmax (C + 1, h, w), background first, of a sample conditioned on class columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageAbsent:
-    """One image's activations: means of the softmax over its pixels, 0..1.
-
-    Attributes:
-        id: the sample's.
-        wrong: column of the absent class that is most active under the image's own tags.
-        present: of the classes that it is tagged with.
-        absent: of all other classes.
-        absent_highest: of the class ``wrong``.
-        wrong_tag_wrong: of the class ``wrong`` where it is the only tag.
-        wrong_tag_present: of the classes of the image's own tags, there.
-    """
+    """One image's activations: means of the softmax over its pixels, 0..1."""
 
     id: str
-    wrong: int
-    present: float
-    absent: float
-    absent_highest: float
-    wrong_tag_wrong: float
-    wrong_tag_present: float
-
-
-@dataclass(frozen=True, slots=True)
-class AbsentLine:
-    """An image's numbers as a line of CSV; the columns are as in `ImageAbsent` and `ResultRow`."""
-
-    stage: str
-    split: str
-    seed: int
-    image: str
-    wrong: str
-    present: float
-    absent: float
-    absent_highest: float
-    wrong_tag_wrong: float
-    wrong_tag_present: float
+    wrong: int  # column of the absent class that is most active under the image's own tags
+    present: float  # of the classes that it is tagged with
+    absent: float  # of all other classes
+    absent_highest: float  # of the class ``wrong``
+    wrong_tag_wrong: float  # of that class where it is the only tag
+    wrong_tag_present: float  # of the classes of the image's own tags, there
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,28 +55,21 @@ class AbsentAnalysis:
         none, n_images = Threshold(None, "none"), len(self.images)
         return result_rows(means, none, method=method, split=self.split, n_images=n_images, seed=seed, command=command)
 
-    def lines(self, classes: Sequence[str], *, stage: str, seed: int) -> tuple[AbsentLine, ...]:
+    def lines(self, classes: Sequence[str], *, stage: str, seed: int) -> list[tuple[Any, ...]]:
         """The numbers of each image as lines of CSV."""
-        return tuple(
-            AbsentLine(stage, self.split, seed, i.id, classes[i.wrong], *(rounded(getattr(i, m)) for m in MEASURES))
+        return [
+            (stage, self.split, seed, i.id, classes[i.wrong], *(rounded(getattr(i, m)) for m in MEASURES))
             for i in self.images
-        )
+        ]
 
 
 def analyse_absent(
     dataset: Dataset,
-    probabilities: Callable[[Sample, Sequence[int]], Probabilities],
+    probabilities: Probabilities,
     samples: Sequence[Sample],
     advance: Callable[[], None] | None = None,
 ) -> AbsentAnalysis:
-    """Measure the activation of present and absent classes under an image's own tags and under a wrong one.
-
-    Args:
-        dataset: the split.
-        probabilities: softmax (C + 1, h, w), background first, of a sample conditioned on these class columns.
-        samples: of the split.
-        advance: called after each image.
-    """
+    """Measure present and absent classes under an image's own tags and a wrong one; ``advance`` counts the images."""
     found = []
     for sample in samples:
         if 0 < len(sample.tags) < len(dataset.classes):
@@ -113,9 +84,7 @@ def analyse_absent(
     return AbsentAnalysis(dataset.split, tuple(found), len(samples) - len(found))
 
 
-def _measure(
-    sample: Sample, n_classes: int, probabilities: Callable[[Sample, Sequence[int]], Probabilities]
-) -> ImageAbsent:
+def _measure(sample: Sample, n_classes: int, probabilities: Probabilities) -> ImageAbsent:
     present = list(sample.tags)
     absent = [c for c in range(n_classes) if c not in sample.tags]
     right = probabilities(sample, present)[1:].mean(axis=(1, 2), dtype=np.float64)

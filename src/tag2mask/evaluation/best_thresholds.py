@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,33 +25,27 @@ from tag2mask.evaluation.seeds import Pair, pairs
 from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep, best
 from tag2mask.evaluation.thresholds import Threshold
 
+COLUMNS = (
+    "stage", "split", "seed", "image", "tags", "threshold_kind", "threshold", "lowest", "highest", "miou",
+    "global_threshold", "miou_at_global", "distance",
+)  # fmt: skip
+"""Of `OptimumAnalysis.lines`."""
 NEAR = 0.1
 """An image is near the global threshold where its optimum is at most this far from it, and far from it otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageOptimum:
-    """The best threshold of one image. Often several are equally good.
-
-    Attributes:
-        id: the sample's.
-        tags: class columns of its tags.
-        threshold: the middle one of the best thresholds.
-        lowest: of the best thresholds.
-        highest: of the best thresholds.
-        miou: of the image at its best thresholds, percent, over the labels in its ground truth or seeds.
-        miou_at_global: of the image at the global threshold, percent.
-        distance: from the global threshold to the nearest of the best ones; 0 where it is one of them, negative where
-            the image needs a lower one.
-    """
+    """The best threshold of one image. Often several are equally good."""
 
     id: str
-    tags: tuple[int, ...]
-    threshold: float
-    lowest: float
-    highest: float
-    miou: float
-    miou_at_global: float
+    tags: tuple[int, ...]  # class columns of its tags
+    threshold: float  # the middle one of the best
+    lowest: float  # of the best
+    highest: float  # of the best
+    miou: float  # at its best thresholds, percent, over the labels in its ground truth or seeds
+    miou_at_global: float  # percent
+    # From the global threshold to the nearest of the best; 0 where it is one, negative where the image needs a lower.
     distance: float
 
     @property
@@ -61,21 +56,13 @@ class ImageOptimum:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How the best thresholds of some images lie; NaN where there is no image.
-
-    Attributes:
-        n_images: how many.
-        mean: of `ImageOptimum.threshold`.
-        sd: its standard deviation (of these images, not an estimate for others).
-        distance: mean of the distance from the global threshold, without its sign.
-        near: percent of the images that are near (`NEAR`).
-    """
+    """How the best thresholds of some images lie; NaN where there is no image."""
 
     n_images: int
-    mean: float
-    sd: float
-    distance: float
-    near: float
+    mean: float  # of `ImageOptimum.threshold`
+    sd: float  # its standard deviation (of these images, not an estimate for others)
+    distance: float  # mean of the distance from the global threshold, without its sign
+    near: float  # percent of the images at most `NEAR` from it
 
     def values(self) -> tuple[tuple[str, float], ...]:
         """The numbers by the names that they have in CSV."""
@@ -97,50 +84,19 @@ class ClassOptimum:
 
 
 @dataclass(frozen=True, slots=True)
-class OptimumLine:
-    """An image's best threshold as a line of CSV; the columns are as in `ImageOptimum` and `ResultRow`."""
-
-    stage: str
-    split: str
-    seed: int
-    image: str
-    tags: str
-    threshold_kind: str
-    threshold: float
-    lowest: float
-    highest: float
-    miou: float
-    global_threshold: float | None
-    miou_at_global: float
-    distance: float
-
-
-@dataclass(frozen=True, slots=True)
 class OptimumAnalysis:
-    """What `analyse_optimum` found.
-
-    Attributes:
-        split: the split.
-        n_images: images with ground truth; all are in the two mIoUs.
-        n_without_truth: images left out because they have none.
-        threshold: the global one, best for all images together, of kind ``oracle``.
-        miou: there, percent.
-        miou_own: of the split with each image cut at its own best threshold, percent.
-        spread: of the best thresholds of ``images``.
-        images: those to which the threshold makes a difference: not those without tags, with empty maps or whose
-            ground truth is ignored everywhere.
-        classes: of each class that ``images`` have.
-    """
+    """What `analyse_optimum` found."""
 
     split: str
-    n_images: int
-    n_without_truth: int
-    threshold: Threshold
-    miou: float
-    miou_own: float
-    spread: Spread
+    n_images: int  # images with ground truth; all are in the two mIoUs
+    n_without_truth: int  # images left out
+    threshold: Threshold  # the global one, best for all images together, of kind oracle
+    miou: float  # at it, percent
+    miou_own: float  # with each image cut at its own best threshold, percent
+    spread: Spread  # of ``images``
+    # Those to which the threshold matters: not without tags, with empty maps or with all of the ground truth ignored.
     images: tuple[ImageOptimum, ...]
-    classes: tuple[ClassOptimum, ...]
+    classes: tuple[ClassOptimum, ...]  # of each class that ``images`` have
 
     def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
         """Overall and per class as lines of ``results/``; a class's lines name its own threshold and image count."""
@@ -158,16 +114,16 @@ class OptimumAnalysis:
             found += rows(one.spread.n_images, self.threshold, *values)
         return found
 
-    def lines(self, names: Sequence[str], *, stage: str, seed: int) -> tuple[OptimumLine, ...]:
+    def lines(self, names: Sequence[str], *, stage: str, seed: int) -> list[tuple[Any, ...]]:
         """The best threshold of each image as lines of CSV; ``names`` are those of all classes."""
-        return tuple(
-            OptimumLine(
+        return [
+            (
                 stage, self.split, seed, i.id, ";".join(names[c] for c in i.tags), self.threshold.kind_text,
                 i.threshold, i.lowest, i.highest, rounded(i.miou), self.threshold.value, rounded(i.miou_at_global),
                 i.distance,
             )
             for i in self.images
-        )  # fmt: skip
+        ]  # fmt: skip
 
 
 def spread(images: Sequence[ImageOptimum]) -> Spread:
@@ -179,18 +135,10 @@ def spread(images: Sequence[ImageOptimum]) -> Spread:
     return Spread(len(images), fmean(thresholds), pstdev(thresholds), fmean(distances), near)
 
 
-def far_below(images: Sequence[ImageOptimum], count: int = 3) -> tuple[ImageOptimum, ...]:
-    """The far images that need a lower threshold than the global one, largest loss first."""
-    return _worst([image for image in images if image.distance < -NEAR], count)
-
-
-def far_above(images: Sequence[ImageOptimum], count: int = 3) -> tuple[ImageOptimum, ...]:
-    """The far images that need a higher threshold than the global one, largest loss first."""
-    return _worst([image for image in images if image.distance > NEAR], count)
-
-
-def _worst(images: Sequence[ImageOptimum], count: int) -> tuple[ImageOptimum, ...]:
-    return tuple(sorted(images, key=lambda image: (-image.loss, image.id))[:count])
+def far(images: Sequence[ImageOptimum], side: int, count: int = 3) -> list[ImageOptimum]:
+    """The far images whose optimum is below (``side`` -1) or above (1) the global threshold, largest loss first."""
+    on_side = [image for image in images if side * image.distance > NEAR]
+    return sorted(on_side, key=lambda image: (-image.loss, image.id))[:count]
 
 
 _SAME = 1e-9
@@ -208,10 +156,7 @@ def analyse_optimum(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> OptimumAnalysis:
-    """Find the best threshold of each image, of each class and of all images; arguments as for `evaluate_seeds`.
-
-    Every image is read once. What is kept of it is its curve: 101 numbers.
-    """
+    """Find the best threshold of each image, of each class and of all images; arguments as for `evaluate_seeds`."""
     chosen = dataset.samples if samples is None else samples
     whole = ThresholdSweep(dataset.classes)
     own: Matrix = np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64)

@@ -33,17 +33,11 @@ _ROOM = 1 << 21
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageCounts:
-    """What the IoUs of some images come from.
+    """What the IoUs of some images come from."""
 
-    Attributes:
-        both: (n, L) pixels of a label in ground truth and prediction of each image, background first.
-        true: (n, L) pixels of a label in the ground truth.
-        predicted: (n, L) pixels predicted as a label; ignored pixels are in none of the three.
-    """
-
-    both: Counts
-    true: Counts
-    predicted: Counts
+    both: Counts  # (n, L) pixels of a label in ground truth and prediction of each image, background first
+    true: Counts  # (n, L) pixels of a label in the ground truth
+    predicted: Counts  # (n, L) pixels predicted as a label; ignored pixels are in none of the three
 
     @classmethod
     def of(cls, images: Sequence[Counts]) -> ImageCounts:
@@ -80,34 +74,21 @@ def label_counts(matrix: Matrix) -> Counts:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A difference and how far it changes with the images drawn.
+    """A difference and how far it changes with the images drawn."""
 
-    Attributes:
-        value: of the images as they are, points.
-        low: lower end of the interval that holds `LEVEL` percent of the resamples.
-        high: its upper end.
-        sign_changes: share of the resamples, 0..1, whose difference is 0 or has the other sign; 1 where the difference
-            itself is 0. Small where the sign holds; of no difference at all half of them or more.
-    """
-
-    value: float
-    low: float
-    high: float
+    value: float  # of the images as they are, points
+    low: float  # lower end of the interval that holds `LEVEL` percent of the resamples
+    high: float  # its upper end
+    # Share of the resamples, 0..1, whose difference is 0 or has the other sign; 1 where the difference itself is 0.
     sign_changes: float
 
 
 @dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """What `paired_bootstrap` found, in points of percent, second side minus first.
+    """What `paired_bootstrap` found, in points of percent, second side minus first."""
 
-    Attributes:
-        miou: of the means over all labels.
-        labels: of each label; NaN where a side has no IoU of it, in this sample or in every resample.
-        resamples: how many were drawn.
-    """
-
-    miou: Difference
-    labels: tuple[Difference, ...]
+    miou: Difference  # of the means over all labels
+    labels: tuple[Difference, ...]  # NaN where a side has no IoU of a label, here or in every resample
     resamples: int
 
 

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from tag2mask.core.arrays import beside_another, nan_mean, percent
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.types import IGNORE
-from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix, label_image
+from tag2mask.evaluation.confusion import LabelImage, confusion_matrix, label_image
 from tag2mask.evaluation.metrics import Percent, SegmentationMetrics, SegmentationScores
 
 SHARE = 0.02
@@ -37,14 +37,9 @@ WIDTHS = (1, 2, 3, 5, 10, 20, 40)
 
 
 def band(labels: LabelImage, delta: int) -> NDArray[np.bool_]:
-    """Pixels whose square of ``2 delta + 1`` pixels a side leaves the image or holds another label.
+    """(H, W) pixels at a chessboard distance of at most ``delta``, 1 or more, to what is not their label.
 
-    These are, for each label, its mask less the mask eroded by ``delta`` steps of a 3 x 3 square with zeros around the
-    image: chessboard distance at most ``delta`` to what is not the label.
-
-    Args:
-        labels: (H, W); every value is a label of its own, 255 too.
-        delta: at least 1.
+    Outside of the image there is none, and 255 is a label of its own.
     """
     from scipy import ndimage
 
@@ -55,14 +50,9 @@ def band(labels: LabelImage, delta: int) -> NDArray[np.bool_]:
 
 
 def distance_bands(truth: LabelImage, widths: Sequence[int]) -> NDArray[np.uint8]:
-    """The first of ``widths`` that each pixel's Euclidean distance to a `boundary` does not exceed.
+    """(H, W) index of the first of ascending ``widths`` that the Euclidean distance to a `boundary` does not exceed.
 
-    Args:
-        truth: (H, W) labels.
-        widths: pixels, ascending.
-
-    Returns:
-        (H, W) uint8 index into ``widths``; their count where the distance exceeds all, or there is no boundary.
+    It is their count where the distance exceeds all, or there is no boundary.
     """
     from scipy import ndimage
 
@@ -87,21 +77,13 @@ def band_width(height: int, width: int, share: float = SHARE) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundaryScores:
-    """Everything that the bands say, in percent.
+    """Everything that the bands say, in percent."""
 
-    Attributes:
-        labels: label names, ``background`` first.
-        iou: (L,) Boundary IoU of each label; NaN where neither side has a band of it.
-        trimap: width in pixels and the scores in that band, ascending; None where no pixel lies in it.
-        share: width of Boundary IoU's band as a share of the image's diagonal.
-        shows_classes: whether the ground truth shows a foreground class; without one no mean is defined.
-    """
-
-    labels: tuple[str, ...]
-    iou: Percent
-    trimap: tuple[tuple[int, SegmentationScores | None], ...]
-    share: float = SHARE
-    shows_classes: bool = True
+    labels: tuple[str, ...]  # background first
+    iou: Percent  # (L,) Boundary IoU of each label; NaN where neither side has a band of it
+    trimap: tuple[tuple[int, SegmentationScores | None], ...]  # by width in pixels, ascending; None without a pixel
+    share: float = SHARE  # width of Boundary IoU's band as a share of the image's diagonal
+    shows_classes: bool = True  # of the ground truth: without a foreground class no mean is defined
 
     @property
     def mean(self) -> float:
@@ -118,14 +100,10 @@ class BoundaryScores:
         foreground = float(nan_mean(self.iou[1:])) if self.shows_classes else math.nan
         means = (("boundary_iou", self.mean), ("boundary_iou_foreground", foreground))
         single = tuple((f"boundary_iou/{n}", float(v)) for n, v in zip(self.labels, self.iou, strict=True))
-        bands = tuple(
-            pair
-            for width, scores in self.trimap
-            for pair in (
-                (f"trimap_miou/{width}", scores.miou if scores else math.nan),
-                (f"trimap_accuracy/{width}", _accuracy(scores.matrix) if scores else math.nan),
-            )
-        )
+        bands: list[tuple[str, float]] = []
+        for width, scores in self.trimap:
+            bands.append((f"trimap_miou/{width}", scores.miou if scores else math.nan))
+            bands.append((f"trimap_accuracy/{width}", scores.accuracy if scores else math.nan))
         return (*means, *single, *bands)
 
 
@@ -161,30 +139,13 @@ class BoundaryMetrics:
         self.n_images = 0
 
     def update(self, prediction: ArrayLike, truth: ArrayLike, sample_id: str = "") -> None:
-        """Count one image.
-
-        Args:
-            prediction: (H, W) labels 0..C.
-            truth: (H, W) labels 0..C, 255 ignored.
-            sample_id: id of the image, for the error text.
-        """
+        """Count one image, as `SegmentationMetrics.update`."""
         guess, true = label_image(prediction, "prediction", sample_id), label_image(truth, "truth", sample_id)
         confusion_matrix(guess, true, len(self.both), sample_id=sample_id)  # refuses what does not fit
         if true.size:
             self._count_bands(np.where(true == IGNORE, np.uint8(IGNORE), guess), true)
             self._count_trimaps(guess, true)
         self.n_images += 1
-
-    def merge(self, other: BoundaryMetrics) -> None:
-        """Add the counts of another part of the same data set, such as another process's."""
-        mine, others = (self.classes, self.share, self.widths), (other.classes, other.share, other.widths)
-        if mine != others:
-            raise DataError(f"cannot add counts of classes and bands {others} to counts of {mine}")
-        self.both += other.both
-        self.true += other.true
-        self.predicted += other.predicted
-        self.trimaps += other.trimaps
-        self.n_images += other.n_images
 
     def compute(self) -> BoundaryScores:
         """The scores of all images together."""
@@ -226,7 +187,3 @@ class BoundaryMetrics:
 def _pixels(labels: LabelImage, size: int) -> NDArray[np.int64]:
     """Pixels of each label; 255 left out."""
     return np.bincount(labels, minlength=IGNORE + 1)[:size].astype(np.int64, copy=False)
-
-
-def _accuracy(matrix: Matrix) -> float:
-    return float(percent(np.trace(matrix), matrix.sum()))

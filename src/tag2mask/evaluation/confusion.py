@@ -69,17 +69,9 @@ def confusion_matrix(
     sample_id: str = "",
     unsure: Literal["error", "ignore"] = "error",
 ) -> Matrix:
-    """Count the pixels of one image by ground truth and prediction.
+    """Count the pixels of one image by ground truth, 255 ignored, and prediction: (H, W) labels below ``n_labels``.
 
-    Args:
-        prediction: (H, W) labels 0..n_labels-1; 255 only where ``unsure`` allows it.
-        truth: (H, W) labels 0..n_labels-1; 255 is ignored.
-        n_labels: number of labels, background included.
-        sample_id: id of the image, for the error text.
-        unsure: ``ignore`` leaves pixels out where the prediction is 255, as in refined seeds.
-
-    Returns:
-        (n_labels, n_labels) int64, row = ground truth, column = prediction.
+    Where ``unsure`` is ``ignore`` the prediction too may be 255, as in refined seeds.
     """
     guess, true = label_image(prediction, "prediction", sample_id), label_image(truth, "truth", sample_id)
     check_shapes(guess.shape, true.shape, sample_id)

@@ -23,17 +23,11 @@ from tag2mask.evaluation.metrics import BACKGROUND, SegmentationMetrics, Segment
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConfidentScores:
-    """On how many pixels refined seeds are confident, and how right they are there; in percent.
+    """On how many pixels refined seeds are confident, and how right they are there; in percent."""
 
-    Attributes:
-        labels: label names, ``background`` first.
-        matrix: (L, L) pixel counts over confident pixels, row = ground truth, column = refined seeds.
-        known: (L,) pixels of each label in the ground truth, confident or not.
-    """
-
-    labels: tuple[str, ...]
-    matrix: Matrix
-    known: NDArray[np.int64]
+    labels: tuple[str, ...]  # background first
+    matrix: Matrix  # (L, L) pixel counts over confident pixels, row = ground truth, column = refined seeds
+    known: NDArray[np.int64]  # (L,) pixels of each label in the ground truth, confident or not
 
     @property
     def shows_classes(self) -> bool:
@@ -142,13 +136,7 @@ def evaluate_masks(
 ) -> MaskEvaluation:
     """Score the label images of a split; those of refined seeds (``unsure``) give `ConfidentScores`, never a mIoU.
 
-    Args:
-        dataset: the split.
-        read_labels: gives a sample's (H, W) labels; called from several threads.
-        unsure: the labels are refined seeds, 255 where not confident.
-        samples: those of the split to evaluate; None: all.
-        threads: how many images are read beside the counting.
-        advance: called after each image, those without ground truth included.
+    ``read_labels`` gives a sample's (H, W) labels; the other arguments are as for `evaluate_seeds`.
     """
     chosen = dataset.samples if samples is None else samples
     whole = _metrics(dataset, unsure)

@@ -26,45 +26,26 @@ STEP = 0.1
 
 @dataclass(frozen=True, slots=True)
 class ClassProbabilities:
-    """The classifier's probabilities of each class that is tagged and in the mask, by ascending column.
+    """The classifier's probabilities of each class that is tagged and in the mask, by ascending column."""
 
-    Attributes:
-        whole: for the image, 0..1.
-        kept: for the image with everything outside the class's mask painted over.
-        erased: for the image with the class's mask painted over.
-    """
-
-    whole: tuple[float, ...]
-    kept: tuple[float, ...]
-    erased: tuple[float, ...]
+    whole: tuple[float, ...]  # of the image, 0..1
+    kept: tuple[float, ...]  # with everything outside the class's mask painted over
+    erased: tuple[float, ...]  # with the class's mask painted over
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskEvidence:
-    """Ground-truth-free evidence about one mask.
+    """Ground-truth-free evidence about one mask."""
 
-    Attributes:
-        mask: (H, W) labels, the mask that is assessed; class column c is label c + 1, 0 is background.
-        classes: class columns of the image's tags, ascending.
-        maps: (K, H, W) in [0, 1], the maps of ``classes`` behind the mask; None where there are none.
-        threshold: that the maps are cut at, or one for each of them.
-        others: (H, W) labels by other methods.
-        refined: (H, W) labels after CRF, 255 where not confident.
-        scales: (H, W) labels from the maps of single scales.
-        classifier: the classifier's probabilities on parts of the image.
-        background: the rule that the maps are cut by.
-        sides: the sidecars that it names, (H, W).
-    """
-
-    mask: LabelImage
-    classes: tuple[int, ...]
-    maps: NDArray[np.float32] | None = None
-    threshold: Level | None = None
-    others: tuple[LabelImage, ...] = ()
-    refined: LabelImage | None = None
-    scales: tuple[LabelImage, ...] = ()
+    mask: LabelImage  # (H, W) labels, the mask that is assessed; class column c is label c + 1, 0 is background
+    classes: tuple[int, ...]  # class columns of the image's tags, ascending
+    maps: NDArray[np.float32] | None = None  # (K, H, W) in [0, 1], of the classes; None where there are none
+    threshold: Level | None = None  # that the maps are cut at, or one for each of them
+    others: tuple[LabelImage, ...] = ()  # (H, W) labels by other methods
+    refined: LabelImage | None = None  # (H, W) labels after CRF, 255 where not confident
+    scales: tuple[LabelImage, ...] = ()  # (H, W) labels from the maps of single scales
     classifier: ClassProbabilities | None = None
-    background: Background = CONSTANT
+    background: Background = CONSTANT  # by which the maps are cut
     sides: Sides = field(default_factory=dict)
 
     def masked(self) -> list[tuple[int, NDArray[np.bool_]]]:

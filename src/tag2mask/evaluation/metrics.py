@@ -103,6 +103,11 @@ class SegmentationScores:
         return float(nan_mean(values))
 
     @property
+    def accuracy(self) -> float:
+        """Share of all counted pixels that are right, background included."""
+        return float(percent(np.trace(self.matrix), self.matrix.sum()))
+
+    @property
     def pooled_precision(self) -> float:
         """Share of the pixels predicted as any foreground class that are of any class in the ground truth."""
         return float(percent(self.matrix[1:, 1:].sum(), self.matrix[:, 1:].sum()))

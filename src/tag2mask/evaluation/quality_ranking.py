@@ -55,15 +55,10 @@ def rank_average(columns: Sequence[ArrayLike]) -> Floats:
     given = [np.asarray(c, dtype=np.float64) for c in columns]
     if not given or len({c.shape for c in given}) > 1 or given[0].ndim != 1:
         raise DataError(f"cannot average the ranks of columns of shapes {[c.shape for c in given]}; expected (n,) each")
-    scaled = [_scaled(ranks(c)) for c in given if len(np.unique(c[~np.isnan(c)])) > 1]
-    if not scaled:
+    telling = [c for c in given if len(np.unique(c[~np.isnan(c)])) > 1]
+    if not telling:
         return np.full(given[0].shape, np.nan)
-    return nan_mean(np.stack(scaled), axis=0)
-
-
-def _scaled(ranked: Floats) -> Floats:
-    """Ranks 1..n as 0..1; n counts what has a rank."""
-    return (ranked - 1) / (np.count_nonzero(~np.isnan(ranked)) - 1)
+    return nan_mean(np.stack([(ranks(c) - 1) / (np.count_nonzero(~np.isnan(c)) - 1) for c in telling]), axis=0)
 
 
 SCORE = "score"
@@ -81,19 +76,12 @@ class Assessed:
 
 @dataclass(frozen=True, slots=True)
 class ImageQuality:
-    """What the signals say of one image.
-
-    Attributes:
-        id: the sample's.
-        score: combined, 0 (worst of the split) .. 1; NaN where no signal says anything.
-        signals: in the order of `QualityAnalysis.names`; NaN where one says nothing.
-        miou: percent, over the labels in ground truth or mask; NaN without ground truth.
-    """
+    """What the signals say of one image."""
 
     id: str
-    score: float
-    signals: tuple[float, ...]
-    miou: float
+    score: float  # combined, 0 (worst of the split) .. 1; NaN where no signal says anything
+    signals: tuple[float, ...]  # in the order of `QualityAnalysis.names`; NaN where one says nothing
+    miou: float  # percent, over the labels in ground truth or mask; NaN without ground truth
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,31 +86,18 @@ _NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "t
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One number of a run with all that says what it means; threshold and kind must fit each other.
+    """One number of a run, a line of ``metrics.jsonl``; its threshold and kind must fit each other."""
 
-    Attributes:
-        stage: instance name of the stage that was evaluated, such as ``lpcam-f``.
-        method: ``cam``, ``lpcam-f``, ``lpcam``, ``amn``, ...
-        split: the evaluated split.
-        n_images: images with ground truth that were counted.
-        metric: name as in `SegmentationScores.values` or `ConfidentScores.values`.
-        value: percent, or None where the metric is undefined (0/0).
-        threshold: 0..1, or None of kind ``none``.
-        threshold_kind: as `Threshold.kind_text`.
-        seed: seed of the run.
-        time: ISO 8601, UTC.
-    """
-
-    stage: str
-    method: str
+    stage: str  # name of the evaluated stage's instance, such as ``lpcam-f``
+    method: str  # such as ``lpcam``
     split: str
-    n_images: int
-    metric: str
-    value: float | None
-    threshold: float | None
-    threshold_kind: str
+    n_images: int  # images with ground truth that were counted
+    metric: str  # name as in `SegmentationScores.values` or `ConfidentScores.values`
+    value: float | None  # percent, or None where the metric is undefined (0/0)
+    threshold: float | None  # 0..1, or None of kind ``none``
+    threshold_kind: str  # as `Threshold.kind_text`
     seed: int
-    time: str
+    time: str  # ISO 8601, UTC
 
     def __post_init__(self) -> None:
         """Check the threshold and its kind."""
@@ -240,8 +227,12 @@ def write_results(path: Path, rows: Iterable[ResultRow]) -> None:
 
 def write_table(path: Path, line: type[Any], lines: Iterable[Any]) -> None:
     """Write instances of the dataclass ``line`` as CSV, whole or not at all; None and NaN become empty cells."""
-    cells = ([_value(v) for v in asdict(values).values()] for values in lines)
-    write_text(path, csv_text([[f.name for f in fields(line)], *cells]))
+    write_cells(path, [f.name for f in fields(line)], (asdict(values).values() for values in lines))
+
+
+def write_cells(path: Path, columns: Sequence[str], lines: Iterable[Iterable[Any]]) -> None:
+    """Write lines of cells under their columns as CSV, whole or not at all; None and NaN become empty cells."""
+    write_text(path, csv_text([columns, *(map(_value, line) for line in lines)]))
 
 
 def _value(value: Any) -> Any:

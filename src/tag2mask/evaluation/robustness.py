@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,21 +38,13 @@ MEAN = f"mean_miou_{LOW:.2f}-{HIGH:.2f}"
 
 @dataclass(frozen=True, slots=True)
 class Robustness:
-    """What a curve says about robustness.
+    """What a curve says about robustness."""
 
-    Attributes:
-        threshold: of the best mIoU, of kind ``oracle``.
-        miou: the best, percent.
-        low: first threshold of the plateau: the unbroken range around the best where mIoU is at most `WITHIN` less.
-        high: last threshold of the plateau.
-        mean: mean mIoU over the curve's thresholds from `LOW` to `HIGH`, percent.
-    """
-
-    threshold: Threshold
-    miou: float
-    low: float
-    high: float
-    mean: float
+    threshold: Threshold  # the oracle
+    miou: float  # the best, percent
+    low: float  # end of the plateau: the unbroken range around the best where mIoU is at most `WITHIN` less
+    high: float  # its other end
+    mean: float  # mean mIoU over the curve's thresholds from `LOW` to `HIGH`, percent
 
     @property
     def width(self) -> float:
@@ -70,28 +63,13 @@ class Robustness:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CurveLine:
-    """One point of a curve as a line of CSV; the columns are as in `CurvePoint` and `ResultRow`."""
-
-    stage: str
-    split: str
-    n_images: int
-    seed: int
-    threshold: float
-    miou: float
-    fp: float
-    fn: float
-    precision: float
-    recall: float
+CURVE_COLUMNS = ("stage", "split", "n_images", "seed", *(f.name for f in fields(CurvePoint)))
+"""Of `curve_lines`."""
 
 
-def curve_lines(found: SeedEvaluation, stage: str, seed: int) -> tuple[CurveLine, ...]:
+def curve_lines(found: SeedEvaluation, stage: str, seed: int) -> list[tuple[Any, ...]]:
     """The whole curve of an evaluation as lines of CSV."""
-    return tuple(
-        CurveLine(stage, found.split, found.n_images, seed, p.threshold, *map(rounded, astuple(p)[1:]))
-        for p in found.curve
-    )
+    return [(stage, found.split, found.n_images, seed, p.threshold, *map(rounded, astuple(p)[1:])) for p in found.curve]
 
 
 def robustness(curve: Sequence[CurvePoint]) -> Robustness:
@@ -108,44 +86,23 @@ def robustness(curve: Sequence[CurvePoint]) -> Robustness:
 
 
 MEASURES = ("spread", "inside", "outside", "gap", "margin")
+COLUMNS = ("stage", "split", "seed", "image", *MEASURES)
+"""Of `ImbalanceAnalysis.lines`."""
 TAIL = 0.1
 """Share of the pixels that `ImageImbalance.margin` leaves aside, at either side."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageImbalance:
-    """One image's activation inside and outside of its objects: means over the classes of both ground truth and maps.
-
-    Attributes:
-        id: the sample's.
-        spread: standard deviation of a class's map over the object's pixels, 0..0.5 (condition c1: small).
-        inside: mean of the class's map over the object's pixels, 0..1.
-        outside: mean of the same map over the ground truth's background, 0..1.
-        gap: ``inside - outside``, -1..1 (condition c2: large).
-        margin: value that nine tenths of the object's pixels exceed, less the value that nine tenths of the
-            background's stay below, -1..1; where it is positive, the thresholds between cut both well.
-    """
+    """One image's activation inside and outside of its objects: means over the classes of ground truth and maps."""
 
     id: str
-    spread: float
-    inside: float
-    outside: float
-    gap: float
-    margin: float
-
-
-@dataclass(frozen=True, slots=True)
-class ImbalanceLine:
-    """An image's numbers as a line of CSV; the columns are as in `ImageImbalance` and `ResultRow`."""
-
-    stage: str
-    split: str
-    seed: int
-    image: str
-    spread: float
-    inside: float
-    outside: float
-    gap: float
+    spread: float  # standard deviation of a class's map over the object's pixels, 0..0.5 (condition c1: small)
+    inside: float  # mean of the class's map over the object's pixels, 0..1
+    outside: float  # mean of the same map over the ground truth's background, 0..1
+    gap: float  # inside - outside, -1..1 (condition c2: large)
+    # Value that nine tenths of the object's pixels exceed, less that which nine tenths of the background's stay below,
+    # -1..1; where it is positive, the thresholds between cut both well.
     margin: float
 
 
@@ -161,22 +118,15 @@ class ImbalanceAnalysis:
     n_without_object: int
     images: tuple[ImageImbalance, ...]
 
-    def mean(self, measure: str) -> float:
-        """Mean of one of `MEASURES` over the images."""
-        return fmean(getattr(image, measure) for image in self.images)
-
     def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
         """The means as lines of ``results/``; there is no threshold in them."""
-        means = ((m, self.mean(m)) for m in MEASURES)
+        means = [(m, fmean(getattr(i, m) for i in self.images)) for m in MEASURES]
         none, n_images = Threshold(None, "none"), len(self.images)
         return result_rows(means, none, method=method, split=self.split, n_images=n_images, seed=seed, command=command)
 
-    def lines(self, *, stage: str, seed: int) -> tuple[ImbalanceLine, ...]:
+    def lines(self, *, stage: str, seed: int) -> list[tuple[Any, ...]]:
         """The numbers of each image as lines of CSV."""
-        return tuple(
-            ImbalanceLine(stage, self.split, seed, i.id, *(rounded(getattr(i, m)) for m in MEASURES))
-            for i in self.images
-        )
+        return [(stage, self.split, seed, i.id, *(rounded(getattr(i, m)) for m in MEASURES)) for i in self.images]
 
 
 def analyse_imbalance(

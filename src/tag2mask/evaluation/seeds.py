@@ -23,21 +23,13 @@ from tag2mask.evaluation.thresholds import Threshold
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """The maps and the ground truth of one image, at the size of the ground truth.
-
-    Attributes:
-        sample: the image and its tags.
-        truth: (H, W) labels 0..C, 255 ignored.
-        classes: K class columns, one for each map.
-        maps: (K, H, W) float32, bilinearly resized to the ground truth.
-        sides: the sidecars that the background rule names, likewise.
-    """
+    """The maps and the ground truth of one image, at the size of the ground truth."""
 
     sample: Sample
-    truth: LabelImage
-    classes: tuple[int, ...]
-    maps: NDArray[np.float32]
-    sides: Sides = field(default_factory=dict)
+    truth: LabelImage  # (H, W) labels 0..C, 255 ignored
+    classes: tuple[int, ...]  # K class columns, one for each map
+    maps: NDArray[np.float32]  # (K, H, W) float32, bilinearly resized to the ground truth
+    sides: Sides = field(default_factory=dict)  # what the background rule looks at, likewise
 
 
 def pairs(
@@ -49,16 +41,7 @@ def pairs(
     threads: int = 2,
     advance: Callable[[], None] | None = None,
 ) -> Iterator[Pair]:
-    """Maps and truth of every sample that has ground truth, in order.
-
-    Args:
-        dataset: the split.
-        read_maps: gives a sample's maps, (K, h, w) of any size; called from several threads.
-        samples: those of the split to go over.
-        background: the rule that the maps are to be cut by.
-        threads: how many images are read and resized ahead.
-        advance: called after each image, those without ground truth included.
-    """
+    """Maps and ground truth of every sample that has some, in order; arguments as for `evaluate_seeds`."""
     found = False
     for pair in prefetch(lambda sample: _read(dataset, read_maps, sample, background), samples, threads):
         if pair is not None:
@@ -95,7 +78,7 @@ class SeedScores:
 
 @dataclass(frozen=True, slots=True)
 class ImageScore:
-    """The mIoU of one image's seeds, percent, over the labels in ground truth or seeds; for choosing examples."""
+    """The mIoU of one image's seeds, percent, over the labels in either; to choose examples, not to average."""
 
     id: str
     miou: float
@@ -103,23 +86,14 @@ class ImageScore:
 
 @dataclass(frozen=True, slots=True)
 class SeedEvaluation:
-    """What `evaluate_seeds` found.
-
-    Attributes:
-        split: the evaluated split.
-        n_images: images with ground truth, all counted.
-        n_without_truth: images left out because they have none.
-        scores: one for each threshold given, in that order, then the oracle's if asked for and `shows_classes`.
-        curve: the means at 0.00, 0.01, ..., 1.00.
-        images: scores of each image at the first threshold given; empty where none was.
-    """
+    """What `evaluate_seeds` found."""
 
     split: str
-    n_images: int
-    n_without_truth: int
-    scores: tuple[SeedScores, ...]
-    curve: tuple[CurvePoint, ...]
-    images: tuple[ImageScore, ...]
+    n_images: int  # images with ground truth, all counted
+    n_without_truth: int  # images left out
+    scores: tuple[SeedScores, ...]  # of each threshold given, in that order, then of the oracle
+    curve: tuple[CurvePoint, ...]  # the means at 0.00, 0.01, ..., 1.00
+    images: tuple[ImageScore, ...]  # scores of each image at the first threshold given; empty where none was
 
     @property
     def shows_classes(self) -> bool:

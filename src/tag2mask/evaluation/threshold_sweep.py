@@ -22,22 +22,13 @@ GRID = tuple(i / 100 for i in range(101))
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """The means at one threshold, in percent, as `SegmentationScores.values` defines them.
+    """The means at one threshold, in percent, as `SegmentationScores.values` defines them."""
 
-    Attributes:
-        threshold: 0..1.
-        miou: over all labels.
-        fp: over the foreground classes, as the next three.
-        fn: missed share of the union.
-        precision: NaN where nothing is predicted as foreground.
-        recall: of the foreground classes.
-    """
-
-    threshold: float
-    miou: float
-    fp: float
+    threshold: float  # 0..1
+    miou: float  # over all labels
+    fp: float  # this and the rest over the foreground classes
     fn: float
-    precision: float
+    precision: float  # NaN where nothing is predicted as foreground
     recall: float
 
 
@@ -46,12 +37,7 @@ class ThresholdSweep:
 
     A pixel's seed depends on the threshold only through whether its largest map is above it. So pixels are counted by
     truth, class of the largest map and number of thresholds below its value (`Background.passed` for any rule); sums
-    over the last axis give the matrix of each threshold.
-
-    Args:
-        classes: names of the foreground classes.
-        thresholds: those to score, each in 0..1; sorted, duplicates removed.
-        background: the rule that maps are cut by.
+    over the last axis give the matrix of each threshold. ``thresholds`` to score, 0..1, are sorted.
     """
 
     def __init__(
@@ -75,15 +61,7 @@ class ThresholdSweep:
         sample_id: str = "",
         sides: Sides = NO_SIDES,
     ) -> None:
-        """Count one image at every threshold.
-
-        Args:
-            maps: (K, H, W), one for each present class, K may be 0.
-            classes: K class columns, 0-based, ascending.
-            truth: (H, W) labels 0..C, 255 ignored.
-            sample_id: id of the image, for the error text.
-            sides: sidecars of the roles that the background rule names.
-        """
+        """Count one image at every threshold: maps (K, H, W) of K ascending class columns, K may be 0."""
         true = label_image(truth, "truth", sample_id)
         self._check(maps, classes, true, sample_id)
         n_labels, n_bins = len(self._true), len(self._edges) + 1
@@ -114,13 +92,6 @@ class ThresholdSweep:
                 f"maps of '{sample_id}' are of class columns {list(classes)}; expected ascending columns from 0 to "
                 f"{len(self.classes) - 1}"
             )
-
-    def merge(self, other: ThresholdSweep) -> None:
-        """Add the counts of another part of the same data set."""
-        if (other.classes, other.thresholds, other.background) != (self.classes, self.thresholds, self.background):
-            raise DataError("cannot add a threshold sweep of other classes, thresholds or background rule")
-        self._true += other._true
-        self._counts += other._counts
 
     def matrix(self, threshold: float) -> Matrix:
         """The confusion matrix of one threshold, (C + 1, C + 1), row = truth."""

@@ -29,17 +29,11 @@ _RULE = re.compile(r"rule\(([a-z0-9/-]+)\)")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Levels:
-    """Thresholds of single classes or single images.
+    """Thresholds of single classes or single images."""
 
-    Attributes:
-        whole: of the data set, 0..1: for a class or an image that has none of its own.
-        classes: by class column; empty where they are not per class.
-        images: by sample id.
-    """
-
-    whole: float
-    classes: tuple[float | None, ...] = ()
-    images: Mapping[str, float] = field(default_factory=dict)
+    whole: float  # of the data set, 0..1: for a class or an image that has none of its own
+    classes: tuple[float | None, ...] = ()  # by class column; empty where they are not per class
+    images: Mapping[str, float] = field(default_factory=dict)  # by sample id
 
     def of(self, sample_id: str, columns: Sequence[int]) -> Level:
         """What the maps of an image are cut at, its maps being of these class columns."""

@@ -16,7 +16,7 @@ from tag2mask.data.base import Labels
 from tag2mask.data.image_names import IMAGE_SUFFIXES, check_ids
 from tag2mask.data.layout import CLASSES_FILE, check_classes, normal, read_lines
 from tag2mask.data.mask_files import align_labels, read_labels
-from tag2mask.export.job import Masked, Masks
+from tag2mask.export.formats import Masked, Masks
 
 _INNER = ("masks", "SegmentationClass")
 """Folders of masks within the folder of a stage, of predictions, or of data in VOC's layout."""
@@ -29,12 +29,9 @@ def masks_of_folder(
 ) -> Masks:
     """The label images of a folder and all folders below it; masks are named as their photos but for the ending.
 
-    Args:
-        folder: of palette PNGs; where it has a folder ``masks`` or ``SegmentationClass``, that one is meant.
-        classes: text file with one class name a line; None for ``classes.txt`` in the folder, the one around it, or the
-            one around the ``masks`` or ``SegmentationClass`` that the folder lies in.
-        photos: folder of the photos, searched with all below it; None where they do not matter.
-        name: of the whole.
+    Where the folder of palette PNGs has a folder ``masks`` or ``SegmentationClass``, that one is meant. Without a text
+    file of ``classes``, one name a line, there is a ``classes.txt`` in the folder, the one around it, or the one around
+    the ``masks`` or ``SegmentationClass`` that the folder lies in. ``photos`` is searched with all below it.
     """
     if not folder.is_dir():
         state = "is a file" if folder.exists() else "does not exist"

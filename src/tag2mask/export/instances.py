@@ -19,21 +19,13 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One connected component of one class.
+    """One connected component of one class."""
 
-    Attributes:
-        column: class column; the label is ``column + 1``.
-        top: row of the box's first pixel.
-        left: column of the box's first pixel.
-        mask: (h, w), the pixels of the instance within its box.
-        area: number of its pixels.
-    """
-
-    column: int
-    top: int
-    left: int
-    mask: Mask
-    area: int
+    column: int  # class column; the label is ``column + 1``
+    top: int  # of the box's first pixel
+    left: int  # of the box's first pixel
+    mask: Mask  # (h, w), the pixels of the instance within its box
+    area: int  # number of its pixels
 
     @property
     def box(self) -> tuple[int, int, int, int]:

@@ -11,8 +11,8 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.names import is_utf8, shown
 from tag2mask.core.progress import Counter
 from tag2mask.data.base import Labels
+from tag2mask.export.formats import LabelledImage, Masked, Masks
 from tag2mask.export.instances import Instance, count_holes, find_instances
-from tag2mask.export.job import LabelledImage, Masked, Masks
 
 
 @dataclass(slots=True)

@@ -7,9 +7,8 @@ from pathlib import PurePath
 from typing import Any
 
 from tag2mask.core.files import write_json
-from tag2mask.export.job import Job, LabelledImage
+from tag2mask.export.formats import ExportFormat, Job, LabelledImage
 from tag2mask.export.polygons import INSET, outline
-from tag2mask.export.registry import ExportFormat
 
 ABOUT = ExportFormat(polygons=True, run_lengths=False, photos=".", copies=False)
 VERSION = "5.5.0"

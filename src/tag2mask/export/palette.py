@@ -11,8 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 from tag2mask.core.files import write_text
 from tag2mask.core.palette import write_labels
 from tag2mask.data.layout import CLASSES_FILE
-from tag2mask.export.job import Job, LabelledImage
-from tag2mask.export.registry import ExportFormat
+from tag2mask.export.formats import ExportFormat, Job, LabelledImage
 
 ABOUT = ExportFormat(polygons=False, run_lengths=False, photos="JPEGImages", copies=True, spaces=False)
 

@@ -28,14 +28,10 @@ _Ints = NDArray[np.int64]
 
 
 def outline(instance: Instance, inset: float = 0.0) -> Points:
-    """The outline of an instance as a closed polygon, clockwise on the screen; the first point is not repeated.
+    """The outline of an instance as a closed polygon (n, 2), n >= 4, clockwise; the first point is not repeated.
 
-    Args:
-        instance: one connected component of 8 neighbours.
-        inset: pixels between the edges of the pixels and the polygon, 0 to below 0.5.
-
-    Returns:
-        (n, 2) in pixels of the image, n >= 4; twice through a corner where two pixels touch at it only.
+    ``inset`` is what lies between the edges of the pixels and the polygon, 0 to below 0.5. The polygon goes twice
+    through a corner where two pixels touch at it only.
     """
     mask = instance.mask
     found = rings(mask)

@@ -9,17 +9,14 @@ from __future__ import annotations
 import io
 import zipfile
 
-from PIL import Image
-
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import atomic_path
-from tag2mask.core.palette import voc_palette
+from tag2mask.core.palette import palette_image
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE
 from tag2mask.data.base import Labels
 from tag2mask.data.readers.voc import VOC_CLASSES
-from tag2mask.export.job import Job
-from tag2mask.export.registry import ExportFormat
+from tag2mask.export.formats import ExportFormat, Job
 
 ABOUT = ExportFormat(polygons=False, run_lengths=False, photos="JPEGImages", copies=False)
 ARCHIVE = "results.zip"
@@ -49,8 +46,6 @@ def write(job: Job) -> None:
 def _png(labels: Labels, name: str) -> bytes:
     if bool((labels == IGNORE).any()):
         raise DataError(f"the mask of '{name}' has ignored pixels (255): the VOC server wants a label for each pixel")
-    image = Image.fromarray(labels, mode="P")
-    image.putpalette(voc_palette())
     stream = io.BytesIO()
-    image.save(stream, format="PNG")
+    palette_image(labels).save(stream, format="PNG")
     return stream.getvalue()

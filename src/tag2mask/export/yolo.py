@@ -5,9 +5,8 @@ from __future__ import annotations
 import yaml
 
 from tag2mask.core.files import write_text
-from tag2mask.export.job import Job, LabelledImage
+from tag2mask.export.formats import ExportFormat, Job, LabelledImage
 from tag2mask.export.polygons import INSET, outline
-from tag2mask.export.registry import ExportFormat
 
 ABOUT = ExportFormat(polygons=True, run_lengths=False, photos="images", copies=True)
 

@@ -23,21 +23,13 @@ from tag2mask.refine.crf.api import DenseCRF
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PhotoMaps:
-    """One image with its maps, as arrays, and what they are cut at: a worker process gets them as they are.
+    """One image with its maps, as arrays, and what they are cut at: a worker process gets them as they are."""
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        classes: K class columns, 0-based, ascending.
-        maps: (K, h, w) float32 in [0, 1], of any size.
-        levels: the threshold, or that of the foreground and that of the background; each 0..1, or (K,).
-        sides: the sidecars that the background rule names, (H, W).
-    """
-
-    image: NDArray[np.uint8]
-    classes: tuple[int, ...]
-    maps: NDArray[np.float32]
-    levels: tuple[Level, ...]
-    sides: Sides = field(default_factory=dict)
+    image: NDArray[np.uint8]  # (H, W, 3) uint8 RGB
+    classes: tuple[int, ...]  # K class columns, 0-based, ascending
+    maps: NDArray[np.float32]  # (K, h, w) float32 in [0, 1], of any size
+    levels: tuple[Level, ...]  # one, or the foreground's and the background's; each 0..1, or (K,)
+    sides: Sides = field(default_factory=dict)  # what the background rule looks at
 
     def cuts(self, rule: Background, classes: Sequence[int]) -> list[LabelImage]:
         """The maps at the image's size, cut at each level under these class columns: (H, W) each."""
@@ -51,22 +43,16 @@ _CRF = CRFSettings()
 def refine_seeds(
     photos: Sequence[PhotoMaps], crf: CRFSettings = _CRF, rule: Background = CONSTANT, device: str = "cpu"
 ) -> list[LabelImage]:
-    """Refined seeds: IRN's labels of confident pixels.
+    """Refined seeds, (H, W) uint8 each: IRN's labels of confident pixels, 255 elsewhere.
 
     Seeds are cut at both thresholds of a photo, and each cut goes through one CRF pass. A pixel is of a class where the
-    pass of the higher threshold says so, background where both say so, and ignored elsewhere.
-
-    Returns:
-        (H, W) uint8 each: class column + 1, 0 background, 255 not confident. All background without tags or with maps
-        that are zero everywhere.
-
-    Raises:
-        DataError: the threshold of the background is above that of the foreground.
+    pass of the higher threshold says so, background where both say so: everywhere without tags or with empty maps.
     """
     for high, low in (photo.levels for photo in photos):
         if np.any(low > high):
-            text = f"background threshold {np.max(low):g} is above the foreground's {np.min(high):g}"
-            raise DataError(f"{text}; exchange them")
+            raise DataError(
+                f"background threshold {np.max(low):g} is above the foreground's {np.min(high):g}; exchange them"
+            )
     passes = _crf_passes(photos, crf, rule, device)
     return [np.where(high > 0, high, np.where(low > 0, np.uint8(IGNORE), np.uint8(0))) for high, low in passes]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,18 +15,15 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
 from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_results
 from tag2mask.methods.stage_kinds import Measures
-from tag2mask.papers.catalogue import experiment
-from tag2mask.papers.definition import Experiment, FinishedExperiment, Recipes, Size, StepResult, load_step
-from tag2mask.papers.scale import default_data, small
+from tag2mask.papers.catalogue import Experiment, FinishedExperiment, Recipes, Size, StepResult, experiment, load_step
 from tag2mask.papers.table import PAGE, RESULTS, legend, write_page
-from tag2mask.papers.variants import Combined, combine
+from tag2mask.papers.variants import Combined, combine, default_data, small
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import measures
 from tag2mask.sweep.run import prepare, share_store, sweep
 from tag2mask.training.device import resolve_device
 
-LOG = logging.getLogger("tag2mask")
 MARK = "experiment.json"
 """File that marks the folder of an experiment that is not a run."""
 
@@ -37,23 +33,14 @@ BASE = "base.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How an experiment is run.
+    """How an experiment is run."""
 
-    Attributes:
-        words: the user's ``key=value``.
-        seeds: number of seeds, 0, 1, ….
-        size: ``full``, or ``small`` for the light settings on at most 300 images.
-        recipes: whose settings.
-        out: folder; None for ``runs/<id>``.
-        images: ids of images to show in pictures.
-    """
-
-    words: tuple[str, ...] = ()
-    seeds: int = 1
-    size: Size = "full"
-    recipes: Recipes = "light"
-    out: Path | None = None
-    images: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()  # the user's key=value
+    seeds: int = 1  # their number: 0, 1, …
+    size: Size = "full"  # small: the light settings on at most 300 images
+    recipes: Recipes = "light"  # whose settings
+    out: Path | None = None  # folder; None for runs/<id>
+    images: tuple[str, ...] = ()  # ids of images to show in pictures
 
     @property
     def flags(self) -> list[tuple[str, str]]:
@@ -69,38 +56,18 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class ExperimentResult:
-    """Result of `run_experiment`.
-
-    Attributes:
-        experiment: the experiment.
-        path: its folder.
-        rows: our numbers; ``method`` is the name of a row.
-        legend: data, networks and seeds of the published columns and of ours.
-        lines: sentences below the table.
-        files: ``results.csv``, ``table.md``, then figures and further tables.
-    """
+    """Result of `run_experiment`."""
 
     experiment: Experiment
     path: Path
-    rows: tuple[ResultRow, ...]
-    legend: str
-    lines: tuple[str, ...]
-    files: tuple[Path, ...]
+    rows: tuple[ResultRow, ...]  # our numbers; ``method`` is the name of a row
+    legend: str  # data, networks and seeds of the published columns and of ours
+    lines: tuple[str, ...]  # sentences below the table
+    files: tuple[Path, ...]  # results.csv, table.md, then figures and further tables
 
 
 def run_experiment(name: str, options: Options | None = None) -> ExperimentResult:
-    """Run an experiment, reusing finished stages: the same command resumes an interrupted one.
-
-    Args:
-        name: ``L1`` to ``L13``, ``A1`` to ``A15``.
-        options: data, size, seeds and the rest.
-
-    Raises:
-        ConfigError: an unknown experiment, an option or word that does not fit.
-        DataError: the data cannot be read, or has no ground truth to measure against.
-        WeightsError: a weight file is missing.
-        StageError: the folder holds something else, or another process uses it.
-    """
+    """Run an experiment, reusing finished stages: the same command resumes an interrupted one."""
     options = options or Options()
     chosen = experiment(name)
     _check_options(chosen, options)

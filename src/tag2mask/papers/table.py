@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tag2mask.core.files import write_text
 from tag2mask.evaluation.result_tables import ResultRow
-from tag2mask.papers.definition import ExpectedOrder, Experiment, FinishedExperiment, TableRow
+from tag2mask.papers.catalogue import ExpectedOrder, Experiment, FinishedExperiment, TableRow
 
 ALL = "/"
 """Last letter of a metric that stands for all with this prefix, such as ``iou/``."""
@@ -23,12 +23,7 @@ _KINDS = ("oracle", "few-masks", "rule", "published", "fixed", "none")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Cells as text.
-
-    Attributes:
-        header: of the columns.
-        lines: each as long as the header.
-    """
+    """Cells as text, each line as long as the header."""
 
     header: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
@@ -43,11 +38,8 @@ def build_table(experiment: Experiment, ours: Sequence[ResultRow]) -> Table:
     """The rows of an experiment, one line for each metric that has a value.
 
     Columns ``published: …`` hold a paper's values on one data set each; columns ``ours: …`` hold ours at one kind of
-    threshold each, mean ± sample standard deviation where there are several seeds.
-
-    Args:
-        experiment: its rows and metrics.
-        ours: numbers whose ``method`` is the name of a row, a note on the network in parentheses behind it.
+    threshold each, mean ± sample standard deviation where there are several seeds. The ``method`` of our numbers is the
+    name of a row, a note on the network in parentheses behind it.
     """
     sources = tuple(dict.fromkeys(p.on for row in experiment.rows for p in row.published))
     metrics = {row.name: _metrics(experiment, row, ours) for row in experiment.rows}

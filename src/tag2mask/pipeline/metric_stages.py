@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from functools import partial
 from typing import Literal
 
@@ -11,7 +12,6 @@ from pydantic import Field
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import DataError, nothing_shown
-from tag2mask.core.files import write_text
 from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
@@ -21,8 +21,9 @@ from tag2mask.evaluation.boundary import SHARE, BoundaryMetrics
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.label_images import MaskEvaluation, evaluate_masks
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.result_tables import METRICS, Scores, csv_text, now, score_rows, write_metrics
+from tag2mask.evaluation.result_tables import METRICS, Scores, now, score_rows, write_cells, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
+from tag2mask.evaluation.threshold_sweep import CurvePoint
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
@@ -87,9 +88,10 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
     _log_left_out(context, found)
     rows = found.rows(stage=maps.name, method=maps.base_name, seed=context.seed, time=now())
     write_metrics(context.out / METRICS, rows)
-    write_text(context.out / CURVE, _curve(found))
-    lines = [[i.id, f"{i.miou:.4f}"] for i in found.images]
-    write_text(context.out / IMAGES, csv_text([["image", "miou"], *lines]))
+    names = [f.name for f in fields(CurvePoint)]
+    points = [[f"{getattr(point, name):.4f}" for name in names] for point in found.curve]
+    write_cells(context.out / CURVE, names, points)
+    write_cells(context.out / IMAGES, ["image", "miou"], [[i.id, f"{i.miou:.4f}"] for i in found.images])
 
 
 def measure_masks(context: StageContext[MasksSettings]) -> None:
@@ -105,7 +107,7 @@ def measure_masks(context: StageContext[MasksSettings]) -> None:
     _log_left_out(context, found)
     _write_scores(context, dataset, found.scores, found.n_images)
     lines = [[i.id, *(f"{value:.4f}" for value in i.values)] for i in found.images]
-    write_text(context.out / IMAGES, csv_text([["image", *found.image_metrics], *lines]))
+    write_cells(context.out / IMAGES, ["image", *found.image_metrics], lines)
 
 
 def _write_scores(context: StageContext[Settings], dataset: Dataset, scores: Scores, n_images: int) -> None:
@@ -214,11 +216,6 @@ def boundary_of(
             "by hand, or measure a split that has them"
         )
     return metrics
-
-
-def _curve(found: SeedEvaluation) -> str:
-    fields = list(type(found.curve[0]).__dataclass_fields__)
-    return csv_text([fields, *([f"{getattr(point, f):.4f}" for f in fields] for point in found.curve)])
 
 
 KINDS = (

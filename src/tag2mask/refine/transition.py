@@ -20,29 +20,21 @@ from tag2mask.core.errors import ConfigError, DataError
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """The way from a cell (y, x) to the cell (y + dy, x + dx).
+    """The way from a cell (y, x) to the cell (y + dy, x + dx)."""
 
-    Attributes:
-        dy: rows to the other end, 0 or more.
-        dx: columns to the other end, of either sign where ``dy`` is above 0, else above 0.
-        cells: (y, x) of each cell on the way relative to the first, row by row: those cells of the pair's bounding box
-            whose perpendicular distance to the line is below 1; both ends are among them.
-    """
-
-    dy: int
-    dx: int
+    dy: int  # rows to the other end, 0 or more
+    dx: int  # columns to the other end, of either sign where dy is above 0, else above 0
+    # (y, x) of each cell on the way relative to the first, row by row, both ends included: those of the pair's bounding
+    # box whose perpendicular distance to the line is below 1.
     cells: tuple[tuple[int, int], ...]
 
 
 @lru_cache(maxsize=8)
 def paths(radius: int) -> tuple[Path, ...]:
-    """One path for each neighbour nearer than ``radius`` in the half-plane below: 34 for radius 5, 152 for 10.
+    """One path for each neighbour, dx² + dy² < radius², in the half-plane below: 34 for radius 5, 152 for 10.
 
-    The other half are the same pairs seen from their other end. First the neighbours in the row of the cell, then
+    The other half are the same pairs seen from their other end. First come the neighbours in the row of the cell, then
     those one row below from left to right, and so on.
-
-    Args:
-        radius: cells; a neighbour has dx² + dy² < radius².
     """
     if isinstance(radius, bool) or not isinstance(radius, int) or radius < 2:
         raise ConfigError(f"radius is {radius!r}, expected a whole number of cells, 2 or more; IRN's are 5 and 10")
@@ -64,19 +56,12 @@ STRIP = 8192
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A grid of cells laid out as one line of ``margin + height * stride + margin`` cells.
-
-    Attributes:
-        height: rows of the grid.
-        width: columns of the grid.
-        stride: cells of the line for each row, those of the padding included.
-        margin: cells before the first row, and after the last.
-    """
+    """A grid of cells laid out as one line of ``margin + height * stride + margin`` cells."""
 
     height: int
     width: int
-    stride: int
-    margin: int
+    stride: int  # cells of the line for each row, those of the padding included
+    margin: int  # cells before the first row, and after the last
 
     @classmethod
     def of(cls, height: int, width: int, radius: int) -> Frame:
@@ -105,15 +90,11 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """Transition matrix T of one image: its affinity, 1 from a cell to itself, divided by the sums of its columns.
-
-    Attributes:
-        frame: how its cells are laid out.
-        matrix: (count, count + 2 margin), sparse CSR or dense. Row p holds column p of T: the weights, of sum 1, whose
-            mean of the old values is the new value of cell p. A cell of the padding keeps its own value.
-    """
+    """Transition matrix T of one image: its affinity, 1 from a cell to itself, divided by the sums of its columns."""
 
     frame: Frame
+    # (count, count + 2 margin), sparse CSR or dense. Row p holds column p of T: the weights, of sum 1, in whose mean of
+    # old values lies the new one of cell p. A cell of the padding keeps its own value.
     matrix: Tensor
 
 
@@ -123,13 +104,7 @@ begin there; 0 where an end lies outside the image."""
 
 
 def transition(edge: Tensor, radius: int, beta: float) -> Transition:
-    """Transition matrix from a boundary map: IRN's affinity, (1 - the highest edge between two cells)^beta.
-
-    Args:
-        edge: (h, w) probability of a boundary at each cell, in [0, 1].
-        radius: neighbours have dx² + dy² < radius².
-        beta: exponent of the affinity, above 0.
-    """
+    """Transition matrix from a boundary map (h, w) in [0, 1]: IRN's (1 - the highest edge between two cells)^beta."""
     frame = Frame.of(edge.shape[0], edge.shape[1], radius)
     line = frame.lines(1, edge)
     frame.image(frame.rows(line))[..., 0] = (1 - edge) ** beta
@@ -141,10 +116,8 @@ def transition(edge: Tensor, radius: int, beta: float) -> Transition:
 def transition_of_pairs(pairs: Tensor, radius: int) -> Transition:
     """Transition matrix from the affinities of neighbours.
 
-    Args:
-        pairs: (P, h, w) floating, 0 or more: at (p, y, x) that of the cell (y, x) and the cell (y + dy, x + dx), p
-            being the place of (dy, dx) in `paths`. What belongs to a pair that leaves the image is not looked at.
-        radius: neighbours have dx² + dy² < radius².
+    ``pairs`` (P, h, w), floating, 0 or more, has at (p, y, x) that of the cells (y, x) and (y + dy, x + dx), p the
+    place of (dy, dx) in `paths`. What belongs to a pair that leaves the image is not looked at.
     """
     ways = paths(radius)
     if pairs.dim() != 3 or len(pairs) != len(ways):
@@ -161,12 +134,9 @@ def transition_of_pairs(pairs: Tensor, radius: int) -> Transition:
 
 
 def transition_of_matrix(affinity: Tensor, height: int, width: int) -> Transition:
-    """Transition matrix from the affinity of any two cells.
+    """Transition matrix from the affinity of any two cells of a grid, in raster order.
 
-    Args:
-        affinity: (h w, h w) floating and dense, 0 or more, symmetric; what stands on its diagonal counts as 1.
-        height: rows of the grid.
-        width: columns of the grid; the cells are in raster order.
+    ``affinity`` (h w, h w) is floating and dense, 0 or more, symmetric; what stands on its diagonal counts as 1.
     """
     count = height * width
     if affinity.shape != (count, count):
@@ -201,11 +171,7 @@ def _banded(frame: Frame, radius: int, like: Tensor, between: Between) -> Transi
 def _weights(between: Between, ends: list[int], frame: Frame, like: Tensor) -> Tensor:
     """(count, 2 len(ends) + 1) weights of each cell's neighbours, in the order of their places, with sum 1.
 
-    Args:
-        between: affinities, by path.
-        ends: for each path, the place of its other end relative to its first cell, ascending and above 0.
-        frame: how the cells are laid out.
-        like: gives device and dtype.
+    ``ends`` are the places of the paths' other ends relative to their first cells, ascending and above 0.
     """
     middle = len(ends)
     values = like.new_empty(frame.count, 2 * middle + 1)

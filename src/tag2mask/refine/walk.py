@@ -1,7 +1,7 @@
 """Random walk over the cells of an image: activation maps spread as far as an affinity carries them.
 
 The walk's result is x T^n with n = 2^log2_steps, a mean of the cells around each cell. T comes from any affinity
-(`tag2mask.refine.transition`) and is walked by `walk`; `random_walk` and `propagate` make it from a boundary map (IRN).
+(`tag2mask.refine.transition`) and is walked by `walk`; `random_walk` makes it from a boundary map (IRN).
 Squaring a dense T, as the published code does, needs gigabytes; here T stays sparse, and fewer than n products do:
 
     x^n = sum over k of c_k T_k(x),   c_k = 2^(1-n) binomial(n, (n-k)/2) for k = n, n-2, ... (half of it for k = 0)
@@ -80,9 +80,12 @@ def random_walk(
         ConfigError: ``radius``, ``beta`` or ``log2_steps`` out of range.
     """
     if isinstance(maps, _ONE) and isinstance(edge, _ONE):
-        tensor = tensor_of(maps, "maps")
-        inner, boundary = _ready(tensor, edge)
-        return _walk(inner * (1 - boundary), boundary, radius, beta, log2_steps).to(tensor)
+        given, boundary = tensor_of(maps, "maps"), _plane(edge)
+        _check(given, boundary)
+        device, dtype = (given.device, torch.float32) if given.is_cuda else (torch.device("cpu"), torch.float64)
+        boundary = boundary.clamp(0, 1).to(device, dtype)  # rounding may have left the range
+        start = given.detach().to(device, dtype) * (1 - boundary)
+        return _walk(start, boundary, radius, beta, log2_steps).to(given)
     if not (isinstance(maps, list | tuple) and isinstance(edge, list | tuple) and len(maps) == len(edge)):
         raise DataError(
             f"maps has {_count(maps)}, edge has {_count(edge)}; expected a tensor or array each, or as many of both in "
@@ -96,23 +99,6 @@ def _count(given: object) -> str:
     if isinstance(given, list | tuple):
         return f"{len(given)} images"
     return f"one {type(given).__name__.lower()}"
-
-
-def propagate(maps: Maps, edge: Edge, radius: int = 5, beta: float = 10, log2_steps: int = 8) -> Tensor:
-    """As `random_walk` of one image, without the factor 1 - edge: a constant map stays as it is."""
-    tensor = tensor_of(maps, "maps")
-    inner, boundary = _ready(tensor, edge)
-    return _walk(inner, boundary, radius, beta, log2_steps).to(tensor)
-
-
-def _ready(given: Tensor, boundary: Edge) -> tuple[Tensor, Tensor]:
-    """Maps and edge as they are computed with, checked."""
-    maps, edge = given.detach(), _plane(boundary)
-    _check(maps, edge)
-    edge = edge.clamp(0, 1)  # which rounding may have left
-    if maps.device.type == "cuda":
-        return maps.float(), edge.to(maps.device, torch.float32)
-    return maps.to("cpu", torch.float64), edge.to("cpu", torch.float64)
 
 
 def _plane(edge: Edge) -> Tensor:
@@ -154,15 +140,9 @@ def _walk(start: Tensor, edge: Tensor, radius: int, beta: float, log2_steps: int
 
 
 def walk(maps: Tensor, step: Transition, log2_steps: int = 8) -> Tensor:
-    """Maps after 2^log2_steps steps over any affinity: maps T^(2^log2_steps). A constant map stays as it is.
+    """Maps (K, h, w) after 2^log2_steps steps over any affinity: maps T^(2^log2_steps), each within the map's range.
 
-    Args:
-        maps: (K, h, w) with the dtype and on the device of the matrix: float64 on the CPU for all of the precision.
-        step: the transition matrix of their grid.
-        log2_steps: 0 to 20.
-
-    Returns:
-        (K, h, w), within the range of each map as every mean is.
+    A constant map stays as it is. Maps have the dtype and device of the matrix: float64 on the CPU for all precision.
     """
     _check_steps(log2_steps)
     grid = (step.frame.height, step.frame.width)
@@ -199,11 +179,7 @@ def _mix(step: Transition, start: Tensor, weights: Sequence[float]) -> Tensor:
 
 @cache
 def mixture(steps: int) -> tuple[float, ...]:
-    """Weights w, of sum 1, with x^steps = sum over k of w[k] T_k(x) on [-1, 1] up to twice `LEFT_OUT`.
-
-    Args:
-        steps: exponent, 1 or more.
-    """
+    """Weights w, of sum 1, with x^steps = sum over k of w[k] T_k(x) on [-1, 1] up to twice `LEFT_OUT`."""
     terms = [0.0] * (steps % 2)
     term = 1.0  # binomial(steps, (steps - k) / 2), in units of the largest
     for k in range(steps % 2, steps + 1, 2):

@@ -118,21 +118,13 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Bins:
-    """A histogram.
-
-    Attributes:
-        name: of the method.
-        note: count, mean, spread and threshold in words.
-        bars: of the bins that are not empty.
-        y: ticks of the number of images.
-        line: x of the threshold that was measured at, if any.
-    """
+    """A histogram of one method; bins that are not empty have a bar."""
 
     name: str
-    note: str
+    note: str  # count, mean, spread and threshold in words
     bars: tuple[Bar, ...]
-    y: tuple[Tick, ...]
-    line: float | None
+    y: tuple[Tick, ...]  # ticks of the number of images
+    line: float | None  # x of the threshold that was measured at, if any
     frame: Frame = HISTOGRAM
 
 

@@ -39,17 +39,11 @@ class Confused:
 
 @dataclass(frozen=True, slots=True)
 class ConfusionView:
-    """A matrix, ready for the template.
+    """A matrix, ready for the template."""
 
-    Attributes:
-        labels: names, background first.
-        rows: cells of each label of the ground truth; empty where the table would be too wide.
-        largest: the largest confusions, largest first.
-    """
-
-    labels: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    largest: tuple[Confused, ...]
+    labels: tuple[str, ...]  # background first
+    rows: tuple[tuple[Cell, ...], ...]  # of each label of the ground truth; empty where the table would be too wide
+    largest: tuple[Confused, ...]  # confusions, largest first
 
 
 def view(matrix: NDArray[np.int64], labels: Sequence[str]) -> ConfusionView:

@@ -43,14 +43,9 @@ class Example:
         reason: str,
         layers: Iterable[tuple[str, NDArray[Any]]],
     ) -> Example:
-        """A photo with its tags, then layers over it, then its ground truth if there is any.
+        """A photo (W, H) with its tags, then layers over it, then its ground truth if there is any.
 
-        Args:
-            dataset: the split.
-            sample: the image's.
-            image: (W, H), as the data set gives it.
-            reason: why it is shown.
-            layers: caption, and either a map, (h, w) float in [0, 1], or labels, (H, W) uint8.
+        A layer is its caption and either a map, (h, w) float in [0, 1], or labels, (H, W) uint8.
         """
         tags = ", ".join(dataset.classes[c] for c in sample.tags) or "no tags"
         truth = dataset.truth(sample)

@@ -140,13 +140,9 @@ def draw_dots(series: Sequence[Dots], label: str, title: str, out: Path) -> None
 
 
 def draw_shares(names: Sequence[str], shares: NDArray[np.float64], title: str, out: Path) -> None:
-    """Draw which share of a class's images shows another class.
+    """Draw which share, (C, C) in 0..1, of the images of a class (its row) shows another class.
 
-    Args:
-        names: of C classes.
-        shares: (C, C) in 0..1, row = the class whose images are counted; NaN is left blank, and so is the diagonal.
-        title: of the figure.
-        out: an SVG.
+    NaN is left blank, and so is the diagonal.
     """
     count = len(names)
     if shares.shape != (count, count):

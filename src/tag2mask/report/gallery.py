@@ -16,23 +16,14 @@ SIDES = ("foreground", "context")
 
 @dataclass(frozen=True, slots=True)
 class GalleryPrototype:
-    """One cluster centre and what it looks like.
+    """One cluster centre and what it looks like."""
 
-    Attributes:
-        name: side and number, such as ``foreground:3``; the name ``tag2mask prototypes RUN drop`` takes.
-        score: probability of the class that the classifier gives it, 0..1 (LPCAM eqs. 3, 4).
-        size: feature vectors in the cluster.
-        kept: whether it serves as a prototype.
-        reason: why it was kept or dropped.
-        patches: image patches nearest to it, nearest first.
-    """
-
-    name: str
-    score: float
-    size: int
-    kept: bool
-    reason: str
-    patches: tuple[Image.Image, ...]
+    name: str  # side and number, such as foreground:3; what ``tag2mask prototypes RUN drop`` takes
+    score: float  # probability of the class that the classifier gives it, 0..1 (LPCAM eqs. 3, 4)
+    size: int  # feature vectors in the cluster
+    kept: bool  # whether it serves as a prototype
+    reason: str  # for that
+    patches: tuple[Image.Image, ...]  # of images, nearest to it first
 
     @property
     def side(self) -> str:

@@ -11,9 +11,8 @@ from tag2mask.core.errors import DataError
 from tag2mask.report.charts import Bins, Chart, chart, histogram
 from tag2mask.report.confusion import ConfusionView, view
 from tag2mask.report.html import render
-from tag2mask.report.overlay import EDGE, PATTERNS, RIM, STRONG, TILE, WEAK, class_style, swatch_uri
 from tag2mask.report.parts import RunPart, SplitPart
-from tag2mask.report.pictures import heat_colours
+from tag2mask.report.pictures import EDGE, PATTERNS, RIM, STRONG, TILE, WEAK, class_style, heat_colours, swatch_uri
 from tag2mask.report.scores import Group, Headline, Mean, MethodResult, Score, groups, headlines, means
 
 
@@ -64,21 +63,13 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Numbers of several runs that may be compared: same images, same classes, same kind of threshold.
-
-    Attributes:
-        split: its name.
-        n_images: images counted.
-        kind: of the threshold.
-        rows: run, method and score of each.
-        best: the largest mIoU.
-    """
+    """Numbers of several runs that may be compared: same images, same classes, same kind of threshold."""
 
     split: str
     n_images: int
-    kind: str
-    rows: tuple[tuple[str, str, Score], ...]
-    best: float
+    kind: str  # of the threshold
+    rows: tuple[tuple[str, str, Score], ...]  # run, method and score of each
+    best: float  # the largest mIoU
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +78,6 @@ class Comparison:
 
     groups: tuple[Compared, ...]
     left_out: bool
-
-
-def render_page(runs: Sequence[RunPart], out: Path) -> None:
-    """Write one HTML file, a section for each run, that needs no other file; several are compared first."""
-    if not runs:
-        raise DataError("a page needs at least one run")
-    for run in runs:
-        if not run.parts:
-            raise DataError(f"a page needs at least one measured stage, but {run.name} has none; run a recipe with one")
-    title = runs[0].title if len(runs) == 1 else f"{len(runs)} runs: {', '.join(run.name for run in runs)}"
-    render(
-        "page.html",
-        out,
-        title=title,
-        runs=[run_view(run, f"r{number}") for number, run in enumerate(runs)],
-        compared=comparison(runs) if len(runs) > 1 else None,
-        data=script_data(runs),
-    )
 
 
 def run_view(run: RunPart, anchor: str) -> RunView:
@@ -179,3 +152,21 @@ def script_data(runs: Sequence[RunPart]) -> dict[str, Any]:
             for number, run in enumerate(runs)
         ],
     }
+
+
+def render_page(runs: Sequence[RunPart], out: Path) -> None:
+    """Write one HTML file, a section for each run, that needs no other file; several are compared first."""
+    if not runs:
+        raise DataError("a page needs at least one run")
+    for run in runs:
+        if not run.parts:
+            raise DataError(f"a page needs at least one measured stage, but {run.name} has none; run a recipe with one")
+    title = runs[0].title if len(runs) == 1 else f"{len(runs)} runs: {', '.join(run.name for run in runs)}"
+    render(
+        "page.html",
+        out,
+        title=title,
+        runs=[run_view(run, f"r{number}") for number, run in enumerate(runs)],
+        compared=comparison(runs) if len(runs) > 1 else None,
+        data=script_data(runs),
+    )

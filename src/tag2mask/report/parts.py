@@ -32,27 +32,16 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture of an image: the photo with layers over it.
+    """One picture of an image: the photo with layers over it."""
 
-    Attributes:
-        what: ``photo``, ``map``, ``seeds``, ``labels`` or ``truth``.
-        caption: what it is, such as ``cam: dog``; of seeds, the threshold in words.
-        alt: what it shows, for those who do not see it.
-        layers: from below.
-        stage: whose map or seeds these are; a slider moves what has the same stage.
-        column: class of a map.
-        share: of seeds, the share of the pixels that each class has, in words.
-        note: a number that holds at the measured threshold only.
-    """
-
-    what: str
-    caption: str
-    alt: str
-    layers: tuple[Layer, ...] = ()
-    stage: str = ""
-    column: int | None = None
-    share: str = ""
-    note: str = ""
+    what: str  # photo, map, seeds, labels or truth
+    caption: str  # what it is, such as cam: dog; of seeds, the threshold in words
+    alt: str  # what it shows, for those who do not see it
+    layers: tuple[Layer, ...] = ()  # from below
+    stage: str = ""  # whose map or seeds these are; a slider moves what has the same stage
+    column: int | None = None  # class of a map
+    share: str = ""  # of seeds, the share of the pixels that each class has, in words
+    note: str = ""  # a number that holds at the measured threshold only
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,57 +61,31 @@ class ShownImage:
 
 @dataclass(frozen=True, slots=True)
 class SplitPart:
-    """What a run made of one split.
-
-    Attributes:
-        split: its name.
-        n_images: images with ground truth that were counted.
-        n_without_truth: images left out.
-        methods: what was measured; empty where there is no ground truth.
-        notes: further sentences.
-        shown: a handful of images.
-    """
+    """What a run made of one split."""
 
     split: str
-    n_images: int
-    n_without_truth: int
-    methods: tuple[MethodResult, ...]
-    notes: tuple[str, ...] = ()
-    shown: tuple[ShownImage, ...] = ()
+    n_images: int  # images with ground truth that were counted
+    n_without_truth: int  # images left out
+    methods: tuple[MethodResult, ...]  # what was measured; empty where there is no ground truth
+    notes: tuple[str, ...] = ()  # further sentences
+    shown: tuple[ShownImage, ...] = ()  # a handful of images
 
 
 @dataclass(frozen=True, slots=True)
 class RunPart:
-    """Everything a page shows of one run.
+    """Everything a page shows of one run."""
 
-    Attributes:
-        name: of the run, such as its folder.
-        title: the recipe's name and description.
-        data: the data set in words.
-        classes: names in the order of the columns.
-        ledger: supervision that the results have seen, all together.
-        seeds: of the run.
-        parts: one for each split that was looked at.
-        thresholds: measured threshold of each stage of maps, where the sliders begin.
-        times: of the stages, in order.
-        command: the one that reruns it.
-        recipe: the whole recipe as text.
-        environment: versions and machine.
-        galleries: prototypes of each stage that made some.
-        gallery_note: what of them is shown, and what shows the rest.
-    """
-
-    name: str
-    title: str
-    data: str
-    classes: tuple[str, ...]
-    ledger: tuple[str, ...]
+    name: str  # such as its folder
+    title: str  # the recipe's name and description
+    data: str  # the data set in words
+    classes: tuple[str, ...]  # in the order of the columns
+    ledger: tuple[str, ...]  # supervision that the results have seen, all together
     seeds: tuple[int, ...]
-    parts: tuple[SplitPart, ...]
-    thresholds: Mapping[str, float] = field(default_factory=dict)
-    times: tuple[StageTime, ...] = ()
-    command: str = ""
-    recipe: str = ""
-    environment: Mapping[str, str] = field(default_factory=dict)
-    galleries: tuple[tuple[str, tuple[GalleryClass, ...]], ...] = ()
-    gallery_note: str = ""
+    parts: tuple[SplitPart, ...]  # one for each split that was looked at
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # of each stage of maps, where the sliders begin
+    times: tuple[StageTime, ...] = ()  # of the stages, in order
+    command: str = ""  # that makes the same again
+    recipe: str = ""  # the whole of it as text
+    environment: Mapping[str, str] = field(default_factory=dict)  # versions and machine
+    galleries: tuple[tuple[str, tuple[GalleryClass, ...]], ...] = ()  # of each stage
+    gallery_note: str = ""  # what of them is shown, and what shows the rest

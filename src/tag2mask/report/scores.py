@@ -16,29 +16,17 @@ from tag2mask.core.names import base_name
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One method's means at one threshold, in percent.
+    """One method's means at one threshold, in percent; NaN where undefined."""
 
-    Attributes:
-        threshold_kind: such as ``fixed``, ``oracle`` or ``few-masks(10)``.
-        threshold: 0..1, or None of kind ``none``.
-        miou: over all labels, background included.
-        fp: over the foreground classes, as the next three.
-        fn: missed share of the union.
-        precision: NaN where undefined.
-        recall: NaN where undefined.
-        n_images: images with ground truth that were counted.
-        ledger: supervision behind the number.
-    """
-
-    threshold_kind: str
-    threshold: float | None
-    miou: float
-    fp: float
-    fn: float
+    threshold_kind: str  # such as fixed, oracle or few-masks(10)
+    threshold: float | None  # 0..1; None of kind none
+    miou: float  # over all labels, background included
+    fp: float  # over the foreground classes, as the next three
+    fn: float  # missed share of the union
     precision: float
     recall: float
-    n_images: int = 0
-    ledger: tuple[str, ...] = ("tags",)
+    n_images: int = 0  # images with ground truth that were counted
+    ledger: tuple[str, ...] = ("tags",)  # supervision behind the number
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,25 +43,15 @@ class LabelScore:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MethodResult:
-    """What one method reached on one split.
+    """What one method reached on one split."""
 
-    Attributes:
-        name: as shown, such as ``lpcam-f`` or ``lpcam@1``.
-        scores: one for each threshold; the first is the one that pictures and details are at.
-        curve: (threshold, mIoU in percent) points, empty where there is no sweep.
-        labels: numbers of each label at the first threshold, background first.
-        confusion: (L, L) pixel counts at the first threshold, row = ground truth; None where it is not known.
-        optima: best threshold of each image to which the threshold makes a difference.
-        images: hash of the classes and the measured images: equal for what may be compared.
-    """
-
-    name: str
-    scores: tuple[Score, ...]
-    curve: tuple[tuple[float, float], ...] = ()
-    labels: tuple[LabelScore, ...] = ()
-    confusion: NDArray[np.int64] | None = None
-    optima: tuple[float, ...] = ()
-    images: str = ""
+    name: str  # as shown, such as lpcam-f or lpcam@1
+    scores: tuple[Score, ...]  # one for each threshold; pictures and details are at the first
+    curve: tuple[tuple[float, float], ...] = ()  # (threshold, mIoU in percent), empty where there is no sweep
+    labels: tuple[LabelScore, ...] = ()  # at the first threshold, background first
+    confusion: NDArray[np.int64] | None = None  # (L, L) pixel counts at the first threshold, row = truth
+    optima: tuple[float, ...] = ()  # best threshold of each image to which the threshold makes a difference
+    images: str = ""  # hash of the classes and the measured images: equal for what may be compared
 
     @property
     def at(self) -> str:
@@ -146,23 +124,14 @@ def _mean(base: str, found: Sequence[tuple[str, float]]) -> Mean:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """The best of one `Group`, as it stands at the top of a page.
+    """The best of one `Group`, as it stands at the top of a page."""
 
-    Attributes:
-        number: its mIoU, with the deviation between seeds; a dash where nothing is defined.
-        name: of the method, or of all that reach the same number to one decimal.
-        at: kind of threshold and how many images were counted.
-        lead: how far it is ahead, and of what.
-        ledger: supervision behind the number.
-        bound: whether the threshold was chosen on the ground truth that it is measured on: no number to promise.
-    """
-
-    number: str
-    name: str
-    at: str
-    lead: str
-    ledger: tuple[str, ...]
-    bound: bool
+    number: str  # its mIoU, with the deviation between seeds; a dash where nothing is defined
+    name: str  # of the method, or of all that reach the same number to one decimal
+    at: str  # kind of threshold and how many images were counted
+    lead: str  # how far it is ahead, and of what
+    ledger: tuple[str, ...]  # supervision behind the number
+    bound: bool  # whether the threshold was chosen on the ground truth that it is measured on
 
 
 def headlines(methods: Sequence[MethodResult]) -> tuple[Headline, ...]:

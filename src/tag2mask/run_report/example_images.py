@@ -20,9 +20,8 @@ from tag2mask.pipeline.metric_stages import IMAGES
 from tag2mask.pipeline.run_result import Measured
 from tag2mask.pipeline.session import Done
 from tag2mask.report.choice import Candidate, Choice, choose_images, draw
-from tag2mask.report.overlay import class_uri, ignored_uri, map_uri, quantised
 from tag2mask.report.parts import Layer, Panel, ShownImage
-from tag2mask.report.pictures import data_uri, fit_within
+from tag2mask.report.pictures import class_uri, data_uri, fit_within, ignored_uri, map_uri, quantised
 
 _SIZES = ((300, 320, 128), (1500, 224, 96), (3000, 160, 64), (5000, 128, 48), (7500, 96, 32), (12_000, 72, 24))
 _SMALLEST = (48, 16)

@@ -17,7 +17,7 @@ from tag2mask.config.engine import Engine
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.files import expanded
-from tag2mask.core.palette import own_bound, voc_palette
+from tag2mask.core.palette import own_bound, palette_image
 from tag2mask.segmentation.find_model import Found, find_network
 from tag2mask.segmentation.predict.labeller import Labeller
 from tag2mask.segmentation.predict.options import PredictOptions, PredictWords
@@ -51,9 +51,7 @@ class Mask:
 
     def image(self) -> Image.Image:
         """The labels as a palette image in VOC's colours; its pixels are the indices."""
-        image = Image.fromarray(self.labels, mode="P")
-        image.putpalette(voc_palette())
-        return image
+        return palette_image(self.labels)
 
 
 class SegmentationModel:

@@ -107,11 +107,7 @@ def program(context: StageContext[PredictionSettings]) -> ImageProgram:
 
 
 def check_classes(own: Sequence[str], data: Sequence[str], source: str) -> None:
-    """Refuse a network of other classes than the data's, or of another order.
-
-    Raises:
-        WeightsError: the first difference, and both numbers.
-    """
+    """Refuse a network of other classes than the data's, or of another order; the error names the first difference."""
     if tuple(own) == tuple(data):
         return
     first = next((i for i, (a, b) in enumerate(zip(own, data, strict=False)) if a != b), min(len(own), len(data)))

@@ -74,10 +74,9 @@ def train_segmenter(
     name: str = "segmenter",
     samples: Sequence[Sample] | None = None,
 ) -> None:
-    """Train a network on masks and write ``weights.safetensors``; interrupted, it resumes.
+    """Train a network on ``masks`` of the split's ``samples`` (None: all) and write its weights; resumes.
 
-    Called by the stage ``segmenter``. ``seed``, at least 0, is that of the head's first weights, order, augmentation
-    and dropout; ``samples`` are those of the split that train, None for all.
+    The seed decides the head's first weights, order, augmentation and dropout.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -110,14 +109,10 @@ def _share_norms(net: Segmenter, engine: Engine, name: str) -> None:
 
 
 def output_counts(labels: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
-    """Pixels of background and of foreground that each output is compared with.
+    """(number of outputs, 2) int64: pixels of background and of foreground that each output is compared with.
 
-    Args:
-        labels: (N, H, W) uint8: 0 background, c + 1 class c, 255 ignored or padded.
-        grids: rows and columns of each output.
-
-    Returns:
-        (number of outputs, 2) int64.
+    ``labels`` are (N, H, W) uint8: 0 background, c + 1 class c, 255 ignored or padded; ``grids`` rows and columns of
+    each output.
     """
     return torch.stack([pixel_counts(at_grid(labels, *grid)) for grid in grids])
 
@@ -125,19 +120,17 @@ def output_counts(labels: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
 def segmentation_loss(
     outputs: Sequence[tuple[float, Tensor]], labels: Tensor, balanced: bool = False, counts: Tensor | None = None
 ) -> Tensor:
-    """The weighted sum of the outputs' cross-entropies; pixels of 255 take no part.
+    """The weighted sum of the outputs' cross-entropies; pixels of 255 take no part, and without others it is 0.
 
     Labels are brought to an output's size by Pillow's nearest. Pixels are counted over all processes, and over the
-    whole batch where it is computed in parts: the parts' losses add up, they are not to be averaged.
+    whole batch where it is computed in parts: the parts' losses add up, they are not to be averaged. The mean of what
+    each process gives is the loss.
 
     Args:
         outputs: weight and logits (N, C + 1, h, w) of each output, background first.
         labels: (N, H, W) uint8, as in `output_counts`.
         balanced: the mean over background pixels plus the mean over foreground pixels (DSRG, AdvCAM); else one mean.
         counts: `output_counts` of all parts of this process's batch; None where this part is all of it.
-
-    Returns:
-        A scalar in float32: this process's share, whose mean over the processes is the loss. 0: no labelled pixel.
     """
     if counts is None:
         counts = output_counts(labels, [(logits.shape[-2], logits.shape[-1]) for _, logits in outputs])

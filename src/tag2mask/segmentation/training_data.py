@@ -60,27 +60,16 @@ def no_truth(dataset: Dataset, where: str = "") -> DataError:
 
 @dataclass(frozen=True, slots=True)
 class SegmentTransform:
-    """Random size, crop, flip and colours.
-
-    Attributes:
-        settings: how.
-        mean: per channel of RGB in [0, 1].
-        std: per channel.
-    """
+    """Random size, crop, flip and colours; ``mean`` and ``std`` are per channel of RGB in [0, 1]."""
 
     settings: SegmentTrainSettings
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def __call__(self, image: Image.Image, mask: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        """Augment one image with its mask; call inside `seeded`.
+        """Augment one RGB image with its (H, W) mask; call inside `seeded`.
 
-        Args:
-            image: RGB.
-            mask: (H, W) label indices, of the image's size.
-
-        Returns:
-            The image, (3, crop, crop) float32 normalised, and the mask, (crop, crop) uint8.
+        Gives (3, crop, crop) float32 normalised and (crop, crop) uint8.
         """
         size = self._size(image.height, image.width)
         pixels = V.resize(V.pil_to_tensor(image), size, InterpolationMode.BILINEAR, antialias=False)
@@ -131,13 +120,9 @@ def fit_factor(height: int, width: int, fit: tuple[int, int] | None) -> float:
 
 
 def photometric(image: Tensor) -> Tensor:
-    """Distort brightness, contrast, saturation and hue, each with probability 1/2, contrast before or after the others.
+    """Distort brightness, contrast, saturation and hue of (3, h, w) in [0, 1], each with probability 1/2.
 
-    Args:
-        image: (3, h, w) in [0, 1].
-
-    Returns:
-        The same shape and range.
+    Contrast comes before or after the others.
     """
     if _coin():
         image = (image + _between(-_BRIGHTNESS, _BRIGHTNESS)).clamp(0, 1)
@@ -152,11 +137,9 @@ def photometric(image: Tensor) -> Tensor:
 
 
 def saturated(image: Tensor, factor: float) -> Tensor:
-    """Multiply the S of HSV, at most to 1: each channel's distance from the largest one grows by the factor.
+    """Multiply the S of HSV of (3, h, w) in [0, 1] by a factor of at least 0, at most to 1.
 
-    Args:
-        image: (3, h, w) in [0, 1].
-        factor: at least 0.
+    Each channel's distance from the largest one grows by the factor.
     """
     value, low = image.amax(0), image.amin(0)
     most = value / (value - low).clamp_min(torch.finfo(image.dtype).tiny)

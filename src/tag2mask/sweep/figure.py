@@ -11,7 +11,7 @@ import numpy as np
 
 from tag2mask.report.figures import COLOURS, make_panels, save_figure
 from tag2mask.sweep.grid import as_numbers
-from tag2mask.sweep.result import Series, SweepResult
+from tag2mask.sweep.result import Series, SweepResult, image_counts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,5 +107,5 @@ def _kind(kind: str) -> str:
 
 def _images(every: Sequence[Series]) -> str:
     """Number of images, ``60–90`` if it differs."""
-    counts = sorted({cell.n_images for series in every for cell in series.cells if cell})
+    counts = image_counts(every)
     return str(counts[0]) if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"

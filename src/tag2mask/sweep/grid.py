@@ -37,17 +37,7 @@ def split_values(text: str) -> tuple[str, ...]:
 
 
 def from_words(words: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Separate the axes of a grid from plain overrides.
-
-    Args:
-        words: ``key=v1,v2,…`` for an axis, ``key=value`` for an override.
-
-    Returns:
-        Setting -> its values, and the overrides as they were.
-
-    Raises:
-        ConfigError: a setting has two axes, or no word is an axis.
-    """
+    """The axes ``key=v1,v2,…`` among some words, setting -> values, and the overrides ``key=value`` as they were."""
     grid: dict[str, tuple[str, ...]] = {}
     overrides = []
     for word in words:
@@ -65,11 +55,7 @@ def from_words(words: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], tuple[
 
 
 def check_grid(grid: Mapping[str, Sequence[str]], overrides: Sequence[str]) -> None:
-    """Check a grid without its recipe: its axes, their values, and that no setting is swept that must not be.
-
-    Raises:
-        ConfigError: the grid cannot be swept.
-    """
+    """Check a grid without its recipe: its axes, their values, and that no setting is swept that must not be."""
     if not grid:
         raise ConfigError("nothing to sweep: the grid has no setting")
     fixed = {word.partition("=")[0]: word for word in overrides}

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 from tag2mask.api import run_loaded
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, command, unknown
-from tag2mask.core.files import cannot_write, write_json
+from tag2mask.core.files import cannot_write, write_json, write_text
 from tag2mask.core.links import ENDING, is_link, store_beside
 from tag2mask.core.locks import exclusive
+from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import rank
+from tag2mask.evaluation.result_tables import COLUMNS, csv_text
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.store import Store, point
 from tag2mask.pipeline.store_usage import register
+from tag2mask.sweep.figure import draw_sweep
 from tag2mask.sweep.grid import check_grid, grid_points, point_name, point_words
-from tag2mask.sweep.result import SweepPoint, SweepResult
-from tag2mask.sweep.table import write_sweep
+from tag2mask.sweep.result import SweepPoint, SweepResult, series_of
 
-LOG = logging.getLogger("tag2mask")
+TABLE, FIGURE = "sweep.csv", "sweep.svg"
 MARK = "sweep.json"
 """File that marks the folder of a sweep."""
 
@@ -49,11 +50,6 @@ def sweep(
         out: folder of the sweep, which uses the store beside it; None for ``runs/sweep-<name of the recipe>``.
         only: stages to make, with all that they read; empty for every stage of the recipe.
         metric: to plot and rank.
-
-    Raises:
-        ConfigError: a grid that cannot be swept, a setting or value that does not fit the recipe, stages that measure
-            nothing, or a metric that no point has.
-        StageError: the folder holds something else, or another process uses it.
     """
     check_grid(grid, overrides)
     keys = tuple(grid)
@@ -77,13 +73,7 @@ def sweep(
 
 
 def prepare(out: Path, mark: str, what: str) -> None:
-    """Make the folder of several runs, or accept one begun before; for sweeps, experiments and reproductions.
-
-    Args:
-        out: the folder.
-        mark: file that marks such a folder.
-        what: its content, for the error text.
-    """
+    """Make the folder of several runs, marked by a file, or accept one begun before; for sweeps and experiments."""
     if out.is_file():
         raise StageError(f"--out {out} is a file; name a new folder for the {what}")
     names = {path.name for path in out.iterdir()} if out.is_dir() else set()
@@ -142,3 +132,24 @@ def _run(point: SweepPoint, recipe: Recipe) -> SweepPoint:
     except (Tag2MaskError, RuntimeError, MemoryError) as error:  # torch's lack of memory is a RuntimeError
         LOG.error("%s: %s", point.path.name, error)
         return replace(point, error=str(error) or type(error).__name__)
+
+
+def write_sweep(result: SweepResult, name: str) -> SweepResult:
+    """Write table and figure into the folder of a sweep; gives the result with these files."""
+    table, figure = result.path / TABLE, result.path / FIGURE
+    rows = [(point, row) for point in result.points for row in point.metrics]
+    numbers = ((point.values, astuple(row.result(point.command))) for point, row in rows)
+    cells = ([*values, *("" if cell is None else cell for cell in row)] for values, row in numbers)
+    write_text(table, csv_text([[*result.keys, *COLUMNS], *cells]))
+    every, measured = series_of(result), sorted({row.metric for _, row in rows})
+    if not every and result.metric in measured:
+        raise ConfigError(
+            f"metric = {result.metric} is undefined at every point, as means are where the ground truth shows no "
+            f"class. All numbers are in {table}"
+        )
+    if not every and measured:
+        raise ConfigError(f"{unknown('metric', result.metric, measured)}. All numbers are in {table}")
+    if not every or len(result.keys) > 2:
+        return replace(result, files=(table,))
+    draw_sweep(result, every, name, figure)
+    return replace(result, files=(table, figure))

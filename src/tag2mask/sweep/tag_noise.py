@@ -19,9 +19,8 @@ from tag2mask.data.registry import open_split
 from tag2mask.data.tag_noise import NoiseCount, count_noise
 from tag2mask.evaluation.result_tables import write_table
 from tag2mask.pipeline.plan import make_plan
-from tag2mask.sweep.result import SweepResult
+from tag2mask.sweep.result import SweepResult, series_of
 from tag2mask.sweep.run import sweep
-from tag2mask.sweep.table import series_of
 
 NOISE_KINDS = ("drop", "flip")
 LEVELS = (0.05, 0.1, 0.2)
@@ -33,51 +32,35 @@ SHOWN_METRICS = ("map", "miou")
 class DamageLine:
     """One number at one level of noise, as a line of CSV; the columns from ``method`` on are as in ``results/``.
 
-    Attributes:
-        noise: ``drop`` or ``flip``.
-        level: share of the tags that was drawn, 0..1.
-        noise_seed: of the draw.
-        tags, removed, added, emptied: as in `NoiseCount`, of the training split.
-        method: what was measured.
-        value: percent, mean over the recipe's seeds.
-        clean: the same without noise.
-        change: ``value - clean``, points.
-        seeds: number of seeds.
-        command: runs this level alone.
+    Tags are counted in the training split, as in `NoiseCount`.
     """
 
-    noise: str
-    level: float
-    noise_seed: int
+    noise: str  # drop or flip
+    level: float  # share of the tags that was drawn, 0..1
+    noise_seed: int  # of the draw
     tags: int
     removed: int
     added: int
     emptied: int
-    method: str
+    method: str  # what was measured
     split: str
     n_images: int
     threshold_kind: str
     metric: str
-    value: float
-    clean: float
-    change: float
-    seeds: int
-    command: str
+    value: float  # percent, mean over the recipe's seeds
+    clean: float  # the same without noise
+    change: float  # value - clean, points
+    seeds: int  # their number
+    command: str  # runs this level alone
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseResult:
-    """Result of `measure_tag_noise`.
+    """Result of `measure_tag_noise`."""
 
-    Attributes:
-        lines: level by level, without those that failed.
-        failed: command of each failed level, and why.
-        files: the table of ``lines``, then tables and figures of the sweeps.
-    """
-
-    lines: tuple[DamageLine, ...]
-    failed: tuple[tuple[str, str], ...]
-    files: tuple[Path, ...]
+    lines: tuple[DamageLine, ...]  # level by level, without those that failed
+    failed: tuple[tuple[str, str], ...]  # command of each failed level, and why
+    files: tuple[Path, ...]  # the table of ``lines``, then tables and figures of the sweeps
 
 
 def measure_tag_noise(
@@ -102,11 +85,6 @@ def measure_tag_noise(
         metric: that is drawn, ``map`` for data without ground truth; the table has all of `SHOWN_METRICS`.
         out: the table is ``OUT.csv``, the runs of a kind are in the folder ``OUT-<kind>`` and use the store beside it;
             None for ``runs/tag-noise-<name of the recipe>``.
-
-    Raises:
-        ConfigError: an unknown kind, a level outside its range, an override of the noise, or what does not fit.
-        DataError: the data cannot be read, or a level takes every tag.
-        StageError: the folder holds something else, or another process uses it.
     """
     _check(overrides, kinds, levels)
     words = [*overrides, f"data.tag_noise={{seed: {seed}}}"]

@@ -66,19 +66,12 @@ _BLUR = 16
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """One image as the classifier will see it.
-
-    Attributes:
-        sample: the image.
-        maps: at the size of the image that the classifier sees.
-        image: (3, H, W), normalised.
-        fill: (3, H, W), what stands where it is erased.
-    """
+    """One image as the classifier will see it."""
 
     sample: Sample
-    maps: ActivationMaps
-    image: Tensor
-    fill: Tensor
+    maps: ActivationMaps  # at the size of the image that the classifier sees
+    image: Tensor  # (3, H, W), normalised
+    fill: Tensor  # (3, H, W), what stands where it is erased
 
 
 def erasures(

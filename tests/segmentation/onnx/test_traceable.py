@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.segmentation.onnx.traceable import pooled, recordable, rolled
+from tag2mask.segmentation.onnx.export import pooled, recordable, rolled
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 5), (6, 6), (7, 13), (24, 31), (3, 64)])

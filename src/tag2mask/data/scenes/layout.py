@@ -36,20 +36,13 @@ _TRIES = 20
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a difficulty means.
+    """What a difficulty means."""
 
-    Attributes:
-        head_share: area of the head as a share of the whole toy's, in (0, 1).
-        context_rate: probability that a class with a context has it in its scene; a scene without the class
-            shows the context with probability ``(1 - context_rate) / 2``.
-        noise: standard deviation of the pixel noise, in grey levels of 255.
-        distractors: largest number of bushes, stones, flowers and clouds.
-    """
-
-    head_share: float
+    head_share: float  # area of the head as a share of the whole toy's, in (0, 1)
+    # Probability that a class with a context has it in its scene; it is (1 - context_rate) / 2 without the class.
     context_rate: float
-    noise: float
-    distractors: int
+    noise: float  # standard deviation of the pixel noise, in grey levels of 255
+    distractors: int  # largest number of bushes, stones, flowers and clouds
 
 
 RULES: dict[Difficulty, Rule] = {
@@ -60,13 +53,9 @@ RULES: dict[Difficulty, Rule] = {
 
 
 def lay_out(rng: np.random.Generator, rule: Rule, size: int | tuple[int, int], first: int) -> Scene:
-    """Draw where everything stands.
+    """Draw where everything stands; ``first`` is the class column of one toy, the others' are random.
 
-    Args:
-        rng: all randomness comes from it.
-        rule: the difficulty.
-        size: the long side, with a random aspect ratio; or (height, width).
-        first: class column of one toy; the others' classes are random.
+    ``size`` is the long side, with a random aspect ratio, or (height, width).
     """
     height, width = _sides(rng, size)
     horizon = round(height * _between(rng, 0.3, 0.5))

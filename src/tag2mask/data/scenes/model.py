@@ -28,23 +28,14 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Toy:
-    """One toy; its parts lie inside the image.
+    """One toy; its parts lie inside the image."""
 
-    Attributes:
-        kind: 0-based class column.
-        head: the part that shows the class.
-        body: the part all classes share, as are the wheels.
-        wheels: left and right.
-        livery: index of the body's colour, independent of the class.
-        mirrored: whether it looks the other way.
-    """
-
-    kind: int
-    head: Box
-    body: Box
-    wheels: tuple[Box, Box]
-    livery: int
-    mirrored: bool
+    kind: int  # 0-based class column
+    head: Box  # the part that tells the class
+    body: Box  # shared by all classes, as are the wheels
+    wheels: tuple[Box, Box]  # left and right
+    livery: int  # index of the body's colour, independent of the class
+    mirrored: bool  # it looks the other way
 
     @property
     def base(self) -> int:

@@ -59,12 +59,6 @@ def agreement(sample_id: str, columns: Sequence[int], first: Maps, second: Maps)
     these sizes laid at random share E = A B / N. Evidence is ``(I - E, A + B - I - E)``: their ratio is the IoU
     corrected for chance, 1 where the views are the same, 0 where they agree as far as chance does, such as where
     everything is foreground.
-
-    Args:
-        sample_id: of the image.
-        columns: K class columns, K at least 1.
-        first: maps of one view.
-        second: maps of the other, of the same shape.
     """
     if first.shape != second.shape:
         raise DataError(
@@ -93,14 +87,8 @@ def erasure(
     A larger region is always believed more when kept and missed more when erased, so the difference of the two alone
     grows with the area. By area alone, from nothing to the whole image, it would go in a straight line from -D to D,
     where D is what the whole image gains over an empty one. Evidence is ``(gain, D (2 area - 1))``: the part above the
-    line is what the choice of pixels is worth.
-
-    Args:
-        sample_id: of the image.
-        columns: K class columns, K at least 1.
-        gains: (K, 19) probability of the class in the kept region less that in the rest, at each of `PROBED`.
-        areas: (K, 19) share of the image in the region.
-        ends: (K,) D, probability of the class in the whole image less that in an empty one.
+    line is what the choice of pixels is worth. ``gains`` (K, 19) are the probability in the kept region less that in
+    the rest, at each of `PROBED`; ``areas`` (K, 19) the region's share of the image; ``ends`` (K,) each class's D.
     """
     found = np.stack([gains, ends[:, None] * (2 * areas - 1)], axis=-1)
     return ImageEvidence(sample_id, tuple(columns), found.sum(axis=0), found)

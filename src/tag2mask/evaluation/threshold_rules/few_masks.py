@@ -35,21 +35,13 @@ _TRIES = 100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SweepCounts:
-    """Pixels of one image at each of the 101 thresholds of the sweep.
-
-    Attributes:
-        id: the sample's.
-        labels: k labels that its ground truth or its maps have, background first.
-        both: (101, k) of the label in ground truth and seeds.
-        seeds: (101, k) of the label in the seeds.
-        truth: (k,) of the label in the ground truth.
-    """
+    """Pixels of one image at each of the 101 thresholds of the sweep."""
 
     id: str
-    labels: tuple[int, ...]
-    both: Counts
-    seeds: Counts
-    truth: Counts
+    labels: tuple[int, ...]  # k labels that its ground truth or its maps have, background first
+    both: Counts  # (101, k) of the label in ground truth and seeds
+    seeds: Counts  # (101, k) of the label in the seeds
+    truth: Counts  # (k,) of the label in the ground truth
 
 
 class Sums:
@@ -86,25 +78,16 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """How a threshold that was chosen on n masks varies when these are resampled with replacement.
-
-    Attributes:
-        n: masks.
-        draws: times that n of them were drawn, with repetition.
-        level: share of the thresholds from ``low`` to ``high``.
-        low: lower end.
-        high: upper end.
-        sd: standard deviation of the thresholds.
-        expected_loss: points of mIoU that a threshold of such a draw loses on the n masks to their best one, on
-            average: what the choice is expected to lose to the oracle elsewhere, seen from the n masks alone.
-    """
+    """How a threshold that was chosen on n masks varies when these are resampled with replacement."""
 
     n: int
-    draws: int
-    level: float
+    draws: int  # times that n of them were drawn, with repetition
+    level: float  # share of the thresholds from low to high
     low: float
     high: float
-    sd: float
+    sd: float  # of the thresholds
+    # Mean points of mIoU that a threshold of such a draw loses on the n masks to their best one: what the choice is
+    # expected to lose to the oracle elsewhere, seen from the n masks alone.
     expected_loss: float
 
 

@@ -23,11 +23,9 @@ Floats = NDArray[np.float64]
 
 
 def splitting(score: Callable[[Floats], Floats]) -> Callable[[Counts], float | None]:
-    """A rule that takes the split with the largest score.
+    """A rule that takes the split with the largest score, never one that leaves a side empty.
 
-    Args:
-        score: (1001,) shares of the bins, which sum to 1, to (1000,) scores of the splits after the bins 0 to 999.
-            Splits that leave one side empty are never taken.
+    ``score`` makes of (1001,) shares of the bins, of sum 1, the (1000,) scores of the splits after all but the last.
     """
 
     def rule(counts: Counts) -> float | None:

@@ -43,12 +43,7 @@ def fit_mixture(counts: NDArray[Any], log_density: Callable[[Mixture], Floats], 
 
     A step gives each bin to the components by their densities, then takes weighted means and variances. For normal
     components this is maximum likelihood; for beta ones it is the iterated method of moments (Schroeder and Rahmann,
-    2017).
-
-    Args:
-        counts: (1001,) pixels of each bin.
-        log_density: (2, 1001) logarithm of each component's density, without its weight.
-        floor: added to each variance.
+    2017). ``log_density`` gives (2, 1001) logarithms of the components' densities without their weights.
     """
     start = _otsu(counts)
     if start is None:

@@ -36,19 +36,12 @@ EVIDENCE = ("histogram", "agreement", "erasure")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One way to choose a threshold.
+    """One way to choose a threshold."""
 
-    Attributes:
-        name: as in recipes and tables.
-        evidence: one of `EVIDENCE`.
-        choose: summed evidence to a threshold in 0..1; None where the evidence says nothing.
-        about: one line for lists.
-    """
-
-    name: str
-    evidence: str
-    choose: Callable[[NDArray[Any]], float | None]
-    about: str
+    name: str  # as in recipes and tables
+    evidence: str  # one of `EVIDENCE`
+    choose: Callable[[NDArray[Any]], float | None]  # summed evidence to a threshold in 0..1, if it says anything
+    about: str  # one line for lists
 
 
 def best_agreement(evidence: NDArray[Any]) -> float | None:

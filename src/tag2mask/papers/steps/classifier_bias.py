@@ -28,7 +28,7 @@ from tag2mask.inference.multiscale import CAMHead, merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.stage_kinds import Makes
-from tag2mask.papers.definition import FinishedExperiment, StepResult
+from tag2mask.papers.catalogue import FinishedExperiment, StepResult
 from tag2mask.papers.steps.threshold_examples import shown_rows
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.report.examples import Example, draw_examples
@@ -44,31 +44,17 @@ _NO_THRESHOLD = Threshold(None, "none")
 
 @dataclass(frozen=True, slots=True)
 class ImageConfusion:
-    """One image under the weights of its own classes and of its confusing class.
-
-    Attributes:
-        sample: the image.
-        confusing: column of the absent class with the highest score.
-        scores: (C,) probabilities of the classes, each by itself, 0..1.
-        maps: (K + 1, h, w) CAMs in [0, 1] at stride 4, of the image's tags in order and of the confusing class.
-    """
+    """One image under the weights of its own classes and of its confusing class."""
 
     sample: Sample
-    confusing: int
-    scores: NDArray[np.float32]
-    maps: Tensor
+    confusing: int  # column of the absent class with the highest score
+    scores: NDArray[np.float32]  # (C,) probabilities of the classes, each by itself, 0..1
+    maps: Tensor  # (K + 1, h, w) CAMs in [0, 1] at stride 4: tags in order, confusing class
 
 
 @dataclass(slots=True)
 class ObjectRecall:
-    """Pixels of the objects that maps cover, over all images.
-
-    Attributes:
-        pixels: of the objects.
-        own: of these above the threshold in the map of their class.
-        confusing: in the map of the confusing class.
-        either: in one of the two.
-    """
+    """Pixels of the objects, and those above the threshold in the map of their class, the confusing one, either."""
 
     pixels: int = 0
     own: int = 0
@@ -88,19 +74,12 @@ class ObjectRecall:
 
 @dataclass(frozen=True, slots=True)
 class ConfusedLine:
-    """A class and one that it is confused with; a line of CSV.
+    """A class and one that it is confused with; a line of CSV."""
 
-    Attributes:
-        name: a class that the images have.
-        confusing: the absent class with the highest score in some of them.
-        images: in how many.
-        share: of the class's images that were analysed, 0..1.
-    """
-
-    name: str
-    confusing: str
-    images: int
-    share: float
+    name: str  # a class that the images have
+    confusing: str  # the absent class with the highest score in some of them
+    images: int  # in how many
+    share: float  # of the class's images that were analysed, 0..1
 
 
 def weights(run: FinishedExperiment) -> StepResult:
@@ -145,16 +124,7 @@ def confusions(
     network: TagNet, dataset: Dataset, samples: Sequence[Sample], settings: MapsSettings, device: torch.device,
     advance: Callable[[], None],
 ) -> list[ImageConfusion]:  # fmt: skip
-    """Scores and maps of every image that has some of the trained classes and lacks others.
-
-    Args:
-        network: the classifier.
-        dataset: the split.
-        samples: of the split.
-        settings: scales, mirror, precision and grid of the maps.
-        device: where the network runs.
-        advance: called after each image.
-    """
+    """Scores and maps of every image that has some of the trained classes and lacks others."""
     network = for_inference(network, device)
     found = []
     for sample in samples:

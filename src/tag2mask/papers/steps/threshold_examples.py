@@ -19,7 +19,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import analyse_optimum
 from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.methods.stage_kinds import Makes
-from tag2mask.papers.definition import FinishedExperiment, StepResult
+from tag2mask.papers.catalogue import FinishedExperiment, StepResult
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import Measured, measured
@@ -62,15 +62,10 @@ def shown_rows(run: FinishedExperiment) -> list[tuple[str, Measured]]:
 
 
 def pick(dataset: Dataset, scores: Mapping[str, float], images: Sequence[str]) -> list[tuple[Sample, str]]:
-    """Choose images by rule, not by eye: those named by the user, two best, two from the middle, two worst.
+    """Choose images by rule, not by eye: those named by the user, two best, two from the middle, two worst; and why.
 
-    Args:
-        dataset: the split.
-        scores: id of each measured image -> score; NaN if its ground truth is all ignored.
-        images: ids named by the user.
-
-    Returns:
-        (sample, why) pairs, no image twice, and none that is mostly ignored but those named.
+    ``scores`` are by id, NaN if the ground truth is all ignored. No image comes twice, and none that is mostly ignored
+    but those named.
     """
     by_id = {s.id: s for s in dataset.samples}
     ranked = sorted((i for i, v in scores.items() if not math.isnan(v)), key=lambda i: (-scores[i], i))

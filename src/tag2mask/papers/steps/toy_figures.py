@@ -27,7 +27,7 @@ from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import ThresholdSweep
 from tag2mask.inference.multiscale import CAMHead, normalise
 from tag2mask.methods.lpcam.maps import class_vector, similarity
-from tag2mask.papers.definition import FinishedExperiment, StepResult
+from tag2mask.papers.catalogue import FinishedExperiment, StepResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.data.forms import rgb_of, tensor_of
-from tag2mask.refine.crf.kernel import Kernel, bilateral_kernel, gaussian_kernel
+from tag2mask.refine.crf.kernel import bilateral_kernel, gaussian_kernel
 from tag2mask.refine.crf.presets import CRFPreset, find_preset
 from tag2mask.refine.crf.unary import check_labels, unary_from_labels, unary_from_scores
 
@@ -106,17 +106,7 @@ class DenseCRF:
 
 
 class DenseCRFBatch:
-    """Dense CRFs of several images, computed together; see `DenseCRF`.
-
-    Args:
-        images: as for `DenseCRF`, at least one.
-        preset: of all of them.
-        device: where to work; None for that of the first image.
-
-    Raises:
-        ConfigError: an unknown preset.
-        DataError: no image, or one of another shape or type.
-    """
+    """Dense CRFs of several images, computed together; arguments and errors as for `DenseCRF`."""
 
     def __init__(
         self, images: Sequence[Image], preset: str | CRFPreset = "irn", *, device: torch.device | str | None = None
@@ -127,8 +117,11 @@ class DenseCRFBatch:
         tensors = [_image(image) for image in images]
         self.device = tensors[0].device if device is None else torch.device(device)
         self.sizes = [(int(t.shape[0]), int(t.shape[1])) for t in tensors]
+        tensors = [t.to(self.device) for t in tensors]
         with torch.no_grad():
-            self._kernels = _kernels([t.to(self.device) for t in tensors], self.sizes, self.preset)
+            # The larger is built first, so that the other fits into memory that it left; the smaller is added first.
+            bilateral = bilateral_kernel(tensors, self.preset)
+            self._kernels = (gaussian_kernel(tuple(self.sizes), self.preset, self.device), bilateral)
 
     @torch.no_grad()
     def refine(self, probabilities: Sequence[Array], iterations: int | None = None) -> list[Tensor]:
@@ -191,13 +184,7 @@ class DenseCRFBatch:
     def _mean_field(self, energy: Tensor, n_labels: int, steps: int) -> list[Tensor]:
         """Q = softmax(-U), then ``steps`` times Q = softmax(-U + sum of the kernels' messages), all pixels at once.
 
-        Args:
-            energy: (N, P L), the pixels of all images one after another.
-            n_labels: L.
-            steps: 0 or more.
-
-        Returns:
-            For each image marginals (P, L, H, W).
+        From (N, P L) energies U, the pixels of all images one after another, to (P, L, H, W) marginals of each image.
         """
         q = _softmax(-energy, n_labels)
         for _ in range(steps):  # two arrays of this size at any time, beside the tables of the lattices
@@ -208,12 +195,6 @@ class DenseCRFBatch:
             q = _softmax(q, n_labels)
         parts = torch.split(q, [h * w for h, w in self.sizes])
         return [p.t().reshape(-1, n_labels, *size) for p, size in zip(parts, self.sizes, strict=True)]
-
-
-def _kernels(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]], preset: CRFPreset) -> list[Kernel]:
-    """The larger is built first, so that the other fits into memory that it left; the smaller is added first."""
-    bilateral = bilateral_kernel(images, preset)
-    return [gaussian_kernel(tuple(sizes), preset, images[0].device), bilateral]
 
 
 def _image(image: Image) -> Tensor:

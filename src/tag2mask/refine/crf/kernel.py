@@ -19,15 +19,9 @@ Size = tuple[int, int]
 
 
 class Kernel:
-    """compat D^-1/2 K D^-1/2, D the row sums of K as the lattice computes them.
+    """compat D^-1/2 K D^-1/2, D the row sums of K as the lattice, whose weights take the factors up, computes them.
 
-    Args:
-        lattice: K; its weights take the factors up.
-        compat: weight.
-
-    Attributes:
-        spread: the first half of the product, to the lattice points; see `Lattice.spread`.
-        collect: the second half, added to a sum over the pixels; see `Lattice.collect`.
+    `Lattice.spread` is the first half of the product, `Lattice.collect` the second.
     """
 
     def __init__(self, lattice: Lattice, compat: float) -> None:

@@ -66,25 +66,15 @@ _MOST = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """The geometry of one set of feature vectors; serves any number of channels of values.
+    """The geometry of one set of feature vectors; serves any number of channels of values."""
 
-    Attributes:
-        size: M, lattice points touched; tables of values have one more row, of zeros.
-        corners: (N, d + 1) int32, the lattice points around each pixel.
-        weights: (N, d + 1) float32, their barycentric weights, each row summing to 1, until `scale` changes them.
-        pixels: ((d + 1) N,) int32, the pixels of the first lattice point, of the second, and so on, ascending in each.
-        pixel_weights: ((d + 1) N,) float32, their weights.
-        starts: (M + 2,) int32, where the pixels of each point begin in ``pixels``; the last two are its length.
-        neighbours: (d + 1, M + 1, 2) int32, the two neighbours of each point along each axis, M where absent.
-    """
-
-    size: int
-    corners: Tensor
-    weights: Tensor
-    pixels: Tensor
-    pixel_weights: Tensor
-    starts: Tensor
-    neighbours: Tensor
+    size: int  # M, lattice points touched; tables of values have one more row, of zeros
+    corners: Tensor  # (N, d + 1) int32, the lattice points around each pixel
+    weights: Tensor  # (N, d + 1) float32, their barycentric weights, each row summing to 1, until `scale` changes them
+    pixels: Tensor  # ((d + 1) N,) int32, those of each lattice point in turn, ascending in each
+    pixel_weights: Tensor  # ((d + 1) N,) float32, their weights
+    starts: Tensor  # (M + 2,) int32, where the pixels of each point begin in pixels; the last two are its length
+    neighbours: Tensor  # (d + 1, M + 1, 2) int32, the two neighbours of each point along each axis, M where absent
 
     @property
     def alpha(self) -> float:
@@ -92,14 +82,7 @@ class Lattice:
         return 1 / (1 + 2.0 ** (1 - len(self.neighbours)))
 
     def filter(self, values: Tensor) -> Tensor:
-        """K values, K the lattice's own approximation of the kernel exp(-|f_i - f_j|^2 / 2), the pixel itself included.
-
-        Args:
-            values: (N, C) float32.
-
-        Returns:
-            (N, C) float32, not normalised.
-        """
+        """K values, (N, C) float32, K the lattice's own approximation of exp(-|f_i - f_j|^2 / 2), not normalised."""
         total = torch.zeros_like(values)
         self.collect(self.spread(values), total)
         return total.mul_(self.alpha)
@@ -126,13 +109,10 @@ class Lattice:
 
 
 def build_lattice(features: Tensor, image_of: Tensor | None = None) -> Lattice:
-    """Embed feature vectors into the lattice.
+    """Embed feature vectors, (d, N) float32 in units of the kernel's standard deviation, into the lattice.
 
-    Args:
-        features: (d, N) float32, finite, in units of the kernel's standard deviation. Their order matters: the
-            lattice is not symmetric under a permutation of them.
-        image_of: (N,) int64, the number of the image that a pixel is of, where there are several; they share no
-            lattice point. None for one image.
+    The order of the d matters: the lattice is not symmetric under a permutation of them. ``image_of`` is the number of
+    each pixel's image, (N,) int64, where there are several: they share no lattice point.
     """
     base, order, weights = _embed(features)
     del features
@@ -236,15 +216,8 @@ def find_neighbours(full: Tensor, last: int, strides: list[int], span: int) -> T
 
     Along axis j every coordinate grows by 1 but the j-th, which falls by d: the remainder grows by 1, and u_j falls by
     1; from remainder d the next is 0, and every u but u_j grows by 1. The other neighbour is the same step back.
-
-    Args:
-        full: (M,) int64, ascending: remainder * span + key.
-        last: points below remainder d.
-        strides: place value of each u.
-        span: above every key.
-
-    Returns:
-        (d + 1, M + 1, 2) int32, M where there is none.
+    ``full`` (M,) is ascending, remainder * span + key; ``last`` points are below remainder d. What is returned is
+    (d + 1, M + 1, 2), M where there is none.
     """
     size, d = len(full), len(strides) - 1
     found = torch.full((d + 1, size + 1, 2), size, dtype=torch.int32, device=full.device)

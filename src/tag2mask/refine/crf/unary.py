@@ -16,14 +16,9 @@ CLIP = 1e-5
 
 
 def unary_from_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """-ln of probabilities, or of scores that need not sum to 1; below `CLIP` they count as that.
+    """-ln of probabilities (..., L, H, W), or of scores that need not sum to 1; below `CLIP` they count as that.
 
-    Args:
-        scores: (..., L, H, W) of any floating type.
-        size: (H, W) of the image.
-
-    Returns:
-        (P, L, H, W) float32, P the product of the leading sides.
+    Returns (P, L, H, W), P the product of the leading sides.
     """
     if scores.ndim < 3 or tuple(scores.shape[-2:]) != size or scores.shape[-3] < 1:
         raise DataError(
@@ -44,16 +39,9 @@ def unary_from_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def unary_from_labels(labels: Tensor, size: tuple[int, int], n_labels: int, gt_prob: float) -> Tensor:
-    """Energies of hard labels: the label has probability ``gt_prob``, each other an equal share of the rest.
+    """Energies (P, L, H, W) of hard labels (..., H, W) below L, 2 or more, or 255 where ignored: all labels alike.
 
-    Args:
-        labels: (..., H, W) whole numbers from 0 to ``n_labels`` - 1, or 255 where ignored: all labels alike.
-        size: (H, W) of the image.
-        n_labels: L, at least 2.
-        gt_prob: above 0, below 1.
-
-    Returns:
-        (P, L, H, W) float32.
+    The label has probability ``gt_prob``, each other an equal share of the rest.
     """
     values = check_labels(labels, size, n_labels)
     if not 0 < gt_prob < 1:

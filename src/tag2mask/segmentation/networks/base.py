@@ -99,20 +99,10 @@ _TABLES = ("relative_position_bias_table", "absolute_pos_embed", "pos_embed")
 class Segmenter(nn.Module, ABC):
     """A network that gives each pixel a score for background and every class.
 
-    Args:
-        settings: what it was built from; travels with saved weights.
-        n_classes: C, without the background.
-        mean: channel means.
-        std: channel standard deviations.
-
-    Attributes:
-        mean: channel means; an image in [0, 1] goes in as ``(image - mean) / std``.
-        std: channel standard deviations.
-        n_labels: C + 1, the background first.
-        initial: what its first weights have seen, see `NetworkSettings.initial`.
-        max_side: longest side of the images it was trained on, where larger ones were shrunk to it; else None.
-        multiple: input sides are padded to a multiple of it.
-        least: input sides are padded to it where they are smaller; a multiple of ``multiple``.
+    An image in [0, 1] goes in as ``(image - mean) / std``, both per channel of RGB. Saved weights travel with
+    ``settings`` and ``initial``, see `NetworkSettings.initial`. ``max_side`` is the longest side of the images that it
+    was trained on, where larger ones were shrunk to it. Input sides are padded to a multiple of ``multiple``, and to
+    ``least`` at least.
     """
 
     multiple: ClassVar[int] = 32
@@ -134,14 +124,9 @@ class Segmenter(nn.Module, ABC):
         """Normalised images whose sides are multiples of ``multiple``, to logits at the images' size."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores of every pixel.
+        """Logits (N, C + 1, h, w), background first, of normalised RGB images (N, 3, H, W) of any size.
 
-        Args:
-            images: (N, 3, H, W) RGB, normalised, of any size. What is missing to a multiple is filled with 0, the mean
-                colour, on the right and below, and cut off again.
-
-        Returns:
-            Logits (N, C + 1, h, w), background first; resized bilinearly to (H, W), they are those of the pixels.
+        Resized bilinearly to (H, W), they are those of the pixels.
         """
         height, width = images.shape[-2:]
         return self.logits(self.padded(images))[..., :height, :width]

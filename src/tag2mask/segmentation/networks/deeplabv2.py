@@ -30,10 +30,6 @@ class DeepLabV2(Segmenter):
     """DeepLabV2 with its wrapper over scales 1, 0.5 and 0.75 of the image, whose logits' maximum is its output.
 
     Batch norms keep statistics, scales and shifts of the first weights.
-
-    Args:
-        settings: encoder and first weights.
-        n_classes: C, without the background.
     """
 
     multiple = 1

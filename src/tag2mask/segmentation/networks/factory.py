@@ -19,21 +19,16 @@ from tag2mask.segmentation.networks.smp import LibrarySegmenter, check_bundled, 
 from tag2mask.segmentation.networks.upernet import UperNet
 from tag2mask.segmentation.settings import CAFFE, DEEPLAB, UPERNET, NetworkSettings
 
-WEIGHTS = "weights.safetensors"
 _ENTRY = "segmenter"
 _NETWORKS: dict[str, Callable[[NetworkSettings, int], Segmenter]] = {DEEPLAB: DeepLabV2, UPERNET: UperNet}
 """Networks of our own; the others are the library's."""
 
 
 def build_segmenter(settings: NetworkSettings, n_classes: int) -> Segmenter:
-    """Build a network with its first weights, laid out channels-last.
+    """Build a network for C ``n_classes`` (without the background) with its first weights, laid out channels-last.
 
     The head, and all else under ``weights: none``, is drawn from torch's global generator. Batch norms of an encoder
     that begins with pretrained weights keep its statistics.
-
-    Args:
-        settings: architecture, encoder, weights.
-        n_classes: C, without the background, at least 1.
     """
     if n_classes < 1:
         raise ConfigError(f"a network needs at least one class, got {n_classes}")
@@ -47,12 +42,7 @@ def build_segmenter(settings: NetworkSettings, n_classes: int) -> Segmenter:
 
 
 def check_network(settings: NetworkSettings) -> None:
-    """Find what is wrong with a network and its first weights, without building it.
-
-    Raises:
-        ConfigError: an unknown encoder, or a decoder that does not run.
-        WeightsError: weights that the encoder does not have, or a file that cannot be read or is another network's.
-    """
+    """Find what is wrong with a network and its first weights, without building it."""
     if settings.encoder != CAFFE:
         encoder_name(settings.encoder)
     check_decoder(settings)
@@ -61,9 +51,6 @@ def check_network(settings: NetworkSettings) -> None:
         check_caffe(settings)
     elif settings.is_file:
         check_file(settings)
-
-
-_ENTRY = "segmenter"
 
 
 class _SavedSegmenter(Settings):

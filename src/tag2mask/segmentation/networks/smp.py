@@ -114,12 +114,7 @@ _LEAST = {"pan": 128}
 
 
 class LibrarySegmenter(Segmenter):
-    """A network of segmentation-models-pytorch, its logits at the images' size.
-
-    Args:
-        settings: architecture, encoder, first weights.
-        n_classes: C, without the background.
-    """
+    """A network of segmentation-models-pytorch, its logits at the images' size."""
 
     def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
         name = encoder_name(settings.encoder)

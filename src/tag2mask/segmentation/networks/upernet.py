@@ -20,12 +20,7 @@ _HEAD_STD = 0.01
 
 
 class UperNet(Segmenter):
-    """UPerNet as published with Swin: layer norm on each of four levels, 512 channels, an auxiliary head.
-
-    Args:
-        settings: encoder and first weights.
-        n_classes: C, without the background.
-    """
+    """UPerNet as published with Swin: layer norm on each of four levels, 512 channels, an auxiliary head."""
 
     def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
         name = encoder_name(settings.encoder)

@@ -1,4 +1,9 @@
-"""A network as one ONNX file for images of any size, which counts once onnxruntime gives the network's own logits."""
+"""A network as one ONNX file for images of any size, which counts once onnxruntime gives the network's own logits.
+
+A recording follows what is computed with sizes, as long as it is computed by operators. Adaptive pooling to a grid has
+no operator in ONNX but for one cell, and a roll becomes two slices, which are wrong where it is longer than the side.
+The stand-ins in `recordable` give the same numbers by computing with positions.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,10 @@ import copy
 import importlib.util
 import io
 import json
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +28,70 @@ from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsErro
 from tag2mask.core.files import atomic_path
 from tag2mask.segmentation.networks.base import Segmenter
 from tag2mask.segmentation.onnx.runtime import ENTRY, MISSING, SCHEMA, OnnxSegmenter
-from tag2mask.segmentation.onnx.traceable import recordable
+
+_RECORDING = threading.RLock()
+
+
+@contextmanager
+def recordable() -> Iterator[None]:
+    """Within it, this thread has `pooled` and `rolled` in the place of torch's functions; one recording at a time.
+
+    What a failed recording logs, the whole graph on the standard output, is left out.
+    """
+    places: tuple[tuple[Any, str, Any], ...] = (
+        (F, "adaptive_avg_pool2d", pooled), (torch, "roll", rolled), (torch._C, "_jit_onnx_log", lambda *_: None),
+    )  # fmt: skip
+    with _RECORDING:
+        before = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
+        try:
+            for (owner, name, stand_in), (*_, own) in zip(places, before, strict=True):
+                setattr(owner, name, _in_this_thread(stand_in, own))
+            yield
+        finally:
+            for owner, name, own in before:
+                setattr(owner, name, own)
+
+
+def _in_this_thread(stand_in: Any, own: Any) -> Any:
+    """A function that is ``stand_in`` in this thread and ``own`` in all others."""
+    thread = threading.get_ident()
+
+    def chosen(*arguments: Any, **words: Any) -> Any:
+        return (stand_in if threading.get_ident() == thread else own)(*arguments, **words)
+
+    return chosen
+
+
+def pooled(input: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
+    """Adaptive average pooling of (N, C, H, W) to a grid, as `F.adaptive_avg_pool2d` does, by two matrix products.
+
+    Cell i of n takes the pixels from floor(i L / n) up to, without, ceil((i + 1) L / n) of L, and each weighs the same.
+    """
+    height, width = input.shape[-2:]
+    rows, columns = (output_size, output_size) if isinstance(output_size, int) else output_size
+    down = _weights(height, height if rows is None else rows, input)
+    across = _weights(width, width if columns is None else columns, input)
+    return torch.matmul(torch.matmul(down, input), across.T)
+
+
+def rolled(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int]) -> Tensor:
+    """Values moved along some axes, as `torch.roll` does; those that pass the end come in at the begin."""
+    places, axes = ((value,) if isinstance(value, int) else value for value in (shifts, dims))
+    for shift, axis in zip(places, axes, strict=True):
+        length = input.shape[axis]
+        input = input.index_select(axis, (torch.arange(length, device=input.device) - shift) % length)
+    return input
+
+
+def _weights(length: int, cells: int, like: Tensor) -> Tensor:
+    """(cells, length), each row the mean over the pixels of its cell."""
+    cell = torch.arange(cells, device=like.device)[:, None]
+    pixel = torch.arange(length, device=like.device)[None]
+    # Nothing negative is divided: a recording rounds towards 0, not down.
+    begin, end = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+    inside = ((pixel >= begin) & (pixel < end)).to(like.dtype)
+    return inside / (end - begin).to(like.dtype)
+
 
 LIBRARIES = ("onnx", "onnxruntime")
 TOLERANCE = 1e-4
@@ -59,15 +129,8 @@ _OUTER = {"images", "padded", "scores", "logits", ""}
 def framed(model: Any, mean: Sequence[float], std: Sequence[float], multiple: int, least: int = 1) -> Any:
     """Put a network into its frame: colours and padding before it, resizing and cutting behind.
 
-    Args:
-        model: ``onnx.ModelProto`` from ``padded`` (normalised, sides multiples of ``multiple``) to ``scores``.
-        mean: per channel of RGB in [0, 1].
-        std: per channel.
-        multiple: of the sides.
-        least: smallest sides, a multiple of ``multiple`` or 1.
-
-    Returns:
-        The same model, from ``images`` in [0, 1] of any size to ``logits`` of that size.
+    ``model`` is an ``onnx.ModelProto`` from ``padded`` (normalised, sides multiples of ``multiple`` and ``least`` or
+    more) to ``scores``; the result takes ``images`` in [0, 1] of any size and gives ``logits`` of that size.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -203,21 +266,7 @@ def _refusal(net: Segmenter, why: str) -> ConfigError:
 
 
 def export_network(source: str, out: Path, *, stage: str | None = None) -> tuple[str, ...]:
-    """Write a segmentation network as one ONNX file.
-
-    Args:
-        source: whatever `tag2mask.load` takes, but ONNX.
-        out: the file, ending in .onnx.
-        stage: of a run with several networks, which.
-
-    Returns:
-        Its class names.
-
-    Raises:
-        ConfigError: an unknown stage, another ending, ONNX already, or the extra ``onnx`` is not installed.
-        StageError: the run has no finished network, or the file cannot be written or is there already.
-        WeightsError: there is no such network.
-    """
+    """Write a segmentation network, of what `tag2mask.load` takes but ONNX, as one .onnx file; gives its classes."""
     from tag2mask.segmentation.find_model import find_network
 
     check_request(out)

@@ -34,17 +34,7 @@ class _About(Settings):
 
 
 class OnnxSegmenter:
-    """A segmentation network in ONNX.
-
-    Args:
-        path: the file.
-
-    Attributes:
-        classes: C names, without the background.
-        max_side: longest side of the photos that it was trained on, where larger ones were shrunk to it; else None.
-        mean: 0 for each channel: the colours are normalised inside.
-        std: 1 for each channel.
-    """
+    """A segmentation network in ONNX; colours are normalised inside, so ``mean`` is 0 and ``std`` 1."""
 
     mean = (0.0, 0.0, 0.0)
     std = (1.0, 1.0, 1.0)
@@ -59,14 +49,7 @@ class OnnxSegmenter:
         _check_form(self._session, len(self.classes) + 1, path)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Scores of every pixel.
-
-        Args:
-            images: (N, 3, H, W) RGB in [0, 1], which is what ``mean`` and ``std`` make of it, of any size.
-
-        Returns:
-            Logits (N, C + 1, H, W) on the CPU, background first.
-        """
+        """Logits (N, C + 1, H, W) on the CPU, background first, of RGB images (N, 3, H, W) in [0, 1] of any size."""
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
             raise DataError(f"images have shape {tuple(images.shape)}: expected (N, 3, H, W) with at least one pixel")
         values = np.ascontiguousarray(images.detach().cpu().numpy(), dtype=np.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +13,13 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.names import printable, shown
 from tag2mask.core.palette import own_bound
 from tag2mask.core.prefetch import prefetch
-from tag2mask.core.progress import Counter, progress
+from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.segmentation.predict.find_photos import Source
 from tag2mask.segmentation.predict.labeller import Labeller, at_once
 from tag2mask.segmentation.predict.mask_folder import MasksFolder
 from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS, ArrayPhoto, open_photo, reading
 from tag2mask.segmentation.predict.tiles import Picture
 
-LOG = logging.getLogger("tag2mask")
 _READERS = 2
 
 
@@ -62,13 +60,9 @@ class _Work:
 def predict_photos(
     sources: Sequence[Source], labeller: Labeller, folder: MasksFolder, max_pixels: int = MAX_PIXELS
 ) -> Outcome:
-    """Write the masks of photos, and overlays where the folder makes them.
+    """Write the masks of photos, and overlays where the folder makes them; photos of more than ``max_pixels`` fail.
 
-    Args:
-        sources: the photos.
-        labeller: makes the labels; photos of one size go through the network together, up to its batch.
-        folder: prepared.
-        max_pixels: larger photos count as failed.
+    Photos of one size go through the network together, up to the labeller's batch.
     """
     outcome = Outcome()
     folder.claim(sources)

@@ -3,52 +3,43 @@
 from __future__ import annotations
 
 import glob
-import logging
+import itertools
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import expanded, special_kind
 from tag2mask.core.names import is_utf8, shown
+from tag2mask.core.progress import LOG
 from tag2mask.data.image_names import IMAGE_SUFFIXES, UNREADABLE_SUFFIXES, unreadable
 from tag2mask.data.layout import is_ours
 
-LOG = logging.getLogger("tag2mask")
 _WILD = frozenset("*?[")
+_ENDINGS = ", ".join(IMAGE_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """One photo of a command.
 
-    Attributes:
-        path: of its file.
-        name: where its mask goes below the folder of masks: folders and name as they were, without the ending.
-        problem: why it cannot be read, as known from its name and kind (a pipe, a device, a folder without permission):
-            to be named among the failures rather than left out in silence. None for all others.
+    ``problem`` says why it cannot be read, as known from its name and kind (a pipe, a device, a folder without
+    permission): it is named among the failures rather than left out in silence.
     """
 
     path: Path
-    name: PurePosixPath
+    name: PurePosixPath  # where its mask goes below the folder of masks: folders and name as they were, no ending
     problem: str | None = None
 
 
 def find_sources(inputs: Sequence[str | Path], out: Path) -> tuple[Source, ...]:
-    """The photos in folders (with all below them), of patterns, and named singly.
+    """The photos in folders (with all below them), of patterns, and named singly: each once, sorted by name.
 
     Names are relative to the folder that all inputs share: that itself for one folder, so that two photos of one name
-    in different folders stay apart. Hidden files, files without an image's ending and all below ``out`` are left out,
-    and below a folder that is named what tag2mask has written (a run, masks of another ``out``), with a note in the
-    log. Folders that are links are followed, each folder once.
-
-    Args:
-        inputs: folders, files, or patterns with ``*``, ``?``, ``[]`` and ``**``.
-        out: where masks go.
-
-    Returns:
-        Each photo once, sorted by name.
+    in different folders stay apart. Hidden files, files without an image's ending and all below ``out``, the folder of
+    the masks, are left out, and below a folder that is named what tag2mask has written (a run, masks of another
+    ``out``), with a note in the log. Folders that are links are followed, each folder once.
     """
     found: dict[Path, str | None] = {}
     roots = []
@@ -77,18 +68,18 @@ def _one(given: str, out: Path) -> tuple[Path, dict[Path, str | None]]:
         photos = _below(path, out)
         if not photos:
             _check_not_out(path, given, out)
-            raise DataError(f"folder {given} holds no image, nor do those below it (looked for {_endings()})")
+            raise DataError(f"folder {given} holds no image, nor do those below it (looked for {_ENDINGS})")
         return path, photos
     if path.exists():
         return path.parent, {path: _problem(path)}
     if not _WILD & set(given):
         raise DataError(f"{given} does not exist: expected a folder, an image file, or a pattern in quotes")
-    fixed = Path(*_before_wild(path.parts))
+    fixed = Path(*itertools.takewhile(lambda part: not _WILD & set(part), path.parts[:-1]))
     matches = [Path(p) for p in sorted(glob.glob(str(path), recursive=True))]
     photos = {p: _problem(p) for p in matches if _is_photo(p, out)}
     if not photos:
         _check_not_out(fixed, given, out)
-        raise DataError(f"pattern '{given}' matches no image (looked for {_endings()})")
+        raise DataError(f"pattern '{given}' matches no image (looked for {_ENDINGS})")
     return fixed, photos
 
 
@@ -151,13 +142,6 @@ def _is_photo(path: Path, out: Path) -> bool:
     return not own and not path.name.startswith(".") and path.suffix.lower() in (*IMAGE_SUFFIXES, *UNREADABLE_SUFFIXES)
 
 
-def _before_wild(parts: Sequence[str]) -> Iterator[str]:
-    for part in parts[:-1]:
-        if _WILD & set(part):
-            return
-        yield part
-
-
 def _check_names(sources: Sequence[Source]) -> None:
     seen: dict[str, Source] = {}
     for source in sources:
@@ -167,7 +151,3 @@ def _check_names(sources: Sequence[Source]) -> None:
                 f"{other.path} and {source.path} would both get the mask {other.name}.png: rename one, or predict them "
                 "into different folders with --out"
             )
-
-
-def _endings() -> str:
-    return ", ".join(IMAGE_SUFFIXES)

@@ -52,13 +52,7 @@ def at_once(size: Size) -> bool:
 
 
 class Labeller:
-    """Makes labels of photos.
-
-    Args:
-        network: the network, on its device, in evaluation mode.
-        options: how.
-        batch: photos of one size, or tiles, that are computed together.
-    """
+    """Makes labels of photos by a network on its device, in evaluation mode; ``batch`` photos or tiles at a time."""
 
     def __init__(self, network: LoadedNetwork, options: PredictOptions, batch: int = 1) -> None:
         if batch < 1:
@@ -184,11 +178,7 @@ def shrunk_photo(picture: Picture, height: int, width: int) -> NDArray[np.uint8]
 
 
 def enlarged_labels(probabilities: Tensor, height: int, width: int) -> NDArray[np.uint8]:
-    """The most probable label of each pixel of a larger image, probabilities bilinear between those (C + 1, h, w).
-
-    Returns:
-        (height, width) uint8, the lowest of equally probable labels.
-    """
+    """The most probable label (lowest of equals) of each pixel of a larger image, (C + 1, h, w) bilinear between."""
     return _in_bands(height, width, lambda rows: _enlarged(probabilities, rows, height, width))
 
 

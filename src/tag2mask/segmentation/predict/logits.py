@@ -39,21 +39,13 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class LoadedNetwork:
-    """A network with what it needs to be used.
+    """A network with what it needs to be used."""
 
-    Attributes:
-        net: the network, in evaluation mode.
-        mean: per channel of RGB in [0, 1].
-        std: per channel.
-        classes: C names; index ``c + 1`` of labels is ``classes[c]``.
-        max_side: longest side that larger photos are shrunk to, as those that it was trained on; None for no bound.
-    """
-
-    net: Network
+    net: Network  # in evaluation mode
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    classes: tuple[str, ...]
-    max_side: int | None = None
+    classes: tuple[str, ...]  # index c + 1 of labels is classes[c]
+    max_side: int | None = None  # longest side that larger photos are shrunk to, as those of the training
 
     @classmethod
     def of(cls, net: Segmenter | OnnxSegmenter, classes: Sequence[str]) -> LoadedNetwork:
@@ -77,15 +69,8 @@ def predict_batch(
 ) -> Tensor:
     """Probability of each label at each pixel of photos of one size: the mean of the views' softmax, see the module.
 
-    Args:
-        network: the network.
-        images: (H, W, 3) uint8 RGB, of any size from 1 x 1.
-        scales: factors on the photos' sides (bicubic), each above 0.
-        mirror: also take the mirror image at each scale.
-        precision: ``bfloat16`` runs the network under autocast; logits are float32 again afterwards.
-
-    Returns:
-        (N, C + 1, H, W) float32 on the network's device, summing to 1 over the labels.
+    Photos are (H, W, 3) uint8 RGB, ``scales`` factors on their sides (bicubic). ``bfloat16`` runs the network under
+    autocast; logits are float32 again afterwards. Gives (N, C + 1, H, W) float32 on the network's device.
     """
     height, width = _size(images)
     photos = [Image.fromarray(image) for image in images]

@@ -40,15 +40,7 @@ _SCHEMA = 1
 
 
 class MasksFolder:
-    """The output folder of one network with one set of options.
-
-    Args:
-        path: the folder.
-        network: SHA-256 of the network's file.
-        classes: C names.
-        options: how labels are made.
-        overlay: whether overlays are made too.
-    """
+    """The output folder of one network, known by the SHA-256 of its file, with one set of options."""
 
     def __init__(
         self, path: Path, network: str, classes: Sequence[str], options: PredictOptions, overlay: bool

@@ -38,15 +38,10 @@ Fit = Annotated[tuple[int, int], BeforeValidator(_two), AfterValidator(_long_fir
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How a photo is cut.
+    """How a photo is cut."""
 
-    Attributes:
-        tile: largest side of a tile in pixels.
-        overlap: pixels that neighbouring tiles share at least.
-    """
-
-    tile: int = 768
-    overlap: int = 128
+    tile: int = 768  # largest side of a tile in pixels
+    overlap: int = 128  # pixels that neighbouring tiles share at least
 
     def __post_init__(self) -> None:
         """Check that each tile covers new pixels."""

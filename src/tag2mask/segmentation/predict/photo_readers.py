@@ -20,6 +20,7 @@ from torch import Tensor
 
 from tag2mask.core.errors import DataError, Tag2MaskError
 from tag2mask.core.files import expanded, need_regular, reason
+from tag2mask.core.progress import LOG
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.forms import rgb_of
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 Photo = str | Path | Image.Image | NDArray[Any] | Tensor
 """A file, an image of Pillow's, an array (H, W, 3), (H, W) or (H, W, 1), or a tensor (3, H, W): see `rgb_of`."""
-LOG = logging.getLogger("tag2mask")
 MAX_PIXELS = 200_000_000
 """Pixels that a photo may have unless more are allowed: some 0.8 GB when decoded."""
 _TIFF = {".tif", ".tiff"}
@@ -113,9 +113,8 @@ def open_tiff(path: Path) -> TiffPhoto | None:
         return None
     from tifffile import TiffFile
 
-    logging.getLogger("tifffile").addHandler(
-        logging.NullHandler()
-    )  # what it finds wrong is reported by us, or by Pillow
+    # what it finds wrong is reported by us, or by Pillow
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     try:
         with TiffFile(need_regular(path)) as file:
             page: TiffPage = file.pages.first
@@ -220,23 +219,15 @@ def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
     decode it.
     """
     with reading(path):
-        if path.suffix.lower() in _TIFF:
-            windows = open_tiff(path)
-            if windows is not None:
-                _check_pixels(path, windows.size, max_pixels)
-                return windows
-        size = upright_size(path)
-        _check_pixels(path, size, max_pixels)
-        return WholePhoto(path, size)
-
-
-def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
-    pixels = size[0] * size[1]
-    if pixels > max_pixels:
-        raise DataError(
-            f"{path} is {size[1]} x {size[0]}, {pixels} pixels, more than the {max_pixels} allowed: if that is "
-            f"intended, allow it with --max-pixels {pixels}"
-        )
+        windows = open_tiff(path) if path.suffix.lower() in _TIFF else None
+        photo = windows or WholePhoto(path, upright_size(path))
+        height, width = photo.size
+        if height * width > max_pixels:
+            raise DataError(
+                f"{path} is {width} x {height}, {height * width} pixels, more than the {max_pixels} allowed: if that "
+                f"is no mistake, allow it with --max-pixels {height * width}"
+            )
+        return photo
 
 
 def picture_of(photo: Photo, max_pixels: int) -> Picture:

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tag2mask.segmentation.predict.logits import most_probable
 from tag2mask.segmentation.predict.options import ALIGN, Tiling
 
 
@@ -36,23 +37,14 @@ class Picture(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One tile along one axis, in pixels of the photo.
-
-    Attributes:
-        start: where the tile begins.
-        stop: where it ends.
-        first: where its weight begins; everything before is finished by earlier tiles.
-        done: pixels before this one are finished by this tile.
-        last: where its weight ends.
-        weights: (last - first,) float32.
-    """
+    """One tile along one axis, in pixels of the photo."""
 
     start: int
     stop: int
-    first: int
-    done: int
-    last: int
-    weights: Tensor
+    first: int  # where its weight begins; everything before is finished by earlier tiles
+    done: int  # pixels before this one are finished by this tile
+    last: int  # where its weight ends
+    weights: Tensor  # (last - first,) float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +83,7 @@ def blended(
     """Probabilities of a photo, block by block; every pixel is in exactly one block.
 
     At any time one batch of tiles and a strip of the photo's width and half the overlap's height are held.
-
-    Args:
-        picture: the photo.
-        probabilities: (h, w, 3) tiles of one size -> (N, C + 1, h, w).
-        tiling: how it is cut.
-        batch: tiles that are computed together.
+    ``probabilities`` takes (h, w, 3) tiles of one size to (N, C + 1, h, w).
     """
     height, width = picture.size
     rows, columns = spans(height, tiling), spans(width, tiling)
@@ -135,7 +122,7 @@ def tiled_labels(
     """(H, W) uint8, the most probable label of each pixel of `blended`; ``advance`` is called after each tile."""
     labels = np.zeros(picture.size, dtype=np.uint8)
     for block in blended(picture, probabilities, tiling, batch):
-        found = block.probabilities.argmax(dim=0).to(torch.uint8).cpu().numpy()
+        found = most_probable(block.probabilities)
         height, width = found.shape
         labels[block.top : block.top + height, block.left : block.left + width] = found
         if advance is not None:

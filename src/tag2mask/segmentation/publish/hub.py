@@ -32,14 +32,7 @@ mask.image().save("mask.png")
 
 
 def model_card(network: Mapping[str, Any], classes: Sequence[str], origin: Origin, name: str) -> str:
-    """The card in Markdown, with the metadata that the hub reads on top.
-
-    Args:
-        network: settings of the network as plain values.
-        classes: C names.
-        origin: where it comes from.
-        name: by which it is loaded in the example.
-    """
+    """The card in Markdown, with the metadata that the hub reads on top; ``name`` is what the example loads."""
     facts = {
         "network": f"{network['kind']} on {network['encoder']}",
         "first weights of the encoder": origin.initial or _UNKNOWN,
@@ -100,12 +93,7 @@ def write_folder(net: Segmenter, classes: Sequence[str], origin: Origin, folder:
 
 
 def fetch(repo_id: str, revision: str | None = None) -> Path:
-    """The local copy of a network on the hub; downloaded where it is not there yet.
-
-    Args:
-        repo_id: ``owner/name``.
-        revision: branch, tag or commit; None for the main branch.
-    """
+    """The local copy of a network ``owner/name`` of the hub, at a branch, tag or commit; downloaded if not there."""
     from huggingface_hub import snapshot_download
 
     with _on_the_hub(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ from tag2mask.config.recipe import Recipe
 from tag2mask.core.errors import StageError, WeightsError
 from tag2mask.core.links import resuming
 from tag2mask.core.names import SEED_MARK
+from tag2mask.core.progress import LOG
 from tag2mask.evaluation.result_tables import read_metrics
 
-LOG = logging.getLogger("tag2mask")
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -90,13 +89,7 @@ def origin_of(
 ) -> Origin:
     """Where the network of a finished stage comes from, read from its run folder.
 
-    Args:
-        run: the run folder.
-        recipe: of the run.
-        stage: instance that trained the network, with its seed where there are several.
-        initial: as in `Origin`.
-        manifest: of the stage, as read.
-        chosen_by: stages of the recipe that have chosen this network among several.
+    ``stage`` has its seed in its name where there are several; ``chosen_by`` are stages that have chosen this network.
     """
     name, _, seed = stage.partition(SEED_MARK)
     n_images, seen = manifest.get("n_images"), manifest.get("ledger")

@@ -1,4 +1,8 @@
-"""mIoU over thresholds of all rows in one figure (L11, A8), and IoU class by class (A12)."""
+"""What a run has measured, as the papers show it.
+
+mIoU over thresholds of all rows in one figure (L11, A8), IoU class by class (A12), the cost of clustering beside the
+training of the classifier (L12), and tags that come together (A15).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,15 @@ from pathlib import Path
 from statistics import fmean
 
 from tag2mask.core.arrays import rounded
+from tag2mask.data.cooccurrence import PairLine, cooccurrence
 from tag2mask.evaluation.result_tables import METRICS, ResultRow, read_columns, read_metrics, write_table
 from tag2mask.evaluation.robustness import WITHIN, robustness
 from tag2mask.evaluation.threshold_sweep import CurvePoint
 from tag2mask.methods.stage_kinds import Makes
-from tag2mask.papers.definition import FinishedExperiment, StepResult
+from tag2mask.papers.catalogue import FinishedExperiment, StepResult
 from tag2mask.papers.table import mean_of, number
 from tag2mask.pipeline.metric_stages import CURVE
+from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import collect_metrics, measured
 from tag2mask.pipeline.session import Done
 from tag2mask.report.figures import Curve, draw_curves
@@ -70,21 +76,13 @@ PREFIX = "iou/"
 
 @dataclass(frozen=True, slots=True)
 class ClassDelta:
-    """One label at one kind of threshold; a line of CSV.
+    """One label at one kind of threshold, means over the seeds; a line of CSV."""
 
-    Attributes:
-        label: the class, or ``background``.
-        threshold_kind: as `Threshold.kind_text`.
-        first: IoU of the first row in percent, mean over the seeds.
-        second: of the second row.
-        delta: second minus first, points.
-    """
-
-    label: str
-    threshold_kind: str
-    first: float
+    label: str  # the class, or background
+    threshold_kind: str  # as `Threshold.kind_text`
+    first: float  # IoU of the first row in percent
     second: float
-    delta: float
+    delta: float  # second minus first, points
 
 
 def class_deltas(ours: list[ResultRow], first: str, second: str) -> list[ClassDelta]:
@@ -123,3 +121,41 @@ def deltas(run: FinishedExperiment) -> StepResult:
 
 def _signed(value: float) -> str:
     return f"{'+' if value >= 0 else '−'}{number(abs(value))}"
+
+
+CLUSTERING, TRAINING = "clustering", "training of the classifier"
+"""Names of the rows of L12."""
+
+_SHOWN = 3
+
+
+def cost(run: FinishedExperiment) -> StepResult:
+    """Seconds that both stages took when they were computed, from their manifests, and their ratio."""
+    opened, rows = OpenedRun(run.out), []
+    pairs = zip(run.made(run.stages[CLUSTERING]), run.made(run.stages[TRAINING]), strict=True)
+    for prototypes, classifier in pairs:
+        seconds, training = prototypes.manifest.seconds, classifier.manifest.seconds
+        for name, done, metric, value in (
+            (CLUSTERING, prototypes, "seconds", seconds),
+            (TRAINING, classifier, "seconds", training),
+            (CLUSTERING, prototypes, "relative_cost", seconds / training),
+        ):
+            split, n_images = opened.split_of(done.stage), done.manifest.n_images
+            row = (name, split, n_images, "none", None, metric, rounded(value), done.stage.seed, run.command)
+            rows.append(ResultRow(*row))
+    return StepResult(tuple(rows))
+
+
+def hidden(run: FinishedExperiment) -> StepResult:
+    """Write how often tags of the training split come together, and name the most inseparable pairs."""
+    opened = OpenedRun(run.out)
+    tags = opened.split(opened.plan.data.train)
+    pairs = cooccurrence((s.tags for s in tags.samples), tags.classes).pair_lines()
+    path = run.out / "co-occurrence.csv"
+    write_table(path, PairLine, pairs)
+    lines = [
+        f"{pair.b} is in {100 * pair.p_b_given_a:.0f} % of the {pair.images_a} images of {pair.a}, {pair.lift:.1f} "
+        "times as often as by chance"
+        for pair in pairs[:_SHOWN]
+    ]
+    return StepResult(files=(path,), lines=tuple(lines))
