@@ -105,7 +105,7 @@ def check_target(out: Path) -> None:
 
 
 @contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
+def atomic_folder(out: Path) -> Iterator[Path]:
     """Give a temporary folder in ``out``; on success what is in it moves to ``out``, on failure it is removed.
 
     What a killed export left there is removed first.
