@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tag2mask.evaluation.result_tables import COLUMNS, ResultRow, read_columns
 
-NUMBERS = {"n_images": int, "seed": int, "threshold": float, "value": float}
+NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
 
 
 def read_results(path: Path) -> list[ResultRow]:
     """The rows of a CSV; empty cells are None."""
-    header = path.read_text(encoding="utf-8").splitlines()[0]
-    assert header == ",".join(COLUMNS)
-    return [
-        ResultRow(*(NUMBERS.get(name, str)(cell) if cell else None for name, cell in zip(COLUMNS, line, strict=True)))
-        for line in read_columns(path, COLUMNS, numbers=())
-    ]
+    assert path.read_text(encoding="utf-8").splitlines()[0] == ",".join(COLUMNS)
+    found = []
+    for line in read_columns(path, COLUMNS, numbers=()):
+        cells: list[Any] = [NUMBERS.get(n, str)(c) if c else None for n, c in zip(COLUMNS, line, strict=True)]
+        found.append(ResultRow(*cells))
+    return found
