@@ -209,7 +209,7 @@ def test_the_score_does_not_look_at_the_truth() -> None:
 
 
 def test_nothing_to_judge_is_an_error() -> None:
-    with refused(DataError, "split 'train'", "no image", "a mask to judge"):
+    with refused(DataError, "split 'train'", "no image", "a mask to assess"):
         assess([], ("a",), "train")
     wrong = Assessed("x", MaskEvidence(np.zeros((2, 2), np.uint8), ()), np.zeros((2, 3), np.uint8))
     with refused(DataError, "'x' has shape (2, 2)", "ground truth (2, 3)"):

@@ -120,7 +120,7 @@ def test_the_confusion_is_that_of_the_metrics_and_the_optima_are_the_analysis_s(
     dataset = dataset_of(done)
     values = {(r.stage, r.threshold_kind, r.metric): r.value for r in done.metrics}
     for found in measured(done.stages):
-        if found.unsure:
+        if found.refined:
             continue
         counted = pixels_of(found, dataset)
         scores = SegmentationScores.from_matrix(counted.counts, dataset.classes)
@@ -147,7 +147,7 @@ def test_pixels_are_counted_once_and_again_where_the_memory_is_spoilt(
     for text in ("{", '{"schema": 0, "matrix": []}'):
         path.write_text(text)
         assert pixels_of(found, dataset) == known
-    monkeypatch.setattr(pixels, "_look", None)
+    monkeypatch.setattr(pixels, "_count_pixels", None)
     assert pixels_of(found, dataset) == known, "from memory"
     assert OpenedRun(tmp_path / "run").metrics == opened.metrics, "the artefact counts as whole"
 

@@ -243,7 +243,7 @@ def test_weights_that_are_not_what_the_run_has_trained_are_refused(tmp_path: Pat
     tag2mask.load(elsewhere)  # nothing is known of it
     for garbled in ("", '{"files', "[]"):
         manifest.write_text(garbled)
-        with pytest.raises(StageError, match=rf"{manifest}.* Make stage 'segmenter' again: {again}"):
+        with pytest.raises(StageError, match=rf"{manifest}.* Rerun stage 'segmenter': {again}"):
             tag2mask.load(run)
 
 

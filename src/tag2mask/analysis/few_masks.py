@@ -36,7 +36,7 @@ def analyse_few(
     split: str | None = None,
     out: Path | None = None,
 ) -> Analysis:
-    """Choose a threshold on n images with ground truth, drawn at random again and again; measure it on all the others.
+    """Choose a threshold on n images with ground truth, drawn at random many times; measure it on all the others.
 
     Arguments and errors as for `tag2mask.analysis.map_thresholds.analyse_thresholds`; ``n`` are the sizes of a draw,
     each of which is drawn ``draws`` times and leaves images to measure on.

@@ -15,7 +15,7 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
-from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, rules_of
+from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose_thresholds, rules_of
 from tag2mask.evaluation.thresholds import SCOPES, Threshold
 from tag2mask.inference.settings import PyramidSettings
 from tag2mask.methods.artefact import Artefact
@@ -178,7 +178,7 @@ def classifier_behind(artefact: Artefact) -> Artefact | None:
 
 def _chosen(evidence: str, images: Iterator[ImageEvidence], maps: OpenedMaps, per: Collection[str]) -> list[Threshold]:
     rules = rules_of(evidence)
-    found: dict[str, RuleChoice] = choose(rules, images, len(maps.dataset.classes), per)
+    found: dict[str, RuleChoice] = choose_thresholds(rules, images, len(maps.dataset.classes), per)
     for rule in rules:
         if rule.name not in found:
             LOG.warning("%s: rule '%s' finds no threshold in these maps", maps.name, rule.name)

@@ -1,4 +1,4 @@
-"""Running a model of somebody else's: what a module gives, nothing left behind, and errors in our words."""
+"""Runs a foreign model: returns what a module gives, leaves no hooks behind, and translates its errors."""
 
 from __future__ import annotations
 

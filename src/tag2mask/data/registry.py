@@ -131,7 +131,7 @@ def data_from_words(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The kind of a data set and its settings.
 
     Args:
-        words: first a reader's name (then ``root=…`` says where) or a folder, whose layout tells the reader;
+        words: first a reader's name (then ``root=…`` says where) or a folder, whose layout decides the reader;
             then settings such as ``classes=[cat,dog]``.
     """
     first, rest = words[0], [w.removeprefix("data.") for w in words[1:]]

@@ -1,6 +1,6 @@
-"""Paired bootstrap over images: how sure the difference of two mIoUs is, given that other images might have been drawn.
+"""Paired bootstrap over images: the confidence interval of a difference of two mIoUs, for ``tag2mask compare``.
 
-mIoU is no mean over images but a ratio of pixel sums, so an interval has to come from resampled images: n images are
+mIoU is not a mean over images but a ratio of pixel sums, so an interval has to come from resampled images: n images are
 drawn with replacement from the n there are, the pixel counts of the drawn ones are summed on both sides alike, and the
 difference is worked out anew (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13). IoU
 needs three counts of each label, so (n, L) arrays of these stand for n confusion matrices: exact, and L / 3 times
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import nan_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.evaluation.confusion import Matrix
 
@@ -35,7 +35,7 @@ _ROOM = 1 << 21
 class ImageCounts:
     """What the IoUs of some images come from."""
 
-    both: Counts  # (n, L) pixels of a label in truth and prediction of each image, background first
+    both: Counts  # (n, L) pixels of a label in ground truth and prediction of each image, background first
     true: Counts  # (n, L) pixels of a label in the ground truth
     predicted: Counts  # (n, L) pixels predicted as a label; ignored pixels are in none of the three
 
@@ -53,22 +53,22 @@ class ImageCounts:
         return np.concatenate([self.both, self.true, self.predicted], axis=1)
 
     def ious(self) -> Floats:
-        """IoU of each label over all images together: (L,) percent, NaN where it is in neither truth nor prediction."""
+        """IoU of each label over all images: (L,) percent, NaN where it is in neither ground truth nor prediction."""
         found: Floats = _ious(self.flat.sum(axis=0)[None].astype(np.float64))[0]
         return found
 
     def miou(self) -> float:
         """Mean of `ious`, as `SegmentationScores.miou`."""
-        return float(known_mean(self.ious())) if self.true[:, 1:].any() else math.nan
+        return float(nan_mean(self.ious())) if self.true[:, 1:].any() else math.nan
 
     def image_mious(self) -> Floats:
         """Each image's own mIoU: (n,) percent over the labels in either; NaN where its ground truth shows no class."""
-        found: Floats = np.where(self.true[:, 1:].any(axis=1), known_mean(_ious(self.flat.astype(np.float64))), np.nan)
+        found: Floats = np.where(self.true[:, 1:].any(axis=1), nan_mean(_ious(self.flat.astype(np.float64))), np.nan)
         return found
 
 
 def label_counts(matrix: Matrix) -> Counts:
-    """What IoUs need of one confusion matrix (L, L): (3, L) pixels of each label in both, truth and prediction."""
+    """What IoUs need of one confusion matrix (L, L): (3, L) pixels of each label in both, ground truth, prediction."""
     return np.stack([np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)])
 
 
@@ -148,7 +148,7 @@ def _mean_ious(seeds: Sequence[Floats], weights: Floats) -> Floats:
         ious = _ious(sums)
         n_labels = ious.shape[1]
         shown = sums[:, n_labels + 1 : 2 * n_labels].any(axis=1)  # the ground truth of the images drawn shows a class
-        miou = np.where(shown, known_mean(ious), np.nan)
+        miou = np.where(shown, nan_mean(ious), np.nan)
         every.append(np.concatenate([ious, miou[:, None]], axis=1))
     mean: Floats = np.mean(every, axis=0)
     return mean

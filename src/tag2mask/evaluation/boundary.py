@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tag2mask.core.arrays import beside_another, known_mean, percent
+from tag2mask.core.arrays import beside_another, nan_mean, percent
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.types import IGNORE
 from tag2mask.evaluation.confusion import LabelImage, confusion_matrix, label_image
@@ -88,7 +88,7 @@ class BoundaryScores:
     @property
     def mean(self) -> float:
         """Mean Boundary IoU over the labels that have one, background included as in mIoU."""
-        return float(known_mean(self.iou)) if self.shows_classes else math.nan
+        return float(nan_mean(self.iou)) if self.shows_classes else math.nan
 
     def values(self) -> tuple[tuple[str, float], ...]:
         """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
@@ -97,7 +97,7 @@ class BoundaryScores:
         ``boundary_iou/<label>`` one label's; ``trimap_miou/<w>`` and ``trimap_accuracy/<w>`` are of the pixels at most
         ``w`` from a boundary.
         """
-        foreground = float(known_mean(self.iou[1:])) if self.shows_classes else math.nan
+        foreground = float(nan_mean(self.iou[1:])) if self.shows_classes else math.nan
         means = (("boundary_iou", self.mean), ("boundary_iou_foreground", foreground))
         single = tuple((f"boundary_iou/{n}", float(v)) for n, v in zip(self.labels, self.iou, strict=True))
         bands: list[tuple[str, float]] = []

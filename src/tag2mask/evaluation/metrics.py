@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import nan_mean, percent
 from tag2mask.core.errors import DataError
 from tag2mask.data.forms import Numbers
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
@@ -78,9 +78,9 @@ class SegmentationScores:
 
     @property
     def miou(self) -> float:
-        """Mean IoU over all labels, background included; labels in neither truth nor prediction are dropped.
+        """Mean IoU over all labels, background included; labels in neither ground truth nor prediction are dropped.
 
-        NaN where the ground truth shows no foreground class: a mean over the background alone would be no measure.
+        NaN where the ground truth shows no foreground class: a mean over the background alone would measure nothing.
         """
         return self.mean("iou", with_background=True)
 
@@ -92,7 +92,7 @@ class SegmentationScores:
         if not self.shows_classes:
             return math.nan
         values: Percent = getattr(self, metric)[0 if with_background else 1 :]
-        return float(known_mean(values))
+        return float(nan_mean(values))
 
     @property
     def accuracy(self) -> float:
@@ -111,7 +111,7 @@ class SegmentationScores:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Labels in neither truth nor prediction: they are in no mean."""
+        """Labels in neither ground truth nor prediction: they are in no mean."""
         return self._named(np.isnan(self.iou))
 
     @property

@@ -13,7 +13,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tag2mask.core.arrays import known_mean
+from tag2mask.core.arrays import nan_mean
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.mask_quality import SIGNALS, MaskEvidence
@@ -58,7 +58,7 @@ def rank_average(columns: Sequence[ArrayLike]) -> Floats:
     telling = [c for c in given if len(np.unique(c[~np.isnan(c)])) > 1]
     if not telling:
         return np.full(given[0].shape, np.nan)
-    return known_mean(np.stack([(ranks(c) - 1) / (np.count_nonzero(~np.isnan(c)) - 1) for c in telling]), axis=0)
+    return nan_mean(np.stack([(ranks(c) - 1) / (np.count_nonzero(~np.isnan(c)) - 1) for c in telling]), axis=0)
 
 
 SCORE = "score"
@@ -67,7 +67,7 @@ SCORE = "score"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessed:
-    """One image to judge; its (H, W) ground truth, if there is any, is used for the correlation alone."""
+    """One image to assess; its (H, W) ground truth, if there is any, is used for the correlation alone."""
 
     id: str
     evidence: MaskEvidence
@@ -123,7 +123,7 @@ class QualityAnalysis:
 
 
 def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> QualityAnalysis:
-    """Judge the masks of a split by every signal; of ``images``, which may be a generator, one is held at a time."""
+    """Assess the masks of a split by every signal; of ``images``, which may be a generator, one is held at a time."""
     ids: list[str] = []
     table: list[list[float]] = []
     true: list[float] = []
@@ -132,7 +132,7 @@ def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> 
         table.append([s.measure(image.evidence) for s in SIGNALS.values()])
         true.append(_miou(image, classes))
     if not ids:
-        raise DataError(f"no image of split '{split}' has a mask to judge")
+        raise DataError(f"no image of split '{split}' has a mask to assess")
     columns = {name: [row[place] for row in table] for place, name in enumerate(SIGNALS)}
     said = {name: values for name, values in columns.items() if not all(map(math.isnan, values))}
     combined = [values for name, values in said.items() if SIGNALS[name].combined]

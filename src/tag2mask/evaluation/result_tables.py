@@ -78,7 +78,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-_AGAIN = "Remove it; the tag2mask run command that made the run writes it again"
+_AGAIN = "Remove it; the tag2mask run command that made the run rewrites it"
 _NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
 
 

@@ -84,7 +84,7 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
             samples=samples,
             advance=counter.advance,
         )
-    _say_left_out(context, found)
+    _log_left_out(context, found)
     rows = found.rows(stage=maps.name, method=maps.base_name, seed=context.seed, time=now())
     write_metrics(context.out / METRICS, rows)
     names = [f.name for f in fields(CurvePoint)]
@@ -103,7 +103,7 @@ def measure_masks(context: StageContext[MasksSettings]) -> None:
         found = evaluate_masks(
             dataset, partial(masks.labels, dataset), unsure=unsure, samples=samples, advance=counter.advance
         )
-    _say_left_out(context, found)
+    _log_left_out(context, found)
     _write_scores(context, dataset, found.scores, found.n_images)
     lines = [[i.id, *(f"{value:.4f}" for value in i.values)] for i in found.images]
     write_cells(context.out / IMAGES, ["image", *found.image_metrics], lines)
@@ -152,13 +152,13 @@ def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[S
     return samples
 
 
-def _say_left_out(context: StageContext[Settings], found: SeedEvaluation | MaskEvaluation) -> None:
+def _log_left_out(context: StageContext[Settings], found: SeedEvaluation | MaskEvaluation) -> None:
     if found.n_without_truth:
         LOG.warning("%s: %d images without ground truth are left out", context.name, found.n_without_truth)
-    say_nothing_shown(context.name, found)
+    log_nothing_shown(context.name, found)
 
 
-def say_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None:
+def log_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None:
     """Log why there is no mIoU where the ground truth shows no class, and what to do."""
     if not found.shows_classes:
         where = f"the ground truth of the {found.n_images} images of split '{found.split}'"

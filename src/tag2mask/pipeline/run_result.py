@@ -34,7 +34,7 @@ class Measured:
         return self.maker.stage.name
 
     @property
-    def unsure(self) -> bool:
+    def refined(self) -> bool:
         """Whether these are refined seeds, which have no mIoU."""
         return measures(self.measuring.stage) is Measures.COVERAGE
 

@@ -82,7 +82,7 @@ def write_page(run: OpenedRun, command: str) -> bool:
 
     Args:
         run: with all its stages made.
-        command: that makes the same run again.
+        command: the one that reruns it.
 
     Returns:
         Whether it was written.
@@ -100,12 +100,12 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
         run: with all its stages made.
         choice: which images are shown.
         name: of the run on the page; the default is that of its folder.
-        command: that makes the same run again; the default is the one that resumes it.
+        command: the one that reruns it; the default is the one that resumes it.
     """
     plan, recipe, stages = run.plan, run.plan.recipe, finished_stages(run)
     looked_at = measured(stages)
     splits = {m.name: plan.split_of(m.measuring.stage) for m in looked_at}
-    seen = dict.fromkeys(s for m in looked_at if not m.unsure and (s := splits[m.name]) is not None)
+    seen = dict.fromkeys(s for m in looked_at if not m.refined and (s := splits[m.name]) is not None)
     parts = [
         _split_part(run, run.split(split), [m for m in looked_at if splits[m.name] == split], choice) for split in seen
     ]
@@ -116,7 +116,7 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
         title=f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name,
         data=f"{plan.data_kind}, {len(classes)} classes: {named}",
         classes=classes,
-        ledger=tuple(sorted(set().union(*(m.measuring.manifest.ledger for m in looked_at if not m.unsure)))),
+        ledger=tuple(sorted(set().union(*(m.measuring.manifest.ledger for m in looked_at if not m.refined)))),
         seeds=recipe.seeds,
         parts=tuple(parts),
         thresholds={m.name: v for m in looked_at if _slides(m) and (v := m.threshold.value) is not None},
@@ -132,7 +132,7 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
 
 def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], choice: Choice) -> SplitPart:
     """One split."""
-    shown = [m for m in every if not m.unsure]
+    shown = [m for m in every if not m.refined]
     rows = [r for r in run.metrics if r.split == dataset.split]
     counted = {m.name: pixels_of(m, dataset) for m in shown if any(r.stage == m.name for r in rows)}
     n_images = max((r.n_images for r in rows if r.metric == "miou"), default=0)
@@ -146,7 +146,7 @@ def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], cho
     ]
     scene = Scene(dataset, makers, {m.name: m for m in every})
     last = [m for m in shown if _first_seed(run, m.maker)][-1]
-    void = counted[last.name].void if last.name in counted else {}
+    ignored = counted[last.name].void if last.name in counted else {}
     known = [_method(run, m, dataset, rows, counted[m.name]) for m in shown if m.name in counted]
     return SplitPart(
         split=dataset.split,
@@ -154,7 +154,7 @@ def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], cho
         n_without_truth=len(dataset) - n_images - n_seen,
         methods=tuple(known),
         notes=tuple(notes(run.metrics, dataset.split, every, n_images, n_seen)),
-        shown=examples(scene, last, void, choice),
+        shown=examples(scene, last, ignored, choice),
     )
 
 

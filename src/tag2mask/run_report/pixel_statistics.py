@@ -1,6 +1,6 @@
 """What a page shows that the measurements do not hold: confusion, ignored shares, and the best threshold of each image.
 
-One pass over what was measured; what it finds is remembered beside the measurements, so that a page made again costs
+One pass over what was measured; what it finds is remembered beside the measurements, so that a rebuilt page costs
 nothing.
 """
 
@@ -60,7 +60,7 @@ def pixels_of(found: Measured, dataset: Dataset) -> Pixels:
     known = _read(path)
     if known is not None:
         return known
-    pixels = _look(found, dataset)
+    pixels = _count_pixels(found, dataset)
     try:
         write_json(path, sealed({"schema": _SCHEMA, **asdict(pixels)}))
     except StageError as error:  # a store that may only be read: the page is made all the same
@@ -77,11 +77,11 @@ def _read(path: Path) -> Pixels | None:
         if values.get("schema") != _SCHEMA:
             return None
         return Pixels(tuple(tuple(row) for row in values["matrix"]), values["void"], values["optima"])
-    except (StageError, KeyError, TypeError):  # cut off or foreign: count again
+    except (StageError, KeyError, TypeError):  # cut off or foreign: recount
         return None
 
 
-def _look(found: Measured, dataset: Dataset) -> Pixels:
+def _count_pixels(found: Measured, dataset: Dataset) -> Pixels:
     samples = unseen([found.measuring.artefact], dataset, found.name)
     counted: dict[str, tuple[Matrix, float]] = {}
     with progress(f"{found.name}, for the report", len(samples)) as counter:

@@ -1,4 +1,4 @@
-"""The page of finished runs, one or several, made again with the images that one wants to see."""
+"""Rebuilds the page of one or several finished runs for ``tag2mask report``, with the images that are named."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _check_finished(run: OpenedRun) -> None:
     """Refuse a run that is not made as a whole, or has nothing to report."""
     for name in run.stages:
         run.check_files(name)
-    if not any(not m.unsure for m in measured(finished_stages(run))):
+    if not any(not m.refined for m in measured(finished_stages(run))):
         raise StageError(
             f"{run.path} has measured neither seeds nor masks, so there is nothing to report; its recipe needs a stage "
             "of kind seeds or masks, as those of tag2mask ls recipes have"
@@ -79,7 +79,7 @@ def _check_images(runs: Sequence[OpenedRun], images: Sequence[str]) -> None:
         return
     known: set[str] = set()
     for run in runs:
-        splits = {run.plan.split_of(m.measuring.stage) for m in measured(finished_stages(run)) if not m.unsure}
+        splits = {run.plan.split_of(m.measuring.stage) for m in measured(finished_stages(run)) if not m.refined}
         known |= {s.id for split in splits if split is not None for s in run.split(split).samples}
     for name in images:
         if name not in known:

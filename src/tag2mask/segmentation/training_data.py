@@ -33,12 +33,14 @@ _BRIGHTNESS, _FACTOR, _HUE = 32 / 255, (0.5, 1.5), 18 / 180
 
 
 def truth_of(dataset: Dataset, name: str) -> tuple[list[Sample], LabelsOf]:
-    """The samples that have a truth, and how to read it; how many have none is logged."""
+    """The samples that have ground truth, and how to read it; how many have none is logged."""
     found = [sample for sample in dataset.samples if dataset.truth(sample) is not None]
     if not found:
         raise no_truth(dataset, f"{name}: ")
     if len(found) < len(dataset):
-        LOG.warning("%s: %d of %d images have no truth and are left out", name, len(dataset) - len(found), len(dataset))
+        LOG.warning(
+            "%s: %d of %d images have no ground truth and are left out", name, len(dataset) - len(found), len(dataset)
+        )
 
     def read(sample: Sample) -> Labels:
         mask = dataset.truth(sample)

@@ -86,7 +86,7 @@ def from_subfolders(folder: Path, others: Iterable[Path], separators: Sequence[s
 
     Args:
         folder: holds one sub-folder for each class.
-        others: sub-folders that are no classes.
+        others: sub-folders that are not classes.
         separators: what parts several tags in the name of a sub-folder; none leaves names whole.
     """
     inner = _class_folders(folder, others)

@@ -1,6 +1,6 @@
 """What stands where in a drawn scene: numbers only, no pixels.
 
-A scene holds one to three pull-along toys. Every toy has the same body on the same wheels; only its head tells the
+A scene holds one to three pull-along toys. Every toy has the same body on the same wheels; only its head shows the
 class. Some classes have a context (`CONTEXTS`) that comes with them and is background in the masks. The rule of the
 three difficulties (`RULES`): each step halves the head's share of the toy, doubles noise and distractors, and brings
 the context closer to always. It was fixed before any method was run on it.

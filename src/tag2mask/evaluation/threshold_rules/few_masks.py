@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent, rounded
+from tag2mask.core.arrays import nan_mean, percent, rounded
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -63,12 +63,12 @@ def curve(sums: Counts) -> NDArray[np.float64]:
     if not shows_classes(sums):
         raise nothing_shown("the ground truth of the images that a threshold is to be chosen on")
     both, seeds, truth = sums
-    return known_mean(percent(both, truth + seeds - both))
+    return nan_mean(percent(both, truth + seeds - both))
 
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """How a threshold that was chosen on n masks varies when these are drawn again, from themselves."""
+    """How a threshold that was chosen on n masks varies when these are resampled with replacement."""
 
     n: int
     draws: int  # times that n of them were drawn, with repetition

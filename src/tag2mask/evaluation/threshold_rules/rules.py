@@ -113,14 +113,14 @@ class RuleChoice:
     images: Mapping[str, float] = field(default_factory=dict)
 
     def threshold(self, per: str) -> Threshold:
-        """The threshold of one scope of `SCOPES` that was asked for."""
+        """The threshold of the requested scope, one of `SCOPES`."""
         if per == "data":
             return Threshold(self.whole, "rule", rule=self.rule)
         levels = Levels(self.whole, self.classes) if per == "class" else Levels(self.whole, images=self.images)
         return Threshold(None, "rule", rule=f"{self.rule}/{per}", levels=levels)
 
 
-def choose(
+def choose_thresholds(
     rules: Sequence[Rule],
     images: Iterable[ImageEvidence],
     n_classes: int,
