@@ -163,7 +163,8 @@ def analyse_optimum(
         own[np.ix_(labels, labels)] += sweep.matrix(GRID[_middle(_optima(curve))])
         curves.append((pair.sample, curve))
     top = best(whole.curve())
-    images = tuple(_image(s, curve, top.threshold) for s, curve in curves if _matters(curve))
+    # The threshold matters where the curve is not flat, nor NaN.
+    images = tuple(_image(s, curve, top.threshold) for s, curve in curves if curve.max() - curve.min() > _SAME)
     return OptimumAnalysis(
         split=dataset.split,
         n_images=len(curves),
@@ -198,11 +199,6 @@ def _optima(curve: Curve) -> NDArray[np.intp]:
 
 def _middle(places: NDArray[np.intp]) -> int:
     return int(places[(len(places) - 1) // 2])
-
-
-def _matters(curve: Curve) -> bool:
-    """Whether the threshold makes any difference to the image; false for NaN."""
-    return bool(curve.max() - curve.min() > _SAME)
 
 
 def _image(sample: Sample, curve: Curve, at: float) -> ImageOptimum:

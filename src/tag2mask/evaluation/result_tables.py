@@ -57,9 +57,7 @@ def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> li
 
 
 def _line(cells: list[Any]) -> str:
-    text = (
-        io.StringIO()
-    )  # with both characters as its end, it quotes what holds one of them, as Python 3.13 always does
+    text = io.StringIO()  # with both characters as its end, a cell with one of them is quoted, as Python 3.13 does
     csv.writer(text, lineterminator="\r\n").writerow(cells)
     return f"{text.getvalue()[:-2]}\n"
 

@@ -12,14 +12,13 @@ from pydantic import Field
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import DataError, nothing_shown
-from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.boundary import SHARE, BoundaryMetrics
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.label_images import MaskEvaluation, evaluate_masks
+from tag2mask.evaluation.label_images import MaskEvaluation, compared, evaluate_masks
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.result_tables import METRICS, Scores, now, score_rows, write_cells, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
@@ -198,18 +197,11 @@ def boundary_of(
     Raises:
         DataError: no sample has ground truth, or labels and ground truth do not fit.
     """
-
-    def pair(sample: Sample) -> tuple[Sample, tuple[LabelImage, LabelImage] | None]:
-        truth = dataset.truth(sample)
-        return sample, None if truth is None else (read(sample), truth)
-
     metrics = BoundaryMetrics(dataset.classes, share=share)
-    for sample, both in prefetch(pair, samples):
-        if both is not None:
-            metrics.update(*both, sample.id)
-            if whole is not None:
-                whole.update(*both, sample.id)
-        advance()
+    for image in compared(dataset, read, samples, advance=advance):
+        metrics.update(*image)
+        if whole is not None:
+            whole.update(*image)
     if not metrics.n_images:
         raise DataError(
             f"no image of split '{dataset.split}' has ground truth, so no boundary can be measured. Give masks drawn "
