@@ -107,7 +107,7 @@ HALF_MADE = """
     from pathlib import Path
     from tag2mask.core.files import atomic_path
     from tag2mask.core.stopping import on_stop
-    from tag2mask.export.target import atomic_folder
+    from tag2mask.export.output import atomic_folder
     from tag2mask.methods.lpcam.vectors import temporary_folder
     from tag2mask.pipeline.worker_pool import in_pool
     from tests.pipeline.pool_work import forever

@@ -12,8 +12,8 @@ import pytest
 
 from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.palette import write_labels
-from tag2mask.export import labelled
-from tag2mask.export.target import atomic_folder, check_target
+from tag2mask.export import output as labelled
+from tag2mask.export.output import atomic_folder, check_target
 from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import mask_folder
 from tests.helpers.refused import refused

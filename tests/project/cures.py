@@ -288,6 +288,7 @@ def _relabelled(patch: pytest.MonkeyPatch) -> None:
         image.save(path, pnginfo=text)
 
 
+COMPARE = "tag2mask compare runs/old --stage cam --stage lpcam --images 0 --resamples 10"
 PREDICT = "tag2mask predict runs/old photos/images --out masks"
 CURES = {
     "data.root is not set": Cure("tag2mask run own-data TINY --only classifier --out runs/new", setting_of_row),
@@ -355,8 +356,8 @@ CURES = {
     "were made from another image": Cure("tag2mask eval runs/old", command_of_text_first, _copied),
     "is not a run (it has no": Cure("tag2mask eval photos", other("tag2mask eval runs/old")),
     "is not a metric row": Cure(
-        "tag2mask compare runs/old --stage cam --stage lpcam",
-        removed_first(RUN, "tag2mask compare runs/old --stage cam --stage lpcam"),
+        COMPARE,
+        removed_first(RUN, COMPARE),
         _written("runs/old/cam-seeds/metrics.jsonl"),
     ),
     "files of stage '…'": Cure(

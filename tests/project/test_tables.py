@@ -91,7 +91,7 @@ def test_filling_replaces_what_was_there_and_is_stable(root: Path) -> None:
     [
         (
             "seeds.csv columns=method,threshold",
-            "kinds fixed, oracle … where=threshold_kind:fixed",
+            "the kinds fixed, oracle … where=threshold_kind:fixed",
         ),
         ("none.csv columns=method", "none.csv … run what measures it"),
         ("seeds.csv columns=metod", "seeds.csv 'metod' … did you mean 'method'"),

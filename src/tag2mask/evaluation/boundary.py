@@ -110,14 +110,8 @@ class BoundaryScores:
 class BoundaryMetrics:
     """Counts the bands of label images and their ground truth, image by image, and scores them all together.
 
-    Args:
-        classes: names of the foreground classes; class ``c`` is label ``c + 1``, 0 is background.
-        share: width of Boundary IoU's band as a share of the image's diagonal, above 0 and below 1.
-        widths: of the trimap's bands, pixels, ascending; none leaves the trimap out.
-
-    Raises:
-        DataError: no class, a class twice, or a class named ``background``.
-        ConfigError: a share outside its range, or widths that are not ascending and at least 1.
+    ``share`` of the image's diagonal is the width of Boundary IoU's band, ascending ``widths`` in pixels are those of
+    the trimap's; without any the trimap is left out.
 
     Example:
         >>> metrics = BoundaryMetrics(["cat"])

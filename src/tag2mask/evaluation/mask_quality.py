@@ -140,13 +140,8 @@ def gap(evidence: MaskEvidence) -> float:
     """AMN's second condition, with the mask in place of the ground truth; NaN without maps or masked class."""
     if evidence.maps is None:
         return math.nan
-    gaps = [
-        float(
-            evidence.maps[place][inside].mean(dtype=np.float64) - evidence.maps[place][~inside].mean(dtype=np.float64)
-        )
-        for place, inside in evidence.masked()
-        if not inside.all()
-    ]
+    pairs = [(evidence.maps[place], inside) for place, inside in evidence.masked() if not inside.all()]
+    gaps = [float(m[inside].mean(dtype=np.float64) - m[~inside].mean(dtype=np.float64)) for m, inside in pairs]
     return min(1.0, max(0.0, fmean(gaps))) if gaps else math.nan
 
 
@@ -156,12 +151,8 @@ def stability(evidence: MaskEvidence) -> float:
     if evidence.maps is None or evidence.threshold is None or not evidence.classes:
         return math.nan
     cut = partial(evidence.background.labels, evidence.maps, evidence.classes, sides=evidence.sides)
-    low, high = (cut(_moved(evidence.threshold, by)) for by in (-STEP, STEP))
+    low, high = (cut(np.clip(evidence.threshold + by, 0, 1)) for by in (-STEP, STEP))
     return mask_iou(low, high)
-
-
-def _moved(level: Level, by: float) -> Level:
-    return np.clip(level + by, 0, 1) if isinstance(level, np.ndarray) else min(1.0, max(0.0, level + by))
 
 
 @signal("kept", "classifier's probability of each class where only its mask is kept")

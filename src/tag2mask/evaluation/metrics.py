@@ -52,15 +52,7 @@ class SegmentationScores:
 
     @classmethod
     def from_matrix(cls, matrix: Matrix, classes: Sequence[str]) -> SegmentationScores:
-        """Work the ratios out.
-
-        Args:
-            matrix: (C + 1, C + 1) pixel counts, row = truth, column = prediction, background first.
-            classes: names of the C foreground classes.
-
-        Raises:
-            DataError: no pixel was counted.
-        """
+        """Work the ratios out of a matrix (C + 1, C + 1), row = ground truth, of C foreground ``classes``."""
         if not matrix.sum():
             raise DataError(
                 "nothing was evaluated: no image with ground truth, or every pixel is ignored (255). Check the split "

@@ -18,7 +18,7 @@ from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.mask_quality import SIGNALS, MaskEvidence
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.thresholds import Threshold
 
 Floats = NDArray[np.float64]
@@ -107,9 +107,7 @@ class QualityAnalysis:
         values = [i.score if name == SCORE else i.signals[self.names.index(name)] for i in self.images]
         return spearman(values, [image.miou for image in self.images])
 
-    def results(
-        self, threshold: Threshold, *, worst: int, method: str, seed: int, command: str
-    ) -> tuple[ResultRow, ...]:
+    def results(self, threshold: Threshold, origin: Origin, *, worst: int) -> tuple[ResultRow, ...]:
         """Numbers against ground truth as lines of ``results/``; empty without any.
 
         ``spearman/<signal>`` is -1..1. ``image_miou`` is the mean of the images' own mIoU in percent (not the split's
@@ -121,9 +119,7 @@ class QualityAnalysis:
         low = [i.miou for i in self.worst(worst) if not math.isnan(i.miou)]
         numbers = [(f"spearman/{name}", self.correlation(name)) for name in (SCORE, *self.names)]
         numbers += [("image_miou", fmean(known)), ("image_miou_worst", fmean(low) if low else math.nan)]
-        return result_rows(
-            numbers, threshold, method=method, split=self.split, n_images=len(known), seed=seed, command=command
-        )
+        return origin.rows(numbers, threshold, self.split, len(known))
 
 
 def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> QualityAnalysis:

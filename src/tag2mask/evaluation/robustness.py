@@ -21,7 +21,7 @@ from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.seeds import Pair, SeedEvaluation, pairs
 from tag2mask.evaluation.threshold_sweep import CurvePoint, best
 from tag2mask.evaluation.thresholds import Threshold
@@ -51,16 +51,11 @@ class Robustness:
         """Width of the plateau, 0..1."""
         return rounded(self.high - self.low)
 
-    def results(self, method: str, split: str, n_images: int, seed: int, command: str) -> tuple[ResultRow, ...]:
+    def results(self, origin: Origin, split: str, n_images: int) -> tuple[ResultRow, ...]:
         """The numbers as lines of ``results/``: all but the mean belong to the oracle threshold."""
         at = {"miou": self.miou, "plateau_width": self.width, "plateau_low": self.low, "plateau_high": self.high}
-        return tuple(
-            row
-            for threshold, numbers in ((self.threshold, at), (Threshold(None, "none"), {MEAN: self.mean}))
-            for row in result_rows(
-                numbers.items(), threshold, method=method, split=split, n_images=n_images, seed=seed, command=command
-            )
-        )
+        mean = origin.rows([(MEAN, self.mean)], Threshold(None, "none"), split, n_images)
+        return origin.rows(at.items(), self.threshold, split, n_images) + mean
 
 
 CURVE_COLUMNS = ("stage", "split", "n_images", "seed", *(f.name for f in fields(CurvePoint)))
@@ -118,11 +113,10 @@ class ImbalanceAnalysis:
     n_without_object: int
     images: tuple[ImageImbalance, ...]
 
-    def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
+    def results(self, origin: Origin) -> tuple[ResultRow, ...]:
         """The means as lines of ``results/``; there is no threshold in them."""
         means = [(m, fmean(getattr(i, m) for i in self.images)) for m in MEASURES]
-        none, n_images = Threshold(None, "none"), len(self.images)
-        return result_rows(means, none, method=method, split=self.split, n_images=n_images, seed=seed, command=command)
+        return origin.rows(means, Threshold(None, "none"), self.split, len(self.images))
 
     def lines(self, *, stage: str, seed: int) -> list[tuple[Any, ...]]:
         """The numbers of each image as lines of CSV."""

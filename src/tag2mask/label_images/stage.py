@@ -46,9 +46,7 @@ def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
 
 def around(level: Level, margin: float) -> tuple[Level, Level]:
     """The thresholds of refined seeds, foreground first: a margin on either side, within 0..1."""
-    if isinstance(level, np.ndarray):
-        return np.minimum(1, level + margin), np.maximum(0, level - margin)
-    return min(1.0, level + margin), max(0.0, level - margin)
+    return np.minimum(1, level + margin), np.maximum(0, level - margin)
 
 
 def _crf_program(context: StageContext[Settings], make: Make, levels: Levels) -> ImageProgram:

@@ -19,8 +19,7 @@ from tag2mask.data.mask_files import align_labels
 from tag2mask.data.split_views import MARK, resized_labels
 from tag2mask.export.folder import check_labels, masks_of_folder, shared_folder
 from tag2mask.export.formats import ExportFormat, Job, Masked, Masks, Outline, writer
-from tag2mask.export.labelled import Counts, check_names, labelled
-from tag2mask.export.target import atomic_folder, check_target
+from tag2mask.export.output import Counts, atomic_folder, check_names, check_target, labelled
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedMasks, OpenedRun, as_run
 from tag2mask.pipeline.run_folder import RECIPE

@@ -12,7 +12,7 @@ from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import atomic_path, write_text
 from tag2mask.core.links import ENDING, PACKED
 from tag2mask.core.locks import is_leftover
-from tag2mask.export.target import atomic_folder
+from tag2mask.export.output import atomic_folder
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 
 LOG = logging.getLogger("tag2mask")

@@ -20,7 +20,6 @@ from tag2mask.core.palette import write_labels
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
-from tag2mask.evaluation.result_tables import read_results
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import build_amn, load_amn, plain_weights, save_amn
@@ -36,6 +35,7 @@ from tag2mask.pipeline.run_result import RunResult
 from tag2mask.training.label_images import at_grid
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.refused import refused
+from tests.helpers.results import read_results
 from tests.methods.amn.drawn import settings
 from tests.methods.irn.drawn import data, seeds
 from tests.training.toy import Drawn, engine

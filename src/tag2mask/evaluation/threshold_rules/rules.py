@@ -23,6 +23,7 @@ from tag2mask.evaluation.threshold_rules.histogram import (
     entropy,
     minimum_error,
     moments,
+    plateau,
     splitting,
     triangle,
 )  # fmt: skip
@@ -63,9 +64,7 @@ def largest_gain(evidence: NDArray[Any]) -> float | None:
 
 def _middle(scores: NDArray[np.float64], thresholds: Sequence[float]) -> float:
     """The threshold of the largest score; the middle one of equal ones that follow each other."""
-    top = start = int(scores.argmax())
-    while top + 1 < len(scores) and scores[top + 1] == scores[start]:
-        top += 1
+    start, top = plateau(scores)
     return (thresholds[start] + thresholds[top]) / 2
 
 

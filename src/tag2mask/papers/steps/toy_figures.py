@@ -21,7 +21,7 @@ from torch import Tensor
 from tag2mask.core.arrays import rounded
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset, Labels
-from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.robustness import analyse_imbalance, robustness
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import ThresholdSweep
@@ -180,8 +180,9 @@ def rows(command: str) -> list[ResultRow]:
         robust = robustness(evaluate_seeds(Toy(), read).curve)
         at = dict(curve(activation))[TAU]
         found.append(ResultRow(name, "toy", 1, "fixed", TAU, "iou/object", rounded(at), 0, command))
-        found += robust.results(name, "toy", 1, 0, command)
-        found += analyse_imbalance(Toy(), read).results(method=name, seed=0, command=command)
+        origin = Origin(name, 0, command)
+        found += robust.results(origin, "toy", 1)
+        found += analyse_imbalance(Toy(), read).results(origin)
     return found
 
 
