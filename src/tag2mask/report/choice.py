@@ -1,4 +1,4 @@
-"""Which images a page shows: by rule, not by eye, and none most of which is ignored."""
+"""Chooses the images that a page shows: by rule, not by eye, and none most of which is ignored."""
 
 from __future__ import annotations
 

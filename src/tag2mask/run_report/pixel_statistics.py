@@ -1,4 +1,4 @@
-"""What a page shows that the measurements do not hold: confusion, ignored shares, and the best threshold of each image.
+"""Counts what a page shows beyond the measurements: confusion, ignored shares, the best threshold of each image.
 
 One pass over what was measured; what it finds is remembered beside the measurements, so that a rebuilt page costs
 nothing.

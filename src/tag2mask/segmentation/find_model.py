@@ -1,4 +1,4 @@
-"""The network that a run folder, a file of weights or ONNX, a saved folder, or a name on the hub stands for."""
+"""Finds the network in a run folder, a file of weights or ONNX, a saved folder, or under a name on the hub."""
 
 from __future__ import annotations
 
