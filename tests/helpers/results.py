@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tag2mask.evaluation.result_tables import COLUMNS, ResultRow, read_columns
 
@@ -13,7 +15,10 @@ def read_results(path: Path) -> list[ResultRow]:
     """The rows of a CSV; empty cells are None."""
     header = path.read_text(encoding="utf-8").splitlines()[0]
     assert header == ",".join(COLUMNS)
-    return [
-        ResultRow(*(NUMBERS.get(name, str)(cell) if cell else None for name, cell in zip(COLUMNS, line, strict=True)))
-        for line in read_columns(path, COLUMNS, numbers=())
-    ]
+
+    def row(line: Iterable[str]) -> ResultRow:
+        cells = zip(COLUMNS, line, strict=True)
+        values: dict[str, Any] = {name: NUMBERS.get(name, str)(cell) if cell else None for name, cell in cells}
+        return ResultRow(**values)
+
+    return [row(line) for line in read_columns(path, COLUMNS, numbers=())]
