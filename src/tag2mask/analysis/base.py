@@ -1,4 +1,4 @@
-"""What the analyses share: the maps that they look at, the images these have in common, and the files they write."""
+"""Shared by the analyses: the maps they read, the images that these have in common, and the files they write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a threshold chosen on n hand-made masks loses to the oracle, on the maps of a finished run."""
+"""Measures what a threshold chosen on n hand-made masks loses to the oracle, on the maps of a finished run."""
 
 from __future__ import annotations
 

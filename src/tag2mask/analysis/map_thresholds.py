@@ -1,4 +1,4 @@
-"""How much the threshold matters to maps: the best one of each image, the curve over all, spread and gap (AMN)."""
+"""Measures how much the threshold matters to maps: the best one of each image, the curve, spread and gap (AMN)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the data fit for this? Which class hides in which context: from the tags, and from a run's prototypes."""
+"""Finds classes that come together or hide in a context, from the tags and from a run's prototypes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every rule that chooses a threshold from maps alone, measured on the maps of finished runs against the oracle."""
+"""Measures every rule that chooses a threshold from maps alone against the oracle, on the maps of finished runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``tag2mask ls``: what there is."""
+"""``tag2mask ls``: lists recipes, kinds of stage and readers."""
 
 from __future__ import annotations
 

@@ -25,8 +25,8 @@ def command(
     Example: tag2mask report runs/photos -o photos.html --image IMG_0042 --random 6
     """
     from tag2mask.core.files import megabytes
-    from tag2mask.report.choice import Choice
+    from tag2mask.report.choice import ImageChoice
     from tag2mask.run_report.rebuild import write_report
 
-    size = write_report(opened(runs, root), out, Choice(tuple(image or ()), each, random, seed))
+    size = write_report(opened(runs, root), out, ImageChoice(tuple(image or ()), each, random, seed))
     say(f"report: {out} ({megabytes(size)})")

@@ -1,4 +1,4 @@
-"""What the verbs print: results on standard output, everything else is logging."""
+"""Prints the verbs' results on standard output; everything else is logging."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers share in finding things: the root, folders and files, lists, class names."""
+"""Finds what every reader needs: the root, folders and files, split lists, class names."""
 
 from __future__ import annotations
 

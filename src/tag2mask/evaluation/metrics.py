@@ -1,4 +1,4 @@
-"""mIoU and its company from one confusion matrix over the data set, each average under its own name.
+"""mIoU, FP, FN, precision and recall from one confusion matrix over the data set, each mean under its own name.
 
 With g_i = pixels of label i in the ground truth, r_i = predicted as i, t_i = of both, u_i = g_i + r_i - t_i:
 IoU_i = t_i/u_i, FP_i = (r_i - t_i)/u_i, FN_i = (g_i - t_i)/u_i, precision_i = t_i/r_i, recall_i = t_i/g_i. FP and FN

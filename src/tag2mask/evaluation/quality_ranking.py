@@ -1,4 +1,4 @@
-"""Ranks the masks of a split by their quality signals, and measures with Spearman's correlation whether that is right.
+"""Ranks the masks of a split by their quality signals, and measures the order by Spearman's rank correlation.
 
 The size of a signal says nothing, its order does: signals are combined by ranks. Used by ``analyse quality``.
 """

@@ -1,4 +1,4 @@
-"""Numbers on disk: a run's ``metrics.jsonl``, and CSV of results, analyses and tables, which every writer makes here.
+"""Reads and writes numbers: a run's ``metrics.jsonl``, and every CSV of results, analyses and tables.
 
 CSV is for spreadsheets too: a name never becomes a formula there, and is read back here as it was.
 """

@@ -1,4 +1,4 @@
-"""How well maps bear a threshold: robustness of the curve of mIoU (AMN, Figure 6), and activation imbalance.
+"""Robustness of maps to the threshold: width of the curve of mIoU (AMN, Figure 6), and activation imbalance.
 
 The imbalance puts AMN section 3's two conditions for maps that any threshold cuts well into numbers of each image:
 (c1) little imbalance inside the object; (c2) a large gap between object and background. The two-level map of AMN's

@@ -1,4 +1,4 @@
-"""Masks of a run or a folder carried away into the format of another tool, and a network into ONNX."""
+"""Exports masks of a run or a folder into the format of another tool, and a network into ONNX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a number may depend on beside the recipe: versions, the state of the code, the machine."""
+"""The folder of a run: its recipe, links, lock and environment (versions, state of the code, the machine)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the stages of a run measure, in the order of the recipe."""
+"""Collects what the stages of a run measured, in the order of the recipe, for ``tag2mask.run`` and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images a page shows: by rule, not by eye, and none most of which is ignored."""
+"""Chooses the images that a page shows: by rule, not by eye, and none most of which is ignored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ignored, little can be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ImageChoice:
     """What a page shows: these ids, so many best, median and worst images, so many more at random, by a seed."""
 
     images: tuple[str, ...] = ()
@@ -34,7 +34,9 @@ class Candidate:
     ignored: float = 0.0
 
 
-def choose_images(scored: Sequence[Candidate], every: Sequence[str], choice: Choice) -> tuple[tuple[str, str], ...]:
+def choose_images(
+    scored: Sequence[Candidate], every: Sequence[str], choice: ImageChoice
+) -> tuple[tuple[str, str], ...]:
     """Choose images: the listed ones, the best, the middle, the worst, and some at random, each once with the reason.
 
     Candidates above `MOST_IGNORED` are only listed or random ones; ``every`` holds the ids of all images, in order.

@@ -1,4 +1,4 @@
-"""What a page is made of: runs, their splits, the images shown, and what each stage cost."""
+"""The values that a page is drawn from: runs, their splits, the images shown, and what each stage cost."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from tag2mask.pipeline.metric_stages import CURVE
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import REPORT, Measured, measured
 from tag2mask.pipeline.session import Done
-from tag2mask.report.choice import Choice
+from tag2mask.report.choice import ImageChoice
 from tag2mask.report.gallery import GalleryClass
 from tag2mask.report.page import render_page
 from tag2mask.report.parts import RunPart, SplitPart, StageTime
 from tag2mask.report.scores import LabelScore, MethodResult, Score
-from tag2mask.run_report.example_images import Scene, examples
-from tag2mask.run_report.pixel_statistics import Pixels, measured_ids, pixels_of
+from tag2mask.run_report.example_images import MeasuredSplit, examples
+from tag2mask.run_report.pixel_statistics import PixelStatistics, measured_ids, pixels_of
 from tag2mask.thresholds.threshold_of import ROLE
 
 
@@ -87,13 +87,13 @@ def write_page(run: OpenedRun, command: str) -> bool:
     Returns:
         Whether it was written.
     """
-    part = run_part(run, Choice(), command=command)
+    part = run_part(run, ImageChoice(), command=command)
     if part.parts:
         render_page([part], run.path / REPORT)
     return bool(part.parts)
 
 
-def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") -> RunPart:
+def run_part(run: OpenedRun, choice: ImageChoice, name: str = "", command: str = "") -> RunPart:
     """Gather everything a page shows of one run; without any part where it has evaluated neither seeds nor masks.
 
     Args:
@@ -130,7 +130,7 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
     )
 
 
-def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], choice: Choice) -> SplitPart:
+def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], choice: ImageChoice) -> SplitPart:
     """One split."""
     shown = [m for m in every if not m.refined]
     rows = [r for r in run.metrics if r.split == dataset.split]
@@ -144,7 +144,7 @@ def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], cho
         for d in finished_stages(run)
         if d.stage.kind.makes in FOLDERS and run.plan.split_of(d.stage) in own and _first_seed(run, d)
     ]
-    scene = Scene(dataset, makers, {m.name: m for m in every})
+    scene = MeasuredSplit(dataset, makers, {m.name: m for m in every})
     last = [m for m in shown if _first_seed(run, m.maker)][-1]
     ignored = counted[last.name].void if last.name in counted else {}
     known = [_method(run, m, dataset, rows, counted[m.name]) for m in shown if m.name in counted]
@@ -173,7 +173,7 @@ def _slides(found: Measured) -> bool:
 
 
 def _method(
-    run: OpenedRun, found: Measured, dataset: Dataset, rows: Sequence[MetricRow], counted: Pixels
+    run: OpenedRun, found: Measured, dataset: Dataset, rows: Sequence[MetricRow], counted: PixelStatistics
 ) -> MethodResult:
     mine = [r for r in rows if r.stage == found.name]
     at = dict.fromkeys((r.threshold_kind, r.threshold) for r in mine if r.metric in _MEANS)

@@ -19,7 +19,7 @@ from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import IMAGES
 from tag2mask.pipeline.run_result import Measured
 from tag2mask.pipeline.session import Done
-from tag2mask.report.choice import Candidate, Choice, choose_images, draw
+from tag2mask.report.choice import Candidate, ImageChoice, choose_images, draw
 from tag2mask.report.parts import Layer, Panel, ShownImage
 from tag2mask.report.pictures import class_uri, data_uri, fit_within, ignored_uri, map_uri, quantised
 
@@ -30,7 +30,7 @@ images of up to 30 stages stays below 30 MB, and opens in less than a second."""
 
 
 @dataclass(frozen=True)
-class Scene:
+class MeasuredSplit:
     """One split of a run, and all that can be shown of it.
 
     Attributes:
@@ -54,7 +54,9 @@ class Scene:
         return {sample.id: sample for sample in self.dataset.samples}
 
 
-def examples(scene: Scene, last: Measured, ignored: Mapping[str, float], choice: Choice) -> tuple[ShownImage, ...]:
+def examples(
+    scene: MeasuredSplit, last: Measured, ignored: Mapping[str, float], choice: ImageChoice
+) -> tuple[ShownImage, ...]:
     """Images chosen by rule, from the scores of what is measured last; at random among the tagged without scores."""
     scores = scene.scores[last.name]
     every = [sample.id for sample in scene.dataset.samples]
@@ -88,7 +90,7 @@ def image_scores(found: Measured) -> dict[str, float]:
     return dict(read_columns(path, ("image", "miou"), numbers=("miou",)))
 
 
-def _shown(scene: Scene, sample: Sample, reason: str, side: int, cells: int) -> ShownImage:
+def _shown(scene: MeasuredSplit, sample: Sample, reason: str, side: int, cells: int) -> ShownImage:
     image = scene.dataset.image(sample)
     photo = fit_within(image, side)
     tags = ", ".join(scene.dataset.classes[c] for c in sample.tags) or "no tags"
@@ -106,7 +108,7 @@ def _shown(scene: Scene, sample: Sample, reason: str, side: int, cells: int) -> 
     return ShownImage(sample.id, reason, data_uri(photo, side), photo.width, photo.height, tuple(panels))
 
 
-def _maps(scene: Scene, sample: Sample, done: Done, photo: Image.Image, cells: int) -> list[Panel]:
+def _maps(scene: MeasuredSplit, sample: Sample, done: Done, photo: Image.Image, cells: int) -> list[Panel]:
     """A picture for each map; and the seeds, where they are measured."""
     name, names = done.stage.name, scene.dataset.classes
     made = done.artefact.maps(scene.dataset, sample)
@@ -155,6 +157,6 @@ def _layers(labels: NDArray[np.uint8]) -> tuple[Layer, ...]:
     return (*ignored, *(Layer(class_uri(labels, i), i - 1) for i in present if i != IGNORE))
 
 
-def _score(scene: Scene, name: str, sample: Sample) -> str:
+def _score(scene: MeasuredSplit, name: str, sample: Sample) -> str:
     score = scene.scores.get(name, {}).get(sample.id, np.nan)
     return f"{score:.1f} mIoU" if score >= 0 else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 from tag2mask.core.errors import ConfigError, DataError, StageError, nearest
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.pipeline.run_result import measured
-from tag2mask.report.choice import Choice
+from tag2mask.report.choice import ImageChoice
 from tag2mask.report.page import render_page
 from tag2mask.run_report.build import finished_stages, run_part
 
@@ -18,7 +18,7 @@ _MARK = '<meta name="generator" content="tag2mask">'
 _HEAD = 4096
 
 
-def write_report(runs: Sequence[OpenedRun | str | Path], out: Path, choice: Choice | None = None) -> int:
+def write_report(runs: Sequence[OpenedRun | str | Path], out: Path, choice: ImageChoice | None = None) -> int:
     """Write the page of one finished run, or of several with a comparison.
 
     Args:
@@ -34,7 +34,7 @@ def write_report(runs: Sequence[OpenedRun | str | Path], out: Path, choice: Choi
         StageError: no run, a stage that is not finished, nothing measured, or the page cannot be written.
         DataError: an image that no run has.
     """
-    choice = choice or Choice()
+    choice = choice or ImageChoice()
     opened = [as_run(run) for run in runs]
     twice = [str(path) for path, n in Counter(run.path.resolve() for run in opened).items() if n > 1]
     if twice or not runs:

@@ -1,4 +1,4 @@
-"""The network that a run folder, a file of weights or ONNX, a saved folder, or a name on the hub stands for."""
+"""Finds the network in a run folder, a file of weights or ONNX, a saved folder, or under a name on the hub."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tag2mask.segmentation.networks.base import Segmenter
 from tag2mask.segmentation.networks.factory import load_segmenter
 from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.publish.hub import CONFIG, MODEL, fetch
-from tag2mask.segmentation.publish.provenance import Origin, origin_of, read_origin
+from tag2mask.segmentation.publish.provenance import Provenance, provenance_of, read_provenance
 
 KIND = "segmenter"
 """Kind of the stages that train these networks."""
@@ -36,7 +36,7 @@ class Found:
 
     network: LoadedNetwork
     hash: str
-    origin: Origin = field(default_factory=Origin)
+    origin: Provenance = field(default_factory=Provenance)
 
     @property
     def segmenter(self) -> Segmenter | None:
@@ -94,7 +94,7 @@ def _of_run(run: Path, stage: str | None) -> Found:
     found = _weights(folder / WEIGHTS)
     assert found.segmenter is not None
     made_from = {**manifest, "ledger": ledger or manifest.get("ledger")}
-    origin = origin_of(run, recipe, name, found.segmenter.initial, made_from, choices)
+    origin = provenance_of(run, recipe, name, found.segmenter.initial, made_from, choices)
     return replace(found, origin=origin)
 
 
@@ -184,7 +184,7 @@ def _saved(folder: Path) -> Found:
         )
     if not (folder / MODEL).is_file():
         raise WeightsError(f"{folder} has a {CONFIG}, but no {MODEL}: copy or save the network again")
-    origin = read_origin(config.get("origin") or {}, folder / CONFIG)
+    origin = read_provenance(config.get("origin") or {}, folder / CONFIG)
     found = replace(_weights(folder / MODEL), origin=origin)
     if list(found.network.classes) != config.get("classes"):
         raise WeightsError(

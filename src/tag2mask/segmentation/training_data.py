@@ -1,4 +1,4 @@
-"""What a segmentation network is trained on: ground truth where the recipe allows it, and the papers' augmentation.
+"""Training data of a segmentation network: ground truth where the recipe allows it, and the papers' augmentation.
 
 Resize (bilinear without antialiasing, masks nearest), crop, flip, colours, normalise. What the crop lacks comes after
 normalising, on the right and below: the mean colour (0) in the image, 255 in the mask, never background. All randomness

@@ -1,4 +1,4 @@
-"""The look at the images of a run before it begins: the headers of all, and as many decoded as a minute allows."""
+"""Checks the images of a run before it begins: the headers of all, and as many decoded as a minute allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the tags of a folder of images can be: in a table, in the names of sub-folders, in the file names."""
+"""Reads the tags of a folder of images from a table, the names of sub-folders, or the file names."""
 
 from __future__ import annotations
 

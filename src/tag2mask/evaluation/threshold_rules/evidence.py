@@ -1,4 +1,4 @@
-"""What rules look at: small arrays of one image that add up over images; no map is kept.
+"""Evidence that threshold rules read: small arrays of one image that add up over images; no map is kept.
 
 Three kinds of evidence, each an array for the whole image and one for each of its classes:
 

@@ -1,4 +1,4 @@
-"""How certain a threshold is that was chosen on n hand-made masks: resampled masks, and draws of other n.
+"""Uncertainty of a threshold that was chosen on n hand-made masks: resampled masks, and draws of other n.
 
 An image is kept as its counts at every threshold of the sweep, of the labels that it has: then a choice on any set of
 images is a sum.

@@ -1,4 +1,4 @@
-"""A trained classifier: its average precision on a held-out split, and its answers about parts of images."""
+"""Runs a trained classifier: average precision on a held-out split, class probabilities of parts of images."""
 
 from __future__ import annotations
 

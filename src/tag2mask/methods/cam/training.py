@@ -1,4 +1,4 @@
-"""The training of the classifier on tags."""
+"""Trains the classifier on tags, for the stage `classifier`."""
 
 from __future__ import annotations
 

@@ -224,8 +224,8 @@ def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
         height, width = photo.size
         if height * width > max_pixels:
             raise DataError(
-                f"{path} is {width} x {height}, {height * width} pixels, more than the {max_pixels} allowed: if it "
-                f"is meant to be that large, allow it with --max-pixels {height * width}"
+                f"{path} is {width} x {height}, {height * width} pixels, more than the {max_pixels} allowed: if that "
+                f"is intended, allow it with --max-pixels {height * width}"
             )
         return photo
 
