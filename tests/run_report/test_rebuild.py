@@ -302,6 +302,18 @@ def test_files_that_are_gone_are_told(done: RunResult, tmp_path: Path) -> None:
         write_report([path], tmp_path / "x.html")
 
 
+def test_photos_other_than_those_that_were_measured_are_told(done: RunResult, tmp_path: Path) -> None:
+    shutil.copytree(done.path.parent.parent / "data", tmp_path / "data")
+    path = copied(done, tmp_path)
+    for folder in ("images", "masks"):
+        photo = tmp_path / "data" / folder / f"{VOID}.png"
+        photo.rename(photo.with_name("another.png"))
+    tags = tmp_path / "data" / "tags.csv"
+    tags.write_text(tags.read_text().replace(VOID, "another"))
+    with refused(StageError, f"image '{VOID}'", "split 'all'", "--root", f"data.root={tmp_path / 'data'}"):
+        write_report([OpenedRun(path, tmp_path / "data")], tmp_path / "x.html")
+
+
 def test_where_it_is_written_is_checked_first(done: RunResult, tmp_path: Path) -> None:
     foreign = tmp_path / "thesis.html"
     foreign.write_text("<html>mine</html>")

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from tag2mask.core.errors import StageError
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import IGNORE, Sample
 from tag2mask.data.base import Dataset
@@ -60,6 +61,13 @@ def examples(
     """Images chosen by rule, from the scores of what is measured last; at random among the tagged without scores."""
     scores = scene.scores[last.name]
     every = [sample.id for sample in scene.dataset.samples]
+    gone = next((i for i in scores if i not in scene.by_id), None)
+    if gone is not None:
+        raise StageError(
+            f"image '{gone}', on which '{last.name}' was measured, is not in split '{scene.dataset.split}' of the data "
+            f"now: the photos or their split have changed. Name the folder of the run's own photos with --root, or run "
+            f"again: {last.maker.artefact.command}"
+        )
     if scores:
         at = "" if last.threshold.value is None else f", {last.threshold.kind_text} threshold {last.threshold.value:g}"
         candidates = [Candidate(i, score, ignored.get(i, 0.0)) for i, score in scores.items()]
