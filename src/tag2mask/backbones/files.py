@@ -97,7 +97,7 @@ def rebuild(path: Path, saved: BaseModel, weights: str, build: Callable[[], N], 
     """Build the network that a file says it is of, and load it, in evaluation mode.
 
     Whatever the file says, nothing is downloaded, no other file is read, and no more memory is taken than its tensors
-    do: a network without memory is held against them first, once for all files that say the same and hold tensors of
+    do: a network without memory is compared with them first, once for all files that say the same and hold tensors of
     the same names and shapes.
 
     Args:

@@ -52,7 +52,7 @@ class _Words(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a verb; none asks anything, but of an ``EOFError`` typer would say "Aborted!" as of a Ctrl-D there."""
+        """Run a verb; an ``EOFError`` is reported here, since typer would say "Aborted!" as after a Ctrl-D."""
         try:
             return super().invoke(ctx)
         except EOFError as error:
