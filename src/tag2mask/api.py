@@ -88,7 +88,7 @@ def drop_prototype(run: OpenedRun | str | Path, cls: str, prototype: str, stage:
         stage: name of the prototypes stage; needed where the run has several.
 
     Raises:
-        ConfigError: there is no such class or prototype; nothing is changed.
+        ConfigError: there is no such class or prototype, or nothing is made from it; nothing is changed.
     """
     from tag2mask.methods.lpcam.kinds import parse_drop
     from tag2mask.methods.lpcam.prototypes import drop_by_hand
@@ -106,9 +106,15 @@ def drop_prototype(run: OpenedRun | str | Path, cls: str, prototype: str, stage:
         raise ConfigError(str(error)) from error
     prototypes = load_prototypes(run.artefact(planned.name).path / PROTOTYPES)
     drop_by_hand(prototypes, classes.index(cls), side, number, cls)
+    readers = readers_of(run, planned)
+    if not readers:
+        raise ConfigError(
+            f"no stage of {run.path} makes maps from '{planned.name}', so nothing depends on its prototypes: name one "
+            "that maps are made from, with --stage"
+        )
     recipe = run.plan.recipe
     stages: dict[str, dict[str, Any]] = {name: dict(spec) for name, spec in recipe.stages.items()}
-    for reader_stage in readers_of(run, planned):
+    for reader_stage in readers:
         name = reader_stage.base_name
         stages[name]["drop"] = [*dict.fromkeys([*stages[name].get("drop", []), f"{cls} {prototype}"])]
     return run_loaded(recipe.model_copy(update={"stages": stages}), run.folder, run.command)

@@ -67,6 +67,7 @@ _kind = partial(ChoiceStage, settings=NoSettings, makes=Makes.MAPS)
 KINDS = (
     _kind(name="larger-mean", runner=f"{__name__}:larger_mean"),
     _kind(name="last-masks", makes=Makes.MASKS, runner=f"{__name__}:last"),
+    _kind(name="last-metrics", makes=Makes.METRICS, runner=f"{__name__}:last"),
     _kind(name="last-prototypes", makes=Makes.PROTOTYPES, runner=f"{__name__}:last"),
     _kind(name="wrong-choice", runner=f"{__name__}:wrong"),
     ChoiceStage(

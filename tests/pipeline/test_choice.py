@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tag2mask.api import run
+from tag2mask.analysis.prototype_gallery import show_prototypes
+from tag2mask.api import drop_prototype, run
 from tag2mask.compare.compare import compare_runs
 from tag2mask.config.recipe import Recipe
 from tag2mask.core.errors import ConfigError, DamagedError, LedgerError, StageError
@@ -21,12 +22,15 @@ from tag2mask.core.files import read_json
 from tag2mask.core.links import followed
 from tag2mask.core.palette import read_labels
 from tag2mask.methods.artefact import Artefact, Choice
+from tag2mask.methods.lpcam.kinds import dropped
 from tag2mask.pipeline.export_run import masks_of_run
+from tag2mask.pipeline.opened_run import open_run
 from tag2mask.pipeline.plan import Plan, make_plan
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.segmentation.model import load
 from tests.helpers import choosing, drawn_maps
-from tests.helpers.tiny import files_of, launch
+from tests.helpers.refused import refused
+from tests.helpers.tiny import TINY_NETWORK, files_of, launch
 from tests.pipeline.test_extending import lay
 from tests.segmentation.test_stage import SEGMENTER
 
@@ -232,6 +236,42 @@ def test_prototypes_that_a_choice_may_give_belong_to_the_network(tmp_path: Path)
     with pytest.raises(ConfigError) as caught:
         planned(tmp_path, {}, **stages)
     assert all(word in str(caught.value) for word in ("lpcam.reads.classifier", "'one'", "'two'", "'either'"))
+
+
+def test_numbers_that_are_chosen_count_once(tmp_path: Path) -> None:
+    path = recipe(tmp_path)
+    values = yaml.safe_load(path.read_text())
+    stages = {name: values["stages"][name] for name in ("sharp", "soft", "soft-seeds", "sharp-seeds")}
+    stages["scores"] = {"kind": "last-metrics", "reads": {"x": "soft-seeds", "y": "sharp-seeds"}}
+    path.write_text(yaml.safe_dump(values | {"stages": stages}, sort_keys=False))
+    result = run(str(path), out=tmp_path / "runs" / "run")
+    opened = open_run(result.path)
+    assert opened.metrics == result.metrics
+    assert {row.stage for row in opened.metrics} == {"sharp", "soft"}
+    assert opened.artefact("scores").path == opened.artefact("sharp-seeds").path
+    assert opened.artefact("scores").choice == Choice("y", ("it comes last",))
+
+
+def test_a_prototype_is_dropped_where_the_choice_is_read(tmp_path: Path) -> None:
+    made = {"kind": "prototypes", "reads": {"classifier": "classifier", "maps": "cam"}, "tau": 0.3}
+    stages = {
+        "classifier": {"kind": "classifier"},
+        "cam": {"kind": "cam", "reads": {"classifier": "classifier"}, "scales": [1.0]},
+        "two": {**made, "n_prototypes": 2},
+        "three": {**made, "n_prototypes": 3},
+        "either": {"kind": "last-prototypes", "reads": {"a": "two", "b": "three"}},
+        "lpcam": {"kind": "lpcam", "reads": {"classifier": "classifier", "prototypes": "either"}, "scales": [1.0]},
+    }
+    path = recipe(tmp_path)
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"stages": stages}, sort_keys=False))
+    folder = run(str(path), *TINY_NETWORK, out=tmp_path / "runs" / "run").path
+    with refused(ConfigError, "'two'", "--stage"):
+        drop_prototype(folder, "disc", "foreground:0", "two")
+    for name, prototype in (("three", "foreground:0"), ("either", "foreground:1")):
+        drop_prototype(folder, "disc", prototype, name)
+    stage = next(s for s in open_run(folder).stages.values() if s.name == "lpcam")
+    assert dropped(stage.settings) == ("disc foreground:0", "disc foreground:1")
+    assert show_prototypes(folder, "three").lines["disc"][0][3] == "dropped by hand"
 
 
 def test_a_kind_that_chooses_what_is_not_there_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tag2mask.analysis.base import Run
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.files import read_json
 from tag2mask.data.base import Dataset
-from tag2mask.methods.stage_kinds import Makes
+from tag2mask.methods.stage_kinds import ChoiceStage, Makes
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.pipeline.plan import PlannedStage
 
@@ -114,8 +114,15 @@ def stage_of_prototypes(run: OpenedRun, name: str | None) -> PlannedStage:
 
 
 def readers_of(run: OpenedRun, planned: PlannedStage) -> list[PlannedStage]:
-    """The stages that make maps from what a stage of prototypes makes."""
-    return [s for s in run.stages.values() if planned.name in s.reads.values() and s.kind.makes is Makes.MAPS]
+    """The stages that make maps from what a stage of prototypes makes, also where a choice has chosen it."""
+    made = run.artefact(planned.name).path
+    names = {planned.name}
+    for stage in run.stages.values():  # each after all that it reads
+        follows = isinstance(stage.kind, ChoiceStage) and not names.isdisjoint(stage.reads.values())
+        if follows and run.is_finished(stage.name) and run.artefact(stage.name).path == made:
+            names.add(stage.name)
+    readers = (s for s in run.stages.values() if not names.isdisjoint(s.reads.values()))
+    return [s for s in readers if s.kind.makes is Makes.MAPS]
 
 
 class _Cutter:

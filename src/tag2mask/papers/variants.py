@@ -18,7 +18,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.registry import data_settings, open_split
 from tag2mask.data.split_views import MARK
 from tag2mask.methods.registry import stage_kind
-from tag2mask.methods.stage_kinds import Makes
+from tag2mask.methods.stage_kinds import MetricStage
 from tag2mask.papers.catalogue import StageRef, Variant
 from tag2mask.pipeline.plan import make_plan
 
@@ -174,7 +174,7 @@ def _measuring(recipe: Recipe, wanted: Sequence[str]) -> list[str]:
     found = []
     for name, spec in recipe.stages.items():
         kind = stage_kind(str(spec["kind"]))
-        if kind.makes is Makes.METRICS and spec["reads"][kind.first_role] in wanted:
+        if isinstance(kind, MetricStage) and spec["reads"][kind.first_role] in wanted:
             found.append(name)
     return found
 

@@ -24,7 +24,7 @@ from tag2mask.data import registry
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.stage_kinds import Makes
+from tag2mask.methods.stage_kinds import Makes, MetricStage
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import PlannedStage, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
@@ -194,7 +194,7 @@ class OpenedRun:
         if manifest is None:
             raise not_finished(self.path, stage.name)
         # Files that are gone are reported by whoever needs them; numbers are read row by row.
-        if stage.kind.makes is not Makes.METRICS:
+        if not isinstance(stage.kind, MetricStage):
             self._check(stage.name, path, manifest.changed(path, self.keys.hashes.file))
         reads = {role: self.artefact(source) for role, source in stage.reads.items()}
         made = artefact_of(stage, path.resolve(), manifest.key, self.keys, reads, self.command)
@@ -279,7 +279,7 @@ class OpenedRun:
     @cached_property
     def metrics(self) -> tuple[MetricRow, ...]:
         """Every number that the finished stages have measured."""
-        names = [s.name for s in self.plan.stages if s.kind.makes is Makes.METRICS and self.is_finished(s.name)]
+        names = [s.name for s in self.plan.stages if isinstance(s.kind, MetricStage) and self.is_finished(s.name)]
         needed = dict.fromkeys(n for name in names for n in (measured_by(self.stages[name]), name))
         return tuple(collect_metrics([self.done(name) for name in needed]))
 

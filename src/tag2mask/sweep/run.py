@@ -16,7 +16,7 @@ from tag2mask.core.locks import exclusive
 from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import rank
 from tag2mask.evaluation.result_tables import COLUMNS, csv_text
-from tag2mask.methods.stage_kinds import Makes
+from tag2mask.methods.stage_kinds import MetricStage
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.store import Store, point
@@ -106,14 +106,14 @@ def _checked(recipe: str, words: Sequence[str], only: Sequence[str]) -> Recipe:
     if not only:
         return loaded
     part = reduced(loaded, only)
-    if not any(stage.kind.makes is Makes.METRICS for stage in make_plan(part).stages):
+    if not any(isinstance(stage.kind, MetricStage) for stage in make_plan(part).stages):
         raise ConfigError(_nothing_measured(plan, only))
     return part
 
 
 def _nothing_measured(plan: Plan, only: Sequence[str]) -> str:
     """Error text: which stages measure what was named, or what there is."""
-    measuring = [stage for stage in plan.stages if stage.kind.makes is Makes.METRICS]
+    measuring = [stage for stage in plan.stages if isinstance(stage.kind, MetricStage)]
     names = {stage.base_name: plan.stage(measured_by(stage)).base_name for stage in measuring}
     wanted = [name for name, measured in names.items() if measured in only]
     if not wanted:
