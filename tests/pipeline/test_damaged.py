@@ -64,7 +64,7 @@ def test_a_garbled_manifest_counts_as_not_made(
     for stage in ("maps", "few", "masks-score"):
         (copy / stage / "manifest.json").write_bytes(GARBLED[how])
     for looks in (lambda: evaluate_run(copy, stages=["maps"]), lambda: write_report([copy], copy / "page.html")):
-        with pytest.raises(StageError, match=r"manifest.json.* again: tag2mask run .*recipe.yaml --out"):
+        with pytest.raises(StageError, match=r"manifest.json.*: tag2mask run .*recipe.yaml --out"):
             looks()
     with caplog.at_level("WARNING", "tag2mask"):
         result = again(copy)
@@ -161,7 +161,7 @@ def test_a_mask_with_another_label_is_told_and_made_again(
     with Image.open(path) as image:
         assert (np.array(image) != before).sum() == 1, "it can still be decoded"
     assert labels_key(path) is None
-    message = rf"{path.name}: its labels do not fit .* again: tag2mask run .* --out"
+    message = rf"{path.name}: its labels do not fit .*: tag2mask run .* --out"
     with pytest.raises(StageError, match=message):
         export_masks(copy, "coco", tmp_path / "out", stage="masks")
     (copy / "masks-score" / "pixels.json").unlink()
@@ -199,7 +199,7 @@ def test_maps_with_any_byte_changed_are_none_or_the_same(copy: Path) -> None:
             assert (read_maps(path).maps.maps == maps.maps.maps).all()
     assert refused > 0.7 * len(whole) / 7
     path.write_bytes(whole[:-30])
-    with pytest.raises(StageError, match=rf"{path.name}.* again: tag2mask run .* --out"):
+    with pytest.raises(StageError, match=rf"{path.name}.*: tag2mask run .* --out"):
         evaluate_run(copy, stages=["maps"])
 
 
