@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,10 @@ from tag2mask.core.manifest import MANIFEST
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.store_usage import StoreUsage, registered
 from tag2mask.sweep.run import share_store
-from tests.helpers.drawn_maps import few_masks_recipe
-from tests.helpers.drawn_maps import registered as kinds
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.refused import lacking, refused
 from tests.helpers.tiny import files_of
 from tests.helpers.tiny import tag2mask as command
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with kinds():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +66,9 @@ def test_a_store_says_what_it_holds_and_who_uses_it(runs: Path) -> None:
         listed = command("store", str(place))
         assert listed.returncode == 0, listed.stderr
         assert extra.name in listed.stdout
-        assert "half-made" in listed.stdout
+        lines = {line.split()[0]: line.split()[1:] for line in listed.stdout.splitlines() if "0123456789abcdef" in line}
+        assert lines[extra.name] == ["2", "MB", "no", "run"]
+        assert lines[half.name] == ["0.000", "MB", "half-made", "no", "run"]
 
 
 def test_pruning_shows_first_and_removes_what_no_run_uses(runs: Path) -> None:
@@ -197,7 +191,16 @@ def test_runs_that_moved_with_their_store_are_found(runs: Path, tmp_path: Path) 
     assert (usage.missing, usage.removed, usage.unused) == ([], [], ())
     assert usage.runs == (moved / "run",)
     shutil.rmtree(moved / "run")
-    assert [one.path for one in StoreUsage(moved / ".store").removed] == [runs / "run"]
+    assert [one.path for one in StoreUsage(moved / ".store").removed] == [moved / "run"]
+
+
+def test_a_copy_of_a_folder_of_runs_has_runs_of_its_own(runs: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(runs, tmp_path / "copy", symlinks=True)
+    assert StoreUsage(copy / ".store").runs == (copy / "run",)
+    assert {a.runs for a in StoreUsage(copy / ".store").artefacts} == {(copy / "run",)}
+    shutil.rmtree(copy / "run")
+    assert len(StoreUsage(copy / ".store").prune()) == len(linked(runs / "run"))
+    assert StoreUsage(runs / ".store").unused == ()
 
 
 def test_a_sweep_registers_itself_and_its_points_go_with_it(runs: Path) -> None:
@@ -206,6 +209,7 @@ def test_a_sweep_registers_itself_and_its_points_go_with_it(runs: Path) -> None:
     share_store(sweep)
     tag2mask.run(str(runs / "run" / "recipe.yaml"), out=sweep / "point", only=["maps"])
     assert {one.path for one in StoreUsage(runs / ".store").missing} == set()
+    assert "  run, sweep/point\n" in command("store", str(runs)).stdout
     paths = {json.loads(p.read_text())["path"] for p in (runs / ".store" / "runs").iterdir()}
     assert paths == {str(runs / "run"), str(sweep), str(sweep / "point")}
     shutil.rmtree(sweep)

@@ -21,7 +21,7 @@ def command(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="prune: remove it, do not only list it")] = False,
     forget: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN", help="prune: a run that is gone for good, repeatable")
+        list[Path] | None, typer.Option(metavar="RUN", help="prune: a run that is gone for good; repeatable")
     ] = None,
 ) -> None:
     """List what a store holds, how large it is and which runs use it; with prune, what no run uses.
@@ -46,7 +46,7 @@ def command(
     place = Path(places[0] if places else "runs")
     usage = StoreUsage(store_at(place), forget or ())
     shown = usage.unused if prune else usage.artefacts
-    say(table(["artefact", "size", "state", "used by"], [_line(a) for a in shown]) if shown else "nothing")
+    say(table(["artefact", "size", "state", "used by"], [_line(a, usage.root) for a in shown]) if shown else "nothing")
     say(f"\n{usage.root}: {len(shown)} artefacts, {_size(shown)}")
     for one in usage.missing:
         say(f"not there, what it linked is kept: {one.path}. If it is gone for good: --forget {one.path}")
@@ -60,13 +60,16 @@ def command(
         say(f"nothing was removed; to remove these: {made('store', 'prune', place, *gone_for_good, '--yes')}")
 
 
-def _line(artefact: StoredArtefact) -> list[str]:
+def _line(artefact: StoredArtefact, store: Path) -> list[str]:
     state = "in use now" if artefact.locked else "" if artefact.finished else "half-made"
-    runs = ", ".join(run.name for run in artefact.runs) or "no run"
+    places = (store.absolute().parent, store.resolve().parent)
+    named = [next((run.relative_to(p) for p in places if run.is_relative_to(p)), run) for run in artefact.runs]
+    runs = ", ".join(str(run) for run in named) or "no run"
     return [artefact.path.name, _size([artefact]), state, runs]
 
 
 def _size(artefacts: Sequence[StoredArtefact]) -> str:
     from tag2mask.core.files import megabytes
 
-    return megabytes(sum(artefact.size for artefact in artefacts))
+    size = sum(artefact.size for artefact in artefacts)
+    return megabytes(size) if size >= 1e6 else f"{size / 1e6:.3f} MB"

@@ -33,28 +33,25 @@ _ROOM = 1 << 21
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageCounts:
-    """What the IoUs of some images come from."""
+    """What the IoUs of n images come from: the `label_counts` of each side by side, ignored pixels in none of them."""
 
-    both: Counts  # (n, L) pixels of a label in ground truth and prediction of each image, background first
-    true: Counts  # (n, L) pixels of a label in the ground truth
-    predicted: Counts  # (n, L) pixels predicted as a label; ignored pixels are in none of the three
+    flat: Floats  # (n, 3 L) whole numbers: in both, in the ground truth, in the prediction
 
     @classmethod
     def of(cls, images: Sequence[Counts]) -> ImageCounts:
         """Put the `label_counts` of some images together."""
         if not len(images):
             raise DataError("no image was counted: give the counts of at least one")
-        stack = np.asarray(images, dtype=np.int64)
-        return cls(stack[:, 0], stack[:, 1], stack[:, 2])
+        return cls(np.asarray(images, dtype=np.float64).reshape(len(images), -1))
 
     @property
-    def flat(self) -> Counts:
-        """(n, 3 L): both, true, predicted side by side."""
-        return np.concatenate([self.both, self.true, self.predicted], axis=1)
+    def true(self) -> Floats:
+        """(n, L) pixels of each label in the ground truth, background first."""
+        return np.split(self.flat, 3, axis=1)[1]
 
     def ious(self) -> Floats:
         """IoU of each label over all images: (L,) percent, NaN where it is in neither ground truth nor prediction."""
-        found: Floats = _ious(self.flat.sum(axis=0)[None].astype(np.float64))[0]
+        found: Floats = _ious(self.flat.sum(axis=0)[None])[0]
         return found
 
     def miou(self) -> float:
@@ -63,7 +60,7 @@ class ImageCounts:
 
     def image_mious(self) -> Floats:
         """Each image's own mIoU: (n,) percent over the labels in either; NaN where its ground truth shows no class."""
-        found: Floats = np.where(self.true[:, 1:].any(axis=1), nan_mean(_ious(self.flat.astype(np.float64))), np.nan)
+        found: Floats = np.where(self.true[:, 1:].any(axis=1), nan_mean(_ious(self.flat)), np.nan)
         return found
 
 
@@ -103,7 +100,7 @@ def paired_bootstrap(
     if resamples < 1:
         raise ConfigError(f"resamples = {resamples}; expected at least 1, such as {RESAMPLES}")
     _check_paired(first, second)
-    sides = [[counts.flat.astype(np.float64) for counts in side] for side in (first, second)]
+    sides = [[counts.flat for counts in side] for side in (first, second)]
     n_images = len(first[0].true)
     before, after = (_mean_ious(side, np.ones((1, n_images)))[0] for side in sides)
     rng = np.random.default_rng(seed)

@@ -34,7 +34,7 @@ class SegmentationScores:
 
     Attributes:
         labels: label names, ``background`` first.
-        matrix: (L, L) pixel counts, row = truth, column = prediction.
+        matrix: (L, L) pixel counts, row = ground truth, column = prediction.
         iou: (L,) t/u.
         fp: (L,) (r - t)/u, the false share of the union.
         fn: (L,) (g - t)/u, the missed share of the union.

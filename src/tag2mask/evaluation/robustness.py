@@ -105,7 +105,7 @@ class ImageImbalance:
 class ImbalanceAnalysis:
     """What `analyse_imbalance` found: numbers of each image, and how many were left out.
 
-    Images without ground truth are, and those whose truth and maps share no class or whose truth has no background.
+    Images without ground truth are, and those whose ground truth has no background or shares no class with the maps.
     """
 
     split: str

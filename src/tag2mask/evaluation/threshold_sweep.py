@@ -94,7 +94,7 @@ class ThresholdSweep:
             )
 
     def matrix(self, threshold: float) -> Matrix:
-        """The confusion matrix of one threshold, (C + 1, C + 1), row = truth."""
+        """The confusion matrix of one threshold, (C + 1, C + 1), row = ground truth."""
         if threshold not in self.thresholds:
             raise ConfigError(f"threshold {threshold} is not in this sweep; give it to ThresholdSweep(thresholds=...)")
         above = self._counts[:, :, self.thresholds.index(threshold) + 1 :].sum(axis=2)

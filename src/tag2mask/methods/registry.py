@@ -32,7 +32,7 @@ def _kinds_in(module: ModuleType) -> Sequence[StageKind[Any]]:
     """The kinds that a module offers.
 
     Raises:
-        ConfigError: its ``KINDS`` are not a tuple or list of `StageKind`.
+        ConfigError: its ``KINDS`` is not a tuple or list of `StageKind`.
     """
     kinds = getattr(module, "KINDS", None)
     if isinstance(kinds, tuple | list) and all(isinstance(kind, StageKind) for kind in kinds):

@@ -31,7 +31,7 @@ class Registration:
 
     Attributes:
         file: its file in the store.
-        path: of its folder; where it has moved together with the store, there.
+        path: of its folder; one that lies in the folder of the store is looked for there, wherever that is now.
         beside: the path from the folder that the store lies in.
         artefacts: names of what it linked, or had begun to make.
     """
@@ -44,7 +44,7 @@ class Registration:
     def was_removed(self) -> bool:
         """Whether the folder is gone for good: the one that it lay in, beside the store, is there without it."""
         store = self.file.parents[1].resolve()
-        if not os.path.isabs(self.beside) and not self.beside.startswith(os.pardir):
+        if _is_inside(self.beside):
             return not self.path.exists()
         return any(
             not path.exists() and (beside := followed(path.parent / ".store")).is_dir() and beside.resolve() == store
@@ -89,11 +89,17 @@ def _registration(file: Path) -> Registration | None:
     try:
         values = read_json(file)
         run, moved = Path(values["path"]), (file.parents[1].resolve().parent / values["beside"]).resolve()
-        run = moved if moved.exists() and not run.exists() else run
+        if _is_inside(values["beside"]) or (moved.exists() and not run.exists()):
+            run = moved
         return Registration(file, run, values["beside"], frozenset(values["artefacts"]))
     except (StageError, KeyError, TypeError) as error:
         LOG.warning("%s is not what a run wrote (%s); run it again, or remove the file", file, error)
         return None
+
+
+def _is_inside(beside: str) -> bool:
+    """Whether a path from the folder that the store lies in stays there; then the run moves, and is copied, with it."""
+    return not os.path.isabs(beside) and not beside.startswith(os.pardir)
 
 
 def _linked(run: Path, store: Path) -> frozenset[str]:
