@@ -329,7 +329,7 @@ def test_the_encoders_own_file_is_taken(tmp_path: Path) -> None:
         absent.network.fingerprint()
 
 
-def test_images_without_truth_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_without_ground_truth_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Some(Drawn):
         def truth(self, sample: Any) -> Any:
             return None if sample.id == "003" else seeds(sample)
