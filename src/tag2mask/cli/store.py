@@ -72,4 +72,4 @@ def _size(artefacts: Sequence[StoredArtefact]) -> str:
     from tag2mask.core.files import megabytes
 
     size = sum(artefact.size for artefact in artefacts)
-    return megabytes(size) if size >= 1e6 else f"{size / 1e6:.3f} MB"
+    return megabytes(size) if size >= 1e6 else f"{size / 1e6:.3g} MB"
