@@ -25,8 +25,8 @@ from PIL import Image
 from benchmarks.common import RESULTS, cpu_name, write_rows
 from tag2mask.core.types import IGNORE
 from tag2mask.report.page import render_page
-from tag2mask.report.parts import Layer, Panel, RunPart, Shown, SplitPart
-from tag2mask.report.pictures import class_uri, data_uri, map_uri, quantised, void_uri
+from tag2mask.report.parts import Layer, Panel, RunPart, ShownImage, SplitPart
+from tag2mask.report.pictures import class_uri, data_uri, ignored_uri, map_uri, quantised
 from tag2mask.run_report.example_images import sizes
 
 IMAGES, RUNS = 500, 5
@@ -83,7 +83,7 @@ def field(rng: np.random.Generator, cells: int, size: tuple[int, int]) -> NDArra
     return scaled
 
 
-def draw(number: int) -> Shown:
+def draw(number: int) -> ShownImage:
     """One image with its maps, seeds and masks, in the sizes of a page of `IMAGES`; as hard to compress as a photo."""
     rng = np.random.default_rng(number)
     side, cells = sizes(IMAGES * (len(MAPS) + len(LABELS)))
@@ -101,7 +101,7 @@ def draw(number: int) -> Shown:
         panels.append(Panel("seeds", "0.30", f"seeds of {stage}", labels(), stage))
     panels += [Panel("labels", stage, stage, labels(void="refined" in stage)) for stage in LABELS]
     photo = data_uri(Image.fromarray(pixels.astype(np.uint8)), side)
-    return Shown(f"image {number}", "random, seed 0", photo, *size, tuple(panels))
+    return ShownImage(f"image {number}", "random, seed 0", photo, *size, tuple(panels))
 
 
 def _labels(
@@ -115,7 +115,7 @@ def _labels(
             labels[(values > 0.6) & (labels == 0)] = IGNORE
         labels[values > 0.7] = column + 1
     layers = tuple(Layer(class_uri(labels, c + 1), c) for c in columns)
-    return (Layer(void_uri(labels)), *layers) if void else layers
+    return (Layer(ignored_uri(labels)), *layers) if void else layers
 
 
 def page(out: Path) -> tuple[int, int]:

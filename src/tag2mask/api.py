@@ -34,7 +34,7 @@ def run(
         *overrides: ``key.key=value``, such as ``data.root=photos`` or ``cam.scales=[1.0]``.
         out: the run folder; ``runs/<name of the recipe>`` where left out. The store lies beside it.
         only: stages to make, with all that they read; none means every stage of the recipe.
-        command: how the report says this run is made again.
+        command: the command that the report names to rerun this.
 
     Raises:
         Tag2MaskError: anything a user can fix; what was made so far stays.
@@ -79,7 +79,7 @@ def _full(path: str) -> str:
 
 
 def drop_prototype(run: OpenedRun | str | Path, cls: str, prototype: str, stage: str | None = None) -> RunResult:
-    """Drop a prototype by hand: record it in the run's recipe and make again what depends on it.
+    """Drop a prototype by hand: record it in the run's recipe and rerun what depends on it.
 
     Args:
         run: the run, or its folder.

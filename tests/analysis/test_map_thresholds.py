@@ -15,12 +15,13 @@ from tag2mask.analysis.map_thresholds import analyse_activation, analyse_curves,
 from tag2mask.api import run
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
-from tag2mask.evaluation.result_tables import ResultRow, read_results
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.pictures import drawn_by
 from tests.helpers.refused import refused
+from tests.helpers.results import read_results
 
 
 def recipe(folder: Path, stages: dict[str, dict[str, object]]) -> str:

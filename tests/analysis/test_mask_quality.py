@@ -21,12 +21,13 @@ from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.boundary import BoundaryMetrics
 from tag2mask.evaluation.mask_quality import mask_iou
-from tag2mask.evaluation.result_tables import read_metrics, read_results
+from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.pictures import drawn_by
 from tests.helpers.refused import refused
+from tests.helpers.results import read_results
 from tests.helpers.tiny import tiny_run
 
 EXTRA: dict[str, dict[str, Any]] = {

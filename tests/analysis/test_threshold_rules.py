@@ -20,7 +20,7 @@ from tag2mask.api import run
 from tag2mask.cli.options import fixed_thresholds, part_of, sizes
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.evaluation.result_tables import ResultRow, read_results
+from tag2mask.evaluation.result_tables import ResultRow
 from tag2mask.evaluation.threshold_rules.rules import rules_of
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
@@ -31,6 +31,7 @@ from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_folder
 from tests.helpers.drawn_maps import drawn_maps_kind  # noqa: F401  a fixture
 from tests.helpers.refused import refused
+from tests.helpers.results import read_results
 
 HISTOGRAM = [rule.name for rule in rules_of("histogram")]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tag2mask.cli import analyse
-from tag2mask.evaluation.result_tables import read_results
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.refused import lacking
+from tests.helpers.results import read_results
 from tests.helpers.tiny import tag2mask, tiny_run
 
 OTHERS = ["absent-classes", "boundary", "co-occurrence", "tag-noise", "quality", "threshold-rules", "few-masks"]

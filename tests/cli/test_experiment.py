@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tag2mask.cli import experiment as verb
-from tag2mask.evaluation.result_tables import read_results
 from tag2mask.papers.catalogue import experiments
 from tests.helpers.refused import lacking
+from tests.helpers.results import read_results
 from tests.helpers.tiny import tag2mask
 
 

@@ -107,13 +107,13 @@ HALF_MADE = """
     from pathlib import Path
     from tag2mask.core.files import atomic_path
     from tag2mask.core.stopping import on_stop
-    from tag2mask.export.target import whole_folder
+    from tag2mask.export.output import atomic_folder
     from tag2mask.methods.lpcam.vectors import temporary_folder
     from tag2mask.pipeline.worker_pool import in_pool
     from tests.pipeline.pool_work import forever
     out = Path({out!r})
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    with on_stop(child.terminate), atomic_path(out / "a" / "file") as file, whole_folder(out / "export") as folder:
+    with on_stop(child.terminate), atomic_path(out / "a" / "file") as file, atomic_folder(out / "export") as folder:
         with temporary_folder(out / "b") as vectors:
             for path in (file, folder / "mask", vectors / "foreground"):
                 path.write_text("half")

@@ -13,17 +13,20 @@ from tag2mask.cli.tables import table
 from tag2mask.config.recipe import shipped
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import write_labels
-from tag2mask.evaluation.result_tables import read_results
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_voc
 from tests.helpers.refused import lacking
+from tests.helpers.results import read_results
 from tests.helpers.tiny import TINY_NETWORK, tag2mask, tiny_run
 
 VERBS = [command.name for command in app.registered_commands]
 
 
 def test_the_verbs_of_the_design_are_there() -> None:
-    assert {"run", "ls", "show", "cp", "eval", "doctor", "prototypes", "demo"} <= set(VERBS)
+    assert set(VERBS) == {
+        "run", "demo", "doctor", "eval", "predict", "prototypes", "report", "sweep", "compare", "export", "pack",
+        "store", "ls", "show", "cp",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tag2mask.core import arrays
-from tag2mask.core.arrays import beside_another, known_mean, percent, ratio, read_arrays, rounded, write_arrays
+from tag2mask.core.arrays import beside_another, nan_mean, percent, ratio, read_arrays, rounded, write_arrays
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import read_json, reason
 from tag2mask.inference.maps_file import maps_key, read_maps
@@ -143,8 +143,8 @@ def test_nothing_of_nothing_is_nan_and_warns_of_nothing() -> None:
 
 def test_the_mean_is_over_what_is_known_along_an_axis() -> None:
     values = [[1.0, np.nan, 4.0], [np.nan, np.nan, 2.0]]
-    np.testing.assert_array_equal(known_mean(values), [2.5, 2.0])
-    np.testing.assert_array_equal(known_mean(values, axis=0), [1.0, np.nan, 3.0])
+    np.testing.assert_array_equal(nan_mean(values), [2.5, 2.0])
+    np.testing.assert_array_equal(nan_mean(values, axis=0), [1.0, np.nan, 3.0])
 
 
 def test_tables_hold_four_decimals() -> None:

@@ -13,6 +13,7 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.evaluation.absent_classes import COLUMNS, MEASURES, analyse_absent
+from tag2mask.evaluation.result_tables import Origin
 from tests.helpers.refused import refused
 
 CLASSES = ("cow", "horse", "sheep")
@@ -62,7 +63,7 @@ def test_means_of_present_and_absent_classes_and_under_the_most_active_wrong_one
     assert (cow.id, cow.wrong, both.wrong) == ("i0", 1, 1)
     assert [getattr(cow, m) for m in MEASURES] == pytest.approx([0.3, 0.1, 0.15, 0.25, 0.1])
     assert [getattr(both, m) for m in MEASURES] == pytest.approx([0.3, 0.1, 0.1, 0.35, 0.1])
-    rows = {r.metric: r for r in found.results(method="amn", seed=3, command="c")}
+    rows = {r.metric: r for r in found.results(Origin("amn", 3, "c"))}
     assert {m: r.value for m, r in rows.items()} == pytest.approx(
         {"present": 0.3, "absent": 0.1, "absent_highest": 0.125, "wrong_tag_wrong": 0.3, "wrong_tag_present": 0.1}
     )

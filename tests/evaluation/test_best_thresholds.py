@@ -18,6 +18,7 @@ from tag2mask.evaluation.best_thresholds import (
     spread,
 )
 from tag2mask.evaluation.metrics import SegmentationMetrics
+from tag2mask.evaluation.result_tables import Origin
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep
 from tag2mask.evaluation.thresholds import Threshold, cut
@@ -120,7 +121,7 @@ def test_what_no_threshold_changes_is_counted_but_has_no_optimum() -> None:
     alone = analyse(["cat"], [flat])
     assert alone.spread.n_images == 0
     assert math.isnan(alone.spread.mean)
-    values = {row.metric: row.value for row in alone.results(method="cam", seed=0, command="x")}
+    values = {row.metric: row.value for row in alone.results(Origin("cam", 0, "x"))}
     assert (values["miou"], values["optimum_mean"]) == (0, None)
 
 
@@ -152,7 +153,7 @@ def test_far_images_are_those_that_lose_most_on_their_side() -> None:
 
 def test_rows_carry_kind_count_and_each_class_s_own_threshold() -> None:
     found = analyse(["cat", "dog"], [steps(0.75, 0.25), steps(0.9, 0.5, column=1), steps(0.9, 0.5, column=1)])
-    rows = {row.metric: row for row in found.results(method="cam", seed=7, command="do it")}
+    rows = {row.metric: row for row in found.results(Origin("cam", 7, "do it"))}
     assert {row.threshold_kind for row in rows.values()} == {"oracle"}
     assert {(row.seed, row.split, row.command, row.method) for row in rows.values()} == {(7, "train", "do it", "cam")}
     assert (rows["miou"].n_images, rows["miou"].threshold, rows["miou"].value) == (3, 0.5, 100)

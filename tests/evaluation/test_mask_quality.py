@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.evaluation.mask_quality import SIGNALS, ClassProbabilities, MaskEvidence, mask_iou, signal
 from tag2mask.evaluation.quality_ranking import SCORE, Assessed, assess
+from tag2mask.evaluation.result_tables import Origin
 from tag2mask.evaluation.thresholds import Threshold, cut
 from tests.helpers.refused import refused
 
@@ -185,7 +186,7 @@ def test_a_new_signal_takes_part_without_more(darkness: str) -> None:
 
 def test_numbers_for_results() -> None:
     found = assess(images(), ("a",), "train")
-    rows = found.results(Threshold(0.3, "fixed"), worst=3, method="cam", seed=1, command="c")
+    rows = found.results(Threshold(0.3, "fixed"), Origin("cam", 1, "c"), worst=3)
     values = {row.metric: row.value for row in rows}
     assert list(values) == [
         "spearman/score", "spearman/found", "spearman/agreement", "spearman/area", "image_miou", "image_miou_worst",
@@ -198,7 +199,7 @@ def test_numbers_for_results() -> None:
         ("cam", "train", 5, "fixed", 0.3, 1)
     }
     blind = [Assessed(i.id, i.evidence) for i in images()]
-    assert assess(blind, ("a",), "train").results(Threshold(None, "none"), worst=3, method="", seed=0, command="") == ()
+    assert assess(blind, ("a",), "train").results(Threshold(None, "none"), Origin("", 0, ""), worst=3) == ()
 
 
 def test_the_score_does_not_look_at_the_truth() -> None:
@@ -208,7 +209,7 @@ def test_the_score_does_not_look_at_the_truth() -> None:
 
 
 def test_nothing_to_judge_is_an_error() -> None:
-    with refused(DataError, "split 'train'", "no image", "a mask to judge"):
+    with refused(DataError, "split 'train'", "no image", "a mask to assess"):
         assess([], ("a",), "train")
     wrong = Assessed("x", MaskEvidence(np.zeros((2, 2), np.uint8), ()), np.zeros((2, 3), np.uint8))
     with refused(DataError, "'x' has shape (2, 2)", "ground truth (2, 3)"):

@@ -15,15 +15,13 @@ import pytest
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.result_tables import (
-    COLUMNS,
     MetricRow,
+    Origin,
     ResultRow,
     csv_text,
     read_columns,
     read_csv,
     read_metrics,
-    read_results,
-    result_rows,
     score_rows,
     write_metrics,
     write_results,
@@ -31,6 +29,7 @@ from tag2mask.evaluation.result_tables import (
 )
 from tag2mask.evaluation.thresholds import Threshold
 from tests.helpers.refused import refused
+from tests.helpers.results import read_results
 from tests.project.source import modules
 
 TIME = "2026-01-02T03:04:05Z"
@@ -85,9 +84,7 @@ def test_scores_become_rows() -> None:
 
 def test_numbers_of_an_analysis_are_rounded_and_nan_is_empty() -> None:
     at = Threshold(0.25, "few-masks", 10)
-    first, second = result_rows(
-        [("miou", 58.87316), ("gap", math.nan)], at, method="cam", split="val", n_images=3, seed=1, command="x"
-    )
+    first, second = Origin("cam", 1, "x").rows([("miou", 58.87316), ("gap", math.nan)], at, "val", 3)
     assert first == ResultRow("cam", "val", 3, "few-masks(10)", 0.25, "miou", 58.8732, 1, "x")
     assert second == replace(first, metric="gap", value=None)
 
@@ -119,25 +116,7 @@ def test_absent_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="cannot read .*absent.jsonl"):
         read_metrics(tmp_path / "absent.jsonl")
     with pytest.raises(DataError, match="cannot read .*absent.csv"):
-        read_results(tmp_path / "absent.csv")
-
-
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("", "starts with nothing … expected the columns"),
-        ("method,miou\ncam,1\n", "starts with ['method', 'miou']; expected the columns"),
-        (",".join(COLUMNS) + "\ncam,train\n", "line 2 of … x.csv has 2 cells; expected 9"),
-        (",".join(COLUMNS) + "\ncam,train,many,fixed,0.3,miou,5,0,c\n", "line 2 … n_images is 'many'; expected a numb"),
-        (",".join(COLUMNS) + "\ncam,train,,fixed,0.3,miou,5,0,c\n", "n_images is ''; expected a number"),
-        (",".join(COLUMNS) + "\ncam,train,3,fixed,x,miou,5,0,c\n", "threshold is 'x'"),
-    ],
-)
-def test_a_damaged_csv_is_named(tmp_path: Path, text: str, error: str) -> None:
-    path = tmp_path / "x.csv"
-    path.write_text(text, encoding="utf-8")
-    with refused(DataError, error):
-        read_results(path)
+        read_csv(tmp_path / "absent.csv")
 
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''-x", "-"]

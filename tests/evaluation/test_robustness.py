@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError
+from tag2mask.evaluation.result_tables import Origin
 from tag2mask.evaluation.robustness import (
     COLUMNS,
     CURVE_COLUMNS,
@@ -73,7 +74,7 @@ def test_even_activation_with_a_gap_is_robust_and_a_ramp_without_is_not() -> Non
 
 def test_rows_and_lines() -> None:
     points = curve(40.0, 50.0, 49.0)
-    rows = robustness(points).results("amn", "train", 12, 3, "do it")
+    rows = robustness(points).results(Origin("amn", 3, "do it"), "train", 12)
     assert [(r.metric, r.threshold_kind, r.threshold, r.value) for r in rows] == [
         ("miou", "oracle", 0.1, 50.0),
         ("plateau_width", "oracle", 0.1, 0.1),
@@ -145,7 +146,7 @@ def test_every_number_equals_a_loop_over_pixels() -> None:
         assert truth is not None
         wanted = np.mean(slow(values, classes, truth), axis=0)
         np.testing.assert_allclose([getattr(image, m) for m in MEASURES[:4]], wanted, rtol=1e-6)
-    rows = {row.metric: row for row in found.results(method="amn", seed=2, command="do it")}
+    rows = {row.metric: row for row in found.results(Origin("amn", 2, "do it"))}
     assert tuple(rows) == MEASURES
     assert rows["gap"].value == round(statistics.fmean(i.gap for i in found.images), 4)
     assert {(r.threshold_kind, r.threshold, r.n_images, r.seed) for r in rows.values()} == {("none", None, 7, 2)}

@@ -62,7 +62,7 @@ def test_another_stage_and_another_name(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        ("maps", "'maps' makes maps … masks are needed … Stages of masks: crf, refined, masks"),
+        ("maps", "'maps' makes maps … masks are needed … Stages of masks … crf, refined, masks"),
         ("mask", "'mask' … did you mean 'masks'"),
     ],
 )

@@ -12,8 +12,8 @@ import pytest
 
 from tag2mask.core.errors import DataError, StageError
 from tag2mask.core.palette import write_labels
-from tag2mask.export import labelled
-from tag2mask.export.target import check_target, whole_folder
+from tag2mask.export import output as labelled
+from tag2mask.export.output import atomic_folder, check_target
 from tag2mask.pipeline.export_run import export_masks
 from tests.export.drawn_masks import mask_folder
 from tests.helpers.refused import refused
@@ -74,7 +74,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(root: Path, tmp_path: Path, monk
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with refused(StageError, "cannot write", "file", "Not a directory"):  # noqa: SIM117
-        with whole_folder(tmp_path / "file" / "out"):
+        with atomic_folder(tmp_path / "file" / "out"):
             pass
 
 
@@ -86,7 +86,7 @@ def test_no_permission_to_write(tmp_path: Path) -> None:
         if os.access(locked, os.W_OK):
             pytest.skip("this user may write everywhere")
         with pytest.raises(StageError, match="cannot write .*out.*: Permission denied"):  # noqa: SIM117
-            with whole_folder(locked / "out"):
+            with atomic_folder(locked / "out"):
                 pass
     finally:
         locked.chmod(0o700)
@@ -98,13 +98,13 @@ def test_permission_denied_is_said_whoever_runs_the_tests(tmp_path: Path, monkey
 
     monkeypatch.setattr(Path, "mkdir", denied)
     with refused(StageError, "cannot write", "out", "Permission denied", "another folder with --out"):  # noqa: SIM117
-        with whole_folder(tmp_path / "out"):
+        with atomic_folder(tmp_path / "out"):
             pass
 
 
 def test_only_what_is_whole_appears(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         (folder / "x").write_text("1")
         assert not (out / "x").exists()
         check_target(out)  # what is begun is not in the way

@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from tag2mask.export.instances import Instance, find_instances
-from tag2mask.export.polygons import INSET, Points, outline, rings
+from tag2mask.export.instances import INSET, Instance, Points, find_instances, outline, rings
 from tests.export.drawn_masks import Labels, holed, solid
 from tests.export.readers import outlined
 

@@ -61,7 +61,7 @@ def test_resizing_keeps_raw_scores() -> None:
 
 @pytest.mark.parametrize("raw", [RAW[..., :2], torch.full_like(RAW, math.nan), torch.full_like(RAW, math.inf)])
 def test_raw_scores_that_do_not_fit_are_refused(raw: torch.Tensor) -> None:
-    with refused(DataError, "'a'", f"shape (1, 2, {raw.shape[2]})", "make the maps again"):
+    with refused(DataError, "'a'", f"shape (1, 2, {raw.shape[2]})", "remove the file and rerun"):
         check_maps(ActivationMaps((3,), MAPS, raw), (7, 11), 4, "'a'")
 
 

@@ -17,7 +17,7 @@ from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.label_images import cutting as module
-from tag2mask.label_images.cutting import Photo, crf_seeds, cut_masks, refine_seeds
+from tag2mask.label_images.cutting import PhotoMaps, crf_seeds, cut_masks, refine_seeds
 from tag2mask.label_images.kinds import CRFSettings, RefinedSeedsSettings
 from tag2mask.refine.crf.api import DenseCRF
 from tests.helpers.refused import refused
@@ -51,13 +51,13 @@ def unchanged(monkeypatch: pytest.MonkeyPatch) -> type[Unchanged]:
     return Unchanged
 
 
-def photo(maps: Any, classes: tuple[int, ...], size: tuple[int, int] | None = None) -> Photo:
+def photo(maps: Any, classes: tuple[int, ...], size: tuple[int, int] | None = None) -> PhotoMaps:
     values = np.asarray(maps, dtype=np.float32)
     height, width = size or values.shape[1:]
-    return Photo(np.full((height, width, 3), 128, np.uint8), classes, values, ())
+    return PhotoMaps(np.full((height, width, 3), 128, np.uint8), classes, values, ())
 
 
-def at(shown: Photo, *levels: Level) -> Photo:
+def at(shown: PhotoMaps, *levels: Level) -> PhotoMaps:
     """The photo, to be cut at these."""
     return replace(shown, levels=levels)
 
@@ -103,7 +103,7 @@ def test_maps_are_resized_to_the_image_before_the_cut(unchanged: type[Unchanged]
     assert refine_seeds([at(shown, 0.6, 0.4)])[0].tolist() == merged
 
 
-def two_halves() -> Photo:
+def two_halves() -> PhotoMaps:
     """A dark and a bright half; the map's edge lies three pixels beside the colours' edge."""
     image = np.full((24, 32, 3), 30, np.uint8)
     image[:, 16:] = (200, 180, 40)
@@ -111,7 +111,7 @@ def two_halves() -> Photo:
     maps = np.zeros((1, 24, 32), np.float32)
     maps[0, :, 19:] = 1
     maps[0, :, 13:19] = 0.35  # between the thresholds
-    return Photo(image, (2,), maps, ())
+    return PhotoMaps(image, (2,), maps, ())
 
 
 def test_the_crf_moves_the_edge_of_both_passes_to_the_colours() -> None:
@@ -123,7 +123,7 @@ def test_the_crf_moves_the_edge_of_both_passes_to_the_colours() -> None:
     assert (one == np.where(np.arange(32) >= 16, 3, 0)).all()
 
 
-def slow(shown: Photo, foreground: float, background: float) -> LabelImage:
+def slow(shown: PhotoMaps, foreground: float, background: float) -> LabelImage:
     """The published procedure, pass by pass and pixel by pixel."""
     maps = torch.from_numpy(shown.maps)[None]
     full = torch.nn.functional.interpolate(maps, shown.image.shape[:2], mode="bilinear")[0].numpy()
@@ -144,7 +144,7 @@ def slow(shown: Photo, foreground: float, background: float) -> LabelImage:
 def test_equals_the_published_procedure_written_out() -> None:
     rng = np.random.default_rng(1)
     image = rng.integers(0, 255, (6, 8, 3)).repeat(4, 0).repeat(4, 1).astype(np.uint8)
-    shown = Photo(image, (1, 5), rng.random((2, 6, 8), dtype=np.float32), ())
+    shown = PhotoMaps(image, (1, 5), rng.random((2, 6, 8), dtype=np.float32), ())
     found = refine_seeds([at(shown, 0.6, 0.45), at(two_halves(), 0.6, 0.45)])
     assert (found[0] == slow(shown, 0.6, 0.45)).all()
     assert (found[1] == slow(two_halves(), 0.6, 0.45)).all()
@@ -153,7 +153,7 @@ def test_equals_the_published_procedure_written_out() -> None:
 
 def test_photos_of_a_batch_may_have_thresholds_of_their_own() -> None:
     maps = np.random.default_rng(2).random((2, 6, 8), dtype=np.float32)
-    noisy = Photo(np.tile(np.arange(8, dtype=np.uint8)[None, :, None] * 30, (6, 1, 3)), (1, 5), maps, ())
+    noisy = PhotoMaps(np.tile(np.arange(8, dtype=np.uint8)[None, :, None] * 30, (6, 1, 3)), (1, 5), maps, ())
     photos = [noisy, two_halves()]
     high: list[Level] = [np.array([0.7, 0.5], np.float32), 0.45]
     low: list[Level] = [np.array([0.4, 0.3], np.float32), 0.25]
@@ -200,7 +200,7 @@ def test_a_background_rule_cuts_before_each_pass(unchanged: type[Unchanged]) -> 
     np.testing.assert_array_equal(crf_seeds([at(photo, 0.4)], rule=rule)[0], low)
     refined = np.where(high > 0, high, np.where(low > 0, 255, 0))
     np.testing.assert_array_equal(refine_seeds([at(photo, 0.7, 0.4)], rule=rule)[0], refined)
-    untagged = Photo(photo.image, (), np.zeros((0, 6, 8), np.float32), (0.4,))
+    untagged = PhotoMaps(photo.image, (), np.zeros((0, 6, 8), np.float32), (0.4,))
     assert (crf_seeds([untagged], rule=NoBackground())[0] == 255).all()
 
 

@@ -11,7 +11,6 @@ import pytest
 
 from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
-from tag2mask.evaluation.result_tables import read_results
 from tag2mask.papers import run as run_module
 from tag2mask.papers.catalogue import Axis, experiment
 from tag2mask.papers.run import Options, run_experiment
@@ -19,6 +18,7 @@ from tag2mask.papers.steps import threshold_examples
 from tag2mask.report.examples import Example
 from tests.helpers.draw import draw_folder
 from tests.helpers.refused import refused
+from tests.helpers.results import read_results
 from tests.papers.tiny_experiments import SCENES, tiny_experiment
 
 

@@ -31,7 +31,7 @@ RECIPE = "own-data"
 HALF = ("seeds=[1]", "classifier.train.optimiser=sgd")
 """Overrides of the training that was stopped: without moments, which would make its checkpoint three times as large."""
 _DECODER = 'segmenter.network.decoder={"decoder_pyramid_channels":16,"decoder_segmentation_channels":32}'
-_BATCHES = 5
+_BATCHES = 3
 """Batches loaded before the training is stopped: within its second epoch."""
 
 

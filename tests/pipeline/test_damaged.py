@@ -68,7 +68,7 @@ def test_a_garbled_manifest_counts_as_not_made(
             looks()
     with caplog.at_level("WARNING", "tag2mask"):
         result = again(copy)
-    assert caplog.text.count("counts as not made and is made again") == 3, "each once"
+    assert caplog.text.count("counts as not made and is rerun") == 3, "each once"
     assert files_of(copy) == files_of(done.path)
     assert [s.manifest.key for s in result.stages] == [s.manifest.key for s in done.stages]
     write_report([copy], copy / "page.html")

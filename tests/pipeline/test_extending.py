@@ -227,6 +227,35 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("KINDS = 3", ["KINDS = 3", "StageKind"]),
+        ("KINDS = ('cam', 'irn')", ["'cam'", "StageKind"]),
+        ("SETTINGS = open_split = 4", ["KINDS = None", "SETTINGS = 4", "DataSettings"]),
+        ("import sys; sys.exit(3)", ["SystemExit", "3"]),
+        ("def __getattr__(name): raise ValueError('odd ' + name)", ["odd KINDS", "odd SETTINGS"]),
+    ],
+)
+def test_what_is_no_method_and_no_reader_is_named_and_left_out(
+    site: Path, caplog: pytest.LogCaptureFixture, code: str, words: list[str]
+) -> None:
+    lay(site, "tag2mask-odd", {"odd": code}, {"methods": {"odd": "odd"}, "readers": {"odd": "odd", "lost": "!!"}})
+    lay(site, "tag2mask-fine", {"fine": SHARED}, {"methods": {"fine": "fine"}})
+    assert {"cam", "strength"} <= set(stage_kinds())
+    assert set(readers()) == set(READERS)
+    assert [word for word in ["'tag2mask-odd' 1.2", "!!", *words] if word not in caplog.text] == []
+
+
+def test_a_package_without_metadata_is_named_by_its_module(site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lay(site, "tag2mask-bare", {"bare": SHARED}, {"methods": {"bare": "bare"}})
+    lay(site, "tag2mask-odd", {"odd": ""}, {"methods": {"odd": "odd"}})
+    for path in site.glob("*.dist-info/METADATA"):
+        path.unlink()
+    assert "strength" in stage_kinds()
+    assert "the package of odd: its entry point odd = odd" in caplog.text
+
+
 def test_two_packages_with_one_name_are_refused_with_both(site: Path) -> None:
     lay(site, "tag2mask-one", {"one_kinds": SHARED, "one_reader": READER}, {"methods": {"a": "one_kinds"}})
     assert stage_kind("strength").runner == "one_kinds:program"

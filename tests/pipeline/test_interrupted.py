@@ -39,7 +39,7 @@ run(recipe, *words, out=out)
 """
 
 PLACES = {
-    "training, second epoch": ("tag2mask.training.images", "TagImages.__getitems__", 6),
+    "training, second epoch": ("tag2mask.training.images", "TagImages.__getitems__", 3),
     "between two maps": ("tag2mask.pipeline.per_image", "write_maps", 4),
     "maps of the joint pass": ("tag2mask.pipeline.per_image", "write_maps", 13),
     "clustering, third class": ("tag2mask.methods.lpcam.stage", "build_class", 3),

@@ -18,7 +18,7 @@ from tag2mask.core.palette import write_labels
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Finding
 from tag2mask.data.doctor import first_look
-from tag2mask.data.doctor.checks import Look
+from tag2mask.data.doctor.checks import Inspection
 from tag2mask.data.doctor.files import Pixels
 from tag2mask.data.registry import load_dataset
 from tag2mask.methods.cam.kinds import ClassifierSettings
@@ -86,7 +86,7 @@ def test_a_photo_that_only_a_later_stage_reads_is_decoded_first(photos: Path) ->
 def test_headers_and_mask_sizes_of_all_are_looked_at_however_many(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(first_look, "look_at", lambda *_: pytest.fail("decoded although headers are wrong"))
+    monkeypatch.setattr(first_look, "inspect_image", lambda *_: pytest.fail("decoded although headers are wrong"))
     write_labels(photos / "masks/photo 03.png", np.zeros((5, 5), np.uint8))
     (photos / "images/photo 07.png").write_text("none")
     text = refusal(photos)
@@ -119,11 +119,11 @@ def test_as_many_are_decoded_as_the_time_allows_the_later_ones_first(
     soon = {(s.id, s.image) for s in dataset.samples[:20]}
     decoded: list[str] = []
 
-    def look(_: Dataset, sample: Sample) -> Look:
+    def look(_: Dataset, sample: Sample) -> Inspection:
         decoded.append(sample.id)
-        return Look(sample, (2, 2), Pixels(sample.id, frozenset()), ())
+        return Inspection(sample, (2, 2), Pixels(sample.id, frozenset()), ())
 
-    monkeypatch.setattr(first_look, "look_at", look)
+    monkeypatch.setattr(first_look, "inspect_image", look)
     monkeypatch.setattr(first_look, "SECONDS", 0.0)
     monkeypatch.setattr(first_look, "AT_LEAST", 12)
     monkeypatch.setattr(first_look, "_THREADS", 1)
@@ -186,7 +186,7 @@ def test_warnings_come_before_the_first_stage_and_not_for_a_finished_run(
     assert "look like several tags" not in caplog.text
 
     (done.path / "average-precision/manifest.json").unlink()
-    for name in ("header_at", "look_at"):
+    for name in ("header_at", "inspect_image"):
         monkeypatch.setattr(first_look, name, lambda _, sample: pytest.fail(f"{sample.id} was read again"))
     start(photos, only=only)
     assert "look like several tags" in caplog.text

@@ -48,8 +48,8 @@ def test_recipe_runs_on_drawn_data(name: str, tmp_path: Path) -> None:
     assert [s.stage.name for s in result.stages] == list(load_recipe(name).stages)
     every = measured(result.stages)
     for metric, names in (
-        ("miou", {m.name for m in every if not m.unsure}),
-        ("coverage", {m.name for m in every if m.unsure}),
+        ("miou", {m.name for m in every if not m.refined}),
+        ("coverage", {m.name for m in every if m.refined}),
     ):
         scores = [r for r in result.metrics if r.metric == metric]
         assert {r.stage for r in scores} == names

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,10 @@ from tag2mask.core.manifest import MANIFEST
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.pipeline.store_usage import StoreUsage, registered
 from tag2mask.sweep.run import share_store
-from tests.helpers.drawn_maps import few_masks_recipe
-from tests.helpers.drawn_maps import registered as kinds
+from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
 from tests.helpers.refused import lacking, refused
 from tests.helpers.tiny import files_of
 from tests.helpers.tiny import tag2mask as command
-
-
-@pytest.fixture(autouse=True, scope="module")
-def kind() -> Iterator[None]:
-    with kinds():
-        yield
 
 
 @pytest.fixture(scope="module")

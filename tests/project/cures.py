@@ -154,7 +154,7 @@ def removed_first(*commands: str) -> Take:
     """The file that the text names is removed; then some commands."""
 
     def take(said: Said) -> list[Words]:
-        (path,) = {Path(word) for word in re.findall(r"line \d+ of (\S+)", said.output)}
+        (path,) = {Path(word) for word in re.findall(r"(\S+) is not (?:a metric row|what tag2mask)", said.output)}
         path.unlink()
         return other(*commands)(said)
 
@@ -271,6 +271,11 @@ def _begun(patch: pytest.MonkeyPatch) -> None:
     app(["run", "runs/old/recipe.yaml", "--only", "classifier", "--out", "runs/new"], standalone_mode=False)
 
 
+def _predicted(patch: pytest.MonkeyPatch) -> None:
+    app([*shlex.split(PREDICT)[1:]], standalone_mode=False)
+    write(Path("masks/sources.json"), "[1]")
+
+
 def _copied(patch: pytest.MonkeyPatch) -> None:
     maps = Path("runs/old/cam/maps")
     (maps / "photo 01.npz").write_bytes((maps / "photo 03.npz").read_bytes())
@@ -288,6 +293,7 @@ def _relabelled(patch: pytest.MonkeyPatch) -> None:
         image.save(path, pnginfo=text)
 
 
+COMPARE = "tag2mask compare runs/old --stage cam --stage lpcam --images 0 --resamples 10"
 PREDICT = "tag2mask predict runs/old photos/images --out masks"
 CURES = {
     "data.root is not set": Cure("tag2mask run own-data TINY --only classifier --out runs/new", setting_of_row),
@@ -355,8 +361,8 @@ CURES = {
     "were made from another image": Cure("tag2mask eval runs/old", command_of_text_first, _copied),
     "is not a run (it has no": Cure("tag2mask eval photos", other("tag2mask eval runs/old")),
     "is not a metric row": Cure(
-        "tag2mask compare runs/old --stage cam --stage lpcam",
-        removed_first(RUN, "tag2mask compare runs/old --stage cam --stage lpcam"),
+        COMPARE,
+        removed_first(RUN, COMPARE),
         _written("runs/old/cam-seeds/metrics.jsonl"),
     ),
     "files of stage '…'": Cure(
@@ -396,6 +402,7 @@ CURES = {
         PREDICT, command_of_text_first, _flipped("runs/old/segmenter/weights.safetensors")
     ),
     "holds other things": Cure(PREDICT, other(PREDICT.replace("masks", "new")), _written("masks/mine.txt")),
+    "wrote: remove it": Cure(PREDICT, removed_first(PREDICT), _predicted),
     "more than the … allowed": Cure(f"{PREDICT} --max-pixels 100", setting_of_text),
 }
 """How each row is tried, by words of its left column."""
@@ -410,6 +417,7 @@ NOT_TRIED = {
     "no finished classifier": "the recipe has none, and none can be typed; tests/analysis/test_mask_quality.py",
     "cannot be compared: split": "which runs belong together a person knows; tests/analysis/test_map_thresholds.py",
     "no kind of threshold in common": "which runs belong together a person knows; tests/compare/test_compare.py",
+    "no font of this machine": "takes a machine without fonts; tests/report/test_figures.py",
     "an ONNX file of another network": "only its maker knows its classes; tests/segmentation/onnx/test_runtime.py",
     "do not fit into memory": "takes a memory that is full; tests/segmentation/predict/test_labeller.py",
     "is the last that the class scores": "an argument in Python; tests/methods/test_cam_models.py",

@@ -16,6 +16,9 @@ from tests.pipeline.old_store import unpack
 from tests.project.cures import CURES, NOT_TRIED, ROWS, Begun, Row, Said, Words
 from tests.project.source import ROOT
 
+SLOW = ("is in use by process", "nothing to report", "nothing to sweep", "is not a metric row", "files of stage '…'")
+"""Rows of which the test takes longest: runs that write their page, and a sweep that looks at data for each point."""
+
 
 class Shell:
     """The command line, in this process.
@@ -80,7 +83,7 @@ def of(words: str) -> list[Row]:
     return [row for row in ROWS if any(words in f"{text}`" for text in row.texts)]
 
 
-@pytest.mark.parametrize("words", CURES)
+@pytest.mark.parametrize("words", [pytest.param(w, marks=pytest.mark.slow if w in SLOW else ()) for w in CURES])
 def test_what_the_page_tells_to_type_cures(words: str, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     cure, (row,) = CURES[words], of(words)
     leave = cure.state(monkeypatch)

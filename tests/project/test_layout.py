@@ -21,9 +21,9 @@ PLUGINS = {
 """Folders that may hold more and shorter files, and why."""
 SHORT = 60
 SHORT_FILES = {
-    "tag2mask.methods.amn.kinds": "a method's kinds are read whenever the program starts, without what they run",
-    "tag2mask.methods.irn.kinds": "as AMN's",
-    "tag2mask.segmentation.kinds": "as AMN's",
+    "tag2mask.methods.irn.kinds": "a method's kinds are read whenever the program starts, without what they run",
+    "tag2mask.segmentation.kinds": "as IRN's",
+    "tag2mask.methods.irn.training": "every method has its training in a file of this name",
 }
 """Files of under `SHORT` lines with at most one importer, and why they stand alone."""
 MIRRORED = {"helpers", "offline", "project"}

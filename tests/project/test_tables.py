@@ -91,7 +91,7 @@ def test_filling_replaces_what_was_there_and_is_stable(root: Path) -> None:
     [
         (
             "seeds.csv columns=method,threshold",
-            "thresholds of the kinds fixed, oracle … where=threshold_kind:fixed",
+            "the kinds fixed, oracle … where=threshold_kind:fixed",
         ),
         ("none.csv columns=method", "none.csv … run what measures it"),
         ("seeds.csv columns=metod", "seeds.csv 'metod' … did you mean 'method'"),
@@ -105,7 +105,7 @@ def test_filling_replaces_what_was_there_and_is_stable(root: Path) -> None:
         ),
     ],
 )
-def test_a_wrong_marker_says_what_to_mend(root: Path, spec: str, message: str) -> None:
+def test_a_wrong_marker_says_what_to_fix(root: Path, spec: str, message: str) -> None:
     with refused(ConfigError, message):
         render(parse(spec), root)
 

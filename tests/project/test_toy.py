@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from docs.make_toy import COMMAND
-from tag2mask.evaluation.result_tables import read_results
 from tag2mask.papers.steps.toy_figures import draw, one_peak, rows, two_levels
+from tests.helpers.results import read_results
 from tests.project.source import ROOT
 
 

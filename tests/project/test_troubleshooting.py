@@ -20,9 +20,9 @@ QUOTED = [text for row in ROWS for text in re.findall(r"`([^`]+)`", row.split(" 
 def texts() -> Iterator[str]:
     """Every string of the source but docstrings, a gap where a value is put in; what `unknown` says too."""
     for module in modules():
-        told = {id(node.value) for node in ast.walk(module.tree) if isinstance(node, ast.Expr)}  # docstrings
+        docstrings = {id(node.value) for node in ast.walk(module.tree) if isinstance(node, ast.Expr)}  # docstrings
         for node in ast.walk(module.tree):
-            if id(node) in told:
+            if id(node) in docstrings:
                 continue
             if isinstance(node, ast.JoinedStr | ast.Constant):
                 yield plain(node)

@@ -20,10 +20,10 @@ from tag2mask.report.pictures import (
     class_style,
     class_uri,
     heat_colours,
+    ignored_uri,
     map_uri,
     quantised,
     swatch_uri,
-    void_uri,
 )
 from tests.helpers.refused import refused
 
@@ -131,7 +131,7 @@ def test_touching_classes_have_edges_and_no_rim_between_them() -> None:
 def test_void_is_hatched_and_no_class() -> None:
     labels = np.full((16, 16), 255, np.uint8)
     labels[:4] = 0
-    void = rgba(void_uri(labels))
+    void = rgba(ignored_uri(labels))
     assert (void[:4] == 0).all()
     assert len(np.unique(void[4:].reshape(-1, 4), axis=0)) == 2
     assert (rgba(class_uri(labels, 1)) == 0).all()

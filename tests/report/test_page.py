@@ -15,7 +15,7 @@ from tag2mask.report.charts import N_COLOURS
 from tag2mask.report.confusion import SHADES
 from tag2mask.report.gallery import GalleryClass, GalleryPrototype
 from tag2mask.report.page import render_page
-from tag2mask.report.parts import Layer, Panel, RunPart, Shown, SplitPart, StageTime
+from tag2mask.report.parts import Layer, Panel, RunPart, ShownImage, SplitPart, StageTime
 from tag2mask.report.pictures import class_uri, data_uri, map_uri
 from tag2mask.report.scores import LabelScore, MethodResult, Score
 from tests.helpers.refused import refused
@@ -37,7 +37,7 @@ def method(name: str, fixed: float, oracle: float, at: float = 0.35) -> MethodRe
 
 CAM, LPCAM = method("cam", 50.14, 52.3), method("lpcam", 49.0, 58.94, 0.5)
 LABELS = np.pad(np.ones((8, 8), np.uint8), 8)
-SHOWN = Shown(
+SHOWN = ShownImage(
     "im1",
     "best of 48",
     data_uri(Image.new("RGB", (24, 24), "grey")),
@@ -92,7 +92,7 @@ def test_all_numbers_stand_in_their_tables(tmp_path: Path) -> None:
     assert rows[1:3] == ["cam0.3050.121.022.071.072.0tags", "lpcam0.3049.021.022.071.072.0tags"]
     assert rows[5] == "lpcam0.5058.923.024.073.0–pixel-masks:threshold(48), tags"
     assert rows[6:9] == ["ClassIoUFPFNPrecisionRecall", "background81.02.03.04.05.0", "cat41.0–13.014.015.0"]
-    assert rows[12:15] == ["truth \\ taken forbackgroundcat", "background90.010.0", "cat30.070.0"]
+    assert rows[12:15] == ["ground truth \\ predicted asbackgroundcat", "background90.010.0", "cat30.070.0"]
     assert rows[-3:] == ["classifier80 s––2.5 GB", "cam12 s480.250–", "lpcamfrom the store48––"]
 
 
@@ -217,7 +217,7 @@ def test_links_lead_to_every_section_that_is_there(tmp_path: Path) -> None:
     links = page.within(page.all("nav")[0], "a")
     assert [a.text for a in links] == [
         "Results", "Curves", "Best thresholds", "Pictures", "Classes", "Confusion", "Time and memory", "Environment",
-        "The same again",
+        "Rerun",
     ]  # fmt: skip
     headings = {f"#{e.attributes.get('id')}": e.text for e in page.all("h2")}
     assert [a.attributes["href"] for a in links] == list(headings)
@@ -249,7 +249,7 @@ def test_parts_without_content_are_left_out(tmp_path: Path) -> None:
     mask = MethodResult("masks", (Score("none", None, 60, 1, 2, 3, 4, 48),))
     part = replace(PART, n_without_truth=0, methods=(mask,), shown=())
     bare = rendered(tmp_path, replace(RUN, parts=(part,), times=(), recipe="", environment={}, thresholds={}))
-    assert bare.text("h2") == ["Results", "The same again"]
+    assert bare.text("h2") == ["Results", "Rerun"]
     assert bare.text("tr")[1] == "masks–60.01.02.03.04.0tags"
     assert bare.text("dd")[0] == "split train, 48 images"
     unmeasured = rendered(tmp_path, replace(RUN, parts=(replace(PART, methods=()),)))

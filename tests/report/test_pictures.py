@@ -9,7 +9,7 @@ from PIL import Image
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.palette import colour
-from tag2mask.report.pictures import data_uri, fit, heat_overlay, label_overlay
+from tag2mask.report.pictures import data_uri, fit_within, heat_overlay, label_overlay
 from tests.helpers.refused import refused
 
 GREY = Image.new("RGB", (40, 20), (100, 100, 100))
@@ -83,9 +83,9 @@ def test_labels_of_another_size_are_refused() -> None:
 
 
 def test_fit_shrinks_and_never_enlarges() -> None:
-    assert fit(Image.new("RGB", (1000, 500)), 100).size == (100, 50)
-    assert fit(Image.new("RGB", (3, 1000)), 100).size == (1, 100)
-    assert fit(GREY, 100) is GREY
+    assert fit_within(Image.new("RGB", (1000, 500)), 100).size == (100, 50)
+    assert fit_within(Image.new("RGB", (3, 1000)), 100).size == (1, 100)
+    assert fit_within(GREY, 100) is GREY
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "P"])

@@ -29,7 +29,7 @@ from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.evaluation.thresholds import cut
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import RunResult, measured
-from tag2mask.report.choice import Choice
+from tag2mask.report.choice import ImageChoice
 from tag2mask.report.scores import percent
 from tag2mask.run_report import pixel_statistics as pixels
 from tag2mask.run_report.build import finished_stages, run_part
@@ -64,7 +64,7 @@ def page(done: RunResult) -> Page:
     return written(done.path / "of-report.html", done.path)
 
 
-def written(out: Path, *runs: Path, choice: Choice | None = None) -> Page:
+def written(out: Path, *runs: Path, choice: ImageChoice | None = None) -> Page:
     write_report(runs, out, choice)
     return Page(out.read_text(encoding="utf-8"))
 
@@ -120,7 +120,7 @@ def test_the_confusion_is_that_of_the_metrics_and_the_optima_are_the_analysis_s(
     dataset = dataset_of(done)
     values = {(r.stage, r.threshold_kind, r.metric): r.value for r in done.metrics}
     for found in measured(done.stages):
-        if found.unsure:
+        if found.refined:
             continue
         counted = pixels_of(found, dataset)
         scores = SegmentationScores.from_matrix(counted.counts, dataset.classes)
@@ -147,7 +147,7 @@ def test_pixels_are_counted_once_and_again_where_the_memory_is_spoilt(
     for text in ("{", '{"schema": 0, "matrix": []}'):
         path.write_text(text)
         assert pixels_of(found, dataset) == known
-    monkeypatch.setattr(pixels, "_look", None)
+    monkeypatch.setattr(pixels, "_count_pixels", None)
     assert pixels_of(found, dataset) == known, "from memory"
     assert OpenedRun(tmp_path / "run").metrics == opened.metrics, "the artefact counts as whole"
 
@@ -235,7 +235,7 @@ def test_pictures_are_of_every_stage_in_the_order_of_the_recipe(done: RunResult,
 
 def test_chosen_images_come_first_and_random_ones_follow_the_seed(done: RunResult, tmp_path: Path) -> None:
     pages = [
-        written(tmp_path / "x.html", done.path, choice=Choice((VOID,), each=0, random=4, seed=seed)).text("h3")
+        written(tmp_path / "x.html", done.path, choice=ImageChoice((VOID,), each=0, random=4, seed=seed)).text("h3")
         for seed in (0, 0, 1)
     ]
     assert pages[0][0].startswith(f"{VOID} chosen")
@@ -284,7 +284,7 @@ def test_what_cannot_be_reported_is_told(done: RunResult, tmp_path: Path) -> Non
     with refused(ConfigError, "name at least one run"):
         write_report([], tmp_path / "x.html")
     with refused(DataError, "--image 'photo 4'", "no such image", "did you mean 'photo 04'?"):
-        write_report([done.path], tmp_path / "x.html", Choice(("photo 4",)))
+        write_report([done.path], tmp_path / "x.html", ImageChoice(("photo 4",)))
     assert not (tmp_path / "x.html").exists()
 
 
@@ -326,8 +326,8 @@ def test_where_it_is_written_is_checked_first(done: RunResult, tmp_path: Path) -
     with refused(StageError, "cannot write", "thesis.html is not a folder"):
         write_report([done.path], foreign / "x.html")
     out = tmp_path / "new" / "page.html"
-    first = write_report([done.path], out, Choice(random=0))
-    assert write_report([done.path], out, Choice(random=4)) > first, "its own page is replaced"
+    first = write_report([done.path], out, ImageChoice(random=0))
+    assert write_report([done.path], out, ImageChoice(random=4)) > first, "its own page is replaced"
     assert [p.name for p in out.parent.iterdir()] == ["page.html"]
 
 
@@ -355,7 +355,7 @@ def test_data_without_masks_is_shown_at_random_with_a_slider(done: RunResult, tm
 
 def test_of_several_seeds_the_first_is_pictured_and_all_are_counted(done: RunResult) -> None:
     both = run(str(done.path / "recipe.yaml"), "seeds=[0,1]", out=done.path.parent / "seeds")
-    part = run_part(OpenedRun(both.path), Choice())
+    part = run_part(OpenedRun(both.path), ImageChoice())
     assert {m.name for m in part.parts[0].methods} >= {"maps@0", "maps@1"}
     stages = {panel.stage for shown in part.parts[0].shown for panel in shown.panels}
     assert stages == {"", "maps@0"}
@@ -397,7 +397,7 @@ def test_thresholds_of_classes_or_images_are_named_and_drawn(
     check_alone_and_accessible(page)
     assert f"maps, rule(otsu/{per}) threshold, {words}" in page.text("summary")
     assert "maps, no threshold" not in page.text("summary")
-    shown = run_part(OpenedRun(result.path), Choice()).parts[0].shown
+    shown = run_part(OpenedRun(result.path), ImageChoice()).parts[0].shown
     assert shown
     for one in shown:
         (panel,) = [p for p in one.panels if p.caption == f"seeds of maps, threshold {words}"]
@@ -412,7 +412,7 @@ def test_a_page_of_500_images_stays_below_30_megabytes(tmp_path: Path) -> None:
         str(few_masks_recipe(tmp_path, n=500)), out=tmp_path / "runs" / "many", only=["maps-seeds", "masks-score"]
     )
     out = tmp_path / "many.html"
-    assert write_report([result.path], out, Choice(random=500)) < 30e6
+    assert write_report([result.path], out, ImageChoice(random=500)) < 30e6
     page = Page(out.read_text(encoding="utf-8"))
     assert len(page.all("article")) == 500
     check_alone_and_accessible(page)

@@ -26,7 +26,7 @@ from tag2mask.segmentation.model import Mask, SegmentationModel
 from tag2mask.segmentation.networks.factory import save_segmenter
 from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.predict.photo_readers import Photo as AnyPhoto
-from tag2mask.segmentation.publish.provenance import Number, Origin
+from tag2mask.segmentation.publish.provenance import Number, Provenance
 from tests.helpers.refused import refused
 from tests.segmentation.saved_net import STAGES, tiny, write_run
 from tests.segmentation.toy_net import CLASSES, MEAN, STD, Colours, predict_labels
@@ -185,7 +185,7 @@ def test_a_run_gives_its_network_and_what_is_known_of_it(tmp_path: Path) -> None
     assert np.array_equal(model(image).labels, predict_labels(net, image, net.mean, net.std))
     assert model.classes == ("disc", "square")
     assert model.hash == file_hash(run / "segmenter" / "weights.safetensors")
-    assert model.origin == Origin(
+    assert model.origin == Provenance(
         recipe="own-data", stage="segmenter", seed=0, data="folder, split train", n_images=12, initial="none",
         ledger=("tags",),
         numbers=(
@@ -243,7 +243,7 @@ def test_weights_that_are_not_what_the_run_has_trained_are_refused(tmp_path: Pat
     tag2mask.load(elsewhere)  # nothing is known of it
     for garbled in ("", '{"files', "[]"):
         manifest.write_text(garbled)
-        with pytest.raises(StageError, match=rf"{manifest}.* Make stage 'segmenter' again: {again}"):
+        with pytest.raises(StageError, match=rf"{manifest}.* Rerun stage 'segmenter': {again}"):
             tag2mask.load(run)
 
 
@@ -260,7 +260,7 @@ def test_numbers_that_are_garbled_do_not_stop_a_network(
 def test_a_file_of_weights_is_loaded_without_its_run(tmp_path: Path) -> None:
     save_segmenter(tiny(), tmp_path / "net.safetensors", ("disc", "square"))
     found = find_network(tmp_path / "net.safetensors")
-    assert found.origin == Origin()
+    assert found.origin == Provenance()
     assert found.network.classes == ("disc", "square")
 
 

@@ -337,7 +337,7 @@ def test_images_without_truth_are_left_out(tmp_path: Path, caplog: pytest.LogCap
     images = Some([s.tags for s in data().samples], size=(64, 80))
     with caplog.at_level("WARNING", "tag2mask"):
         train(context(tmp_path, settings(epochs=1).model_copy(update={"truth": True}), {}, images))
-    assert "second: 1 of 8 images have no truth and are left out" in caplog.text
+    assert "second: 1 of 8 images lack ground truth and are left out" in caplog.text
     assert (tmp_path / "out" / WEIGHTS).is_file()
 
 

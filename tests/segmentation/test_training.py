@@ -28,7 +28,7 @@ from tag2mask.segmentation.settings import SegmentTrainSettings
 from tag2mask.segmentation.training import output_counts, segment_rate, segmentation_loss, train_segmenter
 from tag2mask.segmentation.training_data import SegmentTransform
 from tag2mask.training.label_images import LabelImages, LabelsOf, at_grid
-from tests.helpers.refused import refused
+from tests.helpers.refused import lacking, refused
 from tests.methods.irn.drawn import SIZE, data, seeds
 from tests.segmentation import segment_drawn
 from tests.segmentation.segment_drawn import build, settings
@@ -113,8 +113,7 @@ def test_interrupted_training_goes_on_to_the_same_file(
     monkeypatch.setattr(train_module, "segmentation_loss", failing)
     with pytest.raises(TrainingError) as caught:
         train(tmp_path / "cut", **values)
-    assert "the loss is nan in epoch 2 of 3, step 4 of 5 " in str(caught.value)
-    assert "The checkpoint after epoch 1 is kept" in str(caught.value)
+    assert not lacking(caught.value, "loss is nan … epoch 2 of 3, step 4 of 5 … after epoch 1 is kept")
     assert not (tmp_path / "cut" / WEIGHTS).exists()
     train(tmp_path / "cut", **values)
     assert next(calls) == 8 + 6, "three steps of two parts after the first epoch"

@@ -21,7 +21,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import PROBED
 from tag2mask.evaluation.threshold_rules.rules import RULES
-from tag2mask.methods.cam.classifier import METRICS, LoadedClassifier
+from tag2mask.methods.cam.classifier import METRICS_JSON, LoadedClassifier
 from tag2mask.thresholds.evidence import Erased, erasures, probe, regions
 from tests.helpers.refused import refused
 
@@ -119,7 +119,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     net = build_network(BackboneSettings(name="test_efficientnet", weights="none", stride=8), 2)
     save_network(net, folder / WEIGHTS, ("a", "b"))
-    write_json(folder / METRICS, {"long_side": 28})
+    write_json(folder / METRICS_JSON, {"long_side": 28})
     return folder
 
 

@@ -21,9 +21,9 @@ from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import agreement, histogram
-from tag2mask.evaluation.threshold_rules.rules import choose, find_rule, rules_of
+from tag2mask.evaluation.threshold_rules.rules import choose_thresholds, find_rule, rules_of
 from tag2mask.evaluation.thresholds import Threshold, cut
-from tag2mask.label_images.cutting import Photo, crf_seeds, refine_seeds
+from tag2mask.label_images.cutting import PhotoMaps, crf_seeds, refine_seeds
 from tag2mask.methods.artefact import Artefact, FewMasks, Ruled
 from tag2mask.methods.registry import stage_kind
 from tag2mask.pipeline.opened_run import OpenedRun
@@ -96,7 +96,7 @@ def test_thresholds_are_what_the_rule_finds_in_the_stored_maps(done: RunResult) 
     dataset, maps, other = dataset_of(done), artefact(done, "maps"), artefact(done, "other")
     found = {s.id: maps.maps(dataset, s) for s in dataset.samples}
     images = [histogram(i, m.classes, m.maps.numpy()) for i, m in found.items()]
-    expected = choose(rules_of("histogram"), images, 3)["otsu"]
+    expected = choose_thresholds(rules_of("histogram"), images, 3)["otsu"]
     assert ruled(done, "rule-data") == Ruled(expected.whole, "otsu", "data", 9)
     per_class = ruled(done, "rule-class")
     assert per_class.classes == tuple(zip(dataset.classes, expected.classes, strict=True))
@@ -106,7 +106,7 @@ def test_thresholds_are_what_the_rule_finds_in_the_stored_maps(done: RunResult) 
     views = [
         agreement(s.id, s.tags, found[s.id].maps.numpy(), other.maps(dataset, s).maps.numpy()) for s in dataset.samples
     ]
-    assert ruled(done, "views").value == choose([find_rule("agreement")], views, 3)["agreement"].whole
+    assert ruled(done, "views").value == choose_thresholds([find_rule("agreement")], views, 3)["agreement"].whole
 
 
 def test_a_rule_adds_nothing_to_the_ledger(done: RunResult) -> None:
@@ -124,7 +124,7 @@ def test_what_reads_a_rule_s_threshold_is_cut_at_it(done: RunResult) -> None:
             image = np.array(dataset.image(sample))
             found = maps.maps(dataset, sample)
             level = chosen.of(sample.id, found.classes)
-            photo = Photo(image, found.classes, found.maps.numpy(), (level,))
+            photo = PhotoMaps(image, found.classes, found.maps.numpy(), (level,))
             expected = cut(found.resize(*image.shape[:2]).maps.numpy(), found.classes, level)
             np.testing.assert_array_equal(artefact(done, f"masks-{per}").labels(dataset, sample), expected)
             (crf,) = crf_seeds([photo])

@@ -1,1 +1,1 @@
-"""Questions asked of a finished run."""
+"""Analyses of a finished run: thresholds, mask quality, co-occurrence, prototypes."""

@@ -60,8 +60,8 @@ def analyse_tags(
         predict = conditioned_predictor(maps.artefact, dataset, run.plan.recipe.engine)
         with progress(maps.name, len(samples)) as counter:
             one = analyse_absent(dataset, predict, samples, counter.advance)
-        rows = one.results(method=maps.method, seed=maps.stage.seed, command=findings.command(maps))
-        findings.add(maps, rows, one.lines(dataset.classes, stage=maps.name, seed=maps.stage.seed))
+        lines = one.lines(dataset.classes, stage=maps.name, seed=maps.stage.seed)
+        findings.add(maps, one.results(findings.origin(maps)), lines)
         found.append((maps, predict, one))
     return findings.write(lambda path: _draw(found, path), metrics=MEASURES, columns=COLUMNS, figure=".png")
 

@@ -1,4 +1,4 @@
-"""What the analyses share: the maps that they look at, the images these have in common, and the files they write."""
+"""Shared by the analyses: the maps they read, the images that these have in common, and the files they write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.result_tables import ResultRow, write_cells, write_results
+from tag2mask.evaluation.result_tables import Origin, ResultRow, write_cells, write_results
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
@@ -79,9 +79,10 @@ class Findings:
         several = any(other.run is not maps.run for other in self._opened)
         return f"{maps.run.path}/{maps.name}" if several else maps.name
 
-    def command(self, maps: OpenedMaps, *options: str) -> str:
-        """The command that repeats the analysis of one stage."""
-        return command("analyse", self._verb, *maps.run.words, "--stage", maps.name, *options, *self._options)
+    def origin(self, maps: OpenedMaps, *options: str) -> Origin:
+        """What the lines of one stage have in common, with the command that repeats its analysis."""
+        words = (*maps.run.words, "--stage", maps.name, *options, *self._options)
+        return Origin(maps.method, maps.stage.seed, command("analyse", self._verb, *words))
 
     def add(self, maps: OpenedMaps, rows: Sequence[ResultRow], lines: Sequence[Sequence[Any]] = ()) -> None:
         """Take the numbers of one stage, and its lines of the second table."""

@@ -1,4 +1,4 @@
-"""Evaluating the maps and predictions that a run has made, without making anything again."""
+"""Evaluates the maps and predictions of a finished run for ``tag2mask eval``, without rerunning a stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tag2mask.evaluation.result_tables import MetricRow, now, score_rows
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.stage_kinds import Makes
-from tag2mask.pipeline.metric_stages import say_nothing_shown, unseen
+from tag2mask.pipeline.metric_stages import log_nothing_shown, unseen
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedMasks, OpenedRun, as_run
 from tag2mask.pipeline.plan import is_prediction
 
@@ -81,7 +81,7 @@ def _maps_rows(maps: OpenedMaps, thresholds: Sequence[Threshold]) -> tuple[Metri
     samples = unseen([maps.artefact], maps.dataset, maps.name)
     with progress(maps.name, len(samples)) as counter:
         found = evaluate_seeds(maps.dataset, maps.read, thresholds, samples=samples, advance=counter.advance)
-    say_nothing_shown(maps.name, found)
+    log_nothing_shown(maps.name, found)
     return tuple(found.rows(stage=maps.name, method=maps.method, seed=maps.stage.seed, time=now()))
 
 
@@ -90,7 +90,7 @@ def _prediction_rows(masks: OpenedMasks) -> tuple[MetricRow, ...]:
     samples = unseen([masks.artefact], masks.dataset, name)
     with progress(name, len(samples)) as counter:
         found = evaluate_masks(masks.dataset, masks.read, samples=samples, advance=counter.advance)
-    say_nothing_shown(name, found)
+    log_nothing_shown(name, found)
     return score_rows(
         found.scores, Threshold(None, "none"), stage=f"{name} ({made})",
         method=f"{name} ({masks.artefact.described()}; {made})", split=found.split, n_images=found.n_images,

@@ -1,4 +1,4 @@
-"""How much a threshold chosen on n hand-made masks loses to the oracle, on the maps of a finished run."""
+"""Measures what a threshold chosen on n hand-made masks loses to the oracle, on the maps of a finished run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from tag2mask.analysis.base import Analysis, Findings, Run, open_maps
 from tag2mask.analysis.threshold_rules import LOSS
 from tag2mask.core.arrays import rounded
-from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.threshold_rules.few_masks import FewDraw, count_images, draw_few
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.pipeline.opened_run import OpenedMaps
@@ -36,7 +36,7 @@ def analyse_few(
     split: str | None = None,
     out: Path | None = None,
 ) -> Analysis:
-    """Choose a threshold on n images with ground truth, drawn at random again and again; measure it on all the others.
+    """Choose a threshold on n images with ground truth, drawn at random many times; measure it on all the others.
 
     Arguments and errors as for `tag2mask.analysis.map_thresholds.analyse_thresholds`; ``n`` are the sizes of a draw,
     each of which is drawn ``draws`` times and leaves images to measure on.
@@ -50,7 +50,7 @@ def analyse_few(
         for size, values in losses.items():
             found = draw_few(images, size, len(maps.dataset.classes) + 1, draws)
             n_images = len(images) - size
-            findings.add(maps, _rows(found, maps, n_images, findings.command(maps)), _lines(found, maps, n_images))
+            findings.add(maps, _rows(found, maps, n_images, findings.origin(maps)), _lines(found, maps, n_images))
             values.append((maps.name, tuple(draw.loss for draw in found)))
     panels = [Boxes(f"{size} masks", "points lost to the oracle", tuple(v)) for size, v in losses.items()]
     return findings.write(
@@ -61,7 +61,7 @@ def analyse_few(
     )
 
 
-def _rows(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int, command: str) -> tuple[ResultRow, ...]:
+def _rows(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int, origin: Origin) -> tuple[ResultRow, ...]:
     loss, thresholds = [d.loss for d in found], [d.threshold for d in found]
     at = Threshold(rounded(fmean(thresholds)), "few-masks", found[0].n)
     values = (
@@ -71,16 +71,7 @@ def _rows(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int, command: st
         float(np.percentile(loss, 95)),
         pstdev(thresholds),
     )
-    numbers = zip(MEASURES, values, strict=True)
-    return result_rows(
-        numbers,
-        at,
-        method=maps.method,
-        split=maps.dataset.split,
-        n_images=n_images,
-        seed=maps.stage.seed,
-        command=command,
-    )
+    return origin.rows(zip(MEASURES, values, strict=True), at, maps.dataset.split, n_images)
 
 
 def _lines(found: Sequence[FewDraw], maps: OpenedMaps, n_images: int) -> list[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""How much the threshold matters to maps: the best one of each image, the curve over all, spread and gap (AMN)."""
+"""Measures how much the threshold matters to maps: the best one of each image, the curve, spread and gap (AMN)."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def analyse_thresholds(
     found: list[tuple[OpenedMaps, OptimumAnalysis]] = []
     for maps, samples, advance in findings.each():
         one = analyse_optimum(maps.dataset, maps.read, samples=samples, advance=advance)
-        rows = one.results(method=maps.method, seed=maps.stage.seed, command=findings.command(maps))
-        findings.add(maps, rows, one.lines(maps.dataset.classes, stage=maps.name, seed=maps.stage.seed))
+        lines = one.lines(maps.dataset.classes, stage=maps.name, seed=maps.stage.seed)
+        findings.add(maps, one.results(findings.origin(maps)), lines)
         found.append((maps, one))
     findings.n_without_truth = found[0][1].n_without_truth
     panels, where = [_histogram(maps.name, one) for maps, one in found], findings.where
@@ -72,7 +72,7 @@ def analyse_curves(
         found = evaluate_seeds(maps.dataset, maps.read, samples=samples, advance=advance)
         name, robust = findings.name(maps), robustness(found.curve)
         findings.n_without_truth = found.n_without_truth
-        rows = robust.results(maps.method, found.split, found.n_images, maps.stage.seed, findings.command(maps))
+        rows = robust.results(findings.origin(maps), found.split, found.n_images)
         findings.add(maps, rows, curve_lines(found, name, maps.stage.seed))
         curves.append(Curve(name, tuple((p.threshold, p.miou) for p in found.curve), (robust.low, robust.high)))
     return findings.write(
@@ -94,8 +94,7 @@ def analyse_activation(
     found: list[tuple[str, ImbalanceAnalysis]] = []
     for maps, samples, advance in findings.each():
         one = analyse_imbalance(maps.dataset, maps.read, samples=samples, advance=advance)
-        rows = one.results(method=maps.method, seed=maps.stage.seed, command=findings.command(maps))
-        findings.add(maps, rows, one.lines(stage=maps.name, seed=maps.stage.seed))
+        findings.add(maps, one.results(findings.origin(maps)), one.lines(stage=maps.name, seed=maps.stage.seed))
         found.append((maps.name, one))
     findings.n_without_truth = found[0][1].n_without_truth
     panels = [_boxes(found, *panel) for panel in _PANELS]

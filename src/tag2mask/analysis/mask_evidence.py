@@ -25,11 +25,13 @@ from tag2mask.methods.cam.classifier import load_classifier
 from tag2mask.methods.context import MapsProgram
 from tag2mask.training.device import resolve_device
 
-AskClassifier = Callable[[Image.Image, LabelImage, Sequence[int]], ClassProbabilities]
-AskScales = Callable[[Image.Image, Sequence[int], Callable[[NDArray[np.float32]], LabelImage]], tuple[LabelImage, ...]]
+ClassifierOnParts = Callable[[Image.Image, LabelImage, Sequence[int]], ClassProbabilities]
+SingleScaleMasks = Callable[
+    [Image.Image, Sequence[int], Callable[[NDArray[np.float32]], LabelImage]], tuple[LabelImage, ...]
+]
 
 
-def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
+def classifier_on_parts(classifier: Artefact, engine: Engine) -> ClassifierOnParts:
     """A classifier that is run on an image, on its masks alone, and on what is left without them.
 
     What is painted over has the mean colour of the network's inputs, 0 after normalising.
@@ -61,7 +63,7 @@ def ask_classifier(classifier: Artefact, engine: Engine) -> AskClassifier:
     return probabilities
 
 
-def ask_scales(program: MapsProgram, settings: MapsSettings, engine: Engine) -> AskScales:
+def single_scale_masks(program: MapsProgram, settings: MapsSettings, engine: Engine) -> SingleScaleMasks:
     """Masks from the maps of each scale alone; nothing where there is one scale only.
 
     Args:

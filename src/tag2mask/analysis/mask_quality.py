@@ -18,7 +18,7 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.boundary import SHARE
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.quality_ranking import SCORE, Assessed, ImageQuality, QualityAnalysis, assess
-from tag2mask.evaluation.result_tables import ResultRow, now, score_rows, write_cells, write_results
+from tag2mask.evaluation.result_tables import Origin, ResultRow, now, score_rows, write_cells, write_results
 from tag2mask.pipeline.metric_stages import boundary_of, unseen
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.report.examples import Example, draw_examples
@@ -87,10 +87,8 @@ def analyse_quality(
         every = _assessed(masks, samples, counter.advance)
         found = assess(every, masks.dataset.classes, masks.dataset.split)
     out, lowest = out or run.path / FOLDER, found.worst(worst)
-    rows = found.results(
-        masks.threshold, worst=worst, method=masks.method, seed=masks.seed,
-        command=_command(run, masks.name, worst, images, classifier=classifier),
-    )  # fmt: skip
+    same = _command(run, masks.name, worst, images, classifier=classifier)
+    rows = found.results(masks.threshold, Origin(masks.method, masks.seed, same), worst=worst)
     table, picture = out / f"{QUALITY}-images.csv", out / f"{QUALITY}-worst.png"
     lines = [
         (masks.name, found.split, rank, i.id, *map(rounded, (i.score, *i.signals, i.miou)))

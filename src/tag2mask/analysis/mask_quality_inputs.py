@@ -23,7 +23,7 @@ from tag2mask.pipeline.plan import PlannedStage, is_prediction
 from tag2mask.thresholds.threshold_of import threshold_of
 
 if TYPE_CHECKING:
-    from tag2mask.analysis.mask_evidence import AskClassifier, AskScales
+    from tag2mask.analysis.mask_evidence import ClassifierOnParts, SingleScaleMasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class MaskInputs:
     maps: CutMaps | None
     others: tuple[CutMaps, ...]
     refined: Artefact | None
-    classifier: AskClassifier | None = None
-    scales: tuple[AskScales, Threshold] | None = None
+    classifier: ClassifierOnParts | None = None
+    scales: tuple[SingleScaleMasks, Threshold] | None = None
 
     @property
     def artefacts(self) -> tuple[Artefact, ...]:
@@ -128,9 +128,9 @@ class MaskInputs:
         classified = self.classifier(image, evidence.mask, evidence.classes)
         if self.scales is None:
             return replace(evidence, classifier=classified)
-        ask, threshold = self.scales
+        masks_of, threshold = self.scales
         cut = partial(threshold.seeds, self.dataset, sample, classes=evidence.classes)
-        return replace(evidence, classifier=classified, scales=ask(image, evidence.classes, cut))
+        return replace(evidence, classifier=classified, scales=masks_of(image, evidence.classes, cut))
 
 
 def find_masks(run: OpenedRun, stage: str | None = None, *, classifier: bool = False) -> MaskInputs:
@@ -236,10 +236,10 @@ def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> 
     known = [s for s in (*above, *run.finished.values()) if s.kind is CLASSIFIER]
     if not known:
         raise ConfigError(f"{run.path} has no finished classifier to run; leave --classifier out")
-    from tag2mask.analysis.mask_evidence import ask_classifier, ask_scales
+    from tag2mask.analysis.mask_evidence import classifier_on_parts, single_scale_masks
 
     engine = run.plan.recipe.engine
-    found = replace(inputs, classifier=ask_classifier(run.artefact(known[0].name), engine))
+    found = replace(inputs, classifier=classifier_on_parts(run.artefact(known[0].name), engine))
     for stage in above:
         maps = _cut_maps(run, stage) if stage.kind.makes is Makes.MAPS else None
         if maps is not None and isinstance(stage.kind, FeatureMapStage):
@@ -251,7 +251,7 @@ def _with_networks(run: OpenedRun, inputs: MaskInputs, chosen: PlannedStage) -> 
                     stage.seed, engine,
                 )
             )  # fmt: skip
-            return replace(found, scales=(ask_scales(program, stage.settings, engine), maps.threshold))
+            return replace(found, scales=(single_scale_masks(program, stage.settings, engine), maps.threshold))
     return found
 
 

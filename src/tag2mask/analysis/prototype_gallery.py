@@ -31,7 +31,7 @@ _OPEN = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PrototypePage:
     """What `show_prototypes` found.
 
     Attributes:
@@ -43,7 +43,7 @@ class Shown:
     page: Path
 
 
-def show_prototypes(run: Run, stage: str | None = None) -> Shown:
+def show_prototypes(run: Run, stage: str | None = None) -> PrototypePage:
     """Write the gallery of a run's prototypes and return them as lines.
 
     Args:
@@ -61,7 +61,7 @@ def show_prototypes(run: Run, stage: str | None = None) -> Shown:
     page = run.path / PAGE
     render_gallery(classes, f"Prototypes of {run.path.name}", page, str(run.path))
     lines = {c.name: [[p.name, f"{p.score:.3f}", str(p.size), p.reason] for p in c.prototypes] for c in classes}
-    return Shown(lines, page)
+    return PrototypePage(lines, page)
 
 
 def gallery_classes(

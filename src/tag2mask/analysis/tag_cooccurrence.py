@@ -1,4 +1,4 @@
-"""Is the data fit for this? Which class hides in which context: from the tags, and from a run's prototypes."""
+"""Finds classes that come together or hide in a context, from the tags and from a run's prototypes."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _run_of(words: Sequence[str], root: Path | None) -> OpenedRun | None:
     path = Path(words[0])
     if not (path / RECIPE).is_file():
         if root is not None:
-            raise ConfigError(f"--root {root} belongs to a run, but {path} is none (it has no {RECIPE})")
+            raise ConfigError(f"--root {root} belongs to a run, but {path} is not one (it has no {RECIPE})")
         return None
     if len(words) > 1:
         raise ConfigError(f"'{words[1]}' behind the run {path}: a run knows its data; give --split, or name the data")

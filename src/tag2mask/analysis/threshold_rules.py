@@ -1,11 +1,10 @@
-"""Every rule that chooses a threshold from maps alone, measured on the maps of finished runs against the oracle."""
+"""Measures every rule that chooses a threshold from maps alone against the oracle, on the maps of finished runs."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from tag2mask.analysis.base import Analysis, Findings, Run, open_several, shared
@@ -13,10 +12,10 @@ from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import value_hash
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
-from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
-from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, rules_of
+from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose_thresholds, rules_of
 from tag2mask.evaluation.thresholds import SCOPES, Threshold
 from tag2mask.inference.settings import PyramidSettings
 from tag2mask.methods.artefact import Artefact
@@ -88,7 +87,7 @@ def analyse_rules(
     for maps, samples in zip(opened, shared(opened), strict=True):
         found = _measured(maps, [s for s in samples if in_part(s.id, options.part)], options)
         findings.n_without_truth = found.n_without_truth
-        rows = _rows(found, maps, findings.command(maps, *options.words(maps.name)))
+        rows = _rows(found, findings.origin(maps, *options.words(maps.name)))
         for pair in rows:
             findings.add(maps, pair)
         losses = tuple((loss.threshold_kind, loss.value or 0.0) for _, loss in rows[:-1])
@@ -179,25 +178,22 @@ def classifier_behind(artefact: Artefact) -> Artefact | None:
 
 def _chosen(evidence: str, images: Iterator[ImageEvidence], maps: OpenedMaps, per: Collection[str]) -> list[Threshold]:
     rules = rules_of(evidence)
-    found: dict[str, RuleChoice] = choose(rules, images, len(maps.dataset.classes), per)
+    found: dict[str, RuleChoice] = choose_thresholds(rules, images, len(maps.dataset.classes), per)
     for rule in rules:
         if rule.name not in found:
             LOG.warning("%s: rule '%s' finds no threshold in these maps", maps.name, rule.name)
     return [choice.threshold(scope) for choice in found.values() for scope in per]
 
 
-def _rows(found: SeedEvaluation, maps: OpenedMaps, command: str) -> list[tuple[ResultRow, ...]]:
+def _rows(found: SeedEvaluation, origin: Origin) -> list[tuple[ResultRow, ...]]:
     """MIoU and loss at each threshold; the last is the oracle."""
     oracle = found.scores[-1].scores.miou
-    made = partial(
-        result_rows,
-        method=maps.method,
-        split=found.split,
-        n_images=found.n_images,
-        seed=maps.stage.seed,
-        command=command,
-    )
-    return [made((("miou", at.scores.miou), (LOSS, oracle - at.scores.miou)), at.threshold) for at in found.scores]
+    return [
+        origin.rows(
+            [("miou", at.scores.miou), (LOSS, oracle - at.scores.miou)], at.threshold, found.split, found.n_images
+        )
+        for at in found.scores
+    ]
 
 
 def view_of(stage: PlannedStage, stages: Sequence[PlannedStage]) -> PlannedStage | None:

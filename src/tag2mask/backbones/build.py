@@ -1,4 +1,4 @@
-"""From settings to a network with its initial weights."""
+"""Builds a network with its initial weights from its settings."""
 
 from __future__ import annotations
 

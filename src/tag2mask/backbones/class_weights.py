@@ -69,7 +69,7 @@ def affine_of(module: nn.Module, reading: Reading) -> Affine | None:
 def find_reading(seen: Probe, layer: Event) -> Reading:
     """The module that makes the scores out of the mean of a layer."""
     after = seen.events[seen.events.index(layer) + 1 :]
-    after = tuple(event for event in after if event.alone and (seen.blind or event.slope is not None))
+    after = tuple(event for event in after if event.alone and (seen.no_gradient or event.slope is not None))
     mean = layer.output.detach().float().mean((2, 3))
     reading = [event for event in after if _reads(event, mean)]
     for direct in (True, False):
@@ -118,7 +118,7 @@ def _makes_scores(seen: Probe, layer: Event, event: Event, affine: Affine) -> bo
     if seen.scores is not None and not _in_order(outputs[0], seen.scores.float(), agreement):
         return False
     if layer.slope is None or event.slope is None:
-        return bool(seen.blind)
+        return bool(seen.no_gradient)
     slope, cells = event.slope.flatten(1).float(), layer.output.shape[2] * layer.output.shape[3]
     if slope.numel() == 1 and seen.mixture is not None and float(slope) * float(seen.mixture) < 0:
         return False  # one score, turned round
@@ -137,7 +137,7 @@ def _in_order(outputs: Tensor, scores: Tensor, agreement: float) -> bool:
 
 
 def _near(found: Tensor, expected: Tensor, size: Tensor, agreement: float) -> bool:
-    """Whether numbers agree up to a share of a size that tells how large what they are summed from is; NaN does not."""
+    """Whether numbers agree up to a share of the size of what they are summed from; NaN does not."""
     return bool(((found - expected).abs() <= agreement * size + torch.finfo(torch.float32).tiny).all())
 
 
@@ -171,7 +171,7 @@ def _by_answers(module: nn.Module, zero: Tensor) -> Affine | None:
     rows = answers.detach().flatten(1).float()
     weights = (rows[1:] - rows[0]).T
     identity = weights.shape[0] == weights.shape[1] and torch.equal(weights, torch.eye(len(weights)).to(weights))
-    return None if identity else Affine(weights, rows[0])  # dropout and flattening are no classifier
+    return None if identity else Affine(weights, rows[0])  # dropout and flattening are not a classifier
 
 
 def _why_not(layer: Event, after: Sequence[Event], reading: Sequence[Event]) -> str:
@@ -181,7 +181,7 @@ def _why_not(layer: Event, after: Sequence[Event], reading: Sequence[Event]) -> 
     if not linear:
         return (
             f"no linear layer or 1 x 1 convolution runs after layer '{layer.name}'. {_INSTEAD}. If the scores are a "
-            "linear layer on its mean that is no module, pass weights= (classes, channels)"
+            "linear layer on its mean that is not a module, pass weights= (classes, channels)"
         )
     last, width = linear[-1]
     if width != channels:

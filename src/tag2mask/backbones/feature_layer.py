@@ -150,7 +150,7 @@ def _layer_event(seen: Probe, images: Tensor, layer: str | None) -> Event:
     check_cells(features, images, layer)
     event = next(event for event in events if event.output is features)
     last = _last(seen)
-    if not seen.blind and event.slope is None:
+    if not seen.no_gradient and event.slope is None:
         instead = f"; the last one that they depend on is '{last.name}'" if last else ""
         raise ConfigError(f"the class scores do not depend on layer '{layer}'{instead}. Leave layer= out, or pass that")
     if last is not None and last.output is not features:
@@ -162,10 +162,10 @@ def _layer_event(seen: Probe, images: Tensor, layer: str | None) -> Event:
 
 
 def _found_event(seen: Probe, images: Tensor) -> Event:
-    if seen.blind:
+    if seen.no_gradient:
         raise ConfigError(
-            f"which layer the class scores depend on cannot be seen in this model: {seen.blind}. Pass layer=, the "
-            "last feature map before the pooling (a module or its dotted name)"
+            f"which layer the class scores depend on cannot be seen in this model: {seen.no_gradient}. Pass layer=, "
+            "the last feature map before the pooling (a module or its dotted name)"
         )
     last = _last(seen)
     looking = next((event for event in reversed(seen.towards_scores()) if _looks_around(event)), None)
@@ -230,7 +230,7 @@ def _no_grid(event: Event, images: Tensor, grid: Event | None = None) -> str:
     before = f" The last one before it is '{grid.name}': pass it only if what follows is a pooling." if grid else ""
     return (
         f"layer '{event.name}' is the last that the class scores depend on, and gives {shape} for images "
-        f"{(1, *images.shape[1:])}, which is no feature map (N, D, h, w) of their shape: {form}. {_PLACES}.{before}"
+        f"{(1, *images.shape[1:])}, which is not a feature map (N, D, h, w) of their shape: {form}. {_PLACES}.{before}"
     )
 
 

@@ -27,7 +27,7 @@ WEIGHTS = "weights.safetensors"
 _KEY = "tag2mask"
 _FORMAT = 1
 _FITTED: set[int] = set()
-"""What files have said, and held, that fitted: it need not be tried again where a run loads one network many times."""
+"""What files have said, and held, that fitted: it need not be retried where a run loads one network many times."""
 N = TypeVar("N", bound=nn.Module)
 S = TypeVar("S", bound=Settings)
 
@@ -35,7 +35,7 @@ S = TypeVar("S", bound=Settings)
 def save_network(net: TagNet, path: Path, classes: Sequence[str]) -> None:
     """Write a network; the bytes depend on its weights, settings and classes alone.
 
-    Where its weights came from is not written: they are in the file, and a path would tell about the machine.
+    Where its weights came from is not written: they are in the file, and a path would reveal the machine.
 
     Args:
         net: the network.
@@ -97,7 +97,7 @@ def rebuild(path: Path, saved: BaseModel, weights: str, build: Callable[[], N], 
     """Build the network that a file says it is of, and load it, in evaluation mode.
 
     Whatever the file says, nothing is downloaded, no other file is read, and no more memory is taken than its tensors
-    do: a network without memory is held against them first, once for all files that say the same and hold tensors of
+    do: a network without memory is compared with them first, once for all files that say the same and hold tensors of
     the same names and shapes.
 
     Args:

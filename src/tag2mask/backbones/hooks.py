@@ -1,4 +1,4 @@
-"""Running a model of somebody else's: what a module gives, nothing left behind, and errors in our words."""
+"""Runs a foreign model: returns what a module gives, leaves no hooks behind, and translates its errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "Opt
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The network inside ``DataParallel`` and ``torch.compile``, whose own modules can be looked into."""
+    """The network inside ``DataParallel`` and ``torch.compile``, whose own modules can be inspected."""
     while (inside := _WRAPPERS.get(type(model).__name__)) and isinstance(getattr(model, inside, None), nn.Module):
         model = getattr(model, inside)
     if not isinstance(model, nn.Module):
@@ -26,7 +26,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         )
     if isinstance(model, torch.jit.ScriptModule):
         raise ConfigError(
-            f"model is a {type(model).__name__} of torch.jit, whose modules cannot be looked into: pass the "
+            f"model is a {type(model).__name__} of torch.jit, whose modules cannot be inspected: pass the "
             "torch.nn.Module that it was scripted or traced from, with the same weights"
         )
     lazy = [name for name, tensor in model.named_parameters() if isinstance(tensor, UninitializedParameter)]

@@ -61,7 +61,7 @@ class Probe:
         events: modules in the order of finishing, those that gave tensors.
         scores: (C,) class scores of the image, or None where the output is not a row of scores.
         mixture: (C,) weights of the random mixture of scores that the slopes are of.
-        blind: why there are no gradients; empty where there are.
+        no_gradient: why there are no gradients; empty where there are.
         image: (1, 3, H, W), the first of the graph that the outputs belong to.
         image_slope: gradient of the mixture with respect to it; None where the scores do not depend on it.
     """
@@ -69,7 +69,7 @@ class Probe:
     events: tuple[Event, ...]
     scores: Tensor | None
     mixture: Tensor | None
-    blind: str
+    no_gradient: str
     image: Tensor
     image_slope: Tensor | None
 
@@ -121,16 +121,16 @@ def probe(model: nn.Module, images: Tensor) -> Probe:
         image = (image if exact is model else image.float()).requires_grad_()
         with _Uncut():
             roots = _scores(call(exact, image.clone()))  # a model may change it in place
-        slopes, mixtures, blind = _slopes(roots, [image, *(record[3] for record in records)])
+        slopes, mixtures, no_gradient = _slopes(roots, [image, *(record[3] for record in records)])
     events = tuple(Event(*record, slopes.get(id(record[3]))) for record in records)
     whole = slopes.get(id(image))
     seen = [event for event in events if event.slope is not None]
-    if not blind and whole is None and not any(event.spatial for event in seen):
+    if not no_gradient and whole is None and not any(event.spatial for event in seen):
         where = f"module '{seen[0].name}' ({type(seen[0].module).__name__})" if seen else "the scores"
-        blind = f"its gradient ends at {where}"
+        no_gradient = f"its gradient ends at {where}"
     row = len(roots) == 1 and roots[0].dim() == 2
     scores, mixture = (roots[0][0].detach(), mixtures[0][0]) if row else (None, None)
-    return Probe(events, scores, mixture, blind, image, whole)
+    return Probe(events, scores, mixture, no_gradient, image, whole)
 
 
 def _modules(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -20,7 +20,7 @@ _STRIDES = (4, 8, 16, 32)
 _ODD, _EVEN = (101, 133), (128, 192)
 _SMALL = (1, 2, 4, 8, 16, 32, 64)
 _REFUSALS = (AssertionError, TypeError, ValueError, RuntimeError, NotImplementedError, KeyError, AttributeError)
-"""What timm raises where a network cannot be built or run in the way asked for."""
+"""What timm raises where a network cannot be built or run as requested."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,7 +194,7 @@ def _dry_run(body: TimmBody, name: str) -> tuple[int, int]:
         ) from error
     if odd.ndim != 4 or even.ndim != 4:
         raise ConfigError(
-            f"backbone.name = '{name}': its features have shape {tuple(even.shape)}, no spatial map (N, D, h, w). "
+            f"backbone.name = '{name}': its features have shape {tuple(even.shape)}, not a spatial map (N, D, h, w). "
             f"Choose a convolutional network, such as efficientnet_lite0 or resnet50"
         )
     body.least = _least(body)

@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-_Stage = Annotated[list[str] | None, typer.Option(help="stage of maps, may be given again; default: all")]
+_Stage = Annotated[list[str] | None, typer.Option(help="stage of maps, repeatable; default: all")]
 _Split = Annotated[str | None, typer.Option(help="split with ground truth; default: the one whose maps were made")]
 _Out = Annotated[Path | None, typer.Option(help="folder for the files; default: analysis in the run folder")]
 
@@ -63,7 +63,7 @@ def imbalance(run: Run, stage: _Stage = None, split: _Split = None, out: _Out = 
 @app.command("absent-classes")
 def absent_classes(
     run: Run,
-    stage: Annotated[list[str] | None, typer.Option(help="stage of AMN's maps, may be given again")] = None,
+    stage: Annotated[list[str] | None, typer.Option(help="stage of AMN's maps, repeatable")] = None,
     images: Annotated[int, typer.Option(min=1, help="how many, evenly spaced over the split")] = 100,
     split: Annotated[str | None, typer.Option(help="split; default: the one whose maps were made")] = None,
     out: _Out = None,
@@ -84,7 +84,7 @@ def absent_classes(
 def boundary(
     run: Run,
     stage: Annotated[
-        list[str] | None, typer.Option(help="of masks, predictions or cut maps, may be given again; default: all")
+        list[str] | None, typer.Option(help="of masks, predictions or cut maps, repeatable; default: all")
     ] = None,
     share: Annotated[float, typer.Option(help="width of the band as a share of the image's diagonal")] = 0.02,
     out: _Out = None,
@@ -168,9 +168,9 @@ def co_occurrence(
 def tag_noise(
     recipe: Recipe,
     overrides: Overrides = None,
-    kind: Annotated[list[str] | None, typer.Option(help="drop or flip, may be given again; default: both")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="drop or flip, repeatable; default: both")] = None,
     level: Annotated[
-        list[float] | None, typer.Option(help="share of wrong tags, may be given again; default: 0.05, 0.1, 0.2")
+        list[float] | None, typer.Option(help="share of wrong tags, repeatable; default: 0.05, 0.1, 0.2")
     ] = None,
     noise_seed: Annotated[int, typer.Option(min=0, help="of the draw")] = 0,
     stage: Annotated[
@@ -186,11 +186,11 @@ def tag_noise(
     Example: tag2mask analyse tag-noise own-data data.root=photos --level 0.1 --stage lpcam-seeds
     """
     from tag2mask.core.ranks import rank
-    from tag2mask.sweep.tag_noise import KINDS, LEVELS, measure_tag_noise
+    from tag2mask.sweep.tag_noise import LEVELS, NOISE_KINDS, measure_tag_noise
 
     found = measure_tag_noise(
-        recipe, *(overrides or []), kinds=kind or KINDS, levels=level or LEVELS, seed=noise_seed, only=stage or [],
-        metric=metric, out=out,
+        recipe, *(overrides or []), kinds=kind or NOISE_KINDS, levels=level or LEVELS, seed=noise_seed,
+        only=stage or [], metric=metric, out=out,
     )  # fmt: skip
     if rank() == 0:
         print_noise(found)

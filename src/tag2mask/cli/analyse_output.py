@@ -1,4 +1,4 @@
-"""What the verbs of ``tag2mask analyse`` print."""
+"""Prints the results of ``tag2mask analyse``."""
 
 from __future__ import annotations
 

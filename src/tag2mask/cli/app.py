@@ -40,7 +40,7 @@ from tag2mask.core.resources import wait_asleep
 
 
 class _Words(typer.core.TyperGroup):
-    """The verbs; refuses words that mean nothing to any of them, and tells of files that end too early."""
+    """The verbs; refuses words that mean nothing to any of them, and reports files that end too early."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse an empty word (a variable without a value; a path it would be the current folder) and NUL."""
@@ -52,14 +52,14 @@ class _Words(typer.core.TyperGroup):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a verb; none asks anything, but of an ``EOFError`` typer would say "Aborted!" as of a Ctrl-D there."""
+        """Run a verb; an ``EOFError`` is reported here, since typer would say "Aborted!" as after a Ctrl-D."""
         try:
             return super().invoke(ctx)
         except EOFError as error:
             frame = extract_tb(error.__traceback__)[-1]
             raise DataError(
                 f"a file ends before it should ({error or 'no more bytes'}; found in {Path(frame.filename).name}, line "
-                f"{frame.lineno}). Copy the files that the command reads again; `tag2mask doctor` lists broken photos"
+                f"{frame.lineno}). Copy the files that the command reads anew; `tag2mask doctor` lists broken photos"
             ) from error
 
 

@@ -27,7 +27,7 @@ def command(
 ) -> None:
     """Compare seeds, masks or predictions of runs: difference of mIoU with its 95 % interval, classes, seeds, images.
 
-    Nothing is inferred again: stored maps are cut at the thresholds that the runs measured, and like is compared with
+    Nothing is rerun: stored maps are cut at the thresholds that the runs measured, and like is compared with
     like. The interval comes from resampled images, the same ones for both sides; a deviation (±) from the seeds.
     Images on whose masks a threshold was chosen are left out on all sides.
 

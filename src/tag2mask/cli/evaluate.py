@@ -14,7 +14,7 @@ from tag2mask.cli.tables import print_seeds
 def command(
     run: Run,
     stage: Annotated[list[str] | None, typer.Option(help="stage of maps or predictions; default: all")] = None,
-    threshold: Annotated[list[float] | None, typer.Option(help="fixed threshold, 0..1; may be given again")] = None,
+    threshold: Annotated[list[float] | None, typer.Option(help="fixed threshold, 0..1; repeatable")] = None,
     split: Annotated[
         str | None, typer.Option(help="split with ground truth; default: the one whose maps were made")
     ] = None,

@@ -83,9 +83,7 @@ def run(
     recipes: Annotated[
         RecipeChoice, typer.Option(help="light ones of own data, or those with the papers' numbers on VOC or COCO")
     ] = RecipeChoice.light,
-    image: Annotated[
-        list[str] | None, typer.Option(help="id of an image to show in pictures, may be given again")
-    ] = None,
+    image: Annotated[list[str] | None, typer.Option(help="id of an image to show in pictures, repeatable")] = None,
     out: Annotated[Path | None, typer.Option(help="folder; default: runs/<id>")] = None,
 ) -> None:
     """Run an experiment; the same command resumes it after an interruption.
@@ -123,7 +121,7 @@ def _state(chosen: Experiment) -> str:
 def _show_published(chosen: Experiment) -> None:
     lines = [[row.name, p.metric, f"{p.value:g}", p.on, p.source, p.note] for row in chosen.rows for p in row.published]
     if not lines:
-        say("published: no number\n")
+        say("published: nothing\n")
         return
     say(f"published ({chosen.used}):")
     say(table(["row", "metric", "value", "on", "place", "note"], lines) + "\n")

@@ -1,4 +1,4 @@
-"""``tag2mask ls``: what there is."""
+"""``tag2mask ls``: lists recipes, kinds of stage and readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    what: Annotated[str | None, typer.Argument(help="recipes, stages or readers; all where left out")] = None,
+    what: Annotated[str | None, typer.Argument(help="recipes, stages or readers; default: all")] = None,
 ) -> None:
     """List recipes, kinds of stage and readers of data, those of other packages too.
 

@@ -18,7 +18,7 @@ def command(
     stage: Annotated[str | None, typer.Option(help="prototypes stage, where the run has several")] = None,
     root: Root = None,
 ) -> None:
-    """Show the prototypes of a run with the patches nearest to each, or drop one and make the maps again.
+    """Show the prototypes of a run with the patches nearest to each, or drop one and recompute the maps.
 
     Example: tag2mask prototypes runs/demo drop train foreground:3
     """

@@ -16,7 +16,7 @@ def command(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option(help="run folder; default: runs/<name of the recipe>")] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="a stage to make, with all that it reads; may be given again; default: all")
+        list[str] | None, typer.Option(help="a stage to make, with all that it reads; repeatable; default: all")
     ] = None,
 ) -> None:
     """Run a recipe; the same command again resumes it.

@@ -1,4 +1,4 @@
-"""What the verbs print: results on standard output, everything else is logging."""
+"""Prints the verbs' results on standard output; everything else is logging."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def print_summary(result: RunResult) -> None:
 
 
 def print_seeds(metrics: Sequence[MetricRow]) -> None:
-    """MIoU and its company, percent, one line for each method and threshold."""
+    """MIoU, FP, FN, precision and recall, percent, one line for each method and threshold."""
     keys = [(r.stage, r.split, r.n_images, r.threshold_kind, r.threshold) for r in metrics if r.metric == "miou"]
     if not keys:
         say("no masks were measured: the data has no ground truth, or no stage that measures was made")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tag2mask.compare.image_counts import Counted, common_kinds, common_samples, count_side
 from tag2mask.compare.stages import Side, open_groups
-from tag2mask.compare.tables import ClassLine, CompareLine, ImageLine, PairLines, pair_lines
+from tag2mask.compare.tables import CompareLine, ImageLine, LabelLine, PairLines, pair_lines
 from tag2mask.core.errors import ConfigError, command
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import RESAMPLES
@@ -65,7 +65,7 @@ def compare_runs(
         pictures += drawn
     files = [out / f"{TABLE}.csv", out / f"{TABLE}-classes.csv", out / f"{TABLE}-images.csv"]
     write_table(files[0], CompareLine, [pair.line for pair in pairs])
-    write_table(files[1], ClassLine, [line for pair in pairs for line in pair.classes])
+    write_table(files[1], LabelLine, [line for pair in pairs for line in pair.classes])
     write_table(files[2], ImageLine, [line for pair in pairs for line in pair.images])
     return Comparison(tuple(pairs), (*files, *pictures))
 

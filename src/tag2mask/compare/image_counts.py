@@ -8,11 +8,11 @@ from functools import partial
 
 from tag2mask.compare.stages import OneSeed, Side
 from tag2mask.core.errors import ConfigError, DataError
-from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.bootstrap import Counts, ImageCounts, label_counts
 from tag2mask.evaluation.confusion import LabelImage, confusion_matrix
+from tag2mask.evaluation.label_images import compared
 from tag2mask.evaluation.result_tables import read_columns
 from tag2mask.evaluation.seeds import evaluate_seeds, pairs
 from tag2mask.evaluation.thresholds import Threshold
@@ -118,12 +118,6 @@ def _counted(
             cuts = (threshold.cut(pair.maps, pair.classes, name, pair.sides) for threshold in thresholds)
             yield name, [counted(labels, pair.truth, name) for labels in cuts]
         return
-    for sample, both in prefetch(partial(_labels, side, one), samples, 2):
-        if both is not None:
-            yield sample.id, [counted(*both, sample.id)] * len(thresholds)
-        advance()
-
-
-def _labels(side: Side, one: OneSeed, sample: Sample) -> tuple[Sample, tuple[LabelImage, LabelImage] | None]:
-    truth = side.dataset.truth(sample)
-    return sample, None if truth is None else (one.measured.labels(side.dataset, sample), truth)
+    labels = partial(one.measured.labels, side.dataset)
+    for image in compared(side.dataset, labels, samples, advance=advance):
+        yield image[-1], [counted(*image)] * len(thresholds)

@@ -47,7 +47,7 @@ class CompareLine:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassLine:
+class LabelLine:
     """One label; a line of ``compare-classes.csv``. IoUs in percent, means over seeds."""
 
     first: str
@@ -80,7 +80,7 @@ class PairLines:
     """Two sides at one kind of threshold."""
 
     line: CompareLine  # the difference of their mIoUs
-    classes: tuple[ClassLine, ...]  # background first
+    classes: tuple[LabelLine, ...]  # background first
     images: tuple[ImageLine, ...]  # largest gain first, ties by id; those all ignored last
 
 
@@ -103,7 +103,7 @@ def pair_lines(first: Counted, second: Counted, kind: str, command: str, resampl
     )  # fmt: skip
     before, after = _mean_ious(first.counts), _mean_ious(second.counts)
     classes = [
-        ClassLine(*names, kind, label, *map(rounded, (before[i], after[i], d.value, d.low, d.high, d.sign_changes)))
+        LabelLine(*names, kind, label, *map(rounded, (before[i], after[i], d.value, d.low, d.high, d.sign_changes)))
         for i, (label, d) in enumerate(zip((BACKGROUND, *first.side.dataset.classes), found.labels, strict=True))
     ]
     return PairLines(line, tuple(classes), tuple(_images(first, second, kind)))

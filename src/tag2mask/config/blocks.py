@@ -186,7 +186,7 @@ def flat(entries: Iterable[Entry], indent: int = 0) -> Iterator[str]:
 
 
 def _entries(lines: Iterable[tuple[str, str]]) -> tuple[Entry, ...]:
-    """Entries of lines, each with where it stands; the first line that is no comment gives the indentation."""
+    """Entries of lines, each with where it stands; the first line that is not a comment gives the indentation."""
     found: list[Entry] = []
     above: list[str] = []
     rest, first = list(lines), -1

@@ -1,4 +1,4 @@
-"""YAML that people write by hand, read into plain values: text, numbers, true and false, null, lists, mappings.
+"""Reads YAML that people write by hand into plain values: text, numbers, booleans, null, lists, mappings.
 
 Whatever else YAML can say is refused by its line: dates are text, there are no tags, a key stands once, and what a few
 bytes of anchors can blow up is counted before anything is built.

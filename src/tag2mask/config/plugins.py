@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+from types import ModuleType
 
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.progress import LOG
@@ -28,24 +29,21 @@ class Plugin:
 
 
 @cache
-def plugins(group: str, *needed: str) -> tuple[Plugin, ...]:
+def plugins(group: str, check: Callable[[ModuleType], object]) -> tuple[Plugin, ...]:
     """The entry points of a group, in the order of their packages; looked for once in a process.
 
     One whose module cannot be imported, or has not what it must offer, is named in a warning and left out.
 
     Args:
         group: such as ``tag2mask.methods``.
-        *needed: attributes of the module.
+        check: called with each module, to raise what is wrong with what it offers.
     """
     found = []
-    for entry in sorted(metadata.entry_points(group=group), key=lambda e: (e.dist.name if e.dist else "", e.name)):
-        package = f"package '{entry.dist.name}' {entry.dist.version}" if entry.dist else f"the package of {entry.value}"
+    entries = [(_package(entry), entry) for entry in metadata.entry_points(group=group)]
+    for package, entry in sorted(entries, key=lambda e: (e[0], e[1].name)):
         try:
-            module = importlib.import_module(entry.module)
-            missing = [name for name in needed if not hasattr(module, name)]
-            if missing:
-                raise AttributeError(f"it has no {' and no '.join(missing)}")
-        except Exception as error:  # whatever the code of others raises, the rest works without it
+            check(importlib.import_module(entry.module))
+        except (Exception, SystemExit) as error:  # whatever the code of others raises, the rest works without it
             LOG.warning(
                 "%s: its entry point %s = %s (%s) is left out: %s: %s. Fix or uninstall it",
                 package, entry.name, entry.value, group, type(error).__name__, error,
@@ -53,6 +51,13 @@ def plugins(group: str, *needed: str) -> tuple[Plugin, ...]:
             continue
         found.append(Plugin(entry.name, package, entry.module))
     return tuple(found)
+
+
+def _package(entry: metadata.EntryPoint) -> str:
+    """The package of an entry point in words; one whose metadata are damaged has no name."""
+    if entry.dist is None or not entry.dist.metadata["Name"]:
+        return f"the package of {entry.value}"
+    return f"package '{entry.dist.name}' {entry.dist.version}"
 
 
 def each_from_one(what: str, offered: Iterable[tuple[str, str]]) -> None:

@@ -23,7 +23,7 @@ S = TypeVar("S", bound="Settings")
 
 ADDED: Final[dict[str, Any]] = {"added": True}
 """``json_schema_extra`` of a field that came after the first release: at its default it is in no key, so that what a
-store holds is not made again for a setting that changes nothing."""
+store holds is not rerun for a setting that changes nothing."""
 UNPRINTED: Final[dict[str, Any]] = {**ADDED, "unprinted": True}
 """As `ADDED`, of a field that a resolved recipe does not show at its default either."""
 

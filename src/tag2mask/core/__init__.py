@@ -1,1 +1,1 @@
-"""Words of the domain: samples, maps, prototypes, ledger, palette, errors. Imports nothing of ours."""
+"""Core types: samples, maps, prototypes, ledger, palette, errors. Imports nothing of ours."""

@@ -107,7 +107,7 @@ def percent(part: ArrayLike, whole: ArrayLike) -> Ratios:
     return ratio(100.0 * np.asarray(part), whole)
 
 
-def known_mean(values: ArrayLike, axis: int = -1) -> Ratios:
+def nan_mean(values: ArrayLike, axis: int = -1) -> Ratios:
     """Mean along an axis over what is not NaN; NaN where all of it is."""
     given = np.asarray(values, dtype=np.float64)
     known = ~np.isnan(given)

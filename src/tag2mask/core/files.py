@@ -1,4 +1,4 @@
-"""Files that are whole or absent: everything is written under a temporary name and renamed.
+"""Atomic files: everything is written under a temporary name and renamed.
 
 Also hashes, disk space, and errors of the system as errors of ours.
 """

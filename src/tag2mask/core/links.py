@@ -61,7 +61,7 @@ def artefact_of(run: Path, name: str) -> Path:
 
 
 def resuming(run: Path, *overrides: str) -> str:
-    """The command that resumes a run, and makes again what is missing of it."""
+    """The command that resumes a run, and reruns what is missing of it."""
     return command("run", run / "recipe.yaml", *overrides, "--out", run)
 
 
@@ -73,7 +73,7 @@ def not_finished(run: Path, name: str) -> StageError:
     return StageError(
         f"stage '{name}' of {run} is not finished here: its link leads to {followed(run / name).resolve()}, which is "
         f"not there. If the run was copied or moved, copy its store too, to {store_beside(run)}, or take it along as "
-        f"one folder, made where it lay: {command('pack', run.name or 'RUN')}. To make the stage again: {resuming(run)}"
+        f"one folder, made where it lay: {command('pack', run.name or 'RUN')}. To rerun the stage: {resuming(run)}"
     )
 
 

@@ -153,7 +153,7 @@ def _others_at_work(folder: Path, own: Path) -> bool:
     for other in [p for p in folder.iterdir() if _PRESENCE.fullmatch(p.name) and p.name != own.name]:
         try:
             with file_lock(other).acquire(blocking=False):
-                _discard(other)  # under its lock: who is just beginning sees that it is gone, and makes it again
+                _discard(other)  # under its lock: who is just beginning sees that it is gone, and remakes it
         except Timeout:
             held = True
     return held

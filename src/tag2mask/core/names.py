@@ -10,10 +10,10 @@ _TURNING = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _HIDDEN = re.compile(f"[{_CONTROLS}{_TURNING}\ud800-\udfff\u2028\u2029]")
 """Control characters, marks that change the direction of the text around them, lone surrogates, line separators."""
 _LAYOUT = re.compile("[\t\n]")
-_FIRST_BYTE, _LAST_BYTE, _OFFSET = 0xDC80, 0xDCFF, 0xDC00  # how Python keeps a byte of a name that is no UTF-8
+_FIRST_BYTE, _LAST_BYTE, _OFFSET = 0xDC80, 0xDCFF, 0xDC00  # how Python keeps a byte of a name that is not UTF-8
 
 LONGEST = 200
-"""Characters of a name in a message; longer ones are no slip of the finger."""
+"""Characters of a name in a message; longer ones are not a typing mistake."""
 
 
 SEED_MARK = "@"
@@ -33,7 +33,7 @@ def base_name(name: str) -> str:
 def shown(name: str | os.PathLike[str]) -> str:
     r"""A file name, class name or id on one line, what cannot be printed as escapes.
 
-    Bytes that are no UTF-8 (names from old zips) become ``\xe9``, other lone surrogates ``\ud800``, control characters
+    Bytes that are not UTF-8 (names from old zips) become ``\xe9``, other lone surrogates ``\ud800``, control characters
     ``\x1b`` or ``\n``; everything else, a backslash too, stays.
     """
     return _LAYOUT.sub(_escaped, printable(os.fspath(name)))

@@ -31,6 +31,20 @@ def prefetch(work: Callable[[Item], Result], items: Iterable[Item], threads: int
                 future.cancel()
 
 
+def prefetch_known(
+    work: Callable[[Item], Result | None],
+    items: Iterable[Item],
+    threads: int = 1,
+    advance: Callable[[], None] | None = None,
+) -> Iterator[Result]:
+    """As `prefetch`, without results that are None; ``advance`` is called after each item, once its result was used."""
+    for result in prefetch(work, items, threads):
+        if result is not None:
+            yield result
+        if advance is not None:
+            advance()
+
+
 Later = Callable[..., None]
 """Called with a function and its arguments, which is called soon."""
 

@@ -1,4 +1,4 @@
-"""CPU threads and memory: a run takes as many threads as there are free cores when it begins, the same ever after.
+"""CPU threads and memory: a run takes as many threads as cores are free when it begins, and every resume the same.
 
 A thread too many costs more than one too few: OpenMP's threads wait for one another many times in a step, and where a
 core is taken by another program, all of them wait for the one that has to share it.

@@ -60,7 +60,7 @@ def listen(words: Callable[[int], str]) -> None:
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, handle)
-    # Multiprocessing has a process that removes semaphores after this one; that it had to is nothing to tell.
+    # Multiprocessing has a process that removes semaphores after this one; that it had to is nothing to report.
     quiet = [os.environ.get("PYTHONWARNINGS", ""), "ignore:resource_tracker:UserWarning"]
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, quiet))
     threading.Thread(target=watch, name="watch for signals", daemon=True).start()

@@ -123,11 +123,7 @@ _THRESHOLD = re.compile(r"pixel-masks:threshold\((\d+)\)")
 
 
 def parse_ledger(entries: Iterable[str]) -> frozenset[str]:
-    """Check ledger entries such as ``tags`` or ``pixel-masks:threshold(100)`` and return them as a set.
-
-    Raises:
-        ConfigError: an entry is of no known kind.
-    """
+    """Check ledger entries such as ``tags`` or ``pixel-masks:threshold(100)`` and return them as a set."""
     found = frozenset(entries)
     for entry in sorted(found):
         if entry not in SUPERVISION[:-1] and not _THRESHOLD.fullmatch(entry):
@@ -136,11 +132,7 @@ def parse_ledger(entries: Iterable[str]) -> frozenset[str]:
 
 
 def check_ledger(ledger: Iterable[str], allowed: Iterable[str], stage: str) -> None:
-    """Refuse supervision that is not allowed.
-
-    Raises:
-        LedgerError: ``ledger`` holds an entry that ``allowed`` does not.
-    """
+    """Refuse an entry of the ledger that is not allowed."""
     extra = sorted(parse_ledger(ledger) - parse_ledger(allowed))
     if extra:
         raise LedgerError(

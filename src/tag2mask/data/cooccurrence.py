@@ -1,4 +1,4 @@
-"""Which class hides in which context, from the tags alone: counts of pairs and what they say.
+"""Counts which classes come together, from the tags alone: pairs, their lift and correlation.
 
 A classifier that learns from tags cannot distinguish class ``a`` from ``b`` where every image of ``a`` shows ``b`` too:
 any pixel that predicts one predicts the other. With n images, n_a of them tagged a and n_ab tagged both:

@@ -1,4 +1,4 @@
-"""The forms in which Python code holds an image: a file, Pillow's, an array or a tensor; one rule for all of them.
+"""Reads an image in any form that Python code holds it in (a file, Pillow's, an array, a tensor) by one rule.
 
 Whole numbers of 8 bits mean 0..255, floating ones 0..1. Arrays have their channels last, as Pillow gives them; floating
 tensors have them first, as torchvision gives them. Memory may be of any strides, and is never written to.

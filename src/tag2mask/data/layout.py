@@ -1,4 +1,4 @@
-"""What the readers share in finding things: the root, folders and files, lists, class names."""
+"""Finds what every reader needs: the root, folders and files, split lists, class names."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _links_to_file(entry: os.DirEntry[str]) -> bool:
 
 
 def _inside(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder and not hidden, sorted; most entries tell their kind without another look at the disk."""
+    """What is in a folder and not hidden, sorted; most entries know their kind without another look at the disk."""
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)

@@ -6,12 +6,14 @@ import copy
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, cast
 
 from tag2mask.config.overrides import apply_overrides
 from tag2mask.config.plugins import each_from_one, plugins
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, unknown
+from tag2mask.core.names import shortened
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.sidecars import with_sidecars
 from tag2mask.data.split_views import MARK, ShrunkImages, part_of
@@ -38,13 +40,22 @@ class Reader(Protocol):
         ...
 
 
+def _check_reader(module: ModuleType) -> None:
+    settings, opens = getattr(module, "SETTINGS", None), getattr(module, "open_split", None)
+    if not (isinstance(settings, type) and issubclass(settings, DataSettings) and callable(opens)):
+        raise ConfigError(
+            f"{module.__name__} has SETTINGS = {shortened(repr(settings))} and open_split = {shortened(repr(opens))}: "
+            "expected a subclass of DataSettings, and a function"
+        )
+
+
 def readers() -> dict[str, str]:
     """Every reader's module by its name: `READERS`, and the entry points ``tag2mask.readers`` of other packages.
 
     Raises:
         ConfigError: two packages have a reader of one name; both are named.
     """
-    others = [p for p in plugins(GROUP, "SETTINGS", "open_split") if READERS.get(p.name) != p.module]
+    others = [p for p in plugins(GROUP, _check_reader) if READERS.get(p.name) != p.module]
     each_from_one("data reader", [*READERS.items(), *((other.name, other.package) for other in others)])
     return READERS | {other.name: other.module for other in others}
 
@@ -131,7 +142,7 @@ def data_from_words(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The kind of a data set and its settings.
 
     Args:
-        words: first a reader's name (then ``root=…`` says where) or a folder, whose layout tells the reader;
+        words: first a reader's name (then ``root=…`` says where) or a folder, whose layout decides the reader;
             then settings such as ``classes=[cat,dog]``.
     """
     first, rest = words[0], [w.removeprefix("data.") for w in words[1:]]

@@ -1,4 +1,4 @@
-"""Class names that look like several tags written into one, or like each other."""
+"""Finds class names that look like several tags written into one, or like each other."""
 
 from __future__ import annotations
 

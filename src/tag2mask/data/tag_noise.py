@@ -1,4 +1,4 @@
-"""Wrong tags on purpose: tags of a split dropped or flipped by a seeded draw, so that the damage can be measured.
+"""Drops or flips tags of a split by a seeded draw, so that the damage of wrong tags can be measured.
 
 For each tag of each image one number u in [0, 1) is drawn from (seed, image id, name of the class) alone. Where u is
 below ``drop`` the tag is taken away; where it is below ``drop + flip`` it is replaced by a class that the image does

@@ -1,4 +1,4 @@
-"""What in the tags may spoil a classifier that learns from them, in words, and what helps.
+"""Warns of tags that may spoil a classifier, with the remedy, for the doctor and ``tag2mask analyse co-occurrence``.
 
 ``tag2mask doctor`` and ``tag2mask analyse co-occurrence`` both say it.
 """

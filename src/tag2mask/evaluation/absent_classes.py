@@ -17,7 +17,7 @@ from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.thresholds import Threshold
 
 MEASURES = ("present", "absent", "absent_highest", "wrong_tag_wrong", "wrong_tag_present")
@@ -49,11 +49,10 @@ class AbsentAnalysis:
     images: tuple[ImageAbsent, ...]
     n_left_out: int
 
-    def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
+    def results(self, origin: Origin) -> tuple[ResultRow, ...]:
         """The means over the images as lines of ``results/``; there is no threshold in them."""
         means = [(m, fmean(getattr(i, m) for i in self.images)) for m in MEASURES]
-        none, n_images = Threshold(None, "none"), len(self.images)
-        return result_rows(means, none, method=method, split=self.split, n_images=n_images, seed=seed, command=command)
+        return origin.rows(means, Threshold(None, "none"), self.split, len(self.images))
 
     def lines(self, classes: Sequence[str], *, stage: str, seed: int) -> list[tuple[Any, ...]]:
         """The numbers of each image as lines of CSV."""

@@ -149,11 +149,7 @@ def register_background(kind: str, rule: type[Background]) -> None:
 
 
 def background_rule(given: Any) -> Background:
-    """The rule that a setting names: ``{kind: saliency, alpha: 0.25}``, a kind alone, or a rule.
-
-    Raises:
-        ConfigError: an unknown kind, with the nearest, or a setting that the rule does not have.
-    """
+    """The rule that a setting names: ``{kind: saliency, alpha: 0.25}``, a kind alone, or a rule."""
     if isinstance(given, Background):
         return given
     values = {"kind": given} if isinstance(given, str) else given

@@ -20,7 +20,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT, Background
 from tag2mask.evaluation.confusion import Matrix
 from tag2mask.evaluation.metrics import SegmentationScores
-from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.seeds import Pair, pairs
 from tag2mask.evaluation.threshold_sweep import GRID, ThresholdSweep, best
 from tag2mask.evaluation.thresholds import Threshold
@@ -98,20 +98,15 @@ class OptimumAnalysis:
     images: tuple[ImageOptimum, ...]
     classes: tuple[ClassOptimum, ...]  # of each class that ``images`` have
 
-    def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
+    def results(self, origin: Origin) -> tuple[ResultRow, ...]:
         """Overall and per class as lines of ``results/``; a class's lines name its own threshold and image count."""
-
-        def rows(n_images: int, at: Threshold, *numbers: tuple[str, float]) -> tuple[ResultRow, ...]:
-            return result_rows(
-                numbers, at, method=method, split=self.split, n_images=n_images, seed=seed, command=command
-            )
-
-        found = rows(self.n_images, self.threshold, ("miou", self.miou), ("miou_own", self.miou_own))
-        found += rows(self.spread.n_images, self.threshold, *self.spread.values())
+        split, numbers = self.split, [("miou", self.miou), ("miou_own", self.miou_own)]
+        found = origin.rows(numbers, self.threshold, split, self.n_images)
+        found += origin.rows(self.spread.values(), self.threshold, split, self.spread.n_images)
         for one in self.classes:
-            found += rows(self.n_images, one.threshold, (f"iou/{one.name}", one.iou))
-            values = ((f"{metric}/{one.name}", value) for metric, value in one.spread.values())
-            found += rows(one.spread.n_images, self.threshold, *values)
+            found += origin.rows([(f"iou/{one.name}", one.iou)], one.threshold, split, self.n_images)
+            values = [(f"{metric}/{one.name}", value) for metric, value in one.spread.values()]
+            found += origin.rows(values, self.threshold, split, one.spread.n_images)
         return found
 
     def lines(self, names: Sequence[str], *, stage: str, seed: int) -> list[tuple[Any, ...]]:
@@ -168,7 +163,8 @@ def analyse_optimum(
         own[np.ix_(labels, labels)] += sweep.matrix(GRID[_middle(_optima(curve))])
         curves.append((pair.sample, curve))
     top = best(whole.curve())
-    images = tuple(_image(s, curve, top.threshold) for s, curve in curves if _matters(curve))
+    # The threshold matters where the curve is not flat, nor NaN.
+    images = tuple(_image(s, curve, top.threshold) for s, curve in curves if curve.max() - curve.min() > _SAME)
     return OptimumAnalysis(
         split=dataset.split,
         n_images=len(curves),
@@ -203,11 +199,6 @@ def _optima(curve: Curve) -> NDArray[np.intp]:
 
 def _middle(places: NDArray[np.intp]) -> int:
     return int(places[(len(places) - 1) // 2])
-
-
-def _matters(curve: Curve) -> bool:
-    """Whether the threshold makes any difference to the image; false for NaN."""
-    return bool(curve.max() - curve.min() > _SAME)
 
 
 def _image(sample: Sample, curve: Curve, at: float) -> ImageOptimum:

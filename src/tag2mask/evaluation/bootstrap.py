@@ -1,6 +1,6 @@
-"""Paired bootstrap over images: how sure the difference of two mIoUs is, given that other images might have been drawn.
+"""Paired bootstrap over images: the confidence interval of a difference of two mIoUs, for ``tag2mask compare``.
 
-mIoU is no mean over images but a ratio of pixel sums, so an interval has to come from resampled images: n images are
+mIoU is not a mean over images but a ratio of pixel sums, so an interval has to come from resampled images: n images are
 drawn with replacement from the n there are, the pixel counts of the drawn ones are summed on both sides alike, and the
 difference is worked out anew (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 8 and 13). IoU
 needs three counts of each label, so (n, L) arrays of these stand for n confusion matrices: exact, and L / 3 times
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import nan_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.evaluation.confusion import Matrix
 
@@ -33,42 +33,39 @@ _ROOM = 1 << 21
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageCounts:
-    """What the IoUs of some images come from."""
+    """What the IoUs of n images come from: the `label_counts` of each side by side, ignored pixels in none of them."""
 
-    both: Counts  # (n, L) pixels of a label in truth and prediction of each image, background first
-    true: Counts  # (n, L) pixels of a label in the ground truth
-    predicted: Counts  # (n, L) pixels predicted as a label; ignored pixels are in none of the three
+    flat: Floats  # (n, 3 L) whole numbers: in both, in the ground truth, in the prediction
 
     @classmethod
     def of(cls, images: Sequence[Counts]) -> ImageCounts:
         """Put the `label_counts` of some images together."""
         if not len(images):
             raise DataError("no image was counted: give the counts of at least one")
-        stack = np.asarray(images, dtype=np.int64)
-        return cls(stack[:, 0], stack[:, 1], stack[:, 2])
+        return cls(np.asarray(images, dtype=np.float64).reshape(len(images), -1))
 
     @property
-    def flat(self) -> Counts:
-        """(n, 3 L): both, true, predicted side by side."""
-        return np.concatenate([self.both, self.true, self.predicted], axis=1)
+    def true(self) -> Floats:
+        """(n, L) pixels of each label in the ground truth, background first."""
+        return np.split(self.flat, 3, axis=1)[1]
 
     def ious(self) -> Floats:
-        """IoU of each label over all images together: (L,) percent, NaN where it is in neither truth nor prediction."""
-        found: Floats = _ious(self.flat.sum(axis=0)[None].astype(np.float64))[0]
+        """IoU of each label over all images: (L,) percent, NaN where it is in neither ground truth nor prediction."""
+        found: Floats = _ious(self.flat.sum(axis=0)[None])[0]
         return found
 
     def miou(self) -> float:
         """Mean of `ious`, as `SegmentationScores.miou`."""
-        return float(known_mean(self.ious())) if self.true[:, 1:].any() else math.nan
+        return float(nan_mean(self.ious())) if self.true[:, 1:].any() else math.nan
 
     def image_mious(self) -> Floats:
         """Each image's own mIoU: (n,) percent over the labels in either; NaN where its ground truth shows no class."""
-        found: Floats = np.where(self.true[:, 1:].any(axis=1), known_mean(_ious(self.flat.astype(np.float64))), np.nan)
+        found: Floats = np.where(self.true[:, 1:].any(axis=1), nan_mean(_ious(self.flat)), np.nan)
         return found
 
 
 def label_counts(matrix: Matrix) -> Counts:
-    """What IoUs need of one confusion matrix (L, L): (3, L) pixels of each label in both, truth and prediction."""
+    """What IoUs need of one confusion matrix (L, L): (3, L) pixels of each label in both, ground truth, prediction."""
     return np.stack([np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)])
 
 
@@ -103,7 +100,7 @@ def paired_bootstrap(
     if resamples < 1:
         raise ConfigError(f"resamples = {resamples}; expected at least 1, such as {RESAMPLES}")
     _check_paired(first, second)
-    sides = [[counts.flat.astype(np.float64) for counts in side] for side in (first, second)]
+    sides = [[counts.flat for counts in side] for side in (first, second)]
     n_images = len(first[0].true)
     before, after = (_mean_ious(side, np.ones((1, n_images)))[0] for side in sides)
     rng = np.random.default_rng(seed)
@@ -148,7 +145,7 @@ def _mean_ious(seeds: Sequence[Floats], weights: Floats) -> Floats:
         ious = _ious(sums)
         n_labels = ious.shape[1]
         shown = sums[:, n_labels + 1 : 2 * n_labels].any(axis=1)  # the ground truth of the images drawn shows a class
-        miou = np.where(shown, known_mean(ious), np.nan)
+        miou = np.where(shown, nan_mean(ious), np.nan)
         every.append(np.concatenate([ious, miou[:, None]], axis=1))
     mean: Floats = np.mean(every, axis=0)
     return mean

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tag2mask.core.arrays import beside_another, known_mean, percent
+from tag2mask.core.arrays import beside_another, nan_mean, percent
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.types import IGNORE
 from tag2mask.evaluation.confusion import LabelImage, confusion_matrix, label_image
@@ -88,7 +88,7 @@ class BoundaryScores:
     @property
     def mean(self) -> float:
         """Mean Boundary IoU over the labels that have one, background included as in mIoU."""
-        return float(known_mean(self.iou)) if self.shows_classes else math.nan
+        return float(nan_mean(self.iou)) if self.shows_classes else math.nan
 
     def values(self) -> tuple[tuple[str, float], ...]:
         """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
@@ -97,7 +97,7 @@ class BoundaryScores:
         ``boundary_iou/<label>`` one label's; ``trimap_miou/<w>`` and ``trimap_accuracy/<w>`` are of the pixels at most
         ``w`` from a boundary.
         """
-        foreground = float(known_mean(self.iou[1:])) if self.shows_classes else math.nan
+        foreground = float(nan_mean(self.iou[1:])) if self.shows_classes else math.nan
         means = (("boundary_iou", self.mean), ("boundary_iou_foreground", foreground))
         single = tuple((f"boundary_iou/{n}", float(v)) for n, v in zip(self.labels, self.iou, strict=True))
         bands: list[tuple[str, float]] = []
@@ -110,14 +110,8 @@ class BoundaryScores:
 class BoundaryMetrics:
     """Counts the bands of label images and their ground truth, image by image, and scores them all together.
 
-    Args:
-        classes: names of the foreground classes; class ``c`` is label ``c + 1``, 0 is background.
-        share: width of Boundary IoU's band as a share of the image's diagonal, above 0 and below 1.
-        widths: of the trimap's bands, pixels, ascending; none leaves the trimap out.
-
-    Raises:
-        DataError: no class, a class twice, or a class named ``background``.
-        ConfigError: a share outside its range, or widths that are not ascending and at least 1.
+    ``share`` of the image's diagonal is the width of Boundary IoU's band, ascending ``widths`` in pixels are those of
+    the trimap's; without any the trimap is left out.
 
     Example:
         >>> metrics = BoundaryMetrics(["cat"])

@@ -6,7 +6,7 @@ Refined seeds have ignored pixels where they are not confident, so none of their
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tag2mask.core.arrays import percent
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import prefetch
+from tag2mask.core.prefetch import prefetch_known
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage, Matrix, label_image
@@ -125,6 +125,26 @@ class MaskEvaluation:
         return self.scores.shows_classes
 
 
+Compared = tuple[LabelImage, LabelImage, str]
+"""Labels and ground truth of an image, (H, W) each, and its id: what metrics are updated by."""
+
+
+def compared(
+    dataset: Dataset,
+    read_labels: Callable[[Sample], LabelImage],
+    samples: Sequence[Sample],
+    threads: int = 2,
+    advance: Callable[[], None] | None = None,
+) -> Iterator[Compared]:
+    """Labels beside the ground truth of every sample that has some, in order; arguments as for `evaluate_masks`."""
+
+    def read(sample: Sample) -> Compared | None:
+        truth = dataset.truth(sample)
+        return None if truth is None else (read_labels(sample), truth, sample.id)
+
+    return prefetch_known(read, samples, threads, advance)
+
+
 def evaluate_masks(
     dataset: Dataset,
     read_labels: Callable[[Sample], LabelImage],
@@ -141,19 +161,11 @@ def evaluate_masks(
     chosen = dataset.samples if samples is None else samples
     whole = _metrics(dataset, unsure)
     images: list[MaskImage] = []
-
-    def read(sample: Sample) -> tuple[Sample, tuple[LabelImage, LabelImage] | None]:
-        truth = dataset.truth(sample)
-        return sample, None if truth is None else (read_labels(sample), truth)
-
-    for sample, pair in prefetch(read, chosen, threads):
-        if pair is not None:
-            one = _metrics(dataset, unsure)
-            for metrics in (one, whole):
-                metrics.update(*pair, sample.id)
-            images.append(MaskImage(sample.id, _values(one, _OF_IMAGE[unsure])))
-        if advance is not None:
-            advance()
+    for labels, truth, sample_id in compared(dataset, read_labels, chosen, threads, advance):
+        one = _metrics(dataset, unsure)
+        for metrics in (one, whole):
+            metrics.update(labels, truth, sample_id)
+        images.append(MaskImage(sample_id, _values(one, _OF_IMAGE[unsure])))
     if not images:
         raise DataError(
             f"no image of split '{dataset.split}' has ground truth, so its masks cannot be evaluated. Give masks drawn "

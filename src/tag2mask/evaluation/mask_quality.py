@@ -1,4 +1,4 @@
-"""How good is a mask, judged without ground truth: signals of one image, each 0 (bad) .. 1 (good), in one registry.
+"""Quality of a mask without ground truth: signals of one image, each 0 (bad) .. 1 (good), in one registry.
 
 A signal is a function of a `MaskEvidence` and gives NaN where what it needs is not there. Whether its order is that of
 the true IoU is measured, not assumed: see `tag2mask.evaluation.quality_ranking`. Used by ``analyse quality``.
@@ -37,7 +37,7 @@ class ClassProbabilities:
 class MaskEvidence:
     """Ground-truth-free evidence about one mask."""
 
-    mask: LabelImage  # (H, W) labels, the mask that is judged; class column c is label c + 1, 0 is background
+    mask: LabelImage  # (H, W) labels, the mask that is assessed; class column c is label c + 1, 0 is background
     classes: tuple[int, ...]  # class columns of the image's tags, ascending
     maps: NDArray[np.float32] | None = None  # (K, H, W) in [0, 1], of the classes; None where there are none
     threshold: Level | None = None  # that the maps are cut at, or one for each of them
@@ -56,7 +56,7 @@ class MaskEvidence:
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """One way to judge a mask: a column in CSV, a line of text, and a measure, 0 (bad) .. 1 (good).
+    """One way to assess a mask: a column in CSV, a line of text, and a measure, 0 (bad) .. 1 (good).
 
     A measure is NaN where the evidence lacks what is needed; what is not ``combined`` is a baseline.
     """
@@ -87,8 +87,8 @@ def signal(
 
 def mask_iou(one: LabelImage, other: LabelImage) -> float:
     """Mean IoU, 0..1, of two label images over the labels in either; 255 in one takes no part; NaN without a pixel."""
-    sure = (one != IGNORE) & (other != IGNORE)
-    a, b = one[sure], other[sure]
+    confident = (one != IGNORE) & (other != IGNORE)
+    a, b = one[confident], other[confident]
     if not a.size:
         return math.nan
     counts = [np.bincount(v, minlength=IGNORE) for v in (a, b, a[a == b])]
@@ -120,13 +120,13 @@ def scales(evidence: MaskEvidence) -> float:
     return _agreement(evidence.mask, evidence.scales)
 
 
-@signal("crf", "IoU with the mask after CRF, where that is sure")
+@signal("crf", "IoU with the mask after CRF, where that is confident")
 def crf(evidence: MaskEvidence) -> float:
     """A mask that the image's own edges move much does not lie on them."""
     return math.nan if evidence.refined is None else mask_iou(evidence.mask, evidence.refined)
 
 
-@signal("sure", "share of the refined seeds' object that is sure: class / (class + unsure)")
+@signal("sure", "share of the refined seeds' object that is confident: class / (class + ignored)")
 def sure(evidence: MaskEvidence) -> float:
     """Refined seeds are not confident where two thresholds disagree; NaN where they show background alone."""
     if evidence.refined is None:
@@ -140,13 +140,8 @@ def gap(evidence: MaskEvidence) -> float:
     """AMN's second condition, with the mask in place of the ground truth; NaN without maps or masked class."""
     if evidence.maps is None:
         return math.nan
-    gaps = [
-        float(
-            evidence.maps[place][inside].mean(dtype=np.float64) - evidence.maps[place][~inside].mean(dtype=np.float64)
-        )
-        for place, inside in evidence.masked()
-        if not inside.all()
-    ]
+    pairs = [(evidence.maps[place], inside) for place, inside in evidence.masked() if not inside.all()]
+    gaps = [float(m[inside].mean(dtype=np.float64) - m[~inside].mean(dtype=np.float64)) for m, inside in pairs]
     return min(1.0, max(0.0, fmean(gaps))) if gaps else math.nan
 
 
@@ -156,12 +151,8 @@ def stability(evidence: MaskEvidence) -> float:
     if evidence.maps is None or evidence.threshold is None or not evidence.classes:
         return math.nan
     cut = partial(evidence.background.labels, evidence.maps, evidence.classes, sides=evidence.sides)
-    low, high = (cut(_moved(evidence.threshold, by)) for by in (-STEP, STEP))
+    low, high = (cut(np.clip(evidence.threshold + by, 0, 1)) for by in (-STEP, STEP))
     return mask_iou(low, high)
-
-
-def _moved(level: Level, by: float) -> Level:
-    return np.clip(level + by, 0, 1) if isinstance(level, np.ndarray) else min(1.0, max(0.0, level + by))
 
 
 @signal("kept", "classifier's probability of each class where only its mask is kept")
@@ -187,5 +178,5 @@ def whole(evidence: MaskEvidence) -> float:
 
 @signal("area", "share of the image that the mask covers (a baseline: large objects have higher IoU)", combined=False)
 def area(evidence: MaskEvidence) -> float:
-    """Size alone; a signal that is no better than it says nothing of its own."""
+    """Size alone; a signal that is not better adds nothing."""
     return float(np.count_nonzero(evidence.mask) / evidence.mask.size)

@@ -1,4 +1,4 @@
-"""mIoU and its company from one confusion matrix over the data set, each average under its own name.
+"""mIoU, FP, FN, precision and recall from one confusion matrix over the data set, each mean under its own name.
 
 With g_i = pixels of label i in the ground truth, r_i = predicted as i, t_i = of both, u_i = g_i + r_i - t_i:
 IoU_i = t_i/u_i, FP_i = (r_i - t_i)/u_i, FN_i = (g_i - t_i)/u_i, precision_i = t_i/r_i, recall_i = t_i/g_i. FP and FN
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import nan_mean, percent
 from tag2mask.core.errors import DataError
 from tag2mask.data.forms import Numbers
 from tag2mask.evaluation.confusion import Matrix, confusion_matrix
@@ -34,7 +34,7 @@ class SegmentationScores:
 
     Attributes:
         labels: label names, ``background`` first.
-        matrix: (L, L) pixel counts, row = truth, column = prediction.
+        matrix: (L, L) pixel counts, row = ground truth, column = prediction.
         iou: (L,) t/u.
         fp: (L,) (r - t)/u, the false share of the union.
         fn: (L,) (g - t)/u, the missed share of the union.
@@ -52,15 +52,7 @@ class SegmentationScores:
 
     @classmethod
     def from_matrix(cls, matrix: Matrix, classes: Sequence[str]) -> SegmentationScores:
-        """Work the ratios out.
-
-        Args:
-            matrix: (C + 1, C + 1) pixel counts, row = truth, column = prediction, background first.
-            classes: names of the C foreground classes.
-
-        Raises:
-            DataError: no pixel was counted.
-        """
+        """Work the ratios out of a matrix (C + 1, C + 1), row = ground truth, of C foreground ``classes``."""
         if not matrix.sum():
             raise DataError(
                 "nothing was evaluated: no image with ground truth, or every pixel is ignored (255). Check the split "
@@ -86,9 +78,9 @@ class SegmentationScores:
 
     @property
     def miou(self) -> float:
-        """Mean IoU over all labels, background included; labels in neither truth nor prediction are dropped.
+        """Mean IoU over all labels, background included; labels in neither ground truth nor prediction are dropped.
 
-        NaN where the ground truth shows no foreground class: a mean over the background alone would be no measure.
+        NaN where the ground truth shows no foreground class: a mean over the background alone would measure nothing.
         """
         return self.mean("iou", with_background=True)
 
@@ -100,7 +92,7 @@ class SegmentationScores:
         if not self.shows_classes:
             return math.nan
         values: Percent = getattr(self, metric)[0 if with_background else 1 :]
-        return float(known_mean(values))
+        return float(nan_mean(values))
 
     @property
     def accuracy(self) -> float:
@@ -119,7 +111,7 @@ class SegmentationScores:
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Labels in neither truth nor prediction: they are in no mean."""
+        """Labels in neither ground truth nor prediction: they are in no mean."""
         return self._named(np.isnan(self.iou))
 
     @property

@@ -1,4 +1,4 @@
-"""Ranks the masks of a split by their quality signals, and measures with Spearman's correlation whether that is right.
+"""Ranks the masks of a split by their quality signals, and measures the order by Spearman's rank correlation.
 
 The size of a signal says nothing, its order does: signals are combined by ranks. Used by ``analyse quality``.
 """
@@ -13,12 +13,12 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tag2mask.core.arrays import known_mean
+from tag2mask.core.arrays import nan_mean
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.mask_quality import SIGNALS, MaskEvidence
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.thresholds import Threshold
 
 Floats = NDArray[np.float64]
@@ -58,7 +58,7 @@ def rank_average(columns: Sequence[ArrayLike]) -> Floats:
     telling = [c for c in given if len(np.unique(c[~np.isnan(c)])) > 1]
     if not telling:
         return np.full(given[0].shape, np.nan)
-    return known_mean(np.stack([(ranks(c) - 1) / (np.count_nonzero(~np.isnan(c)) - 1) for c in telling]), axis=0)
+    return nan_mean(np.stack([(ranks(c) - 1) / (np.count_nonzero(~np.isnan(c)) - 1) for c in telling]), axis=0)
 
 
 SCORE = "score"
@@ -67,7 +67,7 @@ SCORE = "score"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Assessed:
-    """One image to judge; its (H, W) ground truth, if there is any, is used for the correlation alone."""
+    """One image to assess; its (H, W) ground truth, if there is any, is used for the correlation alone."""
 
     id: str
     evidence: MaskEvidence
@@ -107,9 +107,7 @@ class QualityAnalysis:
         values = [i.score if name == SCORE else i.signals[self.names.index(name)] for i in self.images]
         return spearman(values, [image.miou for image in self.images])
 
-    def results(
-        self, threshold: Threshold, *, worst: int, method: str, seed: int, command: str
-    ) -> tuple[ResultRow, ...]:
+    def results(self, threshold: Threshold, origin: Origin, *, worst: int) -> tuple[ResultRow, ...]:
         """Numbers against ground truth as lines of ``results/``; empty without any.
 
         ``spearman/<signal>`` is -1..1. ``image_miou`` is the mean of the images' own mIoU in percent (not the split's
@@ -121,13 +119,11 @@ class QualityAnalysis:
         low = [i.miou for i in self.worst(worst) if not math.isnan(i.miou)]
         numbers = [(f"spearman/{name}", self.correlation(name)) for name in (SCORE, *self.names)]
         numbers += [("image_miou", fmean(known)), ("image_miou_worst", fmean(low) if low else math.nan)]
-        return result_rows(
-            numbers, threshold, method=method, split=self.split, n_images=len(known), seed=seed, command=command
-        )
+        return origin.rows(numbers, threshold, self.split, len(known))
 
 
 def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> QualityAnalysis:
-    """Judge the masks of a split by every signal; of ``images``, which may be a generator, one is held at a time."""
+    """Assess the masks of a split by every signal; of ``images``, which may be a generator, one is held at a time."""
     ids: list[str] = []
     table: list[list[float]] = []
     true: list[float] = []
@@ -136,7 +132,7 @@ def assess(images: Iterable[Assessed], classes: tuple[str, ...], split: str) -> 
         table.append([s.measure(image.evidence) for s in SIGNALS.values()])
         true.append(_miou(image, classes))
     if not ids:
-        raise DataError(f"no image of split '{split}' has a mask to judge")
+        raise DataError(f"no image of split '{split}' has a mask to assess")
     columns = {name: [row[place] for row in table] for place, name in enumerate(SIGNALS)}
     said = {name: values for name, values in columns.items() if not all(map(math.isnan, values))}
     combined = [values for name, values in said.items() if SIGNALS[name].combined]

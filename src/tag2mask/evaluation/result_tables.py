@@ -1,4 +1,4 @@
-"""Numbers on disk: a run's ``metrics.jsonl``, and CSV of results, analyses and tables, which every writer makes here.
+"""Reads and writes numbers: a run's ``metrics.jsonl``, and every CSV of results, analyses and tables.
 
 CSV is for spreadsheets too: a name never becomes a formula there, and is read back here as it was.
 """
@@ -57,9 +57,7 @@ def read_columns(path: Path, names: Sequence[str], numbers: Sequence[str]) -> li
 
 
 def _line(cells: list[Any]) -> str:
-    text = (
-        io.StringIO()
-    )  # with both characters as its end, it quotes what holds one of them, as Python 3.13 always does
+    text = io.StringIO()  # with both characters as its end, a cell with one of them is quoted, as Python 3.13 does
     csv.writer(text, lineterminator="\r\n").writerow(cells)
     return f"{text.getvalue()[:-2]}\n"
 
@@ -80,7 +78,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-_AGAIN = "Remove it; the tag2mask run command that made the run writes it again"
+_AGAIN = "Remove it; the tag2mask run command that made the run rewrites it"
 _NUMBERS: dict[str, type[int] | type[float]] = {"n_images": int, "seed": int, "threshold": float, "value": float}
 
 
@@ -157,19 +155,23 @@ def score_rows(
     )  # fmt: skip
 
 
-def result_rows(
-    numbers: Iterable[tuple[str, float]],
-    threshold: Threshold,
-    *,
-    method: str,
-    split: str,
-    n_images: int,
-    seed: int,
-    command: str,
-) -> tuple[ResultRow, ...]:
-    """Metrics, by name, as lines of ``results/``; the other arguments are the line's own."""
-    at = (threshold.kind_text, threshold.value)
-    return tuple(ResultRow(method, split, n_images, *at, name, _known(v), seed, command) for name, v in numbers)
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the lines of one analysis of one stage have in common, as in `ResultRow`."""
+
+    method: str
+    seed: int
+    command: str
+
+    def rows(
+        self, numbers: Iterable[tuple[str, float]], threshold: Threshold, split: str, n_images: int
+    ) -> tuple[ResultRow, ...]:
+        """Metrics, by name, as lines of ``results/``."""
+        at = (threshold.kind_text, threshold.value)
+        return tuple(
+            ResultRow(self.method, split, n_images, *at, name, _known(value), self.seed, self.command)
+            for name, value in numbers
+        )
 
 
 def _known(value: float) -> float | None:
@@ -237,23 +239,3 @@ def write_cells(path: Path, columns: Sequence[str], lines: Iterable[Iterable[Any
 
 def _value(value: Any) -> Any:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
-
-
-def read_results(path: Path) -> list[ResultRow]:
-    """Read a CSV of results."""
-    lines = read_csv(path)
-    if not lines or tuple(lines[0]) != COLUMNS:
-        raise DataError(f"{path} starts with {lines[0] if lines else 'nothing'}; expected the columns {list(COLUMNS)}")
-    return [_result(line, f"line {number} of {path}") for number, line in enumerate(lines[1:], start=2)]
-
-
-def _result(line: list[str], where: str) -> ResultRow:
-    if len(line) != len(COLUMNS):
-        raise DataError(f"{where} has {len(line)} cells; expected {len(COLUMNS)}: {', '.join(COLUMNS)}")
-    cells: dict[str, Any] = dict(zip(COLUMNS, line, strict=True))
-    for name, number in _NUMBERS.items():
-        try:
-            cells[name] = number(cells[name]) if cells[name] or number is int else None
-        except ValueError:
-            raise DataError(f"{where}: {name} is '{cells[name]}'; expected a number") from None
-    return ResultRow(**cells)

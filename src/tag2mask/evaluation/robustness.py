@@ -1,4 +1,4 @@
-"""How well maps bear a threshold: robustness of the curve of mIoU (AMN, Figure 6), and activation imbalance.
+"""Robustness of maps to the threshold: width of the curve of mIoU (AMN, Figure 6), and activation imbalance.
 
 The imbalance puts AMN section 3's two conditions for maps that any threshold cuts well into numbers of each image:
 (c1) little imbalance inside the object; (c2) a large gap between object and background. The two-level map of AMN's
@@ -21,7 +21,7 @@ from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import DataError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.result_tables import ResultRow, result_rows
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.seeds import Pair, SeedEvaluation, pairs
 from tag2mask.evaluation.threshold_sweep import CurvePoint, best
 from tag2mask.evaluation.thresholds import Threshold
@@ -51,16 +51,11 @@ class Robustness:
         """Width of the plateau, 0..1."""
         return rounded(self.high - self.low)
 
-    def results(self, method: str, split: str, n_images: int, seed: int, command: str) -> tuple[ResultRow, ...]:
+    def results(self, origin: Origin, split: str, n_images: int) -> tuple[ResultRow, ...]:
         """The numbers as lines of ``results/``: all but the mean belong to the oracle threshold."""
         at = {"miou": self.miou, "plateau_width": self.width, "plateau_low": self.low, "plateau_high": self.high}
-        return tuple(
-            row
-            for threshold, numbers in ((self.threshold, at), (Threshold(None, "none"), {MEAN: self.mean}))
-            for row in result_rows(
-                numbers.items(), threshold, method=method, split=split, n_images=n_images, seed=seed, command=command
-            )
-        )
+        mean = origin.rows([(MEAN, self.mean)], Threshold(None, "none"), split, n_images)
+        return origin.rows(at.items(), self.threshold, split, n_images) + mean
 
 
 CURVE_COLUMNS = ("stage", "split", "n_images", "seed", *(f.name for f in fields(CurvePoint)))
@@ -110,7 +105,7 @@ class ImageImbalance:
 class ImbalanceAnalysis:
     """What `analyse_imbalance` found: numbers of each image, and how many were left out.
 
-    Images without ground truth are, and those whose truth and maps share no class or whose truth has no background.
+    Images without ground truth are, and those whose ground truth has no background or shares no class with the maps.
     """
 
     split: str
@@ -118,11 +113,10 @@ class ImbalanceAnalysis:
     n_without_object: int
     images: tuple[ImageImbalance, ...]
 
-    def results(self, *, method: str, seed: int, command: str) -> tuple[ResultRow, ...]:
+    def results(self, origin: Origin) -> tuple[ResultRow, ...]:
         """The means as lines of ``results/``; there is no threshold in them."""
         means = [(m, fmean(getattr(i, m) for i in self.images)) for m in MEASURES]
-        none, n_images = Threshold(None, "none"), len(self.images)
-        return result_rows(means, none, method=method, split=self.split, n_images=n_images, seed=seed, command=command)
+        return origin.rows(means, Threshold(None, "none"), self.split, len(self.images))
 
     def lines(self, *, stage: str, seed: int) -> list[tuple[Any, ...]]:
         """The numbers of each image as lines of CSV."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
-from tag2mask.core.prefetch import prefetch
+from tag2mask.core.prefetch import prefetch_known
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT, Background, Sides
@@ -43,12 +43,9 @@ def pairs(
 ) -> Iterator[Pair]:
     """Maps and ground truth of every sample that has some, in order; arguments as for `evaluate_seeds`."""
     found = False
-    for pair in prefetch(lambda sample: _read(dataset, read_maps, sample, background), samples, threads):
-        if pair is not None:
-            found = True
-            yield pair
-        if advance is not None:
-            advance()
+    for pair in prefetch_known(lambda s: _read(dataset, read_maps, s, background), samples, threads, advance):
+        found = True
+        yield pair
     if not found:
         raise DataError(
             f"no image of split '{dataset.split}' has ground truth, so its seeds cannot be evaluated. Give masks, or "
@@ -146,7 +143,8 @@ def evaluate_seeds(
     thresholds = [replace(t, background=rule) for t in thresholds]
     values = [_value(t) for t in thresholds]
     sweep = ThresholdSweep(dataset.classes, {*GRID, *(v for v in values if v is not None)}, rule)
-    own = {place: _nothing(dataset) for place, value in enumerate(values) if value is None}
+    size = len(dataset.classes) + 1
+    own = {place: np.zeros((size, size), np.int64) for place, value in enumerate(values) if value is None}
     images: list[ImageScore] = []
     chosen = dataset.samples if samples is None else samples
     n_images = 0
@@ -165,10 +163,6 @@ def evaluate_seeds(
         value = best(curve).threshold
         scores.append(SeedScores(Threshold(value, "oracle", background=rule), sweep.scores(value)))
     return SeedEvaluation(dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images))
-
-
-def _nothing(dataset: Dataset) -> Matrix:
-    return np.zeros((len(dataset.classes) + 1,) * 2, dtype=np.int64)
 
 
 def _count(own: Sequence[tuple[Threshold, Matrix]], pair: Pair, dataset: Dataset) -> None:

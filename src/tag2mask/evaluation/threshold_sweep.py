@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent
+from tag2mask.core.arrays import nan_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.evaluation.background import CONSTANT, NO_SIDES, Background, Sides
 from tag2mask.evaluation.confusion import LabelImage, Matrix, check_labels, check_shapes, label_image
@@ -72,7 +72,7 @@ class ThresholdSweep:
             return
         largest = maps.max(axis=0)
         if np.isnan(largest).any():  # NaN is above no threshold, but sorts after all of them
-            raise DataError(f"maps of '{sample_id}' hold NaN; remove the file and make the maps again")
+            raise DataError(f"maps of '{sample_id}' hold NaN; remove the file and rerun")
         below = self.background.passed(largest, maps, self._edges, sides)
         codes = (true.astype(np.intp) * len(classes) + maps.argmax(axis=0)) * n_bins + below
         counts = np.bincount(codes.ravel(), minlength=256 * len(classes) * n_bins)
@@ -94,7 +94,7 @@ class ThresholdSweep:
             )
 
     def matrix(self, threshold: float) -> Matrix:
-        """The confusion matrix of one threshold, (C + 1, C + 1), row = truth."""
+        """The confusion matrix of one threshold, (C + 1, C + 1), row = ground truth."""
         if threshold not in self.thresholds:
             raise ConfigError(f"threshold {threshold} is not in this sweep; give it to ThresholdSweep(thresholds=...)")
         above = self._counts[:, :, self.thresholds.index(threshold) + 1 :].sum(axis=2)
@@ -105,7 +105,7 @@ class ThresholdSweep:
         return SegmentationScores.from_matrix(self.matrix(threshold), self.classes)
 
     def ious(self) -> NDArray[np.float64]:
-        """(T, C + 1) percent: IoU of each label at every threshold; NaN where a label is in neither truth nor seeds."""
+        """(T, C + 1) percent: each IoU at every threshold; NaN where a label is in neither ground truth nor seeds."""
         above = self._counts[:, :, :0:-1].cumsum(axis=2)[:, :, ::-1].transpose(2, 0, 1)  # (T, truth, class)
         both = np.empty((len(self.thresholds), len(self._true)), dtype=np.int64)
         both[:, 0] = self._true[0] - above[:, 0].sum(axis=1)
@@ -117,7 +117,7 @@ class ThresholdSweep:
 
     def mious(self) -> NDArray[np.float64]:
         """(T,) mIoU at every threshold, percent, as `SegmentationScores.miou`; NaN where no class is shown."""
-        return known_mean(self.ious()) if self._true[1:].any() else np.full(len(self.thresholds), np.nan)
+        return nan_mean(self.ious()) if self._true[1:].any() else np.full(len(self.thresholds), np.nan)
 
     def curve(self, thresholds: Iterable[float] | None = None) -> tuple[CurvePoint, ...]:
         """The means at the given thresholds, or at all of the sweep's, ascending."""

@@ -9,8 +9,7 @@ import numpy as np
 
 from tag2mask.core.files import write_json
 from tag2mask.export.formats import ExportFormat, Job, LabelledImage, Outline
-from tag2mask.export.instances import Instance
-from tag2mask.export.polygons import outline
+from tag2mask.export.instances import Instance, outline
 
 ABOUT = ExportFormat(polygons=True, run_lengths=True, photos="{name}", copies=False)
 

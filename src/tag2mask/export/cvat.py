@@ -8,8 +8,7 @@ from xml.etree.ElementTree import Element, SubElement
 from tag2mask.core.files import atomic_path
 from tag2mask.core.palette import colour
 from tag2mask.export.formats import ExportFormat, Job
-from tag2mask.export.instances import Instance
-from tag2mask.export.polygons import outline
+from tag2mask.export.instances import Instance, outline
 
 ABOUT = ExportFormat(polygons=True, run_lengths=False, photos="images", copies=False)
 

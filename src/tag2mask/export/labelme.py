@@ -8,7 +8,7 @@ from typing import Any
 
 from tag2mask.core.files import write_json
 from tag2mask.export.formats import ExportFormat, Job, LabelledImage
-from tag2mask.export.polygons import INSET, outline
+from tag2mask.export.instances import INSET, outline
 
 ABOUT = ExportFormat(polygons=True, run_lengths=False, photos=".", copies=False)
 VERSION = "5.5.0"

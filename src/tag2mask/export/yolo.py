@@ -6,7 +6,7 @@ import yaml
 
 from tag2mask.core.files import write_text
 from tag2mask.export.formats import ExportFormat, Job, LabelledImage
-from tag2mask.export.polygons import INSET, outline
+from tag2mask.export.instances import INSET, outline
 
 ABOUT = ExportFormat(polygons=True, run_lengths=False, photos="images", copies=True)
 

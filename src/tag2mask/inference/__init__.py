@@ -1,1 +1,1 @@
-"""Inference: multi-scale and mirrored forward passes and what becomes of their features."""
+"""Inference: multi-scale and mirrored forward passes, maps from their features, files of maps."""

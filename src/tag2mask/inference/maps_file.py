@@ -110,7 +110,7 @@ def check_maps(maps: ActivationMaps, size: tuple[int, int], n_classes: int, what
         n_classes: of the data set.
         what: image and stage, for the error text.
     """
-    again = "remove the file and make the maps again"
+    again = "remove the file and rerun"
     if tuple(maps.maps.shape) != (len(maps.classes), *stride4(*size)):
         raise DataError(
             f"maps of {what} have shape {tuple(maps.maps.shape)}; {len(maps.classes)} classes of an image of "

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.backbones.folded import for_inference
-from tag2mask.core.prefetch import prefetch
+from tag2mask.core.prefetch import prefetch_known
 from tag2mask.core.progress import Counter
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -89,14 +89,11 @@ def make_maps(
         sizes = [scaled(*size, scale) for scale in settings.scales]
         return sample, size, [image_tensor(image, s, network.mean, network.std) for s in sizes]
 
-    for prepared in prefetch(prepare, samples):
-        if prepared is not None:
-            sample, size, inputs = prepared
-            maps = _sample_maps(network, tasks, sample, size, inputs, settings, device)
-            for task, made in zip(tasks, maps, strict=True):
-                if task.wants(sample):
-                    task.write(sample, made, size)
-        counter.advance()
+    for sample, size, inputs in prefetch_known(prepare, samples, advance=counter.advance):
+        maps = _sample_maps(network, tasks, sample, size, inputs, settings, device)
+        for task, made in zip(tasks, maps, strict=True):
+            if task.wants(sample):
+                task.write(sample, made, size)
 
 
 def _sample_maps(

@@ -22,7 +22,7 @@ from tag2mask.refine.crf.api import DenseCRF
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Photo:
+class PhotoMaps:
     """One image with its maps, as arrays, and what they are cut at: a worker process gets them as they are."""
 
     image: NDArray[np.uint8]  # (H, W, 3) uint8 RGB
@@ -41,7 +41,7 @@ _CRF = CRFSettings()
 
 
 def refine_seeds(
-    photos: Sequence[Photo], crf: CRFSettings = _CRF, rule: Background = CONSTANT, device: str = "cpu"
+    photos: Sequence[PhotoMaps], crf: CRFSettings = _CRF, rule: Background = CONSTANT, device: str = "cpu"
 ) -> list[LabelImage]:
     """Refined seeds, (H, W) uint8 each: IRN's labels of confident pixels, 255 elsewhere.
 
@@ -58,18 +58,18 @@ def refine_seeds(
 
 
 def crf_seeds(
-    photos: Sequence[Photo], crf: CRFSettings = _CRF, rule: Background = CONSTANT, device: str = "cpu"
+    photos: Sequence[PhotoMaps], crf: CRFSettings = _CRF, rule: Background = CONSTANT, device: str = "cpu"
 ) -> list[LabelImage]:
     """Seeds at one threshold after one CRF pass, (H, W) uint8 each, every pixel labelled: the papers' "w/ CRF"."""
     return [labels for (labels,) in _crf_passes(photos, crf, rule, device)]
 
 
-def cut_masks(photos: Sequence[Photo], rule: Background = CONSTANT) -> list[LabelImage]:
+def cut_masks(photos: Sequence[PhotoMaps], rule: Background = CONSTANT) -> list[LabelImage]:
     """Maps resized to their image and cut at one threshold, (H, W) uint8 each."""
     return [photo.cuts(rule, photo.classes)[0] for photo in photos]
 
 
-def _crf_passes(photos: Sequence[Photo], crf: CRFSettings, rule: Background, device: str) -> list[list[LabelImage]]:
+def _crf_passes(photos: Sequence[PhotoMaps], crf: CRFSettings, rule: Background, device: str) -> list[list[LabelImage]]:
     """For each image the labels after one CRF pass for each threshold; an image's passes share its lattices."""
     passes = [
         [np.full(p.image.shape[:2], 0 if p.classes else rule.without_classes, dtype=np.uint8) for _ in p.levels]

@@ -12,7 +12,7 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.inference.maps_file import check_maps
-from tag2mask.label_images.cutting import Photo, crf_seeds, cut_masks, refine_seeds
+from tag2mask.label_images.cutting import PhotoMaps, crf_seeds, cut_masks, refine_seeds
 from tag2mask.label_images.kinds import CutSettings, RefinedSeedsSettings, SeedCRFSettings
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.thresholds.threshold_of import ROLE, threshold_of
@@ -46,9 +46,7 @@ def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
 
 def around(level: Level, margin: float) -> tuple[Level, Level]:
     """The thresholds of refined seeds, foreground first: a margin on either side, within 0..1."""
-    if isinstance(level, np.ndarray):
-        return np.minimum(1, level + margin), np.maximum(0, level - margin)
-    return min(1.0, level + margin), max(0.0, level - margin)
+    return np.minimum(1, level + margin), np.maximum(0, level - margin)
 
 
 def _crf_program(context: StageContext[Settings], make: Make, levels: Levels) -> ImageProgram:
@@ -58,16 +56,16 @@ def _crf_program(context: StageContext[Settings], make: Make, levels: Levels) ->
     return ImageProgram(_photos(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
 
 
-def _photos(context: StageContext[Settings], levels: Levels) -> Callable[[Sample], Photo]:
+def _photos(context: StageContext[Settings], levels: Levels) -> Callable[[Sample], PhotoMaps]:
     """Reads a photo with its maps and what they are cut at, made from their level by the stage's threshold."""
     dataset, maps, threshold = context.dataset, context.reads["maps"], threshold_of(context)
 
-    def prepare(sample: Sample) -> Photo:
+    def prepare(sample: Sample) -> PhotoMaps:
         image = np.array(dataset.image(sample))
         found = maps.maps(dataset, sample)
         check_maps(found, image.shape[:2], len(dataset.classes), f"'{sample.id}' in stage '{maps.name}'")
         sides = threshold.background.read(dataset, sample, image.shape[:2])
         at = levels(threshold.of(sample.id, found.classes))
-        return Photo(image, found.classes, found.maps.numpy(), at, sides)
+        return PhotoMaps(image, found.classes, found.maps.numpy(), at, sides)
 
     return prepare

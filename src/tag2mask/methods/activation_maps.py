@@ -42,7 +42,7 @@ class CAM:
         mirror: add the maps of the mirrored images.
 
     Raises:
-        ConfigError: an unknown layer, scales that are not positive, or a model that cannot be looked into.
+        ConfigError: an unknown layer, scales that are not positive, or a model that cannot be inspected.
         WeightsError: weights of the model that are on the device ``meta`` or not made yet.
 
     Example:

@@ -121,7 +121,7 @@ class Choice:
             values = read_json(path)
             return cls(values["role"], tuple(values["reasons"]), dict(values["scores"]), tuple(values["ids"]))
         except (StageError, KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{path} is not what was chosen ({error}). Make it again: {command}") from error
+            raise DamagedError(f"{path} is not what was chosen ({error}). Rerun: {command}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +262,7 @@ class Artefact:
             pairs = {name: tuple((key, value) for key, value in values[name]) for name in ("classes", "images")}
             return Ruled(**{**values, **pairs})
         except (DamagedError, KeyError, TypeError, ValueError) as error:
-            raise DamagedError(f"{path} is not what was chosen ({error}). Make it again: {self.command}") from error
+            raise DamagedError(f"{path} is not what was chosen ({error}). Rerun: {self.command}") from error
 
     def masks_seen(self) -> frozenset[str]:
         """Ids of the images whose ground truth decided something about this artefact or any that it was made from."""
@@ -279,7 +279,7 @@ class Artefact:
         return found
 
     def _whole(self, read: Callable[[Path], T], path: Path) -> T:
-        """What ``read`` gives of a file; the error of a damaged one names the command that makes it again."""
+        """What ``read`` gives of a file; the error of a damaged one names the command that remakes it."""
         try:
             return read(path)
         except DamagedError as error:
@@ -301,5 +301,5 @@ class Artefact:
         if key != self.sample_key(dataset, sample):
             raise StageError(
                 f"the {makes} of image '{sample.id}' in stage '{self.name}' ({self.path}) were made from another "
-                f"image, with other tags or in another run. Make them again: {self.command}"
+                f"image, with other tags or in another run. Rerun: {self.command}"
             )

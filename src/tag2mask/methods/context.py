@@ -1,4 +1,4 @@
-"""What a stage's runner is given, and the programs that it returns to make one file per image."""
+"""The input of a stage's runner, and the programs that it returns to make one file per image."""
 
 from __future__ import annotations
 

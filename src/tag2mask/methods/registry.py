@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 from tag2mask.config.plugins import each_from_one, plugins
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.names import shortened
 from tag2mask.methods.stage_kinds import StageKind
 
 METHODS: list[str] = [
@@ -25,10 +28,22 @@ GROUP = "tag2mask.methods"
 """Entry points of other packages; each names such a module."""
 
 
+def _kinds_in(module: ModuleType) -> Sequence[StageKind[Any]]:
+    """The kinds that a module offers.
+
+    Raises:
+        ConfigError: its ``KINDS`` is not a tuple or list of `StageKind`.
+    """
+    kinds = getattr(module, "KINDS", None)
+    if isinstance(kinds, tuple | list) and all(isinstance(kind, StageKind) for kind in kinds):
+        return kinds
+    raise ConfigError(f"{module.__name__}.KINDS = {shortened(repr(kinds))}: expected a tuple of StageKind")
+
+
 @cache
 def _kinds(owners: tuple[tuple[str, str], ...]) -> dict[str, StageKind[Any]]:
     """The kinds of modules, each with the package that it belongs to."""
-    found = [(kind, owner) for module, owner in owners for kind in importlib.import_module(module).KINDS]
+    found = [(kind, owner) for module, owner in owners for kind in _kinds_in(importlib.import_module(module))]
     each_from_one("stage kind", ((kind.name, owner) for kind, owner in found))
     return {kind.name: kind for kind, _ in found}
 
@@ -39,7 +54,7 @@ def stage_kinds() -> dict[str, StageKind[Any]]:
     Raises:
         ConfigError: two packages have a kind of one name; both are named.
     """
-    others = {plugin.module: plugin.package for plugin in plugins(GROUP, "KINDS") if plugin.module not in METHODS}
+    others = {plugin.module: plugin.package for plugin in plugins(GROUP, _kinds_in) if plugin.module not in METHODS}
     return _kinds(tuple(({module: module for module in METHODS} | others).items()))
 
 
@@ -59,7 +74,7 @@ def register_method(module: str) -> None:
     """Add a method to this process: a module with a tuple ``KINDS`` of `StageKind`.
 
     Raises:
-        ConfigError: one of its kinds has the name of another's; it is not added.
+        ConfigError: it offers no ``KINDS``, or one of them has the name of another's; it is not added.
     """
     if module in METHODS:
         return

@@ -25,7 +25,7 @@ from tag2mask.methods.context import ImageProgram
 from tag2mask.methods.stage_kinds import ChoiceStage, FeatureMapStage, ImageStage, Makes
 from tag2mask.pipeline.per_image import PerImageJob, Size, make_files, todo
 from tag2mask.pipeline.plan import Plan, PlannedStage
-from tag2mask.pipeline.preflight import look_ahead, preflight
+from tag2mask.pipeline.preflight import check_run_data, preflight
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.session import Done, Session
 from tag2mask.pipeline.worker_pool import in_pool, one_thread, workers
@@ -63,7 +63,7 @@ def _prepare_and_execute(plan: Plan, folder: RunFolder) -> list[Done]:
         session = Session(plan, folder)
         if rank() == 0:
             folder.adopt()
-            look_ahead(session)
+            check_run_data(session)
             folder.begin(plan.recipe, threads_for(plan.recipe.engine.threads, folder.threads()))
         barrier()
         _compute_with(folder.threads())
@@ -91,7 +91,7 @@ def _execute(session: Session) -> list[Done]:
         elif isinstance(stage.kind, ImageStage):
             make_files(session, [stage], _run_program)
         else:
-            make_whole(session, stage)
+            make_artefact(session, stage)
         session.keys.hashes.save()
     return [session.done[s.name] for s in session.plan.stages]
 
@@ -169,8 +169,8 @@ def _results(
         yield batch, made
 
 
-def make_whole(session: Session, stage: PlannedStage) -> None:
-    """As a whole: make a stage's artefact, or take it from the store.
+def make_artefact(session: Session, stage: PlannedStage) -> None:
+    """Make the artefact of a stage that is not per image, or take it from the store.
 
     Rank 0 holds the lock and writes the manifest; the others wait at the barriers.
     """
@@ -184,7 +184,7 @@ def make_whole(session: Session, stage: PlannedStage) -> None:
         if manifest is not None:
             LOG.info("%s: done already (%s)", stage.name, session.store.folder(kind.name, key).name)
         else:
-            seconds = _run_whole(session, stage, key)
+            seconds = _run_stage(session, stage, key)
             dataset = session.dataset(stage)
             count = len(session.samples(stage, dataset)) if dataset is not None else 0
             files = session.store.hash_files(kind.name, key, before)
@@ -195,7 +195,7 @@ def make_whole(session: Session, stage: PlannedStage) -> None:
         LOG.info("%s: %s", stage.name, session.done[stage.name].artefact.choices()[stage.name])
 
 
-def _run_whole(session: Session, stage: PlannedStage, key: str) -> float:
+def _run_stage(session: Session, stage: PlannedStage, key: str) -> float:
     context, runner = session.context(stage, key), stage.kind.load()
     try:
         context.out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Masks of a run or a folder carried away into the format of another tool, and a network into ONNX."""
+"""Exports masks of a run or a folder into the format of another tool, and a network into ONNX."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from tag2mask.data.mask_files import align_labels
 from tag2mask.data.split_views import MARK, resized_labels
 from tag2mask.export.folder import check_labels, masks_of_folder, shared_folder
 from tag2mask.export.formats import ExportFormat, Job, Masked, Masks, Outline, writer
-from tag2mask.export.labelled import Counts, check_names, labelled
-from tag2mask.export.target import check_target, whole_folder
+from tag2mask.export.output import Counts, atomic_folder, check_names, check_target, labelled
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedMasks, OpenedRun, as_run
 from tag2mask.pipeline.run_folder import RECIPE
@@ -71,11 +70,11 @@ def export_masks(
     copied, counts = _copied(masks, format, about, copy_images), Counts()
     check_names(masks, copied)
     holes = about.polygons and outline == "polygons"
-    with whole_folder(out) as folder, progress(format, len(masks.images)) as counter:
+    with atomic_folder(out) as folder, progress(format, len(masks.images)) as counter:
         photos = folder / about.photos.format(name=masks.name) if copied else None
         found = labelled(masks, counts, counter, min_area=min_area, holes=holes, photos=photos)
         writer(format).write(Job(folder, out, masks.name, masks.classes, found, outline, copied))
-    _say(format, masks, counts, min_area, copied)
+    _log_notes(format, masks, counts, min_area, copied)
     return counts
 
 
@@ -125,7 +124,7 @@ def _masks(
     is_run = (source / RECIPE).is_file()
     for option, value in (("--stage", stage), ("--root", root)):
         if value is not None and not is_run:
-            raise ConfigError(f"{option} {value} belongs to a run, but {source} is none (it has no {RECIPE})")
+            raise ConfigError(f"{option} {value} belongs to a run, but {source} is not one (it has no {RECIPE})")
     for option, value in (("--classes", classes), ("--images", images)):
         if value is not None and is_run:
             raise ConfigError(f"{option} {value} belongs to a folder of masks; {source} is a run and knows its own")
@@ -168,7 +167,7 @@ def _copied(masks: Masks, format: str, about: ExportFormat, wanted: bool | None)
     return False
 
 
-def _say(format: str, masks: Masks, counts: Counts, min_area: int, copied: bool) -> None:
+def _log_notes(format: str, masks: Masks, counts: Counts, min_area: int, copied: bool) -> None:
     """What was done that one cannot see."""
     if min_area:
         LOG.info("%s: %d instances of fewer than %d pixels became background", format, counts.dropped, min_area)

@@ -1,4 +1,4 @@
-"""Keys: a hash of all that an artefact depends on, so that a change makes exactly what depends on it again."""
+"""Keys: a hash of all that an artefact depends on, so that a change reruns exactly what depends on it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ContentHashes:
             if path.exists():
                 self._known = unsealed(read_json(path), path)
         except StageError as error:
-            LOG.warning("%s; the contents of the images are read again", error)
+            LOG.warning("%s; the contents of the images are reread", error)
 
     def file(self, path: Path) -> str:
         """SHA-256 of a file.

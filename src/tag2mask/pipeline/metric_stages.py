@@ -12,14 +12,13 @@ from pydantic import Field
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import DataError, nothing_shown
-from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.boundary import SHARE, BoundaryMetrics
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.label_images import MaskEvaluation, evaluate_masks
+from tag2mask.evaluation.label_images import MaskEvaluation, compared, evaluate_masks
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.result_tables import METRICS, Scores, now, score_rows, write_cells, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
@@ -85,7 +84,7 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
             samples=samples,
             advance=counter.advance,
         )
-    _say_left_out(context, found)
+    _log_left_out(context, found)
     rows = found.rows(stage=maps.name, method=maps.base_name, seed=context.seed, time=now())
     write_metrics(context.out / METRICS, rows)
     names = [f.name for f in fields(CurvePoint)]
@@ -104,7 +103,7 @@ def measure_masks(context: StageContext[MasksSettings]) -> None:
         found = evaluate_masks(
             dataset, partial(masks.labels, dataset), unsure=unsure, samples=samples, advance=counter.advance
         )
-    _say_left_out(context, found)
+    _log_left_out(context, found)
     _write_scores(context, dataset, found.scores, found.n_images)
     lines = [[i.id, *(f"{value:.4f}" for value in i.values)] for i in found.images]
     write_cells(context.out / IMAGES, ["image", *found.image_metrics], lines)
@@ -153,13 +152,13 @@ def unseen(artefacts: Iterable[Artefact], dataset: Dataset, name: str) -> list[S
     return samples
 
 
-def _say_left_out(context: StageContext[Settings], found: SeedEvaluation | MaskEvaluation) -> None:
+def _log_left_out(context: StageContext[Settings], found: SeedEvaluation | MaskEvaluation) -> None:
     if found.n_without_truth:
         LOG.warning("%s: %d images without ground truth are left out", context.name, found.n_without_truth)
-    say_nothing_shown(context.name, found)
+    log_nothing_shown(context.name, found)
 
 
-def say_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None:
+def log_nothing_shown(name: str, found: SeedEvaluation | MaskEvaluation) -> None:
     """Log why there is no mIoU where the ground truth shows no class, and what to do."""
     if not found.shows_classes:
         where = f"the ground truth of the {found.n_images} images of split '{found.split}'"
@@ -198,18 +197,11 @@ def boundary_of(
     Raises:
         DataError: no sample has ground truth, or labels and ground truth do not fit.
     """
-
-    def pair(sample: Sample) -> tuple[Sample, tuple[LabelImage, LabelImage] | None]:
-        truth = dataset.truth(sample)
-        return sample, None if truth is None else (read(sample), truth)
-
     metrics = BoundaryMetrics(dataset.classes, share=share)
-    for sample, both in prefetch(pair, samples):
-        if both is not None:
-            metrics.update(*both, sample.id)
-            if whole is not None:
-                whole.update(*both, sample.id)
-        advance()
+    for image in compared(dataset, read, samples, advance=advance):
+        metrics.update(*image)
+        if whole is not None:
+            whole.update(*image)
     if not metrics.n_images:
         raise DataError(
             f"no image of split '{dataset.split}' has ground truth, so no boundary can be measured. Give masks drawn "

@@ -1,4 +1,4 @@
-"""A run that was made before, opened: its plan, stages, artefacts, data and numbers. Nothing is made again.
+"""A finished run, opened: its plan, stages, artefacts, data and numbers. No stage is rerun.
 
 `tag2mask.open_run` gives it; every command that looks at a run goes through it.
 """
@@ -125,7 +125,7 @@ class OpenedRun:
 
     @property
     def command(self) -> str:
-        """The command that resumes the run, and makes again what is missing of it."""
+        """The command that resumes the run, and reruns what is missing of it."""
         return resuming(self.path, *([] if self.root is None else [f"data.root={self.root}"]))
 
     @property
@@ -192,7 +192,7 @@ class OpenedRun:
         try:
             manifest = read_manifest(path)
         except DamagedError as error:
-            raise StageError(f"{error}. Make stage '{stage.name}' again: {self.command}") from error
+            raise StageError(f"{error}. Rerun stage '{stage.name}': {self.command}") from error
         if manifest is None:
             raise not_finished(self.path, stage.name)
         # Files that are gone are reported by whoever needs them; numbers are read row by row.
@@ -220,9 +220,7 @@ class OpenedRun:
         planned = self.stage(stage) if isinstance(stage, str) else stage
         split = self.plan.split_of(planned)
         if split is None:
-            raise StageError(
-                f"stage '{planned.name}' made nothing, as data.val was null: run it again with a split there"
-            )
+            raise StageError(f"stage '{planned.name}' made nothing, as data.val was null: rerun it with a split there")
         return split
 
     def dataset(self, stage: str | PlannedStage) -> Dataset:

@@ -12,7 +12,7 @@ from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import atomic_path, write_text
 from tag2mask.core.links import ENDING, PACKED
 from tag2mask.core.locks import is_leftover
-from tag2mask.export.target import whole_folder
+from tag2mask.export.output import atomic_folder
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 
 LOG = logging.getLogger("tag2mask")
@@ -58,7 +58,7 @@ def pack_run(run: OpenedRun | str | Path, out: Path | None = None) -> Path:
             for name, text in links.items():
                 archive.writestr(f"{path.name}/{name}{ENDING}", text)
         return out
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         for source, inside in files:
             (folder / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, folder / inside)

@@ -161,7 +161,7 @@ def _job(session: Session, stage: PlannedStage, key: str, dataset: Dataset, late
     absent = frozenset(name for name in prefetch(missing, dataset.samples, _READERS) if name is not None)
     if damaged:
         LOG.warning(
-            "%s: %d files are damaged, first %s; they count as not made and are made again",
+            "%s: %d files are damaged, first %s; they count as not made and are recomputed",
             stage.name, len(damaged), min(damaged),
         )  # fmt: skip
     return PerImageJob(session, stage, key, dataset, absent, later)

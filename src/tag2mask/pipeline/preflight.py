@@ -15,7 +15,7 @@ from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample, check_ledger
 from tag2mask.data.base import Dataset, Finding
-from tag2mask.data.doctor.checks import Key, Look, each_once, findings_of, in_order, open_splits
+from tag2mask.data.doctor.checks import Inspection, Key, each_once, findings_of, in_order, open_splits
 from tag2mask.data.doctor.files import Pixels
 from tag2mask.data.doctor.first_look import first_look
 from tag2mask.data.sidecars import check_sidecars
@@ -56,12 +56,12 @@ def preflight(plan: Plan) -> None:
             raise _of_stage(error, stage) from error
 
 
-def look_ahead(session: Session) -> None:
+def check_run_data(session: Session) -> None:
     """Check the data that the stages need, log warnings, and stop where a later stage would.
 
     Splits and their lists, images that one stage takes from another, networks and first weights, headers of all images
     and masks, and as many of them decoded as a minute allows. A run that is complete is not checked, and a file that
-    has not changed since an earlier run is not read again. Called in one process of a run.
+    has not changed since an earlier run is not reread. Called in one process of a run.
 
     Raises:
         Tag2MaskError: what would stop a stage.
@@ -74,11 +74,11 @@ def look_ahead(session: Session) -> None:
     doubts = [f"stage '{stage.name}': {text}" for stage in plan.stages for text in _stage_doubts(session, stage)]
     checked = CheckedFiles(session.store.root, plan, list(by_name.values()))
     soon = {(s.id, s.image) for s in by_name[plan.data.train].samples} if plan.data.train in by_name else set()
-    looks = first_look(by_name.values(), soon, checked.known())
-    findings = in_order(findings_of(by_name, looks, plan.data))
+    inspected = first_look(by_name.values(), soon, checked.known())
+    findings = in_order(findings_of(by_name, inspected, plan.data))
     _stop_at(findings, plan)
-    if looks:
-        checked.remember(looks)
+    if inspected:
+        checked.remember(inspected)
     _warn([f for f in findings if f.severity == "warning"], plan)
     for text in doubts:
         LOG.warning("%s", text)
@@ -198,7 +198,7 @@ _SCHEMA = 1
 class CheckedFiles:
     """What earlier runs have found in images and masks, by data set and way of reading it.
 
-    A file that has not changed since is not read again.
+    A file that has not changed since is not reread.
 
     Args:
         store: folder of the store.
@@ -213,7 +213,7 @@ class CheckedFiles:
         self._wanted = each_once(opened)
         self._stamps: dict[Key, list[Any]] = {}
 
-    def known(self) -> dict[Key, Look]:
+    def known(self) -> dict[Key, Inspection]:
         """What was found in images that have not changed since."""
         stored = self._stored()
         found = {}
@@ -224,22 +224,22 @@ class CheckedFiles:
             try:
                 if entry["stamps"] == self._stamp(key, dataset):
                     findings = tuple(Finding(k, s, tuple(i), t, r) for k, s, i, t, r in entry["findings"])
-                    found[key] = Look(sample, tuple(entry["size"]), _pixels(sample.id, entry["pixels"]), findings)
+                    found[key] = Inspection(sample, tuple(entry["size"]), _pixels(sample.id, entry["pixels"]), findings)
             except (KeyError, TypeError, ValueError, OSError):
                 continue
         return found
 
-    def remember(self, looks: Mapping[Key, Look]) -> None:
+    def remember(self, inspected: Mapping[Key, Inspection]) -> None:
         """Keep what was found in files without errors."""
         entries = {}
-        for key, look in looks.items():
-            if look.size is None or any(f.severity == "error" for f in look.findings):
+        for key, one in inspected.items():
+            if one.size is None or any(f.severity == "error" for f in one.findings):
                 continue
-            pixels, shown = look.pixels, None if look.shown is None else sorted(look.shown)
-            findings = [[f.kind, f.severity, list(f.ids), f.text, f.remedy] for f in look.findings]
+            pixels, shown = one.pixels, None if one.shown is None else sorted(one.shown)
+            findings = [[f.kind, f.severity, list(f.ids), f.text, f.remedy] for f in one.findings]
             entries[_name(key)] = {
                 "stamps": self._stamp(key, self._wanted[key][0]),
-                "size": look.size,
+                "size": one.size,
                 "pixels": [shown, pixels.ignored, pixels.grey],
                 "findings": findings,
             }
@@ -251,7 +251,7 @@ class CheckedFiles:
         try:
             return unsealed(read_json(self._path), self._path) if self._path.is_file() else {}
         except StageError as error:
-            LOG.warning("%s; the images are checked again", error)
+            LOG.warning("%s; the images are rechecked", error)
             return {}
 
     def _stamp(self, key: Key, dataset: Dataset) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What a number may depend on beside the recipe: versions, the state of the code, the machine."""
+"""The folder of a run: its recipe, links, lock and environment (versions, state of the code, the machine)."""
 
 from __future__ import annotations
 
@@ -184,15 +184,13 @@ class RunFolder:
         try:
             found = read_json(path) if path.is_file() else {}
         except StageError as error:
-            LOG.warning(
-                "%s; nothing is said of versions and data. The next run writes it again: %s", error, self.command
-            )
+            LOG.warning("%s; nothing is said of versions and data. The next run rewrites it: %s", error, self.command)
             return {}
         return found if isinstance(found, dict) else {}
 
     @property
     def command(self) -> str:
-        """The command that resumes the run, and makes again what is missing of it."""
+        """The command that resumes the run, and reruns what is missing of it."""
         return resuming(self.path)
 
     def recipe(self) -> Recipe:

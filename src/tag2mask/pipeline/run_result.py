@@ -1,4 +1,4 @@
-"""What the stages of a run measure, in the order of the recipe."""
+"""Collects what the stages of a run measured, in the order of the recipe, for ``tag2mask.run`` and the report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Measured:
         return self.maker.stage.name
 
     @property
-    def unsure(self) -> bool:
+    def refined(self) -> bool:
         """Whether these are refined seeds, which have no mIoU."""
         return measures(self.measuring.stage) is Measures.COVERAGE
 

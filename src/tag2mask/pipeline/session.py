@@ -209,7 +209,7 @@ class Session:
             self.done.clear()
 
     def _is_made(self, stage: PlannedStage) -> bool:
-        manifest, _ = self.store.look(
+        manifest, _ = self.store.inspect(
             stage.kind.name, self.key(stage)
         )  # errors are reported when the stage is executed
         if manifest is None:

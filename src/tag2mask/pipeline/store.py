@@ -44,12 +44,12 @@ class Store:
 
     def manifest(self, kind: str, key: str) -> Manifest | None:
         """The manifest of a finished artefact; None where it is not finished or is not what was made, which is said."""
-        found, wrong = self.look(kind, key)
+        found, wrong = self.inspect(kind, key)
         if wrong:
-            LOG.warning("%s; '%s' counts as not made and is made again", wrong, self.folder(kind, key).name)
+            LOG.warning("%s; '%s' counts as not made and is rerun", wrong, self.folder(kind, key).name)
         return found
 
-    def look(self, kind: str, key: str) -> tuple[Manifest | None, str]:
+    def inspect(self, kind: str, key: str) -> tuple[Manifest | None, str]:
         """As `manifest`, but nothing is said: what is wrong with the artefact is returned beside; empty for nothing."""
         folder = self.folder(kind, key)
         try:

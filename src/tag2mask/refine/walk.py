@@ -104,7 +104,7 @@ def _count(given: object) -> str:
 def _plane(edge: Edge) -> Tensor:
     """An edge in any form as numbers, those of 8 bits in [0, 1]."""
     if isinstance(edge, PIL.Image.Image) and not edge.mode.startswith(("F", "I")):
-        edge = upright(edge, "edge (an image of Pillow's)").convert("L")  # a palette's indices are no probabilities
+        edge = upright(edge, "edge (an image of Pillow's)").convert("L")  # a palette's indices are not probabilities
     plane = tensor_of(edge, "edge").detach()
     if plane.dim() == 3 and plane.shape[2] == 1 < plane.shape[0]:
         plane = plane[..., 0]

@@ -26,7 +26,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class ChartFrame:
     """A picture of ``width`` x ``height`` and the edges of the area between its axes; x is a threshold in 0..1."""
 
     width: int
@@ -54,8 +54,8 @@ class Frame:
         return tuple(Tick(self.y(value / values[-1]), str(value)) for value in values)
 
 
-CURVES = Frame(640, 320, 56, 628, 12, 272)
-HISTOGRAM = Frame(320, 180, 40, 310, 10, 140)
+CURVES = ChartFrame(640, 320, 56, 628, 12, 272)
+HISTOGRAM = ChartFrame(320, 180, 40, 310, 10, 140)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Chart:
 
     lines: tuple[Line, ...]
     y: tuple[Tick, ...]
-    frame: Frame = CURVES
+    frame: ChartFrame = CURVES
 
 
 def chart(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> Chart | None:
@@ -125,7 +125,7 @@ class Bins:
     bars: tuple[Bar, ...]
     y: tuple[Tick, ...]  # ticks of the number of images
     line: float | None  # x of the threshold that was measured at, if any
-    frame: Frame = HISTOGRAM
+    frame: ChartFrame = HISTOGRAM
 
 
 def histogram(name: str, values: Sequence[float], threshold: float | None) -> Bins | None:

@@ -1,4 +1,4 @@
-"""Which images a page shows: by rule, not by eye, and none most of which is ignored."""
+"""Chooses the images that a page shows: by rule, not by eye, and none most of which is ignored."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-MOST_VOID = 0.25
+MOST_IGNORED = 0.25
 """Largest ignored share of the pixels of an image that may be the best, a median or the worst one: where much is
 ignored, little can be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ImageChoice:
     """What a page shows: these ids, so many best, median and worst images, so many more at random, by a seed."""
 
     images: tuple[str, ...] = ()
@@ -26,20 +26,22 @@ class Choice:
 class Candidate:
     """An image with a score, larger is better; NaN where the ground truth is ignored everywhere.
 
-    ``void`` is the share of its pixels that are ignored, 0..1.
+    ``ignored`` is the share of its pixels that are ignored, 0..1.
     """
 
     id: str
     score: float
-    void: float = 0.0
+    ignored: float = 0.0
 
 
-def choose(scored: Sequence[Candidate], every: Sequence[str], choice: Choice) -> tuple[tuple[str, str], ...]:
+def choose_images(
+    scored: Sequence[Candidate], every: Sequence[str], choice: ImageChoice
+) -> tuple[tuple[str, str], ...]:
     """Choose images: the listed ones, the best, the middle, the worst, and some at random, each once with the reason.
 
-    Candidates above `MOST_VOID` are only listed ones or random ones; ``every`` holds the ids of all images, in order.
+    Candidates above `MOST_IGNORED` are only listed or random ones; ``every`` holds the ids of all images, in order.
     """
-    known = [c for c in scored if c.void <= MOST_VOID and not math.isnan(c.score)]
+    known = [c for c in scored if c.ignored <= MOST_IGNORED and not math.isnan(c.score)]
     ranked = [c.id for c in sorted(known, key=lambda c: (-c.score, c.id))]
     start, of = max(0, (len(ranked) - choice.each) // 2), f"of {len(ranked)}"
     worst = ranked[::-1][: choice.each]

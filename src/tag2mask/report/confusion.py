@@ -20,7 +20,7 @@ _LISTED, _SHADED = 25, 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ConfusionCell:
     """One cell: the share of the ground truth's pixels in words, its shade 0..4, and whether it is on the diagonal."""
 
     text: str
@@ -42,7 +42,7 @@ class ConfusionView:
     """A matrix, ready for the template."""
 
     labels: tuple[str, ...]  # background first
-    rows: tuple[tuple[Cell, ...], ...]  # of each label of the ground truth; empty where the table would be too wide
+    rows: tuple[tuple[ConfusionCell, ...], ...]  # by label of the ground truth; empty where too wide
     largest: tuple[Confused, ...]  # confusions, largest first
 
 
@@ -59,9 +59,9 @@ def view(matrix: NDArray[np.int64], labels: Sequence[str]) -> ConfusionView:
     return ConfusionView(tuple(labels), rows, tuple(sorted(wrong, key=lambda c: -c.share)[:_LISTED]))
 
 
-def _cell(share: float, right: bool) -> Cell:
+def _cell(share: float, right: bool) -> ConfusionCell:
     if np.isnan(share):
-        return Cell("–", 0, right)
+        return ConfusionCell("–", 0, right)
     text = f"{share:.1f}"
     shade = int(np.ceil(share / 100 * SHADES)) if share >= _SHADED else 0
-    return Cell("·" if text == "0.0" else text, shade, right)
+    return ConfusionCell("·" if text == "0.0" else text, shade, right)

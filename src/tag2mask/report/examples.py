@@ -15,7 +15,7 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.report.figures import save_figure
-from tag2mask.report.pictures import fit, heat_overlay, label_overlay
+from tag2mask.report.pictures import fit_within, heat_overlay, label_overlay
 
 _SIDE = 320
 """Pixels of the longer side of a picture in a figure."""
@@ -32,7 +32,7 @@ class Example:
     @classmethod
     def of(cls, id: str, reason: str, pictures: Iterable[tuple[str, Image.Image]]) -> Example:
         """An example from captions and images, each shrunk to the size of figures."""
-        return cls(id, reason, tuple((caption, fit(image, _SIDE)) for caption, image in pictures))
+        return cls(id, reason, tuple((caption, fit_within(image, _SIDE)) for caption, image in pictures))
 
     @classmethod
     def over(

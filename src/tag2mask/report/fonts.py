@@ -28,7 +28,7 @@ _NAMED = 8
 def legible(figure: Figure, out: Path, *, as_text: bool) -> Iterator[None]:
     r"""Make every text of a figure legible while it is saved.
 
-    Dollar signs in names are no formula. Fonts of this machine are added for characters that matplotlib's own lacks;
+    Dollar signs in names are not a formula. Fonts of this machine are added for characters that matplotlib's own lacks;
     what no font has is written as ``\u732b`` where the figure is a picture, and a warning says so. With ``as_text``
     the file keeps texts as text, whose fonts the reader has.
     """
@@ -46,8 +46,8 @@ def legible(figure: Figure, out: Path, *, as_text: bool) -> Iterator[None]:
             text.set_text(shown)
     if absent and not as_text:
         LOG.warning(
-            "%s: no font of this machine has %s; written as escapes. Install one, such as Noto Sans CJK, and make the "
-            "figure again", out.name, " ".join(sorted(absent)[:_NAMED]) + (" …" if len(absent) > _NAMED else ""),
+            "%s: no font of this machine has %s; written as escapes. Install one, such as Noto Sans CJK, and rerun the "
+            "command", out.name, " ".join(sorted(absent)[:_NAMED]) + (" …" if len(absent) > _NAMED else ""),
         )  # fmt: skip
     fonts = [*matplotlib.rcParams["font.sans-serif"], *(f for f in families if f != _BASE)]
     with warnings.catch_warnings(), matplotlib.rc_context({"font.sans-serif": fonts, "text.parse_math": False}):

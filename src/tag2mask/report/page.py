@@ -17,7 +17,7 @@ from tag2mask.report.scores import Group, Headline, Mean, MethodResult, Score, g
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ScoreTable:
     """Numbers that may be compared, the largest mIoU, shown in bold, and means of the methods with several seeds.
 
     There is no best where there is nothing to compare.
@@ -34,7 +34,7 @@ class SplitView:
 
     part: SplitPart
     headlines: tuple[Headline, ...]
-    tables: tuple[Table, ...]
+    tables: tuple[ScoreTable, ...]
     chart: Chart | None
     histograms: tuple[Bins, ...]
     detailed: tuple[MethodResult, ...]
@@ -73,7 +73,7 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class PageComparison:
     """What can be compared of several runs, and whether anything is left out."""
 
     groups: tuple[Compared, ...]
@@ -99,10 +99,10 @@ def split_view(part: SplitPart) -> SplitView:
     )
 
 
-def _table(group: Group) -> Table:
+def _table(group: Group) -> ScoreTable:
     known = [score.miou for _, score in group.scores if score.miou >= 0]  # not NaN
     best = max(known) if known and len(group.scores) > 1 else None
-    return Table(group, best, tuple(mean for mean in means(group.scores) if mean.n > 1))
+    return ScoreTable(group, best, tuple(mean for mean in means(group.scores) if mean.n > 1))
 
 
 def _switches(run: RunPart) -> tuple[Switch, ...]:
@@ -112,7 +112,7 @@ def _switches(run: RunPart) -> tuple[Switch, ...]:
     return tuple(Switch(c, run.classes[c], swatch_uri(c), class_style(c).pattern) for c in columns)
 
 
-def comparison(runs: Sequence[RunPart]) -> Comparison:
+def comparison(runs: Sequence[RunPart]) -> PageComparison:
     """What of several runs may stand in one table: same images and classes, same kind of threshold, two runs at least.
 
     A run's scores of other images or kinds are left out, and that is said.
@@ -129,7 +129,7 @@ def comparison(runs: Sequence[RunPart]) -> Comparison:
             continue
         best = max(score.miou for *_, score in rows)
         compared.append(Compared(split, n_images, kind, tuple((r, m, s) for _, r, m, s in rows), best))
-    return Comparison(tuple(compared), left_out)
+    return PageComparison(tuple(compared), left_out)
 
 
 def script_data(runs: Sequence[RunPart]) -> dict[str, Any]:

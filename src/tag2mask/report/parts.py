@@ -1,4 +1,4 @@
-"""What a page is made of: runs, their splits, the images shown, and what each stage cost."""
+"""The values that a page is drawn from: runs, their splits, the images shown, and what each stage cost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Panel:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownImage:
     """One image of a page, why it is shown, and its panels in the order of the way from image to prediction.
 
     The photo is a JPEG as a ``data:`` URI, stored once for all panels in ``width`` x ``height``.
@@ -68,7 +68,7 @@ class SplitPart:
     n_without_truth: int  # images left out
     methods: tuple[MethodResult, ...]  # what was measured; empty where there is no ground truth
     notes: tuple[str, ...] = ()  # further sentences
-    shown: tuple[Shown, ...] = ()  # a handful of images
+    shown: tuple[ShownImage, ...] = ()  # a handful of images
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ def label_overlay(image: Image.Image, labels: NDArray[np.uint8], strength: float
     return Image.fromarray(np.rint(result).astype(np.uint8))
 
 
-def fit(image: Image.Image, longest: int) -> Image.Image:
+def fit_within(image: Image.Image, longest: int) -> Image.Image:
     """The image, shrunk so that its longer side is at most ``longest`` pixels; never enlarged."""
     height, width = shrunk_size(image.height, image.width, longest)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
@@ -79,7 +79,7 @@ def fit(image: Image.Image, longest: int) -> Image.Image:
 
 def data_uri(image: Image.Image, longest: int = 360) -> str:
     """The image as a JPEG in a ``data:`` URI for a page without other files, at most ``longest`` pixels a side."""
-    return _uri(fit(image.convert("RGB"), longest), "jpeg", quality=85)
+    return _uri(fit_within(image.convert("RGB"), longest), "jpeg", quality=85)
 
 
 HUES = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#cc79a7")
@@ -103,8 +103,8 @@ Rgba = tuple[int, int, int, int]
 EDGE: Rgba = (255, 255, 255, 255)
 RIM: Rgba = (0, 0, 0, 220)
 """The last pixels of a class, and those of the background beside them: an outline on bright and on dark photos."""
-_VOID: Rgba = (224, 224, 192, 255)
-_VOID_BESIDE: Rgba = (40, 40, 40, 140)
+_IGNORED: Rgba = (224, 224, 192, 255)
+_IGNORED_BESIDE: Rgba = (40, 40, 40, 140)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +155,11 @@ def class_uri(labels: NDArray[np.uint8], label: int) -> str:
     return _layer(place, ((*style.rgb, WEAK), (*style.rgb, STRONG), EDGE, RIM))
 
 
-def void_uri(labels: NDArray[np.uint8]) -> str:
+def ignored_uri(labels: NDArray[np.uint8]) -> str:
     """The ignored pixels of a label image as a hatched layer."""
     hatched = _tiled(PATTERNS["rising stripes"], labels.shape)
-    void = labels == IGNORE
-    return _layer(np.select([void & hatched, void], [1, 2], 0), (_VOID, _VOID_BESIDE))
+    ignored = labels == IGNORE
+    return _layer(np.select([ignored & hatched, ignored], [1, 2], 0), (_IGNORED, _IGNORED_BESIDE))
 
 
 def swatch_uri(column: int) -> str:

@@ -1,4 +1,4 @@
-"""What methods reached, compared within one kind of threshold only: the best of each, and means over seeds."""
+"""Compares methods' scores within one kind of threshold only: the best of each, and means over seeds."""
 
 from __future__ import annotations
 

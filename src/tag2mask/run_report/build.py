@@ -19,13 +19,13 @@ from tag2mask.pipeline.metric_stages import CURVE
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import REPORT, Measured, measured
 from tag2mask.pipeline.session import Done
-from tag2mask.report.choice import Choice
+from tag2mask.report.choice import ImageChoice
 from tag2mask.report.gallery import GalleryClass
 from tag2mask.report.page import render_page
 from tag2mask.report.parts import RunPart, SplitPart, StageTime
 from tag2mask.report.scores import LabelScore, MethodResult, Score
-from tag2mask.run_report.example_images import Scene, examples
-from tag2mask.run_report.pixel_statistics import Pixels, measured_ids, pixels_of
+from tag2mask.run_report.example_images import MeasuredSplit, examples
+from tag2mask.run_report.pixel_statistics import PixelStatistics, measured_ids, pixels_of
 from tag2mask.thresholds.threshold_of import ROLE
 
 
@@ -82,30 +82,30 @@ def write_page(run: OpenedRun, command: str) -> bool:
 
     Args:
         run: with all its stages made.
-        command: that makes the same run again.
+        command: the one that reruns it.
 
     Returns:
         Whether it was written.
     """
-    part = run_part(run, Choice(), command=command)
+    part = run_part(run, ImageChoice(), command=command)
     if part.parts:
         render_page([part], run.path / REPORT)
     return bool(part.parts)
 
 
-def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") -> RunPart:
+def run_part(run: OpenedRun, choice: ImageChoice, name: str = "", command: str = "") -> RunPart:
     """Gather everything a page shows of one run; without any part where it has evaluated neither seeds nor masks.
 
     Args:
         run: with all its stages made.
         choice: which images are shown.
         name: of the run on the page; the default is that of its folder.
-        command: that makes the same run again; the default is the one that resumes it.
+        command: the one that reruns it; the default is the one that resumes it.
     """
     plan, recipe, stages = run.plan, run.plan.recipe, finished_stages(run)
     looked_at = measured(stages)
     splits = {m.name: plan.split_of(m.measuring.stage) for m in looked_at}
-    seen = dict.fromkeys(s for m in looked_at if not m.unsure and (s := splits[m.name]) is not None)
+    seen = dict.fromkeys(s for m in looked_at if not m.refined and (s := splits[m.name]) is not None)
     parts = [
         _split_part(run, run.split(split), [m for m in looked_at if splits[m.name] == split], choice) for split in seen
     ]
@@ -116,7 +116,7 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
         title=f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name,
         data=f"{plan.data_kind}, {len(classes)} classes: {named}",
         classes=classes,
-        ledger=tuple(sorted(set().union(*(m.measuring.manifest.ledger for m in looked_at if not m.unsure)))),
+        ledger=tuple(sorted(set().union(*(m.measuring.manifest.ledger for m in looked_at if not m.refined)))),
         seeds=recipe.seeds,
         parts=tuple(parts),
         thresholds={m.name: v for m in looked_at if _slides(m) and (v := m.threshold.value) is not None},
@@ -130,9 +130,9 @@ def run_part(run: OpenedRun, choice: Choice, name: str = "", command: str = "") 
     )
 
 
-def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], choice: Choice) -> SplitPart:
+def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], choice: ImageChoice) -> SplitPart:
     """One split."""
-    shown = [m for m in every if not m.unsure]
+    shown = [m for m in every if not m.refined]
     rows = [r for r in run.metrics if r.split == dataset.split]
     counted = {m.name: pixels_of(m, dataset) for m in shown if any(r.stage == m.name for r in rows)}
     n_images = max((r.n_images for r in rows if r.metric == "miou"), default=0)
@@ -144,9 +144,9 @@ def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], cho
         for d in finished_stages(run)
         if d.stage.kind.makes in FOLDERS and run.plan.split_of(d.stage) in own and _first_seed(run, d)
     ]
-    scene = Scene(dataset, makers, {m.name: m for m in every})
+    scene = MeasuredSplit(dataset, makers, {m.name: m for m in every})
     last = [m for m in shown if _first_seed(run, m.maker)][-1]
-    void = counted[last.name].void if last.name in counted else {}
+    ignored = counted[last.name].void if last.name in counted else {}
     known = [_method(run, m, dataset, rows, counted[m.name]) for m in shown if m.name in counted]
     return SplitPart(
         split=dataset.split,
@@ -154,7 +154,7 @@ def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], cho
         n_without_truth=len(dataset) - n_images - n_seen,
         methods=tuple(known),
         notes=tuple(notes(run.metrics, dataset.split, every, n_images, n_seen)),
-        shown=examples(scene, last, void, choice),
+        shown=examples(scene, last, ignored, choice),
     )
 
 
@@ -173,7 +173,7 @@ def _slides(found: Measured) -> bool:
 
 
 def _method(
-    run: OpenedRun, found: Measured, dataset: Dataset, rows: Sequence[MetricRow], counted: Pixels
+    run: OpenedRun, found: Measured, dataset: Dataset, rows: Sequence[MetricRow], counted: PixelStatistics
 ) -> MethodResult:
     mine = [r for r in rows if r.stage == found.name]
     at = dict.fromkeys((r.threshold_kind, r.threshold) for r in mine if r.metric in _MEANS)

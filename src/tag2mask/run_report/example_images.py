@@ -20,9 +20,9 @@ from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import IMAGES
 from tag2mask.pipeline.run_result import Measured
 from tag2mask.pipeline.session import Done
-from tag2mask.report.choice import Candidate, Choice, choose, draw
-from tag2mask.report.parts import Layer, Panel, Shown
-from tag2mask.report.pictures import class_uri, data_uri, fit, map_uri, quantised, void_uri
+from tag2mask.report.choice import Candidate, ImageChoice, choose_images, draw
+from tag2mask.report.parts import Layer, Panel, ShownImage
+from tag2mask.report.pictures import class_uri, data_uri, fit_within, ignored_uri, map_uri, quantised
 
 _SIZES = ((300, 320, 128), (1500, 224, 96), (3000, 160, 64), (5000, 128, 48), (7500, 96, 32), (12_000, 72, 24))
 _SMALLEST = (48, 16)
@@ -31,7 +31,7 @@ images of up to 30 stages stays below 30 MB, and opens in less than a second."""
 
 
 @dataclass(frozen=True)
-class Scene:
+class MeasuredSplit:
     """One split of a run, and all that can be shown of it.
 
     Attributes:
@@ -47,7 +47,7 @@ class Scene:
     @cached_property
     def scores(self) -> dict[str, dict[str, float]]:
         """Name of what is measured -> id -> mIoU of the image, in percent, NaN where undefined."""
-        return {name: image_scores(m) for name, m in self.measured.items() if not m.unsure}
+        return {name: image_scores(m) for name, m in self.measured.items() if not m.refined}
 
     @cached_property
     def by_id(self) -> dict[str, Sample]:
@@ -55,7 +55,9 @@ class Scene:
         return {sample.id: sample for sample in self.dataset.samples}
 
 
-def examples(scene: Scene, last: Measured, void: Mapping[str, float], choice: Choice) -> tuple[Shown, ...]:
+def examples(
+    scene: MeasuredSplit, last: Measured, ignored: Mapping[str, float], choice: ImageChoice
+) -> tuple[ShownImage, ...]:
     """Images chosen by rule, from the scores of what is measured last; at random among the tagged without scores."""
     scores = scene.scores[last.name]
     every = [sample.id for sample in scene.dataset.samples]
@@ -68,10 +70,10 @@ def examples(scene: Scene, last: Measured, void: Mapping[str, float], choice: Ch
         )
     if scores:
         at = "" if last.threshold.value is None else f", {last.threshold.kind_text} threshold {last.threshold.value:g}"
-        candidates = [Candidate(i, score, void.get(i, 0.0)) for i, score in scores.items()]
+        candidates = [Candidate(i, score, ignored.get(i, 0.0)) for i, score in scores.items()]
         chosen = [
             (i, f"{why} ({last.name}{at}): {scores[i]:.1f} mIoU" if scores.get(i, np.nan) >= 0 else why)
-            for i, why in choose(candidates, every, choice)
+            for i, why in choose_images(candidates, every, choice)
         ]
     else:
         listed = [i for i in choice.images if i in scene.by_id]
@@ -96,9 +98,9 @@ def image_scores(found: Measured) -> dict[str, float]:
     return dict(read_columns(path, ("image", "miou"), numbers=("miou",)))
 
 
-def _shown(scene: Scene, sample: Sample, reason: str, side: int, cells: int) -> Shown:
+def _shown(scene: MeasuredSplit, sample: Sample, reason: str, side: int, cells: int) -> ShownImage:
     image = scene.dataset.image(sample)
-    photo = fit(image, side)
+    photo = fit_within(image, side)
     tags = ", ".join(scene.dataset.classes[c] for c in sample.tags) or "no tags"
     panels = [Panel("photo", f"image: {tags}", f"photo with the tags {tags}")]
     truth = scene.dataset.truth(sample)
@@ -111,10 +113,10 @@ def _shown(scene: Scene, sample: Sample, reason: str, side: int, cells: int) -> 
             labels = done.artefact.labels(scene.dataset, sample)
             note = _score(scene, done.stage.name, sample)
             panels.append(_label_panel("labels", done.stage.name, labels, photo, scene.dataset.classes, note))
-    return Shown(sample.id, reason, data_uri(photo, side), photo.width, photo.height, tuple(panels))
+    return ShownImage(sample.id, reason, data_uri(photo, side), photo.width, photo.height, tuple(panels))
 
 
-def _maps(scene: Scene, sample: Sample, done: Done, photo: Image.Image, cells: int) -> list[Panel]:
+def _maps(scene: MeasuredSplit, sample: Sample, done: Done, photo: Image.Image, cells: int) -> list[Panel]:
     """A picture for each map; and the seeds, where they are measured."""
     name, names = done.stage.name, scene.dataset.classes
     made = done.artefact.maps(scene.dataset, sample)
@@ -157,12 +159,12 @@ def _label_panel(
 
 
 def _layers(labels: NDArray[np.uint8]) -> tuple[Layer, ...]:
-    """Void below, then the classes that the labels hold."""
+    """Ignored pixels below, then the classes that the labels hold."""
     present = [int(i) for i in np.unique(labels) if i]
-    void = (Layer(void_uri(labels)),) if IGNORE in present else ()
-    return (*void, *(Layer(class_uri(labels, i), i - 1) for i in present if i != IGNORE))
+    ignored = (Layer(ignored_uri(labels)),) if IGNORE in present else ()
+    return (*ignored, *(Layer(class_uri(labels, i), i - 1) for i in present if i != IGNORE))
 
 
-def _score(scene: Scene, name: str, sample: Sample) -> str:
+def _score(scene: MeasuredSplit, name: str, sample: Sample) -> str:
     score = scene.scores.get(name, {}).get(sample.id, np.nan)
     return f"{score:.1f} mIoU" if score >= 0 else ""

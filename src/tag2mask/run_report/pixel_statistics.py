@@ -1,6 +1,6 @@
-"""What a page shows that the measurements do not hold: confusion, ignored shares, and the best threshold of each image.
+"""Counts what a page shows beyond the measurements: confusion, ignored shares, the best threshold of each image.
 
-One pass over what was measured; what it finds is remembered beside the measurements, so that a page made again costs
+One pass over what was measured; what it finds is remembered beside the measurements, so that a rebuilt page costs
 nothing.
 """
 
@@ -35,7 +35,7 @@ _SCHEMA = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Pixels:
+class PixelStatistics:
     """What one pass over the pixels of a split finds.
 
     Attributes:
@@ -54,13 +54,13 @@ class Pixels:
         return np.array(self.matrix, dtype=np.int64)
 
 
-def pixels_of(found: Measured, dataset: Dataset) -> Pixels:
+def pixels_of(found: Measured, dataset: Dataset) -> PixelStatistics:
     """The pixels of what was measured, from memory or from a pass over the split."""
     path = found.measuring.artefact.path / PIXELS
     known = _read(path)
     if known is not None:
         return known
-    pixels = _look(found, dataset)
+    pixels = _count_pixels(found, dataset)
     try:
         write_json(path, sealed({"schema": _SCHEMA, **asdict(pixels)}))
     except StageError as error:  # a store that may only be read: the page is made all the same
@@ -68,7 +68,7 @@ def pixels_of(found: Measured, dataset: Dataset) -> Pixels:
     return pixels
 
 
-def _read(path: Path) -> Pixels | None:
+def _read(path: Path) -> PixelStatistics | None:
     """What was remembered; None where there is nothing of this schema, or it is damaged."""
     if not path.is_file():
         return None
@@ -76,12 +76,12 @@ def _read(path: Path) -> Pixels | None:
         values = unsealed(read_json(path), path)
         if values.get("schema") != _SCHEMA:
             return None
-        return Pixels(tuple(tuple(row) for row in values["matrix"]), values["void"], values["optima"])
-    except (StageError, KeyError, TypeError):  # cut off or foreign: count again
+        return PixelStatistics(tuple(tuple(row) for row in values["matrix"]), values["void"], values["optima"])
+    except (StageError, KeyError, TypeError):  # cut off or foreign: recount
         return None
 
 
-def _look(found: Measured, dataset: Dataset) -> Pixels:
+def _count_pixels(found: Measured, dataset: Dataset) -> PixelStatistics:
     samples = unseen([found.measuring.artefact], dataset, found.name)
     counted: dict[str, tuple[Matrix, float]] = {}
     with progress(f"{found.name}, for the report", len(samples)) as counter:
@@ -98,7 +98,7 @@ def _look(found: Measured, dataset: Dataset) -> Pixels:
                 optima = {image.id: image.threshold for image in analysis.images}
     total = sum((matrix for matrix, _ in counted.values()), np.zeros_like(next(iter(counted.values()))[0]))
     ids = sorted(counted)
-    return Pixels(tuple(tuple(row) for row in total.tolist()), {i: counted[i][1] for i in ids}, optima)
+    return PixelStatistics(tuple(tuple(row) for row in total.tolist()), {i: counted[i][1] for i in ids}, optima)
 
 
 def _labels(found: Measured, dataset: Dataset, sample: Sample, _: LabelImage) -> NDArray[np.uint8]:

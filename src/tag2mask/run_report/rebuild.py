@@ -1,4 +1,4 @@
-"""The page of finished runs, one or several, made again with the images that one wants to see."""
+"""Rebuilds the page of one or several finished runs for ``tag2mask report``, with the images that are named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from tag2mask.core.errors import ConfigError, DataError, StageError, nearest
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.pipeline.run_result import measured
-from tag2mask.report.choice import Choice
+from tag2mask.report.choice import ImageChoice
 from tag2mask.report.page import render_page
 from tag2mask.run_report.build import finished_stages, run_part
 
@@ -18,7 +18,7 @@ _MARK = '<meta name="generator" content="tag2mask">'
 _HEAD = 4096
 
 
-def write_report(runs: Sequence[OpenedRun | str | Path], out: Path, choice: Choice | None = None) -> int:
+def write_report(runs: Sequence[OpenedRun | str | Path], out: Path, choice: ImageChoice | None = None) -> int:
     """Write the page of one finished run, or of several with a comparison.
 
     Args:
@@ -34,7 +34,7 @@ def write_report(runs: Sequence[OpenedRun | str | Path], out: Path, choice: Choi
         StageError: no run, a stage that is not finished, nothing measured, or the page cannot be written.
         DataError: an image that no run has.
     """
-    choice = choice or Choice()
+    choice = choice or ImageChoice()
     opened = [as_run(run) for run in runs]
     twice = [str(path) for path, n in Counter(run.path.resolve() for run in opened).items() if n > 1]
     if twice or not runs:
@@ -53,7 +53,7 @@ def _check_finished(run: OpenedRun) -> None:
     """Refuse a run that is not made as a whole, or has nothing to report."""
     for name in run.stages:
         run.check_files(name)
-    if not any(not m.unsure for m in measured(finished_stages(run))):
+    if not any(not m.refined for m in measured(finished_stages(run))):
         raise StageError(
             f"{run.path} has measured neither seeds nor masks, so there is nothing to report; its recipe needs a stage "
             "of kind seeds or masks, as those of tag2mask ls recipes have"
@@ -79,7 +79,7 @@ def _check_images(runs: Sequence[OpenedRun], images: Sequence[str]) -> None:
         return
     known: set[str] = set()
     for run in runs:
-        splits = {run.plan.split_of(m.measuring.stage) for m in measured(finished_stages(run)) if not m.unsure}
+        splits = {run.plan.split_of(m.measuring.stage) for m in measured(finished_stages(run)) if not m.refined}
         known |= {s.id for split in splits if split is not None for s in run.split(split).samples}
     for name in images:
         if name not in known:

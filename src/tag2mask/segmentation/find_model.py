@@ -1,4 +1,4 @@
-"""The network that a run folder, a file of weights or ONNX, a saved folder, or a name on the hub stands for."""
+"""Finds the network in a run folder, a file of weights or ONNX, a saved folder, or under a name on the hub."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tag2mask.segmentation.networks.base import Segmenter
 from tag2mask.segmentation.networks.factory import load_segmenter
 from tag2mask.segmentation.predict.logits import LoadedNetwork
 from tag2mask.segmentation.publish.hub import CONFIG, MODEL, fetch
-from tag2mask.segmentation.publish.provenance import Origin, origin_of, read_origin
+from tag2mask.segmentation.publish.provenance import Provenance, provenance_of, read_provenance
 
 KIND = "segmenter"
 """Kind of the stages that train these networks."""
@@ -36,7 +36,7 @@ class Found:
 
     network: LoadedNetwork
     hash: str
-    origin: Origin = field(default_factory=Origin)
+    origin: Provenance = field(default_factory=Provenance)
 
     @property
     def segmenter(self) -> Segmenter | None:
@@ -57,7 +57,7 @@ def _find(path: Path, source: str | Path, stage: str | None) -> Found:
     if (path / _RECIPE).is_file():
         return _of_run(path, stage)
     if stage is not None:
-        raise ConfigError(f"stage = '{stage}' belongs to a run folder, but {source} is none (it has no {_RECIPE})")
+        raise ConfigError(f"stage = '{stage}' belongs to a run folder, but {source} is not one (it has no {_RECIPE})")
     if (path / CONFIG).is_file():
         return _saved(path)
     if path.is_dir():
@@ -94,7 +94,7 @@ def _of_run(run: Path, stage: str | None) -> Found:
     found = _weights(folder / WEIGHTS)
     assert found.segmenter is not None
     made_from = {**manifest, "ledger": ledger or manifest.get("ledger")}
-    origin = origin_of(run, recipe, name, found.segmenter.initial, made_from, choices)
+    origin = provenance_of(run, recipe, name, found.segmenter.initial, made_from, choices)
     return replace(found, origin=origin)
 
 
@@ -106,11 +106,11 @@ def _finished(run: Path, name: str, file: str) -> tuple[Path, dict[str, Any]]:
     try:
         manifest = unsealed(read_json(folder / MANIFEST), folder / MANIFEST)
     except DamagedError as error:
-        raise StageError(f"{error}. Make stage '{name}' again: {resuming(run)}") from error
+        raise StageError(f"{error}. Rerun stage '{name}': {resuming(run)}") from error
     if _changed(folder / file, manifest):
         raise StageError(
             f"{folder / file} is not what stage '{name}' has trained: it does not fit the {MANIFEST} beside it. "
-            f"Train it again: {resuming(run)}"
+            f"Retrain it: {resuming(run)}"
         )
     return folder, manifest
 
@@ -144,14 +144,14 @@ def _of_file(path: Path) -> Found:
         manifest = {}
     if _changed(path, manifest):
         raise StageError(
-            f"{path} is not what its stage has trained: it does not fit the {MANIFEST} beside it. Train it again with "
+            f"{path} is not what its stage has trained: it does not fit the {MANIFEST} beside it. Retrain it with "
             "the command of its run, which the run's report names"
         )
     return _weights(path)
 
 
 def _choose(run: Path, recipe: Recipe, networks: Mapping[str, set[str]], stage: str | None) -> str:
-    """The named stage; else the only one that is no candidate of a choice."""
+    """The named stage; else the only one that is not a candidate of a choice."""
     final = [name for name in networks if not any(name in networks[other] - {other} for other in networks)]
     seeds = recipe.seeds if len(recipe.seeds) > 1 else ()
     every, names = ([of_seed(n, s) for n in found for s in seeds] if seeds else [*found] for found in (networks, final))
@@ -187,7 +187,7 @@ def _saved(folder: Path) -> Found:
         )
     if not (folder / MODEL).is_file():
         raise WeightsError(f"{folder} has a {CONFIG}, but no {MODEL}: copy or save the network again")
-    origin = read_origin(config.get("origin") or {}, folder / CONFIG)
+    origin = read_provenance(config.get("origin") or {}, folder / CONFIG)
     found = replace(_weights(folder / MODEL), origin=origin)
     if list(found.network.classes) != config.get("classes"):
         raise WeightsError(

@@ -21,8 +21,8 @@ def _described(_: PredictionSettings, reads: Mapping[str, Settings]) -> str:
     """The network and its first weights."""
     source = reads["segmenter"]
     assert isinstance(source, SegmenterSettings)
-    network, taught = source.network, ", trained on the truth" if source.truth else ""
-    return f"{network.kind} on {network.encoder}, first weights {network.initial}{taught}"
+    network, supervision = source.network, ", trained on the truth" if source.truth else ""
+    return f"{network.kind} on {network.encoder}, first weights {network.initial}{supervision}"
 
 
 KINDS = (

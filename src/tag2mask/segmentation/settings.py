@@ -23,7 +23,7 @@ LIBRARY = (
 """Architectures taken from segmentation-models-pytorch as they are; what their decoders take is known to it."""
 _WIDEST, _MOST_VALUES = 65_536, 16
 """Largest number for a decoder, and how many for one setting: more is a mistake that would fill the memory."""
-KINDS = (DEEPLAB, UPERNET, *LIBRARY)
+NETWORK_KINDS = (DEEPLAB, UPERNET, *LIBRARY)
 _FROM = ("bundled", "timm", "none")
 
 
@@ -53,8 +53,8 @@ class NetworkSettings(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.kind not in KINDS:
-            raise ValueError(unknown("network", self.kind, KINDS))
+        if self.kind not in NETWORK_KINDS:
+            raise ValueError(unknown("network", self.kind, NETWORK_KINDS))
         if self.encoder == CAFFE and self.kind != DEEPLAB:
             raise ValueError(f"encoder = {CAFFE} is of kind = {DEEPLAB} only; choose one of timm's for {self.kind}")
         self._check_decoder()

@@ -1,4 +1,4 @@
-"""The training of a segmentation network on masks."""
+"""Trains a segmentation network on masks, for the stage `segmenter`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a segmentation network is trained on: ground truth where the recipe allows it, and the papers' augmentation.
+"""Training data of a segmentation network: ground truth where the recipe allows it, and the papers' augmentation.
 
 Resize (bilinear without antialiasing, masks nearest), crop, flip, colours, normalise. What the crop lacks comes after
 normalising, on the right and below: the mean colour (0) in the image, 255 in the mask, never background. All randomness
@@ -33,12 +33,14 @@ _BRIGHTNESS, _FACTOR, _HUE = 32 / 255, (0.5, 1.5), 18 / 180
 
 
 def truth_of(dataset: Dataset, name: str) -> tuple[list[Sample], LabelsOf]:
-    """The samples that have a truth, and how to read it; how many have none is logged."""
+    """The samples that have ground truth, and how to read it; how many have none is logged."""
     found = [sample for sample in dataset.samples if dataset.truth(sample) is not None]
     if not found:
         raise no_truth(dataset, f"{name}: ")
     if len(found) < len(dataset):
-        LOG.warning("%s: %d of %d images have no truth and are left out", name, len(dataset) - len(found), len(dataset))
+        LOG.warning(
+            "%s: %d of %d images have no ground truth and are left out", name, len(dataset) - len(found), len(dataset)
+        )
 
     def read(sample: Sample) -> Labels:
         mask = dataset.truth(sample)

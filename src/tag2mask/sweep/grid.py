@@ -16,7 +16,7 @@ _OPEN, _CLOSE, _QUOTES = "[{(", "]})", "'\""
 _LONGEST = 100
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=+-]+")
 _WITHOUT_EFFECT = ("name", "description", "engine")
-"""Parts of a recipe that change no number."""
+"""Parts of a recipe that change no result."""
 
 
 def split_values(text: str) -> tuple[str, ...]:

@@ -112,7 +112,7 @@ def _checked(recipe: str, words: Sequence[str], only: Sequence[str]) -> Recipe:
 
 
 def _nothing_measured(plan: Plan, only: Sequence[str]) -> str:
-    """Error text: which stages measure what was asked for, or what there is."""
+    """Error text: which stages measure what was named, or what there is."""
     measuring = [stage for stage in plan.stages if stage.kind.makes is Makes.METRICS]
     names = {stage.base_name: plan.stage(measured_by(stage)).base_name for stage in measuring}
     wanted = [name for name, measured in names.items() if measured in only]

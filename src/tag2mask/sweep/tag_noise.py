@@ -22,9 +22,9 @@ from tag2mask.pipeline.plan import make_plan
 from tag2mask.sweep.result import SweepResult, series_of
 from tag2mask.sweep.run import sweep
 
-KINDS = ("drop", "flip")
+NOISE_KINDS = ("drop", "flip")
 LEVELS = (0.05, 0.1, 0.2)
-METRICS = ("map", "miou")
+SHOWN_METRICS = ("map", "miou")
 """Average precision of the classifier, mIoU of maps, masks and predictions."""
 
 
@@ -66,7 +66,7 @@ class NoiseResult:
 def measure_tag_noise(
     recipe: str,
     *overrides: str,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = NOISE_KINDS,
     levels: Sequence[float] = LEVELS,
     seed: int = 0,
     only: Sequence[str] = (),
@@ -78,11 +78,11 @@ def measure_tag_noise(
     Args:
         recipe: a name that ``tag2mask ls`` shows, or a path that ends in .yaml.
         *overrides: ``key=value`` for all levels.
-        kinds: of `KINDS`, as in `tag2mask.data.tag_noise`.
+        kinds: of `NOISE_KINDS`, as in `tag2mask.data.tag_noise`.
         levels: shares of the tags, each above 0 and below 1.
         seed: of the draw; the tags wrong at one level are wrong at every higher one too.
         only: measuring stages, with all that they read; empty for every stage of the recipe.
-        metric: that is drawn, ``map`` for data without ground truth; the table has all of `METRICS`.
+        metric: that is drawn, ``map`` for data without ground truth; the table has all of `SHOWN_METRICS`.
         out: the table is ``OUT.csv``, the runs of a kind are in the folder ``OUT-<kind>`` and use the store beside it;
             None for ``runs/tag-noise-<name of the recipe>``.
     """
@@ -110,8 +110,8 @@ def measure_tag_noise(
 
 def _check(overrides: Sequence[str], kinds: Sequence[str], levels: Sequence[float]) -> None:
     for kind in kinds:
-        if kind not in KINDS:
-            raise ConfigError(unknown("kind of tag noise", kind, KINDS))
+        if kind not in NOISE_KINDS:
+            raise ConfigError(unknown("kind of tag noise", kind, NOISE_KINDS))
     wrong = [level for level in levels if not 0 < level < 1]
     if wrong or not levels or not kinds:
         raise ConfigError(
@@ -135,7 +135,7 @@ def _damage(
     found: SweepResult, kind: str, shares: Sequence[float], seed: int, counts: Sequence[NoiseCount]
 ) -> list[DamageLine]:
     """Every number beside the clean one, point by point; left out if either is missing."""
-    every = [(metric, series) for metric in METRICS for series in series_of(replace(found, metric=metric))]
+    every = [(metric, series) for metric in SHOWN_METRICS for series in series_of(replace(found, metric=metric))]
     lines = []
     for place, (point, count) in enumerate(zip(found.points, counts, strict=True)):
         for metric, series in every:

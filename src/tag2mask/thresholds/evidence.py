@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError
-from tag2mask.core.prefetch import prefetch
+from tag2mask.core.prefetch import prefetch_known
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -34,7 +34,7 @@ def histograms(read: Read, samples: Sequence[Sample], advance: Callable[[], None
         found = read(sample)
         return histogram(sample.id, found.classes, found.maps.float().numpy()) if found.classes else None
 
-    return _counted(one, samples, advance)
+    return prefetch_known(one, samples, _THREADS, advance)
 
 
 def agreements(
@@ -48,16 +48,7 @@ def agreements(
             return None
         return agreement(sample.id, a.classes, a.maps.float().numpy(), b.maps.float().numpy())
 
-    return _counted(one, samples, advance)
-
-
-def _counted(
-    one: Callable[[Sample], ImageEvidence | None], samples: Sequence[Sample], advance: Callable[[], None]
-) -> Iterator[ImageEvidence]:
-    for found in prefetch(one, samples, _THREADS):
-        if found is not None:
-            yield found
-        advance()
+    return prefetch_known(one, samples, _THREADS, advance)
 
 
 _BLUR = 16
@@ -105,10 +96,8 @@ def erasures(
         maps = ActivationMaps(found.classes, bilinear(found.maps.float(), *size))
         return Erased(sample, maps, classifier.tensor(photo, size), _filling(photo, size, classifier, fill))
 
-    for given in prefetch(prepare, samples):
-        if given is not None:
-            yield probe(classifier, given)
-        advance()
+    for given in prefetch_known(prepare, samples, advance=advance):
+        yield probe(classifier, given)
 
 
 def _filling(photo: Image.Image, size: Sequence[int], classifier: LoadedClassifier, fill: str) -> Tensor:

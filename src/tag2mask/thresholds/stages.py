@@ -15,7 +15,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
 from tag2mask.evaluation.threshold_rules.few_masks import count_images, resample
-from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose, find_rule
+from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose_thresholds, find_rule
 from tag2mask.methods.artefact import FewMasks, Ruled
 from tag2mask.methods.context import StageContext
 from tag2mask.thresholds.evidence import agreements, histograms
@@ -73,11 +73,11 @@ def choose_by_rule(context: StageContext[RuleSettings]) -> None:
     rule, samples = find_rule(settings.rule), tagged(settings, dataset)
     with progress(context.name, len(samples)) as counter:
         images = _evidence(context, dataset, samples, counter.advance)
-        found = choose([rule], images, len(dataset.classes), {settings.per}).get(rule.name)
+        found = choose_thresholds([rule], images, len(dataset.classes), {settings.per}).get(rule.name)
     if found is None:
         raise DataError(
             f"{context.name}: rule '{rule.name}' finds no threshold in the maps of '{context.reads['maps'].name}' on "
-            f"{len(samples)} images: they hold nothing to tell an object from its background by (all values equal, or "
+            f"{len(samples)} images: nothing distinguishes an object from its background (all values equal, or "
             "no tags). Set a fixed threshold instead, or look at the maps"
         )
     chosen = _ruled(found, settings.per, dataset, len(samples))

@@ -75,7 +75,7 @@ def read_checkpoint(path: Path, identity: str, name: str) -> dict[str, Any] | No
 
 
 def _verified(path: Path) -> dict[str, Any] | None:
-    """A checkpoint, every byte held against the sums that torch has written; None for one of an earlier version."""
+    """A checkpoint, every byte verified against the sums that torch has written; None for one of an earlier version."""
     check_archive(path)
     checkpoint = torch.load(path, "cpu", weights_only=True)
     if isinstance(checkpoint, dict) and _OF_A_TRAINER in checkpoint:

@@ -1,4 +1,4 @@
-"""Where a run computes, and how many processes share it."""
+"""Chooses the device of a run, and checks it against precision and number of processes."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class EpochOrder(Sampler[Draw]):
 
     A batch of the whole run is cut into ``accumulate`` parts of equal size, and process ``r`` of ``w`` takes the
     ``r``-th ``accumulate / w`` of them as its share, so that the batch is the same whatever ``w`` is. Where images
-    are too few to fill a batch (or ``drop_last`` is off) it is filled by going round again in another order, with
+    are too few to fill a batch (or ``drop_last`` is off) it is filled with the same images in another order, with
     other augmentations.
 
     Args:

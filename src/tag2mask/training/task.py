@@ -1,4 +1,4 @@
-"""What is trained: a network, the loss of a batch, update rule and rates. Each method has one `Task` for `train`."""
+"""`Task`, which each method hands to the training loop: a network, the loss of a batch, update rule and rates."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ from tag2mask.core.errors import DataError
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_rules.few_masks import (
     LEVEL,
-    Sums,
     SweepCounts,
-    best_threshold,
     count_images,
+    curve,
     draw_few,
     resample,
+    together,
 )
 from tag2mask.evaluation.threshold_sweep import GRID
 from tests.helpers.held_maps import NAMES, Held, random_content, steps
@@ -24,25 +24,19 @@ from tests.helpers.refused import refused
 def test_sums_of_images_are_the_sweep_of_all() -> None:
     held = Held(NAMES, random_content(3))
     images = count_images(held, held.maps, held.samples)
-    sums = Sums(len(NAMES) + 1)
-    for image in images:
-        sums.add(image)
+    mious = curve(together(images, len(NAMES) + 1))
     found = evaluate_seeds(held, held.maps)
-    np.testing.assert_allclose(sums.curve(), [point.miou for point in found.curve], atol=1e-9)
-    assert best_threshold(sums.curve()) == found.scores[-1].threshold.value
+    np.testing.assert_allclose(mious, [point.miou for point in found.curve], atol=1e-9)
+    assert GRID[int(mious.argmax())] == found.scores[-1].threshold.value
     assert len(images) == found.n_images
 
 
 def test_an_image_counted_twice_and_taken_away_once_is_there_once() -> None:
     held = Held(NAMES, random_content(4))
-    first, second = count_images(held, held.maps, held.samples)[:2]
-    both, one, alone = Sums(len(NAMES) + 1), Sums(len(NAMES) + 1), Sums(len(NAMES) + 1)
-    both.add(first, 2)
-    both.add(second)
-    one.add(first)
-    one.add(second)
-    alone.add(first)
-    np.testing.assert_array_equal(both.without(alone).curve(), one.curve())
+    images, n_labels = count_images(held, held.maps, held.samples)[:2], len(NAMES) + 1
+    twice = together(images, n_labels, [2, 1])
+    np.testing.assert_array_equal(twice - together(images[:1], n_labels), together(images, n_labels))
+    np.testing.assert_array_equal(twice - together(images, n_labels, [2, 0]), together(images[1:], n_labels))
 
 
 def alike(n: int) -> list[SweepCounts]:
@@ -67,11 +61,8 @@ def test_images_that_differ_give_an_interval_and_a_loss() -> None:
     found = resample(images, 2, draws=100)
     assert (found.low, found.high) == (0.2, 0.6)
     assert 0 < found.sd <= 0.2
-    total = Sums(2)
-    for image in images:
-        total.add(image)
-    curve = total.curve()
-    worst = float(curve.max() - curve[[GRID.index(0.2), GRID.index(0.6)]].min())
+    mious = curve(together(images, 2))
+    worst = float(mious.max() - mious[[GRID.index(0.2), GRID.index(0.6)]].min())
     assert 0 < found.expected_loss < worst
     assert resample(images, 2, draws=100) == found, "the same seed gives the same"
     assert resample(images, 2, draws=100, seed=1) != found
@@ -90,9 +81,8 @@ def test_a_draw_is_measured_on_the_images_that_were_not_drawn() -> None:
     images = mixed(1, 1)
     for draw in draw_few(images, 1, 2, 20):
         other = images[1] if draw.threshold == 0.2 else images[0]
-        rest = Sums(2)
-        rest.add(other)
-        assert draw.miou == pytest.approx(rest.curve()[GRID.index(draw.threshold)], abs=1e-4)
+        rest = curve(together([other], 2))
+        assert draw.miou == pytest.approx(rest[GRID.index(draw.threshold)], abs=1e-4)
         assert draw.loss == pytest.approx(100 - draw.miou, abs=1e-4)
         assert draw.loss > 0
 

@@ -16,7 +16,7 @@ from tag2mask.evaluation.threshold_rules.mixture import (
     beta,
     beta_mixture,
     crossing,
-    fit,
+    fit_mixture,
     gaussian_mixture,
     normal,
 )
@@ -31,7 +31,7 @@ def test_normal_components_are_those_of_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     pixels = np.concatenate([rng.normal(0.25, 0.08, 3000), rng.normal(0.7, 0.12, 1500)])
     counts = counted(pixels)
-    found = fit(counts, normal)
+    found = fit_mixture(counts, normal)
     assert found is not None
     binned = np.repeat(VALUES, counts)[:, None]
     theirs = GaussianMixture(2, means_init=[[0.3], [0.7]], tol=1e-9, max_iter=2000).fit(binned)
@@ -47,7 +47,7 @@ def test_normal_components_are_those_of_scikit_learn(seed: int) -> None:
 def test_beta_components_that_pile_up_at_the_ends_are_found_again() -> None:
     rng = np.random.default_rng(4)
     counts = counted(np.concatenate([rng.beta(0.6, 5, 20000), rng.beta(6, 0.8, 10000)]))
-    found = fit(counts, beta)
+    found = fit_mixture(counts, beta)
     assert found is not None
     np.testing.assert_allclose(found.means, [0.6 / 5.6, 6 / 6.8], atol=0.02)
     np.testing.assert_allclose(found.weights, [2 / 3, 1 / 3], atol=0.02)

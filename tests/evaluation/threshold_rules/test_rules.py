@@ -22,7 +22,7 @@ from tag2mask.evaluation.threshold_rules.histogram import (
     splitting,
     triangle,
 )
-from tag2mask.evaluation.threshold_rules.rules import EVIDENCE, RULES, Rule, choose, find_rule, rules_of
+from tag2mask.evaluation.threshold_rules.rules import EVIDENCE, RULES, Rule, choose_thresholds, find_rule, rules_of
 from tag2mask.evaluation.threshold_sweep import GRID
 
 HISTOGRAM = [rule.name for rule in rules_of("histogram")]
@@ -236,7 +236,7 @@ def image(name: str, columns: tuple[int, ...], *values: float) -> ImageEvidence:
 
 def test_a_rule_chooses_for_the_data_for_classes_and_for_images() -> None:
     images = [image("a", (0,), 0.1, 0.3), image("b", (0,), 0.2, 0.8), image("c", (2,), 0.4, 0.6)]
-    found = choose([RULES["otsu"]], images, 4)["otsu"]
+    found = choose_thresholds([RULES["otsu"]], images, 4)["otsu"]
     assert found.whole == pytest.approx(0.5)  # of 0.1 0.2 0.3 0.4 | 0.6 0.8: variance between is largest at the gap
     assert list(found.classes) == [pytest.approx(0.55), None, pytest.approx(0.5), None]
     assert found.images == {"a": pytest.approx(0.2), "b": pytest.approx(0.5), "c": pytest.approx(0.5)}
@@ -249,15 +249,15 @@ def test_a_rule_chooses_for_the_data_for_classes_and_for_images() -> None:
 
 
 def test_only_what_is_asked_for_is_chosen() -> None:
-    found = choose([RULES["otsu"]], [image("a", (0,), 0.1, 0.3)], 1, {"data"})["otsu"]
+    found = choose_thresholds([RULES["otsu"]], [image("a", (0,), 0.1, 0.3)], 1, {"data"})["otsu"]
     assert (found.classes, found.images) == ((), {})
 
 
 def test_a_rule_without_any_evidence_is_left_out() -> None:
-    assert choose([RULES["otsu"]], [], 2) == {}
+    assert choose_thresholds([RULES["otsu"]], [], 2) == {}
     flat = image("a", (0, 1), 0.4, 0.4)
-    assert choose([RULES["otsu"]], [flat], 2) == {}
-    both = choose([RULES["otsu"]], [flat, image("b", (0,), 0.2, 0.8)], 2)["otsu"]
+    assert choose_thresholds([RULES["otsu"]], [flat], 2) == {}
+    both = choose_thresholds([RULES["otsu"]], [flat, image("b", (0,), 0.2, 0.8)], 2)["otsu"]
     assert both.classes[1] is None
     assert set(both.images) == {"b"}
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tag2mask.analysis.absent_classes import analyse_tags, conditioned_predictor
+from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
 from tag2mask.backbones.files import WEIGHTS, load_network
 from tag2mask.config.recipe import load_recipe
@@ -20,7 +21,6 @@ from tag2mask.core.palette import write_labels
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
-from tag2mask.evaluation.result_tables import read_results
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import build_amn, load_amn, plain_weights, save_amn
@@ -36,6 +36,7 @@ from tag2mask.pipeline.run_result import RunResult
 from tag2mask.training.label_images import at_grid
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.refused import refused
+from tests.helpers.results import read_results
 from tests.methods.amn.drawn import settings
 from tests.methods.irn.drawn import data, seeds
 from tests.training.toy import Drawn, engine
@@ -69,7 +70,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 
 def test_a_run_measures_amns_maps(done: RunResult) -> None:
     (row,) = [r for r in done.metrics if (r.stage, r.metric, r.threshold_kind) == ("amn-maps", "miou", "fixed")]
+    with registered():
+        again = evaluate_run(done.path, stages=["amn-maps"], thresholds=[row.threshold or 0])
     assert row.value is not None
+    assert [r.value for r in again if (r.metric, r.threshold_kind) == ("miou", "fixed")] == [row.value]
     ledgers = {s.stage.name: s.manifest.ledger for s in done.stages}
     assert ledgers["amn"] == ledgers["amn-maps"] == ("pixel-masks:threshold(3)", "tags")
 

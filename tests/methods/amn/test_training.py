@@ -100,8 +100,10 @@ def test_interrupted_training_goes_on_to_the_same_file(tmp_path: Path, monkeypat
     monkeypatch.setattr(train_module, "pixel_loss", failing)
     with pytest.raises(TrainingError) as caught:
         train(tmp_path / "cut", train={"epochs": 3})
-    assert "the loss is nan in epoch 2 of 3, step 4 of 6 (learning rates 5e-06, 0.0001; precision" in str(caught.value)
-    assert "train.lr=5e-07 train.head_lr=1e-05. The checkpoint after epoch 1 is kept" in str(caught.value)
+    assert not lacking(
+        caught.value, "loss is nan … epoch 2 of 3, step 4 of 6 … learning rates 5e-06, 0.0001; precision"
+    )
+    assert not lacking(caught.value, "train.lr=5e-07 train.head_lr=1e-05 … after epoch 1 is kept")
     train(tmp_path / "cut", train={"epochs": 3})
     assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 

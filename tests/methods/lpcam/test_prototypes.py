@@ -19,8 +19,8 @@ from tag2mask.methods.lpcam.collect import Collector, collect, subsample
 from tag2mask.methods.lpcam.kmeans import Clusters
 from tag2mask.methods.lpcam.prototypes import (
     Clustering,
-    Judge,
     Rules,
+    Scorer,
     build_class,
     drop_by_hand,
     select_context,
@@ -200,26 +200,26 @@ def test_scores_are_the_softmax_over_classes_that_took_part() -> None:
     products = (centres.double() @ WEIGHTS.double().T).exp()
     for column in range(3):
         expected = products[:, column] / products.sum(1)
-        torch.testing.assert_close(Judge(WEIGHTS, EVERY).scores(centres, column).double(), expected, atol=1e-6, rtol=0)
+        torch.testing.assert_close(Scorer(WEIGHTS, EVERY).scores(centres, column).double(), expected, atol=1e-6, rtol=0)
     two = torch.tensor([True, False, True])
     expected = products[:, 2] / products[:, [0, 2]].sum(1)
-    torch.testing.assert_close(Judge(WEIGHTS, two).scores(centres, 2).double(), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(Scorer(WEIGHTS, two).scores(centres, 2).double(), expected, atol=1e-6, rtol=0)
 
 
 def test_with_one_class_the_score_is_a_sigmoid(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="tag2mask"):
-        judge = Judge(WEIGHTS, torch.tensor([True, False, False]))
-    assert judge.scores(torch.tensor([[0.5, 9.0, 9.0]]), 0).item() == pytest.approx(1 / (1 + np.exp(-1)))
+        scorer = Scorer(WEIGHTS, torch.tensor([True, False, False]))
+    assert scorer.scores(torch.tensor([[0.5, 9.0, 9.0]]), 0).item() == pytest.approx(1 / (1 + np.exp(-1)))
     assert "one class only" in caplog.text
 
 
 def test_huge_products_give_no_nan() -> None:
-    scores = Judge(WEIGHTS, EVERY).scores(torch.tensor([[6e4, 0, 0], [-6e4, 0, 6e4]]), 0)
+    scores = Scorer(WEIGHTS, EVERY).scores(torch.tensor([[6e4, 0, 0], [-6e4, 0, 6e4]]), 0)
     assert scores.tolist() == [1.0, 0.0]
 
 
 def test_foreground_above_mu_f_is_kept() -> None:
-    found = select_foreground(clusters(with_scores(0.95, 0.5, 0.91, 0.1)), Judge(WEIGHTS, EVERY), 0, Rules())
+    found = select_foreground(clusters(with_scores(0.95, 0.5, 0.91, 0.1)), Scorer(WEIGHTS, EVERY), 0, Rules())
     torch.testing.assert_close(found.scores, torch.tensor([0.95, 0.5, 0.91, 0.1]))
     assert found.kept.tolist() == [True, False, True, False]
     assert found.sizes.tolist() == [1, 2, 3, 4]
@@ -228,21 +228,21 @@ def test_foreground_above_mu_f_is_kept() -> None:
 
 
 def test_the_best_is_kept_where_none_passes(caplog: pytest.LogCaptureFixture) -> None:
-    found = select_foreground(clusters(with_scores(0.2, 0.6, 0.3)), Judge(WEIGHTS, EVERY), 0, Rules())
+    found = select_foreground(clusters(with_scores(0.2, 0.6, 0.3)), Scorer(WEIGHTS, EVERY), 0, Rules())
     assert found.kept.tolist() == [False, True, False]
     assert found.reasons[1] == "kept: best of its class, since no score exceeds mu_f 0.9 (its own is 0.600)"
     assert "no foreground centre scores above 0.9; the best is kept" in caplog.text
 
 
 def test_no_foreground_vectors_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    found = select_foreground(clusters(torch.zeros(0, 3)), Judge(WEIGHTS, EVERY), 2, Rules())
+    found = select_foreground(clusters(torch.zeros(0, 3)), Scorer(WEIGHTS, EVERY), 2, Rules())
     assert len(found.kept) == 0
     assert "class column 2: no foreground vectors" in caplog.text
 
 
 def test_context_is_kept_between_its_bounds() -> None:
     rules = Rules(mu_b=0.8, mu_b_low=0.05)
-    found = select_context(clusters(with_scores(0.9, 0.5, 0.02, 0.06)), Judge(WEIGHTS, EVERY), 0, rules)
+    found = select_context(clusters(with_scores(0.9, 0.5, 0.02, 0.06)), Scorer(WEIGHTS, EVERY), 0, rules)
     assert found.kept.tolist() == [False, True, False, True]
     assert found.reasons[0] == "dropped: score 0.900 >= mu_b 0.8, it looks like the class"
     assert found.reasons[1] == "kept: score 0.500 < mu_b 0.8"
@@ -250,13 +250,13 @@ def test_context_is_kept_between_its_bounds() -> None:
 
 
 def test_without_lower_bound_a_score_of_zero_is_context() -> None:
-    found = select_context(clusters(torch.tensor([[-6e4, 0.0, 6e4]])), Judge(WEIGHTS, EVERY), 0, Rules())
+    found = select_context(clusters(torch.tensor([[-6e4, 0.0, 6e4]])), Scorer(WEIGHTS, EVERY), 0, Rules())
     assert found.scores.tolist() == [0.0]
     assert found.kept.tolist() == [True]
 
 
 def test_no_context_at_all_is_sound() -> None:
-    found = select_context(clusters(torch.zeros(0, 3)), Judge(WEIGHTS, EVERY), 0, Rules())
+    found = select_context(clusters(torch.zeros(0, 3)), Scorer(WEIGHTS, EVERY), 0, Rules())
     assert found.kept.shape == found.scores.shape == (0,)
 
 
@@ -269,7 +269,7 @@ def test_a_class_is_built_from_its_vectors() -> None:
         features[:, :2] = torch.tensor([5.0, 0, 0])[:, None, None] + 0.05 * torch.rand(3, 2, 4, generator=generator)
         pairs.append((features, (torch.arange(4) < 2).float()[:, None].expand(4, 4)))
     with collect(pairs, 0.5) as (foreground, context):
-        built = build_class(foreground, context, 0, Judge(WEIGHTS, EVERY), Rules(), Clustering(n_prototypes=2))
+        built = build_class(foreground, context, 0, Scorer(WEIGHTS, EVERY), Rules(), Clustering(n_prototypes=2))
     assert built.foreground.kept.all()
     assert built.context.kept.all()
     assert int(built.foreground.sizes.sum()) == int(built.context.sizes.sum()) == 32
@@ -284,9 +284,9 @@ def test_a_class_is_built_from_its_vectors() -> None:
 
 def prototypes() -> Prototypes:
     """Two classes on both sides."""
-    judge, rules = Judge(WEIGHTS, EVERY), Rules()
-    foreground = {c: select_foreground(clusters(torch.rand(3, 3) * 9), judge, c, rules) for c in (2, 0)}
-    context = {c: select_context(clusters(torch.rand(2, 3)), judge, c, rules) for c in (2, 0)}
+    scorer, rules = Scorer(WEIGHTS, EVERY), Rules()
+    foreground = {c: select_foreground(clusters(torch.rand(3, 3) * 9), scorer, c, rules) for c in (2, 0)}
+    context = {c: select_context(clusters(torch.rand(2, 3)), scorer, c, rules) for c in (2, 0)}
     return Prototypes(foreground, context)
 
 

@@ -16,7 +16,7 @@ from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
 from tag2mask.segmentation.networks.base import SparingGroupNorm
 from tag2mask.segmentation.networks.factory import build_segmenter, load_segmenter
-from tag2mask.segmentation.settings import KINDS, SegmenterSettings
+from tag2mask.segmentation.settings import NETWORK_KINDS, SegmenterSettings
 from tag2mask.segmentation.training import train_segmenter
 from tests.segmentation.segment_drawn import build, network
 from tests.segmentation.toy_net import predict_labels
@@ -25,7 +25,7 @@ from tests.training.toy import Drawn, engine
 NARROW: dict[str, Any] = {"decoder": {"decoder_segmentation_channels": 32}}
 """One channel in each of the library's 32 groups."""
 CASES: list[tuple[str, dict[str, Any]]] = [
-    *((kind, {}) for kind in KINDS if kind != "dpt"),
+    *((kind, {}) for kind in NETWORK_KINDS if kind != "dpt"),
     ("dpt", {"decoder": {"decoder_readout": "ignore"}}),
     ("fpn", NARROW),
     ("segformer", NARROW),

@@ -23,7 +23,7 @@ from tag2mask.segmentation.networks.factory import save_segmenter
 from tag2mask.segmentation.onnx import export as onnx_export
 from tag2mask.segmentation.onnx.export import check_request, compare, export_network, export_onnx
 from tag2mask.segmentation.onnx.runtime import ENTRY, OnnxSegmenter
-from tag2mask.segmentation.settings import KINDS
+from tag2mask.segmentation.settings import NETWORK_KINDS
 from tests.helpers.refused import refused
 from tests.segmentation.onnx_drawn import identity
 from tests.segmentation.segment_drawn import build
@@ -84,7 +84,7 @@ def slim(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Encoder does not have prefix tokens:UserWarning")  # DPT's advice for a better mask
-@pytest.mark.parametrize("kind", [k for k in KINDS if k != "fpn"])
+@pytest.mark.parametrize("kind", [k for k in NETWORK_KINDS if k != "fpn"])
 def test_every_other_architecture(kind: str, tmp_path: Path, slim: None) -> None:
     net = moved(build(kind))
     export_onnx(net, CLASSES, tmp_path / "x.onnx")

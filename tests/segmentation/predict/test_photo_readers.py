@@ -328,7 +328,7 @@ def test_whatever_a_codec_raises_names_the_photo(
             (20, 30, 5),
             np.uint8,
             {"photometric": "minisblack", "planarconfig": "contig"},
-            "5 bands of 8 bits: expected 1 (grey), 3 (RGB) or 4",
+            "5 bands of 8 bits … 1 (grey), 3 (RGB) or 4",
         ),
         (
             (20, 30, 5),

@@ -17,7 +17,7 @@ from tag2mask.core.files import read_json, write_json
 from tag2mask.segmentation.find_model import find_network
 from tag2mask.segmentation.model import SegmentationModel
 from tag2mask.segmentation.publish.hub import model_card, push
-from tag2mask.segmentation.publish.provenance import Number, Origin
+from tag2mask.segmentation.publish.provenance import Number, Provenance
 from tests.helpers.refused import refused
 from tests.segmentation.saved_net import STAGES, tiny, write_run
 
@@ -93,7 +93,9 @@ def test_names_in_a_card_are_text_and_nothing_else() -> None:
         "traffic_light _x_",
         "www.e.f",
     ]
-    card = model_card({"kind": "fpn", "encoder": "e"}, odd, Origin(recipe="|r<b>", initial="i|j"), 'me/"n`\n```\n# <x>')
+    card = model_card(
+        {"kind": "fpn", "encoder": "e"}, odd, Provenance(recipe="|r<b>", initial="i|j"), 'me/"n`\n```\n# <x>'
+    )
     assert "<" not in card.partition("```")[0] + card.rpartition("```")[2]
     assert "background, &lt;img src=x onerror=a()&gt;, a\\|b, \\[x\\](http:\\//y), \\`c\\`, \\# d\\\\n---, " in card
     assert ", \\\\x1b\\[31m, traffic_light \\_x\\_, www\\.e.f." in card
@@ -105,12 +107,14 @@ def test_names_in_a_card_are_text_and_nothing_else() -> None:
 
 def test_a_card_says_what_is_not_known() -> None:
     settings = {"kind": "fpn", "encoder": "resnet18"}
-    card = model_card(settings, ["cat"], Origin(), "me/net")
+    card = model_card(settings, ["cat"], Provenance(), "me/net")
     assert "| trained on | not known |" in card
     assert "Nothing was measured, or the run that measured it is not known." in card
     assert "# net\n" in card
     assert 'tag2mask.load("me/net")' in card
-    undefined = model_card(settings, ["cat"], Origin(numbers=(Number("p", "val", 1, None, 0, "single scale"),)), "net")
+    undefined = model_card(
+        settings, ["cat"], Provenance(numbers=(Number("p", "val", 1, None, 0, "single scale"),)), "net"
+    )
     assert "| val | 1 | single scale | - |" in undefined
 
 
@@ -171,7 +175,7 @@ def test_files_that_do_not_belong_together_are_refused(run: Path, tmp_path: Path
         with pytest.raises(WeightsError, match=text):
             find_network(saved)
     write_json(saved / "config.json", {k: v for k, v in config.items() if k != "origin"})
-    assert find_network(saved).origin == Origin()
+    assert find_network(saved).origin == Provenance()
     (saved / "model.safetensors").unlink()
     with pytest.raises(WeightsError, match="has a config.json, but no model.safetensors"):
         find_network(saved)

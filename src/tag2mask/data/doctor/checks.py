@@ -53,7 +53,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Inspection:
     """One image looked at: its (W, H) if it can be read, what pixels and mask hold, and what is wrong with it."""
 
     sample: Sample
@@ -82,30 +82,32 @@ def examine(
     names = tuple(dict.fromkeys(splits or [s for s in (settings.train, settings.val, settings.infer) if s]))
     by_name, findings = open_splits(names, lambda name: open_split(kind, settings, name))
     opened = list(by_name.values())
-    looks = _look_at_all(opened, workers, quiet)
+    inspected = _inspect_all(opened, workers, quiet)
     root = settings.root.expanduser() if settings.root else None
     if len(opened) < len(names) and root is not None and root.is_dir():
-        rest = sorted(set(image_files(root)) - {look.sample.image for look in looks.values()})
+        rest = sorted(set(image_files(root)) - {one.sample.image for one in inspected.values()})
         findings += [f for f in each(broken, rest, "doctor: other files", workers, quiet) if f]
         findings += twin_stems(rest)
     return Report(
         kind,
-        tuple(_split_count(d, looks) for d in opened),
+        tuple(_split_count(d, inspected) for d in opened),
         count_classes(opened),
         together(opened),
-        tuple(in_order([*findings, *findings_of(by_name, looks, settings)])),
+        tuple(in_order([*findings, *findings_of(by_name, inspected, settings)])),
     )
 
 
-def findings_of(by_name: Mapping[str, Dataset], looks: Mapping[Key, Look], settings: DataSettings) -> list[Finding]:
+def findings_of(
+    by_name: Mapping[str, Dataset], inspected: Mapping[Key, Inspection], settings: DataSettings
+) -> list[Finding]:
     """What the images that were looked at, their tags and their names say; the same for the doctor and for a run."""
     return [
-        *(f for look in looks.values() for f in look.findings),
-        *twin_stems(siblings(look.sample.image for look in looks.values())),
-        *_disagreements(list(by_name.values()), looks),
+        *(f for one in inspected.values() for f in one.findings),
+        *twin_stems(siblings(one.sample.image for one in inspected.values())),
+        *_disagreements(list(by_name.values()), inspected),
         *tag_findings(by_name, settings),
-        *pixel_findings([look.pixels for look in looks.values()], settings),
-        *large(look.size for look in looks.values() if look.size is not None),
+        *pixel_findings([one.pixels for one in inspected.values()], settings),
+        *large(one.size for one in inspected.values() if one.size is not None),
     ]
 
 
@@ -141,13 +143,13 @@ def each_once(opened: Iterable[Dataset]) -> dict[Key, tuple[Dataset, Sample]]:
     return {(s.id, s.image): (d, s) for d in opened for s in d.samples}
 
 
-def _look_at_all(opened: Sequence[Dataset], workers: int, quiet: bool) -> dict[Key, Look]:
+def _inspect_all(opened: Sequence[Dataset], workers: int, quiet: bool) -> dict[Key, Inspection]:
     wanted = each_once(opened)
-    looks = each(lambda pair: look_at(*pair), list(wanted.values()), "doctor", workers, quiet)
-    return dict(zip(wanted, looks, strict=True))
+    inspected = each(lambda pair: inspect_image(*pair), list(wanted.values()), "doctor", workers, quiet)
+    return dict(zip(wanted, inspected, strict=True))
 
 
-def look_at(dataset: Dataset, sample: Sample) -> Look:
+def inspect_image(dataset: Dataset, sample: Sample) -> Inspection:
     """Read one image and its ground truth; whatever goes wrong is a finding."""
     findings, size, pixels = [], None, Pixels(sample.id)
     try:
@@ -169,7 +171,7 @@ def look_at(dataset: Dataset, sample: Sample) -> Look:
             values = every - {0, IGNORE}
             pixels = replace(pixels, shown=frozenset(v - 1 for v in values), ignored=IGNORE in every)
             findings += _mask_findings(sample, labels.shape, size, values, len(dataset.classes))
-    return Look(sample, size, pixels, tuple(findings))
+    return Inspection(sample, size, pixels, tuple(findings))
 
 
 def _mask_findings(
@@ -187,10 +189,10 @@ def _mask_findings(
     return findings
 
 
-def _disagreements(opened: Sequence[Dataset], looks: Mapping[Key, Look]) -> list[Finding]:
+def _disagreements(opened: Sequence[Dataset], inspected: Mapping[Key, Inspection]) -> list[Finding]:
     """Per class: images that show it without the tag, and images with the tag that do not show it."""
     findings = []
-    seen = [(look.sample, look.shown) for look in looks.values() if look.shown is not None]
+    seen = [(one.sample, one.shown) for one in inspected.values() if one.shown is not None]
     for column, name in enumerate(opened[0].classes if opened else ()):
         untagged = [s.id for s, shown in seen if column in shown and column not in s.tags]
         unseen = [s.id for s, shown in seen if column in s.tags and column not in shown]
@@ -205,12 +207,12 @@ def _disagreements(opened: Sequence[Dataset], looks: Mapping[Key, Look]) -> list
     return findings
 
 
-def _split_count(dataset: Dataset, looks: Mapping[Key, Look]) -> SplitCount:
-    own = [looks[s.id, s.image] for s in dataset.samples]
+def _split_count(dataset: Dataset, inspected: Mapping[Key, Inspection]) -> SplitCount:
+    own = [inspected[s.id, s.image] for s in dataset.samples]
     return SplitCount(
         dataset.split,
         len(own),
-        sum(look.size is None for look in own),
-        sum(look.shown is not None for look in own),
-        sum(not look.sample.tags for look in own),
+        sum(one.size is None for one in own),
+        sum(one.shown is not None for one in own),
+        sum(not one.sample.tags for one in own),
     )

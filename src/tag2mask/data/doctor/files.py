@@ -1,4 +1,4 @@
-"""What the doctor finds in files: those that cannot be read, names that clash, and pixels that look wrong."""
+"""Checks files for the doctor: those that cannot be read, names that clash, pixels that look wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the doctor reads from tags and splits alone: counts, splits that overlap, classes that always come together."""
+"""Checks tags and splits for the doctor: counts, splits that overlap, classes that always come together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MS COCO as distributed (2014, 2017), and own data in its format: tags and truth from ``instances_*.json``."""
+"""MS COCO as distributed (2014, 2017), and own data in its format: tags and ground truth from ``instances_*.json``."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _numbers(polygon: Any) -> Any:
     try:
         return array("d", polygon)
     except (TypeError, OverflowError):
-        return polygon  # refused by `outline_of`, should the ground truth be asked for
+        return polygon  # refused by `outline_of`, should the ground truth be read
 
 
 def _objects(content: Any, part: str) -> list[dict[str, Any]]:
@@ -175,7 +175,7 @@ def _text(entry: dict[str, Any], key: str, where: str) -> str:
 
 
 def _crowd(annotation: dict[str, Any], name: int) -> bool:
-    """``iscrowd``, be it written as a number, a truth value or text; false where it is left out."""
+    """``iscrowd``, be it written as a number, a boolean or text; false where it is left out."""
     value = annotation.get("iscrowd")
     if value is None:
         return False

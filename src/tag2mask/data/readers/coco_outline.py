@@ -118,7 +118,7 @@ def _flat(points: Points) -> str | None:
 def _wrong_runs(value: Any, height: int, width: int) -> str | None:
     """What keeps a run-length code from being read, in words."""
     if not isinstance(value, dict):
-        return "it has no outline" if not value else "its polygons are no lists of an even count of numbers"
+        return "it has no outline" if not value else "its polygons are not lists of an even count of numbers"
     size, counts = value.get("size"), value.get("counts")
     if size != [height, width]:
         return "its run-length code is of another size"

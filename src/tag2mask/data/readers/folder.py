@@ -33,7 +33,7 @@ from tag2mask.data.readers.filebased import FileDataset, MaskFileSettings
 from tag2mask.data.readers.tag_sources import LAYOUT, Tagged, from_names, from_subfolders, from_table, no_images
 from tag2mask.data.tag_names import several_in
 
-_BLACK, _CREAM = (0, 0, 0), (224, 224, 192)  # background and void, as VOC colours them
+_BLACK, _CREAM = (0, 0, 0), (224, 224, 192)  # background and void (ignored), as VOC colours them
 Colour = tuple[int, int, int]
 
 
@@ -200,7 +200,7 @@ def _tagged(settings: FolderSettings, root: Path) -> Tagged:
 
 
 def _not_read(root: Path, others: Collection[Path], layout: str) -> tuple[Finding, ...]:
-    """What is said of images in the sub-folders of a root without ``images``; a table tells which images are meant."""
+    """What is said of images in the sub-folders of a root without ``images``; a table says which images are meant."""
     files = files_in(root, below=True, left_out=others)
     inner = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES and p.parent != root]
     if not inner:
@@ -242,7 +242,7 @@ def _found_classes(tagged: Tagged, settings: FolderSettings, root: Path) -> tupl
 def _masks(
     settings: FolderSettings, root: Path, images: Mapping[str, Path]
 ) -> tuple[dict[str, Path], tuple[Finding, ...]]:
-    """The mask of each image that has one, and what is said of files that are no masks."""
+    """The mask of each image that has one, and what is said of files that are not masks."""
     if settings.masks is None and not (root / "masks").is_dir():
         return {}, ()
     folder = need_folder(root, settings.masks or "masks", "the masks that data.masks names")

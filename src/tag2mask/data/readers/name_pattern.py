@@ -1,4 +1,4 @@
-"""Tags out of file names by a regular expression that somebody gave, which may run for ever on a name."""
+"""Matches file names against a user's regular expression in a process of its own, with a time limit."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reader ``parts``: drawn scenes made for what the methods are about, with exact ground truth and no download.
 
-Each scene holds one to three pull-along toys. All toys share their body and wheels; the head alone tells the class
+Each scene holds one to three pull-along toys. All toys share their body and wheels; the head alone shows the class
 (the discriminative part, on which a classifier's maps stop short). Trains come with rails and boats with water (the
 context that a classifier takes for the class), which are background in the masks. `tag2mask.data.scenes.layout.RULES`
 says what the three difficulties mean.

@@ -1,4 +1,4 @@
-"""Where the tags of a folder of images can be: in a table, in the names of sub-folders, in the file names."""
+"""Reads the tags of a folder of images from a table, the names of sub-folders, or the file names."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def from_subfolders(folder: Path, others: Iterable[Path], separators: Sequence[s
 
     Args:
         folder: holds one sub-folder for each class.
-        others: sub-folders that are no classes.
+        others: sub-folders that are not classes.
         separators: what parts several tags in the name of a sub-folder; none leaves names whole.
     """
     inner = _class_folders(folder, others)

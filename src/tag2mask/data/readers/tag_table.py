@@ -30,7 +30,7 @@ class TagRow:
 
 
 def split_tags(cell: str, separators: Sequence[str] = SEPARATOR) -> tuple[str, ...]:
-    """The tags in a cell, normalised; empty pieces are no tags."""
+    """The tags in a cell, normalised; empty pieces are not tags."""
     for separator in separators[1:]:
         cell = cell.replace(separator, separators[0])
     return tuple(t for piece in cell.split(separators[0]) if (t := normal(piece)))

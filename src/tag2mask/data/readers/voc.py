@@ -153,7 +153,7 @@ def _refuse_climbing(name: str, where: str) -> None:
 
 
 def _with_masks(entries: list[_Entry], root: Path, folder: str | None) -> list[_Entry]:
-    """Masks by id from one folder: never from two, because SBD's are without the void rim of VOC's."""
+    """Masks by id from one folder: never from two, because SBD's lack VOC's rim of ignored pixels."""
     if folder is not None:
         masks = list_images(need_folder(root, folder, "the masks that data.masks names"))
     else:

@@ -1,1 +1,1 @@
-"""Small drawn scenes with exact truth: what stands where, what it looks like, and the pixels."""
+"""Small drawn scenes with exact ground truth: what stands where, what it looks like, and the pixels."""

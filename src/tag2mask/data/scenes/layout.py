@@ -1,6 +1,6 @@
 """What stands where in a drawn scene: numbers only, no pixels.
 
-A scene holds one to three pull-along toys. Every toy has the same body on the same wheels; only its head tells the
+A scene holds one to three pull-along toys. Every toy has the same body on the same wheels; only its head shows the
 class. Some classes have a context (`CONTEXTS`) that comes with them and is background in the masks. The rule of the
 three difficulties (`RULES`): each step halves the head's share of the toy, doubles noise and distractors, and brings
 the context closer to always. It was fixed before any method was run on it.
@@ -35,7 +35,7 @@ _TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class DifficultyRule:
     """What a difficulty means."""
 
     head_share: float  # area of the head as a share of the whole toy's, in (0, 1)
@@ -45,14 +45,14 @@ class Rule:
     distractors: int  # largest number of bushes, stones, flowers and clouds
 
 
-RULES: dict[Difficulty, Rule] = {
-    "easy": Rule(1 / 2, 0.5, 4, 2),
-    "medium": Rule(1 / 4, 0.8, 8, 4),
-    "hard": Rule(1 / 8, 0.95, 16, 8),
+RULES: dict[Difficulty, DifficultyRule] = {
+    "easy": DifficultyRule(1 / 2, 0.5, 4, 2),
+    "medium": DifficultyRule(1 / 4, 0.8, 8, 4),
+    "hard": DifficultyRule(1 / 8, 0.95, 16, 8),
 }
 
 
-def lay_out(rng: np.random.Generator, rule: Rule, size: int | tuple[int, int], first: int) -> Scene:
+def lay_out(rng: np.random.Generator, rule: DifficultyRule, size: int | tuple[int, int], first: int) -> Scene:
     """Draw where everything stands; ``first`` is the class column of one toy, the others' are random.
 
     ``size`` is the long side, with a random aspect ratio, or (height, width).
@@ -85,7 +85,7 @@ def _sides(rng: np.random.Generator, size: int | tuple[int, int]) -> tuple[int, 
     return (size, short) if portrait else (short, size)
 
 
-def _toy(rng: np.random.Generator, rule: Rule, kind: int, count: int, place: tuple[int, int, int]) -> Toy:
+def _toy(rng: np.random.Generator, rule: DifficultyRule, kind: int, count: int, place: tuple[int, int, int]) -> Toy:
     """A toy of a random size at a random place, wholly inside the picture and on the ground."""
     height, width, horizon = place
     area = _between(rng, *_AREAS[count - 1]) * height * width
@@ -115,7 +115,7 @@ def _visible(back: Toy, front: Toy) -> bool:
     return front.box.shared(back.head) <= back.head.area / 4 and front.box.shared(back.box) <= back.box.area / 2
 
 
-def _distractors(rng: np.random.Generator, rule: Rule, height: int, width: int, horizon: int) -> list[Prop]:
+def _distractors(rng: np.random.Generator, rule: DifficultyRule, height: int, width: int, horizon: int) -> list[Prop]:
     props = []
     for _ in range(int(rng.integers(rule.distractors + 1))):
         name = ("bush", "stone", "flower", "cloud")[int(rng.integers(4))]
@@ -128,7 +128,7 @@ def _distractors(rng: np.random.Generator, rule: Rule, height: int, width: int, 
 
 
 def _contexts(
-    rng: np.random.Generator, rule: Rule, height: int, width: int, horizon: int, toys: Sequence[Toy]
+    rng: np.random.Generator, rule: DifficultyRule, height: int, width: int, horizon: int, toys: Sequence[Toy]
 ) -> list[Prop]:
     props = []
     for kind, name in CONTEXTS.items():

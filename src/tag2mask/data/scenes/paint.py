@@ -1,4 +1,4 @@
-"""From a scene to pixels: the picture with its noise, and the exact truth from the same shapes."""
+"""From a scene to pixels: the picture with its noise, and the exact ground truth from the same shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What toys look like: heads that tell the class, a body and wheels that all classes share.
+"""What toys look like: heads that show the class, a body and wheels that all classes share.
 
 Shapes are tests on pixel centres in the unit square of a part (u to the right, v down) and need only the four basic
 operations, so a picture is the same on every platform.
@@ -140,7 +140,7 @@ _HEADS: tuple[Callable[[Grid, Grid], Layers], ...] = (_train, _boat, _cat, _bird
 
 
 def head(kind: int, box: Box, mirrored: bool) -> Layers:
-    """The head of class column ``kind``: the part that tells the class; masks (box.height, box.width)."""
+    """The head of class column ``kind``: the part that shows the class; masks (box.height, box.width)."""
     return _HEADS[kind](*grid(box, mirrored))
 
 

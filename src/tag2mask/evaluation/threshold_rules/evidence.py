@@ -1,4 +1,4 @@
-"""What rules look at: small arrays of one image that add up over images; no map is kept.
+"""Evidence that threshold rules read: small arrays of one image that add up over images; no map is kept.
 
 Three kinds of evidence, each an array for the whole image and one for each of its classes:
 
@@ -28,7 +28,7 @@ VALUES: NDArray[np.float64] = np.arange(BINS) / (BINS - 1)
 """(1001,) activation of each bin."""
 
 PROBED = tuple(i / 20 for i in range(1, 20))
-"""Thresholds at which the classifier is asked: 0.05, 0.10, ..., 0.95."""
+"""Thresholds at which the classifier is run: 0.05, 0.10, ..., 0.95."""
 
 Maps = NDArray[np.float32]
 """(K, h, w) in [0, 1], one map for each class present."""
@@ -47,7 +47,7 @@ class ImageEvidence:
 def histogram(sample_id: str, columns: Sequence[int], maps: Maps) -> ImageEvidence:
     """Pixels by activation: of the largest of the maps, and of each map; K is at least 1."""
     if not ((maps >= 0) & (maps <= 1)).all():  # false for NaN too
-        raise DataError(f"maps of '{sample_id}' hold NaN or values outside 0..1; remove the file and make them again")
+        raise DataError(f"maps of '{sample_id}' hold NaN or values outside 0..1; remove the file and rerun")
     bins = np.rint(maps * np.float32(BINS - 1)).astype(np.intp)
     return ImageEvidence(sample_id, tuple(columns), _count(bins.max(axis=0)), np.stack([_count(b) for b in bins]))
 

@@ -1,4 +1,4 @@
-"""How certain a threshold is that was chosen on n hand-made masks: resampled masks, and draws of other n.
+"""Uncertainty of a threshold that was chosen on n hand-made masks: resampled masks, and draws of other n.
 
 An image is kept as its counts at every threshold of the sweep, of the labels that it has: then a choice on any set of
 images is a sum.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.arrays import known_mean, percent, rounded
+from tag2mask.core.arrays import nan_mean, percent, rounded
 from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -35,50 +35,40 @@ _TRIES = 100
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SweepCounts:
-    """Pixels of one image at each of the 101 thresholds of the sweep."""
+    """Pixels of one image of the labels that its ground truth or its maps have, background first.
 
-    id: str
-    labels: tuple[int, ...]  # k labels that its ground truth or its maps have, background first
-    both: Counts  # (101, k) of the label in ground truth and seeds
-    seeds: Counts  # (101, k) of the label in the seeds
-    truth: Counts  # (k,) of the label in the ground truth
+    ``pixels`` is (3, 101, k): in ground truth and seeds, in the seeds, in the ground truth, at each of `GRID`.
+    """
+
+    labels: list[int]
+    pixels: Counts
 
 
-class Sums:
-    """Counts of several images together, for ``n_labels`` = C + 1."""
+def together(images: Sequence[SweepCounts], n_labels: int, times: Iterable[int] | None = None) -> Counts:
+    """(3, 101, C + 1) pixels of several images, each counted once or that many times."""
+    sums: Counts = np.zeros((3, len(GRID), n_labels), dtype=np.int64)
+    for image, count in zip(images, [1] * len(images) if times is None else times, strict=True):
+        if count:
+            sums[..., image.labels] += int(count) * image.pixels
+    return sums
 
-    def __init__(self, n_labels: int) -> None:
-        self.both: Counts = np.zeros((len(GRID), n_labels), dtype=np.int64)
-        self.seeds, self.truth = self.both.copy(), self.both[0].copy()
 
-    def add(self, image: SweepCounts, times: int = 1) -> None:
-        """Count an image that many times."""
-        labels = list(image.labels)
-        self.both[:, labels] += times * image.both
-        self.seeds[:, labels] += times * image.seeds
-        self.truth[labels] += times * image.truth
+def shows_classes(sums: Counts) -> bool:
+    """Whether the ground truth of any of the images shows a class."""
+    return bool(sums[2, 0, 1:].any())
 
-    @property
-    def shows_classes(self) -> bool:
-        """Whether the ground truth of any of the images shows a class."""
-        return bool(self.truth[1:].any())
 
-    def without(self, other: Sums) -> Sums:
-        """These counts less others that are part of them."""
-        rest = Sums(len(self.truth))
-        rest.both, rest.seeds, rest.truth = self.both - other.both, self.seeds - other.seeds, self.truth - other.truth
-        return rest
-
-    def curve(self) -> NDArray[np.float64]:
-        """(101,) mIoU in percent, as `SegmentationScores.miou`."""
-        if not self.shows_classes:
-            raise nothing_shown("the ground truth of the images that a threshold is to be chosen on")
-        return known_mean(percent(self.both, self.truth + self.seeds - self.both))
+def curve(sums: Counts) -> NDArray[np.float64]:
+    """(101,) mIoU in percent, as `SegmentationScores.miou`."""
+    if not shows_classes(sums):
+        raise nothing_shown("the ground truth of the images that a threshold is to be chosen on")
+    both, seeds, truth = sums
+    return nan_mean(percent(both, truth + seeds - both))
 
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """How a threshold that was chosen on n masks varies when these are drawn again, from themselves."""
+    """How a threshold that was chosen on n masks varies when these are resampled with replacement."""
 
     n: int
     draws: int  # times that n of them were drawn, with repetition
@@ -110,24 +100,19 @@ def count_images(
 ) -> list[SweepCounts]:
     """The counts of every sample that has ground truth; errors as of `pairs`."""
     found = pairs(dataset, read_maps, samples, background=background, advance=advance)
-    return [_counted(pair.sample.id, *image_sweep(pair, background)) for pair in found]
-
-
-def best_threshold(curve: NDArray[np.float64]) -> float:
-    """The threshold of the largest mIoU; the lowest of equal ones, as the sweep's."""
-    return GRID[int(curve.argmax())]
+    return [_counted(*image_sweep(pair, background)) for pair in found]
 
 
 def resample(images: Sequence[SweepCounts], n_labels: int, draws: int = DRAWS, seed: int = 0) -> Uncertainty:
     """Draw as many images as there are, with repetition, and choose a threshold on each draw (bootstrap)."""
-    full = _total(images, n_labels).curve()
+    full = curve(together(images, n_labels))
     rng = np.random.default_rng((seed, len(images)))
     chosen: list[int] = []
     while len(chosen) < draws:
         times = np.bincount(rng.integers(0, len(images), len(images)), minlength=len(images))
-        drawn = _total(images, n_labels, times)
-        if drawn.shows_classes:  # else the draw holds images only that have no mIoU
-            chosen.append(int(drawn.curve().argmax()))
+        drawn = together(images, n_labels, times)
+        if shows_classes(drawn):  # else the draw holds images only that have no mIoU
+            chosen.append(int(curve(drawn).argmax()))
     thresholds = np.asarray(GRID)[chosen]
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(thresholds, [tail, 100 - tail], method="nearest")
@@ -142,18 +127,18 @@ def draw_few(images: Sequence[SweepCounts], n: int, n_labels: int, draws: int, s
             f"n = {n} masks of {len(images)} images with ground truth leave none to measure on; give an n from 1 to "
             f"{len(images) - 1}"
         )
-    total = _total(images, n_labels)
-    if not total.shows_classes:
+    total = together(images, n_labels)
+    if not shows_classes(total):
         raise nothing_shown()
     rng = np.random.default_rng((seed, n))
     found: list[FewDraw] = []
     for _ in range(_TRIES * draws):
-        drawn = _total([images[i] for i in rng.choice(len(images), n, replace=False)], n_labels)
-        if not (drawn.shows_classes and total.without(drawn).shows_classes):
+        drawn = together([images[i] for i in rng.choice(len(images), n, replace=False)], n_labels)
+        if not (shows_classes(drawn) and shows_classes(total - drawn)):
             continue  # no mIoU to choose by, or none to measure
-        threshold, rest = best_threshold(drawn.curve()), total.without(drawn).curve()
-        miou = float(rest[GRID.index(threshold)])
-        found.append(FewDraw(n, threshold, rounded(miou), rounded(float(rest.max()) - miou)))
+        at, rest = int(curve(drawn).argmax()), curve(total - drawn)
+        miou = float(rest[at])
+        found.append(FewDraw(n, GRID[at], rounded(miou), rounded(float(rest.max()) - miou)))
         if len(found) == draws:
             return tuple(found)
     raise DataError(
@@ -162,15 +147,7 @@ def draw_few(images: Sequence[SweepCounts], n: int, n_labels: int, draws: int, s
     )
 
 
-def _counted(sample_id: str, labels: Iterable[int], sweep: ThresholdSweep) -> SweepCounts:
+def _counted(labels: list[int], sweep: ThresholdSweep) -> SweepCounts:
     matrices = np.stack([sweep.matrix(t) for t in GRID])
-    both: Counts = matrices.diagonal(axis1=1, axis2=2).copy()
-    return SweepCounts(sample_id, tuple(labels), both, matrices.sum(axis=1), matrices[0].sum(axis=1))
-
-
-def _total(images: Sequence[SweepCounts], n_labels: int, times: Iterable[int] | None = None) -> Sums:
-    sums = Sums(n_labels)
-    for image, count in zip(images, times if times is not None else [1] * len(images), strict=True):
-        if count:
-            sums.add(image, int(count))
-    return sums
+    both = matrices.diagonal(axis1=1, axis2=2)
+    return SweepCounts(labels, np.stack([both, matrices.sum(axis=1), matrices.sum(axis=2)]))

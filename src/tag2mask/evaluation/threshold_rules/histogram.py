@@ -41,13 +41,16 @@ def splitting(score: Callable[[Floats], Floats]) -> Callable[[Counts], float | N
 
 def middle_split(scores: Floats, first: int, last: int) -> float:
     """The threshold of the best split after one of the bins ``first`` to ``last`` - 1; the middle of equal ones."""
-    known = np.nan_to_num(scores[first:last], nan=-np.inf)
-    top = start = int(known.argmax())
-    while start > 0 and known[start - 1] == known[top]:
-        start -= 1
-    while top < len(known) - 1 and known[top + 1] == known[top]:
-        top += 1
+    start, top = plateau(np.nan_to_num(scores[first:last], nan=-np.inf))
     return after_bin(first + (start + top) / 2)
+
+
+def plateau(scores: Floats) -> tuple[int, int]:
+    """First and last place of the largest score, of equal ones those that follow the first."""
+    top = start = int(scores.argmax())
+    while top + 1 < len(scores) and scores[top + 1] == scores[start]:
+        top += 1
+    return start, top
 
 
 def after_bin(place: float) -> float:

@@ -38,7 +38,7 @@ class Mixture:
     variances: Floats
 
 
-def fit(counts: NDArray[Any], log_density: Callable[[Mixture], Floats], floor: float = FLOOR) -> Mixture | None:
+def fit_mixture(counts: NDArray[Any], log_density: Callable[[Mixture], Floats], floor: float = FLOOR) -> Mixture | None:
     """Fit two components to a histogram; None where it has fewer than two filled bins.
 
     A step gives each bin to the components by their densities, then takes weighted means and variances. For normal
@@ -90,13 +90,13 @@ def crossing(found: Mixture, log_density: Callable[[Mixture], Floats]) -> float:
 
 def gaussian_mixture(counts: NDArray[Any]) -> float | None:
     """Where the upper of two normal distributions becomes the likelier."""
-    found = fit(counts, normal)
+    found = fit_mixture(counts, normal)
     return None if found is None else crossing(found, normal)
 
 
 def beta_mixture(counts: NDArray[Any]) -> float | None:
     """Where the upper of two beta distributions becomes the likelier: these can pile up at 0 and at 1."""
-    found = fit(counts, beta)
+    found = fit_mixture(counts, beta)
     return None if found is None else crossing(found, beta)
 
 

@@ -23,6 +23,7 @@ from tag2mask.evaluation.threshold_rules.histogram import (
     entropy,
     minimum_error,
     moments,
+    plateau,
     splitting,
     triangle,
 )  # fmt: skip
@@ -63,9 +64,7 @@ def largest_gain(evidence: NDArray[Any]) -> float | None:
 
 def _middle(scores: NDArray[np.float64], thresholds: Sequence[float]) -> float:
     """The threshold of the largest score; the middle one of equal ones that follow each other."""
-    top = start = int(scores.argmax())
-    while top + 1 < len(scores) and scores[top + 1] == scores[start]:
-        top += 1
+    start, top = plateau(scores)
     return (thresholds[start] + thresholds[top]) / 2
 
 
@@ -114,14 +113,14 @@ class RuleChoice:
     images: Mapping[str, float] = field(default_factory=dict)
 
     def threshold(self, per: str) -> Threshold:
-        """The threshold of one scope of `SCOPES` that was asked for."""
+        """The threshold of the requested scope, one of `SCOPES`."""
         if per == "data":
             return Threshold(self.whole, "rule", rule=self.rule)
         levels = Levels(self.whole, self.classes) if per == "class" else Levels(self.whole, images=self.images)
         return Threshold(None, "rule", rule=f"{self.rule}/{per}", levels=levels)
 
 
-def choose(
+def choose_thresholds(
     rules: Sequence[Rule],
     images: Iterable[ImageEvidence],
     n_classes: int,

@@ -1,4 +1,4 @@
-"""The training of AMN on refined seeds and tags."""
+"""Trains AMN on refined seeds and tags, for the stage `amn`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trained classifier: its average precision on a held-out split, and its answers about parts of images."""
+"""Runs a trained classifier: average precision on a held-out split, class probabilities of parts of images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tag2mask.inference.runner import image_tensor
 from tag2mask.training.device import resolve_device
 from tag2mask.training.images import tag_vector
 
-METRICS = "metrics.json"
+METRICS_JSON = "metrics.json"
 """What belongs to a classifier's weights: ``classes``, ``trained`` and ``long_side`` of whole images in pixels."""
 _BATCH = 8
 
@@ -45,7 +45,7 @@ def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[st
     Returns:
         Percent by class, None for a class that was not trained or has no image here.
     """
-    about = read_json(folder / METRICS)
+    about = read_json(folder / METRICS_JSON)
     if list(dataset.classes) != about["classes"]:
         raise DataError(
             f"split '{dataset.split}' has the classes {list(dataset.classes)}, the classifier in {folder} was trained "
@@ -138,5 +138,5 @@ def load_classifier(folder: Path, engine: Engine) -> LoadedClassifier:
     net, classes = load_network(folder / WEIGHTS)
     device = resolve_device(engine)
     return LoadedClassifier(
-        for_inference(net, device), tuple(classes), read_json(folder / METRICS)["long_side"], device
+        for_inference(net, device), tuple(classes), read_json(folder / METRICS_JSON)["long_side"], device
     )

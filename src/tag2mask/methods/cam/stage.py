@@ -42,7 +42,7 @@ def check_data(settings: ClassifierSettings, dataset: Dataset) -> Sequence[str]:
     """Check that the tags can be learned, and that the network with its first weights is available.
 
     Returns:
-        A line for the classes that every training image has: there is nothing to tell them from.
+        A line for the classes that every training image has: there is nothing to distinguish them from.
 
     Raises:
         ConfigError: the network is not available.
@@ -65,7 +65,7 @@ def check_data(settings: ClassifierSettings, dataset: Dataset) -> Sequence[str]:
     names = ", ".join(f"'{name}'" for name in always)
     return (
         f"all {len(samples)} images that train are tagged {names}, and none is without: a classifier cannot learn what "
-        f"to tell it from, and its maps mean nothing. Stop, and {remedy}",
+        f"distinguishes it, and its maps mean nothing.  Stop, and {remedy}",
     )
 
 

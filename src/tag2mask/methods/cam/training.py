@@ -1,4 +1,4 @@
-"""The training of the classifier on tags."""
+"""Trains the classifier on tags, for the stage `classifier`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tag2mask.core.progress import LOG
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
-from tag2mask.methods.cam.classifier import METRICS
+from tag2mask.methods.cam.classifier import METRICS_JSON
 from tag2mask.methods.cam.kinds import ClassifierSettings
 from tag2mask.training.fit import fit_and_save
 from tag2mask.training.images import TagImages
@@ -63,7 +63,7 @@ def train_classifier(
         save_network(net, out / WEIGHTS, train.classes)
         # The last two are of a time when a training measured itself: the file's bytes are part of keys.
         about = {"classes": train.classes, "trained": trained, "long_side": sum(schedule.long_side) // 2}
-        write_json(out / METRICS, {**about, "average_precision": None, "left_out": ()})
+        write_json(out / METRICS_JSON, {**about, "average_precision": None, "left_out": ()})
 
     fit_and_save(classifier_task(net, schedule), images, save, out=out, seed=seed, engine=engine, name=name)
 

@@ -1,4 +1,4 @@
-"""The training of the boundary branch on refined seeds."""
+"""Trains the boundary branch on refined seeds, for the stage `irn`."""
 
 from __future__ import annotations
 

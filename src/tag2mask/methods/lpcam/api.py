@@ -20,7 +20,7 @@ from tag2mask.inference.multiscale import CAMHead, MapHead, normalise
 from tag2mask.methods.activation_maps import CAM
 from tag2mask.methods.lpcam.collect import Collector
 from tag2mask.methods.lpcam.maps import LPCAMHead
-from tag2mask.methods.lpcam.prototypes import Clustering, Judge, Rules, build_class
+from tag2mask.methods.lpcam.prototypes import Clustering, Rules, Scorer, build_class
 from tag2mask.methods.lpcam.prototypes_file import NetworkMark, load_marked, picture, save_prototypes
 
 LOG = logging.getLogger("tag2mask")
@@ -101,7 +101,7 @@ class LPCAM(CAM):
     def fit(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Self:
         """Cluster and select prototypes from images with tags, read once: a generator will do.
 
-        Foreground and context are told apart by the model's own single-scale CAM. Feature vectors lie in a
+        Foreground and context are separated by the model's own single-scale CAM. Feature vectors lie in a
         temporary folder meanwhile.
 
         Args:
@@ -219,9 +219,9 @@ class LPCAM(CAM):
         if not present.all():
             absent = (~present).nonzero()[:, 0].tolist()
             LOG.warning("fit saw no image of the class columns %s: their maps will be zero", absent)
-        judge = Judge(weights, present)
+        scorer = Scorer(weights, present)
         built = {
-            c: build_class(*collectors[c].finish(), c, judge, self.rules, self.clustering) for c in sorted(collectors)
+            c: build_class(*collectors[c].finish(), c, scorer, self.rules, self.clustering) for c in sorted(collectors)
         }
         return Prototypes({c: b.foreground for c, b in built.items()}, {c: b.context for c, b in built.items()})
 

@@ -41,7 +41,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class Scorer:
     """The classifier as evaluator of centres.
 
     Attributes:
@@ -81,9 +81,9 @@ class Judge:
         return products.masked_fill(left_out, -torch.inf).softmax(1)[:, column].float()
 
 
-def select_foreground(clusters: Clusters, judge: Judge, column: int, rules: Rules) -> PrototypeSet:
+def select_foreground(clusters: Clusters, scorer: Scorer, column: int, rules: Rules) -> PrototypeSet:
     """Keep the foreground centres with z > mu_f; if there is none, the one with the highest score (logged)."""
-    z = judge.scores(clusters.centres, column)
+    z = scorer.scores(clusters.centres, column)
     kept = z > rules.mu_f
     reasons = [
         f"kept: score {s:.3f} > mu_f {rules.mu_f:g}" if k else f"dropped: score {s:.3f} <= mu_f {rules.mu_f:g}"
@@ -95,15 +95,15 @@ def select_foreground(clusters: Clusters, judge: Judge, column: int, rules: Rule
         reasons[best] = (
             f"kept: best of its class, since no score exceeds mu_f {rules.mu_f:g} (its own is {z[best]:.3f})"
         )
-        LOG.warning("%s: no foreground centre scores above %g; the best is kept", judge.label(column), rules.mu_f)
+        LOG.warning("%s: no foreground centre scores above %g; the best is kept", scorer.label(column), rules.mu_f)
     if not len(z):
-        LOG.warning("%s: no foreground vectors, so no prototypes: its maps will be zero", judge.label(column))
+        LOG.warning("%s: no foreground vectors, so no prototypes: its maps will be zero", scorer.label(column))
     return PrototypeSet(clusters.centres.cpu(), z.cpu(), clusters.sizes.cpu(), kept.cpu(), tuple(reasons))
 
 
-def select_context(clusters: Clusters, judge: Judge, column: int, rules: Rules) -> PrototypeSet:
+def select_context(clusters: Clusters, scorer: Scorer, column: int, rules: Rules) -> PrototypeSet:
     """Keep the context centres with mu_b_low < z < mu_b; there may be none, then LPCAM is FG alone."""
-    z = judge.scores(clusters.centres, column)
+    z = scorer.scores(clusters.centres, column)
     kept, reasons = [], []
     for score in z.tolist():
         low, high = rules.mu_b_low > 0 and score <= rules.mu_b_low, score >= rules.mu_b
@@ -195,7 +195,7 @@ class ClassPrototypes:
 
 
 def build_class(
-    foreground: VectorSet, context: VectorSet, column: int, judge: Judge, rules: Rules, clustering: Clustering
+    foreground: VectorSet, context: VectorSet, column: int, scorer: Scorer, rules: Rules, clustering: Clustering
 ) -> ClassPrototypes:
     """Cluster both sides of a class (section 3.1 of the paper) and select its prototypes.
 
@@ -203,15 +203,15 @@ def build_class(
         foreground: vectors where CAM >= tau.
         context: the other vectors of the class's images.
         column: the class.
-        judge: scores the centres.
+        scorer: scores the centres.
         rules: thresholds on the scores.
         clustering: number of clusters, seed, caps.
     """
     inside, inside_patches = _cluster(foreground, clustering)
     outside, outside_patches = _cluster(context, clustering)
     return ClassPrototypes(
-        select_foreground(inside, judge, column, rules),
-        select_context(outside, judge, column, rules),
+        select_foreground(inside, scorer, column, rules),
+        select_context(outside, scorer, column, rules),
         inside_patches,
         outside_patches,
     )

@@ -1,6 +1,6 @@
 """Which network prototypes belong to: what it makes of one drawn picture.
 
-Prototypes are centres of its features, told apart and scored by its classifier. So they belong to every network with
+Prototypes are centres of its features, separated and scored by its classifier. So they belong to every network with
 the same features and class weights, wherever it lies and in whatever precision, and to no other; names, files and the
 bytes of weights say less about that than its answers do.
 """

@@ -26,7 +26,7 @@ from tag2mask.methods.context import MapsProgram, StageContext
 from tag2mask.methods.lpcam.collect import collect
 from tag2mask.methods.lpcam.kinds import LpcamSettings, PrototypeSettings, parse_drop
 from tag2mask.methods.lpcam.maps import LPCAMHead
-from tag2mask.methods.lpcam.prototypes import ClassPrototypes, Clustering, Judge, Rules, build_class, drop_by_hand
+from tag2mask.methods.lpcam.prototypes import ClassPrototypes, Clustering, Rules, Scorer, build_class, drop_by_hand
 from tag2mask.methods.lpcam.prototypes_file import load_prototypes, save_prototypes
 from tag2mask.training.device import resolve_device
 
@@ -50,15 +50,19 @@ def cluster(context: StageContext[PrototypeSettings]) -> None:
     network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
     device = resolve_device(context.engine)
     network = for_inference(network, device)
-    judge = Judge(network.class_weights().detach().float().cpu(), torch.tensor(network.trained), names=dataset.classes)
-    chosen = {c: choose(dataset, c, settings.images_per_class, context.seed) for c in range(len(dataset.classes))}
+    scorer = Scorer(
+        network.class_weights().detach().float().cpu(), torch.tensor(network.trained), names=dataset.classes
+    )
+    chosen = {
+        c: sample_images(dataset, c, settings.images_per_class, context.seed) for c in range(len(dataset.classes))
+    }
     if not any(chosen.values()):
         raise DataError(f"no image of split '{dataset.split}' carries a tag, so there is nothing to cluster")
     built: dict[int, ClassPrototypes] = {}
     with progress(context.name, sum(map(len, chosen.values()))) as counter:
         for column, samples in chosen.items():
             if samples:
-                built[column] = _one_class(context, dataset, network, column, samples, judge, counter)
+                built[column] = _one_class(context, dataset, network, column, samples, scorer, counter)
     found = Prototypes({c: b.foreground for c, b in built.items()}, {c: b.context for c, b in built.items()})
     save_prototypes(context.out / PROTOTYPES, found)
     write_json(context.out / GALLERY, _gallery(dataset, chosen, built, network.stride))
@@ -70,7 +74,7 @@ def _one_class(
     network: TagNet,
     column: int,
     samples: Sequence[Sample],
-    judge: Judge,
+    scorer: Scorer,
     counter: Counter,
 ) -> ClassPrototypes:
     settings = context.settings
@@ -87,7 +91,7 @@ def _one_class(
         max_vectors=settings.max_vectors,
         seed=context.seed,
     ) as (foreground, outside):
-        found = build_class(foreground, outside, column, judge, rules, how)
+        found = build_class(foreground, outside, column, scorer, rules, how)
     kept = [f"{int(s.kept.sum())} of {len(s.kept)}" for s in (found.foreground, found.context)]
     LOG.info("%s: '%s' keeps %s foreground and %s context prototypes", context.name, name, *kept)
     return found
@@ -116,7 +120,7 @@ def _features_and_cams(
         counter.advance()
 
 
-def choose(dataset: Dataset, column: int, limit: int | None, seed: int) -> list[Sample]:
+def sample_images(dataset: Dataset, column: int, limit: int | None, seed: int) -> list[Sample]:
     """A seeded sample of the images of a class, at most ``limit``, in the data set's order."""
     having = [s for s in dataset.samples if column in s.tags]
     if limit is None or len(having) <= limit:

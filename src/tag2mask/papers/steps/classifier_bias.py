@@ -1,4 +1,4 @@
-"""Which classes a classifier confuses, and what the weights of a confusing class respond to (LPCAM, Figure 1)."""
+"""Finds classes that a classifier confuses, and what the weights of a confusing class respond to (LPCAM, Figure 1)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from tag2mask.core.arrays import rounded
 from tag2mask.data.cooccurrence import PairLine, cooccurrence
-from tag2mask.evaluation.result_tables import METRICS, ResultRow, read_columns, read_metrics, write_table
+from tag2mask.evaluation.result_tables import METRICS, Origin, ResultRow, read_columns, read_metrics, write_table
 from tag2mask.evaluation.robustness import WITHIN, robustness
 from tag2mask.evaluation.threshold_sweep import CurvePoint
 from tag2mask.methods.stage_kinds import Makes
@@ -67,7 +67,8 @@ def _measuring(run: FinishedExperiment, stage: str) -> list[Done]:
 def _robust(run: FinishedExperiment, name: str, done: Done, curve: Sequence[CurvePoint]) -> list[ResultRow]:
     """Plateau and mean over thresholds; the best mIoU is one of the row's own numbers."""
     first = read_metrics(done.artefact.path / METRICS)[0]
-    found = robustness(curve).results(name, first.split, first.n_images, done.stage.seed, run.command)
+    origin = Origin(name, done.stage.seed, run.command)
+    found = robustness(curve).results(origin, first.split, first.n_images)
     return [row for row in found if row.metric != "miou"]
 
 

@@ -23,7 +23,7 @@ from tag2mask.papers.catalogue import FinishedExperiment, StepResult
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.run_result import Measured, measured
-from tag2mask.report.choice import Candidate, Choice, choose
+from tag2mask.report.choice import Candidate, ImageChoice, choose_images
 from tag2mask.report.examples import Example, draw_examples
 from tag2mask.run_report.example_images import image_scores
 
@@ -73,7 +73,7 @@ def pick(dataset: Dataset, scores: Mapping[str, float], images: Sequence[str]) -
     near = {*ranked[:_LOOKED_AT], *ranked[max(0, middle - _LOOKED_AT) : middle + _LOOKED_AT], *ranked[-_LOOKED_AT:]}
     ignored = {i: _ignored(dataset, by_id[i]) for i in near}  # the others are not shown
     scored = [Candidate(i, value, ignored.get(i, 0.0)) for i, value in scores.items()]
-    chosen = choose(scored, [s.id for s in dataset.samples], Choice(tuple(images), random=0))
+    chosen = choose_images(scored, [s.id for s in dataset.samples], ImageChoice(tuple(images), random=0))
     return [(by_id[i], why) for i, why in chosen]
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from tag2mask.core.arrays import rounded
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset, Labels
-from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.robustness import analyse_imbalance, robustness
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import ThresholdSweep
@@ -126,7 +126,7 @@ TAU = 0.25
 Map = NDArray[np.float32]
 
 
-class Toy(Dataset):
+class ToyImage(Dataset):
     """One image of 64 x 64 pixels with one object."""
 
     name, split, classes, has_truth = "toy", "toy", ("object",), True
@@ -145,7 +145,7 @@ class Toy(Dataset):
 
 def two_levels() -> Map:
     """A map that meets both of AMN's conditions: 1 on the object, 0.1 elsewhere."""
-    return np.where(Toy().truth(Toy.samples[0]) == 1, 1.0, 0.1).astype(np.float32)
+    return np.where(ToyImage().truth(ToyImage.samples[0]) == 1, 1.0, 0.1).astype(np.float32)
 
 
 def one_peak() -> Map:
@@ -163,8 +163,8 @@ MAPS = {"two-levels": two_levels, "one-peak": one_peak}
 
 def curve(activation: Map) -> list[tuple[float, float]]:
     """IoU of the object over the thresholds, percent."""
-    sweep = ThresholdSweep(Toy.classes)
-    sweep.update(activation[None], (0,), Toy().truth(Toy.samples[0]), "toy")
+    sweep = ThresholdSweep(ToyImage.classes)
+    sweep.update(activation[None], (0,), ToyImage().truth(ToyImage.samples[0]), "toy")
     return [(p.threshold, sweep.scores(p.threshold).iou[1]) for p in sweep.curve()]
 
 
@@ -177,11 +177,12 @@ def rows(command: str) -> list[ResultRow]:
         def read(_sample: Sample, activation: Map = activation) -> ActivationMaps:
             return ActivationMaps((0,), torch.from_numpy(activation)[None])
 
-        robust = robustness(evaluate_seeds(Toy(), read).curve)
+        robust = robustness(evaluate_seeds(ToyImage(), read).curve)
         at = dict(curve(activation))[TAU]
         found.append(ResultRow(name, "toy", 1, "fixed", TAU, "iou/object", rounded(at), 0, command))
-        found += robust.results(name, "toy", 1, 0, command)
-        found += analyse_imbalance(Toy(), read).results(method=name, seed=0, command=command)
+        origin = Origin(name, 0, command)
+        found += robust.results(origin, "toy", 1)
+        found += analyse_imbalance(ToyImage(), read).results(origin)
     return found
 
 

@@ -18,40 +18,38 @@ _KEPT = 1 << 20
 Size = tuple[int, int]
 
 
-class Kernel:
-    """compat D^-1/2 K D^-1/2, D the row sums of K as the lattice, whose weights take the factors up, computes them.
+def _normalised(lattice: Lattice, compat: float) -> Lattice:
+    """The lattice of K as that of compat D^-1/2 K D^-1/2, D the row sums of K as it computes them.
 
     `Lattice.spread` is the first half of the product, `Lattice.collect` the second.
     """
-
-    def __init__(self, lattice: Lattice, compat: float) -> None:
-        ones = torch.ones(len(lattice.corners), 1, device=lattice.weights.device)
-        norm = lattice.filter(ones)[:, 0].double().add_(_TINY).rsqrt_().float()
-        lattice.scale(norm, norm * (compat * lattice.alpha))
-        self.spread, self.collect = lattice.spread, lattice.collect
+    ones = torch.ones(len(lattice.corners), 1, device=lattice.weights.device)
+    norm = lattice.filter(ones)[:, 0].double().add_(_TINY).rsqrt_().float()
+    lattice.scale(norm, norm * (compat * lattice.alpha))
+    return lattice
 
 
-def gaussian_kernel(sizes: tuple[Size, ...], preset: CRFPreset, device: torch.device) -> Kernel:
+def gaussian_kernel(sizes: tuple[Size, ...], preset: CRFPreset, device: torch.device) -> Lattice:
     """The kernel over positions; the same for every image of a size, so those of ordinary photos are kept."""
     small = sum(height * width for height, width in sizes) <= _KEPT
     return (_kept_gaussian if small else _gaussian)(sizes, preset, device)
 
 
-def _gaussian(sizes: tuple[Size, ...], preset: CRFPreset, device: torch.device) -> Kernel:
+def _gaussian(sizes: tuple[Size, ...], preset: CRFPreset, device: torch.device) -> Lattice:
     lattice = build_lattice(_features(sizes, preset.gaussian_sxy, device), _image_of(sizes, device))
-    return Kernel(lattice, preset.gaussian_compat)
+    return _normalised(lattice, preset.gaussian_compat)
 
 
 _kept_gaussian = lru_cache(maxsize=8)(_gaussian)
 
 
-def bilateral_kernel(images: Sequence[Tensor], preset: CRFPreset) -> Kernel:
+def bilateral_kernel(images: Sequence[Tensor], preset: CRFPreset) -> Lattice:
     """The kernel over positions and colours of (H, W, 3) uint8 images."""
     sizes = [(int(image.shape[0]), int(image.shape[1])) for image in images]
     device = images[0].device
     features = [_features(sizes, preset.bilateral_sxy, device, images, preset.bilateral_srgb)]
     lattice = build_lattice(features.pop(), _image_of(sizes, device))  # popped, so that it can be freed on the way
-    return Kernel(lattice, preset.bilateral_compat)
+    return _normalised(lattice, preset.bilateral_compat)
 
 
 def _features(

@@ -61,7 +61,7 @@ def simplex(elevated: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 _BLOCK = 1 << 16
 """Pixels taken at a time where all at once would only cost memory."""
 _MOST = 2**31
-"""Entries that 32-bit indices can tell apart."""
+"""Entries that 32-bit indices can distinguish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def first_keys(base: Tensor, image_of: Tensor | None) -> tuple[Tensor, list[int]
     n_images = 1 if image_of is None else int(image_of.max()) + 1
     if (span * n_images * (d + 1)).bit_length() > _BITS:
         raise DataError(
-            f"the image's features span {span:.1e} lattice cells, more than a 64-bit key can tell apart: the standard "
+            f"the image's features span {span:.1e} lattice cells, more than a 64-bit key can distinguish: the standard "
             f"deviations of the kernel are far too small for an image of this size"
         )
     keys = torch.zeros_like(base[0], dtype=torch.int64) if image_of is None else image_of * span

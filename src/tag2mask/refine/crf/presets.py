@@ -54,11 +54,7 @@ PRESETS: dict[str, CRFPreset] = {
 
 
 def find_preset(preset: str | CRFPreset) -> CRFPreset:
-    """The preset of a name, or the one given.
-
-    Raises:
-        ConfigError: there is none of that name; the nearest is given.
-    """
+    """The preset of a name, or the one given."""
     if isinstance(preset, CRFPreset):
         return preset
     if preset not in PRESETS:

@@ -1,4 +1,4 @@
-"""Unary energies: what each pixel says of its own label, as negative logarithms of probabilities."""
+"""Unary energies of a dense CRF: negative logarithms of each pixel's label probabilities."""
 
 from __future__ import annotations
 

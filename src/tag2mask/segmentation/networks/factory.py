@@ -66,7 +66,7 @@ def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None
     """Write a network for the C classes as .safetensors.
 
     The bytes depend on its weights, settings, classes, size of photos and kind of first weights. The file of those is
-    not named: a path would tell about the machine.
+    not named: a path would reveal the machine.
     """
     settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
     about = {

@@ -241,7 +241,7 @@ def _recorded(net: Segmenter) -> Any:
     file = io.BytesIO()
     try:
         with recordable(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of branches, which `compare` judges
+            warnings.simplefilter("ignore")  # of branches, which `compare` checks
             torch.onnx.export(
                 _Core(net).eval(),  # the exporter leaves it and all in it in the mode that it came in
                 (torch.zeros(batch, 3, height, width),),

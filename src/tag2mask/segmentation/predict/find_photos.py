@@ -1,4 +1,4 @@
-"""The photos that `tag2mask predict` is given, as files, folders and patterns, and the names of their masks."""
+"""Finds the photos that `tag2mask predict` is given as files, folders and patterns, and names their masks."""
 
 from __future__ import annotations
 

@@ -225,7 +225,7 @@ def open_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
         if height * width > max_pixels:
             raise DataError(
                 f"{path} is {width} x {height}, {height * width} pixels, more than the {max_pixels} allowed: if that "
-                f"is no mistake, allow it with --max-pixels {height * width}"
+                f"is intended, allow it with --max-pixels {height * width}"
             )
         return photo
 

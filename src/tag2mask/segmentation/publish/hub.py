@@ -14,7 +14,7 @@ from tag2mask.core.files import read_json, write_json, write_text
 from tag2mask.core.names import shown
 from tag2mask.segmentation.networks.base import Segmenter
 from tag2mask.segmentation.networks.factory import save_segmenter
-from tag2mask.segmentation.publish.provenance import Number, Origin
+from tag2mask.segmentation.publish.provenance import Number, Provenance
 
 CONFIG, MODEL, CARD = "config.json", "model.safetensors", "README.md"
 FILES = (CONFIG, MODEL, CARD)
@@ -31,7 +31,7 @@ mask.image().save("mask.png")
 """
 
 
-def model_card(network: Mapping[str, Any], classes: Sequence[str], origin: Origin, name: str) -> str:
+def model_card(network: Mapping[str, Any], classes: Sequence[str], origin: Provenance, name: str) -> str:
     """The card in Markdown, with the metadata that the hub reads on top; ``name`` is what the example loads."""
     facts = {
         "network": f"{network['kind']} on {network['encoder']}",
@@ -56,7 +56,7 @@ def model_card(network: Mapping[str, Any], classes: Sequence[str], origin: Origi
     return "\n".join(parts)
 
 
-def _table(origin: Origin) -> str:
+def _table(origin: Provenance) -> str:
     if not origin.numbers:
         return "Nothing was measured, or the run that measured it is not known.\n"
     lines = [
@@ -67,7 +67,7 @@ def _table(origin: Origin) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(number: Number, origin: Origin) -> str:
+def _line(number: Number, origin: Provenance) -> str:
     miou = "-" if number.miou is None else f"{number.miou:.1f}"
     cells = [number.split, str(number.n_images), number.how, miou, origin.initial, ", ".join(origin.ledger)]
     return f"| {' | '.join(map(_text, cells))} | {number.seed} |"
@@ -79,7 +79,7 @@ def _text(name: str) -> str:
     return _MARKUP.sub(r"\\\g<0>", text)
 
 
-def write_folder(net: Segmenter, classes: Sequence[str], origin: Origin, folder: Path, repo_id: str | None) -> None:
+def write_folder(net: Segmenter, classes: Sequence[str], origin: Provenance, folder: Path, repo_id: str | None) -> None:
     """Write a network in the form that `fetch` brings back, see `SegmentationModel.save_pretrained`."""
     _check_target(folder)
     save_segmenter(net, folder / MODEL, tuple(classes))

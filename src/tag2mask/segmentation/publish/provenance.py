@@ -43,7 +43,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """What is known of a network's training; all empty for one of unknown origin.
 
     Attributes:
@@ -69,24 +69,24 @@ class Origin:
     numbers: tuple[Number, ...] = ()
 
     def text(self) -> dict[str, Any]:
-        """As plain values, read again by `read_origin`."""
-        values: dict[str, Any] = TypeAdapter(Origin).dump_python(self, mode="json")
+        """As plain values, read again by `read_provenance`."""
+        values: dict[str, Any] = TypeAdapter(Provenance).dump_python(self, mode="json")
         return values
 
 
-def read_origin(values: Mapping[str, Any], where: Path) -> Origin:
+def read_provenance(values: Mapping[str, Any], where: Path) -> Provenance:
     """An origin from plain values; the empty one from none."""
     try:
-        return TypeAdapter(Origin).validate_python(values)
+        return TypeAdapter(Provenance).validate_python(values)
     except (ValueError, RecursionError) as error:
         raise WeightsError(
             f"{where} has an entry 'origin' that this version of tag2mask does not read: {error!s:.500}"
         ) from error
 
 
-def origin_of(
+def provenance_of(
     run: Path, recipe: Recipe, stage: str, initial: str, manifest: Mapping[str, Any], chosen_by: Collection[str] = ()
-) -> Origin:
+) -> Provenance:
     """Where the network of a finished stage comes from, read from its run folder.
 
     ``stage`` has its seed in its name where there are several; ``chosen_by`` are stages that have chosen this network.
@@ -94,7 +94,7 @@ def origin_of(
     name, _, seed = stage.partition(SEED_MARK)
     n_images, seen = manifest.get("n_images"), manifest.get("ledger")
     split = recipe.stages[name].get("split") or recipe.data.get("train") or "train"
-    return Origin(
+    return Provenance(
         recipe=recipe.name,
         stage=stage,
         seed=int(seed) if seed else recipe.seeds[0],
