@@ -82,6 +82,8 @@ def test_stages_in_a_circle_are_named(tmp_path: Path) -> None:
 def test_recipe_files_that_are_none() -> None:
     with refused(ConfigError, "'mine.yaml' does not exist", "tag2mask cp own-data mine.yaml"):
         load_recipe("mine.yaml")
+    with refused(ConfigError, "'voc12-amn.yaml' does not exist", "tag2mask cp voc12-amn voc12-amn.yaml"):
+        load_recipe("voc12-amn.yaml")
     with pytest.raises(ConfigError, match="unknown recipe 'dmo'; did you mean 'demo'"):
         load_recipe("dmo")
 
@@ -117,6 +119,8 @@ def test_eval_of_a_folder_that_is_no_run_names_the_runs_beside_it(tmp_path: Path
     (tmp_path / "photos" / "recipe.yaml").write_text("")
     with refused(StageError, "is not a run", "Runs beside it: photos.", "tag2mask run demo --out"):
         evaluate_run(tmp_path / "photo")
+    with refused(StageError, f"{tmp_path} is not a run", "Runs in it: photos."):
+        evaluate_run(tmp_path)
 
 
 def test_no_data_root_says_what_to_type(tmp_path: Path) -> None:

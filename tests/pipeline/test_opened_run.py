@@ -63,6 +63,9 @@ def test_a_run_is_opened_by_its_public_name(done: RunResult) -> None:
     sample = maps.dataset.samples[0]
     assert maps.read(sample).classes == sample.tags
     assert maps.dataset is opened.dataset("maps"), "opened once"
+    n = len(opened.stages)
+    assert repr(opened) == f"<run {done.path} of recipe 'drawn': {n} of {n} stages>"
+    assert repr(maps) == f"<6 maps of stage 'maps' of {done.path}>"
 
 
 def test_what_is_not_there_is_named(done: RunResult, tmp_path: Path) -> None:

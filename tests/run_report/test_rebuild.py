@@ -230,6 +230,7 @@ def test_pictures_are_of_every_stage_in_the_order_of_the_recipe(done: RunResult,
     assert stages[-3:] == ["labels"] * 3
     assert [c.split()[0].rstrip("0123456789.") for c in captions[-3:]] == ["crf", "refined", "masks"]
     assert any(c.startswith("seeds of maps at") for c in captions)
+    assert captions[stages.index("truth")] == "ground truth"
 
 
 def test_chosen_images_come_first_and_random_ones_follow_the_seed(done: RunResult, tmp_path: Path) -> None:

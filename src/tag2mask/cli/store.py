@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,4 +73,4 @@ def _size(artefacts: Sequence[StoredArtefact]) -> str:
     from tag2mask.core.files import megabytes
 
     size = sum(artefact.size for artefact in artefacts)
-    return megabytes(size) if size >= 1e6 else f"{size / 1e6:.3f} MB"
+    return megabytes(size) if size >= 1e6 else f"{math.ceil(size / 1e3)} kB"
