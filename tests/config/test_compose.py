@@ -73,6 +73,7 @@ WRONG = {
     "voc12-lpcam-amn": "unknown recipe 'voc12-lpcam-amn'; did you mean 'voc12-amn-lpcam'",
     "voc12-irn-amn-cam": "'voc12-irn-amn-cam' … 'irn' and 'amn' are both chain … keep one",
     "voc12-cam-upernet": "block 'upernet' … 'papers and chain' only … tag2mask ls recipes",
+    "own-data-light": "'own-data-light' … block 'light' … 'own-data and chain' only … tag2mask ls recipes",
     "own-data-irn-cam-few-masks": "unknown recipe … did you mean 'own-data-irn-few-masks'",
     "": "unknown recipe ''",
     "--": "unknown recipe '--'",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_it_is_shrunk_with_its_image(tmp_path: Path) -> None:
 
 
 def test_one_of_a_drawn_image_is_shrunk_with_it_too(tmp_path: Path) -> None:
-    settings = {"images": 2, "size": 64, "sidecars": {"saliency": tmp_path}}
+    settings: dict[str, Any] = {"images": 2, "size": 64, "sidecars": {"saliency": tmp_path}}
     for sample in (dataset := load_dataset("parts", **settings)).samples:
         np.save(tmp_path / f"{sample.id}.npy", np.full(dataset.image(sample).size[::-1], 0.25, np.float32))
     small = load_dataset("parts", **settings, max_side=32)

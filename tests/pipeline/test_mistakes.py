@@ -50,7 +50,7 @@ def test_wrong_settings_are_refused_before_anything_runs(case: str) -> None:
         make_plan(load_recipe("demo", overrides))
 
 
-def test_a_wrong_part_of_a_list_is_told_once() -> None:
+def test_a_wrong_part_of_a_list_is_reported_once() -> None:
     with pytest.raises(ConfigError) as caught:
         make_plan(load_recipe("demo", ["seeds=[-1]"]))
     assert not lacking(caught.value, "setting 'seeds.0' = -1 … greater than or equal to 0")
@@ -82,6 +82,8 @@ def test_stages_in_a_circle_are_named(tmp_path: Path) -> None:
 def test_recipe_files_that_are_none() -> None:
     with refused(ConfigError, "'mine.yaml' does not exist", "tag2mask cp own-data mine.yaml"):
         load_recipe("mine.yaml")
+    with refused(ConfigError, "'voc12-amn.yaml' does not exist", "tag2mask cp voc12-amn voc12-amn.yaml"):
+        load_recipe("voc12-amn.yaml")
     with pytest.raises(ConfigError, match="unknown recipe 'dmo'; did you mean 'demo'"):
         load_recipe("dmo")
 
@@ -117,6 +119,8 @@ def test_eval_of_a_folder_that_is_no_run_names_the_runs_beside_it(tmp_path: Path
     (tmp_path / "photos" / "recipe.yaml").write_text("")
     with refused(StageError, "is not a run", "Runs beside it: photos.", "tag2mask run demo --out"):
         evaluate_run(tmp_path / "photo")
+    with refused(StageError, f"{tmp_path} is not a run", "Runs in it: photos."):
+        evaluate_run(tmp_path)
 
 
 def test_no_data_root_says_what_to_type(tmp_path: Path) -> None:
@@ -159,7 +163,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return tiny_run(tmp_path_factory.mktemp("run"))
 
 
-def test_weights_that_were_changed_by_hand_are_made_again(done: RunResult) -> None:
+def test_weights_that_were_changed_by_hand_are_rerun(done: RunResult) -> None:
     before = files_of(done.path)
     weights = done.path / "classifier" / "weights.safetensors"
     data = bytearray(weights.read_bytes())
@@ -168,7 +172,7 @@ def test_weights_that_were_changed_by_hand_are_made_again(done: RunResult) -> No
     assert files_of(run(str(done.path / "recipe.yaml"), out=done.path).path) == before
 
 
-def test_a_damaged_map_is_made_again_and_eval_refuses_it_before(done: RunResult) -> None:
+def test_a_damaged_map_is_rerun_and_eval_refuses_it_before(done: RunResult) -> None:
     before = files_of(done.path)
     path = sorted((done.path / "lpcam" / "maps").glob("*.npz"))[2]
     path.write_bytes(path.read_bytes()[:100])

@@ -63,6 +63,9 @@ def test_a_run_is_opened_by_its_public_name(done: RunResult) -> None:
     sample = maps.dataset.samples[0]
     assert maps.read(sample).classes == sample.tags
     assert maps.dataset is opened.dataset("maps"), "opened once"
+    n = len(opened.stages)
+    assert repr(opened) == f"<run {done.path} of recipe 'drawn': {n} of {n} stages>"
+    assert repr(maps) == f"<6 maps of stage 'maps' of {done.path}>"
 
 
 def test_what_is_not_there_is_named(done: RunResult, tmp_path: Path) -> None:
@@ -147,7 +150,9 @@ def test_links_that_lead_nowhere_are_looked_for_in_the_store_beside(done: RunRes
     assert {os.readlink(link)[:10] for link in links_in(path)} == {"../.store/"}
 
 
-def test_a_copy_without_its_store_is_told_apart_from_one_that_is_not_finished(done: RunResult, tmp_path: Path) -> None:
+def test_a_copy_without_its_store_is_distinguished_from_one_that_is_not_finished(
+    done: RunResult, tmp_path: Path
+) -> None:
     path = shutil.copytree(done.path, tmp_path / "alone" / "run", symlinks=True)
     with pytest.raises(StageError) as refused:
         evaluate_run(path)

@@ -13,7 +13,7 @@ import pytest
 import tag2mask
 from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.compare.compare import compare_runs
-from tag2mask.core.errors import ConfigError, DataError, StageError
+from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.links import PACKED, links_in
 from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.opened_run import OpenedRun
@@ -93,6 +93,8 @@ def test_what_cannot_be_packed_is_refused(done: RunResult, tmp_path: Path, caplo
         pack_run(done.path, tmp_path / "full")
     with refused(StageError, "there.zip", "packed run", "unpack it"):
         tag2mask.open_run(tmp_path / "there.zip")
+    with refused(WeightsError, "there.zip", "run folder", "packed run is unpacked"):
+        tag2mask.load(tmp_path / "there.zip")
     begun = shutil.copytree(done.path, tmp_path / "begun", symlinks=True)
     with refused(StageError, str(begun), "no stage", "finished", "tag2mask run"):
         pack_run(begun)

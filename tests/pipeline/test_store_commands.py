@@ -68,7 +68,7 @@ def test_a_store_says_what_it_holds_and_who_uses_it(runs: Path) -> None:
         assert extra.name in listed.stdout
         lines = {line.split()[0]: line.split()[1:] for line in listed.stdout.splitlines() if "0123456789abcdef" in line}
         assert lines[extra.name] == ["2", "MB", "no", "run"]
-        assert lines[half.name] == ["0.000", "MB", "half-made", "no", "run"]
+        assert lines[half.name] == ["0", "kB", "half-made", "no", "run"]
 
 
 def test_pruning_shows_first_and_removes_what_no_run_uses(runs: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ def command(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="prune: remove it, do not only list it")] = False,
     forget: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN", help="prune: a run that is gone for good; may be given again")
+        list[Path] | None, typer.Option(metavar="RUN", help="prune: a run that is gone for good; repeatable")
     ] = None,
 ) -> None:
     """List what a store holds, how large it is and which runs use it; with prune, what no run uses.
@@ -72,4 +73,4 @@ def _size(artefacts: Sequence[StoredArtefact]) -> str:
     from tag2mask.core.files import megabytes
 
     size = sum(artefact.size for artefact in artefacts)
-    return megabytes(size) if size >= 1e6 else f"{size / 1e6:.3f} MB"
+    return megabytes(size) if size >= 1e6 else f"{math.ceil(size / 1e3)} kB"

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tag2mask.config.blocks import Blocks, Entry, Scope, flat, section
 from tag2mask.config.plain import parse_yaml, read_yaml
-from tag2mask.core.errors import ConfigError, command, nearest, unknown
+from tag2mask.core.errors import ConfigError, command, nearest
 from tag2mask.core.names import shortened
 
 _IN_NAMES = ("data", "chain", "maps", "network")
@@ -95,8 +95,8 @@ class Recipes:
             block = "-".join(words[:size])
             kind = self._kind(block)
             if not size or (not found and kind != "data"):
-                near = nearest(words[0], self._blocks.files) if found else None
-                hint = f". In it '{words[0]}' is not a block; did you mean '{near}'?" if near else ""
+                near = nearest(words[0], filter(self._kind, self._blocks.files)) if found else None
+                hint = f" In it '{words[0]}' is not a block; did you mean '{near}'?" if near else ""
                 raise self._unknown(name, hint)
             if kind in found:
                 raise ConfigError(
@@ -106,12 +106,15 @@ class Recipes:
         in_order = "-".join(found[kind] for kind in _IN_NAMES if kind in found)
         if in_order != name:
             raise ConfigError(f"unknown recipe '{name}'; did you mean '{in_order}'?")
-        if not {"chain", "maps"} & found.keys():
+        if found.keys() == {"data"}:
             raise self._unknown(name)
         return {"maps": _MAPS, **found}
 
     def _unknown(self, name: str, hint: str = "") -> ConfigError:
-        return ConfigError(f"{unknown('recipe', name, self.names)}{hint}. A file of your own must end in .yaml")
+        near = nearest(name, self.names)
+        mean = f"; did you mean '{near}'?" if near else "."
+        known = f"All: {command('ls', 'recipes')}. A file of your own must end in .yaml"
+        return ConfigError(f"unknown recipe '{shortened(name)}'{mean}{hint} {known}")
 
     def _kind(self, block: str) -> str:
         """The kind of a block that a name may hold; empty for any other word."""

@@ -55,7 +55,8 @@ def recipe_text(name: str) -> str:
     if path.suffix not in {".yaml", ".yml"}:
         return packaged().text(name)
     if not os.path.exists(path):  # unlike Path.exists, also of a name that is too long
-        copied = shortened(command("cp", "own-data", path.name))
+        meant = path.stem if path.stem in packaged().names else "own-data"
+        copied = shortened(command("cp", meant, path.name))
         raise ConfigError(f"recipe file '{shortened(name)}' does not exist; copy one with: {copied}")
     return yaml_text(path, "recipe")
 

@@ -34,7 +34,7 @@ from tag2mask.pipeline.session import Done, artefact_of
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StageFiles(Generic[T]):
     """The maps or masks that a stage has made, read one image at a time.
 
@@ -67,6 +67,9 @@ class StageFiles(Generic[T]):
         """What was made of one sample; raises as `Artefact.maps` and `Artefact.labels` do."""
         return self._read(self.artefact, self.dataset, sample)
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} {self.stage.kind.makes} of stage '{self.name}' of {self.run.path}>"
+
     def __len__(self) -> int:
         return len(self.dataset)
 
@@ -98,12 +101,6 @@ class OpenedRun:
     Raises:
         StageError: there is no run.
         ConfigError: its recipe was damaged, or is of another version.
-
-    Example:
-        >>> import tag2mask
-        >>> run = tag2mask.open_run("runs/demo")  # doctest: +SKIP
-        >>> for sample, labels in run.masks("pseudo-masks"):  # doctest: +SKIP
-        ...     print(sample.id, labels.shape)
     """
 
     def __init__(self, path: str | Path, root: str | Path | None = None) -> None:
@@ -115,6 +112,11 @@ class OpenedRun:
         self.keys = keys_of(self.folder.store.root)
         self._done: dict[str, Done] = {}
         self._splits: dict[str, Dataset] = {}
+
+    def __repr__(self) -> str:
+        return (
+            f"<run {self.path} of recipe '{self.plan.recipe.name}': {len(self.finished)} of {len(self.stages)} stages>"
+        )
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -289,7 +291,26 @@ def _moved(recipe: Recipe, root: Path) -> Recipe:
 
 
 def open_run(path: str | Path, root: str | Path | None = None) -> OpenedRun:
-    """Open a run that was made before, to look at what it holds; arguments and errors as for `OpenedRun`."""
+    """Open a run that was made before, whole or in part, to look at what it holds. Nothing is rerun.
+
+    What it returns has ``plan`` (the checked recipe), ``stages`` by name, ``metrics`` (every number that was measured),
+    ``artefact(name)``, ``dataset(stage)``, ``maps(stage)`` and ``masks(stage)``; the last two give each sample of the
+    stage's split with what was made of it.
+
+    Args:
+        path: the run folder, also of a packed run.
+        root: folder of the data, where they have moved since (``data.root`` of the recipe otherwise).
+
+    Raises:
+        StageError: there is no run.
+        ConfigError: its recipe was damaged, or is of another version.
+
+    Example:
+        >>> import tag2mask
+        >>> run = tag2mask.open_run("runs/photos", root="photos")  # doctest: +SKIP
+        >>> for sample, labels in run.masks("amn-lpcam-masks"):  # doctest: +SKIP
+        ...     print(sample.id, labels.shape)
+    """
     return OpenedRun(path, root)
 
 

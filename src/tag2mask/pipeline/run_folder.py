@@ -99,8 +99,9 @@ class RunFolder:
     def existing(cls, path: Path) -> RunFolder:
         """A run that was begun before."""
         if not (path / RECIPE).is_file():
-            known = sorted(p.parent.name for p in path.parent.glob(f"*/{RECIPE}")) if path.parent.is_dir() else []
-            hint = f" Runs beside it: {', '.join(known)}." if known else ""
+            around = (("in", path), ("beside", path.parent))
+            found = ((where, sorted(p.parent.name for p in place.glob(f"*/{RECIPE}"))) for where, place in around)
+            hint = next((f" Runs {where} it: {', '.join(names)}." for where, names in found if names), "")
             if path.suffix == ".zip" and path.is_file():
                 raise StageError(f"{path} is a packed run: unpack it, and name the folder that was in it")
             raise StageError(

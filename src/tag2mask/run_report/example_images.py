@@ -105,7 +105,7 @@ def _shown(scene: MeasuredSplit, sample: Sample, reason: str, side: int, cells: 
     panels = [Panel("photo", f"image: {tags}", f"photo with the tags {tags}")]
     truth = scene.dataset.truth(sample)
     if truth is not None:
-        panels.append(_label_panel("truth", "truth", truth, photo, scene.dataset.classes, ""))
+        panels.append(_label_panel("truth", "ground truth", truth, photo, scene.dataset.classes, ""))
     for done in scene.makers:
         if done.stage.kind.makes is Makes.MAPS:
             panels += _maps(scene, sample, done, photo, cells)

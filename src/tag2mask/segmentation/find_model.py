@@ -171,7 +171,10 @@ def _choose(run: Path, recipe: Recipe, networks: Mapping[str, set[str]], stage: 
 
 def _weights(path: Path) -> Found:
     if path.suffix.lower() != ".safetensors":
-        raise WeightsError(f"{path}: expected a run folder, or a file of weights that ends in .safetensors or .onnx")
+        packed = " A packed run is unpacked first" if path.suffix.lower() == ".zip" else ""
+        raise WeightsError(
+            f"{path}: expected a run folder, or a file of weights that ends in .safetensors or .onnx.{packed}"
+        )
     net, classes = load_segmenter(path)
     return Found(LoadedNetwork.of(net, classes), file_hash(path))
 
