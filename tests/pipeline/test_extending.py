@@ -306,6 +306,15 @@ def test_a_registered_name_that_is_taken_is_refused(site: Path) -> None:
     assert stage_kind("cam").runner.startswith("tag2mask."), "what was refused is not kept"
 
 
+def test_a_module_that_offers_neither_is_not_registered(site: Path) -> None:
+    with refused(ConfigError, "json.KINDS = None", "StageKind"):
+        register_method("json")
+    with refused(ConfigError, "json", "SETTINGS = None", "DataSettings"):
+        register_reader("json", "json")
+    assert "cam" in stage_kinds()
+    assert "json" not in readers()
+
+
 def test_an_unknown_kind_is_refused_with_the_nearest() -> None:
     with refused(ConfigError, "'lpcamm'", "did you mean 'lpcam'"):
         stage_kind("lpcamm")

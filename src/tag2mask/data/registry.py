@@ -64,8 +64,9 @@ def register_reader(name: str, module: str) -> None:
     """Add a reader to this process: ``module`` offers ``SETTINGS`` and ``open_split`` as `Reader` says.
 
     Raises:
-        ConfigError: the name is taken by another module.
+        ConfigError: the module offers something else, or the name is taken by another.
     """
+    _check_reader(importlib.import_module(module))
     each_from_one("data reader", [*readers().items(), (name, module)])
     READERS[name] = module
 
