@@ -96,7 +96,7 @@ def test_signals_are_those_of_the_stored_files(
     assert {(r.n_images, r.threshold_kind) for r in report.numbers} == {(9, "few-masks(3)")}
 
 
-def test_maps_are_judged_at_the_threshold_that_cuts_them(done: RunResult, tmp_path: Path) -> None:
+def test_maps_are_checked_at_the_threshold_that_cuts_them(done: RunResult, tmp_path: Path) -> None:
     report = analyse_quality(done.path, stage="other", images=5, worst=2, out=tmp_path)
     assert len(report.found.images) == 5
     assert {(r.threshold_kind, r.threshold) for r in report.numbers} == {("fixed", 0.4)}

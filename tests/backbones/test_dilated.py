@@ -50,7 +50,7 @@ def test_gradients_are_the_convolutions() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
 
 
-def test_bfloat16_is_no_farther_from_the_truth_than_convolutions_in_bfloat16() -> None:
+def test_bfloat16_is_no_farther_from_ground_truth_than_convolutions_in_bfloat16() -> None:
     exact = dilated_sum(drawn(), features(30, 40))
     convs, values = drawn(torch.float32), features(30, 40, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):

@@ -36,7 +36,7 @@ def test_channels_last_features_are_turned() -> None:
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])
-def test_stride_is_as_asked(stride: int) -> None:
+def test_stride_is_as_requested(stride: int) -> None:
     net = network(stride=stride)
     height, width = net.features(images()).shape[2:]
     assert net.stride == stride

@@ -94,7 +94,7 @@ def test_boundaries_are_printed_beside_miou(run: RunResult, tmp_path: Path) -> N
         assert float(shown) == pytest.approx(values[metric], abs=0.06)
 
 
-def test_tags_that_come_together_are_told_of_a_run(run: RunResult, tmp_path: Path) -> None:
+def test_tags_that_come_together_are_reported_of_a_run(run: RunResult, tmp_path: Path) -> None:
     done = tag2mask("analyse", "co-occurrence", str(run.path), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("train: 8 images, ")
@@ -110,7 +110,7 @@ def test_tags_that_come_together_are_told_of_a_run(run: RunResult, tmp_path: Pat
     assert not lacking(wrong.stderr, "error: level = 2.0 … above 0 and below 1")
 
 
-def test_thresholds_without_the_truth_are_printed_beside_the_oracle(run: RunResult, tmp_path: Path) -> None:
+def test_thresholds_without_ground_truth_are_printed_beside_the_oracle(run: RunResult, tmp_path: Path) -> None:
     words = ["--stage", "cam", "--fixed", "cam=0.25", "--images", "2", "--out", str(tmp_path)]
     done = tag2mask("analyse", "threshold-rules", str(run.path), *words)
     assert done.returncode == 0, done.stderr

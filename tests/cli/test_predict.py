@@ -76,7 +76,7 @@ def test_a_bad_photo_ends_in_an_error_after_the_others(
     assert {p.name for p in (tmp_path / "out" / "masks").rglob("*.png")} == {"a.png", "b.png"}
 
 
-def test_mistakes_are_told_before_anything_is_written(run: Path, photos: Path, tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_anything_is_written(run: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no image"):

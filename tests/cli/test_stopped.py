@@ -162,7 +162,7 @@ def test_a_training_of_a_script_ends_as_the_script_would(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_what_a_decoder_is_told_is_not_for_the_run(tmp_path: Path) -> None:
+def test_what_a_decoder_is_sent_is_not_for_the_run(tmp_path: Path) -> None:
     """It is a fork, and would have the run's own handler."""
     done = launch(of_trainings("decoding", tmp_path, int(signal.SIGTERM)), cwd=ROOT)
     assert done.returncode == 2
@@ -172,7 +172,7 @@ def test_what_a_decoder_is_told_is_not_for_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_decoders_end_with_a_training_that_is_told_to_stop(tmp_path: Path) -> None:
+def test_decoders_end_with_a_training_that_is_stopped(tmp_path: Path) -> None:
     with started(of_trainings("decoding", tmp_path, 0)) as process:
         pid = int(line(process))
         assert end(process, signal.SIGTERM) == (143, RESUMES)

@@ -106,7 +106,7 @@ def test_eval_at_given_thresholds_writes_the_columns_of_results(run: RunResult, 
     assert next(r.value for r in rows if (r.metric, r.threshold_kind) == ("miou", "fixed")) == wanted
 
 
-def test_prototypes_are_shown_dropped_recorded_and_the_maps_made_again(run: RunResult) -> None:
+def test_prototypes_are_shown_dropped_recorded_and_the_maps_rerun(run: RunResult) -> None:
     shown = tag2mask("prototypes", str(run.path))
     assert shown.returncode == 0, shown.stderr
     assert "foreground:0" in shown.stdout

@@ -88,7 +88,7 @@ def test_an_archive_that_unpacks_to_more_than_allowed_is_not_unpacked(
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY\x01\x00", b"\x80\x04]q\x00."])
-def test_other_files_are_told(content: bytes, tmp_path: Path) -> None:
+def test_other_files_are_reported(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "maps.npz"
     path.write_bytes(content)
     with pytest.raises(StageError, match="cannot read .*maps.npz"):
@@ -120,7 +120,7 @@ def test_arrays_of_another_form_are_no_maps(name: str, array: NDArray[Any], tmp_
         read_maps(tmp_path / "maps.npz")
 
 
-def test_json_that_is_nested_too_deep_is_told(tmp_path: Path) -> None:
+def test_json_that_is_nested_too_deep_is_reported(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[" * 200_000)
     with pytest.raises(StageError, match="cannot read .*a.json"):
         read_json(tmp_path / "a.json")

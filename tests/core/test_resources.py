@@ -70,7 +70,7 @@ def test_processes_of_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatc
     assert threads_for(None, None) == 4
 
 
-def test_what_was_asked_for_wins_then_what_the_run_was_begun_with_then_the_environment(
+def test_what_was_requested_wins_then_what_the_run_was_begun_with_then_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spending(monkeypatch, dict.fromkeys(range(8), 100))

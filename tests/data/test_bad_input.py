@@ -148,7 +148,7 @@ def test_bad_class_lists_are_refused(names: list[str], message: str) -> None:
         check_classes(names, "here")
 
 
-def test_254_classes_are_fine_and_255_stays_void(tmp_path: Path) -> None:
+def test_254_classes_are_fine_and_255_stays_ignored(tmp_path: Path) -> None:
     save_image(tmp_path / "a.png", PIXELS)
     save_image(tmp_path / "m.png", np.array([[0, 1, 254, 255]] * 4, dtype=np.uint8))
     sample = Sample("a", (253,), tmp_path / "a.png", tmp_path / "m.png")

@@ -46,7 +46,7 @@ def test_splits_share_no_image_and_agree_on_the_classes(opened: Callable[..., Da
     assert train.classes == val.classes
 
 
-def test_images_are_rgb_and_the_truth_fits_them_and_their_tags(opened: Callable[..., Dataset]) -> None:
+def test_images_are_rgb_and_ground_truth_fits_them_and_their_tags(opened: Callable[..., Dataset]) -> None:
     dataset = opened("train")
     assert dataset.has_truth
     for sample in dataset.samples:
@@ -75,7 +75,7 @@ def test_drawn_tags_truth_and_colours_come_back_exactly(kind: str, tmp_path: Pat
     assert seen == set(scenes)
 
 
-def test_a_subset_renumbers_the_chosen_classes_and_voids_the_others(opened: Callable[..., Dataset]) -> None:
+def test_a_subset_renumbers_the_chosen_classes_and_ignores_the_others(opened: Callable[..., Dataset]) -> None:
     whole = opened("train")
     present = sorted({t for s in whole.samples for t in s.tags})
     first, second = present[-1], present[0]

@@ -122,7 +122,7 @@ def test_a_value_without_a_class_or_out_of_range_names_the_setting(tmp_path: Pat
     assert first_truth(load_dataset("folder", tmp_path / "deep", "all", mask_values={65535: 1})).max() == 1
 
 
-def test_what_looks_at_the_truth_has_another_key_where_its_files_are_read_otherwise(tmp_path: Path) -> None:
+def test_what_looks_at_ground_truth_has_another_key_where_its_files_are_read_otherwise(tmp_path: Path) -> None:
     things(tmp_path, value=1)
     write(tmp_path / "classes.txt", "thing\nother\n")
     hashes = ContentHashes(tmp_path / "hashes.json")

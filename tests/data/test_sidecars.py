@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,6 +108,17 @@ def test_it_is_shrunk_with_its_image(tmp_path: Path) -> None:
     found = values(tmp_path, max_side=64)
     assert found.shape == (30, 64)
     np.testing.assert_allclose(found[0, 1:-1], (np.arange(1, 63) * 2 + 0.5) / 127, atol=1e-6)
+
+
+def test_one_of_a_drawn_image_is_shrunk_with_it_too(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"images": 2, "size": 64, "sidecars": {"saliency": tmp_path}}
+    for sample in (dataset := load_dataset("parts", **settings)).samples:
+        np.save(tmp_path / f"{sample.id}.npy", np.full(dataset.image(sample).size[::-1], 0.25, np.float32))
+    small = load_dataset("parts", **settings, max_side=32)
+    found = [read_sidecar(small, sample, "saliency") for sample in small.samples]
+    assert [one.shape for one in found] == [small.image(sample).size[::-1] for sample in small.samples]
+    assert max(found[0].shape) == 32
+    np.testing.assert_array_equal(found[0], 0.25)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def test_no_noise_is_no_change() -> None:
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
-def test_the_share_of_dropped_tags_is_what_was_asked(share: float) -> None:
+def test_the_share_of_dropped_tags_is_what_was_requested(share: float) -> None:
     found = counted(drop=share)
     assert found.added == 0
     assert found.removed / found.tags == pytest.approx(share, abs=4 * (share * (1 - share) / found.tags) ** 0.5)

@@ -86,7 +86,7 @@ def test_threads_take_turns() -> None:
     assert [found[i] for i in range(8)] == expected
 
 
-def test_image_and_mask_are_flipped_and_cropped_alike_and_padding_is_mean_and_void() -> None:
+def test_image_and_mask_are_flipped_and_cropped_alike_and_padding_is_mean_and_ignored() -> None:
     """Without resizing every pixel of the result can be looked up: image = mask + 5, or 0 with 255."""
     for height, width in ((20, 50), (50, 20), (50, 60), (10, 12)):
         image, mask = marked(height, width)

@@ -99,7 +99,7 @@ def test_a_label_that_is_in_no_resample_has_no_interval() -> None:
     assert found.miou.sign_changes == 0
 
 
-def test_a_void_image_changes_nothing_but_the_draws() -> None:
+def test_an_ignored_image_changes_nothing_but_the_draws() -> None:
     void = np.zeros((3, 3), dtype=np.int64)
     mine = counts([*drawn(0), void])
     assert np.isnan(mine.image_mious()[-1])

@@ -112,7 +112,7 @@ def test_where_everything_is_near_a_contour_it_is_the_iou_of_the_masks() -> None
     assert metrics.compute().mean == pytest.approx(whole.compute().miou)
 
 
-def test_what_is_predicted_in_void_changes_nothing() -> None:
+def test_what_is_predicted_for_ignored_pixels_changes_nothing() -> None:
     truth, guess = blocks(7, void=0.1), blocks(8)
     other = np.where(truth == 255, 2 - guess, guess).astype(np.uint8)
     assert (other != guess).any()
@@ -178,7 +178,7 @@ def test_a_wide_trimap_is_the_ordinary_score() -> None:
     assert 0 < near.matrix.sum() < far.matrix.sum()
 
 
-def test_void_marks_the_boundary_where_there_is_some() -> None:
+def test_an_ignored_rim_marks_the_boundary_where_there_is_some() -> None:
     truth = np.array([[0, 0, 1, 1]], np.uint8)
     assert boundary(truth).tolist() == [[False, True, True, False]]
     truth[0, 3] = 255

@@ -42,7 +42,7 @@ def test_equals_torchmetrics() -> None:
     np.testing.assert_array_equal(confusion_matrix(prediction, truth, 5), oracle.compute().numpy())
 
 
-def test_rows_are_the_truth() -> None:
+def test_rows_are_ground_truth() -> None:
     assert confusion_matrix([[0, 1, 1]], [[0, 0, 255]], 2).tolist() == [[1, 1], [0, 0]]
 
 
@@ -57,14 +57,14 @@ def test_shapes_must_be_equal() -> None:
         confusion_matrix(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8), 2, sample_id="cat_1")
 
 
-def test_an_unsure_prediction_is_refused_unless_told() -> None:
+def test_an_ignored_prediction_is_refused_unless_allowed() -> None:
     prediction, truth = [[255, 1, 0]], [[1, 1, 0]]
     with refused(DataError, "'x' is 255 (ignored)", "1 pixels", "refined seeds"):
         confusion_matrix(prediction, truth, 2, sample_id="x")
     assert confusion_matrix(prediction, truth, 2, unsure="ignore").tolist() == [[1, 0], [0, 1]]
 
 
-def test_unsure_under_void_is_still_refused() -> None:
+def test_a_255_under_ignored_truth_is_still_refused() -> None:
     with pytest.raises(DataError, match="255"):
         confusion_matrix([[255]], [[255]], 2)
 

@@ -68,7 +68,7 @@ def test_sure_everywhere_is_plain_mean_iou() -> None:
     assert sure.compute().miou_sure == plain.compute().miou
 
 
-def test_unsure_everywhere_covers_nothing_and_has_no_precision() -> None:
+def test_ignored_everywhere_covers_nothing_and_has_no_precision() -> None:
     metrics = ConfidentMetrics(["a"])
     metrics.update([[255, 255]], [[0, 1]])
     scores = metrics.compute()
@@ -82,7 +82,7 @@ def test_unsure_everywhere_covers_nothing_and_has_no_precision() -> None:
     }  # fmt: skip
 
 
-def test_a_truth_that_is_void_everywhere_is_no_evaluation() -> None:
+def test_a_truth_that_is_ignored_everywhere_is_no_evaluation() -> None:
     metrics = ConfidentMetrics(["a"])
     metrics.update([[0, 255]], [[255, 255]])
     with refused(DataError, "no refined seeds", "no image with ground truth"):
@@ -129,7 +129,7 @@ def test_a_split_is_scored_as_one_matrix_and_image_by_image() -> None:
     assert values["im06"] == (one.compute().coverage, one.compute().precision_sure)
 
 
-def test_masks_are_scored_over_the_samples_asked_for() -> None:
+def test_masks_are_scored_over_the_samples_requested() -> None:
     dataset = Pairs(9)
     chosen = dataset.samples[1:4]
     found = evaluate_masks(dataset, lambda s: labels_of(s) % 255, samples=chosen)
@@ -142,7 +142,7 @@ def test_masks_are_scored_over_the_samples_asked_for() -> None:
     assert [(i.id, len(i.values)) for i in found.images] == [("im01", 1), ("im02", 1), ("im03", 1)]
 
 
-def test_unsure_pixels_in_masks_and_a_split_without_truth_are_refused() -> None:
+def test_ignored_pixels_in_masks_and_a_split_without_ground_truth_are_refused() -> None:
     with pytest.raises(DataError, match=r"prediction of 'im01' is 255 \(ignored\) at \d+ pixels"):
         evaluate_masks(Pairs(9), labels_of)
     with refused(DataError, "split 'train'", "ground truth", "its masks cannot be evaluated"):

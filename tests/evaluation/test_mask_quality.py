@@ -202,13 +202,13 @@ def test_numbers_for_results() -> None:
     assert assess(blind, ("a",), "train").results(Threshold(None, "none"), Origin("", 0, ""), worst=3) == ()
 
 
-def test_the_score_does_not_look_at_the_truth() -> None:
+def test_the_score_does_not_look_at_ground_truth() -> None:
     seen = assess(images(), ("a",), "train")
     blind = assess([Assessed(i.id, i.evidence) for i in images()], ("a",), "train")
     assert [(i.score, i.signals) for i in blind.images] == [(i.score, i.signals) for i in seen.images]
 
 
-def test_nothing_to_judge_is_an_error() -> None:
+def test_nothing_to_assess_is_an_error() -> None:
     with refused(DataError, "split 'train'", "no image", "a mask to assess"):
         assess([], ("a",), "train")
     wrong = Assessed("x", MaskEvidence(np.zeros((2, 2), np.uint8), ()), np.zeros((2, 3), np.uint8))

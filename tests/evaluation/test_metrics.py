@@ -117,7 +117,7 @@ def test_a_mean_of_nothing_is_nan() -> None:
     assert math.isnan(scores.pooled_precision)
 
 
-def test_no_mean_without_a_class_in_the_truth() -> None:
+def test_no_mean_without_a_class_in_ground_truth() -> None:
     """Masks of 0 and 255: whatever is predicted, only the background can be right."""
     scores = SegmentationScores.from_matrix(np.array([[5, 3], [0, 0]]), ["a"])
     values = dict(scores.values())

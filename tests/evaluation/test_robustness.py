@@ -155,7 +155,7 @@ def test_every_number_equals_a_loop_over_pixels() -> None:
     assert line["gap"] == round(found.images[0].gap, 4)
 
 
-def test_void_pixels_and_those_of_other_classes_count_nowhere() -> None:
+def test_ignored_pixels_and_those_of_other_classes_count_nowhere() -> None:
     values, classes, truth = steps(0.75, 0.25)
     assert truth is not None
     truth[0], truth[1] = 255, 2
@@ -164,7 +164,7 @@ def test_void_pixels_and_those_of_other_classes_count_nowhere() -> None:
     assert analyse(["cat", "dog"], [(values, classes, truth)]) == analyse(["cat", "dog"], [(changed, classes, truth)])
 
 
-def test_a_class_of_the_tags_that_the_truth_has_not_is_left_out() -> None:
+def test_a_class_of_the_tags_that_ground_truth_has_not_is_left_out() -> None:
     values, _, truth = steps(0.75, 0.25)
     both = (np.concatenate([values, values[::-1] * 0.1]), (0, 1), truth)
     assert analyse(["cat", "dog"], [both]).images == analyse(["cat"], [steps(0.75, 0.25)]).images

@@ -130,7 +130,7 @@ def test_rows_name_split_count_and_kind() -> None:
     assert set(miou) == {"fixed", "oracle"}
 
 
-def test_no_truth_at_all_is_an_error() -> None:
+def test_no_ground_truth_at_all_is_an_error() -> None:
     with refused(DataError, "split 'train'", "ground truth", "its seeds cannot be evaluated"):
         evaluate_seeds(Drawn(3, without=1), maps_of)
 
@@ -149,7 +149,7 @@ def test_the_oracle_is_found_and_not_given(threshold: Threshold) -> None:
         evaluate_seeds(Drawn(3), maps_of, [threshold])
 
 
-def test_a_truth_that_is_void_everywhere_scores_nan_alone() -> None:
+def test_a_truth_that_is_ignored_everywhere_scores_nan_alone() -> None:
     class Void(Drawn):
         def truth(self, sample: Sample) -> Labels | None:
             return np.full((4, 4), 255, np.uint8) if sample.id == "im01" else super().truth(sample)
@@ -160,7 +160,7 @@ def test_a_truth_that_is_void_everywhere_scores_nan_alone() -> None:
     assert found.n_images == 3
 
 
-def test_where_no_truth_shows_a_class_there_is_no_mean_and_no_oracle() -> None:
+def test_where_no_ground_truth_shows_a_class_there_is_no_mean_and_no_oracle() -> None:
     maps, columns, truth = steps(0.5, 0.2)
     assert truth is not None
     held = Held(("a",), [(maps, columns, np.where(truth == 1, np.uint8(255), truth))] * 2)

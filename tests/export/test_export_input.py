@@ -207,7 +207,7 @@ def test_a_name_that_is_no_file_name(root: Path) -> None:
     export_refused(root, "'../x' is not a safe file name", name="../x")
 
 
-def test_small_instances_are_dropped_when_asked_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_small_instances_are_dropped_on_request_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     labels = np.array([[1, 0, 2, 2], [0, 0, 2, 0], [255, 0, 0, 1]], np.uint8)
     root = mask_folder(tmp_path / "in", {"a": labels})
     kept = export_masks(root, "palette", tmp_path / "all")

@@ -42,7 +42,7 @@ def test_the_archive_has_the_servers_names_and_indices(tmp_path: Path, monkeypat
     assert (tmp_path / "results.zip").read_bytes() == first
 
 
-def test_a_part_of_the_test_list_is_told(
+def test_a_part_of_the_test_list_is_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logging.getLogger("tag2mask"), "propagate", True)
@@ -57,7 +57,7 @@ def test_other_classes_are_refused(tmp_path: Path, classes: tuple[str, ...]) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unsure_masks_are_refused(tmp_path: Path) -> None:
+def test_ignored_masks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"mask of '2008_000012' has ignored pixels \(255\)"):
         write(job(tmp_path, unsure=True))
     assert list(tmp_path.iterdir()) == []

@@ -70,7 +70,7 @@ def test_two_passes_are_merged_as_published(unchanged: type[Unchanged]) -> None:
     assert labels.tolist() == [[5, 8, 255, 255, 0]]  # 0.25 itself is not above the lower threshold
 
 
-def test_passes_of_one_image_are_asked_for_together(unchanged: type[Unchanged]) -> None:
+def test_passes_of_one_image_are_requested_together(unchanged: type[Unchanged]) -> None:
     photos = [photo(np.ones((2, 3, 4)), (0, 2)), photo(np.ones((1, 5, 2)), (1,))]
     refine_seeds([at(one, 0.4, 0.2) for one in photos], CRFSettings(iterations=7, gt_prob=0.6))
     assert unchanged.asked == [([(2, 3, 4), (2, 5, 2)], [3, 2], 0.6, 7)]
@@ -169,7 +169,7 @@ def test_photos_of_a_batch_may_have_thresholds_of_their_own() -> None:
         refine_seeds([at(photos[0], high[0], low[0]), at(photos[1], 0.2, low[1])])
 
 
-def test_equal_thresholds_leave_nothing_unsure() -> None:
+def test_equal_thresholds_leave_nothing_ignored() -> None:
     (labels,) = refine_seeds([at(two_halves(), 0.4, 0.4)])
     assert 255 not in labels
     assert (labels == crf_seeds([at(two_halves(), 0.4)])[0]).all()

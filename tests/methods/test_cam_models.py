@@ -294,7 +294,7 @@ def test_what_is_no_scores_is_named(wrap: Callable[[Tensor], Any], kind: type[Ta
         CAM(Wrapped())(IMAGES, TAGS)
 
 
-def test_images_too_small_for_the_network_are_told_so() -> None:
+def test_images_too_small_for_the_network_are_refused() -> None:
     model = timm.create_model("test_resnet", pretrained=False, num_classes=3).eval()
     for method in (lambda x: CAM(model)(x, TAGS), lambda x: feature_layer(model, x)):
         with refused(DataError, "32 x 32 pixels", "too small", "to 64 x 64", "leaves 2 x 2"):

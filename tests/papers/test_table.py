@@ -59,7 +59,7 @@ def test_seeds_are_a_mean_and_a_sample_deviation() -> None:
     assert again.lines[0][-1] == "50.0 at 0.50"
 
 
-def test_several_metrics_and_splits_are_told_apart() -> None:
+def test_several_metrics_and_splits_are_distinguished() -> None:
     ours = [
         row("CAM", 1.5, "none", metric="fp"), row("CAM", 7.25, "none", metric="iou/cat"),
         row("LPCAM", 2.5, "none", metric="fp", split="val", n_images=1),

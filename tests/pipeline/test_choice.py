@@ -162,7 +162,7 @@ def test_a_choice_of_masks_is_exported_and_measured_as_what_it_chose(tmp_path: P
     assert (row.stage, row.threshold, row.threshold_kind) == ("outer", 0.1, "fixed")
 
 
-def test_it_is_made_again_exactly_when_an_input_changes(done: RunResult) -> None:
+def test_it_is_rerun_exactly_when_an_input_changes(done: RunResult) -> None:
     folder = done.path.parents[1]
     keys = {s.stage.name: s.manifest.key for s in done.stages}
     path = str(recipe(folder))
@@ -176,7 +176,7 @@ def test_it_is_made_again_exactly_when_an_input_changes(done: RunResult) -> None
     assert artefacts(changed)["best"].path == artefacts(done)["best"].path, "the same maps are chosen"
 
 
-def test_a_damaged_choice_is_named_and_made_again(done: RunResult, tmp_path: Path) -> None:
+def test_a_damaged_choice_is_named_and_rerun(done: RunResult, tmp_path: Path) -> None:
     result = drawn_maps.copy_of(done.path, tmp_path)
     file = followed(result / "best") / "choice.json"
     whole = file.read_bytes()

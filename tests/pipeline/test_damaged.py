@@ -51,7 +51,7 @@ def again(folder: Path) -> RunResult:
 
 
 @pytest.mark.parametrize("how", GARBLED)
-def test_whatever_a_manifest_holds_it_is_told(how: str, tmp_path: Path) -> None:
+def test_whatever_a_manifest_holds_it_is_reported(how: str, tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(GARBLED[how])
     with pytest.raises(DamagedError, match=r"manifest.json"):
         read_manifest(tmp_path)
@@ -64,7 +64,7 @@ def test_a_garbled_manifest_counts_as_not_made(
     for stage in ("maps", "few", "masks-score"):
         (copy / stage / "manifest.json").write_bytes(GARBLED[how])
     for looks in (lambda: evaluate_run(copy, stages=["maps"]), lambda: write_report([copy], copy / "page.html")):
-        with pytest.raises(StageError, match=r"manifest.json.* again: tag2mask run .*recipe.yaml --out"):
+        with pytest.raises(StageError, match=r"manifest.json.*: tag2mask run .*recipe.yaml --out"):
             looks()
     with caplog.at_level("WARNING", "tag2mask"):
         result = again(copy)
@@ -74,7 +74,9 @@ def test_a_garbled_manifest_counts_as_not_made(
     write_report([copy], copy / "page.html")
 
 
-def test_a_manifest_of_another_artefact_is_told(copy: Path, done: RunResult, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_manifest_of_another_artefact_is_reported(
+    copy: Path, done: RunResult, caplog: pytest.LogCaptureFixture
+) -> None:
     shutil.copy(copy / "maps" / "manifest.json", copy / "few" / "manifest.json")
     again(copy)
     assert "manifest.json is that of another artefact; 'few-masks-" in caplog.text
@@ -151,7 +153,7 @@ def flip(path: Path) -> None:
     changed.save(path, pnginfo=kept)
 
 
-def test_a_mask_with_another_label_is_told_and_made_again(
+def test_a_mask_with_another_label_is_reported_and_rerun(
     copy: Path, done: RunResult, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     few = next(s.artefact.threshold().ids for s in done.stages if s.stage.name == "few")
@@ -161,7 +163,7 @@ def test_a_mask_with_another_label_is_told_and_made_again(
     with Image.open(path) as image:
         assert (np.array(image) != before).sum() == 1, "it can still be decoded"
     assert labels_key(path) is None
-    message = rf"{path.name}: its labels do not fit .* again: tag2mask run .* --out"
+    message = rf"{path.name}: its labels do not fit .*: tag2mask run .* --out"
     with pytest.raises(StageError, match=message):
         export_masks(copy, "coco", tmp_path / "out", stage="masks")
     (copy / "masks-score" / "pixels.json").unlink()
@@ -199,11 +201,11 @@ def test_maps_with_any_byte_changed_are_none_or_the_same(copy: Path) -> None:
             assert (read_maps(path).maps.maps == maps.maps.maps).all()
     assert refused > 0.7 * len(whole) / 7
     path.write_bytes(whole[:-30])
-    with pytest.raises(StageError, match=rf"{path.name}.* again: tag2mask run .* --out"):
+    with pytest.raises(StageError, match=rf"{path.name}.*: tag2mask run .* --out"):
         evaluate_run(copy, stages=["maps"])
 
 
-def test_what_a_report_has_left_is_no_part_of_a_stage_made_again(copy: Path, done: RunResult) -> None:
+def test_what_a_report_has_left_is_no_part_of_a_stage_rerun(copy: Path, done: RunResult) -> None:
     assert (copy / "maps-seeds" / "pixels.json").is_file(), "the report's"
     own = {s.stage.name: set(s.manifest.files) for s in done.stages}
     for stage in ("maps-seeds", "few"):

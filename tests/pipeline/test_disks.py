@@ -84,7 +84,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_by_every_writer(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_by_every_writer(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: it fails in the same calls."""
     root = str(Path(__file__).resolve().parents[2])
     done = python(LIMITED, str(tmp_path), PYTHONPATH=os.pathsep.join([root, os.environ["PYTHONPATH"]]))
@@ -99,7 +99,7 @@ def test_a_full_disk_is_told_by_every_writer(tmp_path: Path) -> None:
         assert list(path.parent.iterdir()) == [], name
 
 
-def test_a_full_disk_in_a_run_is_told_and_the_same_command_goes_on(
+def test_a_full_disk_in_a_run_is_reported_and_the_same_command_resumes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each kind of file fails in turn, as it is put on the disk; afterwards all is as without."""
@@ -145,7 +145,7 @@ def refusing(original: Callable[..., Any], place: Path) -> Callable[..., Any]:
     return refused
 
 
-def test_a_store_that_may_not_be_written_is_told_before_anything_is_made(
+def test_a_store_that_may_not_be_written_is_reported_before_anything_is_made(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, access = copy.parent / ".store", os.access
@@ -167,7 +167,7 @@ def test_a_store_that_may_not_be_written_is_told_before_anything_is_made(
 
 
 @pytest.mark.parametrize("name", ["open", "replace"])
-def test_a_lock_or_run_folder_that_may_not_be_written_is_told(
+def test_a_lock_or_run_folder_that_may_not_be_written_is_reported(
     name: str, copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = copy.parent / ".store" if name == "open" else copy
@@ -176,7 +176,7 @@ def test_a_lock_or_run_folder_that_may_not_be_written_is_told(
         run(str(copy / "recipe.yaml"), out=copy)
 
 
-def test_what_nobody_puts_into_words_is_told_too(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_puts_into_words_is_reported_too(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "scandir", refusing(os.scandir, copy.parent))
     monkeypatch.setattr(os, "listdir", refusing(os.listdir, copy.parent))
     with pytest.raises(StageError, match=rf"{copy}: Permission denied"):

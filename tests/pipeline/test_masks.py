@@ -322,7 +322,7 @@ def again(folder: Path, *overrides: str) -> RunResult:
     return run(str(folder / "recipe.yaml"), *overrides, out=folder)
 
 
-def test_a_missing_or_damaged_mask_is_made_again(copy: Path) -> None:
+def test_a_missing_or_damaged_mask_is_rerun(copy: Path) -> None:
     before = files_of(copy)
     gone, broken, *_ = sorted((copy / "masks" / "masks").iterdir())
     gone.unlink()

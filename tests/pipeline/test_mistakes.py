@@ -50,7 +50,7 @@ def test_wrong_settings_are_refused_before_anything_runs(case: str) -> None:
         make_plan(load_recipe("demo", overrides))
 
 
-def test_a_wrong_part_of_a_list_is_told_once() -> None:
+def test_a_wrong_part_of_a_list_is_reported_once() -> None:
     with pytest.raises(ConfigError) as caught:
         make_plan(load_recipe("demo", ["seeds=[-1]"]))
     assert not lacking(caught.value, "setting 'seeds.0' = -1 … greater than or equal to 0")
@@ -163,7 +163,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return tiny_run(tmp_path_factory.mktemp("run"))
 
 
-def test_weights_that_were_changed_by_hand_are_made_again(done: RunResult) -> None:
+def test_weights_that_were_changed_by_hand_are_rerun(done: RunResult) -> None:
     before = files_of(done.path)
     weights = done.path / "classifier" / "weights.safetensors"
     data = bytearray(weights.read_bytes())
@@ -172,7 +172,7 @@ def test_weights_that_were_changed_by_hand_are_made_again(done: RunResult) -> No
     assert files_of(run(str(done.path / "recipe.yaml"), out=done.path).path) == before
 
 
-def test_a_damaged_map_is_made_again_and_eval_refuses_it_before(done: RunResult) -> None:
+def test_a_damaged_map_is_rerun_and_eval_refuses_it_before(done: RunResult) -> None:
     before = files_of(done.path)
     path = sorted((done.path / "lpcam" / "maps").glob("*.npz"))[2]
     path.write_bytes(path.read_bytes()[:100])

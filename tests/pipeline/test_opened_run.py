@@ -151,7 +151,9 @@ def test_links_that_lead_nowhere_are_looked_for_in_the_store_beside(done: RunRes
     assert {os.readlink(link)[:10] for link in links_in(path)} == {"../.store/"}
 
 
-def test_a_copy_without_its_store_is_told_apart_from_one_that_is_not_finished(done: RunResult, tmp_path: Path) -> None:
+def test_a_copy_without_its_store_is_distinguished_from_one_that_is_not_finished(
+    done: RunResult, tmp_path: Path
+) -> None:
     path = shutil.copytree(done.path, tmp_path / "alone" / "run", symlinks=True)
     with pytest.raises(StageError) as refused:
         evaluate_run(path)

@@ -60,7 +60,7 @@ def photos(tmp_path: Path) -> Path:
         ("amn-lpcam.split=trai", ["amn-lpcam.split = trai: unknown split 'trai'; did you mean 'train'?"]),
     ],
 )
-def test_wrong_names_of_splits_are_told_first(photos: Path, override: str, texts: list[str]) -> None:
+def test_wrong_names_of_splits_are_reported_first(photos: Path, override: str, texts: list[str]) -> None:
     text = refusal(photos, override)
     assert all(t in text for t in texts), text
 
@@ -192,7 +192,7 @@ def test_warnings_come_before_the_first_stage_and_not_for_a_finished_run(
     assert "look like several tags" in caplog.text
 
 
-def test_what_every_class_may_bring_about_is_told_for_a_few(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_every_class_may_bring_about_is_reported_for_a_few(caplog: pytest.LogCaptureFixture) -> None:
     several = [Finding("tags", "warning", ("a",), f"{n} images show another class", "Correct it") for n in range(9)]
     _warn([*several, Finding("name", "warning", ("b",), "two names", "One")], make_plan(load_recipe("demo")))
     *told, name, last = caplog.messages
@@ -210,7 +210,7 @@ def test_a_file_that_has_changed_is_looked_at_again(photos: Path, monkeypatch: p
         start(photos, only=only)
 
 
-def test_a_class_in_every_image_that_trains_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_class_in_every_image_that_trains_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     photos = tmp_path / "photos"
     draw_folder(photos, n=4, masks=False)
     write(photos / "tags.csv", "image,tags\n" + "".join(f"photo {n:02d},disc\n" for n in range(3)) + "photo 03,\n")
@@ -226,7 +226,7 @@ def test_a_class_in_every_image_that_trains_is_told(tmp_path: Path, caplog: pyte
     assert "an empty tag cell, or a sub-folder named background" in text
 
 
-def test_parts_that_processes_cannot_share_are_told_for_every_stage(
+def test_parts_that_processes_cannot_share_are_reported_for_every_stage(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = make_plan(load_recipe("own-data", [*tiny_overrides("own-data", photos), "amn-lpcam-irn.train.accumulate=1"]))

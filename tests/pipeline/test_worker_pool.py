@@ -28,7 +28,7 @@ def numbered(n: int) -> Iterator[tuple[str, int]]:
     return ((f"im{i}", i) for i in range(n))
 
 
-def test_a_pool_has_as_many_workers_as_threads_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_has_as_many_workers_as_threads_were_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda who: set(range(6)), raising=False)
     assert workers(Engine(threads=3)) == 3
     assert workers(Engine()) == 6

@@ -240,7 +240,7 @@ GUESSED = re.compile(
 """A setting that is guessed by its name, a type of artefact told by a word, a seed cut out of a name."""
 
 
-def test_stages_are_told_apart_by_their_kinds() -> None:
+def test_stages_are_distinguished_by_their_kinds() -> None:
     found = [(m.name, line) for m in modules() for line in m.path.read_text().splitlines() if GUESSED.search(line)]
     assert found == [], "let the kind of stage declare it (methods/stage_kinds.py)"
     for line in ('if kind.makes == "maps":', 'getattr(stage.settings, "truth", False)', 'name.partition("@")[0]'):

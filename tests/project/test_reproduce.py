@@ -224,7 +224,7 @@ class Faked:
         return ""
 
 
-def test_each_command_is_run_once_and_the_rows_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_command_is_run_once_and_the_rows_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"tag2mask run {name}" for name in ("a", "b", "c")]
     rows = [replace(ROW, command=c) for c in names] + [replace(ROW, command=names[0], metric="fp")]
     fake = Faked({names[0]: 54.3315, names[1]: 53.0})
@@ -292,7 +292,7 @@ def test_tables_of_sweeps_and_experiments_are_found_in_their_folder(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_an_analysis_is_made_again_of_the_run_that_it_names(tmp_path: Path) -> None:
+def test_an_analysis_is_rerun_of_the_run_that_it_names(tmp_path: Path) -> None:
     command = accept(f"tag2mask analyse imbalance {tiny_run(tmp_path).path} --stage cam", "line 2 of x.csv")
     assert rerun(command, ["data.root=is not for an analysis"], tmp_path / "first") == ""
     path = tmp_path / "first" / "imbalance.csv"
@@ -327,7 +327,7 @@ def test_a_benchmark_writes_its_table_into_the_folder(tmp_path: Path, monkeypatc
     assert rerun(command, [], tmp_path / "command-3").endswith("killed by signal 9, perhaps for want of memory")
 
 
-def test_the_published_toy_is_made_again(tmp_path: Path) -> None:
+def test_the_published_toy_is_rerun(tmp_path: Path) -> None:
     found = reproduce(ROOT / "results" / "toy.csv", out=tmp_path / "again")
     assert found.agrees
     assert {row.verdict for row in found.rows} <= {"equal", "within"}
@@ -349,7 +349,7 @@ def again(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
     return reproduce(table(tmp / "tables" / "tiny.csv", results), out=tmp / "runs" / "again")
 
 
-def test_a_run_made_again_in_another_process_is_equal_in_every_digit(again: Reproduction) -> None:
+def test_a_run_rerun_in_another_process_is_equal_in_every_digit(again: Reproduction) -> None:
     (changed,) = [row for row in again.rows if row.verdict != "equal"]
     assert (changed.metric, changed.verdict, changed.difference) == ("miou", "differs", -1.0)
     assert len(again.rows) > 20

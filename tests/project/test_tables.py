@@ -49,7 +49,7 @@ def test_plain_columns_are_shown_as_they_are(root: Path) -> None:
     assert render(table, root).splitlines()[2:3] == ["| cam | 20.26 |"]
 
 
-def test_one_of_several_values_may_be_asked_for(root: Path) -> None:
+def test_one_of_several_values_may_be_requested(root: Path) -> None:
     table = parse("seeds.csv columns=method metrics=miou where=threshold_kind:oracle,method:lpcam|cam")
     assert [line.split()[1] for line in render(table, root).splitlines()[2:4]] == ["cam", "lpcam"]
     with refused(ConfigError, "no row of seeds.csv", "method amn|irn"):

@@ -122,3 +122,12 @@ def test_no_name_is_private_vocabulary() -> None:
         r"_?(told|asked|ask|judged?|judges|mended|taught|blind|look|looks|look_over|own_words|Look|Judge)"
     )
     assert [f"{where}: {name}" for where, name in names() if riddles.fullmatch(name)] == []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = {}
+    for module in modules():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(module.name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}

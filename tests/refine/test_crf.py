@@ -228,7 +228,7 @@ def test_one_label_and_no_label_leave_nothing_to_decide() -> None:
     assert crf.refine_labels(np.zeros((0, 8, 9), int), 3).shape == (0, 8, 9)
 
 
-def test_unsure_pixels_take_the_label_of_what_looks_like_them() -> None:
+def test_ignored_pixels_take_the_label_of_what_looks_like_them() -> None:
     image = np.zeros((12, 12, 3), np.uint8)
     image[:, 6:] = 255
     labels = np.zeros((12, 12), np.int64)

@@ -25,7 +25,7 @@ def test_points_are_placed_on_the_axes() -> None:
     assert (found.y[0].at, found.y[-1].at) == (found.frame.bottom, found.frame.top)
 
 
-def test_twelve_lines_are_told_apart() -> None:
+def test_twelve_lines_are_distinguished() -> None:
     found = chart([(str(i), [(0.1, 5.0), (0.2, i)]) for i in range(12)])
     assert found is not None
     assert len({(line.colour, line.dash) for line in found.lines}) == 12

@@ -28,7 +28,7 @@ def test_an_image_that_is_mostly_ignored_is_neither_best_nor_worst() -> None:
     ]
 
 
-def test_listed_images_come_first_whatever_their_void() -> None:
+def test_listed_images_come_first_whatever_their_ignored_share() -> None:
     found = chosen(ImageChoice(("h", "b"), each=1, random=0), {"b": 1.0})
     assert found[:3] == [("h", "chosen"), ("b", "chosen"), ("f", "best of 5")]
     assert chosen(ImageChoice(("nowhere",), each=0, random=0)) == [], "another split's image"

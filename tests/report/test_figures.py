@@ -52,7 +52,7 @@ def test_curves_are_named_and_both_axes_say_what_they_are(tmp_path: Path) -> Non
     )
 
 
-def test_lines_are_told_apart_without_colour(tmp_path: Path) -> None:
+def test_lines_are_distinguished_without_colour(tmp_path: Path) -> None:
     draw_curves([Curve(str(i), CURVES[0].points, (0, 0.5)) for i in range(6)], "six", tmp_path / "six.svg")
     drawn = re.findall(
         r'style="fill: none;([^"]*)stroke: (#\w+); stroke-width: 1.2', (tmp_path / "six.svg").read_text()

@@ -128,7 +128,7 @@ def test_touching_classes_have_edges_and_no_rim_between_them() -> None:
     assert (two[:, :10] == 0).all()
 
 
-def test_void_is_hatched_and_no_class() -> None:
+def test_an_ignored_pixel_is_hatched_and_no_class() -> None:
     labels = np.full((16, 16), 255, np.uint8)
     labels[:4] = 0
     void = rgba(ignored_uri(labels))

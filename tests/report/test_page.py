@@ -126,7 +126,7 @@ def test_where_the_numbers_come_from_is_said(tmp_path: Path) -> None:
     )
 
 
-def test_curves_and_histograms_are_drawn_and_told(tmp_path: Path) -> None:
+def test_curves_and_histograms_are_drawn_and_described(tmp_path: Path) -> None:
     page = rendered(tmp_path)
     assert len(page.all("polyline")) == 2
     titles = page.text("title")

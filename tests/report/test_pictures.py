@@ -69,7 +69,7 @@ def test_labels_are_tinted_outlined_and_hatched() -> None:
     assert 0.4 < hatched.mean() < 0.6
 
 
-def test_two_classes_that_touch_are_told_apart_by_an_outline() -> None:
+def test_two_classes_that_touch_are_distinguished_by_an_outline() -> None:
     labels = np.ones((20, 40), np.uint8)
     labels[:, 20:] = 2
     white = (pixels(label_overlay(GREY, labels)) == 255).all(axis=2)

@@ -152,7 +152,7 @@ def test_pixels_are_counted_once_and_again_where_the_memory_is_spoilt(
     assert OpenedRun(tmp_path / "run").metrics == opened.metrics, "the artefact counts as whole"
 
 
-def test_a_mostly_void_image_is_not_the_best_though_its_score_is(done: RunResult, page: Page) -> None:
+def test_a_mostly_ignored_image_is_not_the_best_though_its_score_is(done: RunResult, page: Page) -> None:
     with (done.path / "masks-score" / "images.csv").open() as stream:
         scores = {line.split(",")[0]: line.split(",")[1].strip() for line in stream}
     assert float(scores[VOID]) == max(float(v) for name, v in scores.items() if name != "image")
@@ -272,7 +272,7 @@ def test_time_memory_recipe_and_environment_are_shown(done: RunResult, page: Pag
     assert yaml.safe_load(recipe) == yaml.safe_load((done.path / "recipe.yaml").read_text())
 
 
-def test_what_cannot_be_reported_is_told(done: RunResult, tmp_path: Path) -> None:
+def test_what_cannot_be_reported_is_reported(done: RunResult, tmp_path: Path) -> None:
     with refused(StageError, "nowhere is not a run", "recipe.yaml"):
         write_report([tmp_path / "nowhere"], tmp_path / "x.html")
     path = copied(done, tmp_path)
@@ -288,7 +288,7 @@ def test_what_cannot_be_reported_is_told(done: RunResult, tmp_path: Path) -> Non
     assert not (tmp_path / "x.html").exists()
 
 
-def test_a_run_that_has_measured_nothing_is_told(done: RunResult, tmp_path: Path) -> None:
+def test_a_run_that_has_measured_nothing_is_reported(done: RunResult, tmp_path: Path) -> None:
     only = run(str(done.path / "recipe.yaml"), out=tmp_path / "runs" / "only", only=["maps"])
     assert not only.report.exists()
     assert (only.reported, done.reported) == (False, True)
@@ -296,14 +296,14 @@ def test_a_run_that_has_measured_nothing_is_told(done: RunResult, tmp_path: Path
         write_report([only.path], tmp_path / "x.html")
 
 
-def test_files_that_are_gone_are_told(done: RunResult, tmp_path: Path) -> None:
+def test_files_that_are_gone_are_reported(done: RunResult, tmp_path: Path) -> None:
     path = copied(done, tmp_path)
     (path / "maps-seeds" / "curve.csv").write_text("spoilt")
     with refused(StageError, "'maps-seeds'", "gone or changed", "tag2mask run"):
         write_report([path], tmp_path / "x.html")
 
 
-def test_photos_other_than_those_that_were_measured_are_told(done: RunResult, tmp_path: Path) -> None:
+def test_photos_other_than_those_that_were_measured_are_reported(done: RunResult, tmp_path: Path) -> None:
     shutil.copytree(done.path.parent.parent / "data", tmp_path / "data")
     path = copied(done, tmp_path)
     for folder in ("images", "masks"):

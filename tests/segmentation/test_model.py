@@ -314,7 +314,7 @@ def test_a_network_in_the_home_of_nobody_is_named() -> None:
         find_network("~nobody-here/run")
 
 
-def test_what_is_no_network_by_its_kind_is_told_and_not_looked_for_on_the_hub(
+def test_what_is_no_network_by_its_kind_is_reported_and_not_looked_for_on_the_hub(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tag2mask.segmentation.find_model.fetch", lambda name: pytest.fail("it was looked for"))

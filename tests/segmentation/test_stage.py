@@ -329,7 +329,7 @@ def test_the_encoders_own_file_is_taken(tmp_path: Path) -> None:
         absent.network.fingerprint()
 
 
-def test_images_without_truth_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_without_ground_truth_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Some(Drawn):
         def truth(self, sample: Any) -> Any:
             return None if sample.id == "003" else seeds(sample)
@@ -337,7 +337,7 @@ def test_images_without_truth_are_left_out(tmp_path: Path, caplog: pytest.LogCap
     images = Some([s.tags for s in data().samples], size=(64, 80))
     with caplog.at_level("WARNING", "tag2mask"):
         train(context(tmp_path, settings(epochs=1).model_copy(update={"truth": True}), {}, images))
-    assert "second: 1 of 8 images lack ground truth and are left out" in caplog.text
+    assert "second: 1 of 8 images have no ground truth and are left out" in caplog.text
     assert (tmp_path / "out" / WEIGHTS).is_file()
 
 

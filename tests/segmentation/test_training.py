@@ -99,7 +99,7 @@ def test_same_seed_same_file_other_seed_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["fpn", "deeplabv2"])
-def test_interrupted_training_goes_on_to_the_same_file(
+def test_interrupted_training_resumes_to_the_same_file(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where it ends within an epoch, and where batch norms learn."""

@@ -225,7 +225,7 @@ def test_maps_that_hold_one_value_give_an_error_that_says_so(tmp_path: Path, rul
     assert not list(tmp_path.iterdir())
 
 
-def test_no_truth_is_opened_and_images_without_tags_do_not_matter(tmp_path: Path) -> None:
+def test_no_ground_truth_is_opened_and_images_without_tags_do_not_matter(tmp_path: Path) -> None:
     def read(sample: Sample) -> ActivationMaps:
         assert sample.tags, "without tags there is no map to look at"
         return ActivationMaps(sample.tags, torch.tensor([[[0.2, 0.8]]]).repeat(len(sample.tags), 1, 1))
@@ -275,7 +275,7 @@ def test_settings_that_are_refused(kind: str, values: dict[str, Any], text: str)
 @pytest.mark.parametrize(
     ("kind", "role"), [("rule-agreement", "other"), ("rule-classifier", "classifier"), ("rule", "maps")]
 )
-def test_what_a_rule_needs_is_asked_for_before_anything_runs(tmp_path: Path, kind: str, role: str) -> None:
+def test_what_a_rule_needs_is_requested_before_anything_runs(tmp_path: Path, kind: str, role: str) -> None:
     reads = {} if role == "maps" else {"maps": "maps"}
     path = recipe(tmp_path, {"maps": {"kind": "drawn-maps"}, "x": {"kind": kind, "reads": reads}})
     with refused(ConfigError, f"'x.reads.{role}'", "the stage that makes the"):

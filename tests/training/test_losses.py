@@ -170,7 +170,7 @@ def test_batch_without_foreground_or_background_or_anything_gives_a_number(label
     assert bool((logits.grad == 0).all()) == (label == 255)
 
 
-def test_unsure_cells_have_no_gradient() -> None:
+def test_ignored_cells_have_no_gradient() -> None:
     logits, labels = drawn(3)
     logits.requires_grad_()
     pixel_loss(logits, labels).backward()  # type: ignore[no-untyped-call]  # torch's own

@@ -47,7 +47,7 @@ def test_two_processes_train_to_the_same_weights_bit_for_bit(tmp_path: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", ["training", "waiting"])
-def test_a_process_that_is_told_to_stop_leaves_and_ends_all(verb: str, tmp_path: Path) -> None:
+def test_a_process_that_is_reported_to_stop_leaves_and_ends_all(verb: str, tmp_path: Path) -> None:
     """It takes part in no further exchange: the others may be in the middle of their own work, for hours."""
     result = torchrun("tests.training.stopped", verb, str(tmp_path), *(["1"] if verb == "training" else []))
     assert result.returncode != 0

@@ -83,7 +83,7 @@ def test_update_rules_against_a_slow_reference(kind: str) -> None:
     assert weight.item() == pytest.approx(w, rel=1e-9)
 
 
-def test_sgd_has_no_momentum_unless_asked() -> None:
+def test_sgd_has_no_momentum_unless_set() -> None:
     for momentum in (0.0, 0.9):
         settings = train_settings(optimiser="sgd", **({"momentum": momentum} if momentum else {}))
         groups = parameter_groups([nn.Parameter(torch.zeros(1))], [], settings)

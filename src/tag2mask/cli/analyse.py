@@ -104,9 +104,7 @@ def threshold_rules(
     runs: Runs,
     stage: _Stage = None,
     other: Annotated[str | None, typer.Option(help="maps to measure agreement with; default: fewer scales")] = None,
-    fixed: Annotated[
-        list[str] | None, typer.Option(help="STAGE=THRESHOLD beside the run's own; may be given again")
-    ] = None,
+    fixed: Annotated[list[str] | None, typer.Option(help="STAGE=THRESHOLD beside the run's own; repeatable")] = None,
     images: Annotated[int, typer.Option(min=0, help="for the classifier's rules; 0: leave these out")] = 100,
     part: Annotated[str | None, typer.Option(help="i/k: the i-th of k parts of the images; default: all")] = None,
     split: _Split = None,

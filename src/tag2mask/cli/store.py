@@ -22,7 +22,7 @@ def command(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="prune: remove it, do not only list it")] = False,
     forget: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN", help="prune: a run that is gone for good; may be given again")
+        list[Path] | None, typer.Option(metavar="RUN", help="prune: a run that is gone for good; repeatable")
     ] = None,
 ) -> None:
     """List what a store holds, how large it is and which runs use it; with prune, what no run uses.

@@ -113,7 +113,7 @@ def read_sidecar(dataset: Dataset, sample: Sample, role: str) -> Grey:
     values = _grey(path)
     if sample.image is not None:
         values = align_labels(values, sample.image, f"sidecar {path}")
-    elif (drawn := dataset.image(sample).size[::-1]) != values.shape:
+    elif (drawn := dataset.photo(sample).size[::-1]) != values.shape:
         raise DataError(f"sidecar {path} has shape {values.shape}, its image {drawn}: expected the size of its image")
     size = dataset.working_size(sample)
     if size is not None and size != values.shape:

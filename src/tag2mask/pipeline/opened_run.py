@@ -297,7 +297,7 @@ def _moved(recipe: Recipe, root: Path) -> Recipe:
 
 
 def open_run(path: str | Path, root: str | Path | None = None) -> OpenedRun:
-    """Open a run that was made before, whole or in part, to look at what it holds. Nothing is made again.
+    """Open a run that was made before, whole or in part, to look at what it holds. Nothing is rerun.
 
     What it returns has ``plan`` (the checked recipe), ``stages`` by name, ``metrics`` (every number that was measured),
     ``artefact(name)``, ``dataset(stage)``, ``maps(stage)`` and ``masks(stage)``; the last two give each sample of the

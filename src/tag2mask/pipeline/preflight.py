@@ -60,7 +60,7 @@ def check_run_data(session: Session) -> None:
     """Check the data that the stages need, log warnings, and stop where a later stage would.
 
     Splits and their lists, images that one stage takes from another, networks and first weights, headers of all images
-    and masks, and as many of them decoded as a minute allows. A run that is complete is not checked, and a file that
+    and masks, and as many of them decoded as 45 seconds allow. A run that is complete is not checked, and a file that
     has not changed since an earlier run is not reread. Called in one process of a run.
 
     Raises:

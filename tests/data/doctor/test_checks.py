@@ -187,7 +187,7 @@ def test_classes_without_images_are_a_warning_where_they_should_train(monkeypatc
     assert report.classes == (ClassCount("cat", (1, 1)), ClassCount("dog", (0, 0)), ClassCount("cow", (0, 1)))
 
 
-def test_the_training_split_is_known_by_the_name_asked_for(tmp_path: Path) -> None:
+def test_the_training_split_is_known_by_the_name_requested(tmp_path: Path) -> None:
     """COCO opens `train` as `train2017`."""
     draw_coco(tmp_path, n=1)
     finding = of(examine("coco", tmp_path), "class")[0]

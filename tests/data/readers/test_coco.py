@@ -117,7 +117,7 @@ def test_a_later_annotation_lies_over_an_earlier_one(tmp_path: Path) -> None:
     assert truth_of(one_image(tmp_path, equal, overlap="smaller"))[3, 3] == 2
 
 
-def test_crowds_give_no_tag_and_are_left_out_or_void(tmp_path: Path) -> None:
+def test_crowds_give_no_tag_and_are_left_out_or_ignored(tmp_path: Path) -> None:
     crowd, thing = box(0, 0, 10, 10), box(5, 5, 15, 15)
     annotations = [coco_annotation(1, 7, 11, thing), coco_annotation(2, 7, 21, crowd, crowd=1)]
     dataset = one_image(tmp_path, annotations)

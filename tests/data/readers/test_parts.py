@@ -104,7 +104,7 @@ def test_contexts_come_with_their_class_at_the_stated_rate(difficulty: Difficult
         assert np.mean(without) == pytest.approx(alone, abs=4 * (alone * (1 - alone) / len(without)) ** 0.5)
 
 
-def test_contexts_and_distractors_are_background_in_the_truth() -> None:
+def test_contexts_and_distractors_are_background_in_ground_truth() -> None:
     """Exactly the toys' own shapes are labelled, painted back to front by a slow loop over pixels."""
     dataset = drawn(images=8, difficulty="hard", size=72)
     for sample in dataset.samples:
@@ -210,7 +210,7 @@ def test_sizes_a_number_is_the_long_side_a_pair_is_exact() -> None:
     assert all(pair.truth(s).shape == (80, 128) and pair.image(s).size == (128, 80) for s in pair.samples)
 
 
-def test_a_subset_of_the_classes_leaves_the_pictures_and_makes_other_classes_void() -> None:
+def test_a_subset_of_the_classes_leaves_the_pictures_and_makes_other_classes_ignored() -> None:
     full, part = drawn(images=12), drawn(images=12, classes=("robot", "train"))
     assert part.classes == ("robot", "train")
     table = np.array([0, 2, 255, 255, 255, 255, 1], np.uint8)

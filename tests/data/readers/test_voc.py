@@ -108,7 +108,7 @@ def test_masks_come_from_one_folder_the_one_with_most_of_the_split(tmp_path: Pat
         voc(tmp_path, masks="Mine")
 
 
-def test_without_masks_there_is_no_truth(tmp_path: Path) -> None:
+def test_without_masks_there_is_no_ground_truth(tmp_path: Path) -> None:
     draw_voc(tmp_path, masks="Nowhere")
     dataset = voc(tmp_path)
     assert not dataset.has_truth

@@ -93,7 +93,7 @@ def test_a_draw_leaves_images_to_measure_on(n: int) -> None:
         draw_few(alike(6), n, 2, 3)
 
 
-def test_void_images_alone_say_nothing() -> None:
+def test_ignored_images_alone_say_nothing() -> None:
     maps, columns, truth = steps(0.5, 0.2)
     assert truth is not None
     held = Held(("a",), [(maps, columns, np.full_like(truth, 255))] * 2)

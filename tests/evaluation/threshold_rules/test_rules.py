@@ -248,7 +248,7 @@ def test_a_rule_chooses_for_the_data_for_classes_and_for_images() -> None:
     assert per_image.of("new", (0,)) == found.whole
 
 
-def test_only_what_is_asked_for_is_chosen() -> None:
+def test_only_what_is_requested_is_chosen() -> None:
     found = choose_thresholds([RULES["otsu"]], [image("a", (0,), 0.1, 0.3)], 1, {"data"})["otsu"]
     assert (found.classes, found.images) == ((), {})
 

@@ -90,7 +90,7 @@ def test_same_seed_same_file_other_seed_other(tmp_path: Path) -> None:
     assert a == b != c
 
 
-def test_interrupted_training_goes_on_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_training_resumes_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tmp_path / "whole", train={"epochs": 3})
     calls = iter(range(100))
 

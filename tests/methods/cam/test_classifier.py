@@ -147,7 +147,7 @@ def test_same_seed_same_file_other_seed_other(tmp_path: Path) -> None:
     assert files[0] == files[1] != files[2]
 
 
-def test_interrupted_training_goes_on_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_training_resumes_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train(tmp_path / "whole", Drawn(TAGS), epochs=3)
     loss = multilabel_soft_margin
     calls = iter(range(100))

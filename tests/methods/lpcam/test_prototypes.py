@@ -140,7 +140,7 @@ def test_no_image_and_an_empty_side_are_sound() -> None:
         assert context.vectors.shape == (4, 2)
 
 
-def test_a_full_disk_is_told_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
     with (
         refused(StageError, "0.0 MB of disk", "0.0 MB are free", "Make room, or set"),
@@ -150,7 +150,7 @@ def test_a_full_disk_is_told_before(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_is_told() -> None:
+def test_a_disk_that_fills_up_is_reported() -> None:
     sink = vectors_module.FileSink(Path("/dev/full"), 5)
     sink.append(np.ones((1, 5), np.float16), np.zeros((1, 3), np.int32))
     with refused(StageError, "feature vectors", "/dev: No space left on device"):
@@ -234,7 +234,7 @@ def test_the_best_is_kept_where_none_passes(caplog: pytest.LogCaptureFixture) ->
     assert "no foreground centre scores above 0.9; the best is kept" in caplog.text
 
 
-def test_no_foreground_vectors_are_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_foreground_vectors_are_reported(caplog: pytest.LogCaptureFixture) -> None:
     found = select_foreground(clusters(torch.zeros(0, 3)), Scorer(WEIGHTS, EVERY), 2, Rules())
     assert len(found.kept) == 0
     assert "class column 2: no foreground vectors" in caplog.text

@@ -49,7 +49,7 @@ def test_every_architecture_of_the_library_is_known_to_it_by_this_name() -> None
     assert set(LIBRARY) == set(smp.MODEL_ARCHITECTURES_MAPPING) - {"upernet"}
 
 
-def test_the_decoder_is_as_told() -> None:
+def test_the_decoder_is_as_set() -> None:
     net: Any = build("fpn", decoder={"decoder_pyramid_channels": 24, "decoder_segmentation_channels": 32}).net
     assert net.decoder.p5.out_channels == 24
     assert net.segmentation_head[0].in_channels == 32

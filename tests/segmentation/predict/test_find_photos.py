@@ -59,7 +59,7 @@ def test_own_output_is_no_input(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["few", "few/sub", "few/*.png"])
-def test_an_input_that_is_the_output_is_told_from_an_empty_one(
+def test_an_input_that_is_the_output_is_distinguished_from_an_empty_one(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "few" / "a.png")

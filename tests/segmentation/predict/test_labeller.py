@@ -97,7 +97,7 @@ def test_the_size_travels_with_the_network(tmp_path: Path) -> None:
     assert tag2mask.load(tmp_path / "saved", device="cpu").network.max_side == 50
 
 
-def test_very_large_photos_are_tiled_without_being_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_large_photos_are_tiled_without_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WHOLE", 700 * 900)
     net = Colours()
     labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES), PredictOptions())

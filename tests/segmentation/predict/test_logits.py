@@ -147,7 +147,7 @@ def test_a_network_without_numbers_is_named() -> None:
         predict_labels(lambda images: images * float("nan"), photo(4, 4), MEAN, STD)
 
 
-def test_a_network_that_does_not_run_is_told_with_the_size_of_the_photo() -> None:
+def test_a_network_that_does_not_run_is_reported_with_the_size_of_the_photo() -> None:
     settings = NetworkSettings(encoder="test_efficientnet", weights="none", decoder={"decoder_interpolation": "cubist"})
     net = build_segmenter(settings, 2).eval()
     with refused(DataError, "images of 33 x 20 pixels", "Give larger ones"):

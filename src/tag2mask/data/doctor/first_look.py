@@ -1,4 +1,4 @@
-"""Checks the images of a run before it begins: the headers of all, and as many decoded as a minute allows."""
+"""Checks the images of a run before it begins: the headers of all, and as many decoded as 45 seconds allow."""
 
 from __future__ import annotations
 
