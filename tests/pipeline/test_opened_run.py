@@ -13,13 +13,14 @@ import pytest
 
 import tag2mask
 from tag2mask.analysis.evaluate_run import evaluate_run
-from tag2mask.analysis.mask_quality import analyse_quality
+from tag2mask.analysis.mask_quality import analyse_boundaries, analyse_quality
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.links import followed, is_link, links_in
 from tag2mask.core.palette import read_labels
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.opened_run import OpenedRun
+from tag2mask.pipeline.pack import pack_run
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.run_report.rebuild import write_report
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
@@ -160,6 +161,9 @@ def test_a_copy_without_its_store_is_distinguished_from_one_that_is_not_finished
     assert f"'maps' of {path} is not finished here" in text
     assert f"copy its store too, to {tmp_path / 'alone' / '.store'}" in text
     assert "tag2mask pack run" in text
+    for look in (lambda: pack_run(path), lambda: analyse_quality(path), lambda: analyse_boundaries(path)):
+        with pytest.raises(StageError, match=f"of {path} is not finished here"):
+            look()
 
 
 def test_a_copy_with_its_links_resolved_is_a_run(

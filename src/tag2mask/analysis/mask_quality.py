@@ -150,6 +150,7 @@ def analyse_boundaries(
     run = as_run(run)
     names = tuple(stages) or stages_with_masks(run)
     if not names:
+        run.check_links()
         raise ConfigError(
             f"{run.path} has no finished stage of masks, nor of maps that another stage cuts. Resume it: {run.command}"
         )

@@ -169,6 +169,7 @@ def _subject(run: OpenedRun, name: str | None) -> PlannedStage:
         return named
     made = [s for s in fit if run.is_finished(s.name) and not is_prediction(run.plan, s) and _is_cut(run, s)]
     if not made:
+        run.check_links()
         raise ConfigError(
             f"{run.path} has no masks to assess: no finished stage of pseudo-masks, nor of maps that another stage "
             f"cuts. Resume it: {run.command}"

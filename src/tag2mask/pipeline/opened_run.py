@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tag2mask.config.recipe import Recipe
 from tag2mask.core.errors import ConfigError, DamagedError, DataError, StageError, command, unknown
-from tag2mask.core.links import PACKED, not_finished, resuming
+from tag2mask.core.links import PACKED, is_link, not_finished, resuming
 from tag2mask.core.manifest import MANIFEST, read_manifest
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data import registry
@@ -171,6 +171,12 @@ class OpenedRun:
     def finished(self) -> dict[str, PlannedStage]:
         """The stages that are made, by name."""
         return {name: stage for name, stage in self.stages.items() if self.is_finished(name)}
+
+    def check_links(self) -> None:
+        """Refuse a run that was copied without its store, before it is said that nothing of it is finished."""
+        lost = [n for n in self.stages if is_link(self.path / n) and not self.folder.artefact(n).exists()]
+        if lost:
+            raise not_finished(self.path, lost[0])
 
     def artefact(self, name: str) -> Artefact:
         """What a finished stage has made, with all that it was made from.

@@ -43,6 +43,7 @@ def pack_run(run: OpenedRun | str | Path, out: Path | None = None) -> Path:
         raise ConfigError(f"--out {out} lies in the run {run.path}: name a place outside of it")
     stages = [name for name in run.stages if run.is_finished(name)]
     if not stages:
+        run.check_links()
         raise StageError(f"no stage of {run.path} is finished, so there is nothing to pack; resume: {run.command}")
     left = [name for name in run.stages if name not in stages]
     if left:
