@@ -232,6 +232,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     [
         ("KINDS = 3", ["KINDS = 3", "StageKind"]),
         ("KINDS = ('cam', 'irn')", ["'cam'", "StageKind"]),
+        ("from tag2mask.methods.irn.kinds import KINDS; KINDS = KINDS * 2", ["two kinds", "'irn'"]),
         ("SETTINGS = open_split = 4", ["KINDS = None", "SETTINGS = 4", "DataSettings"]),
         ("import sys; sys.exit(3)", ["SystemExit", "3"]),
         ("def __getattr__(name): raise ValueError('odd ' + name)", ["odd KINDS", "odd SETTINGS"]),

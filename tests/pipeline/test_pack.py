@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
 import tag2mask
 from tag2mask.analysis.evaluate_run import evaluate_run
+from tag2mask.cli.app import app
 from tag2mask.compare.compare import compare_runs
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.links import PACKED, links_in
@@ -79,6 +81,23 @@ def test_without_its_photos_it_says_what_it_knows_and_what_it_cannot(
     ):  # fmt: skip
         with pytest.raises(DataError, match=rf"packed without its photos.*tag2mask eval {path} --root FOLDER"):
             look()
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_run_whose_photos_have_moved_is_packed_with_their_place(done: RunResult, tmp_path: Path, form: str) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(done.path.parents[1] / "data", photos)
+    out = tmp_path / ("far.zip" if form == "zip" else "far")
+    typer.main.get_command(app)(
+        ["pack", str(done.path), "--out", str(out), "--root", str(photos)], standalone_mode=False
+    )
+    if form == "zip":
+        with zipfile.ZipFile(out) as archive:
+            archive.extractall(tmp_path)
+    packed = OpenedRun(tmp_path / done.path.name if form == "zip" else out)
+    assert packed.plan.data.root == photos
+    assert list(packed.metrics) == list(OpenedRun(done.path).metrics)
+    assert OpenedRun(done.path).plan.data.root == done.path.parents[1] / "data"
 
 
 def test_what_cannot_be_packed_is_refused(done: RunResult, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import typer
@@ -116,6 +117,19 @@ def test_a_command_that_the_command_line_lacks_is_found() -> None:
     assert not_understood(["evaluate", None]) == "verb evaluate"
     assert not_understood(["report", None, "--photos", None]) == "--photos"
     assert not_understood(["analyse", None, "--photos"]) == ""
+
+
+def test_every_command_that_looks_at_a_run_finds_its_data_with_root() -> None:
+    def verbs(command: Any) -> Iterator[Any]:
+        below = getattr(command, "commands", {})
+        yield from (found for one in below.values() for found in verbs(one))
+        if not below:
+            yield command
+
+    looks = {"run", "runs", "network", "source"}  # what an argument is called that is a finished run
+    found = [one for one in verbs(typer.main.get_command(app)) if looks & {p.name for p in one.params}]
+    assert {one.name for one in found} >= {"eval", "report", "export", "compare", "predict", "prototypes", "pack"}
+    assert [one.name for one in found if "--root" not in {o for p in one.params for o in p.opts}] == []
 
 
 def by_hand() -> Iterator[str]:

@@ -35,7 +35,7 @@ def command(
     """
     if format == "onnx":
         masks_only = {"--classes": classes, "--images": images, "--name": name, "--min-area": min_area}
-        _refuse({**masks_only, "--outline": outline, "--copy-images": copy_images, "--root": root})
+        _refuse({**masks_only, "--outline": outline, "--copy-images": copy_images})
         from tag2mask.segmentation.onnx.export import export_network
 
         names = export_network(source, out, stage=stage)

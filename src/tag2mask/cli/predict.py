@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tag2mask.cli.options import Root
 from tag2mask.cli.tables import say
 
 
@@ -27,8 +28,11 @@ def command(
     overlay: Annotated[bool, typer.Option("--overlay", help="also pictures of the masks over the photos")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps")] = "auto",
     batch: Annotated[int, typer.Option(help="photos of one size, or tiles, computed together")] = 1,
+    root: Root = None,
 ) -> None:
     """Segment photos with a trained network: palette masks under the photos' own names and folders.
+
+    A run's own data are not needed; --root is taken as by every command that looks at a run.
 
     Example: tag2mask predict runs/photos new-photos --out masks --overlay
     """

@@ -32,10 +32,14 @@ def _kinds_in(module: ModuleType) -> Sequence[StageKind[Any]]:
     """The kinds that a module offers.
 
     Raises:
-        ConfigError: its ``KINDS`` is not a tuple or list of `StageKind`.
+        ConfigError: its ``KINDS`` is not a tuple or list of `StageKind`, or two of them have one name.
     """
     kinds = getattr(module, "KINDS", None)
     if isinstance(kinds, tuple | list) and all(isinstance(kind, StageKind) for kind in kinds):
+        names = [kind.name for kind in kinds]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"{module.__name__}.KINDS has two kinds of the name '{name}': expected one of each")
         return kinds
     raise ConfigError(f"{module.__name__}.KINDS = {shortened(repr(kinds))}: expected a tuple of StageKind")
 

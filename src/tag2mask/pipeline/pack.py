@@ -8,12 +8,14 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tag2mask.config.recipe import dump_recipe
 from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import atomic_path, write_text
 from tag2mask.core.links import ENDING, PACKED
 from tag2mask.core.locks import is_leftover
 from tag2mask.export.output import atomic_folder
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
+from tag2mask.pipeline.run_folder import RECIPE
 
 LOG = logging.getLogger("tag2mask")
 _ZIP = ".zip"
@@ -26,7 +28,7 @@ def pack_run(run: OpenedRun | str | Path, out: Path | None = None) -> Path:
     are given their folder as ``root``; `tag2mask.load` and ``tag2mask predict`` need none.
 
     Args:
-        run: the run, or its folder; stages that are not finished are left out.
+        run: the run, or its folder; stages that are not finished are left out. Of one with a ``root``, the data lie there.
         out: new or empty folder, or a new file that ends in ``.zip``; None means ``<run>-packed`` beside the run.
 
     Returns:
@@ -49,22 +51,26 @@ def pack_run(run: OpenedRun | str | Path, out: Path | None = None) -> Path:
     if left:
         LOG.warning("%s: not finished, and left out: %s", run.path, ", ".join(left))
     artefacts = {name: run.artefact(name).folder for name in stages}
-    files, links = list(_files(path, artefacts)), {n: f"{PACKED}/{a.name}\n" for n, a in artefacts.items()}
+    files = list(_files(path, artefacts))
+    texts = {f"{name}{ENDING}": f"{PACKED}/{artefact.name}\n" for name, artefact in artefacts.items()}
+    if run.root is not None:
+        texts[RECIPE] = dump_recipe(run.plan.recipe)
+        files = [(source, inside) for source, inside in files if inside != Path(RECIPE)]
     if out.suffix.lower() == _ZIP:
         if out.exists():
             raise StageError(f"--out {out} exists; nothing was written. Name a new file")
         with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:  # what is in it is compressed
             for source, inside in files:
                 archive.write(source, Path(path.name, inside).as_posix())
-            for name, text in links.items():
-                archive.writestr(f"{path.name}/{name}{ENDING}", text)
+            for name, text in texts.items():
+                archive.writestr(f"{path.name}/{name}", text)
         return out
     with atomic_folder(out) as folder:
         for source, inside in files:
             (folder / inside).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, folder / inside)
-        for name, text in links.items():
-            write_text(folder / f"{name}{ENDING}", text)
+        for name, text in texts.items():
+            write_text(folder / name, text)
     return out
 
 
