@@ -28,7 +28,7 @@ def pack_run(run: OpenedRun | str | Path, out: Path | None = None) -> Path:
     are given their folder as ``root``; `tag2mask.load` and ``tag2mask predict`` need none.
 
     Args:
-        run: the run, or its folder; stages that are not finished are left out. Of one with a ``root``, the data lie there.
+        run: the run, or its folder; stages that are not finished are left out. Of one with a ``root``, data lie there.
         out: new or empty folder, or a new file that ends in ``.zip``; None means ``<run>-packed`` beside the run.
 
     Returns:
