@@ -24,7 +24,8 @@ STOPPED = "stopped; what was made is kept, the same command resumes\n"
 
 def program(body: str) -> list[str]:
     """The command line with a verb ``try`` of that body."""
-    code = "import os, sys, time, typer\nfrom tag2mask.cli.app import app, main\n"
+    code = "import os, signal, sys, time, typer\nfrom tag2mask.cli.app import app, main\n"
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job has it ignored
     code += f"from tag2mask.core.errors import DataError\n@app.command('try')\ndef verb() -> None:\n    {body}\n"
     code += "sys.argv = ['tag2mask', 'try']\nmain()\n"
     return [sys.executable, "-c", code]

@@ -266,8 +266,12 @@ def test_no_images_is_an_error(tmp_path: Path) -> None:
 
 
 def test_fabric_says_nothing(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(LOG, "handlers", [])  # one of the command line's, whose stream is closed by now
     trained(tmp_path)
     out, err = capfd.readouterr()
     assert out + err == ""
