@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from tag2mask.core.errors import ConfigError, DataError, StageError, TrainingError
+from tag2mask.core.progress import LOG
 from tag2mask.core.types import Sample
 from tag2mask.training.checkpoint import CHECKPOINT, RECORD, discard_checkpoint
 from tag2mask.training.fit import fit
