@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tag2mask.core.errors import ConfigError, command
-from tag2mask.core.progress import progress
+from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.result_tables import Origin, ResultRow, write_cells, write_results
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun, as_run
 
-LOG = logging.getLogger("tag2mask")
 FOLDER = "analysis"
 """Folder of a run that the files are written to, unless another is named."""
 

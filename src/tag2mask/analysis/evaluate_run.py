@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, nothing_shown, unknown
-from tag2mask.core.progress import progress
+from tag2mask.core.progress import LOG, progress
 from tag2mask.evaluation.label_images import evaluate_masks
 from tag2mask.evaluation.result_tables import MetricRow, now, score_rows
 from tag2mask.evaluation.seeds import evaluate_seeds
@@ -16,8 +15,6 @@ from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import log_nothing_shown, unseen
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedMasks, OpenedRun, as_run
 from tag2mask.pipeline.plan import is_prediction
-
-LOG = logging.getLogger("tag2mask")
 
 
 def evaluate_run(

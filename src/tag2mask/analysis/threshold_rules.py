@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from tag2mask.analysis.base import Analysis, Findings, Run, open_several, shared
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import value_hash
-from tag2mask.core.progress import progress
+from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
@@ -27,7 +26,6 @@ from tag2mask.report.figures import Dots, draw_dots
 from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import ErasureSettings, sampled
 
-LOG = logging.getLogger("tag2mask")
 LOSS = "loss_to_oracle"
 """Points of mIoU that a threshold loses to the oracle of the same images; below 0 where it gains, as a threshold of
 each image may."""

@@ -7,7 +7,6 @@ make the scores out of the mean of that layer, so that ``mean of w . f + bias`` 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +18,8 @@ from tag2mask.backbones.class_weights import Affine, Reading, affine_of, belongs
 from tag2mask.backbones.hooks import call, check_cells, evaluating, listening, the_map, too_small
 from tag2mask.backbones.probe import Event, Probe, probe
 from tag2mask.core.errors import ConfigError, WeightsError
+from tag2mask.core.progress import LOG
 
-LOG = logging.getLogger("tag2mask")
 _PLACES = (
     "Networks of such a form are not supported yet. Pass layer=, a module of the model, or of one around it, that "
     "gives what comes last in its places, (N, D, h, w)"

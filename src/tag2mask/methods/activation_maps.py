@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Sequence
 from types import TracebackType
@@ -17,8 +16,6 @@ from tag2mask.backbones.hooks import check_cells, resolve_layer, unwrapped
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
 from tag2mask.core.types import ActivationMaps
 from tag2mask.inference.multiscale import CAMHead, MapHead, merge_scales
-
-LOG = logging.getLogger("tag2mask")
 
 
 class CAM:

@@ -5,7 +5,6 @@ A stage is made in one of three ways: from a forward pass that it shares, image 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, closing, nullcontext
@@ -15,7 +14,7 @@ from tag2mask.core.errors import StageError
 from tag2mask.core.files import cannot_write, system_errors
 from tag2mask.core.locks import at_work, exclusive
 from tag2mask.core.prefetch import prefetch
-from tag2mask.core.progress import progress
+from tag2mask.core.progress import LOG, progress
 from tag2mask.core.ranks import barrier, join, rank, world_size
 from tag2mask.core.resources import threads_for
 from tag2mask.core.types import Sample
@@ -30,7 +29,6 @@ from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.session import Done, Session
 from tag2mask.pipeline.worker_pool import in_pool, one_thread, workers
 
-LOG = logging.getLogger("tag2mask")
 WORTH_A_POOL = 24
 """Images from which on a pool gains more than the seconds that starting it costs."""
 _Batch = tuple[Sequence[Sample], list[Size]]

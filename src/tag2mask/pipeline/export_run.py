@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from dataclasses import replace
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.palette import own_bound
-from tag2mask.core.progress import progress
+from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
 from tag2mask.data.image_names import check_ids
@@ -23,8 +22,6 @@ from tag2mask.export.output import Counts, atomic_folder, check_names, check_tar
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.opened_run import OpenedMasks, OpenedRun, as_run
 from tag2mask.pipeline.run_folder import RECIPE
-
-LOG = logging.getLogger("tag2mask")
 
 
 def export_masks(

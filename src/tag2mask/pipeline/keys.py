@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,9 @@ from tag2mask.core.errors import StageError
 from tag2mask.core.files import file_hash, read_json, stamp, value_hash, write_json
 from tag2mask.core.manifest import sealed, unsealed
 from tag2mask.core.names import shown
+from tag2mask.core.progress import LOG
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-
-LOG = logging.getLogger("tag2mask")
 
 
 class ContentHashes:

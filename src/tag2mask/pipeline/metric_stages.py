@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from functools import partial
@@ -12,7 +11,7 @@ from pydantic import Field
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import DataError, nothing_shown
-from tag2mask.core.progress import progress
+from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT
@@ -29,7 +28,6 @@ from tag2mask.methods.context import StageContext
 from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage, SplitRole
 from tag2mask.thresholds.threshold_of import BackgroundRule, threshold_of
 
-LOG = logging.getLogger("tag2mask")
 CURVE, IMAGES = "curve.csv", "images.csv"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -13,11 +12,11 @@ from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import atomic_path, write_text
 from tag2mask.core.links import ENDING, PACKED
 from tag2mask.core.locks import is_leftover
+from tag2mask.core.progress import LOG
 from tag2mask.export.output import atomic_folder
 from tag2mask.pipeline.opened_run import OpenedRun, as_run
 from tag2mask.pipeline.run_folder import RECIPE
 
-LOG = logging.getLogger("tag2mask")
 _ZIP = ".zip"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from tag2mask.core.files import megabytes, require_room, settle
 from tag2mask.core.manifest import Manifest
 from tag2mask.core.palette import labels_key, write_labels
 from tag2mask.core.prefetch import Later, in_background, prefetch
+from tag2mask.core.progress import LOG
 from tag2mask.core.ranks import barrier, world_size
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
@@ -24,7 +24,6 @@ from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.pipeline.plan import PlannedStage
 from tag2mask.pipeline.session import Session
 
-LOG = logging.getLogger("tag2mask")
 Size = tuple[int, int]
 _KEY_OF = {Makes.MAPS: maps_key, Makes.MASKS: labels_key}
 _BESIDE = 1100

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import re
@@ -20,6 +19,7 @@ from tag2mask.core.files import cannot_write, read_json, write_json, write_text
 from tag2mask.core.links import artefact_of, is_link, links_in, remove_link, resuming, store_of
 from tag2mask.core.locks import is_leftover
 from tag2mask.core.manifest import MANIFEST, read_manifest
+from tag2mask.core.progress import LOG
 from tag2mask.pipeline.store import Store, point
 from tag2mask.pipeline.store_usage import register, registered
 
@@ -80,7 +80,6 @@ def _processor() -> str:
 RECIPE = "recipe.yaml"
 ENVIRONMENT = "environment.json"
 _THREADS = "threads"
-LOG = logging.getLogger("tag2mask")
 
 
 class RunFolder:

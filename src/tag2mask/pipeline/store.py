@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -13,8 +12,8 @@ from tag2mask.core.errors import DamagedError
 from tag2mask.core.files import cannot_write, file_hash, stamp, write_json
 from tag2mask.core.links import check_store, make_link
 from tag2mask.core.manifest import MANIFEST, Manifest, read_manifest
+from tag2mask.core.progress import LOG
 
-LOG = logging.getLogger("tag2mask")
 Stamp = tuple[int, ...]
 
 

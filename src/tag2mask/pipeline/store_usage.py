@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import shutil
@@ -16,8 +15,8 @@ from tag2mask.core.files import cannot_write, read_json, value_hash, write_json
 from tag2mask.core.links import PACKED, check_store, followed, links_in
 from tag2mask.core.locks import exclusive, is_locked
 from tag2mask.core.manifest import MANIFEST
+from tag2mask.core.progress import LOG
 
-LOG = logging.getLogger("tag2mask")
 _RUNS = "runs"
 """Folder of the store with a file for each run and sweep that uses it."""
 _ARTEFACT = re.compile(r".+-[0-9a-f]{16}")

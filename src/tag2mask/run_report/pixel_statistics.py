@@ -6,7 +6,6 @@ nothing.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from tag2mask.core.errors import NothingShownError, StageError
 from tag2mask.core.files import read_json, write_json
 from tag2mask.core.manifest import sealed, unsealed
 from tag2mask.core.prefetch import prefetch
-from tag2mask.core.progress import progress
+from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import analyse_optimum
@@ -29,7 +28,6 @@ from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import unseen
 from tag2mask.pipeline.run_result import Measured
 
-LOG = logging.getLogger("tag2mask")
 PIXELS = "pixels.json"
 _SCHEMA = 1
 

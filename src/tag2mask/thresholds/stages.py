@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import write_json
-from tag2mask.core.progress import progress
+from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.seeds import evaluate_seeds
@@ -21,7 +20,6 @@ from tag2mask.methods.context import StageContext
 from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import AgreementSettings, ErasureSettings, FewMasksSettings, RuleSettings, listed, tagged
 
-LOG = logging.getLogger("tag2mask")
 UNCERTAINTY = "uncertainty.json"
 """How far another choice of masks could have moved the threshold: the fields of `Uncertainty`."""
 

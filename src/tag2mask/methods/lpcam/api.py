@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from tag2mask.backbones.feature_layer import Anatomy, examine
 from tag2mask.backbones.hooks import check_cells
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError
+from tag2mask.core.progress import LOG
 from tag2mask.core.types import Prototypes
 from tag2mask.inference.multiscale import CAMHead, MapHead, normalise
 from tag2mask.methods.activation_maps import CAM
@@ -22,8 +22,6 @@ from tag2mask.methods.lpcam.collect import Collector
 from tag2mask.methods.lpcam.maps import LPCAMHead
 from tag2mask.methods.lpcam.prototypes import Clustering, Rules, Scorer, build_class
 from tag2mask.methods.lpcam.prototypes_file import NetworkMark, load_marked, picture, save_prototypes
-
-LOG = logging.getLogger("tag2mask")
 
 
 class LPCAM(CAM):

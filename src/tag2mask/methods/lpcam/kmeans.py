@@ -7,7 +7,6 @@ rows that changed cluster, while they are in the cache; after a few passes these
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError
+from tag2mask.core.progress import LOG
 from tag2mask.methods.lpcam.vectors import Rows
 
-LOG = logging.getLogger("tag2mask")
 SAME = 1e-6
 """Cosine distances up to this are rounding: the two directions count as one."""
 

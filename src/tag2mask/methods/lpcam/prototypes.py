@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from tag2mask.core.errors import ConfigError, unknown
+from tag2mask.core.progress import LOG
 from tag2mask.core.types import Prototypes, PrototypeSet
 from tag2mask.methods.lpcam.kmeans import Clusters, spherical_kmeans
 from tag2mask.methods.lpcam.vectors import VectorSet, nearest_rows
 
-LOG = logging.getLogger("tag2mask")
 SIDES = ("foreground", "context")
 
 

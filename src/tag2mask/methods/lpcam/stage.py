@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 
@@ -16,7 +15,7 @@ from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import write_json
 from tag2mask.core.prefetch import prefetch
-from tag2mask.core.progress import Counter, progress
+from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.core.types import Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.multiscale import pair_features
@@ -30,7 +29,6 @@ from tag2mask.methods.lpcam.prototypes import ClassPrototypes, Clustering, Rules
 from tag2mask.methods.lpcam.prototypes_file import load_prototypes, save_prototypes
 from tag2mask.training.device import resolve_device
 
-LOG = logging.getLogger("tag2mask")
 PROTOTYPES, GALLERY = "prototypes.safetensors", "gallery.json"
 
 

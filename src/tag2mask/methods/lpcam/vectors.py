@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import mmap
 import shutil
 import tempfile
@@ -19,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, StageError, WeightsError
+from tag2mask.core.progress import LOG
 from tag2mask.core.stopping import on_stop
 
-LOG = logging.getLogger("tag2mask")
 Half = NDArray[np.float16]
 Origins = NDArray[np.int32]
 CHUNK_NUMBERS = 1 << 20
