@@ -117,8 +117,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[DomainRow] = []
     for folder in sets(given.data, given.set):
         overrides, out = [f"data.root={folder}", *given.words], given.runs / folder.name
-        words = command("run", RECIPE, *overrides)
-        result = tag2mask.run(RECIPE, *overrides, out=out, only=SEEDS if given.until else ())
+        only = SEEDS if given.until else ()
+        words = command("run", RECIPE, *overrides, *(word for stage in only for word in ("--only", stage)))
+        result = tag2mask.run(RECIPE, *overrides, out=out, only=only)
         rows += [
             *measured(folder.name, result, words),
             *trivial(folder.name, tag2mask.open_run(out).dataset("cam"), words),
