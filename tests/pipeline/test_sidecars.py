@@ -114,7 +114,7 @@ def test_a_kind_gives_raw_scores_beside_its_maps(tmp_path: Path, drawn: Path) ->
     for sample in dataset.samples:
         maps = found["glow"].maps(dataset, sample)
         assert maps.raw is not None
-        expected = (maps.maps - 0.5) * torch.tensor([[[c + 1.0]] for c in sample.tags])
+        expected = maps.maps ** torch.tensor([[[c + 2.0]] for c in sample.tags])
         torch.testing.assert_close(maps.raw, expected, atol=2e-3 * len(dataset.classes), rtol=0)
         assert found["brightness"].maps(dataset, sample).raw is None
 

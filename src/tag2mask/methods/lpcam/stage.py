@@ -19,6 +19,7 @@ from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.core.types import Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.multiscale import pair_features
+from tag2mask.inference.raw_scores import RawScores, similarity_unit
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import MapsProgram, StageContext
@@ -163,7 +164,9 @@ def program(context: StageContext[LpcamSettings]) -> MapsProgram:
     for text in context.settings.drop:
         name, side, number = parse_drop(text)
         prototypes = drop_by_hand(prototypes, list(classes).index(name), side, number, name)
-    return MapsProgram(network, LPCAMHead(prototypes, len(classes), context.settings.foreground_only))
+    head = LPCAMHead(prototypes, len(classes), context.settings.foreground_only)
+    raw = RawScores(head.scores, similarity_unit, len(classes)) if context.settings.raw else None
+    return MapsProgram(network, head, raw)
 
 
 def check_data(settings: LpcamSettings, dataset: Dataset) -> Sequence[str]:
