@@ -46,7 +46,7 @@ def _as_id(name: str) -> str:
 
 
 class ResizedImages(Dataset):
-    """A split whose images' longest sides have at most ``max_side`` pixels and at least ``min_side``, see `fitted_size`.
+    """A split whose images have ``min_side`` to ``max_side`` pixels on their longest side, see `fitted_size`.
 
     Maps and masks made of it have the working size too; predictions that of the photo, as those of new photos.
     """
@@ -111,9 +111,9 @@ class ResizedImages(Dataset):
 
 
 def fitted_size(height: int, width: int, max_side: int | None, min_side: int | None) -> tuple[int, int]:
-    """(H, W) with the longest side at most ``max_side`` and at least ``min_side``, the shape kept, each side at least 1.
+    """(H, W) with the longest side at most ``max_side`` and at least ``min_side``, the shape kept.
 
-    None is no bound; a size that is fitted already stays.
+    Each side is at least 1. None is no bound; a size that is fitted already stays.
     """
     longest = max(height, width)
     factor = max(min(longest, max_side or longest), min_side or 0) / longest

@@ -101,8 +101,8 @@ class Segmenter(nn.Module, ABC):
 
     An image in [0, 1] goes in as ``(image - mean) / std``, both per channel of RGB. Saved weights travel with
     ``settings`` and ``initial``, see `NetworkSettings.initial`. ``max_side`` and ``min_side`` bound the longest side of
-    the images that it was trained on, where larger ones were shrunk and smaller ones enlarged to it. Input sides are padded to a multiple of ``multiple``, and to
-    ``least`` at least.
+    the images that it was trained on, where larger ones were shrunk and smaller ones enlarged to it. Input sides are
+    padded to a multiple of ``multiple``, and to ``least`` at least.
     """
 
     multiple: ClassVar[int] = 32
