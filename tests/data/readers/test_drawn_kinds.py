@@ -175,8 +175,9 @@ def test_a_subset_of_the_classes_makes_the_others_ignored() -> None:
 
 def test_strokes_and_ovals_by_hand() -> None:
     far = distance((3, 5), [(1.0, 1.0), (1.0, 3.0)], 9.0)
-    root = 2**0.5
-    assert np.allclose(far, [[root, 1, 1, 1, root], [1, 0, 0, 0, 1], [root, 1, 1, 1, root]])
+    root: float = 2**0.5
+    expected_far = np.array([[root, 1, 1, 1, root], [1, 0, 0, 0, 1], [root, 1, 1, 1, root]])
+    assert np.allclose(far, expected_far)
     assert distance((3, 5), [(1.0, -50.0), (1.0, -40.0)], 4.0).min() == 4.0, "out of reach"
     along, across = oval((5, 5), (2, 2), (2, 1), (1.0, 0.0))
     expected = [[0, 0, 1, 0, 0], [0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0], [0, 0, 1, 0, 0]]
