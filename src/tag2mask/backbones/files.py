@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.settings import GAP, BackboneSettings, Pooling
 from tag2mask.backbones.state_dict import check_strict, load_strict, read_state
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.settings import Settings, validate
@@ -42,11 +42,13 @@ def save_network(net: TagNet, path: Path, classes: Sequence[str]) -> None:
         path: the .safetensors file.
         classes: class names, one for each row of the head.
     """
-    about = {
+    about: dict[str, Any] = {
         "backbone": net.settings.model_copy(update={"weights": "none"}).model_dump(),
         "classes": list(classes),
         "trained": list(net.trained),
     }
+    if net.pooling != GAP:  # the bytes of a network without it are part of keys
+        about["pooling"] = net.pooling.model_dump()
     write_weights(net, path, about)
 
 
@@ -73,6 +75,7 @@ class _SavedNetwork(Settings):
     backbone: BackboneSettings
     classes: tuple[str, ...]
     trained: tuple[bool, ...]
+    pooling: Pooling = GAP
 
 
 def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
@@ -88,7 +91,10 @@ def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
             f"{path} says of {len(saved.trained)} classes whether they were trained, but names {len(classes)}"
         )
     expected = f"'{saved.backbone.name}' with {len(classes)} classes"
-    net = rebuild(path, saved, saved.backbone.weights, lambda: build_network(saved.backbone, len(classes)), expected)
+    net = rebuild(
+        path, saved, saved.backbone.weights,
+        lambda: build_network(saved.backbone, len(classes), saved.pooling), expected,
+    )  # fmt: skip
     net.trained = saved.trained
     return net, classes
 

@@ -53,7 +53,7 @@ def train_classifier(
     trained = _trained(train, samples)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = build_network(settings.backbone, len(train.classes))
+        net = build_network(settings.backbone, len(train.classes), settings.pooling)
     net.trained = trained
     schedule = settings.train
     transform = TrainTransform(schedule.crop, net.mean, net.std, long_side=schedule.long_side)

@@ -48,9 +48,8 @@ def cluster(context: StageContext[PrototypeSettings]) -> None:
     network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
     device = resolve_device(context.engine)
     network = for_inference(network, device)
-    scorer = Scorer(
-        network.class_weights().detach().float().cpu(), torch.tensor(network.trained), names=dataset.classes
-    )
+    weights, bias = (values.detach().float().cpu() for values in (network.class_weights(), network.class_bias()))
+    scorer = Scorer(weights, torch.tensor(network.trained), names=dataset.classes, bias=bias)
     chosen = {
         c: sample_images(dataset, c, settings.images_per_class, context.seed) for c in range(len(dataset.classes))
     }
