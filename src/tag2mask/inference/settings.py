@@ -40,9 +40,27 @@ class MapsSettings(PyramidSettings):
         description="keep raw scores beside the maps, on one scale for all images, and of absent classes a histogram",
         json_schema_extra=UNPRINTED,
     )
+    relative_to: Literal["image", "training"] = Field(
+        default="image",
+        description="what scales are factors on: the image's sides, or those at which the classifier was trained, the "
+        "middle of its train.long_side; and the size at which prototypes are collected",
+        json_schema_extra=UNPRINTED,
+    )
+
+    def base(self, size: tuple[int, int], side: int | None) -> tuple[int, int]:
+        """(height, width) at scale 1 of an image of ``size``.
+
+        Args:
+            size: (height, width).
+            side: longest side of whole images in the classifier's training; None where they kept their sizes.
+        """
+        if self.relative_to == "image" or side is None:
+            return size
+        factor = side / max(size)
+        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
     def part(self, size: tuple[int, int], stride: int) -> tuple[float, float]:
-        """The shares of the rows and columns of a feature grid that an image of ``size`` = (height, width) fills.
+        """The shares of the rows and columns of a feature grid that an image of ``size`` (its `base`) fills.
 
         Where aligned, the grid of every scale lies on ceil(side / stride) stride pixels of the image, as published.
         """

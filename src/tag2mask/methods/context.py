@@ -73,11 +73,13 @@ class MapsProgram:
         network: in evaluation mode, on the CPU; the runner moves it.
         head: features -> maps of one scale.
         raw: gives raw scores to be kept beside the maps; None where none are.
+        side: longest side of whole images in the network's training; None where they kept their sizes.
     """
 
     network: TagNet
     head: MapHead
     raw: RawScores | None = None
+    side: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

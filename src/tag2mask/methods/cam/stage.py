@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from tag2mask.backbones.build import check_network
-from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.files import WEIGHTS, load_network, trained_side
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import write_json
 from tag2mask.core.progress import LOG
@@ -72,12 +72,13 @@ def check_data(settings: ClassifierSettings, dataset: Dataset) -> Sequence[str]:
 
 def program(context: StageContext[MapsSettings]) -> MapsProgram:
     """Eq. 1 on the classifier's features; raw scores are the logits of the cells."""
-    network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
+    folder = context.reads["classifier"].path
+    network, _ = load_network(folder / WEIGHTS)
     with torch.no_grad():
         weights = network.class_weights()
         bias = weights.new_zeros(len(weights)) if network.head.bias is None else network.head.bias.detach()
         raw = RawScores(CellLogits(weights, bias), logit_unit, len(weights)) if context.settings.raw else None
-        return MapsProgram(network, CAMHead(weights), raw)
+        return MapsProgram(network, CAMHead(weights), raw, trained_side(folder))
 
 
 def measure(context: StageContext[PrecisionSettings]) -> None:
