@@ -118,9 +118,7 @@ def _write_scores(context: StageContext[Settings], dataset: Dataset, scores: Sco
     write_metrics(context.out / METRICS, rows)
 
 
-def _write_trivial(
-    context: StageContext[Settings], dataset: Dataset, found: SeedEvaluation | MaskEvaluation
-) -> None:
+def _write_trivial(context: StageContext[Settings], dataset: Dataset, found: SeedEvaluation | MaskEvaluation) -> None:
     """What trivial answers reach on the same images, in a file of its own: it is no number of what is measured."""
     assert found.trivial is not None
     write_metrics(context.out / TRIVIAL, found.trivial.rows(split=dataset.split, seed=context.seed, time=now()))
