@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +42,9 @@ class Scored:
 @cache
 def scored(scenes: Scenes, images: int = 40, side: int = 80, steps: int = 120) -> Scored:
     """Train on a drawn split and score it; the same on every call."""
-    dataset = open_split(PartsSettings(scenes=scenes, images=images, size=(side, side)), "train")
-    pictures = [np.asarray(dataset.image(s), np.float32) / 255 for s in dataset.samples]
+    values: dict[str, Any] = {"scenes": scenes, "images": images, "size": (side, side)}
+    dataset = open_split(PartsSettings(**values), "train")
+    pictures = [np.asarray(dataset.image(s), np.float32) / np.float32(255) for s in dataset.samples]
     cells = torch.from_numpy(np.stack([filtered(picture) for picture in pictures]))  # (N, cells, filters)
     cells = (cells - cells.mean((0, 1))) / cells.std((0, 1))
     tags = torch.zeros(images, len(dataset.classes))
@@ -55,7 +57,7 @@ def scored(scenes: Scenes, images: int = 40, side: int = 80, steps: int = 120) -
     for _ in range(steps):
         optimiser.zero_grad()
         loss = F.binary_cross_entropy_with_logits(pooled(net(cells)), tags)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
     with torch.no_grad():
         found = net(cells).movedim(2, 1).unflatten(2, (side // STRIDE, side // STRIDE)).numpy()
