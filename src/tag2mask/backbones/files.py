@@ -19,11 +19,13 @@ from tag2mask.backbones.state_dict import check_strict, load_strict, read_state
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
-from tag2mask.core.files import atomic_path, need_regular, reason
+from tag2mask.core.files import atomic_path, need_regular, read_json, reason
 from tag2mask.data.layout import check_classes
 
 WEIGHTS = "weights.safetensors"
 """The file of a network in the folder of the stage that trained it."""
+METRICS_JSON = "metrics.json"
+"""What belongs to a classifier's weights: ``classes``, ``trained`` and ``long_side`` of whole images in pixels."""
 _KEY = "tag2mask"
 _FORMAT = 1
 _FITTED: set[int] = set()
@@ -97,6 +99,13 @@ def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
     )  # fmt: skip
     net.trained = saved.trained
     return net, classes
+
+
+def trained_side(folder: Path) -> int | None:
+    """Longest side of whole images in the training of the network in a folder; None where they kept their sizes."""
+    about = folder / METRICS_JSON
+    side: int | None = read_json(about).get("long_side") if about.is_file() else None
+    return side
 
 
 def rebuild(path: Path, saved: BaseModel, weights: str, build: Callable[[], N], expected: str) -> N:

@@ -16,7 +16,7 @@ from tag2mask.core.manifest import MANIFEST, read_manifest
 from tag2mask.core.palette import read_keyed
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.data.split_views import resized_labels, shrunk_size
+from tag2mask.data.split_views import fitted_size, resized_labels
 from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
 from tag2mask.methods.stage_kinds import ChoiceStage, ImageStage, Makes, StageKind
@@ -235,10 +235,7 @@ class Artefact:
             StageError: it is missing or damaged, or was made from another image, other tags or in another run.
         """
         labels = self.stored_labels(dataset, sample)
-        if dataset.max_side is None:
-            return labels
-        height, width = labels.shape
-        return resized_labels(labels, *shrunk_size(height, width, dataset.max_side))
+        return resized_labels(labels, *fitted_size(*labels.shape, dataset.max_side, dataset.min_side))
 
     def stored_labels(self, dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
         """The label image of one sample as it was made: predictions have the photo's size, not the working size."""

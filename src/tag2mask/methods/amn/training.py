@@ -112,7 +112,8 @@ def train_amn(
     seeds = checked(seeds, dataset.classes, tags=True)
     tagged = [sample for sample in dataset.samples if sample.tags or settings.negatives == "keep"]
     samples = with_labels(tagged, seeds, name)
-    schedule = settings.train
+    schedule = settings.train.for_images(len(samples))
+    settings = settings.model_copy(update={"train": schedule})
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     grid = net.grid(schedule.crop, schedule.crop)
     images = AmnImages(dataset, samples, seeds, transform, seed, grid=grid, absent=settings.absent)

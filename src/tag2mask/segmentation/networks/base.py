@@ -100,9 +100,9 @@ class Segmenter(nn.Module, ABC):
     """A network that gives each pixel a score for background and every class.
 
     An image in [0, 1] goes in as ``(image - mean) / std``, both per channel of RGB. Saved weights travel with
-    ``settings`` and ``initial``, see `NetworkSettings.initial`. ``max_side`` is the longest side of the images that it
-    was trained on, where larger ones were shrunk to it. Input sides are padded to a multiple of ``multiple``, and to
-    ``least`` at least.
+    ``settings`` and ``initial``, see `NetworkSettings.initial`. ``max_side`` and ``min_side`` bound the longest side of
+    the images that it was trained on, where larger ones were shrunk and smaller ones enlarged to it. Input sides are
+    padded to a multiple of ``multiple``, and to ``least`` at least.
     """
 
     multiple: ClassVar[int] = 32
@@ -113,6 +113,11 @@ class Segmenter(nn.Module, ABC):
         self.settings, self.mean, self.std, self.n_labels = settings, mean, std, n_classes + 1
         self.initial = settings.initial
         self.max_side: int | None = None
+        self.min_side: int | None = None
+
+    def sides(self) -> dict[str, int | None]:
+        """What travels with its weights of the sizes of its images: the smallest only where there is one."""
+        return {"max_side": self.max_side} | ({} if self.min_side is None else {"min_side": self.min_side})
 
     @property
     @abstractmethod
