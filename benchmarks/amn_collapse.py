@@ -76,7 +76,7 @@ class CollapseRow:
         fg_04: at the 0.4 of the recipe.
         best_fg: at the best of 0.1, 0.2, ..., 0.9.
         best_cut: which that is.
-        found: share of the cells above 0.5 in images with the class, mean over the classes.
+        found: share of the cells whose arg max is the class in images with it, mean over the classes.
         found_absent: in images without it, under its code.
     """
 
@@ -207,8 +207,9 @@ def measured(net: AmnNet, images: Sequence[Shown], names: Sequence[str]) -> dict
             present = bool(one.tags[0, c])
             asked = one.tags.clone()
             asked[0, c] = 1
-            own = maps[classes == c] if present else maps_of(net, features, asked)[0][asked[0].nonzero()[:, 0] == c]
-            above[present][c].append((own > 0.5).float().mean())
+            among, asked_classes = (maps, classes) if present else maps_of(net, features, asked)
+            best, which = among.max(0)
+            above[present][c].append(((asked_classes[which] == c) & (best > 0.5)).float().mean())
         wide = F.interpolate(maps[None], one.truth.shape, mode="bilinear")[0] if len(classes) else None
         for cut, metric in metrics.items():
             labels = np.zeros_like(one.truth)
