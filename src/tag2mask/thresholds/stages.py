@@ -17,6 +17,7 @@ from tag2mask.evaluation.threshold_rules.few_masks import count_images, resample
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose_thresholds, find_rule
 from tag2mask.methods.artefact import FewMasks, Ruled
 from tag2mask.methods.context import StageContext
+from tag2mask.thresholds.by_scores import choose_by_scores
 from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import AgreementSettings, ErasureSettings, FewMasksSettings, RuleSettings, listed, tagged
 
@@ -68,6 +69,9 @@ def choose_by_rule(context: StageContext[RuleSettings]) -> None:
     if context.rank != 0:
         return
     settings = context.settings
+    if settings.by_scores:
+        choose_by_scores(context)
+        return
     dataset = context.dataset
     rule, samples = find_rule(settings.rule), tagged(settings, dataset)
     with progress(context.name, len(samples)) as counter:
