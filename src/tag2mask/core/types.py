@@ -112,6 +112,7 @@ class Prototypes:
 SUPERVISION = (
     "tags",
     "saliency",
+    "foreground",
     "self-supervised",
     "text",
     "promptable-masks",

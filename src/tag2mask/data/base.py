@@ -50,6 +50,9 @@ class Finding:
 
 Labels = NDArray[np.uint8]
 MAX_CLASSES = 254
+Ground = Literal["present", "none", "white", "black", "foreground"]
+"""What the pixels of no class are: a background, there are none (each pixel is of a class), or given ones: white or
+black pixels, or those that lie outside of the sidecar ``foreground``, all others being of a class."""
 
 
 class DataSettings(Settings):
@@ -76,6 +79,13 @@ class DataSettings(Settings):
         description="folder of further files of the images by role, such as {saliency: maps}",
         json_schema_extra=UNPRINTED,
     )
+    background: Ground | Literal["auto"] = Field(
+        "present",
+        description="what the pixels of no class are: present (a background, cut as each stage says), none (every "
+        "pixel is of a class), white, black or foreground (given: white or black pixels, or what lies outside of that "
+        "sidecar, all others being of a class), auto (present or none, decided from tags and images)",
+        json_schema_extra=UNPRINTED,
+    )
 
 
 class Dataset(ABC):
@@ -91,6 +101,7 @@ class Dataset(ABC):
         tag_names: every class that occurs or is declared, before a subset was taken; empty where it is not known.
         sources: files that all samples depend on, such as COCO's annotations.
         sidecar_folders: by role, of the samples' sidecars.
+        background: what the pixels of no class are.
     """
 
     name: str
@@ -102,6 +113,7 @@ class Dataset(ABC):
     tag_names: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()
     sidecar_folders: Mapping[str, Path] = MappingProxyType({})
+    background: Ground = "present"
 
     def __len__(self) -> int:
         """Number of samples."""

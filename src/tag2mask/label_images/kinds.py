@@ -107,6 +107,7 @@ def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
         threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule),
         sidecars=lambda own: frozenset(own.rule.sidecars),
         supervision=lambda own: own.rule.supervision,
+        follows_background=True,
         leaves_ignored=settings is RefinedSeedsSettings,
     )
 

@@ -15,7 +15,7 @@ from tag2mask.core.files import read_json, write_json
 from tag2mask.core.manifest import MANIFEST, read_manifest
 from tag2mask.core.palette import read_keyed
 from tag2mask.core.types import ActivationMaps, Sample
-from tag2mask.data.base import Dataset
+from tag2mask.data.base import Dataset, Ground
 from tag2mask.data.split_views import resized_labels, shrunk_size
 from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
@@ -139,6 +139,7 @@ class Artefact:
         kind: of the stage that made it.
         base_name: ``name`` without the suffix of its seed.
         sidecars: roles of the images' sidecars that it was made from, sorted.
+        background: what the pixels of no class were to the stage that made it.
         choice: why it was chosen, for the artefact of a `ChoiceStage`; the other fields but the names are those of the
             chosen artefact.
         considered: what that stage read, the chosen artefact among it.
@@ -155,6 +156,7 @@ class Artefact:
     kind: StageKind[Any] | None = None
     base_name: str = ""
     sidecars: tuple[str, ...] = ()
+    background: Ground = "present"
     choice: Choice | None = None
     considered: tuple[Artefact, ...] = ()
     chosen_in: Path | None = None

@@ -74,6 +74,8 @@ class StageKind(Generic[S]):
         reads_ground_truth: whether ground truth is read; if so its hash is part of the key.
         sidecars: roles of the sidecar files that are read; their hashes are part of the key.
         supervision: what it adds to the ledger.
+        follows_background: whether what the pixels of no class are (``data.background``) changes the output; it is part
+            of the key then. To other kinds the data has a background.
         fingerprint: hash of weight files that the settings name, part of the key.
         samples: the part of its split that a kind made as a whole looks at; None for all of it.
         threshold: at which it cuts maps where it reads none; None for a kind that cuts none.
@@ -97,6 +99,7 @@ class StageKind(Generic[S]):
     reads_ground_truth: bool | Callable[[S], bool] = False
     sidecars: frozenset[str] | Callable[[S], frozenset[str]] = frozenset()
     supervision: frozenset[str] | Callable[[S], frozenset[str]] = frozenset()
+    follows_background: bool = False
     fingerprint: Callable[[S], str] | None = None
     samples: Callable[[S, Dataset], Sequence[Sample]] | None = None
     threshold: Callable[[S], Threshold] | None = None

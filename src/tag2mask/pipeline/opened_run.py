@@ -29,7 +29,7 @@ from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import PlannedStage, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import collect_metrics
-from tag2mask.pipeline.session import Done, artefact_of
+from tag2mask.pipeline.session import Done, artefact_of, ground_of
 
 T = TypeVar("T")
 
@@ -205,7 +205,8 @@ class OpenedRun:
         if not isinstance(stage.kind, MetricStage):
             self._check(stage.name, path, manifest.changed(path, self.keys.hashes.file))
         reads = {role: self.artefact(source) for role, source in stage.reads.items()}
-        made = artefact_of(stage, path.resolve(), manifest.key, self.keys, reads, self.command)
+        ground = ground_of(stage, self.plan)
+        made = artefact_of(stage, path.resolve(), manifest.key, self.keys, reads, self.command, ground)
         return Done(stage, made, manifest)
 
     def check_files(self, name: str) -> None:

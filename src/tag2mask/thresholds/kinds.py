@@ -164,6 +164,7 @@ KINDS = (
         split=lambda settings: settings.split or SplitRole.INFER,
         reads_ground_truth=True,
         sidecars=lambda own: frozenset(own.background.sidecars),
+        follows_background=True,
         supervision=lambda own: own.background.supervision | {f"pixel-masks:threshold({own.n})"},
         samples=listed,
     ),

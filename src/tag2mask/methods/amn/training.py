@@ -20,15 +20,19 @@ from tag2mask.training.losses import pixel_counts, pixel_loss
 from tag2mask.training.task import Batch, Task, parameter_groups
 
 
-def amn_task(net: AmnNet, settings: AmnSettings) -> Task:
+def amn_task(net: AmnNet, settings: AmnSettings, background: bool = True) -> Task:
     """The training of AMN by its per-pixel loss over the cells of whole batches.
+
+    Without ``background`` the classes alone compete: its logit is left out, and no cell is of it.
 
     A batch is images (N, 3, H, W), tags (N, C) and labels (N, h, w) uint8 on the grid of the logits.
     """
+    first = 0 if background else 1
 
     def loss(part: Batch, counts: Tensor | None) -> Tensor:
         images, tags, labels = part
-        return pixel_loss(net(images, tags), labels, settings.smoothing, settings.balanced, counts)
+        logits = net(images, tags)[:, first:]
+        return pixel_loss(logits, labels, settings.smoothing, settings.balanced, counts, first)
 
     groups = parameter_groups(net.backbone_parameters(), net.head_parameters(), settings.train)
     return Task(net, settings.train, groups, loss, lambda batch: pixel_counts(batch[2]))
@@ -53,4 +57,5 @@ def train_amn(
     grid = net.grid(schedule.crop, schedule.crop)
     images = LabelImages(dataset, samples, seeds, transform, seed, grid=grid, tags=True)
     save = partial(save_amn, net, out / WEIGHTS, dataset.classes)
-    fit_and_save(amn_task(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)
+    task = amn_task(net, settings, dataset.background != "none")
+    fit_and_save(task, images, save, out=out, seed=seed, engine=engine, name=name)
