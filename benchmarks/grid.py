@@ -1,6 +1,6 @@
 """What laying the grid of features over the image costs in mIoU of seeds, and what storing the maps costs besides.
 
-tag2mask run own-data --only prototypes data=voc data.root=../shared/data/voc-animals \
+tag2mask run light --only prototypes data=voc data.root=../shared/data/voc-animals \
     data.classes=[cat,cow,dog,horse,person,sheep] data.infer=train@benchmarks/voc-animals-150.txt \
     classifier.train.epochs=3 classifier.train.long_side=[160,320] classifier.train.crop=192 \
     cam.scales=[1.0] cam.mirror=false --out runs/grid

@@ -7,14 +7,14 @@ python -m benchmarks.rules together results/voc-animals results/parts --out resu
 
 The scenes of results/parts are those of this run, whose maps cam, lpcam and amn-lpcam-maps were measured::
 
-    tag2mask run own-data-amn data=parts data.images=200 data.size=128 classifier.train.epochs=8 \
+    tag2mask run light-amn data=parts data.images=200 data.size=128 classifier.train.epochs=8 \
         classifier.train.accumulate=2 classifier.train.lr=1.0e-4 classifier.train.head_lr=1.0e-3 \
         "classifier.train.long_side=[96,128]" classifier.train.crop=128 amn.train.crop=128 amn-lpcam.train.crop=128 \
         --only amn-lpcam-maps --only cam --only lpcam --out runs/parts-amn
 
 ``views`` writes the recipe of a run's maps, and of the same maps from the image alone (one scale, no mirror), which
 agreement needs; nothing is trained again where the runs share a store. ``measure`` parts the images in two by the hash
-of their ids and measures every rule on each half, beside the fixed thresholds of the recipe own-data. It writes
+of their ids and measures every rule on each half, beside the fixed thresholds of the recipe light. It writes
 threshold-rules.csv (every number; its command names the half), threshold-rules-losses.csv (points lost, for tables),
 threshold-rules.svg (the second half), and threshold-rules-halves.csv: the rule that loses least on one half, on the
 other. ``together`` takes several data sets at once: threshold-rules.csv, the means over them, sorted by the first half.
@@ -49,7 +49,7 @@ FIXED = {
     "seeds": {"cam": 0.3, "lpcam-f": 0.5, "lpcam": 0.4, "amn-maps": 0.4, "amn-lpcam-maps": 0.4},
     "refined seeds": {"cam": 0.35, "lpcam-f": 0.5, "lpcam": 0.5, "amn-maps": 0.4, "amn-lpcam-maps": 0.4},
 }
-"""What own-data and own-data-amn had before a rule: thresholds of seeds, and the middle of those of refined seeds."""
+"""What light and light-amn had before a rule: thresholds of seeds, and the middle of those of refined seeds."""
 
 
 @dataclass(frozen=True, slots=True)

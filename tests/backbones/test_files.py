@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tag2mask.backbones import files
 from tag2mask.backbones.build import build_network
 from tag2mask.backbones.files import load_network, save_network
-from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.settings import BackboneSettings, Pooling
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.errors import WeightsError
 from tests.backbones.make import TINY, images, inner, network
@@ -141,8 +141,8 @@ def test_names_of_networks_elsewhere_are_refused(saved: Path, name: str, monkeyp
 def test_a_small_file_that_claims_a_large_network_costs_no_memory(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
 
-    def build(settings: BackboneSettings, n_classes: int) -> TagNet:
-        net = build_network(settings, n_classes)
+    def build(settings: BackboneSettings, n_classes: int, pooling: Pooling) -> TagNet:
+        net = build_network(settings, n_classes, pooling)
         built.extend(p.device.type for p in net.parameters())
         return net
 

@@ -29,12 +29,12 @@ def test_show_tells_question_values_sources_settings_and_commands() -> None:
     text = " ".join(done.stdout.split())
     assert text.startswith("A5: where the tags enter (AMN, Table 2; ready)")
     assert "layer 4 miou 62.1 VOC train AMN, Table 2" in text
-    assert "layer 3: stage amn-maps of own-data-amn with amn.condition=[3]" in text
+    assert "layer 3: stage amn-maps of light-amn with amn.condition=[3]" in text
     assert "layer 3: stage amn-maps of voc12-amn with amn.condition=[3]" in text
     assert "tag2mask experiment run A5 data=voc data.root=FOLDER --seeds 3" in text
     swept = " ".join(tag2mask("experiment", "show", "L8").stdout.split())
     assert "sweep prototypes.tau over 0.05, 0.1" in swept
-    assert "With AMN as host: tag2mask sweep own-data-amn amn-prototypes.tau=0.05,0.1" in swept
+    assert "With AMN as host: tag2mask sweep light-amn amn-prototypes.tau=0.05,0.1" in swept
 
 
 def test_show_names_the_added_stages_that_its_rows_need_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:

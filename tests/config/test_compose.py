@@ -55,7 +55,7 @@ def test_every_combination_of_blocks_is_right_or_refused_with_the_block() -> Non
             made.add(yaml.safe_load(text)["name"])
             make_plan(load_recipe(name))
     assert {name for name in shipped() if name.startswith(("voc12", "coco14"))} <= made
-    assert {"own-data-irn-lpcam", "own-data-irn-cam-light", "voc12-amn-cam", "own-data-lpcam"} <= made
+    assert {"light-data-irn-lpcam-light", "own-data-irn-cam-light", "voc12-amn-cam", "own-data-lpcam"} <= made
     assert {"voc12-cam-upernet", "own-data-irn-cam-deeplabv2", "voc12-lpcam-on-amn-lpcam", "scenes-irn"} <= set(refused)
     assert all(f"recipe '{name}'" in text for name, text in refused.items())
     assert all("tag2mask ls recipes" in text or "Known: " in text for text in refused.values())
@@ -73,7 +73,7 @@ WRONG = {
     "voc12-lpcam-amn": "unknown recipe 'voc12-lpcam-amn'; did you mean 'voc12-amn-lpcam'",
     "voc12-irn-amn-cam": "'voc12-irn-amn-cam' … 'irn' and 'amn' are both chain … keep one",
     "voc12-cam-upernet": "block 'upernet' … 'papers and chain' only … tag2mask ls recipes",
-    "own-data-light": "'own-data-light' … block 'light' … 'own-data and chain' only … tag2mask ls recipes",
+    "own-data-light": "'own-data-light' … block 'light' … 'photos and chain' only … tag2mask ls recipes",
     "own-data-irn-cam-few-masks": "unknown recipe … did you mean 'own-data-irn-few-masks'",
     "": "unknown recipe ''",
     "--": "unknown recipe '--'",

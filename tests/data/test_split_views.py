@@ -14,7 +14,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.doctor.checks import examine
 from tag2mask.data.doctor.tables import large
 from tag2mask.data.registry import data_settings, load_dataset
-from tag2mask.data.split_views import resized_labels, shrunk_size
+from tag2mask.data.split_views import fitted_size, resized_labels, shrunk_size
 from tag2mask.pipeline.keys import keys_of
 from tests.helpers.draw import draw_coco, draw_folder, draw_voc
 from tests.helpers.refused import refused
@@ -74,6 +74,22 @@ def test_an_empty_list_and_no_list_are_refused(opened: Callable[[str], Dataset],
 )
 def test_the_shape_is_kept_and_small_images_stay(size: tuple[int, int], side: int, expected: tuple[int, int]) -> None:
     assert shrunk_size(*size, side) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "bounds", "expected"),
+    [
+        ((160, 120), (640, 320), (320, 240)), ((480, 640), (640, 320), (480, 640)), ((320, 10), (None, 320), (320, 10)),
+        ((3000, 4000), (640, 640), (480, 640)), ((1, 3), (None, 320), (107, 320)), ((5, 7), (None, None), (5, 7)),
+    ],
+)  # fmt: skip
+def test_sizes_are_brought_between_two_bounds_once(
+    size: tuple[int, int], bounds: tuple[int | None, int | None], expected: tuple[int, int]
+) -> None:
+    assert fitted_size(*size, *bounds) == expected
+    assert fitted_size(*expected, *bounds) == expected
+    if bounds[1] is None and bounds[0] is not None:
+        assert fitted_size(*size, *bounds) == shrunk_size(*size, bounds[0])
 
 
 def test_labels_take_the_nearest_pixel() -> None:
@@ -137,10 +153,33 @@ def test_drawn_data_without_files_is_shrunk() -> None:
     assert {max(scenes.working_size(s) or ()) for s in scenes.samples} == {32}
 
 
+def test_small_images_and_their_truth_are_enlarged(root: Path, tmp_path: Path) -> None:
+    whole = load_dataset("folder", root, "all", tags="tags.csv", images="images")
+    large = load_dataset("folder", root, "all", tags="tags.csv", images="images", min_side=80)
+    assert (whole.min_side, large.min_side, large.max_side) == (None, 80, None)
+    first, *others = large.samples
+    assert large.image(first).size == whole.image(first).size == (60, 90)
+    for sample in others:
+        image, truth = large.image(sample), large.truth(sample)
+        assert truth is not None
+        assert max(image.size) == 80
+        assert truth.shape == image.size[::-1] == large.working_size(sample)
+        photo = large.photo(sample)
+        assert np.array_equal(np.asarray(image), np.asarray(photo.resize(image.size, Image.Resampling.BICUBIC)))
+    keys = keys_of(tmp_path / "store")
+    assert [s.id for s in whole.samples if keys.content(whole, s) == keys.content(large, s)] == [first.id]
+
+
+@pytest.mark.parametrize("name", ["max_side", "min_side"])
 @pytest.mark.parametrize("side", [0, 31, 2001])
-def test_a_side_that_makes_no_sense_is_refused(side: int) -> None:
-    with pytest.raises(ConfigError, match="setting 'data.max_side'"):
-        data_settings("parts", {"max_side": side})
+def test_a_side_that_makes_no_sense_is_refused(side: int, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"setting 'data.{name}'"):
+        data_settings("parts", {name: side})
+
+
+def test_a_smallest_side_above_the_largest_is_refused() -> None:
+    with refused(ConfigError, "min_side = 640", "max_side = 320", "min_side=320"):
+        data_settings("parts", {"min_side": 640, "max_side": 320})
 
 
 def test_the_doctor_notes_large_photos(root: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -52,3 +54,42 @@ def test_raw_scores_are_kept_where_a_stage_has_a_head_for_them() -> None:
         assert kept.raw is not None
         torch.testing.assert_close(kept.raw, raw, atol=1e-4, rtol=1e-4)
         assert float(kept.raw.abs().max()) > 0
+
+
+def test_scales_are_of_the_training_where_a_stage_says_so() -> None:
+    net, dataset = network(stride=8), load_dataset("parts", split="train", images=2, size=64)
+    seen: list[tuple[int, ...]] = []
+
+    def noted(features: Tensor, classes: Tensor) -> Tensor:
+        seen.append(tuple(features.shape[2:]))
+        return strength(features, classes)
+
+    shapes = []
+    for settings, side in (
+        (MapsSettings(scales=(1.0, 1.5), mirror=False, relative_to="training"), 96),
+        (MapsSettings(scales=(1.5, 2.25), mirror=False), 96),
+        (MapsSettings(scales=(1.5, 2.25), mirror=False, relative_to="training"), None),
+    ):
+        seen.clear()
+        made: dict[str, ActivationMaps] = {}
+        task = MapTask(noted, lambda sample: True, lambda s, maps, _size, made=made: made.update({s.id: maps}))  # type: ignore[misc]
+        with progress("maps", len(dataset), quiet=True) as counter:
+            make_maps(net, [task], dataset, dataset.samples, settings, torch.device("cpu"), counter, side)
+        shapes.append((list(seen), [maps.maps for maps in made.values()]))
+    (sizes, maps), *others = shapes
+    photos = [dataset.image(sample) for sample in dataset.samples]
+    assert {max(photo.size) for photo in photos} == {64}, "1 and 1.5 times 96 are 1.5 and 2.25 times 64"
+    wanted = [(photo.height * s, photo.width * s) for photo in photos for s in (1.5, 2.25)]
+    assert sizes == [tuple(math.ceil(round(n) / 8) for n in both) for both in wanted]
+    for other, same in others:
+        assert other == sizes
+        for one, two in zip(maps, same, strict=True):
+            assert torch.equal(one, two), "maps keep the size of the image"
+
+
+def test_an_image_has_its_own_size_or_that_of_the_training() -> None:
+    assert MapsSettings().base((100, 50), 360) == (100, 50)
+    assert MapsSettings(relative_to="training").base((100, 50), 360) == (360, 180)
+    assert MapsSettings(relative_to="training").base((1000, 3), 360) == (360, 1)
+    assert MapsSettings(relative_to="training").base((100, 50), None) == (100, 50)
+    assert "relative_to" not in MapsSettings().model_dump()

@@ -149,8 +149,8 @@ def test_rows_that_wait_for_a_method_are_marked() -> None:
     assert {e.id for e in experiments().values() if e.missing} == {"L2", "L3", "L4"}
 
 
-def test_the_light_network_is_own_datas() -> None:
-    own = make_plan(load_recipe("own-data")).recipe.stages
+def test_the_experiments_train_the_network_of_the_light_recipe() -> None:
+    own = make_plan(load_recipe("light")).recipe.stages
     ref = {row.name: row.light for row in experiment("L3").rows}["IRN: FPN, light"]
     assert ref is not None
     added = make_plan(load_recipe(ref.variant.recipe, ref.variant.overrides)).recipe.stages

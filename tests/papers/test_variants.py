@@ -41,7 +41,7 @@ def test_only_what_a_row_needs_is_made() -> None:
 
 def test_words_reach_the_variants_that_have_the_stage() -> None:
     words = ["cam.scales=[1.0]", "lpcam-f.mirror=false", "seeds=[0,1]", "stages.lpcam.mirror=false"]
-    irn = Variant("irn", "own-data-irn")  # has no lpcam-f
+    irn = Variant("irn", "light-irn")  # has no lpcam-f
     found = combine("X", "", {"a": StageRef(irn, "lpcam"), "b": StageRef(PLAIN, "lpcam-f")}, [*SCENES, *words])
     stages = found.recipe.stages
     assert stages["cam"]["scales"] == [1.0]
@@ -84,7 +84,7 @@ def test_the_small_size_lists_images_of_the_training_split(tmp_path: Path, monke
     assert again == scale
     assert [p.read_text().split() for p in (tmp_path / "runs" / "lists").iterdir()] == [listed]
     words = [*(f"data.{k}={v}" for k, v in data.items() if k == "root")]
-    found = combine("X", "", {"a": StageRef(Variant("amn", "own-data-amn"), "amn-maps")}, ["data=voc", *words], scale)
+    found = combine("X", "", {"a": StageRef(Variant("amn", "light-amn"), "amn-maps")}, ["data=voc", *words], scale)
     stages = found.recipe.stages
     assert found.recipe.data["infer"] == stages["amn"]["split"] == f"train@{path}"
     assert stages["amn-maps"]["scales"] == stages["cam"]["scales"] == [1.0, 0.5]
@@ -112,7 +112,7 @@ def test_a_small_data_set_needs_no_list(tmp_path: Path) -> None:
     scale = small({"kind": "voc", "root": str(tmp_path / "data")}, tmp_path, Scale())
     assert scale.data == ()
     assert not (tmp_path / "lists").exists()
-    words = scale.words(load_recipe("own-data-amn"))
+    words = scale.words(load_recipe("light-amn"))
     assert "amn.train.crop=256" in words
     assert not any("split" in word for word in words)
     with pytest.raises(ConfigError, match="data.train = train@list.txt.*leave --size small out"):

@@ -145,8 +145,8 @@ def test_amn_in_few_masks_is_made_once_a_seed_and_the_classifier_once() -> None:
     assert {s.seed for s in plan.stages if s.name.startswith("amn-walk@")} == {0, 1, 2}
 
 
-def test_own_data_with_irn_needs_no_masks_and_leaves_a_margin_around_its_seeds() -> None:
-    stages = make_plan(load_recipe("own-data-irn")).recipe.stages
+def test_light_irn_needs_no_masks_and_leaves_a_margin_around_its_seeds() -> None:
+    stages = make_plan(load_recipe("light-irn")).recipe.stages
     assert not any(s["kind"] == "few-masks" for s in stages.values())
     for method in ("cam", "lpcam"):
         refined, seeds = stages[f"{method}-refined"], stages[f"{method}-seeds"]["threshold"]
@@ -154,11 +154,11 @@ def test_own_data_with_irn_needs_no_masks_and_leaves_a_margin_around_its_seeds()
         assert refined["background"] == pytest.approx(seeds - 0.12)
 
 
-METHODS = [("own-data", ["lpcam", "amn-lpcam"]), ("own-data-amn", ["cam", "lpcam", "amn", "amn-lpcam"])]
+METHODS = [("light", ["lpcam", "amn-lpcam"]), ("light-amn", ["cam", "lpcam", "amn", "amn-lpcam"])]
 
 
 @pytest.mark.parametrize(("recipe", "methods"), METHODS)
-def test_own_data_refines_seeds_at_thresholds_from_the_maps_alone(recipe: str, methods: list[str]) -> None:
+def test_the_light_recipes_refine_seeds_at_thresholds_from_the_maps_alone(recipe: str, methods: list[str]) -> None:
     stages = make_plan(load_recipe(recipe)).recipe.stages
     for method in methods:
         rule, refined = stages[f"{method}-threshold"], stages[f"{method}-refined"]

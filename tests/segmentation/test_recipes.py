@@ -88,8 +88,8 @@ def test_own_data_shares_the_store_of_its_pseudo_masks_and_needs_no_file() -> No
 
 
 @pytest.mark.parametrize("name", ["second-stage", "second-stage-schedule"])
-def test_the_benchmarks_and_the_experiments_train_the_network_of_own_data(name: str) -> None:
-    own = stages("own-data")["segmenter"]
+def test_the_benchmarks_and_the_experiments_train_the_light_network(name: str) -> None:
+    own = stages("light")["segmenter"]
     recipe = stages(str(ROOT / "benchmarks" / f"{name}.yaml"))
     found = {stage: spec for stage, spec in recipe.items() if spec["kind"] == "segmenter"}
     assert {"second-stage": 5, "second-stage-schedule": 3}[name] == len(found)

@@ -112,6 +112,7 @@ ONE_WAY: dict[str, tuple[tuple[str, ...], dict[str, Any], int]] = {
     "larger than its views": ((), {"fit": [40, 30], "mirror": True}, 2000),
     "working size": (("data.max_side=32",), {}, 10**6),
     "working size, refined": (("data.max_side=32",), VIEWS, 10**6),
+    "enlarged": (("data.min_side=96",), {}, 10**6),
 }
 """Words of a run, settings of its predictions, and the pixels of a photo that are computed at once."""
 

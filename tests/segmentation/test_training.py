@@ -240,6 +240,23 @@ def test_without_iterations_epochs_stay() -> None:
     assert settings.for_images(1000) is settings
 
 
+@pytest.mark.parametrize(
+    ("n", "values", "epochs"),
+    [
+        (60, {"min_steps": 400}, 134),  # three batches of 16 an epoch
+        (60, {"min_steps": 400, "drop_last": False}, 100),
+        (6000, {"min_steps": 400}, 6),
+        (5, {"min_steps": 400}, 400),
+        (60, {"min_steps": 400, "iterations": 30}, 10),
+        (60, {"min_steps": 3}, 6),
+    ],
+)
+def test_few_images_take_more_epochs_for_the_least_number_of_steps(n: int, values: dict[str, Any], epochs: int) -> None:
+    settings = validate(SegmentTrainSettings, {"batch_size": 16, **values}, "train")
+    assert settings.for_images(n).epochs == epochs
+    assert settings.for_images(n).for_images(n).epochs == epochs
+
+
 def drawn(seed: int = 0) -> tuple[Tensor, Tensor]:
     """Logits (3, 4, 8, 6), and labels with padding in the second image, without foreground in the third."""
     torch.manual_seed(seed)

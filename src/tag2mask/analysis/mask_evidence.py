@@ -84,12 +84,13 @@ def single_scale_masks(program: MapsProgram, settings: MapsSettings, engine: Eng
         if len(settings.scales) < 2 or not classes:
             return ()
         height, width = image.height, image.width
-        views = (image_tensor(image, scaled(height, width, s), net.mean, net.std).to(device) for s in settings.scales)
+        base = settings.base((height, width), program.side)
+        views = (image_tensor(image, scaled(*base, s), net.mean, net.std).to(device) for s in settings.scales)
         bfloat16 = settings.precision == "bfloat16"
         columns = torch.tensor(list(classes), device=device)
         found = []
         for features in pair_features(net.features, views, mirror=settings.mirror, bfloat16=bfloat16):
-            part = settings.part((height, width), net.stride)
+            part = settings.part(base, net.stride)
             (maps,) = merge_scales([features], [program.head], columns, stride4(height, width), part)
             found.append(cut(bilinear(maps.cpu(), height, width).numpy()))
         return tuple(found)

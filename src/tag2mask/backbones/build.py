@@ -6,9 +6,18 @@ from typing import Any
 
 import torch
 
+from tag2mask.backbones.levels import JoinedBody, drop_unused, joined_body
 from tag2mask.backbones.official_checkpoints import is_official_classifier, official_classifier
 from tag2mask.backbones.resnets import irn_body
-from tag2mask.backbones.settings import BUNDLED, RESNET50_IRN, BackboneSettings, bundled_file, local_file
+from tag2mask.backbones.settings import (
+    BUNDLED,
+    GAP,
+    RESNET50_IRN,
+    BackboneSettings,
+    Pooling,
+    bundled_file,
+    local_file,
+)
 from tag2mask.backbones.state_dict import in_order, load_strict, read_state, without
 from tag2mask.backbones.tagnet import TagNet, freeze_statistics
 from tag2mask.backbones.timm_body import TimmBody, timm_body, timm_name, timm_state
@@ -18,7 +27,7 @@ _IRN_BY_TIMM = "resnet50.tv_in1k"
 """timm's copy of torchvision's first ImageNet weights, from which the papers start."""
 
 
-def build_network(settings: BackboneSettings, n_classes: int) -> TagNet:
+def build_network(settings: BackboneSettings, n_classes: int, pooling: Pooling = GAP) -> TagNet:
     """Build a network, load its initial weights, freeze its batch-norm statistics, and lay it out channels-last.
 
     The head, and all else under ``weights: none``, is drawn from torch's global generator.
@@ -26,12 +35,17 @@ def build_network(settings: BackboneSettings, n_classes: int) -> TagNet:
     Args:
         settings: network, stride and weights.
         n_classes: C, at least 1.
+        pooling: of the cells' logits to the image's.
     """
     if n_classes < 1:
         raise ConfigError(f"a network needs at least one class, got {n_classes}")
     body = irn_body(settings) if settings.name == RESNET50_IRN else timm_body(settings)
-    net = TagNet(body, settings, n_classes)
+    if settings.levels is not None:
+        body = joined_body(body, settings)
+    net = TagNet(body, settings, n_classes, pooling)
     _load_initial(net, settings)
+    if isinstance(net.body, JoinedBody):
+        drop_unused(net.body)
     freeze_statistics(net)
     return net.to(memory_format=torch.channels_last)
 
@@ -56,7 +70,8 @@ def _load_initial(net: TagNet, settings: BackboneSettings) -> None:
 
 def _target(net: TagNet) -> Any:
     """The module whose parameters have the names of plain weight files."""
-    return net.body.net if isinstance(net.body, TimmBody) else net.body
+    body: Any = net.body.trunk if isinstance(net.body, JoinedBody) else net.body
+    return body.net if isinstance(body, TimmBody) else body
 
 
 def _load_bundled(net: TagNet, name: str) -> None:
@@ -74,6 +89,11 @@ def _load_file(net: TagNet, settings: BackboneSettings) -> None:
     path = local_file(settings.weights)
     state, target, expected = read_state(path), _target(net), f"'{settings.name}'"
     if settings.name == RESNET50_IRN and is_official_classifier(state):
+        if settings.levels is not None:
+            raise WeightsError(
+                f"backbone.weights = '{settings.weights}' are those of a classifier without joined levels, but "
+                f"backbone.levels = {list(settings.levels)}: set levels=null, or take weights of a plain ResNet-50"
+            )
         official = official_classifier(state, str(path))
         check_classes(official.get("head.weight"), net, str(path))
         load_strict(net, official, str(path), f"the classifier of {expected}")

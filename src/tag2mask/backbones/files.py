@@ -14,16 +14,18 @@ from safetensors.torch import save_file
 from torch import nn
 
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.settings import GAP, BackboneSettings, Pooling
 from tag2mask.backbones.state_dict import check_strict, load_strict, read_state
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, DataError, WeightsError
-from tag2mask.core.files import atomic_path, need_regular, reason
+from tag2mask.core.files import atomic_path, need_regular, read_json, reason
 from tag2mask.data.layout import check_classes
 
 WEIGHTS = "weights.safetensors"
 """The file of a network in the folder of the stage that trained it."""
+METRICS_JSON = "metrics.json"
+"""What belongs to a classifier's weights: ``classes``, ``trained`` and ``long_side`` of whole images in pixels."""
 _KEY = "tag2mask"
 _FORMAT = 1
 _FITTED: set[int] = set()
@@ -42,11 +44,13 @@ def save_network(net: TagNet, path: Path, classes: Sequence[str]) -> None:
         path: the .safetensors file.
         classes: class names, one for each row of the head.
     """
-    about = {
+    about: dict[str, Any] = {
         "backbone": net.settings.model_copy(update={"weights": "none"}).model_dump(),
         "classes": list(classes),
         "trained": list(net.trained),
     }
+    if net.pooling != GAP:  # the bytes of a network without it are part of keys
+        about["pooling"] = net.pooling.model_dump()
     write_weights(net, path, about)
 
 
@@ -73,6 +77,7 @@ class _SavedNetwork(Settings):
     backbone: BackboneSettings
     classes: tuple[str, ...]
     trained: tuple[bool, ...]
+    pooling: Pooling = GAP
 
 
 def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
@@ -88,9 +93,19 @@ def load_network(path: Path) -> tuple[TagNet, tuple[str, ...]]:
             f"{path} says of {len(saved.trained)} classes whether they were trained, but names {len(classes)}"
         )
     expected = f"'{saved.backbone.name}' with {len(classes)} classes"
-    net = rebuild(path, saved, saved.backbone.weights, lambda: build_network(saved.backbone, len(classes)), expected)
+    net = rebuild(
+        path, saved, saved.backbone.weights,
+        lambda: build_network(saved.backbone, len(classes), saved.pooling), expected,
+    )  # fmt: skip
     net.trained = saved.trained
     return net, classes
+
+
+def trained_side(folder: Path) -> int | None:
+    """Longest side of whole images in the training of the network in a folder; None where they kept their sizes."""
+    about = folder / METRICS_JSON
+    side: int | None = read_json(about).get("long_side") if about.is_file() else None
+    return side
 
 
 def rebuild(path: Path, saved: BaseModel, weights: str, build: Callable[[], N], expected: str) -> N:

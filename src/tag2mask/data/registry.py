@@ -16,7 +16,7 @@ from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.names import shortened
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.sidecars import with_sidecars
-from tag2mask.data.split_views import MARK, ShrunkImages, on_ground, part_of
+from tag2mask.data.split_views import MARK, ResizedImages, on_ground, part_of
 from tag2mask.data.tag_noise import noisy
 
 READERS: dict[str, str] = {
@@ -107,7 +107,9 @@ def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
     dataset = _with_wrong_tags(dataset, settings, split)
     if settings.background != "auto":  # whoever decides says what it is
         dataset = on_ground(dataset, settings.background)
-    return dataset if settings.max_side is None else ShrunkImages(dataset, settings.max_side)
+    if settings.max_side is None and settings.min_side is None:
+        return dataset
+    return ResizedImages(dataset, settings.max_side, settings.min_side)
 
 
 def _with_wrong_tags(dataset: Dataset, settings: DataSettings, split: str) -> Dataset:

@@ -1,4 +1,4 @@
-"""Views of a split: the images that a text file lists (``SPLIT@FILE``), and all images shrunk to a longest side."""
+"""Views of a split: the images that a text file lists (``SPLIT@FILE``), and all images at a working size."""
 
 from __future__ import annotations
 
@@ -54,25 +54,25 @@ def _as_id(name: str) -> str:
     return without_suffix(name).replace("/", JOINT)
 
 
-class ShrunkImages(Dataset):
-    """A split whose images have at most ``max_side`` pixels a side, smaller ones as they are.
+class ResizedImages(Dataset):
+    """A split whose images have ``min_side`` to ``max_side`` pixels on their longest side, see `fitted_size`.
 
     Maps and masks made of it have the working size too; predictions that of the photo, as those of new photos.
     """
 
-    def __init__(self, dataset: Dataset, max_side: int) -> None:
+    def __init__(self, dataset: Dataset, max_side: int | None = None, min_side: int | None = None) -> None:
         self.name, self.split, self.classes, self.samples = (
             dataset.name, dataset.split, dataset.classes, dataset.samples,
         )  # fmt: skip
         self.findings, self.tag_names, self.sources = dataset.findings, dataset.tag_names, dataset.sources
         self.sidecar_folders, self.background = dataset.sidecar_folders, dataset.background
-        self.max_side = self._side = max_side
+        self.max_side, self.min_side = max_side, min_side
         self._whole = dataset
 
     def image(self, sample: Sample) -> Image.Image:
-        """The image in RGB, shrunk with antialiasing."""
+        """The image in RGB, shrunk with antialiasing or enlarged."""
         image = self._whole.image(sample)
-        height, width = shrunk_size(image.height, image.width, self._side)
+        height, width = self._fitted(image.height, image.width)
         return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
 
     def photo(self, sample: Sample) -> Image.Image:
@@ -85,10 +85,10 @@ class ShrunkImages(Dataset):
         if labels is None:
             return None
         height, width = labels.shape
-        return resized_labels(labels, *shrunk_size(height, width, self._side))
+        return resized_labels(labels, *self._fitted(height, width))
 
     def mask_size(self, sample: Sample) -> tuple[int, int] | None:
-        """(H, W) of the ground truth as stored, before it is shrunk."""
+        """(H, W) of the ground truth as stored, before it is resized."""
         return self._whole.mask_size(sample)
 
     def remarks(self, sample: Sample) -> tuple[str, ...]:
@@ -106,14 +106,27 @@ class ShrunkImages(Dataset):
         return self._whole.truth_reading
 
     def content_hash(self, sample: Sample) -> str:
-        """SHA-256 of what the image is made of before it is shrunk."""
+        """SHA-256 of what the image is made of before it is resized."""
         return self._whole.content_hash(sample)
 
     def working_size(self, sample: Sample) -> tuple[int, int] | None:
         """(H, W) that the image is brought to; None where it stays as it is."""
         whole = self._whole.image(sample).size[::-1] if sample.image is None else upright_size(sample.image)
-        size = shrunk_size(*whole, self._side)
+        size = self._fitted(*whole)
         return None if size == whole else size
+
+    def _fitted(self, height: int, width: int) -> tuple[int, int]:
+        return fitted_size(height, width, self.max_side, self.min_side)
+
+
+def fitted_size(height: int, width: int, max_side: int | None, min_side: int | None) -> tuple[int, int]:
+    """(H, W) with the longest side at most ``max_side`` and at least ``min_side``, the shape kept.
+
+    Each side is at least 1. None is no bound; a size that is fitted already stays.
+    """
+    longest = max(height, width)
+    factor = max(min(longest, max_side or longest), min_side or 0) / longest
+    return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def shrunk_size(height: int, width: int, max_side: int) -> tuple[int, int]:

@@ -65,6 +65,7 @@ def make_maps(
     settings: MapsSettings,
     device: torch.device,
     counter: Counter,
+    side: int | None = None,
 ) -> None:
     """Make the maps of ``samples`` that any task wants, and hand them over image by image.
 
@@ -76,6 +77,7 @@ def make_maps(
         settings: scales, mirror, precision and grid, the same for all tasks.
         device: where the network runs.
         counter: advanced by one for each sample, those already done included.
+        side: longest side of whole images in the network's training; None where they kept their sizes.
     """
     network = for_inference(network, device)
 
@@ -86,11 +88,11 @@ def make_maps(
             return sample, dataset.image(sample).size[::-1], []
         image = dataset.image(sample)
         size = (image.height, image.width)
-        sizes = [scaled(*size, scale) for scale in settings.scales]
+        sizes = [scaled(*settings.base(size, side), scale) for scale in settings.scales]
         return sample, size, [image_tensor(image, s, network.mean, network.std) for s in sizes]
 
     for sample, size, inputs in prefetch_known(prepare, samples, advance=counter.advance):
-        maps = _sample_maps(network, tasks, sample, size, inputs, settings, device)
+        maps = _sample_maps(network, tasks, sample, size, inputs, settings, device, side)
         for task, made in zip(tasks, maps, strict=True):
             if task.wants(sample):
                 task.write(sample, made, size)
@@ -104,6 +106,7 @@ def _sample_maps(
     inputs: Sequence[Tensor],
     settings: MapsSettings,
     device: torch.device,
+    side: int | None,
 ) -> list[ActivationMaps]:
     if not sample.tags:
         empty = torch.zeros(0, *stride4(*size))
@@ -112,7 +115,7 @@ def _sample_maps(
     bfloat16 = settings.precision == "bfloat16"
     features = pair_features(network.features, images, mirror=settings.mirror, bfloat16=bfloat16)
     classes = torch.tensor(sample.tags, device=device)
-    part = settings.part(size, network.stride)
+    part = settings.part(settings.base(size, side), network.stride)
     heads = [task.head for task in tasks] + [task.raw for task in tasks if task.raw is not None]
     made = mean_of_scales(features, heads, classes, stride4(*size), part)
     maps, raw = [normalise(mean) for mean in made[: len(tasks)]], iter(made[len(tasks) :])

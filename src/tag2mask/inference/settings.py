@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tag2mask.config.settings import ADDED, Settings
+from tag2mask.config.settings import ADDED, UNPRINTED, Settings
 
 Scale = Annotated[float, Field(gt=0, le=8)]
 Grid = Literal["stretched", "aligned"]
@@ -31,9 +31,27 @@ class MapsSettings(PyramidSettings):
         "network's stride, the last ones reaching beyond the image, as published",
         json_schema_extra=ADDED,
     )
+    relative_to: Literal["image", "training"] = Field(
+        default="image",
+        description="what scales are factors on: the image's sides, or those at which the classifier was trained, the "
+        "middle of its train.long_side; and the size at which prototypes are collected",
+        json_schema_extra=UNPRINTED,
+    )
+
+    def base(self, size: tuple[int, int], side: int | None) -> tuple[int, int]:
+        """(height, width) at scale 1 of an image of ``size``.
+
+        Args:
+            size: (height, width).
+            side: longest side of whole images in the classifier's training; None where they kept their sizes.
+        """
+        if self.relative_to == "image" or side is None:
+            return size
+        factor = side / max(size)
+        return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
     def part(self, size: tuple[int, int], stride: int) -> tuple[float, float]:
-        """The shares of the rows and columns of a feature grid that an image of ``size`` = (height, width) fills.
+        """The shares of the rows and columns of a feature grid that an image of ``size`` (its `base`) fills.
 
         Where aligned, the grid of every scale lies on ceil(side / stride) stride pixels of the image, as published.
         """

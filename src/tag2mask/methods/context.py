@@ -77,11 +77,13 @@ class MapsProgram:
         network: in evaluation mode, on the CPU; the runner moves it.
         head: features -> maps of one scale.
         raw: features -> raw scores of one scale, to be kept beside the maps; None where there are none.
+        side: longest side of whole images in the network's training; None where they kept their sizes.
     """
 
     network: TagNet
     head: MapHead
     raw: MapHead | None = None
+    side: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,16 @@ class Makes(Enum):
     MAPS = "maps"
     MASKS = "masks"
     THRESHOLD = "threshold"
+    BACKGROUND = "background"
     METRICS = "metrics"
 
     def __str__(self) -> str:
         """As error texts and ``tag2mask ls`` write it."""
         return self.value
+
+
+BACKGROUND = "background"
+"""Role in which a kind that follows the background reads what was decided about it; recipes need not name it."""
 
 
 class SplitRole(Enum):
@@ -109,6 +114,12 @@ class StageKind(Generic[S]):
 
     per_image: ClassVar[bool] = False
     """Whether the artefact is one file an image, resumed and shared over processes image by image."""
+
+    @property
+    def roles(self) -> dict[str, Makes]:
+        """Every role that a recipe may name, with the type of the artefact that is read in it."""
+        ground = {BACKGROUND: Makes.BACKGROUND} if self.follows_background else {}
+        return {**self.reads, **self.may_read, **ground}
 
     @property
     def first_role(self) -> str:
@@ -212,9 +223,12 @@ class ImageStage(StageKind[S]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdStage(StageKind[S]):
-    """A threshold, chosen on a few masks or by a rule. The runner writes ``threshold.json`` and returns nothing."""
+    """What maps are cut by: a threshold, chosen on a few masks or by a rule, or whether the data has a background.
 
-    makes: Makes = field(default=Makes.THRESHOLD, init=False)
+    The runner writes ``threshold.json`` or, where it makes a background, ``background.json``, and returns nothing.
+    """
+
+    makes: Makes = Makes.THRESHOLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,7 +123,8 @@ def _run_network(jobs: Sequence[PerImageJob]) -> float:
     device = resolve_device(session.engine)
     started = time.monotonic()
     with progress(" + ".join(job.stage.name for job in jobs), len(samples), quiet=session.rank > 0) as counter:
-        make_maps(programs[0].network, tasks, jobs[0].dataset, samples, stage.settings, device, counter)
+        network, side = programs[0].network, programs[0].side
+        make_maps(network, tasks, jobs[0].dataset, samples, stage.settings, device, counter, side)
     return time.monotonic() - started
 
 

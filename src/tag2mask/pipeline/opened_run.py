@@ -24,7 +24,7 @@ from tag2mask.data import registry
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.stage_kinds import Makes, MetricStage
+from tag2mask.methods.stage_kinds import BACKGROUND, Makes, MetricStage
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import PlannedStage, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
@@ -205,7 +205,7 @@ class OpenedRun:
         if not isinstance(stage.kind, MetricStage):
             self._check(stage.name, path, manifest.changed(path, self.keys.hashes.file))
         reads = {role: self.artefact(source) for role, source in stage.reads.items()}
-        ground = ground_of(stage, self.plan)
+        ground = ground_of(stage, self.plan, reads.get(BACKGROUND))
         made = artefact_of(stage, path.resolve(), manifest.key, self.keys, reads, self.command, ground)
         return Done(stage, made, manifest)
 

@@ -24,7 +24,7 @@ from tag2mask.data.split_views import on_ground
 from tag2mask.evaluation.background import CONSTANT, rule_on
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
-from tag2mask.methods.stage_kinds import TrainingStage
+from tag2mask.methods.stage_kinds import BACKGROUND, TrainingStage
 from tag2mask.pipeline.keys import SampleKeys, keys_of, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.run_folder import RunFolder
@@ -78,8 +78,9 @@ class Session:
         return self._grounds[place]
 
     def ground(self, stage: PlannedStage) -> Ground:
-        """What the pixels of no class are to a stage."""
-        return ground_of(stage, self.plan)
+        """What the pixels of no class are to a stage; a background as long as it is not decided."""
+        done = self.done.get(stage.reads.get(BACKGROUND, ""))
+        return ground_of(stage, self.plan, None if done is None else done.artefact)
 
     def context(self, stage: PlannedStage, key: str) -> StageContext[Any]:
         """What the stage is given."""
@@ -151,8 +152,9 @@ class Session:
         return self.keys.of(key, dataset, sample, self.sidecars(stage))
 
     def inputs(self, stage: PlannedStage) -> dict[str, str]:
-        """Role -> hash of what is read."""
-        return {role: self.done[source].manifest.output_hash() for role, source in stage.reads.items()}
+        """Role -> hash of what is read; of a decision about the background, keys take what was decided alone."""
+        reads = {role: source for role, source in stage.reads.items() if role != BACKGROUND}
+        return {role: self.done[source].manifest.output_hash() for role, source in reads.items()}
 
     def ledger(self, stage: PlannedStage) -> tuple[str, ...]:
         """Supervision that the stage has seen."""
@@ -236,10 +238,14 @@ class Session:
         return True
 
 
-def ground_of(stage: PlannedStage, plan: Plan) -> Ground:
-    """What the pixels of no class are to a stage of a plan."""
+def ground_of(stage: PlannedStage, plan: Plan, decided: Artefact | None = None) -> Ground:
+    """What the pixels of no class are to a stage of a plan, by its data or by what was decided, if anything was."""
     found = plan.data.background
-    return "present" if found == "auto" or not stage.kind.follows_background else found
+    if not stage.kind.follows_background:
+        return "present"
+    if found == "auto":
+        return "present" if decided is None else decided.decided().background
+    return found
 
 
 def _of_ground(ground: Ground) -> dict[str, str]:

@@ -147,11 +147,10 @@ class SegmentTrainSettings(HeadScheduleSettings):
         return self
 
     def for_images(self, n: int) -> Self:
-        """The same with as many epochs as its iterations take over ``n`` images; unchanged where it has epochs."""
+        """The same with as many epochs as its iterations take over ``n`` images, or ``min_steps`` where it has none."""
         if self.iterations is None:
-            return self
-        batches = max(1, n // self.batch_size if self.drop_last else -(-n // self.batch_size))
-        return self.model_copy(update={"epochs": -(-self.iterations // batches)})
+            return super().for_images(n)
+        return self.model_copy(update={"epochs": -(-self.iterations // self.batches(n))})
 
 
 class SegmenterSettings(Settings):

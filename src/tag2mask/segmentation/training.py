@@ -82,7 +82,7 @@ def train_segmenter(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build_segmenter(settings.network, len(dataset.classes), dataset.background != "none")
-    net.max_side = dataset.max_side
+    net.max_side, net.min_side = dataset.max_side, dataset.min_side
     masks = checked(masks, dataset.classes)
     learned = with_labels(dataset.samples if samples is None else samples, masks, name)
     schedule = settings.train.for_images(len(learned))

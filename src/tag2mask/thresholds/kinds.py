@@ -155,7 +155,26 @@ def _has_truth(dataset: Dataset, sample: Sample) -> bool:
     return sample.truth is not None or dataset.truth(sample) is not None
 
 
+class BackgroundSettings(Settings):
+    """How ``data.background=auto`` is decided."""
+
+    images: int = Field(default=24, ge=6, description="images with one tag that are looked at, of each class at most")
+
+
+def judged(settings: BackgroundSettings, dataset: Dataset) -> list[Sample]:
+    """The images whose cells are looked at: of each class those with one tag and the smallest hash of their id."""
+    return sampled([s for s in dataset.samples if len(s.tags) == 1], settings.images, per_class=True)
+
+
 KINDS = (
+    ThresholdStage(
+        name="background",
+        settings=BackgroundSettings,
+        makes=Makes.BACKGROUND,
+        runner="tag2mask.thresholds.background:decide",
+        split=SplitRole.TRAIN,
+        supervision=frozenset({"tags"}),
+    ),
     ThresholdStage(
         name="few-masks",
         settings=FewMasksSettings,

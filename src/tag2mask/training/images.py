@@ -55,8 +55,7 @@ class EpochOrder(Sampler[Draw]):
         check_parts(settings, world)
         self.n, self.settings, self.seed, self.rank, self.epoch = n, settings, seed, rank, 0
         self.share = settings.batch_size // world
-        rounding = n // settings.batch_size if settings.drop_last else -(-n // settings.batch_size)
-        self.batches = max(1, rounding)
+        self.batches = settings.batches(n)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, counted from 0."""

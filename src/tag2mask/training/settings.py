@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 
 
 class ScheduleSettings(Settings):
@@ -31,6 +31,12 @@ class ScheduleSettings(Settings):
     )
     poly_power: float = Field(default=0.9, gt=0, description="power of the poly schedule")
     precision: Literal["float32", "bfloat16", "float16"] = Field(default="float32", description="of the forward pass")
+    min_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="steps that it takes at least, in as many more epochs as these need: few images are too few steps",
+        json_schema_extra=UNPRINTED,
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -41,6 +47,15 @@ class ScheduleSettings(Settings):
         if self.momentum and self.optimiser != "sgd":
             raise ValueError(f"momentum = {self.momentum}: only optimiser = sgd has it, not {self.optimiser}")
         return self
+
+    def batches(self, n: int) -> int:
+        """Batches of an epoch over ``n`` images; one at least, which is filled up."""
+        return max(1, n // self.batch_size if self.drop_last else -(-n // self.batch_size))
+
+    def for_images(self, n: int) -> Self:
+        """The same with as many epochs as ``min_steps`` takes over ``n`` images; unchanged where it has enough."""
+        epochs = -(-(self.min_steps or 0) // self.batches(n))
+        return self if epochs <= self.epochs else self.model_copy(update={"epochs": epochs})
 
     def rates(self) -> dict[str, float]:
         """The learning rates by the name of their setting."""

@@ -104,7 +104,7 @@ def test_levels_are_timms_own(stride: int | None) -> None:
     theirs.load_state_dict(inner(net).state_dict(), strict=False)
     with torch.no_grad():
         expected, found = theirs(images()), level_features(net.body, images())
-    forms = levels_of(net)
+    forms = levels_of(net.body, net.settings.name)
     assert tuple(form.channels for form in forms) == tuple(theirs.feature_info.channels()) == (16, 24, 32, 48, 64)
     assert tuple(form.stride for form in forms) == tuple(theirs.feature_info.reduction())
     assert len(found) == len(expected)

@@ -74,6 +74,22 @@ def test_a_network_sees_photos_at_the_size_of_its_training() -> None:
     assert net.sizes[3:] == [(64, 64), (64, 56), (58, 64), (58, 56)], "tiles are meant at the photo's own size"
 
 
+def test_a_network_sees_small_photos_at_the_size_of_its_training() -> None:
+    net = Sizes()
+    network = LoadedNetwork(net, MEAN, STD, CLASSES, max_side=100, min_side=80)
+    halves = np.zeros((30, 40, 3), np.uint8)
+    halves[:, :20, 1] = halves[:, 20:, 2] = 200
+    (labels,) = Labeller(network, PredictOptions()).labels([ArrayPhoto(halves)])
+    assert labels.shape == (30, 40)
+    assert (labels[:, :20] == 1).all()
+    assert (labels[:, 20:] == 2).all()
+    Labeller(network, PredictOptions()).labels([ArrayPhoto(photo(90, 90))])
+    Labeller(network, PredictOptions(fit=(100, 60))).labels([ArrayPhoto(halves)])
+    assert net.sizes == [(60, 80), (90, 90), (60, 80)], "enlarged, as it is, and as choices say"
+    expected = Image.fromarray(halves).resize((80, 60), Image.Resampling.BICUBIC)
+    assert np.array_equal(shrunk_photo(ArrayPhoto(halves), 60, 80), np.asarray(expected))
+
+
 def test_photos_of_one_size_are_shrunk_into_one_batch() -> None:
     net = Sizes()
     labeller = Labeller(LoadedNetwork(net, MEAN, STD, CLASSES, max_side=40), PredictOptions(), batch=3)
@@ -95,6 +111,11 @@ def test_the_size_travels_with_the_network(tmp_path: Path) -> None:
     assert model(image).labels.shape == (100, 80)
     model.save_pretrained(tmp_path / "saved")
     assert tag2mask.load(tmp_path / "saved", device="cpu").network.max_side == 50
+    before = (tmp_path / "net.safetensors").read_bytes()
+    assert b"min_side" not in before
+    net.min_side = 40
+    save_segmenter(net, tmp_path / "net.safetensors", CLASSES)
+    assert tag2mask.load(tmp_path / "net.safetensors", device="cpu").network.min_side == 40
 
 
 def test_very_large_photos_are_tiled_without_a_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

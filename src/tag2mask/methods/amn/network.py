@@ -17,7 +17,7 @@ from tag2mask.backbones.levels import Place, stage_places
 from tag2mask.backbones.official_checkpoints import official_amn
 from tag2mask.backbones.settings import RESNET50_IRN, BackboneSettings, checkpoint_file
 from tag2mask.backbones.state_dict import load_strict, read_state
-from tag2mask.backbones.tagnet import RGB
+from tag2mask.backbones.tagnet import RGB, trained_parameters
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.methods.amn.settings import LAST, AmnSettings
@@ -105,12 +105,12 @@ class AmnNet(nn.Module):
         return features.shape[2], features.shape[3]
 
     def backbone_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the backbone that are trained."""
-        return [p for p in self.body.parameters() if p.requires_grad]
+        """Parameters of the backbone that are trained, but for joins of levels, which begin at random."""
+        return trained_parameters(self.body)[0]
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the label codes and of the head."""
-        return [*self.codes.parameters(), *self.head.parameters()]
+        """Parameters of the label codes and of the head, and joins of levels in the backbone."""
+        return [*trained_parameters(self.body)[1], *self.codes.parameters(), *self.head.parameters()]
 
     def _code(self, stage: int, tags: Tensor) -> Tensor:
         code: Tensor = self.codes[str(stage)](tags)
@@ -148,7 +148,7 @@ def build_amn(settings: AmnSettings, n_classes: int) -> BackboneAmn:
 
     Label code and head are drawn from torch's global generator.
     """
-    check_smoothing(settings.smoothing, n_classes)
+    check_smoothing(settings.smoothed(n_classes), n_classes)
     return BackboneAmn(settings, n_classes)
 
 

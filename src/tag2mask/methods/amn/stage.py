@@ -168,4 +168,5 @@ def features(context: StageContext[AmnFeaturesSettings]) -> None:
     net.body.load_state_dict(amn.body.state_dict())
     with torch.no_grad():
         net.head.weight.copy_(weights[:, :, None, None])
+        # A bias, which joined levels bring, is 0 from the beginning, and `plain_weights` leaves biases out.
     save_network(net, context.out / WEIGHTS, classes)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.files import METRICS_JSON, WEIGHTS, load_network
 from tag2mask.backbones.folded import for_inference
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.engine import Engine
@@ -27,8 +27,6 @@ from tag2mask.inference.runner import image_tensor
 from tag2mask.training.device import resolve_device
 from tag2mask.training.images import tag_vector
 
-METRICS_JSON = "metrics.json"
-"""What belongs to a classifier's weights: ``classes``, ``trained`` and ``long_side`` of whole images in pixels."""
 _BATCH = 8
 
 

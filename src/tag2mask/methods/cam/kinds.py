@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from tag2mask.backbones.settings import BackboneSettings, weights_fingerprint
-from tag2mask.config.settings import Settings
+from tag2mask.backbones.settings import GAP, BackboneSettings, Pooling, weights_fingerprint
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.stage_kinds import FeatureMapStage, Makes, MetricStage, SplitRole, TrainingStage
 from tag2mask.training.settings import TrainSettings
@@ -18,6 +18,12 @@ class ClassifierSettings(Settings):
 
     backbone: BackboneSettings = Field(default=BackboneSettings(), description="network below the head")
     train: TrainSettings = Field(default=TrainSettings(), description="schedule, rates and crops")
+    pooling: Pooling = Field(
+        default=GAP,
+        description="how the cells of a class's map make the image's score: {kind: gap}, {kind: top-k, share: 0.1}, "
+        "{kind: lse, sharpness: 4}",
+        json_schema_extra=UNPRINTED,
+    )
     negatives: Literal["keep", "drop"] = Field(
         default="keep", description="images with an empty tag cell: none of the classes"
     )

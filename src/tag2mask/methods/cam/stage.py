@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from tag2mask.backbones.build import check_network
-from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.files import WEIGHTS, load_network, trained_side
 from tag2mask.core.errors import DataError
 from tag2mask.core.files import write_json
 from tag2mask.core.progress import LOG
@@ -71,9 +71,10 @@ def check_data(settings: ClassifierSettings, dataset: Dataset) -> Sequence[str]:
 
 def program(context: StageContext[MapsSettings]) -> MapsProgram:
     """Eq. 1 on the classifier's features."""
-    network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
+    folder = context.reads["classifier"].path
+    network, _ = load_network(folder / WEIGHTS)
     with torch.no_grad():
-        return MapsProgram(network, CAMHead(network.class_weights()))
+        return MapsProgram(network, CAMHead(network.class_weights()), side=trained_side(folder))
 
 
 def measure(context: StageContext[PrecisionSettings]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.files import WEIGHTS, save_network
+from tag2mask.backbones.files import METRICS_JSON, WEIGHTS, save_network
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError
@@ -18,7 +18,6 @@ from tag2mask.core.progress import LOG
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
-from tag2mask.methods.cam.classifier import METRICS_JSON
 from tag2mask.methods.cam.kinds import ClassifierSettings
 from tag2mask.training.fit import fit_and_save
 from tag2mask.training.images import TagImages
@@ -53,9 +52,9 @@ def train_classifier(
     trained = _trained(train, samples)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = build_network(settings.backbone, len(train.classes))
+        net = build_network(settings.backbone, len(train.classes), settings.pooling)
     net.trained = trained
-    schedule = settings.train
+    schedule = settings.train.for_images(len(samples))
     transform = TrainTransform(schedule.crop, net.mean, net.std, long_side=schedule.long_side)
     images = TagImages(train, samples, transform, seed)
 

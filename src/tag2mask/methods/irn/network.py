@@ -19,7 +19,7 @@ from tag2mask.backbones.settings import BackboneSettings, checkpoint_file
 from tag2mask.backbones.state_dict import load_strict, read_state
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.settings import Settings
-from tag2mask.core.errors import WeightsError
+from tag2mask.core.errors import ConfigError, WeightsError
 from tag2mask.core.resize import bilinear_part
 from tag2mask.inference.multiscale import add_mirror, pair_features
 from tag2mask.methods.irn.settings import STRIDE, Pad
@@ -50,7 +50,7 @@ class BoundaryNet(nn.Module):
         super().__init__()
         self.settings, self.mean, self.std = net.settings, net.mean, net.std
         self.multiple = max(_MULTIPLE, net.stride)
-        levels = levels_of(net)
+        levels = levels_of(net.body, net.settings.name)
         self.strides = tuple(level.stride for level in levels)
         self.body = net.body.requires_grad_(False)
         self.reduce = nn.ModuleList(nn.Conv2d(level.channels, _WIDTH, 1, bias=False) for level in levels)
@@ -114,6 +114,11 @@ def build_boundary(settings: BackboneSettings, n_classes: int = 1) -> BoundaryNe
         settings: of the backbone.
         n_classes: of the data; matters only where the backbone's weights are a classifier's.
     """
+    if settings.levels is not None:
+        raise ConfigError(
+            f"backbone.levels = {list(settings.levels)}: the boundary network reads every level of its backbone by "
+            "itself; leave levels out of the stage of kind irn"
+        )
     return BoundaryNet(build_network(settings, n_classes)).to(memory_format=torch.channels_last)
 
 

@@ -45,6 +45,7 @@ def train_boundary(
     first weights, order and augmentation.
     """
     samples = with_labels(dataset.samples, seeds, name)
+    settings = settings.model_copy(update={"train": settings.train.for_images(len(samples))})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build_boundary(settings.backbone, len(dataset.classes))

@@ -47,11 +47,13 @@ class Scorer:
         weights: (C, D) of the classifier.
         present: (C,) bool, the classes that have training images; the others are left out of the softmax.
         names: of the classes, for messages; empty where only columns are known.
+        bias: (C,) of the classifier; None where it has none.
     """
 
     weights: Tensor
     present: Tensor
     names: tuple[str, ...] = ()
+    bias: Tensor | None = None
 
     def __post_init__(self) -> None:
         if int(self.present.sum()) == 1:
@@ -74,6 +76,8 @@ class Scorer:
             (K,) float32 in [0, 1].
         """
         products = centres.double() @ self.weights.to(centres.device).double().T
+        if self.bias is not None:
+            products = products + self.bias.to(centres.device).double()
         if int(self.present.sum()) == 1:
             return products[:, column].sigmoid().float()
         left_out = ~self.present.to(centres.device)

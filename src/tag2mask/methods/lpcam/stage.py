@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.files import WEIGHTS, load_network, trained_side
 from tag2mask.backbones.folded import for_inference
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.errors import ConfigError, DataError, unknown
@@ -21,7 +21,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT, rule_on
 from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.runner import image_tensor
-from tag2mask.methods.artefact import Artefact
+from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.context import MapsProgram, StageContext
 from tag2mask.methods.lpcam.collect import collect
 from tag2mask.methods.lpcam.kinds import LpcamSettings, PrototypeSettings, parse_drop
@@ -49,9 +49,8 @@ def cluster(context: StageContext[PrototypeSettings]) -> None:
     network, _ = load_network(context.reads["classifier"].path / WEIGHTS)
     device = resolve_device(context.engine)
     network = for_inference(network, device)
-    scorer = Scorer(
-        network.class_weights().detach().float().cpu(), torch.tensor(network.trained), names=dataset.classes
-    )
+    weights, bias = (values.detach().float().cpu() for values in (network.class_weights(), network.class_bias()))
+    scorer = Scorer(weights, torch.tensor(network.trained), names=dataset.classes, bias=bias)
     chosen = {
         c: with_context(dataset, c, sample_images(dataset, c, settings.images_per_class, context.seed), context.seed)
         for c in range(len(dataset.classes))
@@ -65,7 +64,7 @@ def cluster(context: StageContext[PrototypeSettings]) -> None:
                 built[column] = _one_class(context, dataset, network, column, samples, scorer, counter)
     found = Prototypes({c: b.foreground for c, b in built.items()}, {c: b.context for c, b in built.items()})
     save_prototypes(context.out / PROTOTYPES, found)
-    write_json(context.out / GALLERY, _gallery(dataset, chosen, built, network.stride))
+    write_json(context.out / GALLERY, _gallery(dataset, chosen, built, network.stride, _base(context)))
 
 
 def _one_class(
@@ -79,7 +78,7 @@ def _one_class(
 ) -> ClassPrototypes:
     settings = context.settings
     name = dataset.classes[column]
-    pairs = _features_and_cams(dataset, network, samples, column, context.reads["maps"], counter)
+    pairs = _features_and_cams(context, network, samples, column, counter)
     how = Clustering(settings.n_prototypes, context.seed, settings.max_iterations, settings.memory_mb)
     # Where no background competes the context is what other classes are, however clearly the class rejects it.
     competes = rule_on(dataset.background, CONSTANT).competes
@@ -99,24 +98,29 @@ def _one_class(
     return found
 
 
+def _base(context: StageContext[PrototypeSettings]) -> Callable[[tuple[int, int]], tuple[int, int]]:
+    """From the (height, width) of an image to that at scale 1 of the maps that are read."""
+    maps, side = context.reads["maps"].settings, trained_side(context.reads["classifier"].path)
+    return partial(maps.base, side=side) if isinstance(maps, MapsSettings) else lambda size: size
+
+
 def _features_and_cams(
-    dataset: Dataset,
+    context: StageContext[PrototypeSettings],
     network: TagNet,
     samples: Sequence[Sample],
     column: int,
-    maps: Artefact,
     counter: Counter,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features (D, h, w) of the image as it is, single-scale and un-mirrored, and its stored CAM of the class.
+    """Features (D, h, w) of the image at scale 1, un-mirrored, and its stored CAM of the class.
 
     Where no background competes, in the CAM's place stands 1 where the class is the largest of the image's, else 0.
     """
-    device = next(network.parameters()).device
-    competes = rule_on(dataset.background, CONSTANT).competes
+    device, dataset, maps = next(network.parameters()).device, context.dataset, context.reads["maps"]
+    base, competes = _base(context), rule_on(context.background, CONSTANT).competes
 
     def read(sample: Sample) -> tuple[Tensor, Tensor]:
         image = dataset.image(sample)
-        tensor = image_tensor(image, (image.height, image.width), network.mean, network.std)
+        tensor = image_tensor(image, base((image.height, image.width)), network.mean, network.std)
         found = maps.maps(dataset, sample)
         if competes:
             return tensor, found.maps[found.classes.index(column)]
@@ -151,11 +155,17 @@ def with_context(dataset: Dataset, column: int, images: Sequence[Sample], seed: 
 
 
 def _gallery(
-    dataset: Dataset, chosen: Mapping[int, Sequence[Sample]], built: Mapping[int, ClassPrototypes], stride: int
+    dataset: Dataset,
+    chosen: Mapping[int, Sequence[Sample]],
+    built: Mapping[int, ClassPrototypes],
+    stride: int,
+    base: Callable[[tuple[int, int]], tuple[int, int]],
 ) -> list[dict[str, object]]:
     """For each centre of each class the image positions most like it, as shares ``u``, ``v`` of width and height."""
     entries: list[dict[str, object]] = []
-    size = cache(lambda sample: dataset.image(sample).size)  # an image has many places; it is opened once
+    size = cache(
+        lambda sample: base(dataset.image(sample).size[::-1])[::-1]
+    )  # an image has many places; it is opened once
     for column, found in built.items():
         for side, patches in (("foreground", found.foreground_patches), ("context", found.context_patches)):
             for number, origins in enumerate(patches.origins.tolist()):
@@ -180,13 +190,15 @@ def program(context: StageContext[LpcamSettings]) -> MapsProgram:
     Raises:
         ConfigError: ``drop`` names a class or prototype that there is not.
     """
-    network, classes = load_network(context.reads["classifier"].path / WEIGHTS)
+    folder = context.reads["classifier"].path
+    network, classes = load_network(folder / WEIGHTS)
     prototypes = load_prototypes(context.reads["prototypes"].path / PROTOTYPES)
     _check_drops(context.settings.drop, classes, f"{context.name}.drop")
     for text in context.settings.drop:
         name, side, number = parse_drop(text)
         prototypes = drop_by_hand(prototypes, list(classes).index(name), side, number, name)
-    return MapsProgram(network, LPCAMHead(prototypes, len(classes), context.settings.foreground_only))
+    head = LPCAMHead(prototypes, len(classes), context.settings.foreground_only)
+    return MapsProgram(network, head, side=trained_side(folder))
 
 
 def check_data(settings: LpcamSettings, dataset: Dataset) -> Sequence[str]:

@@ -100,10 +100,10 @@ class Segmenter(nn.Module, ABC):
     """A network that gives each pixel a score for background and every class.
 
     An image in [0, 1] goes in as ``(image - mean) / std``, both per channel of RGB. Saved weights travel with
-    ``settings`` and ``initial``, see `NetworkSettings.initial`. ``max_side`` is the longest side of the images that it
-    was trained on, where larger ones were shrunk to it. Without ``background`` its scores are of the classes alone, C
-    where C + 1 are written below. Input sides are padded to a multiple of ``multiple``, and to
-    ``least`` at least.
+    ``settings`` and ``initial``, see `NetworkSettings.initial`. ``max_side`` and ``min_side`` bound the longest side of
+    the images that it was trained on, where larger ones were shrunk and smaller ones enlarged to it. Without
+    ``background`` its scores are of the classes alone, C where C + 1 are written below. Input sides are padded to a
+    multiple of ``multiple``, and to ``least`` at least.
     """
 
     multiple: ClassVar[int] = 32
@@ -114,6 +114,11 @@ class Segmenter(nn.Module, ABC):
         self.settings, self.mean, self.std, self.n_labels = settings, mean, std, n_labels
         self.initial, self.background = settings.initial, True
         self.max_side: int | None = None
+        self.min_side: int | None = None
+
+    def sides(self) -> dict[str, int | None]:
+        """What travels with its weights of the sizes of its images: the smallest only where there is one."""
+        return {"max_side": self.max_side} | ({} if self.min_side is None else {"min_side": self.min_side})
 
     @property
     @abstractmethod

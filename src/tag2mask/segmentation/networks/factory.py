@@ -60,6 +60,7 @@ class _SavedSegmenter(Settings):
     segmenter: NetworkSettings
     initial: Literal["imagenet", "coco", "timm", "none"]
     max_side: int | None = Field(ge=1)
+    min_side: int | None = Field(default=None, ge=1)
     classes: tuple[str, ...]
     background: bool = True
 
@@ -72,7 +73,7 @@ def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None
     """
     settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
     about = {
-        _ENTRY: settings.model_dump(), "initial": net.initial, "max_side": net.max_side, "classes": list(classes),
+        _ENTRY: settings.model_dump(), "initial": net.initial, **net.sides(), "classes": list(classes),
     }  # fmt: skip
     if not net.background:
         about["background"] = False
@@ -92,5 +93,5 @@ def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
 
     expected = f"'{settings.kind}' on '{settings.encoder}', {len(classes)} classes"
     net = rebuild(path, saved, settings.weights, build, expected)
-    net.initial, net.max_side = saved.initial, saved.max_side
+    net.initial, net.max_side, net.min_side = saved.initial, saved.max_side, saved.min_side
     return net, classes

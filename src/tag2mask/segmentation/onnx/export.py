@@ -199,7 +199,7 @@ def export_onnx(net: Segmenter, classes: tuple[str, ...], path: Path) -> None:
     model = framed(_recorded(own), net.mean, net.std, net.multiple, net.least)
     settings = net.settings.model_copy(update={"weights": "none", "pretrained": None})
     about = {
-        "schema": SCHEMA, "network": settings.model_dump(mode="json"), "initial": net.initial, "max_side": net.max_side,
+        "schema": SCHEMA, "network": settings.model_dump(mode="json"), "initial": net.initial, **net.sides(),
         "classes": list(classes),
     }  # fmt: skip
     if not net.background:

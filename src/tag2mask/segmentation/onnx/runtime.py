@@ -31,6 +31,7 @@ class _About(Settings):
 
     classes: tuple[str, ...] = Field(min_length=1)
     max_side: int | None = Field(ge=1)
+    min_side: int | None = Field(default=None, ge=1)
     background: bool = True
 
 
@@ -46,7 +47,7 @@ class OnnxSegmenter:
         self.path = path
         self._session = _session(path)
         about = _about(_metadata(self._session, path), path)
-        self.classes, self.max_side = saved_classes(about.classes, path), about.max_side
+        self.classes, self.max_side, self.min_side = saved_classes(about.classes, path), about.max_side, about.min_side
         self.background = about.background
         _check_form(self._session, len(self.classes) + self.background, path)
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from tag2mask.core.errors import ConfigError, DataError
 from tag2mask.core.progress import Counter
-from tag2mask.data.split_views import shrunk_size
+from tag2mask.data.split_views import fitted_size
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.runner import image_tensor
 from tag2mask.refine.crf.presets import find_preset
@@ -74,9 +74,9 @@ class Labeller:
         size = photos[0].size
         factors, tiling = self.factors(size), self.tiling(size)
         try:
-            small = self._small(size)
-            if small is not None:
-                return self._shrunk(photos, small, self.options.scales)
+            working = self._working(size)
+            if working is not None:
+                return self._resized(photos, working, self.options.scales)
             if tiling is not None:
                 return [self._tiled(photo, partial(self._probabilities, factors), tiling) for photo in photos]
             if not at_once(size):
@@ -101,18 +101,18 @@ class Labeller:
         largest = size[0] * size[1] * max(self.factors(size)) ** 2
         return self.options.tiling() or (Tiling() if largest > WHOLE else None)
 
-    def _small(self, size: Size) -> Size | None:
-        """The size that a network trained on shrunk photos sees this one at; None where that is its own.
+    def _working(self, size: Size) -> Size | None:
+        """The size that a network trained on resized photos sees this one at; None where that is its own.
 
         A side to fit into, or tiles, are meant for the photo itself.
         """
-        if self.network.max_side is None or self.options.fit is not None or self.options.tile is not None:
+        if self.options.fit is not None or self.options.tile is not None:
             return None
-        small = shrunk_size(*size, self.network.max_side)
-        return None if small == size else small
+        working = fitted_size(*size, self.network.max_side, self.network.min_side)
+        return None if working == size else working
 
-    def _shrunk(self, photos: Sequence[Picture], size: Size, scales: Sequence[float]) -> list[NDArray[np.uint8]]:
-        """Labels of photos of one size, a batch, from their probabilities, after the CRF, at a smaller size."""
+    def _resized(self, photos: Sequence[Picture], size: Size, scales: Sequence[float]) -> list[NDArray[np.uint8]]:
+        """Labels of photos of one size, a batch, from their probabilities, after the CRF, at another size."""
         found = self._probabilities(scales, [shrunk_photo(photo, *size) for photo in photos])
         return [enlarged_labels(one, *photo.size) for one, photo in zip(found, photos, strict=True)]
 
@@ -124,7 +124,7 @@ class Labeller:
         net, largest = self.network, max(factors)
         if self._crf is not None:
             height, width = scaled(*photo.size, largest)
-            return self._shrunk([photo], (height, width), [factor / largest for factor in factors])[0]
+            return self._resized([photo], (height, width), [factor / largest for factor in factors])[0]
         views: list[Tensor] = []
         for factor in factors:
             height, width = scaled(*photo.size, factor)

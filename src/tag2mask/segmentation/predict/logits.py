@@ -46,12 +46,13 @@ class LoadedNetwork:
     std: tuple[float, float, float]
     classes: tuple[str, ...]  # index c + 1 of labels is classes[c]
     max_side: int | None = None  # longest side that larger photos are shrunk to, as those of the training
+    min_side: int | None = None  # longest side that smaller photos are enlarged to
     background: bool = True  # else it scores the classes alone, C where C + 1 are written below, and no label is 0
 
     @classmethod
     def of(cls, net: Segmenter | OnnxSegmenter, classes: Sequence[str]) -> LoadedNetwork:
         """A network of ours for these classes."""
-        return cls(net, net.mean, net.std, tuple(classes), net.max_side, net.background)
+        return cls(net, net.mean, net.std, tuple(classes), net.max_side, net.min_side, net.background)
 
     @property
     def device(self) -> torch.device:
