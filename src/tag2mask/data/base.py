@@ -28,8 +28,8 @@ class Finding:
         kind: ``open`` (a split that does not open), ``image``, ``mask``, ``stem`` (two files with one name), ``split``
             (ids in two splits), ``class`` (without images, or in all), ``name`` (class names that look like several, or
             like each other), ``tags`` (mask and tags disagree), ``together`` (one class always comes with another),
-            ``truth`` (missing masks), ``sidecar`` (of another size), ``file`` (files that are not read) or ``size``
-            (large images).
+            ``background`` (that the data is said to have none), ``truth`` (missing masks), ``sidecar`` (of another
+            size), ``file`` (files that are not read) or ``size`` (large images).
         severity: an error stops a run or spoils it, a warning may, a note is for information.
         ids: what it is about: image ids, split names or class names.
         text: what was found.

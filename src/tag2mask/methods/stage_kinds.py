@@ -81,6 +81,7 @@ class StageKind(Generic[S]):
         supervision: what it adds to the ledger.
         follows_background: whether what the pixels of no class are (``data.background``) changes the output; it is part
             of the key then. To other kinds the data has a background.
+        learns_background: whether its maps say themselves how likely the background is, for the rule ``learned``.
         fingerprint: hash of weight files that the settings name, part of the key.
         samples: the part of its split that a kind made as a whole looks at; None for all of it.
         threshold: at which it cuts maps where it reads none; None for a kind that cuts none.
@@ -105,6 +106,7 @@ class StageKind(Generic[S]):
     sidecars: frozenset[str] | Callable[[S], frozenset[str]] = frozenset()
     supervision: frozenset[str] | Callable[[S], frozenset[str]] = frozenset()
     follows_background: bool = False
+    learns_background: bool | Callable[[S], bool] = False
     fingerprint: Callable[[S], str] | None = None
     samples: Callable[[S, Dataset], Sequence[Sample]] | None = None
     threshold: Callable[[S], Threshold] | None = None
@@ -133,6 +135,10 @@ class StageKind(Generic[S]):
     def looks_at_ground_truth(self, settings: S) -> bool:
         """Whether a stage with these settings reads ground truth."""
         return self.reads_ground_truth(settings) if callable(self.reads_ground_truth) else self.reads_ground_truth
+
+    def learns_background_of(self, settings: S) -> bool:
+        """Whether the maps of a stage with these settings know a background of their own."""
+        return self.learns_background(settings) if callable(self.learns_background) else self.learns_background
 
     def sidecars_of(self, settings: S) -> frozenset[str]:
         """The roles of the sidecar files that a stage with these settings reads."""

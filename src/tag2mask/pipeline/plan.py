@@ -14,10 +14,13 @@ from tag2mask.core.names import of_seed, shortened
 from tag2mask.core.types import parse_ledger
 from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings
+from tag2mask.evaluation.background import Learned
 from tag2mask.methods.registry import stage_kind, stage_kinds
 from tag2mask.methods.stage_kinds import BACKGROUND, ChoiceStage, ImageStage, Makes, SplitRole, StageKind
 
 _NAME = re.compile(r"[a-z][a-z0-9_+-]*")
+_MAPS = "maps"
+"""Role of the maps that a stage cuts."""
 _LETTERS = "a-z, 0-9, '-', '_' and '+'"
 
 
@@ -116,6 +119,7 @@ def make_plan(recipe: Recipe) -> Plan:
     )
     plan = Plan(resolved, kind, data, tuple(_seeded(ordered, recipe.seeds)))
     _check_choices(plan)
+    _check_learned(plan)
     return plan
 
 
@@ -271,6 +275,21 @@ def _check_choices(plan: Plan) -> None:
             raise ConfigError(
                 f"{stage.name} chooses among {made}: expected stages over one split, so that all are of the same images"
             )
+
+
+def _check_learned(plan: Plan) -> None:
+    """The rule ``learned`` is for maps that know a background of their own."""
+    for stage in plan.stages:
+        cuts = stage.kind.threshold
+        if cuts is None or _MAPS not in stage.reads or not isinstance(cuts(stage.settings).background, Learned):
+            continue
+        for made in plan.may_be(plan.stage(stage.reads[_MAPS])):
+            if not made.kind.learns_background_of(made.settings):
+                raise ConfigError(
+                    f"{stage.name}.background = learned, but the maps of '{made.name}', of kind '{made.kind.name}', "
+                    f"know no background of their own, as those of amn-maps with normalise=learned do: read such "
+                    f"({stage.name}.reads.{_MAPS}=STAGE), or set {stage.name}.background=constant"
+                )
 
 
 def _order(stages: Mapping[str, PlannedStage]) -> Iterator[str]:

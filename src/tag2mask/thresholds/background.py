@@ -1,7 +1,7 @@
 """Decides whether the data has a background, for ``data.background=auto``, before anything is cut.
 
 It says that there is none on strong evidence alone: all images have a tag, and in those with one tag every cell tells
-which class it is (`cell_evidence`), by colours and the first layers of the network whose ImageNet weights come with pip.
+which class it is (`cell_evidence`), by colours and the first layers of the network with ImageNet weights out of pip.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.artefact import Decided
 from tag2mask.methods.context import StageContext
-from tag2mask.thresholds.cell_evidence import ImageCells, parted, placed
+from tag2mask.thresholds.cell_evidence import FOLDS, ImageCells, parted, placed
 from tag2mask.thresholds.kinds import BackgroundSettings, judged
 
 LEAST = 0.85
@@ -65,18 +65,16 @@ def by_tags(dataset: Dataset) -> Decided | None:
         return Decided("present", f"{untagged} of {len(dataset)} images have no tag, so there are pixels of no class")
     alone = Tally(s.tags[0] for s in dataset.samples if len(s.tags) == 1)
     shown = {c for s in dataset.samples for c in s.tags}
-    several = [c for c, count in alone.items() if count >= _ENOUGH]
-    if len(several) < max(2, len(shown) / 2):
-        return Decided(
-            "present",
-            f"{len(several)} of {len(shown)} classes have {_ENOUGH} images or more without another tag, too few to "
-            "tell",
-        )
+    several = [c for c, count in alone.items() if count >= FOLDS]
+    count = sum(alone[c] for c in several)
+    if len(several) < max(2, len(shown) / 2) or count < _ENOUGH:
+        what = f"{count} images of {len(several)} classes show one class alone, and {FOLDS} or more each"
+        return Decided("present", f"{what}, too few of {len(dataset)} images and {len(shown)} classes to tell")
     return None
 
 
-_ENOUGH = 6
-"""Images with one tag that a class has to have: fewer say too little."""
+_ENOUGH = 12
+"""Images with one tag of such classes that it takes: fewer say too little."""
 _SETTINGS = BackgroundSettings()
 
 
@@ -86,13 +84,13 @@ def by_cells(dataset: Dataset, name: str, settings: BackgroundSettings = _SETTIN
     with progress(name, len(samples)) as counter:
         images = look(dataset, samples, counter)
     counts = Tally(image.column for image in images)
-    images = [image for image in images if counts[image.column] >= _ENOUGH]
+    images = [image for image in images if counts[image.column] >= FOLDS]
     pairs, where = parted(images), placed(images)
     (a, b), worst = min(pairs.items(), key=lambda item: item[1])
     first, second = dataset.classes[a], dataset.classes[b]
     evidence = (
-        f"of cells in {len(images)} images with one tag {100 * worst:.0f} % tell '{first}' from '{second}', the classes "
-        f"hardest to tell apart (none from {100 * LEAST:.0f} on), and {100 * where:.0f} % where in the image they lie "
+        f"of cells in {len(images)} images with one tag {100 * worst:.0f} % tell '{first}' from '{second}', the "
+        f"hardest of all pairs (none from {100 * LEAST:.0f} on), and {100 * where:.0f} % where in the image they lie "
         f"(none up to {100 * ANYWHERE:.0f})"
     )
     scores = {"parted": round(worst, 4), "placed": round(where, 4)}

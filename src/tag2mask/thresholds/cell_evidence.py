@@ -84,7 +84,7 @@ def _folds(columns: Sequence[int]) -> NDArray[np.intp]:
 
 
 def _held_out(cells: Cells, truth: NDArray[np.intp], folds: NDArray[np.intp], n: int) -> NDArray[np.float64]:
-    """(cells, n) scores of each class, by a fit to the cells of the other folds in which every class weighs the same."""
+    """(cells, n) scores of each class, by a fit to the cells of the other folds where every class weighs the same."""
     values = cells.astype(np.float64)
     values = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
     values = np.concatenate([values, np.ones((len(values), 1))], axis=1)

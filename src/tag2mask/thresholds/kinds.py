@@ -162,8 +162,16 @@ class BackgroundSettings(Settings):
 
 
 def judged(settings: BackgroundSettings, dataset: Dataset) -> list[Sample]:
-    """The images whose cells are looked at: of each class those with one tag and the smallest hash of their id."""
-    return sampled([s for s in dataset.samples if len(s.tags) == 1], settings.images, per_class=True)
+    """The images whose cells are looked at: of each class those with one tag and the smallest hash of their id.
+
+    Of many classes there are fewer of each, but never fewer than are needed.
+    """
+    alone = [s for s in dataset.samples if len(s.tags) == 1]
+    each = _MOST // max(1, len({s.tags for s in alone}))
+    return sampled(alone, max(_FEWEST, min(settings.images, each)), per_class=True)
+
+
+_MOST, _FEWEST = 240, 6
 
 
 KINDS = (

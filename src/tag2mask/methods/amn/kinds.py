@@ -26,6 +26,7 @@ AMN_MAPS = ImageStage(
     reads={"amn": Makes.WEIGHTS},
     may_read={"seeds": Makes.MASKS},
     follows_background=True,
+    learns_background=lambda settings: settings.normalise == "learned",
     runner="tag2mask.methods.amn.stage:program",
     check="tag2mask.methods.amn.stage:check_maps",
 )
