@@ -109,9 +109,11 @@ def _between_classes(
     lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=device)
     refined = lattices.refine_labels(cuts, [len(p.classes) for p in chosen], crf.gt_prob, crf.iterations)
     for i, photo, labels in zip(several, chosen, refined, strict=True):
-        columns = np.array([c + 1 for c in photo.classes], dtype=np.uint8)
-        every = columns[labels.cpu().numpy()]
-        found[i] = [np.where(s == 0, np.uint8(0), one) for s, one in zip(starts[i], every, strict=True)]
+        columns = np.full(IGNORE + 1, IGNORE, dtype=np.uint8)
+        columns[: len(photo.classes)] = [c + 1 for c in photo.classes]
+        for place, (start, one) in enumerate(zip(starts[i], columns[labels.cpu().numpy()], strict=True)):
+            known = ((start != 0) & (start != IGNORE)).any()  # else there was nothing to spread
+            found[i][place] = np.where(start == 0, np.uint8(0), one if known else np.uint8(IGNORE))
     return found
 
 
