@@ -16,7 +16,7 @@ from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import write_json
 from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG, Counter, progress
-from tag2mask.core.types import Prototypes, Sample
+from tag2mask.core.types import ActivationMaps, Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT, rule_on
 from tag2mask.inference.multiscale import pair_features
@@ -111,21 +111,14 @@ def _features_and_cams(
     column: int,
     counter: Counter,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features (D, h, w) of the image at scale 1, un-mirrored, and its stored CAM of the class.
-
-    Where no background competes, in the CAM's place stands 1 where the class is the largest of the image's, else 0.
-    """
+    """Features (D, h, w) of the image at scale 1, un-mirrored, and what parts them, see `share_of`."""
     device, dataset, maps = next(network.parameters()).device, context.dataset, context.reads["maps"]
     base, competes = _base(context), rule_on(context.background, CONSTANT).competes
 
     def read(sample: Sample) -> tuple[Tensor, Tensor]:
         image = dataset.image(sample)
         tensor = image_tensor(image, base((image.height, image.width)), network.mean, network.std)
-        found = maps.maps(dataset, sample)
-        if competes:
-            return tensor, found.maps[found.classes.index(column)]
-        place = found.classes.index(column) if column in found.classes else len(found.classes)
-        return tensor, (found.maps.argmax(0) == place).float()
+        return tensor, share_of(maps.maps(dataset, sample), column, competes)
 
     for tensor, cam in prefetch(read, samples):
         features = next(pair_features(network.features, [tensor.to(device)], mirror=False))[0].cpu()
@@ -140,6 +133,17 @@ def sample_images(dataset: Dataset, column: int, limit: int | None, seed: int) -
         return having
     picked = np.random.default_rng([seed, column]).choice(len(having), limit, replace=False)
     return [having[i] for i in sorted(picked)]
+
+
+def share_of(found: ActivationMaps, column: int, competes: bool) -> Tensor:
+    """What parts the foreground of a class from its context, (h, w): its map; without background 1 where it is largest.
+
+    The image need not have the class where no background competes: all of it is context then.
+    """
+    if competes:
+        return found.maps[found.classes.index(column)]
+    place = found.classes.index(column) if column in found.classes else len(found.classes)
+    return (found.maps.argmax(0) == place).float()
 
 
 def with_context(dataset: Dataset, column: int, images: Sequence[Sample], seed: int) -> list[Sample]:
