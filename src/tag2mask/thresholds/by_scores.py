@@ -17,7 +17,7 @@ from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import ABSENT_BINS
-from tag2mask.evaluation.threshold_rules.score_evidence import ImageScores, cells, gather, tag_table
+from tag2mask.evaluation.threshold_rules.score_evidence import ImageScores, cells, gather, slopes, tag_table
 from tag2mask.evaluation.threshold_rules.score_rules import COMPARING, ClassChoice, RuleOptions, choose_classes
 from tag2mask.methods.artefact import Artefact, Ruled
 from tag2mask.methods.context import StageContext
@@ -80,7 +80,8 @@ def class_choices(
 def _scores(found: ActivationMaps, n_classes: int) -> ImageScores:
     none = np.zeros((n_classes, ABSENT_BINS), np.int64)
     absent = none if found.absent is None or not len(found.absent) else found.absent.numpy()
-    return ImageScores(found.classes, cells(found.maps.float().numpy()), absent)
+    maps = found.maps.float().numpy()
+    return ImageScores(found.classes, cells(maps), slopes(maps), absent)
 
 
 def in_words(name: str, choice: ClassChoice) -> str:

@@ -17,7 +17,8 @@ from tag2mask.data.split_views import part_of
 from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.threshold_rules.rules import RULES, find_rule
 from tag2mask.evaluation.threshold_rules.score_rules import SCORE_RULES, find_score_rule
-from tag2mask.inference.settings import SCORES, ScoreForm
+from tag2mask.evaluation.thresholds import ScoreForm
+from tag2mask.inference.settings import SCORES
 from tag2mask.methods.stage_kinds import Makes, SplitRole, ThresholdStage
 from tag2mask.thresholds.threshold_of import BackgroundRule
 

@@ -50,9 +50,10 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
     counts = count_images(dataset, read, samples, background=settings.background)
     sure = resample(counts, len(dataset.classes) + 1)
     LOG.info(
-        "%s: %g on %d images (%.1f mIoU of %s); other masks would give %g to %g (%d %%), expected loss %.1f points",
-        context.name, chosen.value, chosen.n, chosen.miou, maps.name, sure.low, sure.high, round(100 * sure.level),
-        sure.expected_loss,
+        "%s: %g on %d images (%.1f mIoU of %s, the classes alone %.1f, their F1 %.1f); other masks would give %g to "
+        "%g (%d %%), expected loss %.1f points",
+        context.name, chosen.value, chosen.n, chosen.miou, maps.name, best.scores.mean("iou"),
+        best.scores.f1_foreground, sure.low, sure.high, round(100 * sure.level), sure.expected_loss,
     )  # fmt: skip
     chosen.write(context.out)
     write_json(context.out / UNCERTAINTY, asdict(sure))

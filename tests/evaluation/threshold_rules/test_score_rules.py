@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from tag2mask.evaluation.threshold_rules.score_evidence import (
     cells,
     comparable,
     gather,
+    slopes,
     tag_table,
     top_mean,
 )
@@ -34,7 +36,8 @@ def image(scores: NDArray[np.float64], tags: Sequence[int]) -> ImageScores:
     """Of the raw scores (C, h, w) of every class."""
     absent = np.stack([np.bincount(np.rint(s.ravel() * 250).astype(int), minlength=251) for s in scores])
     absent[list(tags)] = 0
-    return ImageScores(tuple(tags), cells(scores[list(tags)].astype(np.float32)), absent)
+    own = scores[list(tags)].astype(np.float32)
+    return ImageScores(tuple(tags), cells(own), slopes(own), absent)
 
 
 def random_images(
@@ -60,7 +63,10 @@ def test_sums_are_those_of_a_slow_reference() -> None:
         with_it = [s[column].ravel() for s, t in zip(scores, tags, strict=True) if column in t]
         without = [s[column].ravel() for s, t in zip(scores, tags, strict=True) if column not in t]
         assert (found.n_with, found.n_without) == (len(with_it), len(without))
+        steep = [np.hypot(*np.gradient(s[column])).ravel() for s, t in zip(scores, tags, strict=True) if column in t]
         for place in range(251):
+            own = sum(g[v == place / 250].sum() for v, g in zip(with_it, steep, strict=True))
+            assert found.steepness[4 * place] == pytest.approx(own, rel=1e-5)
             assert found.present[4 * place] == sum((v == place / 250).sum() for v in with_it)
             assert found.absent[place] == sum((v == place / 250).sum() for v in without)
         highest = [[float(np.sort(v)[-3:].mean()) for v in side] for side in (with_it, without)]
@@ -77,6 +83,7 @@ def test_a_draw_is_what_its_images_give(monkeypatch: pytest.MonkeyPatch) -> None
     expected = whole([scores[i] for i in picked], [tags[i] for i in picked])
     for found, other in zip(drawn, expected, strict=True):
         assert np.array_equal(found.present, other.present)
+        assert found.steepness == pytest.approx(other.steepness)
         assert np.array_equal(found.absent, other.absent)
         assert found.top_with == pytest.approx(other.top_with)
         assert found.top_without == pytest.approx(other.top_without)
@@ -112,7 +119,7 @@ def made(present: Sequence[float], absent: Sequence[float], **changes: object) -
     counts = np.bincount(np.rint(np.array(present) * 1000).astype(int), minlength=1001).astype(float)
     others = np.bincount(np.rint(np.array(absent) * 250).astype(int), minlength=251).astype(float)
     values: dict[str, object] = {
-        "present": counts, "absent": others, "top_with": max(present, default=np.nan),
+        "present": counts, "steepness": 0 * counts, "absent": others, "top_with": max(present, default=np.nan),
         "top_without": max(absent, default=np.nan), "n_with": 5 if present else 0, "n_without": 5 if absent else 0,
         "comparable": 1.0, "probabilities": True,
     }  # fmt: skip
@@ -196,27 +203,44 @@ def test_intervals_come_from_draws() -> None:
     assert 0.01 < found.high - found.low < 0.15
 
 
+FLANK = replace(THING, steepness=THING.present * np.interp(np.arange(1001), [200, 600, 700, 900], [0.0, 0.2, 0.1, 0.0]))
+
+
 @pytest.mark.parametrize("rule", sorted(SCORE_RULES))
 def test_every_rule_depends_on_shares_alone(rule: str) -> None:
     """Data taken twice change nothing, and scores moved up move the threshold, but probability one half."""
-    options, twice = RuleOptions(), made([], [])
-    twice = ClassScores(2 * THING.present, 2 * THING.absent, THING.top_with, THING.top_without, 10, 10, 1.0, True)
-    value = find_score_rule(rule)(THING, options).value
-    assert find_score_rule(rule)(twice, options).value == value
-    moved = ClassScores(
-        np.roll(THING.present, 40),
-        np.roll(THING.absent, 10),
-        THING.top_with + 0.04,
-        THING.top_without + 0.04,
-        5,
-        5,
-        1.0,
-        True,
-    )
+    options, choose = RuleOptions(), find_score_rule(rule)
+    value = choose(FLANK, options).value
     assert value is not None
-    assert find_score_rule(rule)(moved, options).value == pytest.approx(
-        value if rule == "probability" else value + 0.04
-    )
+    twice = replace(FLANK, present=2 * FLANK.present, steepness=2 * FLANK.steepness, absent=2 * FLANK.absent)
+    assert choose(twice, options).value == value
+    moved = replace(
+        FLANK, present=np.roll(FLANK.present, 40), steepness=np.roll(FLANK.steepness, 40),
+        absent=np.roll(FLANK.absent, 10), top_with=FLANK.top_with + 0.04, top_without=FLANK.top_without + 0.04,
+    )  # fmt: skip
+    assert choose(moved, options).value == pytest.approx(value if rule == "probability" else value + 0.04, abs=2e-3)
+
+
+@pytest.mark.parametrize(("width", "tops"), [(3.0, 0.7), (2.0, 0.9)])
+def test_the_flank_of_a_disc(width: float, tops: float) -> None:
+    """A disc whose edge is a logistic curve: steepest at half its height, and half as steep at its foot.
+
+    The slope of a logistic curve s is s (1 - s): it is half of its largest at s = 0.146.
+    """
+    rows, columns = np.mgrid[:80, :80] - 39.5
+    shape = 1 / (1 + np.exp((np.hypot(rows, columns) - 24) / width * 2))
+    scores = (0.1 + (tops - 0.1) * shape)[None]
+    (found,) = whole([scores], [[0]])
+    half = find_score_rule("slope")(found, RuleOptions()).value
+    low = find_score_rule("foot")(found, RuleOptions()).value
+    assert half == pytest.approx(0.1 + (tops - 0.1) / 2, abs=0.05 * (tops - 0.1) + 0.01)
+    assert low == pytest.approx(0.1 + (tops - 0.1) * 0.146, abs=0.05 * (tops - 0.1) + 0.01)
+
+
+def test_scores_without_a_flank_have_no_slope() -> None:
+    for flat in (made([0.4] * 9, []), made([], [0.2]), made([0.4] * 5 + [0.5] * 5 + [0.6] * 5, [])):
+        for rule in ("slope", "foot"):
+            assert find_score_rule(rule)(flat, RuleOptions()).value is None
 
 
 def test_scores_of_other_images_than_tags_are_refused() -> None:

@@ -37,11 +37,13 @@ class ImageScores:
     Attributes:
         columns: K class columns present.
         present: (K, 1001) cells of each by score, as `cells`.
+        steepness: (K, 1001) how steep scores are at these cells, summed, as `slopes`.
         absent: (C, 251) cells of each class column by score; zero in the rows of those present.
     """
 
     columns: tuple[int, ...]
     present: Counts
+    steepness: Floats
     absent: Counts
 
 
@@ -51,6 +53,7 @@ class ClassScores:
 
     Attributes:
         present: (1001,) cells of the images with the class, by score.
+        steepness: (1001,) how steep the scores are at these cells, summed.
         absent: (251,) cells of the images without it, by score; all zero where no image is without.
         top_with: mean over the images with the class of the mean of their highest cells; NaN where there is none.
         top_without: the same over the images without it.
@@ -61,6 +64,7 @@ class ClassScores:
     """
 
     present: Floats
+    steepness: Floats
     absent: Floats
     top_with: float
     top_without: float
@@ -75,6 +79,20 @@ def cells(maps: NDArray[np.float32]) -> Counts:
     bins = np.rint(maps * np.float32(BINS - 1)).astype(np.intp)
     counts = [np.bincount(each.ravel(), minlength=BINS) for each in bins]
     return np.stack(counts) if counts else np.zeros((0, BINS), np.int64)
+
+
+def slopes(maps: NDArray[np.float32]) -> Floats:
+    """(K, 1001) how much raw scores (K, h, w) change from cell to cell, summed over each bin of `cells`."""
+    bins = np.rint(maps * np.float32(BINS - 1)).astype(np.intp)
+    found = [
+        np.bincount(where.ravel(), np.hypot(*(_change(each, axis) for axis in (0, 1))).ravel(), minlength=BINS)
+        for each, where in zip(maps, bins, strict=True)
+    ]
+    return np.stack(found) if found else np.zeros((0, BINS))
+
+
+def _change(scores: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    return np.gradient(scores, axis=axis) if scores.shape[axis] > 1 else np.zeros_like(scores)
 
 
 def top_mean(counts: Counts, values: Floats, share: float) -> Floats:
@@ -145,7 +163,7 @@ def gather(
     times = np.ones((draws + 1, count))
     for row in times[1:]:
         row[:] = np.bincount(rng.integers(0, count, count), minlength=count) if count else row
-    present, absent = np.zeros((draws + 1, n_classes, BINS)), np.zeros((draws + 1, n_classes, ABSENT_BINS))
+    present, absent = np.zeros((draws + 1, n_classes, 2, BINS)), np.zeros((draws + 1, n_classes, ABSENT_BINS))
     tops = np.full((count, n_classes), np.nan)
     place, given = 0, iter(images)
     for batch in _batches(given):
@@ -156,7 +174,8 @@ def gather(
             columns = list(image.columns)
             tops[place + offset] = top_mean(image.absent, ABSENT_VALUES, share)
             tops[place + offset, columns] = top_mean(image.present, VALUES, share)
-            present[:, columns] += weights[:, offset, None, None] * image.present
+            both = np.stack([image.present, image.steepness], axis=1)
+            present[:, columns] += weights[:, offset, None, None, None] * both
         stacked = np.stack([image.absent for image in batch]).reshape(len(batch), -1).astype(np.float64)
         absent += (weights @ stacked).reshape(absent.shape)
         place += len(batch)
@@ -192,7 +211,7 @@ def _of_class(
 ) -> ClassScores:
     with_it, without = (_mean(tops[side], weight[side]) for side in (has, ~has))
     n_with, n_without = (int((weight[side] > 0).sum()) for side in (has, ~has))
-    return ClassScores(present, absent, with_it, without, n_with, n_without, float(beside), probabilities)
+    return ClassScores(*present, absent, with_it, without, n_with, n_without, float(beside), probabilities)
 
 
 def _mean(values: Floats, weights: Floats) -> float:

@@ -25,6 +25,8 @@ INTERVAL = 0.9
 """Share of the draws whose thresholds lie between the low and the high end of an interval."""
 _FEWEST = 3
 """Images without a class below which they say nothing."""
+_HIGHEST, _LEVELS, _SMOOTH = 0.98, 40, 2
+"""Flanks are looked for below this share of the cells, on so many levels, each with so many beside it."""
 _OTSU = splitting(between_class_variance)
 
 
@@ -107,6 +109,36 @@ def negatives(scores: ClassScores, options: RuleOptions) -> Said:
     return Said(value, f"{100 * options.quantile:g} % of the cells of images without it score below")
 
 
+def slope(scores: ClassScores, options: RuleOptions) -> Said:
+    """Where the scores of images with the class are steepest: halfway up the flank of what is active."""
+    return _flank(scores, 1.0, "the scores of its images are steepest there")
+
+
+def foot(scores: ClassScores, options: RuleOptions) -> Said:
+    """Where the scores of images with the class become half as steep as they get: at the foot of the flank."""
+    return _flank(scores, 0.5, "below it the scores of its images are less than half as steep as they get")
+
+
+def _flank(scores: ClassScores, part: float, why: str) -> Said:
+    """The lowest score at which a ``part`` of the largest steepness above that of the ground is reached."""
+    total = scores.present.sum()
+    below = scores.present.cumsum() / max(total, 1)
+    first, last = (int(np.searchsorted(below, share)) for share in (0.5, _HIGHEST))
+    if last - first < 2:
+        alike = "half of its images' cells score alike, and the others hardly higher"
+        return Said(None, alike if total else "no image has it")
+    edges = np.unique(np.linspace(first, last, min(_LEVELS, last - first) + 1).round().astype(int))
+    cells, steep = (np.add.reduceat(counts, edges)[:-1] for counts in (scores.present, scores.steepness))
+    levels = np.flatnonzero(cells)
+    heights = np.interp(np.arange(len(cells)), levels, steep[levels] / cells[levels])
+    heights = np.convolve(np.pad(heights, _SMOOTH, "edge"), np.full(2 * _SMOOTH + 1, 1 / (2 * _SMOOTH + 1)), "valid")
+    heights -= heights[0]
+    if not heights.max() > 0:
+        return Said(None, "the scores of its images rise nowhere: they are steepest on the ground")
+    place = int(np.argmax(heights >= part * heights.max()))
+    return Said(float(edges[place] + edges[place + 1] - 1) / 2 / (BINS - 1), why)
+
+
 def compared(scores: ClassScores, options: RuleOptions) -> Said:
     """The midpoint where images without the class show what stands beside it, else the quantile of their cells."""
     shown = f"{round(100 * scores.comparable)} % of what stands beside it is shown by images without it"
@@ -133,6 +165,8 @@ SCORE_RULES: Mapping[str, Rule] = {
     "otsu": otsu,
     "otsu-twice": otsu_twice,
     "probability": probability,
+    "slope": slope,
+    "foot": foot,
 }
 """Every rule of raw scores by name."""
 COMPARING = frozenset({"compared", "midpoint", "negatives"})
