@@ -2,7 +2,7 @@
 # make test        install, lint, all tests (at most 40 minutes)
 # make test-fast   install, the quick tests (at most 10 minutes)
 # make lint        ruff and mypy
-# make tables      write the tables of README.md and docs/ from the CSVs in results/, and the toy of docs/evaluation.md
+# make tables      write the tables of README.md and docs/ from the CSVs in results/, and the figures of docs/
 #
 # PYTHON is the interpreter to build with, VENV the environment, JOBS the test processes (0: in the runner itself).
 
@@ -45,4 +45,5 @@ test-fast: $(VENV)/.test-stamp
 
 tables: $(VENV)/.stamp
 	$(BIN)/python docs/make_toy.py
+	$(BIN)/python docs/make_kinds.py
 	$(BIN)/python docs/make_tables.py

@@ -78,7 +78,8 @@ def test_ignored_everywhere_covers_nothing_and_has_no_precision() -> None:
         scores, Threshold(0.3), stage="s", method="s", split="train", n_images=1, seed=0, time="2026-01-01T00:00:00Z"
     )
     assert {r.metric: r.value for r in rows if "/" not in r.metric} == {
-        "coverage": 0.0, "precision_sure": None, "miou_sure": None,
+        "coverage": 0.0, "precision_sure": None, "miou_sure": None, "miou_foreground_sure": None,
+        "f1_foreground_sure": None,
     }  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def test_no_mean_without_a_class_in_ground_truth() -> None:
 def test_every_average_has_its_own_name() -> None:
     scores = SegmentationScores.from_matrix(random_matrix(2), ABC)
     values = dict(scores.values())
-    assert len(values) == len(scores.values()) == 2 + 4 + 4 + 2 + 5 * 4
+    assert len(values) == len(scores.values()) == 3 + 4 + 4 + 2 + 5 * 4
     assert values["miou"] == pytest.approx(np.mean(scores.iou))
     assert values["miou_foreground"] == pytest.approx(np.mean(scores.iou[1:]))
     for metric in PER_LABEL[1:]:

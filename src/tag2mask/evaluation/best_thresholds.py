@@ -171,7 +171,7 @@ def analyse_optimum(
         n_without_truth=len(chosen) - len(curves),
         threshold=Threshold(top.threshold, "oracle"),
         miou=top.miou,
-        miou_own=SegmentationScores.from_matrix(own, dataset.classes).miou,
+        miou_own=SegmentationScores.of_split(own, dataset.classes).miou,
         spread=spread(images),
         images=images,
         classes=tuple(_classes(dataset.classes, whole, images)),

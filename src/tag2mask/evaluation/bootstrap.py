@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tag2mask.core.arrays import nan_mean, percent
 from tag2mask.core.errors import ConfigError, DataError, nothing_shown
 from tag2mask.evaluation.confusion import Matrix
+from tag2mask.evaluation.metrics import shows_background
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -29,6 +30,8 @@ LEVEL = 95.0
 
 _ROOM = 1 << 21
 """Numbers of images drawn at a time."""
+_FOREGROUND = -2
+"""Column of the mean over the classes in what `_means` gives, behind the labels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +59,18 @@ class ImageCounts:
 
     def miou(self) -> float:
         """Mean of `ious`, as `SegmentationScores.miou`."""
-        return float(nan_mean(self.ious())) if self.true[:, 1:].any() else math.nan
+        return float(_means(self.flat.sum(axis=0)[None], shows_background(self.true.sum(axis=0)))[0, -1])
+
+    def foreground(self) -> float:
+        """Mean of `ious` over the classes, as ``miou_foreground``."""
+        return float(_means(self.flat.sum(axis=0)[None], has_background=False)[0, -1])
+
+    def f1_foreground(self) -> float:
+        """As `SegmentationScores.f1_foreground`."""
+        if not self.true[:, 1:].any():
+            return math.nan
+        both, true, predicted = np.split(self.flat.sum(axis=0), 3)
+        return float(nan_mean(percent(2 * both, true + predicted)[1:]))
 
     def image_mious(self) -> Floats:
         """Each image's own mIoU: (n,) percent over the labels in either; NaN where its ground truth shows no class."""
@@ -85,6 +99,10 @@ class Bootstrap:
     """What `paired_bootstrap` found, in points of percent, second side minus first."""
 
     miou: Difference  # of the means over all labels
+    foreground: Difference  # of the means over the classes
+    # The second side's mean over the classes in percent of the first's, which is not a difference: its sign changes
+    # are the share of the resamples on the other side of 100 percent. NaN where the first side's mean is 0.
+    share: Difference
     labels: tuple[Difference, ...]  # NaN where a side has no IoU of a label, here or in every resample
     resamples: int
 
@@ -101,17 +119,20 @@ def paired_bootstrap(
         raise ConfigError(f"resamples = {resamples}; expected at least 1, such as {RESAMPLES}")
     _check_paired(first, second)
     sides = [[counts.flat for counts in side] for side in (first, second)]
-    n_images = len(first[0].true)
-    before, after = (_mean_ious(side, np.ones((1, n_images)))[0] for side in sides)
+    n_images, has_background = len(first[0].true), shows_background(first[0].true.sum(axis=0))
+    before, after = (_mean_ious(side, np.ones((1, n_images)), has_background)[0] for side in sides)
     rng = np.random.default_rng(seed)
     step = max(1, _ROOM // n_images)
-    parts = []
+    parts, shares = [], []
     for start in range(0, resamples, step):
         weights = _drawn(rng, n_images, min(step, resamples - start))
-        parts.append(_mean_ious(sides[1], weights) - _mean_ious(sides[0], weights))
+        one, other = (_mean_ious(side, weights, has_background) for side in sides)
+        parts.append(other - one)
+        shares.append(percent(other[:, _FOREGROUND], one[:, _FOREGROUND]))
     drawn = np.concatenate(parts)
     found = [_difference(float(value), drawn[:, i]) for i, value in enumerate(after - before)]
-    return Bootstrap(found[-1], tuple(found[:-1]), resamples)
+    share = _difference(float(percent(after[_FOREGROUND], before[_FOREGROUND])), np.concatenate(shares), 100)
+    return Bootstrap(found[-1], found[_FOREGROUND], share, tuple(found[:_FOREGROUND]), resamples)
 
 
 def _check_paired(first: Sequence[ImageCounts], second: Sequence[ImageCounts]) -> None:
@@ -134,21 +155,22 @@ def _drawn(rng: np.random.Generator, n_images: int, rows: int) -> Floats:
     return np.bincount(codes.ravel(), minlength=rows * n_images).reshape(rows, n_images).astype(np.float64)
 
 
-def _mean_ious(seeds: Sequence[Floats], weights: Floats) -> Floats:
-    """IoU of each label and their mean, (rows, L + 1), averaged over the seeds, for (rows, n) weights of images.
+def _mean_ious(seeds: Sequence[Floats], weights: Floats, has_background: bool) -> Floats:
+    """`_means`, averaged over the seeds, for (rows, n) weights of images.
 
     Sums of whole numbers below 2^53 are exact in float64, whose product is far faster than that of integers.
     """
-    every = []
-    for flat in seeds:
-        sums = weights @ flat
-        ious = _ious(sums)
-        n_labels = ious.shape[1]
-        shown = sums[:, n_labels + 1 : 2 * n_labels].any(axis=1)  # the ground truth of the images drawn shows a class
-        miou = np.where(shown, nan_mean(ious), np.nan)
-        every.append(np.concatenate([ious, miou[:, None]], axis=1))
-    mean: Floats = np.mean(every, axis=0)
+    mean: Floats = np.mean([_means(weights @ flat, has_background) for flat in seeds], axis=0)
     return mean
+
+
+def _means(sums: Floats, has_background: bool) -> Floats:
+    """IoU of each label, their mean over the classes and over all labels: (rows, L + 2) from (rows, 3 L) sums."""
+    ious = _ious(sums)
+    n_labels = ious.shape[1]
+    shown = sums[:, n_labels + 1 : 2 * n_labels].any(axis=1)  # the ground truth of the images drawn shows a class
+    means = (nan_mean(ious[:, 1:]), nan_mean(ious if has_background else ious[:, 1:]))
+    return np.concatenate([ious, *(np.where(shown, mean, np.nan)[:, None] for mean in means)], axis=1)
 
 
 def _ious(sums: Floats) -> Floats:
@@ -157,11 +179,12 @@ def _ious(sums: Floats) -> Floats:
     return percent(both, true + predicted - both)
 
 
-def _difference(value: float, drawn: Floats) -> Difference:
+def _difference(value: float, drawn: Floats, equal: float = 0.0) -> Difference:
+    """A value, which is ``equal`` where the sides do not differ, and those of the resamples."""
     known = drawn[~np.isnan(drawn)]
     if math.isnan(value) or not known.size:
         return Difference(value, math.nan, math.nan, math.nan)
     tail = (100 - LEVEL) / 2
     low, high = np.percentile(known, [tail, 100 - tail])
-    kept = np.sign(known) == np.sign(value) if value else np.zeros(known.shape, dtype=np.bool_)
+    kept = np.sign(known - equal) == np.sign(value - equal) if value != equal else np.zeros(known.shape, dtype=np.bool_)
     return Difference(value, float(low), float(high), float(1 - kept.mean()))

@@ -18,7 +18,9 @@ from tag2mask.core.prefetch import prefetch_known
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.confusion import LabelImage, Matrix, label_image
-from tag2mask.evaluation.metrics import BACKGROUND, SegmentationMetrics, SegmentationScores
+from tag2mask.evaluation.measures.tolerance import ToleranceMetrics, ToleranceScores
+from tag2mask.evaluation.measures.trivial import Beside, TrivialAnswers
+from tag2mask.evaluation.metrics import BACKGROUND, SegmentationMetrics, SegmentationScores, shows_background
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,9 +47,27 @@ class ConfidentScores:
         return float(percent(np.trace(self.matrix), self.matrix.sum()))
 
     @property
+    def sure_of_classes(self) -> bool:
+        """Whether the seeds are confident of a class anywhere; of the background alone no mean IoU says anything."""
+        return bool(self.matrix[:, 1:].any())
+
+    @property
     def miou_sure(self) -> float:
-        """Mean IoU over the confident pixels alone, of the labels there; NaN where no class is shown there."""
-        return self._segmentation().miou if self.matrix.sum() else math.nan
+        """Mean IoU over the confident pixels alone, of the labels there.
+
+        NaN where no class is shown there, and where the seeds are confident of the background alone.
+        """
+        return self._segmentation().miou if self.sure_of_classes else math.nan
+
+    @property
+    def miou_foreground_sure(self) -> float:
+        """As `miou_sure`, over the foreground classes."""
+        return self._segmentation().mean("iou") if self.sure_of_classes else math.nan
+
+    @property
+    def f1_foreground_sure(self) -> float:
+        """Mean F1 over the foreground classes, as `miou_foreground_sure`."""
+        return self._segmentation().f1_foreground if self.sure_of_classes else math.nan
 
     def values(self) -> tuple[tuple[str, float], ...]:
         """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
@@ -55,7 +75,7 @@ class ConfidentScores:
         ``coverage/<label>`` is the confident share of a label's pixels in the ground truth, ``precision_sure/<label>``
         and ``iou_sure/<label>`` are over confident pixels.
         """
-        means = [(name, getattr(self, name)) for name in ("coverage", "precision_sure", "miou_sure")]
+        means = [(name, getattr(self, name)) for name in _MEANS]
         shares = percent(self.matrix.sum(axis=1), self.known)
         single = [(f"coverage/{name}", float(share)) for name, share in zip(self.labels, shares, strict=True)]
         if self.matrix.sum():
@@ -65,7 +85,12 @@ class ConfidentScores:
         return (*means, *single)
 
     def _segmentation(self) -> SegmentationScores:
-        return SegmentationScores.from_matrix(self.matrix, self.labels[1:])
+        has_background = shows_background(self.known)
+        return SegmentationScores.from_matrix(self.matrix, self.labels[1:], has_background=has_background)
+
+
+_MEANS = ("coverage", "precision_sure", "miou_sure", "miou_foreground_sure", "f1_foreground_sure")
+"""Means of `ConfidentScores` by the names that they have in ``metrics.jsonl``."""
 
 
 class ConfidentMetrics:
@@ -118,6 +143,12 @@ class MaskEvaluation:
     scores: SegmentationScores | ConfidentScores
     image_metrics: tuple[str, ...]
     images: tuple[MaskImage, ...]
+    trivial: TrivialAnswers | None = None  # what trivial answers reach on the same images
+    tolerance: ToleranceScores | None = None  # of thin classes; None where there are none, and of refined seeds
+
+    def values(self) -> tuple[tuple[str, float], ...]:
+        """Every metric by the name it has in ``metrics.jsonl``."""
+        return (*self.scores.values(), *(self.tolerance.values() if self.tolerance else ()))
 
     @property
     def shows_classes(self) -> bool:
@@ -159,9 +190,11 @@ def evaluate_masks(
     ``read_labels`` gives a sample's (H, W) labels; the other arguments are as for `evaluate_seeds`.
     """
     chosen = dataset.samples if samples is None else samples
-    whole = _metrics(dataset, unsure)
+    by_id = {sample.id: sample for sample in chosen}
+    whole, beside = _metrics(dataset, unsure), Beside(dataset.classes)
     images: list[MaskImage] = []
     for labels, truth, sample_id in compared(dataset, read_labels, chosen, threads, advance):
+        beside.update(truth, by_id[sample_id])
         one = _metrics(dataset, unsure)
         for metrics in (one, whole):
             metrics.update(labels, truth, sample_id)
@@ -171,8 +204,16 @@ def evaluate_masks(
             f"no image of split '{dataset.split}' has ground truth, so its masks cannot be evaluated. Give masks drawn "
             "by hand, or evaluate a split that has them"
         )
-    n_without = len(chosen) - len(images)
-    return MaskEvaluation(dataset.split, len(images), n_without, whole.compute(), _OF_IMAGE[unsure], tuple(images))
+    tolerance = None
+    if not unsure and (thin := beside.thin()):  # known once all ground truth is seen: in a pass of its own
+        metrics = ToleranceMetrics(dataset.classes, thin)
+        for image in compared(dataset, read_labels, chosen, threads):
+            metrics.update(*image)
+        tolerance = metrics.compute()
+    return MaskEvaluation(
+        dataset.split, len(images), len(chosen) - len(images), whole.compute(), _OF_IMAGE[unsure], tuple(images),
+        beside.trivial, tolerance,
+    )  # fmt: skip
 
 
 def _metrics(dataset: Dataset, unsure: bool) -> SegmentationMetrics | ConfidentMetrics:
@@ -182,7 +223,10 @@ def _metrics(dataset: Dataset, unsure: bool) -> SegmentationMetrics | ConfidentM
 def _values(metrics: SegmentationMetrics | ConfidentMetrics, names: Sequence[str]) -> tuple[float, ...]:
     """One image's metrics; NaN where its ground truth is ignored everywhere."""
     try:
-        found = dict(metrics.compute().values())
+        scores = metrics.compute()
     except DataError:
         return (math.nan,) * len(names)
+    if isinstance(scores, SegmentationScores):  # one image does not say whether the data has a background
+        scores = SegmentationScores.from_matrix(scores.matrix, scores.labels[1:])
+    found = dict(scores.values())
     return tuple(found[name] for name in names)

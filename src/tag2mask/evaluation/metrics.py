@@ -1,9 +1,15 @@
-"""mIoU, FP, FN, precision and recall from one confusion matrix over the data set, each mean under its own name.
+"""mIoU, F1, FP, FN, precision and recall from one confusion matrix over the data set, each mean under its own name.
 
 With g_i = pixels of label i in the ground truth, r_i = predicted as i, t_i = of both, u_i = g_i + r_i - t_i:
 IoU_i = t_i/u_i, FP_i = (r_i - t_i)/u_i, FN_i = (g_i - t_i)/u_i, precision_i = t_i/r_i, recall_i = t_i/g_i. FP and FN
 are shares of the union, not rates of negatives or positives, so IoU_i + FP_i + FN_i = 1. Averaged over the foreground
-classes they reproduce the sums of LPCAM's Table 1.
+classes they reproduce the sums of LPCAM's Table 1. F1_i = 2 t_i/(g_i + r_i), which is Dice, is the harmonic mean of
+precision and recall of one class, 2 IoU_i/(1 + IoU_i); `SegmentationScores.f1_foreground` is its mean over the
+foreground classes (macro F1, as mFscore and scikit-learn's ``average='macro'`` are), not the F1 of pooled pixels, which
+common classes decide.
+
+Data may have no background: where its ground truth never shows label 0, that is no label, and mIoU is the mean over the
+classes alone; pixels that are predicted as background are missed ones of their class.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +46,7 @@ class SegmentationScores:
         fn: (L,) (g - t)/u, the missed share of the union.
         precision: (L,) t/r.
         recall: (L,) t/g.
+        has_background: whether label 0 is a label of the data; where it is none, no mean counts it.
     """
 
     labels: tuple[str, ...]
@@ -49,9 +56,10 @@ class SegmentationScores:
     fn: Percent
     precision: Percent
     recall: Percent
+    has_background: bool = True
 
     @classmethod
-    def from_matrix(cls, matrix: Matrix, classes: Sequence[str]) -> SegmentationScores:
+    def from_matrix(cls, matrix: Matrix, classes: Sequence[str], *, has_background: bool = True) -> SegmentationScores:
         """Work the ratios out of a matrix (C + 1, C + 1), row = ground truth, of C foreground ``classes``."""
         if not matrix.sum():
             raise DataError(
@@ -69,7 +77,13 @@ class SegmentationScores:
             fn=percent(true - both, union),
             precision=percent(both, predicted),
             recall=percent(both, true),
+            has_background=has_background,
         )
+
+    @classmethod
+    def of_split(cls, matrix: Matrix, classes: Sequence[str]) -> SegmentationScores:
+        """As `from_matrix`, of all images of a split together, whose ground truth says if there is a background."""
+        return cls.from_matrix(matrix, classes, has_background=shows_background(matrix.sum(axis=1)))
 
     @property
     def shows_classes(self) -> bool:
@@ -80,7 +94,8 @@ class SegmentationScores:
     def miou(self) -> float:
         """Mean IoU over all labels, background included; labels in neither ground truth nor prediction are dropped.
 
-        NaN where the ground truth shows no foreground class: a mean over the background alone would measure nothing.
+        On data without background it is ``mean("iou")``. NaN where the ground truth shows no foreground class: a mean
+        over the background alone would measure nothing.
         """
         return self.mean("iou", with_background=True)
 
@@ -91,8 +106,18 @@ class SegmentationScores:
         """
         if not self.shows_classes:
             return math.nan
-        values: Percent = getattr(self, metric)[0 if with_background else 1 :]
+        values: Percent = getattr(self, metric)[0 if with_background and self.has_background else 1 :]
         return float(nan_mean(values))
+
+    @property
+    def f1(self) -> Percent:
+        """(L,) 2 t/(g + r), the harmonic mean of precision and recall: Dice of each label."""
+        return percent(2 * np.diag(self.matrix), self.matrix.sum(axis=1) + self.matrix.sum(axis=0))
+
+    @property
+    def f1_foreground(self) -> float:
+        """Mean `f1` over the foreground classes, as ``mean`` of the others."""
+        return self.mean("f1")
 
     @property
     def accuracy(self) -> float:
@@ -127,11 +152,11 @@ class SegmentationScores:
     def values(self) -> tuple[tuple[str, float], ...]:
         """Every metric by the name it has in ``metrics.jsonl``, in percent, NaN where undefined.
 
-        ``miou`` is over all labels; ``fp``, ``fn``, ``precision``, ``recall`` and ``miou_foreground`` over the
-        foreground classes; ``<metric>_with_background`` over all labels; ``pooled_*`` over pixels, foreground against
-        background; ``<metric>/<label>`` is one label's.
+        ``miou`` is over all labels; ``fp``, ``fn``, ``precision``, ``recall``, ``miou_foreground`` and
+        ``f1_foreground`` over the foreground classes; ``<metric>_with_background`` over all labels; ``pooled_*`` over
+        pixels, foreground against background; ``<metric>/<label>`` is one label's.
         """
-        means = [("miou", self.miou), ("miou_foreground", self.mean("iou"))]
+        means = [("miou", self.miou), ("miou_foreground", self.mean("iou")), ("f1_foreground", self.f1_foreground)]
         means += [(m, self.mean(m)) for m in PER_LABEL[1:]]
         means += [(f"{m}_with_background", self.mean(m, with_background=True)) for m in PER_LABEL[1:]]
         pooled = [("pooled_precision", self.pooled_precision), ("pooled_recall", self.pooled_recall)]
@@ -140,6 +165,14 @@ class SegmentationScores:
 
     def _named(self, which: NDArray[np.bool_]) -> tuple[str, ...]:
         return tuple(name for name, yes in zip(self.labels, which, strict=True) if yes)
+
+
+def shows_background(true: NDArray[np.integer[Any]] | NDArray[np.float64]) -> bool:
+    """Whether data has a background, by the (L,) pixels of each label in its whole ground truth.
+
+    It has none where label 0 never occurs while a class does; where nothing does, nothing speaks against one.
+    """
+    return bool(true[0]) or not bool(true[1:].any())
 
 
 class SegmentationMetrics:
@@ -199,9 +232,9 @@ class SegmentationMetrics:
         self.n_images += other.n_images
 
     def compute(self) -> SegmentationScores:
-        """The scores of all images together.
+        """The scores of all images together, which are those of a whole split, see `SegmentationScores.of_split`.
 
         Raises:
             DataError: no pixel was counted.
         """
-        return SegmentationScores.from_matrix(self.matrix.copy(), self.classes)
+        return SegmentationScores.of_split(self.matrix.copy(), self.classes)

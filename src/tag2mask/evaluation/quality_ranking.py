@@ -17,7 +17,7 @@ from tag2mask.core.arrays import nan_mean
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.mask_quality import SIGNALS, MaskEvidence
-from tag2mask.evaluation.metrics import SegmentationMetrics
+from tag2mask.evaluation.metrics import SegmentationMetrics, SegmentationScores
 from tag2mask.evaluation.result_tables import Origin, ResultRow
 from tag2mask.evaluation.thresholds import Threshold
 
@@ -153,4 +153,5 @@ def _miou(image: Assessed, classes: tuple[str, ...]) -> float:
         return math.nan
     metrics = SegmentationMetrics(classes)
     metrics.update(image.evidence.mask, image.truth, image.id)
-    return metrics.compute().miou if metrics.matrix.any() else math.nan
+    one = metrics.matrix
+    return SegmentationScores.from_matrix(one, classes).miou if one.any() else math.nan

@@ -180,6 +180,8 @@ def _known(value: float) -> float | None:
 
 METRICS = "metrics.jsonl"
 """The rows of a stage that measures, in its folder in the store, and of a whole run, in the run's."""
+TRIVIAL = "trivial.jsonl"
+"""Rows of the trivial answers on the images that a stage has measured, beside its own."""
 
 
 def now() -> str:

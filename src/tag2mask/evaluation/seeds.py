@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +15,8 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT, Background, Sides
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix
+from tag2mask.evaluation.measures.tolerance import ToleranceMetrics, ToleranceScores
+from tag2mask.evaluation.measures.trivial import Beside, TrivialAnswers
 from tag2mask.evaluation.metrics import SegmentationScores
 from tag2mask.evaluation.result_tables import MetricRow, score_rows
 from tag2mask.evaluation.threshold_sweep import GRID, CurvePoint, ThresholdSweep, best
@@ -71,6 +73,11 @@ class SeedScores:
 
     threshold: Threshold
     scores: SegmentationScores
+    tolerance: ToleranceScores | None = None  # of thin classes; None where there are none
+
+    def values(self) -> tuple[tuple[str, float], ...]:
+        """Every metric by the name it has in ``metrics.jsonl``."""
+        return (*self.scores.values(), *(self.tolerance.values() if self.tolerance else ()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,7 @@ class SeedEvaluation:
     scores: tuple[SeedScores, ...]  # of each threshold given, in that order, then of the oracle
     curve: tuple[CurvePoint, ...]  # the means at 0.00, 0.01, ..., 1.00
     images: tuple[ImageScore, ...]  # scores of each image at the first threshold given; empty where none was
+    trivial: TrivialAnswers | None = None  # what trivial answers reach on the same images
 
     @property
     def shows_classes(self) -> bool:
@@ -108,7 +116,7 @@ class SeedEvaluation:
             row
             for at in self.scores
             for row in score_rows(
-                at.scores, at.threshold, stage=stage, method=method, split=self.split, n_images=self.n_images,
+                at, at.threshold, stage=stage, method=method, split=self.split, n_images=self.n_images,
                 seed=seed, time=time,
             )
         )  # fmt: skip
@@ -147,22 +155,40 @@ def evaluate_seeds(
     own = {place: np.zeros((size, size), np.int64) for place, value in enumerate(values) if value is None}
     images: list[ImageScore] = []
     chosen = dataset.samples if samples is None else samples
-    n_images = 0
+    beside = Beside(dataset.classes)
     for pair in pairs(dataset, read_maps, chosen, background=rule, threads=threads, advance=advance):
         sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id, pair.sides)
-        n_images += 1
+        beside.update(pair.truth, pair.sample)
         _count([(thresholds[place], matrix) for place, matrix in own.items()], pair, dataset)
         if values:
             images.append(_image_score(pair, thresholds[0], dataset))
     curve = sweep.curve(GRID)
     scores = [
-        SeedScores(t, SegmentationScores.from_matrix(own[i] if v is None else sweep.matrix(v), dataset.classes))
+        SeedScores(t, SegmentationScores.of_split(own[i] if v is None else sweep.matrix(v), dataset.classes))
         for i, (t, v) in enumerate(zip(thresholds, values, strict=True))
     ]
     if oracle and any(not math.isnan(point.miou) for point in curve):
         value = best(curve).threshold
         scores.append(SeedScores(Threshold(value, "oracle", background=rule), sweep.scores(value)))
-    return SeedEvaluation(dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images))
+    if thin := beside.thin():
+        again = pairs(dataset, read_maps, chosen, background=rule, threads=threads)
+        scores = _with_tolerance(scores, again, dataset.classes, thin)
+    n_images = beside.trivial.n_images
+    return SeedEvaluation(
+        dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images), beside.trivial
+    )
+
+
+def _with_tolerance(
+    scores: Sequence[SeedScores], images: Iterable[Pair], classes: Sequence[str], thin: Sequence[int]
+) -> list[SeedScores]:
+    """The same scores with those of thin classes, which need the seeds themselves: in a pass of their own."""
+    metrics = [ToleranceMetrics(classes, thin) for _ in scores]
+    for pair in images:
+        for at, counted in zip(scores, metrics, strict=True):
+            seeds = at.threshold.cut(pair.maps, pair.classes, pair.sample.id, pair.sides)
+            counted.update(seeds, pair.truth, pair.sample.id)
+    return [replace(at, tolerance=counted.compute()) for at, counted in zip(scores, metrics, strict=True)]
 
 
 def _count(own: Sequence[tuple[Threshold, Matrix]], pair: Pair, dataset: Dataset) -> None:

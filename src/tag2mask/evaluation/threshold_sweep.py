@@ -101,8 +101,8 @@ class ThresholdSweep:
         return np.concatenate([(self._true - above.sum(axis=1))[:, None], above], axis=1)
 
     def scores(self, threshold: float) -> SegmentationScores:
-        """The scores at one threshold."""
-        return SegmentationScores.from_matrix(self.matrix(threshold), self.classes)
+        """The scores of the images counted, which are those of a split, at one threshold."""
+        return SegmentationScores.of_split(self.matrix(threshold), self.classes)
 
     def ious(self) -> NDArray[np.float64]:
         """(T, C + 1) percent: each IoU at every threshold; NaN where a label is in neither ground truth nor seeds."""

@@ -19,7 +19,7 @@ from tag2mask.evaluation.boundary import SHARE, BoundaryMetrics
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.label_images import MaskEvaluation, compared, evaluate_masks
 from tag2mask.evaluation.metrics import SegmentationMetrics
-from tag2mask.evaluation.result_tables import METRICS, Scores, now, score_rows, write_cells, write_metrics
+from tag2mask.evaluation.result_tables import METRICS, TRIVIAL, Scores, now, score_rows, write_cells, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import CurvePoint
 from tag2mask.evaluation.thresholds import Threshold
@@ -85,6 +85,7 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
     _log_left_out(context, found)
     rows = found.rows(stage=maps.name, method=maps.base_name, seed=context.seed, time=now())
     write_metrics(context.out / METRICS, rows)
+    _write_trivial(context, dataset, found)
     names = [f.name for f in fields(CurvePoint)]
     points = [[f"{getattr(point, name):.4f}" for name in names] for point in found.curve]
     write_cells(context.out / CURVE, names, points)
@@ -102,7 +103,8 @@ def measure_masks(context: StageContext[MasksSettings]) -> None:
             dataset, partial(masks.labels, dataset), unsure=unsure, samples=samples, advance=counter.advance
         )
     _log_left_out(context, found)
-    _write_scores(context, dataset, found.scores, found.n_images)
+    _write_scores(context, dataset, found, found.n_images)
+    _write_trivial(context, dataset, found)
     lines = [[i.id, *(f"{value:.4f}" for value in i.values)] for i in found.images]
     write_cells(context.out / IMAGES, ["image", *found.image_metrics], lines)
 
@@ -114,6 +116,14 @@ def _write_scores(context: StageContext[Settings], dataset: Dataset, scores: Sco
         n_images=n_images, seed=context.seed, time=now(),
     )  # fmt: skip
     write_metrics(context.out / METRICS, rows)
+
+
+def _write_trivial(
+    context: StageContext[Settings], dataset: Dataset, found: SeedEvaluation | MaskEvaluation
+) -> None:
+    """What trivial answers reach on the same images, in a file of its own: it is no number of what is measured."""
+    assert found.trivial is not None
+    write_metrics(context.out / TRIVIAL, found.trivial.rows(split=dataset.split, seed=context.seed, time=now()))
 
 
 def _with_truth(context: StageContext[Settings]) -> Dataset | None:
@@ -215,6 +225,7 @@ KINDS = (
         reads={"maps": Makes.MAPS},
         may_read={"threshold": Makes.THRESHOLD},
         runner="tag2mask.pipeline.metric_stages:measure_seeds",
+        version=2,
         split=lambda settings: settings.split or SplitRole.READ,
         threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.background),
         sidecars=lambda own: frozenset(own.background.sidecars),
@@ -227,6 +238,7 @@ KINDS = (
         reads={"masks": Makes.MASKS},
         may_read={"threshold": Makes.THRESHOLD},
         runner="tag2mask.pipeline.metric_stages:measure_masks",
+        version=2,
         split=lambda settings: settings.split or SplitRole.READ,
         measures=lambda settings: Measures.COVERAGE if settings.unsure else Measures.MIOU,
     ),

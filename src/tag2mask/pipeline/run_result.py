@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tag2mask.evaluation.result_tables import METRICS, MetricRow, read_metrics
+from tag2mask.evaluation.result_tables import METRICS, TRIVIAL, MetricRow, read_metrics
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage
 from tag2mask.pipeline.plan import PlannedStage, measured_by
@@ -82,9 +82,13 @@ class RunResult:
 
 
 def collect_metrics(done: Sequence[Done]) -> list[MetricRow]:
-    """The rows of every measuring stage, under the names and seeds of this run; networks with their first weights."""
+    """The rows of every measuring stage, under the names and seeds of this run; networks with their first weights.
+
+    The trivial answers on the same images come last, once for each split and set of images.
+    """
     by_name = {d.stage.name: d.artefact for d in done}
     rows: list[MetricRow] = []
+    trivial: dict[MetricRow, MetricRow] = {}
     for finished in done:
         if not isinstance(finished.stage.kind, MetricStage):
             continue
@@ -95,4 +99,7 @@ def collect_metrics(done: Sequence[Done]) -> list[MetricRow]:
         seed = finished.stage.seed
         found = read_metrics(finished.artefact.path / METRICS)
         rows.extend(replace(row, stage=measured, method=method, seed=seed) for row in found)
-    return rows
+        if (beside := finished.artefact.path / TRIVIAL).is_file():
+            for row in read_metrics(beside):
+                trivial.setdefault(replace(row, seed=0, time=""), row)
+    return [*rows, *trivial.values()]

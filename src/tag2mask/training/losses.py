@@ -24,11 +24,9 @@ def global_ratio(numerator: Tensor, denominator: Tensor, epsilon: float = 0.0) -
         denominator: of the same shape, without gradient, this process's count or weight.
         epsilon: added once to the denominator's sum over the processes, which without it is not 0.
     """
-    world = world_size()
-    total = denominator.detach().clone()
-    if world > 1:
-        torch.distributed.all_reduce(total)
-        numerator = numerator * world
+    total = _over_processes(denominator)
+    if world_size() > 1:
+        numerator = numerator * world_size()
     return numerator / (total + epsilon) if epsilon else numerator / total
 
 
@@ -85,10 +83,84 @@ def pixel_loss(
         counts = pixel_counts(labels)
     shares = torch.full((2,), 0.5 if balanced else 1.0, device=logits.device)
     weights = global_ratio(shares, counts if balanced else counts.sum().repeat(2), _EPSILON)
+    terms = _smoothed(logits, labels, smoothing)
+    return (terms * torch.where(labels == 0, weights[0], weights[1])).sum()
+
+
+def code_counts(labels: Tensor, tags: Tensor) -> Tensor:
+    """How many cells each label has, and how many are background where the tags leave the choice between the two.
+
+    Args:
+        labels: (N, h, w) uint8: 0 background, c + 1 class c, 255 ignored.
+        tags: (N, C), above 0 for a class that the network reckons with in that image.
+
+    Returns:
+        (2, C + 1) int64, background first: cells of each label; cells of background in the images tagged with it, in
+        all images for the background itself.
+    """
+    own = torch.stack([(labels == label).count_nonzero() for label in range(tags.shape[1] + 1)])
+    background = (labels == 0).flatten(1).count_nonzero(1)
+    under = torch.cat([background.sum()[None], background @ (tags > 0).to(background.dtype)])
+    return torch.stack([own, under])
+
+
+def label_weights(counts: Tensor, power: float) -> Tensor:
+    """How much a cell of each label weighs: 1 of background, (background / own)^power of a class.
+
+    With power 1 a class weighs as much as the background of its images, however small it is, and the arg max gives it
+    each cell that looks more like it than like background: right for things that fill their images, far too much of
+    things that cover 2 % of them. With power 0 all cells weigh the same, and a class gets only the cells that are more
+    often it than not.
+
+    Args:
+        counts: (2, C + 1), `code_counts`.
+        power: 0 to 1.
+
+    Returns:
+        (C + 1,) float32, background first; 1 for a class without cells, or without background beside it.
+    """
+    own, background = counts.float()
+    return torch.where((own > 0) & (background > 0), background / own.clamp(min=1), 1.0) ** power
+
+
+def weighted_pixel_loss(
+    logits: Tensor, labels: Tensor, tags: Tensor, smoothing: float, power: float, counts: Tensor | None = None
+) -> Tensor:
+    """The mean over cells of the smoothed cross-entropy, weighted as in `label_weights`.
+
+    With one class, in every image, and power 1 it is `pixel_loss`, balanced; with power 0 always that without balance.
+
+    Args:
+        logits: (N, C + 1, h, w) of this part, background first.
+        labels: (N, h, w) uint8: 0 background, c + 1 class c, 255 ignored.
+        tags: (N, C) that the network was given.
+        smoothing: as for `pixel_loss`.
+        power: of the weights.
+        counts: (2, C + 1), `code_counts` of all parts of this process's batch; None where this part is all of it.
+
+    Returns:
+        A scalar in float32: this process's share, whose mean over the processes is the loss.
+    """
+    everywhere = _over_processes(code_counts(labels, tags) if counts is None else counts)
+    weights = label_weights(everywhere, power)
+    each = weights * world_size() / ((weights * everywhere[0]).sum() + _EPSILON)
+    terms = _smoothed(logits, labels, smoothing)
+    return (terms * each[torch.where(labels == IGNORE, 0, labels.long())]).sum()
+
+
+def _over_processes(counts: Tensor) -> Tensor:
+    """The sum of each process's counts."""
+    total = counts.detach().clone()
+    if world_size() > 1:
+        torch.distributed.all_reduce(total)
+    return total
+
+
+def _smoothed(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """The cross-entropy of each cell, in float32, 0 where ignored; targets as in `pixel_loss`."""
     n_labels = logits.shape[1]
     # torch's smoothing gives a share to the label too: the same target is 1 - s + s / n with s = smoothing n / (n - 1).
     everywhere = smoothing * n_labels / (n_labels - 1)
-    terms = F.cross_entropy(
+    return F.cross_entropy(
         logits.float(), labels.long(), ignore_index=IGNORE, reduction="none", label_smoothing=everywhere
     )
-    return (terms * torch.where(labels == 0, weights[0], weights[1])).sum()

@@ -260,3 +260,5 @@ def test_load_dataset_gives_the_default_of_the_demo() -> None:
         "train-00001",
     )
     assert dataset.samples[0].image is None
+    hashes = [dataset.content_hash(sample)[:8] for sample in dataset.samples]
+    assert hashes[1] == "b967b757", "the other kinds of scenes leave the keys of the toys as they were"

@@ -26,16 +26,17 @@ def sky_and_ground(rng: np.random.Generator, scene: Scene) -> Canvas:
     down = np.minimum(rows / scene.horizon, 1.0)
     near = np.maximum(rows - scene.horizon, 0.0) / (scene.height - scene.horizon)
     canvas = np.where(rows < scene.horizon, above + (below - above) * down, ground * (0.86 + 0.2 * near))
-    texture = smooth_noise(rng, scene, 12) * 10.0 + smooth_noise(rng, scene, 4) * 14.0
+    size = (scene.height, scene.width)
+    texture = smooth_noise(rng, size, 12) * 10.0 + smooth_noise(rng, size, 4) * 14.0
     depth = np.where(rows < scene.horizon, 0.35, 1.0)
     return np.asarray(canvas + texture[:, :, None] * depth)
 
 
-def smooth_noise(rng: np.random.Generator, scene: Scene, cell: int) -> Canvas:
+def smooth_noise(rng: np.random.Generator, size: tuple[int, int], cell: int) -> Canvas:
     """Random values in [-1, 1] on a lattice of ``cell`` pixels, linear in between: (H, W)."""
-    rows, columns = scene.height // cell + 2, scene.width // cell + 2
+    rows, columns = size[0] // cell + 2, size[1] // cell + 2
     lattice = rng.random((rows, columns)) * 2.0 - 1.0
-    y, x = np.arange(scene.height) / cell, np.arange(scene.width) / cell
+    y, x = np.arange(size[0]) / cell, np.arange(size[1]) / cell
     top, left = y.astype(np.int64), x.astype(np.int64)
     v, u = (y - top)[:, None], (x - left)[None, :]
     upper = lattice[top][:, left] * (1 - u) + lattice[top][:, left + 1] * u

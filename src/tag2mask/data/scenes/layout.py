@@ -57,8 +57,8 @@ def lay_out(rng: np.random.Generator, rule: DifficultyRule, size: int | tuple[in
 
     ``size`` is the long side, with a random aspect ratio, or (height, width).
     """
-    height, width = _sides(rng, size)
-    horizon = round(height * _between(rng, 0.3, 0.5))
+    height, width = sides(rng, size)
+    horizon = round(height * between(rng, 0.3, 0.5))
     count = 1 + int(rng.integers(6) > 2) + int(rng.integers(3) > 1)
     kinds = [first, *(int(rng.integers(len(CLASSES))) for _ in range(count - 1))]
     toys: list[Toy] = []
@@ -73,11 +73,13 @@ def lay_out(rng: np.random.Generator, rule: DifficultyRule, size: int | tuple[in
     return Scene(height, width, horizon, rule.noise, props, tuple(toys))
 
 
-def _between(rng: np.random.Generator, low: float, high: float) -> float:
+def between(rng: np.random.Generator, low: float, high: float) -> float:
+    """A random number from ``low`` to ``high``."""
     return low + (high - low) * float(rng.random())
 
 
-def _sides(rng: np.random.Generator, size: int | tuple[int, int]) -> tuple[int, int]:
+def sides(rng: np.random.Generator, size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width: those of a pair, or a random aspect ratio of a long side."""
     ratio, portrait = _RATIOS[int(rng.integers(len(_RATIOS)))], int(rng.integers(3)) == 0
     if not isinstance(size, int):
         return size
@@ -88,7 +90,7 @@ def _sides(rng: np.random.Generator, size: int | tuple[int, int]) -> tuple[int, 
 def _toy(rng: np.random.Generator, rule: DifficultyRule, kind: int, count: int, place: tuple[int, int, int]) -> Toy:
     """A toy of a random size at a random place, wholly inside the picture and on the ground."""
     height, width, horizon = place
-    area = _between(rng, *_AREAS[count - 1]) * height * width
+    area = between(rng, *_AREAS[count - 1]) * height * width
     while True:
         head = max(3, round(math.sqrt(rule.head_share * area / fill(kind))))
         rest = (1 - rule.head_share) * area
@@ -119,7 +121,7 @@ def _distractors(rng: np.random.Generator, rule: DifficultyRule, height: int, wi
     props = []
     for _ in range(int(rng.integers(rule.distractors + 1))):
         name = ("bush", "stone", "flower", "cloud")[int(rng.integers(4))]
-        tall = max(3, round(height * _between(rng, 0.06, 0.16)))
+        tall = max(3, round(height * between(rng, 0.06, 0.16)))
         wide = round(tall * (1.0 if name == "flower" else 1.5))
         low, high = (0, max(horizon - tall, 1)) if name == "cloud" else (horizon - tall // 2, height - tall // 2)
         top, left = low + int(rng.integers(high - low)), int(rng.integers(width)) - wide // 2

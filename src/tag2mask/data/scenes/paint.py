@@ -20,8 +20,13 @@ def picture(scene: Scene, rng: np.random.Generator) -> NDArray[np.uint8]:
     for toy in scene.toys:
         for box, layers in _parts(toy):
             _paint(canvas, box, layers, outline=True)
+    return exposed(canvas, scene.noise, rng)
+
+
+def exposed(canvas: NDArray[np.float64], noise: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A canvas (H, W, 3) in 0..255 under a random light, with noise of this standard deviation in grey levels."""
     light = 0.9 + 0.2 * float(rng.random())
-    canvas = canvas * light + _noise(rng, canvas.shape) * scene.noise
+    canvas = canvas * light + _noise(rng, canvas.shape) * noise
     return np.rint(np.clip(canvas, 0.0, 255.0)).astype(np.uint8)
 
 

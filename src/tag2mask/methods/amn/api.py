@@ -19,11 +19,12 @@ from tag2mask.backbones.tagnet import freeze_statistics
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.types import IGNORE, ActivationMaps
+from tag2mask.data.transforms import seeded
 from tag2mask.methods.activation_maps import CAM, check_images, check_tags, views_of
 from tag2mask.methods.amn.maps import class_maps, merged_logits
 from tag2mask.methods.amn.network import AmnNet, check_smoothing
 from tag2mask.methods.amn.settings import LAST, AmnMapsSettings, AmnSettings
-from tag2mask.methods.amn.training import amn_task
+from tag2mask.methods.amn.training import amn_task, with_absent
 from tag2mask.training.fit import fit_batches
 from tag2mask.training.label_images import at_grid, check_labels
 
@@ -45,7 +46,11 @@ class AMN(CAM):
         condition: eq. 2, the code of the tags multiplies the features; without it, the paper's PCL alone.
         dropout: share of features set to 0 before the head, in training.
         smoothing: of the target, shared by the other classes.
+        smoothing_classes: number of classes that ``smoothing`` is meant for; with fewer it is less. None: as it is.
         balanced: background and foreground pixels weigh the same in sum.
+        class_weight: from 0 (all pixels weigh alike) to 1 (a class as much as the background of its images); small
+            things need little of it. None: as ``balanced`` says.
+        absent: share of images shown under the code of one more class, which they lack.
         epochs: passes over the batches of `fit`.
         lr: Adam's rate of the model's parameters.
         head_lr: of label code and head.
@@ -71,7 +76,10 @@ class AMN(CAM):
         condition: bool = True,
         dropout: float = 0.1,
         smoothing: float = 0.4,
+        smoothing_classes: int | None = None,
         balanced: bool = True,
+        class_weight: float | None = None,
+        absent: float = 0.0,
         epochs: int = 5,
         lr: float = 5e-6,
         head_lr: float = 1e-4,
@@ -83,8 +91,12 @@ class AMN(CAM):
     ) -> None:
         super().__init__(model, layer, scales=scales, mirror=mirror)
         rates = {"epochs": epochs, "lr": lr, "head_lr": head_lr, "weight_decay": weight_decay, "accumulate": 1}
-        loss = {"condition": (LAST,) if condition else (), "dropout": dropout, "smoothing": smoothing}
-        self.settings = validate(AmnSettings, {**loss, "balanced": balanced, "train": rates}, "AMN")
+        loss = {
+            "smoothing": smoothing, "smoothing_classes": smoothing_classes,
+            "balanced": balanced, "class_weight": class_weight, "absent": absent,
+        }  # fmt: skip
+        values = {"condition": (LAST,) if condition else (), "dropout": dropout, **loss, "train": rates}
+        self.settings = validate(AmnSettings, values, "AMN")
         if normalise == "background-prior":
             raise ConfigError("normalise = 'background-prior' needs refined seeds at each call: use minmax or learned")
         self.normalise = validate(AmnMapsSettings, {"normalise": normalise}, "AMN").normalise
@@ -119,7 +131,7 @@ class AMN(CAM):
         images, tags, _ = triple(first)
         net = self._build(images, tags)
         device = next(net.parameters()).device
-        epochs = Epochs(net, batches, chain([first], source), device)
+        epochs = Epochs(net, batches, chain([first], source), device, self.settings.absent, self.seed)
         fit_batches(amn_task(net, self.settings), epochs, device, self.seed)
         self._net = net.eval()
         return self
@@ -197,7 +209,7 @@ class AMN(CAM):
         check_images(images)
         n_classes = tags.shape[1] if isinstance(tags, Tensor) and tags.dim() == 2 else 0
         check_tags(tags, len(images), max(1, n_classes))
-        check_smoothing(self.settings.smoothing, n_classes)
+        check_smoothing(self.settings.smoothed(n_classes), n_classes)
         model = self._copy()
         name, channels = feature_layer(model, images.float(), self._layer)
         return self._around(model, name, channels, n_classes, self.settings.condition).to(images.device)
@@ -246,10 +258,21 @@ class Epochs:
         batches: the user's.
         first: all of them, for the first epoch, whose first batch has been looked at.
         device: of the images.
+        absent: share of images to whose tags an absent class is added.
+        seed: of which.
     """
 
-    def __init__(self, net: AmnNet, batches: Iterable[Any], first: Iterator[Any], device: torch.device) -> None:
-        self.net, self.batches, self.device = net, batches, device
+    def __init__(
+        self,
+        net: AmnNet,
+        batches: Iterable[Any],
+        first: Iterator[Any],
+        device: torch.device,
+        absent: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.net, self.batches, self.device, self.absent, self.seed = net, batches, device, absent, seed
+        self._shown = 0
         self._first: Iterator[Any] | None = first
         self._grids: dict[tuple[int, int], tuple[int, int]] = {}
 
@@ -261,7 +284,7 @@ class Epochs:
             images, tags, labels = self._checked(triple(batch))
             count += 1
             labelled += int((labels != IGNORE).count_nonzero())
-            yield images, tags, labels
+            yield images, self._with_absent(tags), labels
         if not count:
             raise DataError(
                 "the batches ended before the last epoch: a generator can be read once only. Give fit a list or a "
@@ -269,6 +292,14 @@ class Epochs:
             )
         if not labelled:
             raise DataError("every pixel of all refined seeds is ignored (255), so there is nothing to learn from")
+
+    def _with_absent(self, tags: Tensor) -> Tensor:
+        """The tags (N, C), to some of which a class is added: others in each batch, the same in each training."""
+        if not self.absent:
+            return tags
+        self._shown += 1
+        with seeded(self.seed, 0, self._shown):
+            return torch.stack([with_absent(row, self.absent) for row in tags.cpu()]).to(tags.device)
 
     def _checked(self, batch: Batch) -> Batch:
         images, tags, seeds = batch

@@ -148,7 +148,7 @@ def build_amn(settings: AmnSettings, n_classes: int) -> BackboneAmn:
 
     Label code and head are drawn from torch's global generator.
     """
-    check_smoothing(settings.smoothing, n_classes)
+    check_smoothing(settings.smoothed(n_classes), n_classes)
     return BackboneAmn(settings, n_classes)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tag2mask.backbones.settings import RESNET50_IRN, BackboneSettings
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.inference.settings import PyramidSettings
 from tag2mask.training.settings import HeadScheduleSettings
 
@@ -62,7 +62,29 @@ class AmnSettings(Settings):
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="share of features set to 0 before the head")
     smoothing: float = Field(default=0.4, ge=0, lt=1, description="of the target, shared by the other classes")
+    smoothing_classes: int | None = Field(
+        default=None,
+        ge=1,
+        description="number of classes that smoothing is meant for: with fewer it is less, so that the label's share "
+        "stays as many times another's; null: smoothing as it is",
+        json_schema_extra=UNPRINTED,
+    )
     balanced: bool = Field(default=True, description="background and foreground pixels weigh the same in sum")
+    class_weight: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="a pixel of a class weighs (background pixels / its own)^class_weight in the images with it: 1 "
+        "each class in sum as much as background, 0 all pixels alike; null: as balanced says",
+        json_schema_extra=UNPRINTED,
+    )
+    absent: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the images shown under the label code of one more class, which they lack",
+        json_schema_extra=UNPRINTED,
+    )
     negatives: Literal["keep", "drop"] = Field(
         default="keep", description="images with an empty tag cell: background everywhere"
     )
@@ -70,6 +92,17 @@ class AmnSettings(Settings):
     checkpoint: Path | None = Field(
         default=None, description="AMN's res50_amn.pth: taken as it is instead of a training (resnet50_irn only)"
     )
+
+    def smoothed(self, n_classes: int) -> float:
+        """The smoothing for a number of classes: the share of the target that the label's others have together.
+
+        With fewer classes than ``smoothing_classes``, N, it is such that the label's share over each other's stays
+        ``(1 - e) N / e``: 30 for e = 0.4 and N = 20, where one class would have 1.5 and no probability below 0.4.
+        """
+        if self.smoothing_classes is None or n_classes >= self.smoothing_classes:
+            return self.smoothing
+        others = self.smoothing * n_classes
+        return others / (others + (1 - self.smoothing) * self.smoothing_classes)
 
     @field_validator("backbone", mode="before")
     @classmethod

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.engine import Engine
-from tag2mask.data.base import Dataset
+from tag2mask.core.types import Sample
+from tag2mask.data.base import Dataset, Labels
 from tag2mask.data.transforms import TrainTransform
 from tag2mask.methods.amn.network import AmnNet, build_amn, save_amn
 from tag2mask.methods.amn.settings import AmnSettings
 from tag2mask.training.fit import fit_and_save
 from tag2mask.training.label_images import LabelImages, LabelsOf, checked, with_labels
-from tag2mask.training.losses import pixel_counts, pixel_loss
+from tag2mask.training.losses import code_counts, pixel_counts, pixel_loss, weighted_pixel_loss
 from tag2mask.training.task import Batch, Task, parameter_groups
 
 
@@ -25,13 +28,74 @@ def amn_task(net: AmnNet, settings: AmnSettings) -> Task:
 
     A batch is images (N, 3, H, W), tags (N, C) and labels (N, h, w) uint8 on the grid of the logits.
     """
+    smoothing, power = settings.smoothed(net.n_classes), settings.class_weight
 
     def loss(part: Batch, counts: Tensor | None) -> Tensor:
         images, tags, labels = part
-        return pixel_loss(net(images, tags), labels, settings.smoothing, settings.balanced, counts)
+        logits = net(images, tags)
+        if power is None:
+            return pixel_loss(logits, labels, smoothing, settings.balanced, counts)
+        return weighted_pixel_loss(logits, labels, tags, smoothing, power, counts)
+
+    def counts_of(batch: Batch) -> Tensor:
+        return pixel_counts(batch[2]) if power is None else code_counts(batch[2], batch[1])
 
     groups = parameter_groups(net.backbone_parameters(), net.head_parameters(), settings.train)
-    return Task(net, settings.train, groups, loss, lambda batch: pixel_counts(batch[2]))
+    return Task(net, settings.train, groups, loss, counts_of)
+
+
+def with_absent(tags: Tensor, share: float) -> Tensor:
+    """Tags to which one more class is added, one of those that the image lacks, all alike likely.
+
+    Seen under its own tags alone, an image without a class never asks whether it is there: the code has said so. The
+    network then learns to see a class in whatever is most like it, and in an image with the class that is most of it.
+
+    Args:
+        tags: (C,) 0 and 1.
+        share: how likely one is added; with torch's random numbers, none of which are drawn for 0.
+
+    Returns:
+        (C,), a copy where it differs.
+    """
+    lacking = (tags == 0).nonzero()[:, 0]
+    if share == 0 or torch.rand(()) >= share or not len(lacking):
+        return tags
+    added = tags.clone()
+    added[lacking[torch.randint(len(lacking), ())]] = 1
+    return added
+
+
+class AmnImages(LabelImages):
+    """Augmented images with their tags, to some of which an absent class is added, and their labels on the grid.
+
+    Args:
+        dataset: opens the images.
+        samples: which of its samples.
+        labels: gives their refined seeds.
+        transform: augments image and labels together.
+        seed: of the training.
+        grid: rows and columns of the logits.
+        absent: share of images to whose tags a class is added.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        samples: Sequence[Sample],
+        labels: LabelsOf,
+        transform: TrainTransform,
+        seed: int,
+        *,
+        grid: tuple[int, int],
+        absent: float,
+    ) -> None:
+        super().__init__(dataset, samples, labels, transform, seed, grid=grid, tags=True)
+        self.absent = absent
+
+    def augmented(self, sample: Sample, content: tuple[Image.Image, Labels]) -> tuple[Tensor, ...]:
+        """The augmented image, its tags and perhaps one more, and the labels on the grid."""
+        image, tags, labels = super().augmented(sample, content)
+        return image, with_absent(tags, self.absent), labels
 
 
 def train_amn(
@@ -52,6 +116,6 @@ def train_amn(
     settings = settings.model_copy(update={"train": schedule})
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     grid = net.grid(schedule.crop, schedule.crop)
-    images = LabelImages(dataset, samples, seeds, transform, seed, grid=grid, tags=True)
+    images = AmnImages(dataset, samples, seeds, transform, seed, grid=grid, absent=settings.absent)
     save = partial(save_amn, net, out / WEIGHTS, dataset.classes)
     fit_and_save(amn_task(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)
