@@ -99,7 +99,7 @@ def classifier(dataset: Dataset, epochs: int, seed: int) -> Any:
             batch[mirrored] = batch[mirrored].flip(-1)
             loss = nn.functional.binary_cross_entropy_with_logits(net(batch), tags[chosen])
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             falling.step()
     net.eval()

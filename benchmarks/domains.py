@@ -40,7 +40,7 @@ from tag2mask.data.registry import open_split
 from tag2mask.evaluation.bootstrap import ImageCounts, label_counts, paired_bootstrap
 from tag2mask.evaluation.confusion import LabelImage, Matrix, confusion_matrix
 from tag2mask.evaluation.metrics import SegmentationScores
-from tag2mask.evaluation.result_tables import MetricRow, read_csv
+from tag2mask.evaluation.result_tables import read_csv
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
 
@@ -155,10 +155,11 @@ def _row(
     kind: str, key: tuple[Any, ...], values: Mapping[str, float | None], each: float | None, words: str
 ) -> DomainRow:
     method, split, n_images, threshold_kind, seed, threshold = key
-    numbers = (values.get(metric) for metric in MEASURED)
+    miou, foreground, f1, near = (values.get(metric) for metric in MEASURED)
     return DomainRow(
-        kind, method, split, n_images, threshold_kind, threshold, *numbers, seed, seconds_per_image=each, command=words
-    )
+        kind, method, split, n_images, threshold_kind, threshold, miou, foreground, f1, near, seed,
+        seconds_per_image=each, command=words,
+    )  # fmt: skip
 
 
 def means(rows: Iterable[DomainRow]) -> Iterator[DomainRow]:
@@ -252,9 +253,8 @@ def networks(domain: Domain, runs: tuple[Path, Path], seeds: Sequence[int], word
     least = floor.share if floor else None
     numbers = [None if math.isnan(v) else round(v, 2) for v in (share.value, share.low, share.high)]
     met = "" if least is None else "must" if share.value >= least else "no"
-    shares = {"share": numbers[0], "share_low": numbers[1], "share_high": numbers[2]}
     yield from every[0][:-1]
-    yield replace(every[0][-1], must=least, met=met, **shares)
+    yield replace(every[0][-1], must=least, met=met, share=numbers[0], share_low=numbers[1], share_high=numbers[2])
     yield from every[1]
 
 
@@ -265,11 +265,6 @@ def stages(kind: str, costs: Iterable[StageCost]) -> Iterator[DomainStage]:
             kind, cost.stage, cost.n_images, cost.seconds, cost.seconds_per_image, cost.peak_memory_mb,
             cost.shared_with,
         )  # fmt: skip
-
-
-def trivial(kind: str, metrics: Iterable[MetricRow], words: str) -> Iterator[DomainRow]:
-    """The trivial answers that a run has measured beside its own."""
-    yield from ()
 
 
 def run_domain(

@@ -64,7 +64,7 @@ def found(done: RunResult) -> Analysis:
 
 def by_kind(found: Analysis, stage: str) -> dict[str, list[ResultRow]]:
     kinds: dict[str, list[ResultRow]] = {}
-    for name, (miou, loss) in found.numbers:
+    for name, (miou, loss, *_) in found.numbers:
         if name == stage:
             kinds.setdefault(miou.threshold_kind, []).append(miou)
             assert (miou.metric, loss.metric) == ("miou", LOSS)
@@ -91,7 +91,7 @@ def test_numbers_are_those_of_the_evaluation(done: RunResult, found: Analysis) -
     assert otsu.value == fixed.value
     assert kinds["fixed"][1].value == other.value
     assert (kinds["oracle"][0].threshold, kinds["oracle"][0].value) == (oracle.threshold, oracle.value)
-    losses = {miou.threshold_kind: (miou, loss) for name, (miou, loss) in found.numbers if name == "sharp"}
+    losses = {miou.threshold_kind: (miou, loss) for name, (miou, loss, *_) in found.numbers if name == "sharp"}
     for miou, loss in losses.values():
         assert oracle.value is not None
         assert miou.value is not None

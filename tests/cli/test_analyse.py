@@ -88,7 +88,15 @@ def test_boundaries_are_printed_beside_miou(run: RunResult, tmp_path: Path) -> N
     done = tag2mask("analyse", "boundary", str(run.path), "--stage", "cam", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     header, _, line = (row.split() for row in done.stdout.split("\n\n")[0].splitlines())
-    assert header[6:] == ["miou", "boundary_iou", "trimap_miou/3", "trimap_miou/10", "trimap_miou/40"]
+    assert header[6:] == [
+        "miou",
+        "miou_foreground",
+        "f1_foreground",
+        "boundary_iou",
+        "trimap_miou/3",
+        "trimap_miou/10",
+        "trimap_miou/40",
+    ]
     values = {row.metric: row.value for row in read_results(tmp_path / "boundary.csv")}
     for metric, shown in zip(header[6:], line[6:], strict=True):
         assert float(shown) == pytest.approx(values[metric], abs=0.06)
@@ -116,9 +124,20 @@ def test_thresholds_without_ground_truth_are_printed_beside_the_oracle(run: RunR
     assert done.returncode == 0, done.stderr
     table, files = done.stdout.strip().split("\n\n")
     header, _, *lines = (line.split() for line in table.splitlines())
-    assert header == ["stage", "split", "images", "seed", "threshold", "at", "miou", "loss_to_oracle"]
+    assert header == [
+        "stage",
+        "split",
+        "images",
+        "seed",
+        "threshold",
+        "at",
+        "miou",
+        "miou_foreground",
+        "f1_foreground",
+        "loss_to_oracle",
+    ]
     kinds = {line[4]: line[5:] for line in lines}
-    assert kinds["oracle"][2] == "0"
+    assert kinds["oracle"][4] == "0"
     assert kinds["rule(otsu/image)"][0] == "-"
     assert {"rule(otsu)", "rule(otsu/class)", "rule(classifier-plain)", "fixed"} <= set(kinds)
     assert ["cam", "0.25"] in [[line[0], line[5]] for line in lines if line[4] == "fixed"]

@@ -31,7 +31,7 @@ def number(result: RunResult, metric: str = "miou") -> MetricRow:
 
 def test_what_is_printed(runs: list[RunResult], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     verb.command([r.path for r in runs], stage=["s"], out=tmp_path, images=1, resamples=50)
-    sides, classes, files = capsys.readouterr().out.strip().split("\n\n")
+    sides, foreground, classes, files = capsys.readouterr().out.strip().split("\n\n")
     header, _, fixed, oracle = sides.splitlines()
     assert header.split("  ")[0] == "first"
     first, second = number(runs[0]).value, number(runs[1]).value
@@ -41,6 +41,15 @@ def test_what_is_printed(runs: list[RunResult], tmp_path: Path, capsys: pytest.C
         "blur4/s", "blur0/s", "all", "12", "0", "fixed", f"{first:.2f}", f"{second:.2f}", f"{second - first:+.2f}",
     ]  # fmt: skip
     assert "oracle" in oracle
+    _, _, fixed, _, legend, scale = foreground.splitlines()
+    shown = fixed.split()
+    for metric, place in (("miou_foreground", 3), ("f1_foreground", 9)):
+        for result, cell in zip(runs, shown[place : place + 2], strict=True):
+            assert float(cell) == pytest.approx(number(result, metric).value, abs=0.006)
+    assert legend.startswith("fg, f1: ")
+    trivial = {(r.stage, r.metric): r.value for r in runs[0].metrics if r.threshold_kind == "none"}
+    assert f"all background {trivial['all background', 'miou']:.1f} mIoU" in scale
+    assert f"f1 {trivial['random own tag', 'f1_foreground']:.1f}" in scale
     assert classes.startswith("blur0/s against blur4/s, threshold: fixed\n")
     disc = number(runs[1], "iou/disc").value
     assert disc is not None

@@ -21,6 +21,7 @@ from tag2mask.compare.tables import pair_lines
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import read_labels, write_labels
+from tag2mask.core.types import Sample
 from tag2mask.data.registry import data_settings, open_split
 from tag2mask.evaluation.bootstrap import ImageCounts, label_counts
 from tag2mask.evaluation.confusion import confusion_matrix
@@ -232,7 +233,7 @@ def test_several_seeds_of_a_run_are_opened(folder: Path, sharp: RunResult) -> No
 def counted(name: str, numbers: list[int], per_seed: list[list[list[list[int]]]]) -> Counted:
     """A side of seeds ``numbers`` with a confusion matrix for each image of each."""
     data = open_split("parts", data_settings("parts", {"images": 4}), "train")
-    data.classes = ("cat",)
+    data.classes, data.samples = ("cat",), [Sample("a", (0,)), Sample("b", ())]
     nothing = Artefact(name, Path(), "", lambda *_: "")
     one = tuple(OneSeed(n, nothing, nothing, {}) for n in numbers)
     side = Side(name, Makes.MAPS, data, one, frozenset({"tags"}), frozenset({"tags"}))
@@ -255,6 +256,16 @@ def test_seeds_give_means_deviations_and_paired_differences() -> None:
     assert line.difference == pytest.approx(sum(by_seed) / 2, abs=1e-4)
     assert line.difference_sd == pytest.approx(abs(by_seed[0] - by_seed[1]) / math.sqrt(2), abs=1e-4)
     assert (line.low, line.high) == pytest.approx((line.difference, line.difference), abs=1e-4)  # all images are alike
+    assert (line.first_miou_foreground, line.second_miou_foreground) == (25, 75)  # the cat alone: 50 and 0, 100 and 50
+    assert (line.difference_foreground, line.low_foreground, line.high_foreground) == (50, 50, 50)
+    half = 100 * 2 * 5 / 15  # precision 1, recall 1/2
+    assert line.first_f1_foreground == pytest.approx(half / 2, abs=1e-4)
+    assert line.second_f1_foreground == pytest.approx((100 + half) / 2, abs=1e-4)
+    assert line.all_background_miou == 25  # 20 of 40 pixels, and no cat
+    # "a" is all cat, "b" has no tag: background 10 of 30 in either, cat 10 of 30
+    assert line.random_tag_miou == pytest.approx(100 / 3, abs=1e-4)
+    assert line.random_tag_miou_foreground == pytest.approx(100 / 3, abs=1e-4)
+    assert line.random_tag_f1_foreground == pytest.approx(50, abs=1e-4)
     other = counted("B", [0, 2], [[RIGHT, RIGHT], [HALF, HALF]])
     assert pair_lines(first, other, "fixed", "x", 50).line.difference_sd is None
 

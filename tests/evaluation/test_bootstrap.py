@@ -185,3 +185,35 @@ def test_bad_input_is_refused() -> None:
         paired_bootstrap([mine], [counts(drawn(0)[::-1])])
     with pytest.raises(DataError, match="no image was counted"):
         ImageCounts.of([])
+
+
+def test_the_classes_alone_and_their_share_are_the_slow_loop_too() -> None:
+    first, second = drawn(0), drawn(100, right=0.75)
+    found = paired_bootstrap([counts(first)], [counts(second)], resamples=200, seed=3)
+
+    def foreground(matrices: list[Matrix]) -> float:
+        return SegmentationScores.from_matrix(np.sum(matrices, axis=0), CLASSES).mean("iou")
+
+    picks = np.random.default_rng(3).integers(0, 12, (200, 12)).tolist()
+    pairs = [(foreground([first[i] for i in pick]), foreground([second[i] for i in pick])) for pick in picks]
+    differences, shares = [b - a for a, b in pairs], [100 * b / a for a, b in pairs]
+    before, after = foreground(first), foreground(second)
+    assert counts(first).foreground() == pytest.approx(before, abs=1e-9)
+    assert found.foreground.value == pytest.approx(after - before, abs=1e-9)
+    ends = np.percentile(differences, [2.5, 97.5]).tolist()
+    assert [found.foreground.low, found.foreground.high] == pytest.approx(ends, abs=1e-9)
+    assert found.share.value == pytest.approx(100 * after / before, abs=1e-9)
+    ends = np.percentile(shares, [2.5, 97.5]).tolist()
+    assert [found.share.low, found.share.high] == pytest.approx(ends, abs=1e-9)
+    assert found.share.sign_changes == pytest.approx(float(np.mean([s <= 100 for s in shares])), abs=1e-12)
+    total = SegmentationScores.from_matrix(np.sum(first, axis=0), CLASSES)
+    assert counts(first).f1_foreground() == pytest.approx(total.f1_foreground, abs=1e-9)
+
+
+def test_on_data_without_background_all_labels_are_the_classes() -> None:
+    """Ground truth of classes alone: predicted background is missed, and no third label."""
+    covered = np.array([[0, 0, 0], [3, 5, 2], [1, 0, 9]])
+    better = np.array([[0, 0, 0], [0, 8, 2], [1, 0, 9]])
+    found = paired_bootstrap([counts([covered] * 2)], [counts([better] * 2)], resamples=20)
+    assert found.miou == found.foreground
+    assert counts([covered]).miou() == pytest.approx((100 * 5 / 10 + 100 * 9 / 12) / 2)

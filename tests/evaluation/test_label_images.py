@@ -153,3 +153,22 @@ def test_ignored_pixels_in_masks_and_a_split_without_ground_truth_are_refused() 
 def test_a_mask_of_another_size_names_its_image() -> None:
     with refused(DataError, "'im01' has shape (2, 2)", "ground truth (9, 11)"):
         evaluate_masks(Pairs(9), lambda s: np.zeros((2, 2), np.uint8))
+
+
+def test_seeds_that_are_confident_of_the_background_alone_have_no_mean() -> None:
+    """Half of the image is confident background and right: a mIoU of 100 would say what is not so."""
+    metrics = ConfidentMetrics(["cat"])
+    metrics.update([[0, 0, 255, 255]], [[0, 0, 1, 1]])
+    scores = metrics.compute()
+    assert (scores.coverage, scores.precision_sure) == (50, 100)
+    assert math.isnan(scores.miou_sure)
+    metrics.update([[0, 0]], [[0, 1]])  # a class below the background is no class of the seeds either
+    scores = metrics.compute()
+    assert [math.isnan(v) for v in (scores.miou_sure, scores.miou_foreground_sure, scores.f1_foreground_sure)] == [
+        True
+    ] * 3
+    metrics.update([[1]], [[1]])
+    scores = metrics.compute()
+    assert scores.miou_sure == pytest.approx((100 * 3 / 4 + 50) / 2)
+    assert scores.miou_foreground_sure == pytest.approx(50)
+    assert scores.f1_foreground_sure == pytest.approx(100 * 2 / 3)

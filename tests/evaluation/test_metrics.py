@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import jaccard_score, precision_score, recall_score
+from sklearn.metrics import f1_score, jaccard_score, precision_score, recall_score
 
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.confusion import Matrix
@@ -199,3 +199,31 @@ def test_refined_seeds_are_scored_where_they_are_sure() -> None:
     metrics = SegmentationMetrics(["a"], unsure="ignore")
     metrics.update([[0, 255, 1]], [[0, 1, 1]])
     assert metrics.compute().miou == 100
+
+
+def test_f1_is_dice_of_each_class_and_its_mean() -> None:
+    scores = SegmentationScores.from_matrix(random_matrix(4), ABC)
+    np.testing.assert_allclose(scores.f1, 2 * scores.iou / (100 + scores.iou) * 100)
+    np.testing.assert_allclose(scores.f1, 2 * scores.precision * scores.recall / (scores.precision + scores.recall))
+    assert scores.f1_foreground == pytest.approx(float(scores.f1[1:].mean()))
+    assert dict(scores.values())["f1_foreground"] == scores.f1_foreground
+    rng = np.random.default_rng(8)
+    truth, guess = rng.integers(0, 4, (2, 30, 30))
+    metrics = SegmentationMetrics(ABC)
+    metrics.update(guess, truth)
+    theirs = f1_score(truth.ravel(), guess.ravel(), labels=[1, 2, 3], average="macro")
+    assert metrics.compute().f1_foreground == pytest.approx(100 * theirs)
+
+
+def test_data_without_background_has_no_label_0() -> None:
+    """Two classes and no background: what is predicted as background is missed, and no label of its own."""
+    metrics = SegmentationMetrics(["a", "b"])
+    metrics.update([[1, 1, 0, 2, 2, 2]], [[1, 1, 1, 1, 2, 2]])
+    scores = metrics.compute()
+    assert not scores.has_background
+    assert scores.iou[0] == 0
+    assert scores.miou == scores.mean("iou") == pytest.approx((50 + 100 * 2 / 3) / 2)
+    assert SegmentationScores.from_matrix(scores.matrix, ["a", "b"]).miou == pytest.approx(scores.miou * 2 / 3)
+    metrics.update([[0]], [[0]])  # one pixel of background anywhere, and it is a label as others
+    assert metrics.compute().has_background
+    assert metrics.compute().miou == pytest.approx((50 + 50 + 100 * 2 / 3) / 3)

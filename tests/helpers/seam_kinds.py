@@ -27,7 +27,7 @@ class NoSettings(Settings):
 
 
 def glow(context: StageContext[NoSettings]) -> ImageProgram:
-    """Each map is the image's saliency; raw scores are it less a half, times the class column and one."""
+    """Each map is the image's saliency; raw scores are it to the power of the class column and two."""
     dataset = context.dataset
 
     def prepare(sample: Sample) -> tuple[tuple[int, ...], Tensor]:
@@ -48,7 +48,7 @@ def brightness(context: StageContext[NoSettings]) -> ImageProgram:
 
 def _maps(tags: tuple[int, ...], grey: Tensor, raw: bool) -> ActivationMaps:
     small = bilinear(grey[None], *stride4(*grey.shape)).expand(len(tags), -1, -1)
-    scores = (small - 0.5) * (torch.tensor(tags)[:, None, None] + 1) if raw else None
+    scores = small ** (torch.tensor(tags)[:, None, None] + 2) if raw else None
     return ActivationMaps(tags, small, scores)
 
 
@@ -61,7 +61,9 @@ def tally(context: StageContext[NoSettings]) -> None:
 
 def _image_stage(name: str, sidecars: frozenset[str] = frozenset()) -> ImageStage[NoSettings]:
     runner = f"tests.helpers.seam_kinds:{name}"
-    return ImageStage(name=name, settings=NoSettings, makes=Makes.MAPS, runner=runner, sidecars=sidecars)
+    return ImageStage(
+        name=name, settings=NoSettings, makes=Makes.MAPS, runner=runner, sidecars=sidecars, keeps_raw=name == "glow"
+    )
 
 
 KINDS = (

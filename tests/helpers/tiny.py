@@ -138,7 +138,7 @@ def files_of(run_folder: Path) -> dict[str, str]:
     for link in links_in(run_folder):
         folder = followed(link).resolve()
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.name not in {"manifest.json", "metrics.jsonl"}:
+            if path.is_file() and path.name not in {"manifest.json", "metrics.jsonl", "trivial.jsonl"}:
                 name = f"{link.name}/{path.relative_to(folder)}"
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,7 @@ from tag2mask.core.progress import progress
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.registry import load_dataset
 from tag2mask.inference.multiscale import mean_of_scales, pair_features
+from tag2mask.inference.raw_scores import RawScores, halved, logit_unit
 from tag2mask.inference.runner import MapTask, image_tensor, make_maps
 from tag2mask.inference.settings import MapsSettings
 from tests.backbones.make import network
@@ -31,7 +34,8 @@ def test_raw_scores_are_kept_where_a_stage_has_a_head_for_them() -> None:
         def write(sample: Sample, maps: ActivationMaps, size: tuple[int, int]) -> None:
             found[place][sample.id] = maps
 
-        return MapTask(strength, lambda sample: True, write, signed if raw else None)
+        kept = RawScores(signed, logit_unit, len(dataset.classes)) if raw else None
+        return MapTask(strength, lambda sample: True, write, kept)
 
     settings = MapsSettings(scales=(1.0,), mirror=False)
     with progress("maps", len(dataset), quiet=True) as counter:
@@ -45,13 +49,43 @@ def test_raw_scores_are_kept_where_a_stage_has_a_head_for_them() -> None:
         image = dataset.image(sample)
         views = [image_tensor(image, image.size[::-1], net.mean, net.std)]
         part = settings.part((image.height, image.width), net.stride)
-        (raw,) = mean_of_scales(
-            pair_features(net.features, views, mirror=False), [signed], torch.tensor(sample.tags),
+        everything = torch.arange(len(dataset.classes))
+        (scores,) = mean_of_scales(
+            pair_features(net.features, views, mirror=False), [signed], everything,
             (kept.maps.shape[1], kept.maps.shape[2]), part,
         )  # fmt: skip
         assert kept.raw is not None
-        torch.testing.assert_close(kept.raw, raw, atol=1e-4, rtol=1e-4)
-        assert float(kept.raw.abs().max()) > 0
+        assert kept.absent is not None
+        units = torch.sigmoid(scores / 4)
+        torch.testing.assert_close(kept.raw, units[list(sample.tags)], atol=1e-4, rtol=1e-4)
+        assert float(kept.raw.std()) > 0
+        units = halved(units)
+        for column, counts in enumerate(kept.absent):
+            if column in sample.tags:
+                assert not counts.any(), "of present classes the map itself is kept"
+                continue
+            assert int(counts.sum()) == units[column].numel()
+            mean = float((counts * torch.arange(251)).sum()) / 250 / units[column].numel()
+            assert abs(mean - float(units[column].mean())) < 0.5 / 250 + 1e-4
+
+
+def test_images_without_tags_pass_through_the_network_where_raw_scores_are_kept() -> None:
+    net, dataset = network(stride=8), load_dataset("parts", split="train", images=2, size=64)
+    samples = [replace(dataset.samples[0], tags=()), dataset.samples[1]]
+    found: dict[str, ActivationMaps] = {}
+    task = MapTask(
+        strength, lambda sample: True, lambda sample, maps, size: found.update({sample.id: maps}),
+        RawScores(signed, logit_unit, len(dataset.classes)),
+    )  # fmt: skip
+    with progress("maps", 2, quiet=True) as counter:
+        make_maps(net, [task], dataset, samples, MapsSettings(scales=(1.0,)), torch.device("cpu"), counter)
+    untagged = found[samples[0].id]
+    assert untagged.classes == ()
+    assert untagged.maps.shape == (0, 16, 16)
+    assert untagged.raw is not None
+    assert untagged.raw.shape == (0, 16, 16)
+    assert untagged.absent is not None
+    assert untagged.absent.sum(1).tolist() == [64] * len(dataset.classes)
 
 
 def test_scales_are_of_the_training_where_a_stage_says_so() -> None:

@@ -88,9 +88,9 @@ def test_the_page_stands_alone_and_is_accessible(tmp_path: Path) -> None:
 
 def test_all_numbers_stand_in_their_tables(tmp_path: Path) -> None:
     rows = rendered(tmp_path).text("tr")
-    assert rows[0] == "MethodThresholdmIoUFPFNPrecisionRecallSupervision"
-    assert rows[1:3] == ["cam0.3050.121.022.071.072.0tags", "lpcam0.3049.021.022.071.072.0tags"]
-    assert rows[5] == "lpcam0.5058.923.024.073.0–pixel-masks:threshold(48), tags"
+    assert rows[0] == "MethodThresholdmIoUClasses’ mIoUClasses’ F1FPFNPrecisionRecallSupervision"
+    assert rows[1:3] == ["cam0.3050.1––21.022.071.072.0tags", "lpcam0.3049.0––21.022.071.072.0tags"]
+    assert rows[5] == "lpcam0.5058.9––23.024.073.0–pixel-masks:threshold(48), tags"
     assert rows[6:9] == ["ClassIoUFPFNPrecisionRecall", "background81.02.03.04.05.0", "cat41.0–13.014.015.0"]
     assert rows[12:15] == ["ground truth \\ predicted asbackgroundcat", "background90.010.0", "cat30.070.0"]
     assert rows[-3:] == ["classifier80 s––2.5 GB", "cam12 s480.250–", "lpcamfrom the store48––"]
@@ -194,8 +194,9 @@ def test_several_runs_are_compared_where_they_may_be(tmp_path: Path) -> None:
     assert page.text("h2") == ["Runs compared", "demo", "better", "other"]
     rows = page.text("tr")
     assert rows[:4] == [
-        "RunMethodThresholdmIoUFPFNPrecisionRecallSupervision", "democam0.3050.121.022.071.072.0tags",
-        "demolpcam0.3049.021.022.071.072.0tags", "betterlpcam0.3049.021.022.071.072.0tags",
+        "RunMethodThresholdmIoUClasses’ mIoUClasses’ F1FPFNPrecisionRecallSupervision",
+        "democam0.3050.1––21.022.071.072.0tags",
+        "demolpcam0.3049.0––21.022.071.072.0tags", "betterlpcam0.3049.0––21.022.071.072.0tags",
     ]  # fmt: skip
     assert rows[4].startswith("MethodThreshold"), "the oracle of one run, and other images, are not compared"
     assert any(p.startswith("Numbers of other images, classes or kinds of threshold are not") for p in page.text("p"))
@@ -231,7 +232,7 @@ def test_means_over_seeds_follow_the_seeds(tmp_path: Path) -> None:
         replace(CAM, name=f"cam@{i}", scores=(replace(CAM.scores[0], miou=v),)) for i, v in ((0, 50), (1, 54))
     )
     page = rendered(tmp_path, replace(RUN, seeds=(0, 1), parts=(replace(PART, methods=seeds),)))
-    assert page.text("tr")[3] == "cam, mean of 2 seeds–52.0 ± 2.8–––––"
+    assert page.text("tr")[3] == "cam, mean of 2 seeds–52.0 ± 2.8–––––––"
     assert page.text("dd")[2] == "0, 1: means ± standard deviation between seeds"
 
 
@@ -250,7 +251,7 @@ def test_parts_without_content_are_left_out(tmp_path: Path) -> None:
     part = replace(PART, n_without_truth=0, methods=(mask,), shown=())
     bare = rendered(tmp_path, replace(RUN, parts=(part,), times=(), recipe="", environment={}, thresholds={}))
     assert bare.text("h2") == ["Results", "Rerun"]
-    assert bare.text("tr")[1] == "masks–60.01.02.03.04.0tags"
+    assert bare.text("tr")[1] == "masks–60.0––1.02.03.04.0tags"
     assert bare.text("dd")[0] == "split train, 48 images"
     unmeasured = rendered(tmp_path, replace(RUN, parts=(replace(PART, methods=()),)))
     assert unmeasured.text("h2")[0] == "Pictures"

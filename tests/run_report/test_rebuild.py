@@ -24,6 +24,7 @@ from tag2mask.core.palette import read_labels, write_labels
 from tag2mask.core.types import IGNORE, ActivationMaps
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.best_thresholds import analyse_optimum
+from tag2mask.evaluation.measures.trivial import TRIVIAL
 from tag2mask.evaluation.metrics import PER_LABEL, SegmentationScores
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.evaluation.thresholds import cut
@@ -98,11 +99,15 @@ def test_every_number_of_the_tables_is_that_of_metrics_jsonl(done: RunResult, pa
     values = {(r.stage, r.threshold_kind, r.metric): r.value for r in rows}
     shown = page.text("tr")
     named = {(r.stage, r.threshold_kind): r.threshold for r in rows if r.metric == "miou"}
-    assert len(named) == 5, "three thresholds of maps, the masks of two stages"
+    assert len(named) == 7, "three thresholds of maps, the masks of two stages, two trivial answers"
+    columns = ["miou", "miou_foreground", "f1_foreground"]
+    columns += ["iou@2px"] if any(r.metric == "iou@2px" for r in rows) else []
     for (stage, kind), at in named.items():
-        cells = [percent(values[stage, kind, m] or 0.0) for m in ("miou", "fp", "fn", "precision", "recall")]
+        every = [*columns, "fp", "fn", "precision", "recall"]
+        name, every = (f"{stage}, for scale", columns[:3]) if stage in TRIVIAL else (stage, every)
+        cells = [percent(values[stage, kind, m] or 0.0) for m in every]
         number = "–" if at is None else f"{at:.2f}"
-        assert any(line.startswith(stage + number + "".join(cells)) for line in shown), (stage, kind)
+        assert any(line.startswith(name + number + "".join(cells)) for line in shown), (stage, kind)
     for name in ("background", "disc", "square", "stripe"):
         cells = [percent(values["masks", "few-masks(3)", f"{m}/{name}"] or 0.0) for m in PER_LABEL]
         assert name + "".join(cells) in shown

@@ -39,7 +39,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NoiseResult]:
 
 
 def of(found: NoiseResult, noise: str, threshold_kind: str = "fixed") -> list[DamageLine]:
-    return [d for d in found.lines if (d.noise, d.threshold_kind) == (noise, threshold_kind)]
+    return [d for d in found.lines if (d.noise, d.threshold_kind, d.metric) == (noise, threshold_kind, "miou")]
 
 
 def test_every_level_stands_beside_the_clean_run(done: tuple[Path, NoiseResult]) -> None:
@@ -54,7 +54,9 @@ def test_every_level_stands_beside_the_clean_run(done: tuple[Path, NoiseResult])
                 d.clean == mine[0].value and d.change == pytest.approx(d.value - d.clean, abs=2e-4) for d in mine
             )
             assert mine[2].change <= mine[1].change < 0  # what is dropped or flipped has no map of its own
-    assert {(d.metric, d.method, d.split, d.n_images, d.seeds) for d in found.lines} == {("miou", "maps", "all", 12, 1)}
+    assert {(d.metric, d.method, d.split, d.n_images, d.seeds) for d in found.lines} == {
+        (metric, "maps", "all", 12, 1) for metric in ("miou", "miou_foreground", "f1_foreground")
+    }
     clean = run(str(folder / "drawn.yaml"), out=folder / "runs" / "clean").metrics
     fixed = next(r.value for r in clean if (r.metric, r.threshold_kind) == ("miou", "fixed"))
     assert of(found, "drop")[0].value == pytest.approx(fixed, abs=1e-4)

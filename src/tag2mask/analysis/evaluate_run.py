@@ -8,7 +8,8 @@ from pathlib import Path
 from tag2mask.core.errors import ConfigError, nothing_shown, unknown
 from tag2mask.core.progress import LOG, progress
 from tag2mask.evaluation.label_images import evaluate_masks
-from tag2mask.evaluation.result_tables import MetricRow, now, score_rows
+from tag2mask.evaluation.measures.trivial import TRIVIAL
+from tag2mask.evaluation.result_tables import MetricRow, distinct, now, score_rows
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.stage_kinds import Makes
@@ -55,13 +56,27 @@ def evaluate_run(
         return _measured_before(run, stages)
     chosen = run.making(Makes.MAPS, of_maps) if of_maps or not predicted else []
     opened = [run.maps(stage.name, split) for stage in chosen]
-    rows = [row for maps in opened for row in _maps_rows(maps, kinds)]
+    rows, trivial = list[MetricRow](), list[MetricRow]()
+    for maps in opened:
+        _add(_maps_rows(maps, kinds), rows, trivial)
     for name in predicted:
         if not stages or name in stages:
-            rows += _prediction_rows(run.masks(name, split))
-    if not rows:  # no threshold was given, and none is best where the ground truth shows no class
+            _add(_prediction_rows(run.masks(name, split)), rows, trivial)
+    rows += distinct(trivial)
+    if not any(
+        row.stage not in TRIVIAL for row in rows
+    ):  # no threshold was given, and none is best where the ground truth shows no class
         raise nothing_shown()
     return rows
+
+
+_Rows = tuple[tuple[MetricRow, ...], tuple[MetricRow, ...]]
+"""Rows of maps or predictions, and those of the trivial answers on the same images."""
+
+
+def _add(found: _Rows, rows: list[MetricRow], trivial: list[MetricRow]) -> None:
+    rows += found[0]
+    trivial += found[1]
 
 
 def _measured_before(run: OpenedRun, stages: Sequence[str]) -> list[MetricRow]:
@@ -74,22 +89,28 @@ def _measured_before(run: OpenedRun, stages: Sequence[str]) -> list[MetricRow]:
     return [row for row in run.metrics if not stages or row.stage in stages]
 
 
-def _maps_rows(maps: OpenedMaps, thresholds: Sequence[Threshold]) -> tuple[MetricRow, ...]:
+def _maps_rows(maps: OpenedMaps, thresholds: Sequence[Threshold]) -> _Rows:
     samples = unseen([maps.artefact], maps.dataset, maps.name)
     with progress(maps.name, len(samples)) as counter:
         found = evaluate_seeds(maps.dataset, maps.read, thresholds, samples=samples, advance=counter.advance)
     log_nothing_shown(maps.name, found)
-    return tuple(found.rows(stage=maps.name, method=maps.method, seed=maps.stage.seed, time=now()))
+    assert found.trivial is not None
+    seed, time = maps.stage.seed, now()
+    rows = found.rows(stage=maps.name, method=maps.method, seed=seed, time=time)
+    return rows, found.trivial.rows(split=found.split, seed=seed, time=time)
 
 
-def _prediction_rows(masks: OpenedMasks) -> tuple[MetricRow, ...]:
+def _prediction_rows(masks: OpenedMasks) -> _Rows:
     name, made = masks.name, masks.artefact.variant()
     samples = unseen([masks.artefact], masks.dataset, name)
     with progress(name, len(samples)) as counter:
         found = evaluate_masks(masks.dataset, masks.read, samples=samples, advance=counter.advance)
     log_nothing_shown(name, found)
-    return score_rows(
-        found.scores, Threshold(None, "none"), stage=f"{name} ({made})",
+    assert found.trivial is not None
+    seed, time = masks.stage.seed, now()
+    rows = score_rows(
+        found, Threshold(None, "none"), stage=f"{name} ({made})",
         method=f"{name} ({masks.artefact.described()}; {made})", split=found.split, n_images=found.n_images,
-        seed=masks.stage.seed, time=now(),
+        seed=seed, time=time,
     )  # fmt: skip
+    return rows, found.trivial.rows(split=found.split, seed=seed, time=time)

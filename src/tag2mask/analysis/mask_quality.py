@@ -157,7 +157,8 @@ def analyse_boundaries(
     numbers = tuple((name, _boundaries(run, find_masks(run, name), share)) for name in names)
     table = (out or run.path / FOLDER) / f"{BOUNDARY}.csv"
     write_results(table, [row for _, rows in numbers for row in rows])
-    return Analysis(numbers, (table,), ("miou", "boundary_iou", "trimap_miou/3", "trimap_miou/10", "trimap_miou/40"))
+    shown = ("miou", "miou_foreground", "f1_foreground")
+    return Analysis(numbers, (table,), (*shown, "boundary_iou", "trimap_miou/3", "trimap_miou/10", "trimap_miou/40"))
 
 
 def _boundaries(run: OpenedRun, masks: MaskInputs, share: float) -> tuple[ResultRow, ...]:

@@ -94,7 +94,7 @@ def analyse_rules(
         lambda path: draw_dots(
             dots, "points of mIoU lost to the oracle", f"Thresholds without ground truth, {findings.where}", path
         ),
-        metrics=("miou", LOSS),
+        metrics=("miou", "miou_foreground", "f1_foreground", LOSS),
     )
 
 
@@ -188,7 +188,15 @@ def _rows(found: SeedEvaluation, origin: Origin) -> list[tuple[ResultRow, ...]]:
     oracle = found.scores[-1].scores.miou
     return [
         origin.rows(
-            [("miou", at.scores.miou), (LOSS, oracle - at.scores.miou)], at.threshold, found.split, found.n_images
+            [
+                ("miou", at.scores.miou),
+                (LOSS, oracle - at.scores.miou),
+                ("miou_foreground", at.scores.mean("iou")),
+                ("f1_foreground", at.scores.f1_foreground),
+            ],
+            at.threshold,
+            found.split,
+            found.n_images,
         )
         for at in found.scores
     ]

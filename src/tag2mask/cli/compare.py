@@ -66,9 +66,37 @@ def _print_lines(lines: list[CompareLine]) -> None:
         for line in lines
     ]
     say(table([*head, "sign changes"], rows))
+    _print_foreground(lines)
     for line in lines:
         if line.first_ledger != line.second_ledger:
             say(f"note: {line.first} has seen {line.first_ledger}; {line.second} has seen {line.second_ledger}")
+
+
+def _print_foreground(lines: list[CompareLine]) -> None:
+    """The same lines by the classes without the background, and trivial answers for scale."""
+    head = ["first", "second", "threshold", "fg", "fg 2", "difference", "95 % interval", "f1", "f1 2"]
+    rows = [
+        [
+            line.first,
+            line.second,
+            line.threshold_kind,
+            f"{line.first_miou_foreground:.2f}",
+            f"{line.second_miou_foreground:.2f}",
+            f"{line.difference_foreground:+.2f}",
+            f"{line.low_foreground:+.2f} .. {line.high_foreground:+.2f}",
+            f"{line.first_f1_foreground:.2f}",
+            f"{line.second_f1_foreground:.2f}",
+        ]
+        for line in lines
+    ]
+    say("\n" + table(head, rows))
+    say("fg, f1: mean IoU and F1 over the classes without the background")
+    scale = {
+        f"{line.split}: all background {line.all_background_miou:.1f} mIoU; one random own tag an image "
+        f"{line.random_tag_miou:.1f}, fg {line.random_tag_miou_foreground:.1f}, f1 {line.random_tag_f1_foreground:.1f}"
+        for line in lines
+    }
+    say("\n".join(f"for scale, {text}" for text in sorted(scale)))
 
 
 def _spread(value: float, sd: float | None, sign: str) -> str:

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from tag2mask.evaluation.result_tables import MetricRow
     from tag2mask.pipeline.run_result import RunResult
 
-MEANS = ("miou", "fp", "fn", "precision", "recall")
+MEANS = {
+    "miou": "miou", "fg": "miou_foreground", "f1": "f1_foreground", "iou@2px": "iou@2px", "fp": "fp", "fn": "fn",
+    "precision": "precision", "recall": "recall",
+}  # fmt: skip
+"""Head of a column -> the metric that stands in it; ``iou@2px`` is left out where no class is thin."""
+REFINED = {
+    "precision_sure": "precision_sure", "miou_sure": "miou_sure", "fg_sure": "miou_foreground_sure",
+    "f1_sure": "f1_foreground_sure",
+}  # fmt: skip
+"""As `MEANS`, of refined seeds, behind their coverage."""
+_LEGEND = "fg, f1: miou_foreground and f1_foreground, means over the classes without the background"
+_NO_BACKGROUND = "no ground truth shows background, so miou is the mean over the classes too: it is fg"
 
 
 def say(text: str = "") -> None:
@@ -66,18 +77,25 @@ def print_summary(result: RunResult) -> None:
 
 
 def print_seeds(metrics: Sequence[MetricRow]) -> None:
-    """MIoU, FP, FN, precision and recall, percent, one line for each method and threshold."""
+    """`MEANS` in percent, one line for each method and threshold, then what trivial answers reach."""
+    from tag2mask.evaluation.measures.trivial import ALL_BACKGROUND
+
     keys = [(r.stage, r.split, r.n_images, r.threshold_kind, r.threshold) for r in metrics if r.metric == "miou"]
     if not keys:
         say("no masks were measured: the data has no ground truth, or no stage that measures was made")
         return
     values = {(r.stage, r.split, r.n_images, r.threshold_kind, r.threshold, r.metric): r for r in metrics}
+    measured = {r.metric for r in metrics}
+    means = {head: metric for head, metric in MEANS.items() if metric in measured or "@" not in metric}
     lines = [
         [k[0], k[1], str(k[2]), k[3], f"{k[4]:.2f}" if k[4] is not None else "-"]
-        + [_percent(values.get((*k, m))) for m in MEANS]
+        + [_percent(values.get((*k, m))) for m in means.values()]
         for k in keys
     ]
-    say(table(["stage", "split", "images", "threshold", "at", *MEANS], lines))
+    say(table(["stage", "split", "images", "threshold", "at", *means], lines))
+    say(_LEGEND)
+    if any(k[0] == ALL_BACKGROUND and values[*k, "miou"].value == 0 for k in keys):
+        say(_NO_BACKGROUND)
     if any(values[*k, "miou"].value is None for k in keys):
         say("-: the ground truth shows no class, so there is no mIoU; tag2mask doctor looks at the masks")
     networks = dict.fromkeys(r.method for r in metrics if r.metric == "miou" and " (" in r.method)
@@ -89,9 +107,9 @@ def print_refined(metrics: Sequence[MetricRow]) -> None:
     """Coverage of refined seeds, and how right they are there; nothing where there are none."""
     shown = [[r.stage, r.split, str(r.n_images), _percent(r)] for r in metrics if r.metric == "coverage"]
     right = {(r.stage, r.metric): r for r in metrics}
-    lines = [[*line, *(_percent(right.get((line[0], m))) for m in ("precision_sure", "miou_sure"))] for line in shown]
+    lines = [[*line, *(_percent(right.get((line[0], m))) for m in REFINED.values())] for line in shown]
     if lines:
-        say("\n" + table(["refined seeds", "split", "images", "coverage", "precision_sure", "miou_sure"], lines))
+        say("\n" + table(["refined seeds", "split", "images", "coverage", *REFINED], lines))
 
 
 def _percent(row: MetricRow | None) -> str:

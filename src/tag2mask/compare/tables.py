@@ -11,7 +11,8 @@ import numpy as np
 from tag2mask.compare.image_counts import Counted
 from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import DataError
-from tag2mask.evaluation.bootstrap import Floats, ImageCounts, paired_bootstrap
+from tag2mask.evaluation.bootstrap import Bootstrap, Floats, ImageCounts, paired_bootstrap
+from tag2mask.evaluation.measures.trivial import ALL_BACKGROUND, RANDOM_TAG, TrivialAnswers
 from tag2mask.evaluation.metrics import BACKGROUND
 
 
@@ -44,6 +45,17 @@ class CompareLine:
     first_ledger: str  # supervision behind the number
     second_ledger: str
     command: str  # repeats the comparison
+    first_miou_foreground: float  # mean over the classes without the background, and over the seeds
+    second_miou_foreground: float
+    difference_foreground: float
+    low_foreground: float  # 95 % interval of that difference, as ``high_foreground``
+    high_foreground: float
+    first_f1_foreground: float  # mean F1 over the classes
+    second_f1_foreground: float
+    all_background_miou: float  # trivial answers on the same images, for scale
+    random_tag_miou: float
+    random_tag_miou_foreground: float
+    random_tag_f1_foreground: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +112,7 @@ def pair_lines(first: Counted, second: Counted, kind: str, command: str, resampl
         _seeds(first), _seeds(second), rounded(mean), sd, rounded(other_mean), other_sd,
         rounded(found.miou.value), _paired_sd(first, second), rounded(found.miou.low), rounded(found.miou.high),
         rounded(found.miou.sign_changes), resamples, seen, other_seen, command,
+        *map(rounded, _foreground(first, second, found)), *map(rounded, _trivial(first)),
     )  # fmt: skip
     before, after = _mean_ious(first.counts), _mean_ious(second.counts)
     classes = [
@@ -107,6 +120,25 @@ def pair_lines(first: Counted, second: Counted, kind: str, command: str, resampl
         for i, (label, d) in enumerate(zip((BACKGROUND, *first.side.dataset.classes), found.labels, strict=True))
     ]
     return PairLines(line, tuple(classes), tuple(_images(first, second, kind)))
+
+
+def _foreground(first: Counted, second: Counted, found: Bootstrap) -> tuple[float, ...]:
+    """The columns of a line about the classes without the background."""
+    mious = (statistics.fmean(c.foreground() for c in side.counts) for side in (first, second))
+    f1s = (statistics.fmean(c.f1_foreground() for c in side.counts) for side in (first, second))
+    return (*mious, found.foreground.value, found.foreground.low, found.foreground.high, *f1s)
+
+
+def _trivial(side: Counted) -> tuple[float, ...]:
+    """The columns of a line about trivial answers on the images of both sides."""
+    dataset = side.side.dataset
+    answers = TrivialAnswers(dataset.classes)
+    samples = {sample.id: sample for sample in dataset.samples}
+    for name, pixels in zip(side.ids, side.counts[0].true, strict=True):
+        answers.add(pixels.astype(np.int64), samples[name])
+    known = dict(answers.scores())
+    tag = known[RANDOM_TAG]
+    return known[ALL_BACKGROUND].miou, tag.miou, tag.mean("iou"), tag.f1_foreground
 
 
 def _differing(first: Counted, second: Counted) -> str:

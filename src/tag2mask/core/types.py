@@ -45,12 +45,16 @@ class ActivationMaps:
         maps: (K, h, w) in [0, 1]. Each map's maximum is exactly 1, or the map is all zero; after a random walk the
             maximum of all the image's maps together is 1. AMN's maps of the normalisations ``background-prior`` and
             ``learned`` are probabilities where these say so, with any maximum.
-        raw: (K, h, w) scores before they were normalised, of any sign and range; None where a method keeps none.
+        raw: (K, h, w) raw scores in [0, 1], not normalised: a value means the same in every image and class; None where
+            a method keeps none.
+        absent: (C, 251) int64 beside these: for each class column that is not present how many cells, at half
+            the rows and columns, have a raw score that rounds to 0, 0.004, ..., 1; zero in the rows of present classes.
     """
 
     classes: tuple[int, ...]
     maps: Tensor
     raw: Tensor | None = None
+    absent: Tensor | None = None
 
     def resize(self, height: int, width: int) -> ActivationMaps:
         """The same maps, bilinearly resized (corners not aligned) to ``(K, height, width)``.
@@ -64,7 +68,7 @@ class ActivationMaps:
             raise DataError(f"maps cannot be resized to height = {height}, width = {width}: expected 1 or more each")
 
         raw = None if self.raw is None else bilinear(self.raw, height, width)
-        return ActivationMaps(self.classes, bilinear(self.maps, height, width), raw)
+        return ActivationMaps(self.classes, bilinear(self.maps, height, width), raw, self.absent)
 
 
 @dataclass(frozen=True, slots=True)

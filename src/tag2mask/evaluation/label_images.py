@@ -206,10 +206,10 @@ def evaluate_masks(
         )
     tolerance = None
     if not unsure and (thin := beside.thin()):  # known once all ground truth is seen: in a pass of its own
-        metrics = ToleranceMetrics(dataset.classes, thin)
+        near = ToleranceMetrics(dataset.classes, thin)
         for image in compared(dataset, read_labels, chosen, threads):
-            metrics.update(*image)
-        tolerance = metrics.compute()
+            near.update(*image)
+        tolerance = near.compute()
     return MaskEvaluation(
         dataset.split, len(images), len(chosen) - len(images), whole.compute(), _OF_IMAGE[unsure], tuple(images),
         beside.trivial, tolerance,

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -187,6 +187,14 @@ TRIVIAL = "trivial.jsonl"
 def now() -> str:
     """The time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def distinct(rows: Iterable[MetricRow]) -> list[MetricRow]:
+    """The first of the rows that differ in seed and time alone: what stages have measured alike on the same images."""
+    found: dict[MetricRow, MetricRow] = {}
+    for row in rows:
+        found.setdefault(replace(row, seed=0, time=""), row)
+    return list(found.values())
 
 
 def write_metrics(path: Path, rows: Iterable[MetricRow]) -> None:

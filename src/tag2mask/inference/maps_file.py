@@ -1,4 +1,4 @@
-"""Maps on disk: one npz an image, float16, stride 4, only the classes present; raw scores where a method keeps them."""
+"""Maps on disk: one npz an image, stride 4, only the classes present; raw scores where a stage keeps them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from tag2mask.core.arrays import read_arrays, write_arrays
 from tag2mask.core.errors import DamagedError, DataError
 from tag2mask.core.types import ActivationMaps
+from tag2mask.evaluation.threshold_rules.evidence import ABSENT_BINS
+from tag2mask.inference.raw_scores import packed, unpacked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 STRIDE = 4
 _FORMS = {"maps": ("f", 3), "classes": ("iu", 1), "size": ("iu", 1), "key": ("U", 0)}
 """Kinds of numbers and axes of each array of a file."""
-_RAW = {"raw": ("f", 3)}
-"""Of the array that a file may hold beside these."""
+_RAW = {"raw": ("iu", 3), "raw_range": ("f", 2), "absent": ("iu", 3)}
+"""Of those that a file with raw scores holds beside these."""
 
 
 def stride4(height: int, width: int) -> tuple[int, int]:
@@ -44,10 +46,7 @@ class MapsFile:
 
 
 def write_maps(path: Path, maps: ActivationMaps, size: tuple[int, int], key: str) -> None:
-    """Write maps (K, ceil(H/4), ceil(W/4)) in float16; 1 and 0 stay exact.
-
-    Raw scores are written in float16 too where its range holds them, else in float32.
-    """
+    """Write maps (K, ceil(H/4), ceil(W/4)) in float16; 1 and 0 stay exact. Raw scores are packed, see `packed`."""
     arrays: dict[str, NDArray[Any]] = {
         "maps": maps.maps.cpu().numpy().astype(np.float16),
         "classes": np.asarray(maps.classes, dtype=np.int16),
@@ -55,9 +54,7 @@ def write_maps(path: Path, maps: ActivationMaps, size: tuple[int, int], key: str
         "key": np.asarray(key),
     }
     if maps.raw is not None:
-        raw = maps.raw.cpu().numpy()
-        fits = np.abs(raw).max(initial=0) <= np.finfo(np.float16).max
-        arrays["raw"] = raw.astype(np.float16 if fits else np.float32)
+        arrays |= packed(maps.raw, maps.raw.new_zeros(0, ABSENT_BINS) if maps.absent is None else maps.absent)
     write_arrays(path, arrays, settled=False)  # one of many
 
 
@@ -71,11 +68,18 @@ def read_maps(path: Path) -> MapsFile:
         with np.errstate(over="ignore"):  # infinite then, which `check_maps` refuses
             return torch.from_numpy(arrays[name].astype(np.float32))
 
-    maps = ActivationMaps(
-        tuple(map(int, arrays["classes"])), values("maps"), values("raw") if "raw" in arrays else None
-    )
+    classes = tuple(map(int, arrays["classes"]))
+    if "raw" in arrays:
+        maps = ActivationMaps(classes, values("maps"), *_raw(arrays))
+    else:
+        maps = ActivationMaps(classes, values("maps"))
     height, width = (int(v) for v in arrays["size"])
     return MapsFile(maps, (height, width), str(arrays["key"]))
+
+
+def _raw(arrays: dict[str, NDArray[Any]]) -> tuple[Tensor, Tensor]:
+    height, width = arrays["maps"].shape[1:]
+    return unpacked(arrays["raw"], arrays["raw_range"], arrays["absent"], (height, width))
 
 
 def maps_key(path: Path) -> str | None:
@@ -88,10 +92,11 @@ def maps_key(path: Path) -> str | None:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     arrays = read_arrays(path)
-    missing = set(_FORMS) - set(arrays)
+    forms = _FORMS | _RAW if "raw" in arrays else _FORMS
+    missing = set(forms) - set(arrays)
     if missing:
         raise DamagedError(f"{path} holds no maps (missing: {', '.join(sorted(missing))}); remove it and run again")
-    for name, (kinds, ndim) in (_FORMS | _RAW if "raw" in arrays else _FORMS).items():
+    for name, (kinds, ndim) in forms.items():
         array = arrays[name]
         if array.dtype.kind not in kinds or array.ndim != ndim or (name == "size" and array.shape != (2,)):
             raise DamagedError(
@@ -123,9 +128,14 @@ def check_maps(maps: ActivationMaps, size: tuple[int, int], n_classes: int, what
         )
     if not bool(((maps.maps >= 0) & (maps.maps <= 1)).all()):  # false for NaN too
         raise DataError(f"maps of {what} hold NaN or values outside 0..1; {again}")
-    if maps.raw is not None and (maps.raw.shape != maps.maps.shape or not bool(maps.raw.isfinite().all())):
-        shape = tuple(maps.raw.shape)
+    raw, absent = maps.raw, maps.absent
+    if raw is not None and (raw.shape != maps.maps.shape or not bool(((raw >= 0) & (raw <= 1)).all())):
         raise DataError(
-            f"raw scores of {what} have shape {shape}, or hold NaN or infinite values; expected finite ones of shape "
+            f"raw scores of {what} have shape {tuple(raw.shape)}, or hold NaN or values outside 0..1; expected shape "
             f"{tuple(maps.maps.shape)}; {again}"
+        )
+    if absent is not None and tuple(absent.shape) not in {(0, ABSENT_BINS), (n_classes, ABSENT_BINS)}:
+        raise DataError(
+            f"cells by raw score of {what} have shape {tuple(absent.shape)}; expected {(n_classes, ABSENT_BINS)}; "
+            f"{again}"
         )

@@ -23,6 +23,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import MapHead, mean_of_scales, normalise, pair_features
+from tag2mask.inference.raw_scores import RawScores
 from tag2mask.inference.settings import MapsSettings
 
 if TYPE_CHECKING:
@@ -37,13 +38,13 @@ class MapTask:
         head: features of one scale -> maps.
         wants: whether this sample's file is still to be made.
         write: takes the sample, its maps at stride 4, and the image's (height, width).
-        raw: features of one scale -> raw scores, kept beside the maps; None where there are none.
+        raw: gives raw scores to be kept beside the maps; None where none are.
     """
 
     head: MapHead
     wants: Callable[[Sample], bool]
     write: Callable[[Sample, ActivationMaps, tuple[int, int]], None]
-    raw: MapHead | None = None
+    raw: RawScores | None = None
 
 
 def image_tensor(image: Image.Image, size: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -84,7 +85,7 @@ def make_maps(
     def prepare(sample: Sample) -> tuple[Sample, tuple[int, int], list[Tensor]] | None:
         if not any(task.wants(sample) for task in tasks):
             return None
-        if not sample.tags:
+        if not sample.tags and not any(task.raw for task in tasks if task.wants(sample)):
             return sample, dataset.image(sample).size[::-1], []
         image = dataset.image(sample)
         size = (image.height, image.width)
@@ -108,18 +109,24 @@ def _sample_maps(
     device: torch.device,
     side: int | None,
 ) -> list[ActivationMaps]:
-    if not sample.tags:
+    if not inputs:
         empty = torch.zeros(0, *stride4(*size))
-        return [ActivationMaps((), empty, None if task.raw is None else empty) for task in tasks]
+        return [ActivationMaps((), empty) for _ in tasks]
     images = (tensor.to(device, non_blocking=True) for tensor in inputs)
     bfloat16 = settings.precision == "bfloat16"
     features = pair_features(network.features, images, mirror=settings.mirror, bfloat16=bfloat16)
-    classes = torch.tensor(sample.tags, device=device)
+    classes = torch.tensor(sample.tags, dtype=torch.int64, device=device)
     part = settings.part(settings.base(size, side), network.stride)
-    heads = [task.head for task in tasks] + [task.raw for task in tasks if task.raw is not None]
+    heads: list[MapHead] = [task.head for task in tasks] + [_of_all(task.raw, device) for task in tasks if task.raw]
     made = mean_of_scales(features, heads, classes, stride4(*size), part)
-    maps, raw = [normalise(mean) for mean in made[: len(tasks)]], iter(made[len(tasks) :])
-    return [
-        ActivationMaps(sample.tags, own, None if task.raw is None else next(raw))
-        for task, own in zip(tasks, maps, strict=True)
-    ]
+    raw = iter(made[len(tasks) :])
+    found = []
+    for task, mean in zip(tasks, made, strict=False):
+        kept = (None, None) if task.raw is None else task.raw.parted(next(raw), sample.tags)
+        found.append(ActivationMaps(sample.tags, normalise(mean) if sample.tags else mean, *kept))
+    return found
+
+
+def _of_all(raw: RawScores, device: torch.device) -> MapHead:
+    """Raw scores of every class, whichever are present."""
+    return lambda features, _: raw.head(features, raw.every_class(device))

@@ -10,6 +10,10 @@ from tag2mask.config.settings import ADDED, UNPRINTED, Settings
 
 Scale = Annotated[float, Field(gt=0, le=8)]
 Grid = Literal["stretched", "aligned"]
+ScoreForm = Literal["normalised", "raw"]
+"""Which form of stored maps is read: each divided by its own maximum, or raw scores, whose scale all images share."""
+SCORES = "which form of the maps is read: normalised, each divided by its maximum, or raw (their stage needs raw: true)"
+"""Description of a setting that chooses between these."""
 
 
 class PyramidSettings(Settings):
@@ -30,6 +34,11 @@ class MapsSettings(PyramidSettings):
         description="how feature cells lie on the image: stretched over it, or aligned, each as many pixels as the "
         "network's stride, the last ones reaching beyond the image, as published",
         json_schema_extra=ADDED,
+    )
+    raw: bool = Field(
+        default=False,
+        description="keep raw scores beside the maps, on one scale for all images, and of absent classes a histogram",
+        json_schema_extra=UNPRINTED,
     )
     relative_to: Literal["image", "training"] = Field(
         default="image",

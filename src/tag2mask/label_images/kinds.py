@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.evaluation.background import CONSTANT, Background
 from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.inference.settings import SCORES, ScoreForm
 from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.refine.crf.presets import PresetName
 from tag2mask.thresholds.threshold_of import BackgroundRule
@@ -44,6 +45,7 @@ class RefinedSeedsSettings(Settings):
         description="rule by which maps are cut; background={kind: ...} sets it, the lower threshold being its default",
         json_schema_extra=UNPRINTED,
     )
+    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
 
     @model_validator(mode="before")
     @classmethod
@@ -80,6 +82,7 @@ class CutSettings(Settings):
     background: BackgroundRule = Field(
         default=CONSTANT, description="rule by which maps are cut at the threshold", json_schema_extra=UNPRINTED
     )
+    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
 
     @property
     def rule(self) -> Background:
@@ -107,6 +110,7 @@ def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
         threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule),
         sidecars=lambda own: frozenset(own.rule.sidecars),
         supervision=lambda own: own.rule.supervision,
+        reads_raw=lambda own: own.scores == "raw",
         leaves_ignored=settings is RefinedSeedsSettings,
     )
 

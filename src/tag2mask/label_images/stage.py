@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 
-from tag2mask.config.settings import Settings
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
@@ -49,20 +48,24 @@ def around(level: Level, margin: float) -> tuple[Level, Level]:
     return np.minimum(1, level + margin), np.maximum(0, level - margin)
 
 
-def _crf_program(context: StageContext[Settings], make: Make, levels: Levels) -> ImageProgram:
+def _crf_program(
+    context: StageContext[RefinedSeedsSettings] | StageContext[SeedCRFSettings], make: Make, levels: Levels
+) -> ImageProgram:
     device = resolve_device(context.engine)
     on_gpu = device.type == "cuda"  # on other devices the lattices are untested
     make = partial(make, device=str(device) if on_gpu else "cpu")
     return ImageProgram(_photos(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
 
 
-def _photos(context: StageContext[Settings], levels: Levels) -> Callable[[Sample], PhotoMaps]:
+def _photos(
+    context: StageContext[RefinedSeedsSettings] | StageContext[CutSettings], levels: Levels
+) -> Callable[[Sample], PhotoMaps]:
     """Reads a photo with its maps and what they are cut at, made from their level by the stage's threshold."""
     dataset, maps, threshold = context.dataset, context.reads["maps"], threshold_of(context)
 
     def prepare(sample: Sample) -> PhotoMaps:
         image = np.array(dataset.image(sample))
-        found = maps.maps(dataset, sample)
+        found = maps.maps(dataset, sample, context.settings.scores)
         check_maps(found, image.shape[:2], len(dataset.classes), f"'{sample.id}' in stage '{maps.name}'")
         sides = threshold.background.read(dataset, sample, image.shape[:2])
         at = levels(threshold.of(sample.id, found.classes))

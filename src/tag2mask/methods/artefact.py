@@ -19,6 +19,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.split_views import fitted_size, resized_labels
 from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
+from tag2mask.inference.settings import ScoreForm
 from tag2mask.methods.stage_kinds import ChoiceStage, ImageStage, Makes, StageKind
 
 T = TypeVar("T")
@@ -216,17 +217,25 @@ class Artefact:
         makes = self.kind.variant if isinstance(self.kind, ImageStage) else None
         return "" if makes is None else makes(self.settings)
 
-    def maps(self, dataset: Dataset, sample: Sample) -> ActivationMaps:
-        """The maps of one sample, stride 4, float32.
+    def maps(self, dataset: Dataset, sample: Sample, scores: ScoreForm = "normalised") -> ActivationMaps:
+        """The maps of one sample, stride 4, float32; with ``raw`` the raw scores stand in their place, in [0, 1] too.
 
         Raises:
-            StageError: they are missing or damaged, or were made from another image, other tags or in another run.
+            StageError: they are missing or damaged, were made from another image, other tags or in another run, or have
+                no raw scores beside them.
             DataError: they hold NaN or values outside 0..1, are of no class of the data, or of the wrong size.
         """
         found = self._whole(read_maps, self._existing(Makes.MAPS, dataset, sample))
         self._check_key(found.key, Makes.MAPS, dataset, sample)
         check_maps(found.maps, found.size, len(dataset.classes), f"'{sample.id}' in stage '{self.name}'")
-        return found.maps
+        if scores == "normalised":
+            return found.maps
+        if found.maps.raw is None and found.maps.classes:
+            raise StageError(
+                f"the maps of image '{sample.id}' in stage '{self.name}' have no raw scores: set {self.name}.raw=true "
+                f"where it has that setting, else scores=normalised of the stage that reads them. Rerun: {self.command}"
+            )
+        return replace(found.maps, maps=found.maps.maps if found.maps.raw is None else found.maps.raw)
 
     def labels(self, dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
         """The label image of one sample at the size of its image, (H, W) uint8, 255 where not confident.

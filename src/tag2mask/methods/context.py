@@ -21,6 +21,7 @@ from tag2mask.methods.stage_kinds import StageKind
 if TYPE_CHECKING:
     from tag2mask.backbones.tagnet import TagNet
     from tag2mask.inference.multiscale import MapHead
+    from tag2mask.inference.raw_scores import RawScores
 
 
 S_co = TypeVar("S_co", bound=Settings, covariant=True)
@@ -71,13 +72,13 @@ class MapsProgram:
     Attributes:
         network: in evaluation mode, on the CPU; the runner moves it.
         head: features -> maps of one scale.
-        raw: features -> raw scores of one scale, to be kept beside the maps; None where there are none.
+        raw: gives raw scores to be kept beside the maps; None where none are.
         side: longest side of whole images in the network's training; None where they kept their sizes.
     """
 
     network: TagNet
     head: MapHead
-    raw: MapHead | None = None
+    raw: RawScores | None = None
     side: int | None = None
 
 

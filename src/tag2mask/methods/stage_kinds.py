@@ -77,6 +77,8 @@ class StageKind(Generic[S]):
         fingerprint: hash of weight files that the settings name, part of the key.
         samples: the part of its split that a kind made as a whole looks at; None for all of it.
         threshold: at which it cuts maps where it reads none; None for a kind that cuts none.
+        keeps_raw: whether raw scores lie beside the maps that it makes.
+        reads_raw: whether it reads raw scores of the maps that it reads, in place of the normalised form.
         described: what stands in parentheses behind the method's name in tables, from its settings and the settings
             of what it reads, by role.
         check: ``module:function``, called with the settings and the roles that are read before a run begins, to raise
@@ -100,6 +102,8 @@ class StageKind(Generic[S]):
     fingerprint: Callable[[S], str] | None = None
     samples: Callable[[S, Dataset], Sequence[Sample]] | None = None
     threshold: Callable[[S], Threshold] | None = None
+    keeps_raw: bool | Callable[[S], bool] = False
+    reads_raw: bool | Callable[[S], bool] = False
     described: Callable[[S, Mapping[str, Settings]], str] | None = None
     check: str | None = None
     check_data: str | None = None
@@ -127,6 +131,14 @@ class StageKind(Generic[S]):
     def supervision_of(self, settings: S) -> frozenset[str]:
         """What a stage with these settings adds to the ledger."""
         return self.supervision(settings) if callable(self.supervision) else self.supervision
+
+    def raw_beside(self, settings: S) -> bool:
+        """Whether the maps of a stage with these settings have raw scores beside them."""
+        return self.keeps_raw(settings) if callable(self.keeps_raw) else self.keeps_raw
+
+    def raw_wanted(self, settings: S) -> bool:
+        """Whether a stage with these settings reads raw scores."""
+        return self.reads_raw(settings) if callable(self.reads_raw) else self.reads_raw
 
     def load(self) -> Callable[[Any], Any]:
         """Import and return the runner."""
@@ -186,6 +198,7 @@ class FeatureMapStage(StageKind[M]):
     """
 
     makes: Makes = field(default=Makes.MAPS, init=False)
+    keeps_raw: bool | Callable[[M], bool] = lambda settings: settings.raw
 
     per_image: ClassVar[bool] = True
 

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from typing import Any
 
-from tag2mask.core.errors import StageError
+from tag2mask.core.errors import ConfigError, StageError
 from tag2mask.core.files import cannot_write, system_errors
 from tag2mask.core.locks import at_work, exclusive
 from tag2mask.core.prefetch import prefetch
@@ -118,6 +118,12 @@ def _run_network(jobs: Sequence[PerImageJob]) -> float:
     from tag2mask.training.device import resolve_device
 
     programs = [job.stage.kind.load()(session.context(job.stage, job.key)) for job in jobs]
+    for job, program in zip(jobs, programs, strict=True):
+        if job.stage.kind.raw_beside(job.stage.settings) and program.raw is None:
+            raise ConfigError(
+                f"stage '{job.stage.name}': raw = true, but its kind '{job.stage.kind.name}' has no raw scores; leave "
+                "it out, and scores=raw of the stages that read it"
+            )
     tasks = [MapTask(p.head, job.wants, job.write, p.raw) for p, job in zip(programs, jobs, strict=True)]
     assert isinstance(stage.settings, MapsSettings)  # as `FeatureMapStage` declares
     device = resolve_device(session.engine)

@@ -23,6 +23,7 @@ from tag2mask.evaluation.result_tables import METRICS, TRIVIAL, Scores, now, sco
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import CurvePoint
 from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.inference.settings import SCORES, ScoreForm
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage, SplitRole
@@ -41,6 +42,7 @@ class SeedsSettings(Settings):
     background: BackgroundRule = Field(
         CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
     )
+    scores: ScoreForm = Field("normalised", description=SCORES, json_schema_extra=UNPRINTED)
 
 
 class MasksSettings(Settings):
@@ -76,7 +78,7 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
             dataset,
-            partial(maps.maps, dataset),
+            partial(maps.maps, dataset, scores=settings.scores),
             list(dict.fromkeys([threshold_of(context), own])),
             oracle=settings.oracle,
             samples=samples,
@@ -118,9 +120,7 @@ def _write_scores(context: StageContext[Settings], dataset: Dataset, scores: Sco
     write_metrics(context.out / METRICS, rows)
 
 
-def _write_trivial(
-    context: StageContext[Settings], dataset: Dataset, found: SeedEvaluation | MaskEvaluation
-) -> None:
+def _write_trivial(context: StageContext[Settings], dataset: Dataset, found: SeedEvaluation | MaskEvaluation) -> None:
     """What trivial answers reach on the same images, in a file of its own: it is no number of what is measured."""
     assert found.trivial is not None
     write_metrics(context.out / TRIVIAL, found.trivial.rows(split=dataset.split, seed=context.seed, time=now()))
@@ -228,6 +228,7 @@ KINDS = (
         version=2,
         split=lambda settings: settings.split or SplitRole.READ,
         threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.background),
+        reads_raw=lambda own: own.scores == "raw",
         sidecars=lambda own: frozenset(own.background.sidecars),
         supervision=lambda own: own.background.supervision,
         measures=Measures.MIOU,

@@ -28,6 +28,8 @@ Size = tuple[int, int]
 _KEY_OF = {Makes.MAPS: maps_key, Makes.MASKS: labels_key}
 _BESIDE = 1100
 """Bytes of a file beside its maps or labels: names, key, palette."""
+_ABSENT = 200
+"""Bytes of an absent class's histogram of raw scores, packed."""
 _READERS = 2
 """Threads that check the files that are there."""
 _SHRINKS = 8
@@ -71,7 +73,12 @@ class PerImageJob:
         """An upper estimate of the file of an image of ``size`` with that many tags."""
         if self.stage.kind.makes is Makes.MAPS:
             height, width = stride4(*size)
-            return height * width * 2 * n_tags + _BESIDE
+            more = (
+                (n_tags, _ABSENT * len(self.dataset.classes))
+                if self.stage.kind.raw_beside(self.stage.settings)
+                else (0, 0)
+            )
+            return height * width * (2 * n_tags + more[0]) + more[1] + _BESIDE
         return size[0] * size[1] // _SHRINKS + _BESIDE
 
 

@@ -20,7 +20,7 @@ from tag2mask.data.doctor.files import Pixels
 from tag2mask.data.doctor.first_look import first_look
 from tag2mask.data.sidecars import check_sidecars
 from tag2mask.methods.artefact import FOLDERS
-from tag2mask.methods.stage_kinds import MetricStage, TrainingStage
+from tag2mask.methods.stage_kinds import Makes, MetricStage, TrainingStage
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.session import Session
 
@@ -49,11 +49,38 @@ def preflight(plan: Plan) -> None:
             check_ledger(seen[stage.name], plan.recipe.allow_supervision, stage.name)
         try:
             stage.kind.validate(stage.settings, stage.reads)
+            _check_scores(plan, stage)
             if isinstance(stage.kind, TrainingStage) and (schedule := stage.kind.schedule_of(stage.settings)):
                 check_precision(schedule.precision, device)
                 check_parts(schedule, world_size())
         except (ConfigError, WeightsError) as error:
             raise _of_stage(error, stage) from error
+
+
+def _check_scores(plan: Plan, stage: PlannedStage) -> None:
+    """See that raw scores are read of maps that have them, and that a threshold is of the form of maps it cuts.
+
+    Raises:
+        ConfigError: it names the setting that is to change.
+    """
+    raw = stage.kind.raw_wanted(stage.settings)
+    made = [one for name in stage.reads.values() for one in plan.may_be(plan.stage(name))]
+    for source in made if raw else ():
+        if source.kind.makes is Makes.MAPS and not source.kind.raw_beside(source.settings):
+            able = "raw" in type(source.settings).model_fields
+            remedy = f"set {source.name}.raw=true, or" if able else f"maps of kind '{source.kind.name}' have none: set"
+            raise ConfigError(
+                f"scores = raw, but '{source.name}' keeps no raw scores beside its maps; {remedy} "
+                f"{stage.name}.scores=normalised"
+            )
+    for source in made:
+        theirs = source.kind.raw_wanted(source.settings)
+        if source.kind.makes is Makes.THRESHOLD and theirs is not raw and Makes.MAPS in stage.kind.reads.values():
+            forms = ("normalised", "raw")
+            raise ConfigError(
+                f"scores = {forms[raw]}, but the threshold of '{source.name}' is for {forms[theirs]} scores: set "
+                f"{stage.name}.scores={forms[theirs]} or {source.name}.scores={forms[raw]}"
+            )
 
 
 def check_run_data(session: Session) -> None:

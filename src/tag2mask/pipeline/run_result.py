@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tag2mask.evaluation.result_tables import METRICS, TRIVIAL, MetricRow, read_metrics
+from tag2mask.evaluation.result_tables import METRICS, TRIVIAL, MetricRow, distinct, read_metrics
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage
 from tag2mask.pipeline.plan import PlannedStage, measured_by
@@ -88,7 +88,7 @@ def collect_metrics(done: Sequence[Done]) -> list[MetricRow]:
     """
     by_name = {d.stage.name: d.artefact for d in done}
     rows: list[MetricRow] = []
-    trivial: dict[MetricRow, MetricRow] = {}
+    trivial: list[MetricRow] = []
     for finished in done:
         if not isinstance(finished.stage.kind, MetricStage):
             continue
@@ -100,6 +100,5 @@ def collect_metrics(done: Sequence[Done]) -> list[MetricRow]:
         found = read_metrics(finished.artefact.path / METRICS)
         rows.extend(replace(row, stage=measured, method=method, seed=seed) for row in found)
         if (beside := finished.artefact.path / TRIVIAL).is_file():
-            for row in read_metrics(beside):
-                trivial.setdefault(replace(row, seed=0, time=""), row)
-    return [*rows, *trivial.values()]
+            trivial += read_metrics(beside)
+    return [*rows, *distinct(trivial)]

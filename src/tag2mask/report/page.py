@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,18 @@ from tag2mask.report.scores import Group, Headline, Mean, MethodResult, Score, g
 class ScoreTable:
     """Numbers that may be compared, the largest mIoU, shown in bold, and means of the methods with several seeds.
 
-    There is no best where there is nothing to compare.
+    There is no best where there is nothing to compare. ``trivial`` answers on as many images stand below for scale.
     """
 
     group: Group
     best: float | None
     several: tuple[Mean, ...]
+    trivial: tuple[tuple[str, Score], ...] = ()
+
+    @property
+    def thin(self) -> bool:
+        """Whether a class is thin, and IoU with a tolerance has a column."""
+        return _has_thin(score for _, score in self.group.scores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,11 @@ class Compared:
     rows: tuple[tuple[str, str, Score], ...]  # run, method and score of each
     best: float  # the largest mIoU
 
+    @property
+    def thin(self) -> bool:
+        """As of `ScoreTable`."""
+        return _has_thin(score for *_, score in self.rows)
+
 
 @dataclass(frozen=True, slots=True)
 class PageComparison:
@@ -91,7 +103,10 @@ def split_view(part: SplitPart) -> SplitView:
     return SplitView(
         part,
         headlines(part.methods) if part.methods else (),
-        tuple(_table(group) for group in sorted(groups(part.methods), key=lambda group: group.kind == "oracle")),
+        tuple(
+            _table(group, part.trivial)
+            for group in sorted(groups(part.methods), key=lambda group: group.kind == "oracle")
+        ),
         chart([(m.name, m.curve) for m in part.methods]),
         tuple(h for m in part.methods if (h := histogram(m.name, m.optima, m.scores[0].threshold)) is not None),
         detailed,
@@ -99,10 +114,16 @@ def split_view(part: SplitPart) -> SplitView:
     )
 
 
-def _table(group: Group) -> ScoreTable:
+def _has_thin(scores: Iterable[Score]) -> bool:
+    return any(not math.isnan(score.tolerance) for score in scores)
+
+
+def _table(group: Group, trivial: Sequence[tuple[str, Score]]) -> ScoreTable:
     known = [score.miou for _, score in group.scores if score.miou >= 0]  # not NaN
     best = max(known) if known and len(group.scores) > 1 else None
-    return ScoreTable(group, best, tuple(mean for mean in means(group.scores) if mean.n > 1))
+    several = tuple(mean for mean in means(group.scores) if mean.n > 1)
+    scale = tuple((name, score) for name, score in trivial if score.n_images == group.n_images)
+    return ScoreTable(group, best, several, scale)
 
 
 def _switches(run: RunPart) -> tuple[Switch, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tag2mask.report.gallery import GalleryClass
-from tag2mask.report.scores import MethodResult
+from tag2mask.report.scores import MethodResult, Score
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class SplitPart:
     methods: tuple[MethodResult, ...]  # what was measured; empty where there is no ground truth
     notes: tuple[str, ...] = ()  # further sentences
     shown: tuple[ShownImage, ...] = ()  # a handful of images
+    trivial: tuple[tuple[str, Score], ...] = ()  # what trivial answers reach, by name; each on its count of images
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,9 @@ class Score:
     recall: float
     n_images: int = 0  # images with ground truth that were counted
     ledger: tuple[str, ...] = ("tags",)  # supervision behind the number
+    miou_foreground: float = math.nan  # mean IoU over the foreground classes, as is the next
+    f1_foreground: float = math.nan
+    tolerance: float = math.nan  # mean IoU of the thin classes, two pixels aside allowed; NaN where none is thin
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,7 @@ class Headline:
     lead: str  # how far it is ahead, and of what
     ledger: tuple[str, ...]  # supervision behind the number
     bound: bool  # whether the threshold was chosen on the ground truth that it is measured on
+    beside: str = ""  # the same method's means over the foreground classes
 
 
 def headlines(methods: Sequence[MethodResult]) -> tuple[Headline, ...]:
@@ -155,7 +159,18 @@ def _headline(group: Group) -> Headline:
     names, rest = [mean.name for mean in level], ranked[len(level) :]
     ledger = _ledger(group, names)
     number = percent(ranked[0].value) if len(level) > 1 else ranked[0].text
-    return Headline(number, " and ".join(names), at, _lead(group, ranked[0], rest, ledger), ledger, bound)
+    lead, beside = _lead(group, ranked[0], rest, ledger), _beside(group, ranked[0].name)
+    return Headline(number, " and ".join(names), at, lead, ledger, bound, beside)
+
+
+def _beside(group: Group, name: str) -> str:
+    """A method's means over the foreground classes, each over its seeds; empty where they were not measured."""
+    mine = [score for other, score in group.scores if name in (other, base_name(other))]
+    values = [[getattr(score, metric) for score in mine] for metric in ("miou_foreground", "f1_foreground")]
+    if any(math.isnan(value) for each in values for value in each):
+        return ""
+    miou, f1 = (percent(fmean(each)) for each in values)
+    return f"the classes alone: {miou} mIoU, F1 {f1}"
 
 
 def _lead(group: Group, first: Mean, rest: Sequence[Mean], ledger: tuple[str, ...]) -> str:

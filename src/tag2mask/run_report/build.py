@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tag2mask.analysis.prototype_gallery import gallery_classes
@@ -11,6 +11,8 @@ from tag2mask.config.recipe import dump_recipe
 from tag2mask.core.errors import command as suggested
 from tag2mask.core.files import value_hash
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.measures import tolerance
+from tag2mask.evaluation.measures.trivial import ALL_BACKGROUND, TRIVIAL
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
 from tag2mask.evaluation.result_tables import MetricRow, read_columns
 from tag2mask.methods.artefact import FOLDERS
@@ -60,14 +62,19 @@ def _refined(rows: Sequence[MetricRow]) -> list[str]:
 def _networks(rows: Sequence[MetricRow], every: Sequence[Measured]) -> list[str]:
     """Predictions with the network that made them and its first weights."""
     networks = {m.name: network for m in every if (network := m.maker.artefact.described())}
-    return [
-        f"{r.stage}: {r.value:.1f} mIoU on {r.split} ({r.n_images} images; {networks[r.stage]})."
-        for r in rows
-        if r.metric == "miou" and r.value is not None and r.stage in networks
-    ]
+    known = {(r.stage, r.metric): r.value for r in rows if r.value is not None}
+    found = []
+    for r in rows:
+        if r.metric == "miou" and r.value is not None and r.stage in networks:
+            miou, f1 = (known.get((r.stage, metric)) for metric in ("miou_foreground", "f1_foreground"))
+            classes = "" if miou is None or f1 is None else f", the classes alone {miou:.1f}, their F1 {f1:.1f},"
+            images = f"({r.n_images} images; {networks[r.stage]})"
+            found.append(f"{r.stage}: {r.value:.1f} mIoU{classes} on {r.split} {images}.")
+    return found
 
 
 _MEANS = ("miou", "fp", "fn", "precision", "recall")
+_BESIDE = ("miou_foreground", "f1_foreground", tolerance.METRIC)
 _PATCHES = 3
 _CLASSES = 12
 
@@ -155,7 +162,20 @@ def _split_part(run: OpenedRun, dataset: Dataset, every: Sequence[Measured], cho
         methods=tuple(known),
         notes=tuple(notes(run.metrics, dataset.split, every, n_images, n_seen)),
         shown=examples(scene, last, ignored, choice),
+        trivial=tuple(_trivial(rows)),
     )
+
+
+def _trivial(rows: Sequence[MetricRow]) -> Iterator[tuple[str, Score]]:
+    """What trivial answers reach, once for each count of images."""
+    found: dict[tuple[str, int], dict[str, float]] = {}
+    for row in rows:
+        if row.stage in TRIVIAL:
+            found.setdefault((row.stage, row.n_images), {}).setdefault(row.metric, _number(row.value))
+    for (name, n_images), values in found.items():
+        nothing, ledger = (math.nan,) * 4, () if name == ALL_BACKGROUND else ("tags",)
+        beside = (values.get(metric, math.nan) for metric in _BESIDE)
+        yield name, Score("none", None, values.get("miou", math.nan), *nothing, n_images, ledger, *beside)
 
 
 def _first_seed(run: OpenedRun, done: Done) -> bool:
@@ -183,7 +203,8 @@ def _method(
     for kind, threshold in at:
         miou, fp, fn, precision, recall = (values.get((kind, threshold, m), math.nan) for m in _MEANS)
         ledger = _ledger(run, found, kind, n_images)
-        scores.append(Score(kind, threshold, miou, fp, fn, precision, recall, n_images, ledger))
+        beside = (values.get((kind, threshold, m), math.nan) for m in _BESIDE)
+        scores.append(Score(kind, threshold, miou, fp, fn, precision, recall, n_images, ledger, *beside))
     first = next(iter(at))
     labels = [
         LabelScore(name, *(values.get((*first, f"{metric}/{name}"), math.nan) for metric in PER_LABEL))

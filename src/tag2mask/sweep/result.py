@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tag2mask.evaluation.measures.trivial import TRIVIAL
 from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.evaluation.thresholds import Threshold
 
@@ -112,8 +113,8 @@ def _cells(rows: Iterable[MetricRow], metric: str) -> dict[_Key, Cell]:
     seen: dict[_Key, int] = {}
     found: dict[_Key, list[MetricRow]] = {}
     for row in rows:
-        if row.metric != metric or row.value is None:
-            continue
+        if row.metric != metric or row.value is None or row.method in TRIVIAL:
+            continue  # trivial answers are the same at every point
         few = Threshold.parse(row.threshold, row.threshold_kind).kind == "few-masks"  # a sweep may be over their number
         kind = "few-masks" if few else row.threshold_kind
         of_seed = (row.method, row.split, kind, row.seed)

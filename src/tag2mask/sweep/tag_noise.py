@@ -24,8 +24,8 @@ from tag2mask.sweep.run import sweep
 
 NOISE_KINDS = ("drop", "flip")
 LEVELS = (0.05, 0.1, 0.2)
-SHOWN_METRICS = ("map", "miou")
-"""Average precision of the classifier, mIoU of maps, masks and predictions."""
+SHOWN_METRICS = ("map", "miou", "miou_foreground", "f1_foreground")
+"""Average precision of the classifier, mIoU and F1 of maps, masks and predictions."""
 
 
 @dataclass(frozen=True, slots=True)

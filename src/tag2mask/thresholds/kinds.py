@@ -16,6 +16,7 @@ from tag2mask.data.base import Dataset
 from tag2mask.data.split_views import part_of
 from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.threshold_rules.rules import find_rule
+from tag2mask.inference.settings import SCORES, ScoreForm
 from tag2mask.methods.stage_kinds import Makes, SplitRole, ThresholdStage
 from tag2mask.thresholds.threshold_of import BackgroundRule
 
@@ -30,6 +31,7 @@ class RuleSettings(Settings):
     rule: str = Field(default="otsu", description="name of the rule: what it looks for in the activations")
     per: Scope = Field(default="data", description="one threshold for all, for each class, or for each image")
     split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
+    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
 
     @field_validator("rule")
     @classmethod
@@ -93,6 +95,7 @@ def _kind(name: str, settings: type[RuleSettings], more: Mapping[str, Makes]) ->
         runner="tag2mask.thresholds.stages:choose_by_rule",
         split=lambda own: own.split or SplitRole.INFER,
         samples=tagged,
+        reads_raw=lambda own: own.scores == "raw",
     )
 
 
@@ -115,6 +118,7 @@ class FewMasksSettings(Settings):
     background: BackgroundRule = Field(
         default=CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
     )
+    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
 
 
 def listed(settings: FewMasksSettings, dataset: Dataset) -> list[Sample]:
@@ -166,6 +170,7 @@ KINDS = (
         sidecars=lambda own: frozenset(own.background.sidecars),
         supervision=lambda own: own.background.supervision | {f"pixel-masks:threshold({own.n})"},
         samples=listed,
+        reads_raw=lambda own: own.scores == "raw",
     ),
     *RULE_KINDS,
 )

@@ -37,16 +37,16 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
     settings = context.settings
     dataset = context.dataset
     samples, maps = listed(settings, dataset), context.reads["maps"]
+    read = partial(maps.maps, dataset, scores=settings.scores)
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
-            dataset, partial(maps.maps, dataset), background=settings.background, samples=samples,
-            advance=counter.advance,
+            dataset, read, background=settings.background, samples=samples, advance=counter.advance,
         )  # fmt: skip
     found.check()
     (best,) = found.scores  # the oracle of these images
     assert best.threshold.value is not None
     chosen = FewMasks(best.threshold.value, len(samples), tuple(s.id for s in samples), round(best.scores.miou, 4))
-    counts = count_images(dataset, partial(maps.maps, dataset), samples, background=settings.background)
+    counts = count_images(dataset, read, samples, background=settings.background)
     sure = resample(counts, len(dataset.classes) + 1)
     LOG.info(
         "%s: %g on %d images (%.1f mIoU of %s); other masks would give %g to %g (%d %%), expected loss %.1f points",
@@ -87,9 +87,9 @@ def _evidence(
     context: StageContext[RuleSettings], dataset: Dataset, samples: Sequence[Sample], advance: Callable[[], None]
 ) -> Iterator[ImageEvidence]:
     settings = context.settings
-    read = partial(context.reads["maps"].maps, dataset)
+    read = partial(context.reads["maps"].maps, dataset, scores=settings.scores)
     if isinstance(settings, AgreementSettings):
-        return agreements(read, partial(context.reads["other"].maps, dataset), samples, advance)
+        return agreements(read, partial(context.reads["other"].maps, dataset, scores=settings.scores), samples, advance)
     if isinstance(settings, ErasureSettings):
         from tag2mask.thresholds.evidence import erasures
 

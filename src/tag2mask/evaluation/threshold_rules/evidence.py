@@ -24,6 +24,9 @@ from tag2mask.evaluation.threshold_sweep import GRID
 BINS = 1001
 """Bins of a histogram; bin i holds the activations that round to i / 1000."""
 
+ABSENT_BINS = 251
+"""Bins of the histogram of an absent class's raw scores; bin i holds those that round to i / 250."""
+
 VALUES: NDArray[np.float64] = np.arange(BINS) / (BINS - 1)
 """(1001,) activation of each bin."""
 

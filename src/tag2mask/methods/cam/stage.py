@@ -14,6 +14,7 @@ from tag2mask.core.progress import LOG
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.result_tables import METRICS, MetricRow, now, write_metrics
 from tag2mask.inference.multiscale import CAMHead
+from tag2mask.inference.raw_scores import CellLogits, RawScores, logit_unit
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.cam.classifier import average_precision, mean_precision
 from tag2mask.methods.cam.kinds import ClassifierSettings, PrecisionSettings
@@ -70,11 +71,14 @@ def check_data(settings: ClassifierSettings, dataset: Dataset) -> Sequence[str]:
 
 
 def program(context: StageContext[MapsSettings]) -> MapsProgram:
-    """Eq. 1 on the classifier's features."""
+    """Eq. 1 on the classifier's features; raw scores are the logits of the cells."""
     folder = context.reads["classifier"].path
     network, _ = load_network(folder / WEIGHTS)
     with torch.no_grad():
-        return MapsProgram(network, CAMHead(network.class_weights()), side=trained_side(folder))
+        weights = network.class_weights()
+        bias = weights.new_zeros(len(weights)) if network.head.bias is None else network.head.bias.detach()
+        raw = RawScores(CellLogits(weights, bias), logit_unit, len(weights)) if context.settings.raw else None
+        return MapsProgram(network, CAMHead(weights), raw, trained_side(folder))
 
 
 def measure(context: StageContext[PrecisionSettings]) -> None:

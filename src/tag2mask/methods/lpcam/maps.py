@@ -75,5 +75,9 @@ class LPCAMHead:
 
     def __call__(self, features: Tensor, classes: Tensor) -> Tensor:
         """Maps (K, h, w) of the class columns ``classes``, as `MapHead` says."""
+        return self.scores(features, classes).relu_()
+
+    def scores(self, features: Tensor, classes: Tensor) -> Tensor:
+        """``A`` of these classes, (K, h, w), before the ReLU: mean similarity to foreground less that to context."""
         rows = self.weights.to(features.device)[classes]
-        return similarity(rows, add_mirror(features.float())).relu_()
+        return similarity(rows, add_mirror(features.float()))

@@ -19,6 +19,7 @@ from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.core.types import Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.multiscale import pair_features
+from tag2mask.inference.raw_scores import RawScores, similarity_unit
 from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.context import MapsProgram, StageContext
@@ -176,7 +177,8 @@ def program(context: StageContext[LpcamSettings]) -> MapsProgram:
         name, side, number = parse_drop(text)
         prototypes = drop_by_hand(prototypes, list(classes).index(name), side, number, name)
     head = LPCAMHead(prototypes, len(classes), context.settings.foreground_only)
-    return MapsProgram(network, head, side=trained_side(folder))
+    raw = RawScores(head.scores, similarity_unit, len(classes)) if context.settings.raw else None
+    return MapsProgram(network, head, raw, trained_side(folder))
 
 
 def check_data(settings: LpcamSettings, dataset: Dataset) -> Sequence[str]:

@@ -60,16 +60,18 @@ def _table(origin: Provenance) -> str:
     if not origin.numbers:
         return "Nothing was measured, or the run that measured it is not known.\n"
     lines = [
-        "| split | images | post-processing | mIoU (%) | first weights | ledger | seed |",
-        "|---|---|---|---|---|---|---|",
+        "| split | images | post-processing | mIoU (%) | of the classes | F1 of the classes | first weights | ledger "
+        "| seed |",
+        "|---|---|---|---|---|---|---|---|---|",
         *(_line(number, origin) for number in origin.numbers),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _line(number: Number, origin: Provenance) -> str:
-    miou = "-" if number.miou is None else f"{number.miou:.1f}"
-    cells = [number.split, str(number.n_images), number.how, miou, origin.initial, ", ".join(origin.ledger)]
+    means = (number.miou, number.miou_foreground, number.f1_foreground)
+    shown = ["-" if mean is None else f"{mean:.1f}" for mean in means]
+    cells = [number.split, str(number.n_images), number.how, *shown, origin.initial, ", ".join(origin.ledger)]
     return f"| {' | '.join(map(_text, cells))} | {number.seed} |"
 
 

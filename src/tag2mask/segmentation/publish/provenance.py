@@ -30,6 +30,8 @@ class Number:
         miou: percent, or None where undefined.
         seed: of the run.
         how: scales, mirror and CRF in words.
+        miou_foreground: percent, the mean over the classes; None where undefined or not measured.
+        f1_foreground: likewise, of F1.
     """
 
     __pydantic_config__ = _STRICT
@@ -40,6 +42,8 @@ class Number:
     miou: float | None
     seed: int
     how: str
+    miou_foreground: float | None = None
+    f1_foreground: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,17 @@ def _numbers(run: Path, recipe: Recipe, names: set[str], seed: str) -> list[Numb
         return []
     makers = {k: v for k, v in recipe.stages.items() if names & {*(v.get("reads") or {}).values()}}
     measured = [(row, *row.stage.partition(SEED_MARK)) for row in rows if row.metric == "miou"]
+    beside = {(r.stage, r.split, r.metric): r.value for r in rows}
     return [
-        Number(row.stage, row.split, row.n_images, row.value, row.seed, how(makers[name]))
+        Number(
+            row.stage,
+            row.split,
+            row.n_images,
+            row.value,
+            row.seed,
+            how(makers[name]),
+            *(beside.get((row.stage, row.split, metric)) for metric in ("miou_foreground", "f1_foreground")),
+        )
         for row, name, _, own in measured
         if name in makers and own == seed
     ]

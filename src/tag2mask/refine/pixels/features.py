@@ -1,0 +1,76 @@
+"""What a pixel looks like beside its neighbours: bands of brightness and colour, and ridges, at scales of 1 to 4 pixels.
+
+Nothing says where in the image a pixel lies or which colour it has as such: both would tell images apart, not pixels.
+Each feature is divided by its own spread over the image, so that images of low contrast count like others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tag2mask.core.errors import DataError
+
+Features = NDArray[np.float32]
+_BRIGHTNESS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_RIDGES = (1.0, 1.5, 2.5, 4.0)
+"""Standard deviations, in pixels, at which ridges and spots are looked for in the brightness."""
+_COLOUR_RIDGE = 2.0
+_BANDS = (1.0, 2.0, 4.0)
+"""Standard deviations between which bands are taken."""
+REACH = 12
+"""Pixels from which a feature takes anything in: three standard deviations of the widest."""
+COUNT = 4 + 3 + 3 + 2 * len(_RIDGES) + 2 + 2
+"""Features of a pixel."""
+_SPREAD, _FLOOR, _LIMIT = 75, 1e-4, 12.0
+"""The percentile of absolute values that counts as an image's spread, its least value, and the largest feature."""
+
+
+def pixel_features(image: NDArray[np.uint8]) -> Features:
+    """The features of each pixel.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+
+    Returns:
+        (H W, `COUNT`) float32 in [-12, 12], in raster order. A plain image has 0 everywhere.
+
+    Raises:
+        DataError: another shape or type.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise DataError(f"image has shape {image.shape} and type {image.dtype}: expected (height, width, 3) of uint8")
+    red, green, blue = (image[..., k].astype(np.float32) / 255 for k in range(3))
+    brightness = (image.astype(np.float32) / 255) @ _BRIGHTNESS
+    planes = [*_bands(brightness, itself=True)]
+    for deviation in _RIDGES:
+        planes += _curvatures(brightness, deviation)
+    for colour in (red - green, blue - (red + green) / 2):
+        planes += [*_bands(colour, itself=False), *_curvatures(colour, _COLOUR_RIDGE)]
+    rows = np.stack([plane.ravel() for plane in planes])
+    rows -= np.median(rows, axis=1, keepdims=True)
+    rows /= np.percentile(np.abs(rows), _SPREAD, axis=1, keepdims=True).astype(np.float32) + _FLOOR
+    return np.ascontiguousarray(np.clip(rows, -_LIMIT, _LIMIT).T)
+
+
+def _smooth(plane: Features, deviation: float) -> Callable[..., Features]:
+    """A Gaussian's derivatives of an order (rows, columns)."""
+    return partial(ndimage.gaussian_filter, plane, deviation, mode="nearest", truncate=3.0)
+
+
+def _bands(plane: Features, *, itself: bool) -> list[Features]:
+    """Differences of the plane smoothed more and less; with ``itself`` also what the least smoothing takes away."""
+    fine, middle, coarse = (_smooth(plane, deviation)() for deviation in _BANDS)
+    return [*([plane - fine] if itself else []), fine - middle, fine - coarse, middle - coarse]
+
+
+def _curvatures(plane: Features, deviation: float) -> list[Features]:
+    """Both curvatures at a scale, the larger first: a dark line has one large one, a dark spot two."""
+    filtered = _smooth(plane, deviation)
+    down, right, both = (filtered(order=order) for order in ((2, 0), (0, 2), (1, 1)))
+    mean, apart = (down + right) / 2, np.hypot((down - right) / 2, both)
+    return [(mean + apart) * deviation**2, (mean - apart) * deviation**2]

@@ -1,0 +1,185 @@
+"""Learns a class's pixels from where its maps are active, without a drawn pixel: multiple-instance learning.
+
+A map shows a thing some cells wide, however thin it is. So of the pixels of an active region only some are the thing,
+but in each neighbourhood as wide as the region some are: the few that the model finds likeliest there. These are taken
+as the thing, all other pixels as not the thing, the model learns again, and what stands out moves from the region to
+the thing in it within a few rounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tag2mask.refine.pixels.features import COUNT, pixel_features
+from tag2mask.refine.pixels.regions import Mask, Scores, standing_out
+
+Half = NDArray[np.float16]
+_WIDTH = 16
+_STEPS, _BATCH, _RATE, _DECAY = 250, 2048, 1e-2, 1e-3
+_PIXELS = 60_000
+"""Pixels that a round learns from at most, half of them on either side."""
+_OUTSIDE = 1000
+"""Pixels outside its region that are kept of an image."""
+_FEWEST = 4
+"""Images with a region from which on a class can be held out by halves."""
+
+
+class PixelNet(nn.Sequential):
+    """Features (N, `COUNT`) of pixels to one logit each, (N, 1): how likely a pixel is the thing rather than any other.
+
+    Thing and all else weigh alike in its training, so 0 is where both are as likely as among equally many of either.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Linear(COUNT, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, 1)
+        )
+
+    @torch.no_grad()
+    def scores(self, features: NDArray[np.floating]) -> Scores:
+        """Logits (N,) of pixels (N, `COUNT`)."""
+        found: Scores = self(torch.from_numpy(features).float())[:, 0].numpy()
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionPixels:
+    """An image with the class, as the learning sees it.
+
+    Attributes:
+        region: (H, W), where the class's map is active.
+        inside: (n, `COUNT`) float16, features of the region's pixels, in raster order.
+        outside: (m, `COUNT`) float16, of a sample of the others; of an image without the class all are outside.
+    """
+
+    region: Mask
+    inside: Half
+    outside: Half
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8], region: Mask, rng: np.random.Generator) -> RegionPixels:
+        """Features of an image (H, W, 3) uint8 with its active region (H, W), which may be empty."""
+        features = pixel_features(image).astype(np.float16)
+        others = np.flatnonzero(~region.ravel())
+        others = rng.choice(others, min(_OUTSIDE, len(others)), replace=False)
+        return cls(region, features[region.ravel()], features[others])
+
+    def likeliest(self, net: PixelNet, share: float, window: int) -> Mask:
+        """(n,) of the region's pixels: those above the quantile 1 - share of their neighbourhood in the region."""
+        scores = net.scores(self.inside)
+        return standing_out(scores, self.region, share, window)
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """How a class's pixels are learned.
+
+    Attributes:
+        share: of each neighbourhood's pixels that are taken as the thing.
+        rounds: of learning, after the first from whole regions.
+        window: side of a neighbourhood, pixels.
+        seed: of weights and samples.
+    """
+
+    share: float
+    rounds: int
+    window: int
+    seed: int
+
+    def model(self, images: Sequence[RegionPixels], without: Sequence[RegionPixels]) -> PixelNet:
+        """A model of a class's pixels.
+
+        Args:
+            images: those with the class; at least one region holds a pixel.
+            without: images without it, whose pixels are all of something else.
+        """
+        rng = np.random.default_rng(self.seed)
+        net = _round(images, [np.ones(len(image.inside), dtype=bool) for image in images], [], rng, self.seed)
+        for _ in range(self.rounds):
+            chosen = [image.likeliest(net, self.share, self.window) for image in images]
+            net = _round(images, chosen, without, rng, self.seed)
+        return net
+
+    def held_out(self, images: Sequence[RegionPixels], without: Sequence[RegionPixels]) -> Separation:
+        """What models of one half of the images find on the other half; nothing where there are too few."""
+        images = [image for image in images if len(image.inside) and len(image.outside)]
+        if len(images) < _FEWEST:
+            return Separation(len(images), 0.0, 0.0)
+        inside, elsewhere, absent = [], [], []
+        for half in (0, 1):
+            net = self.model(images[half::2], without[half::2])
+            inside += [(net.scores(image.inside) > 0).mean() for image in images[1 - half :: 2]]
+            elsewhere += [(net.scores(image.outside) > 0).mean() for image in images[1 - half :: 2]]
+            absent += [(net.scores(image.outside) > 0).mean() for image in without[1 - half :: 2]]
+        return Separation(len(images), float(np.mean(inside)), max(float(np.mean(e)) for e in (elsewhere, absent) if e))
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How well a class's pixels are told from others on images that were not learned from.
+
+    Attributes:
+        n: images with a region.
+        inside: share of the regions' pixels that are found, 0..1.
+        elsewhere: the same outside the regions, or of images without the class, whichever is more.
+    """
+
+    n: int
+    inside: float
+    elsewhere: float
+
+    @property
+    def lift(self) -> float:
+        """How many times as many pixels are found inside as elsewhere; 0 where nothing is known."""
+        return self.inside / max(self.elsewhere, 1e-3)
+
+
+def _round(
+    images: Sequence[RegionPixels], chosen: Sequence[Mask], without: Sequence[RegionPixels],
+    rng: np.random.Generator, seed: int,
+) -> PixelNet:  # fmt: skip
+    """A model learned from the chosen pixels of each image against all other pixels, of all images alike."""
+    quota = max(1, _PIXELS // 2 // len(images))
+    things, others = [], []
+    for image, mine in zip(images, chosen, strict=True):
+        things.append(_some(image.inside[mine], quota, rng))
+        rest = len(image.inside) - int(mine.sum())
+        area, inside = image.region.size, _some(image.inside[~mine], quota, rng)
+        # As many of the region's other pixels and of those outside it as there are in the image.
+        share = rest / max(1, rest + area - image.region.sum())
+        others += [_some(inside, round(quota * share), rng), _some(image.outside, round(quota * (1 - share)), rng)]
+    others += [_some(image.outside, quota, rng) for image in without]
+    return _fit(np.concatenate(things), np.concatenate(others), seed)
+
+
+def _some(rows: Half, n: int, rng: np.random.Generator) -> Half:
+    return rows if len(rows) <= n else rows[rng.choice(len(rows), n, replace=False)]
+
+
+def _fit(things: Half, others: Half, seed: int) -> PixelNet:
+    """Both sides weigh alike, however many pixels they have."""
+    rows = torch.from_numpy(np.concatenate([things, others]))
+    target = torch.cat([torch.ones(len(things)), torch.zeros(len(others))])
+    weight = torch.cat([torch.full((len(one),), len(rows) / 2 / max(1, len(one))) for one in (things, others)])
+    draws = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = PixelNet()
+    optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_DECAY)
+    for step in range(_STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * (1 - step / _STEPS)
+        picked = torch.randint(len(rows), (_BATCH,), generator=draws)
+        logits: Tensor = net(rows[picked].float())[:, 0]
+        terms = F.binary_cross_entropy_with_logits(logits, target[picked], reduction="none")
+        optimiser.zero_grad()
+        (terms * weight[picked]).mean().backward()
+        optimiser.step()
+    return net.eval()
