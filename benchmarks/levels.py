@@ -163,7 +163,8 @@ def class_maps(
     image = dataset.image(sample)
     size = (image.height, image.width)
     views = [image_tensor(image, scaled(*maps.base(size, side), s), net.mean, net.std) for s in maps.scales]
-    raw, cam = [], []
+    raw: list[Tensor] = []
+    cam: list[Tensor] = []
     for features in pair_features(net.features, views, bfloat16=True):
         cells = activation(net.class_weights().float(), features)
         both = (cells + net.class_bias()[:, None, None], cells.relu())

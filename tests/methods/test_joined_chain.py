@@ -15,6 +15,7 @@ from tag2mask.data.transforms import scaled
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import CAMHead, merge_scales, pair_features
 from tag2mask.inference.runner import image_tensor
+from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.amn.network import load_amn
 from tag2mask.methods.cam.classifier import load_classifier
 from tag2mask.methods.lpcam.prototypes_file import load_prototypes
@@ -76,6 +77,7 @@ def test_probabilities_are_those_of_the_pooled_class_map(opened: OpenedRun) -> N
 def test_maps_were_made_at_the_size_of_the_training(opened: OpenedRun) -> None:
     stage = opened.stages["cam"]
     dataset = opened.dataset("cam")
+    assert isinstance(stage.settings, MapsSettings)
     assert stage.settings.relative_to == "training"
     side = trained_side(opened.artefact("classifier").path)
     assert side == 52, "the middle of 40 and 64"

@@ -43,7 +43,8 @@ def test_rates_fall_once_the_loss_has_gained_nothing_at_some_looks() -> None:
     assert [found.factor(step) for step in (0, 5, 8)] == [1, 1, 1]
     found.look(4)
     assert found.losses == [1.0, 0.8, 0.75, 0.74], "0.75 and 0.74 are no tenth below 0.8"
-    assert (found.fall, found.end) == ((4, 6), 6)
+    assert found.state()["fall"] == [4, 6]
+    assert found.end == 6
     assert [found.factor(step) for step in range(12, 19)] == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0])
     found.look(5)
     assert len(found.losses) == 4, "what is decided stays"

@@ -107,7 +107,7 @@ def held_out(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[S
         seed: of the choice.
     """
     left = {c: sum(c in s.tags for s in samples) for c in {c for s in samples for c in s.tags}}
-    wanted, out = min(_MOST_HELD, round(share * len(samples))), set()
+    wanted, out = min(_MOST_HELD, round(share * len(samples))), set[int]()
     for index in np.random.default_rng([seed, len(samples)]).permutation(len(samples)).tolist():
         tags = samples[index].tags
         if len(out) < wanted and all(left[c] > _LEFT for c in tags):

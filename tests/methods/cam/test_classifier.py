@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.files import METRICS_JSON, WEIGHTS, load_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import DataError, TrainingError
@@ -23,7 +23,6 @@ from tag2mask.core.types import Sample
 from tag2mask.methods.cam import training
 from tag2mask.methods.cam import training as training_module
 from tag2mask.methods.cam.classifier import (
-    METRICS_JSON,
     average_precision,
     binary_average_precision,
     mean_precision,
