@@ -56,7 +56,7 @@ def test_raw_scores_are_kept_where_a_stage_has_a_head_for_them() -> None:
         )  # fmt: skip
         assert kept.raw is not None
         assert kept.absent is not None
-        units = torch.sigmoid(scores / 4)
+        units = logit_unit(scores)
         torch.testing.assert_close(kept.raw, units[list(sample.tags)], atol=1e-4, rtol=1e-4)
         assert float(kept.raw.std()) > 0
         units = halved(units)

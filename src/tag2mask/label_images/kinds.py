@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.evaluation.background import CONSTANT, Background
-from tag2mask.evaluation.thresholds import Threshold
-from tag2mask.inference.settings import SCORES, ScoreForm
+from tag2mask.evaluation.thresholds import ScoreForm, Threshold
+from tag2mask.inference.settings import SCORES
 from tag2mask.methods.stage_kinds import ImageStage, Makes
 from tag2mask.refine.crf.presets import PresetName
 from tag2mask.thresholds.threshold_of import BackgroundRule
@@ -107,7 +107,7 @@ def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
         reads={"maps": Makes.MAPS},
         may_read={"threshold": Makes.THRESHOLD},
         runner=f"tag2mask.label_images.stage:{runner}",
-        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule),
+        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores),
         sidecars=lambda own: frozenset(own.rule.sidecars),
         supervision=lambda own: own.rule.supervision,
         reads_raw=lambda own: own.scores == "raw",

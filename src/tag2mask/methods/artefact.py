@@ -17,9 +17,8 @@ from tag2mask.core.palette import read_keyed
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.split_views import fitted_size, resized_labels
-from tag2mask.evaluation.thresholds import Levels, Threshold
+from tag2mask.evaluation.thresholds import Levels, ScoreForm, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
-from tag2mask.inference.settings import ScoreForm
 from tag2mask.methods.stage_kinds import ChoiceStage, ImageStage, Makes, StageKind
 
 T = TypeVar("T")

@@ -195,9 +195,13 @@ class FeatureMapStage(StageKind[M]):
     """Maps from a network's features: stages on one network and with the same scales share its forward passes.
 
     The runner returns a `MapsProgram`.
+
+    Attributes:
+        probabilities: a raw score of 0.5 is the classifier's probability one half.
     """
 
     makes: Makes = field(default=Makes.MAPS, init=False)
+    probabilities: bool = False
     keeps_raw: bool | Callable[[M], bool] = lambda settings: settings.raw
 
     per_image: ClassVar[bool] = True

@@ -22,8 +22,8 @@ from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.result_tables import METRICS, TRIVIAL, Scores, now, score_rows, write_cells, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import CurvePoint
-from tag2mask.evaluation.thresholds import Threshold
-from tag2mask.inference.settings import SCORES, ScoreForm
+from tag2mask.evaluation.thresholds import ScoreForm, Threshold
+from tag2mask.inference.settings import SCORES
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage, SplitRole
@@ -73,7 +73,7 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
     dataset, maps = _with_truth(context), context.reads["maps"]
     if dataset is None:
         return
-    own = Threshold(settings.threshold, settings.threshold_kind, background=settings.background)
+    own = Threshold(settings.threshold, settings.threshold_kind, background=settings.background, scores=settings.scores)
     samples = unseen(context.reads.values(), dataset, context.name)
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
@@ -227,7 +227,9 @@ KINDS = (
         runner="tag2mask.pipeline.metric_stages:measure_seeds",
         version=2,
         split=lambda settings: settings.split or SplitRole.READ,
-        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.background),
+        threshold=lambda own: Threshold(
+            own.threshold, own.threshold_kind, background=own.background, scores=own.scores
+        ),
         reads_raw=lambda own: own.scores == "raw",
         sidecars=lambda own: frozenset(own.background.sidecars),
         supervision=lambda own: own.background.supervision,

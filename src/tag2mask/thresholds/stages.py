@@ -17,6 +17,7 @@ from tag2mask.evaluation.threshold_rules.few_masks import count_images, resample
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose_thresholds, find_rule
 from tag2mask.methods.artefact import FewMasks, Ruled
 from tag2mask.methods.context import StageContext
+from tag2mask.thresholds.by_scores import choose_by_scores
 from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import AgreementSettings, ErasureSettings, FewMasksSettings, RuleSettings, listed, tagged
 
@@ -49,9 +50,10 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
     counts = count_images(dataset, read, samples, background=settings.background)
     sure = resample(counts, len(dataset.classes) + 1)
     LOG.info(
-        "%s: %g on %d images (%.1f mIoU of %s); other masks would give %g to %g (%d %%), expected loss %.1f points",
-        context.name, chosen.value, chosen.n, chosen.miou, maps.name, sure.low, sure.high, round(100 * sure.level),
-        sure.expected_loss,
+        "%s: %g on %d images (%.1f mIoU of %s, the classes alone %.1f, their F1 %.1f); other masks would give %g to "
+        "%g (%d %%), expected loss %.1f points",
+        context.name, chosen.value, chosen.n, chosen.miou, maps.name, best.scores.mean("iou"),
+        best.scores.f1_foreground, sure.low, sure.high, round(100 * sure.level), sure.expected_loss,
     )  # fmt: skip
     chosen.write(context.out)
     write_json(context.out / UNCERTAINTY, asdict(sure))
@@ -67,6 +69,9 @@ def choose_by_rule(context: StageContext[RuleSettings]) -> None:
     if context.rank != 0:
         return
     settings = context.settings
+    if settings.by_scores:
+        choose_by_scores(context)
+        return
     dataset = context.dataset
     rule, samples = find_rule(settings.rule), tagged(settings, dataset)
     with progress(context.name, len(samples)) as counter:

@@ -37,5 +37,5 @@ def threshold_of(stage: StageContext[Any] | Artefact) -> Threshold:
     if stage.kind is not None and stage.kind.threshold is not None:
         own = stage.kind.threshold(stage.settings)
     if chosen is not None:
-        return replace(chosen.threshold().as_threshold(), background=own.background)
+        return replace(chosen.threshold().as_threshold(), background=own.background, scores=own.scores)
     return own

@@ -30,6 +30,14 @@ def global_ratio(numerator: Tensor, denominator: Tensor, epsilon: float = 0.0) -
     return numerator / (total + epsilon) if epsilon else numerator / total
 
 
+def _over_processes(counts: Tensor) -> Tensor:
+    """The sum of each process's counts or weights, without gradient."""
+    total = counts.detach().clone()
+    if world_size() > 1:
+        torch.distributed.all_reduce(total)
+    return total
+
+
 def multilabel_soft_margin(logits: Tensor, tags: Tensor, class_mask: Tensor | None = None) -> Tensor:
     """Mean over images and classes of the cross-entropy of each class on its own.
 
@@ -141,19 +149,12 @@ def weighted_pixel_loss(
     Returns:
         A scalar in float32: this process's share, whose mean over the processes is the loss.
     """
-    everywhere = _over_processes(code_counts(labels, tags) if counts is None else counts)
-    weights = label_weights(everywhere, power)
-    each = weights * world_size() / ((weights * everywhere[0]).sum() + _EPSILON)
+    if counts is None:
+        counts = code_counts(labels, tags)
+    weights = label_weights(_over_processes(counts), power)
     terms = _smoothed(logits, labels, smoothing)
-    return (terms * each[torch.where(labels == IGNORE, 0, labels.long())]).sum()
-
-
-def _over_processes(counts: Tensor) -> Tensor:
-    """The sum of each process's counts."""
-    total = counts.detach().clone()
-    if world_size() > 1:
-        torch.distributed.all_reduce(total)
-    return total
+    summed = (terms * weights[torch.where(labels == IGNORE, 0, labels.long())]).sum()
+    return global_ratio(summed, (weights * counts[0]).sum(), _EPSILON)
 
 
 def _smoothed(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
