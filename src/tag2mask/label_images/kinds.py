@@ -110,6 +110,7 @@ def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
         threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores),
         sidecars=lambda own: frozenset(own.rule.sidecars),
         supervision=lambda own: own.rule.supervision,
+        follows_background=True,
         reads_raw=lambda own: own.scores == "raw",
         leaves_ignored=settings is RefinedSeedsSettings,
     )
