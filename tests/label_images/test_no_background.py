@@ -82,6 +82,7 @@ def test_the_crf_moves_borders_to_the_edges_of_the_photo(rule: Background) -> No
     assert (mask[body, 12:] == 3).all()
     assert set(np.unique(seeds[body])) <= {1, 3, 255}
     assert (seeds[body, :10] == 1).all()
+    assert (seeds[body, 12:14] == 255).all(), "the CRF has moved them to another class"
     assert (seeds[body, 16:] == 3).all()
     if rule.sidecars:
         assert not mask[:3].any()

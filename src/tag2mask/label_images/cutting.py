@@ -63,16 +63,29 @@ def separate_seeds(
     """Refined seeds where classes compete with each other alone, (H, W) uint8 each, 255 where not confident.
 
     The only level of a photo says how far the largest map must be above the second largest. One CRF pass begins with
-    the labels of all pixels, a second with those of the pixels that are so far apart; a pixel is of a class where both
-    agree. An image with one class is that class wherever anything may be; what a rule gives as no class stays 0.
+    the labels of all pixels, a second with those of the pixels that are so far apart; such a pixel is of its class
+    where both passes leave it so. An image with one class is that class wherever anything may be; what a rule gives as
+    no class stays 0.
     """
-    starts = []
+    starts: list[list[LabelImage]] = []
     for photo in photos:
         (whole,) = photo.cuts(rule, range(len(photo.classes)))
         close = _lead(photo) < photo.levels[0]
         starts.append([whole, np.where(close & (whole != 0), np.uint8(IGNORE), whole)])
-    both = _between_classes(photos, starts, crf, device)
-    return [np.where(every == apart, every, np.uint8(IGNORE)) for every, apart in both]
+    found = []
+    for photo, (_, apart), (after, beyond) in zip(
+        photos, starts, _between_classes(photos, starts, crf, device), strict=True
+    ):
+        own = _columns(photo)[apart]
+        found.append(np.where((after == own) & (beyond == own), own, np.uint8(IGNORE)))
+    return found
+
+
+def _columns(photo: PhotoMaps) -> LabelImage:
+    """(256,): the label of each number within the image, 1 for the first of its classes; 0 and 255 stay."""
+    columns = np.full(IGNORE + 1, IGNORE, dtype=np.uint8)
+    columns[: len(photo.classes) + 1] = [0, *(c + 1 for c in photo.classes)]
+    return columns
 
 
 def _lead(photo: PhotoMaps) -> NDArray[np.float32]:
@@ -109,11 +122,9 @@ def _between_classes(
     lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=device)
     refined = lattices.refine_labels(cuts, [len(p.classes) for p in chosen], crf.gt_prob, crf.iterations)
     for i, photo, labels in zip(several, chosen, refined, strict=True):
-        columns = np.full(IGNORE + 1, IGNORE, dtype=np.uint8)
-        columns[: len(photo.classes)] = [c + 1 for c in photo.classes]
-        for place, (start, one) in enumerate(zip(starts[i], columns[labels.cpu().numpy()], strict=True)):
-            known = ((start != 0) & (start != IGNORE)).any()  # else there was nothing to spread
-            found[i][place] = np.where(start == 0, np.uint8(0), one if known else np.uint8(IGNORE))
+        numbers = labels.cpu().numpy()  # of the CRF, which begin with 0
+        every = _columns(photo)[np.where(numbers == IGNORE, IGNORE, numbers + 1)]
+        found[i] = [np.where(start == 0, np.uint8(0), one) for start, one in zip(starts[i], every, strict=True)]
     return found
 
 
