@@ -4,7 +4,7 @@ python -m benchmarks.amn_collapse cracks runs/cracks ../shared/data/domains/crac
 python -m benchmarks.amn_collapse weeds runs/weeds ../shared/data/domains/weeds/masks --variant published sound
 
 AMN's label code and head are trained as in the stage, but on features of the run's classifier that stay as they are:
-its levels of stride 4, 8 and 16, joined at stride 8. So variants of the loss are told apart at a tenth of the time; the
+its levels of stride 4, 8 and 16, joined at one stride. So variants of the loss are compared in a tenth of the time; the
 figures are not those of a run, in which the backbone is trained too. ``--spoil 0.3`` takes ground truth in the place of
 the refined seeds, grown until 30 % of a class's pixels are right. Rows of other sets and variants in the file stay.
 The masks in the folder are for measuring alone, and for ``--spoil``.
@@ -42,7 +42,7 @@ from tag2mask.methods.amn.training import amn_task, with_absent
 from tag2mask.training.images import tag_vector
 from tag2mask.training.label_images import at_grid
 
-STRIDE, CHANNELS, BATCH, HALF = 8, 128, 8, 2
+CHANNELS, BATCH, HALF = 128, 8, 2
 TAKEN = {"fine": (1, 2, 3), "coarse": (2, 3, 4)}
 """Which levels of the network are joined: of stride 4, 8 and 16, or 8, 16 and the last."""
 TWENTY: dict[str, Any] = {"smoothing_classes": 20}
@@ -69,6 +69,7 @@ class CollapseRow:
         seeds: what was learned from.
         variant: name of the loss.
         levels: joined ones.
+        stride: at which they are joined.
         steps: of training.
         seed: of first weights, order and draws.
         seeds_fg: foreground mIoU of what was learned from, ignored pixels as background.
@@ -84,6 +85,7 @@ class CollapseRow:
     seeds: str
     variant: str
     levels: str
+    stride: int
     steps: int
     seed: int
     seeds_fg: float
@@ -100,7 +102,7 @@ class Shown:
     """An image as AMN's head sees it.
 
     Attributes:
-        levels: (1, D, h, w) float16, levels at stride `STRIDE`, one after the other. A 1 x 1 convolution of them is the
+        levels: (1, D, h, w) float16, levels at one stride, one after the other. A 1 x 1 convolution of them is the
             sum of one of each.
         tags: (1, C).
         labels: (1, h, w) uint8, what is learned of it.
@@ -114,9 +116,9 @@ class Shown:
 
 
 @torch.inference_mode()
-def levels_at(net: TagNet, image: Tensor, taken: Sequence[int]) -> Tensor:
-    """Levels of an image (3, H, W) on one grid, (1, D, ceil(H / `STRIDE`), ceil(W / `STRIDE`)) float16."""
-    size = [-(-side // STRIDE) for side in image.shape[1:]]
+def levels_at(net: TagNet, image: Tensor, taken: Sequence[int], stride: int) -> Tensor:
+    """Levels of an image (3, H, W) on one grid, (1, D, ceil(H / stride), ceil(W / stride)) float16."""
+    size = [-(-side // stride) for side in image.shape[1:]]
     found = level_features(net.body, image[None], taken)
     return torch.cat([F.interpolate(level, size, mode="bilinear") for level in found], dim=1).half()
 
@@ -156,7 +158,7 @@ def shown(arguments: argparse.Namespace) -> tuple[list[Shown], float]:
             labels = seeds.labels(dataset, sample)
         metrics.update(np.where(labels == 255, 0, labels).astype(np.uint8), truth)
         size = tuple(round(side * arguments.enlarge) for side in (image.height, image.width))
-        levels = levels_at(net, image_tensor(image, size, net.mean, net.std), TAKEN[arguments.levels])
+        levels = levels_at(net, image_tensor(image, size, net.mean, net.std), TAKEN[arguments.levels], arguments.stride)
         reduced = at_grid(torch.from_numpy(labels), *levels.shape[2:])[None]
         found.append(Shown(levels, tag_vector(sample, len(classes))[None], reduced, truth[::HALF, ::HALF]))
     return found, percent(metrics)
@@ -243,7 +245,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[CollapseRow]:
             values = {**VARIANTS[variant], "train": {"head_lr": arguments.rate}}
             net = train(images, validate(AmnSettings, values, "amn"), arguments.steps, seed)
             yield CollapseRow(
-                arguments.name, seeds, variant, arguments.levels, arguments.steps, seed, base,
+                arguments.name, seeds, variant, arguments.levels, arguments.stride, arguments.steps, seed, base,
                 **measured(net, images, names),
             )  # fmt: skip
 
@@ -255,9 +257,9 @@ def kept(path: Path, new: CollapseRow) -> list[CollapseRow]:
         for cells in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
             kinds = CollapseRow.__annotations__
             old.append(CollapseRow(**{k: {"int": int, "float": float}.get(kinds[k], str)(v) for k, v in cells.items()}))
-    key = list(asdict(new).items())[:6]
-    rest = [row for row in old if list(asdict(row).items())[:6] != key]
-    return sorted([*rest, new], key=lambda row: (row.kind, row.seeds, row.levels, row.steps))
+    key = list(asdict(new).items())[:7]
+    rest = [row for row in old if list(asdict(row).items())[:7] != key]
+    return sorted([*rest, new], key=lambda row: (row.kind, row.seeds, row.levels, row.stride))
 
 
 def main() -> None:
@@ -270,6 +272,7 @@ def main() -> None:
     parser.add_argument("--spoil", type=float, help="learn from ground truth spoiled until this share is right")
     parser.add_argument("--enlarge", type=float, default=1.0, help="factor on the images' sides")
     parser.add_argument("--levels", choices=TAKEN, default="fine")
+    parser.add_argument("--stride", type=int, default=8, help="at which they are joined")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--rate", type=float, default=1e-3, help="Adam's")
     parser.add_argument("--seed", type=int, nargs="+", default=[0])

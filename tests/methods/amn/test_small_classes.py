@@ -164,3 +164,9 @@ def test_images_and_labels_are_the_same_whatever_is_added() -> None:
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
     with refused(ConfigError, f"AMN.{name} … {value}"):
         AMN(Small(1), "body", **{name: value})
+
+
+def test_joined_levels_have_no_stride_but_their_own() -> None:
+    assert AmnSettings.model_validate({"backbone": {"name": "resnet18"}}).backbone.stride == 16
+    joined = AmnSettings.model_validate({"backbone": {"levels": [4, 8, 16], "join_stride": 8}}).backbone
+    assert (joined.stride, joined.join_stride) == (None, 8)
