@@ -30,7 +30,7 @@ from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.threshold_rules.erased import NAME as ERASED
 from tag2mask.evaluation.threshold_rules.score_evidence import ClassScores, gather, tag_table
-from tag2mask.evaluation.threshold_rules.score_rules import SCORE_RULES, ClassChoice, ScoreOptions, Said, otsu
+from tag2mask.evaluation.threshold_rules.score_rules import SCORE_RULES, ClassChoice, Said, ScoreOptions, otsu
 from tag2mask.methods.stage_kinds import FeatureMapStage
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun
 from tag2mask.thresholds.by_scores import image_scores

@@ -227,7 +227,7 @@ def choose_classes(
 
 def _first(scores: ClassScores, rules: Sequence[str], options: ScoreOptions) -> tuple[str, Said]:
     """What the first rule that does not abstain says, after why those before it did."""
-    reasons = []
+    reasons: list[str] = []
     for name in rules:
         said = find_score_rule(name)(scores, options)
         if said.value is not None:
