@@ -111,7 +111,7 @@ def test_a_square_ends_where_it_ends(side: int) -> None:
     ("changes", "parts"),
     [
         ({"rule": "erased"}, ("erased", "scores=raw", "per=class", "raw=true")),
-        ({"rule": "classifier", "scores": "raw", "per": "class"}, ("classifier", "rule=erased", "scores=normalised")),
+        ({"rule": "classifier", "scores": "raw", "per": "class"}, ("classifier", "expected erased", "scores=normalised")),
         ({"rule": "erased", "scores": "raw", "per": "class", "fallback": "moments"}, ("moments", "midpoint")),
     ],
 )
