@@ -272,3 +272,20 @@ def test_labels_are_reduced_as_pillow_does_it(size: tuple[int, int], grid: tuple
 def test_stride_16_takes_the_ninth_pixel(crop: int) -> None:
     labels = torch.randint(0, 256, (2, crop, crop // 2), dtype=torch.uint8)
     assert torch.equal(at_grid(labels, crop // 16, crop // 32), labels[:, 8::16, 8::16])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_without_a_background_the_classes_alone_share_the_target(smoothing: float) -> None:
+    """Against loops: one mean over labelled cells, of the cross-entropy over C labels; balance means nothing."""
+    logits = torch.randn(2, 3, 2, 4, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([[[1, 2, 3, 255], [1, 1, 1, 3]], [[2, 2, 2, 2], [255, 0, 1, 3]]], dtype=torch.uint8)
+    labels[1, 1, 1] = 255
+    terms = []
+    for n, y, x in ((n, y, x) for n in range(2) for y in range(2) for x in range(4) if labels[n, y, x] != 255):
+        own, shares = int(labels[n, y, x]) - 1, logits[n, :, y, x].double().log_softmax(0)
+        target = [smoothing / 2] * 3
+        target[own] = 1 - smoothing
+        terms.append(-sum(t * float(s) for t, s in zip(target, shares, strict=True)))
+    for balanced in (False, True):
+        found = pixel_loss(logits, labels, smoothing, balanced, first=1)
+        assert found.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)

@@ -11,8 +11,9 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.inference.maps_file import check_maps
-from tag2mask.label_images.cutting import PhotoMaps, crf_seeds, cut_masks, refine_seeds
+from tag2mask.label_images.cutting import PhotoMaps, crf_seeds, cut_masks, refine_seeds, separate_seeds
 from tag2mask.label_images.kinds import CutSettings, RefinedSeedsSettings, SeedCRFSettings
+from tag2mask.label_images.thin import pixels_read, with_thin
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.thresholds.threshold_of import ROLE, threshold_of
 from tag2mask.training.device import resolve_device
@@ -24,23 +25,33 @@ _BATCH_ON_GPU = 8
 
 
 def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
-    """Refined seeds at two thresholds: the settings', or a margin on either side of the one that is read."""
-    settings = context.settings
+    """Refined seeds at two thresholds: the settings', or a margin on either side of the one that is read.
+
+    Where the background does not compete, the distance of both is what parts the best class from the second best.
+    """
+    settings, rule = context.settings, threshold_of(context).background
     own: tuple[Level, ...] = (settings.foreground, settings.background)
     read = ROLE in context.reads
-    make = partial(refine_seeds, crf=settings.crf, rule=settings.rule)
+    if not rule.competes:  # classes have to be as far from each other as a class from the background elsewhere
+        distance = 2 * settings.margin if read else settings.foreground - settings.background
+        return _crf_program(context, partial(separate_seeds, crf=settings.crf, rule=rule), lambda _: (distance,))
+    make = partial(refine_seeds, crf=settings.crf, rule=rule)
     return _crf_program(context, make, lambda at: around(at, settings.margin) if read else own)
 
 
 def seed_crf(context: StageContext[SeedCRFSettings]) -> ImageProgram:
     """Seeds at one threshold after one CRF pass."""
-    settings = context.settings
-    return _crf_program(context, partial(crf_seeds, crf=settings.crf, rule=settings.rule), lambda at: (at,))
+    make = partial(crf_seeds, crf=context.settings.crf, rule=threshold_of(context).background)
+    return _crf_program(context, make, lambda at: (at,))
 
 
 def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
     """Maps cut at one threshold."""
-    return ImageProgram(_photos(context, lambda at: (at,)), partial(cut_masks, rule=context.settings.rule))
+    rule = threshold_of(context).background
+    make: Make = partial(cut_masks, rule=rule)
+    if pixels := pixels_read(context):
+        make = partial(with_thin, make=make, pixels=pixels, rule=rule)
+    return ImageProgram(_photos(context, lambda at: (at,)), make, pooled=pixels is not None)
 
 
 def around(level: Level, margin: float) -> tuple[Level, Level]:
@@ -54,6 +65,8 @@ def _crf_program(
     device = resolve_device(context.engine)
     on_gpu = device.type == "cuda"  # on other devices the lattices are untested
     make = partial(make, device=str(device) if on_gpu else "cpu")
+    if pixels := pixels_read(context):
+        make = partial(with_thin, make=make, pixels=pixels, rule=threshold_of(context).background)
     return ImageProgram(_photos(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
 
 

@@ -198,7 +198,34 @@ def _has_truth(dataset: Dataset, sample: Sample) -> bool:
     return sample.truth is not None or dataset.truth(sample) is not None
 
 
+class BackgroundSettings(Settings):
+    """How ``data.background=auto`` is decided."""
+
+    images: int = Field(default=24, ge=6, description="images with one tag that are looked at, of each class at most")
+
+
+def judged(settings: BackgroundSettings, dataset: Dataset) -> list[Sample]:
+    """The images whose cells are looked at: of each class those with one tag and the smallest hash of their id.
+
+    Of many classes there are fewer of each, but never fewer than are needed.
+    """
+    alone = [s for s in dataset.samples if len(s.tags) == 1]
+    each = _MOST // max(1, len({s.tags for s in alone}))
+    return sampled(alone, max(_FEWEST, min(settings.images, each)), per_class=True)
+
+
+_MOST, _FEWEST = 240, 6
+
+
 KINDS = (
+    ThresholdStage(
+        name="background",
+        settings=BackgroundSettings,
+        makes=Makes.BACKGROUND,
+        runner="tag2mask.thresholds.background:decide",
+        split=SplitRole.TRAIN,
+        supervision=frozenset({"tags"}),
+    ),
     ThresholdStage(
         name="few-masks",
         settings=FewMasksSettings,
@@ -207,6 +234,7 @@ KINDS = (
         split=lambda settings: settings.split or SplitRole.INFER,
         reads_ground_truth=True,
         sidecars=lambda own: frozenset(own.background.sidecars),
+        follows_background=True,
         supervision=lambda own: own.background.supervision | {f"pixel-masks:threshold({own.n})"},
         samples=listed,
         reads_raw=lambda own: own.scores == "raw",
