@@ -121,8 +121,8 @@ def _between_classes(
     cuts = [np.stack([np.where((s == 0) | (s == IGNORE), IGNORE, s - 1) for s in starts[i]]) for i in several]
     lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=device)
     refined = lattices.refine_labels(cuts, [len(p.classes) for p in chosen], crf.gt_prob, crf.iterations)
-    for i, photo, labels in zip(several, chosen, refined, strict=True):
-        numbers = labels.cpu().numpy()  # of the CRF, which begin with 0
+    for i, photo, after in zip(several, chosen, refined, strict=True):
+        numbers = after.cpu().numpy()  # of the CRF, which begin with 0
         every = _columns(photo)[np.where(numbers == IGNORE, IGNORE, numbers + 1)]
         found[i] = [np.where(start == 0, np.uint8(0), one) for start, one in zip(starts[i], every, strict=True)]
     return found
