@@ -122,7 +122,7 @@ def _write_scores(context: StageContext[Settings], dataset: Dataset, scores: Sco
 
 
 def _write_trivial(context: StageContext[Settings], dataset: Dataset, found: SeedEvaluation | MaskEvaluation) -> None:
-    """What trivial answers reach on the same images, in a file of its own: it is no number of what is measured."""
+    """What trivial answers reach on the same images, in a file of its own: it says nothing of the stage."""
     assert found.trivial is not None
     write_metrics(context.out / TRIVIAL, found.trivial.rows(split=dataset.split, seed=context.seed, time=now()))
 
