@@ -19,6 +19,8 @@ from tag2mask.evaluation.background import CONSTANT, NOTHING, Background, Level,
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.label_images.kinds import CRFSettings
 from tag2mask.refine.crf.api import DenseCRF
+from tag2mask.refine.crf.presets import find_preset
+from tag2mask.refine.pixels.regions import kernels_for, region_width
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,10 +157,36 @@ def _crf_passes(photos: Sequence[PhotoMaps], crf: CRFSettings, rule: Background,
     chosen = [photos[i] for i in cut]
     # Labels are numbered within the image: the CRF decides between its classes.
     cuts = [np.stack(photo.cuts(rule, range(len(photo.classes)))) for photo in chosen]
-    lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=device)
     n_labels = [len(photo.classes) + 1 for photo in chosen]
-    refined = lattices.refine_labels(cuts, n_labels, crf.gt_prob, crf.iterations)
+    refined = _refined(chosen, cuts, n_labels, crf, device)
     for i, photo, labels in zip(cut, chosen, refined, strict=True):
         columns = np.array([0, *(c + 1 for c in photo.classes)], dtype=np.uint8)
         passes[i] = list(columns[labels.cpu().numpy()])
     return passes
+
+
+def _refined(
+    photos: Sequence[PhotoMaps], cuts: Sequence[NDArray[np.uint8]], n_labels: Sequence[int], crf: CRFSettings,
+    device: str,
+) -> list[torch.Tensor]:  # fmt: skip
+    """The labels (T, H, W) of each image after a CRF pass from each of its cuts, images with equal kernels together."""
+    if crf.full_width is None:
+        lattices = DenseCRF.batch([photo.image for photo in photos], crf.preset, device=device)
+        return lattices.refine_labels(cuts, n_labels, crf.gt_prob, crf.iterations)
+    found: dict[int, torch.Tensor] = {}
+    presets = [kernels_for(find_preset(crf.preset), narrowest(own), crf.full_width) for own in cuts]
+    for preset in dict.fromkeys(presets):
+        mine = [i for i, one in enumerate(presets) if one == preset]
+        lattices = DenseCRF.batch([photos[i].image for i in mine], preset, device=device)
+        refined = lattices.refine_labels(
+            [cuts[i] for i in mine], [n_labels[i] for i in mine], crf.gt_prob, crf.iterations
+        )
+        found |= dict(zip(mine, refined, strict=True))
+    return [found[i] for i in range(len(photos))]
+
+
+def narrowest(cuts: NDArray[np.uint8]) -> float:
+    """The width in pixels of the narrowest class of an image's cuts (T, H, W), by the first that holds it; 0: none."""
+    labels = [label for label in np.unique(cuts) if label not in (0, IGNORE)]
+    widths = [region_width(next(one for one in cuts if (one == label).any()) == label) for label in labels]
+    return min(widths, default=0.0)
