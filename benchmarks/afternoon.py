@@ -36,7 +36,7 @@ from tag2mask.data.base import Dataset, Labels
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.refine.crf.presets import CRFPreset
 
-SIDE, BATCH, RATE, HEAD_RATE = 320, 16, 2e-4, 2e-3
+SIDE, BATCH, RATE, HEAD_RATE = 320, 8, 2e-4, 2e-3
 """Side that images are squeezed to, and the schedule; the rates are those of tag2mask's light recipes."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FIXED = 0.3

@@ -7,6 +7,7 @@ the files are small.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -30,7 +31,8 @@ COLOURS = 64
 
 def sheet(scenes: Scenes) -> Image.Image:
     """Pictures of one kind side by side on white, each above its ground truth in VOC's colours."""
-    dataset = open_split(PartsSettings(scenes=scenes, images=1 + max(SHOWN[scenes]), size=SIZE), "train")
+    values: dict[str, Any] = {"scenes": scenes, "images": 1 + max(SHOWN[scenes]), "size": SIZE}
+    dataset = open_split(PartsSettings(**values), "train")
     palette = np.array(voc_palette(), np.uint8).reshape(256, 3)
     height, width = SIZE
     page = np.full((2 * height + GAP, len(SHOWN[scenes]) * (width + GAP) - GAP, 3), 255, np.uint8)

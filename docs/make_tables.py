@@ -8,7 +8,8 @@ A page holds, on lines of their own, a marker and its end; what stands between i
 ``columns`` are shown as they are. With ``metrics``, rows that agree in ``columns`` become one line with a cell for each
 metric: the value, or mean ± standard deviation (number of seeds) where several seeds give one. ``where`` keeps the rows
 whose column has that value (several columns: ``where=split:train,threshold_kind:oracle``; one of several values:
-``where=method:cam|lpcam``). ``digits`` sets the decimals of metrics (1).
+``where=method:cam|lpcam``). ``digits`` sets the decimals of metrics (1). ``f1_foreground``, where a CSV is older than
+it, is worked out of the IoUs of its classes: F1 of one class is 2 IoU / (1 + IoU).
 
 The settings of a kind of stage, with their defaults, are a table too, read from its schema::
 
@@ -34,6 +35,7 @@ from pydantic.fields import FieldInfo
 
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.evaluation.background import Background
+from tag2mask.evaluation.metrics import BACKGROUND
 from tag2mask.methods.registry import stage_kind
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +46,7 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _MARKER = re.compile(r"^<!-- /?(?:table|settings)\b", re.MULTILINE)
+F1 = "f1_foreground"
 _KEYS = ("columns", "metrics", "where", "digits")
 
 
@@ -183,10 +186,27 @@ def _selected(table: Table, root: Path) -> list[dict[str, str]]:
         for name in needed:
             if name not in names:
                 raise ConfigError(unknown(f"column of {table.path}", name, names))
-        rows = [row for row in reader if all(row[name] in value.split("|") for name, value in table.where)]
+        every = list(reader)
+        rows = [row for row in every if all(row[name] in value.split("|") for name, value in table.where)]
+    if F1 in table.metrics and not any(row["metric"] == F1 for row in rows):
+        rows += _f1_rows(rows)
     if not rows:
         raise ConfigError(f"no row of {table.path} has {', '.join(f'{n} {v}' for n, v in table.where) or 'a value'}")
     return rows
+
+
+def _f1_rows(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """A row of the mean F1 of the foreground classes for each set of their IoUs, undefined ones left out."""
+    ious: dict[tuple[str, ...], list[float]] = {}
+    first: dict[tuple[str, ...], Mapping[str, str]] = {}
+    for row in rows:
+        metric, _, label = row["metric"].partition("/")
+        if metric == "iou" and label != BACKGROUND and row["value"]:
+            key = tuple(value for name, value in row.items() if name not in ("metric", "value"))
+            ious.setdefault(key, []).append(float(row["value"]))
+            first.setdefault(key, row)
+    f1s = {key: statistics.fmean(200 * iou / (100 + iou) for iou in values) for key, values in ious.items()}
+    return [{**first[key], "metric": F1, "value": f"{value:.4f}"} for key, value in f1s.items()]
 
 
 def _pivoted(table: Table, rows: Sequence[Mapping[str, str]]) -> list[list[str]]:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
 from tag2mask.core.errors import ConfigError
+from tag2mask.data.base import Dataset
+from tag2mask.data.registry import load_dataset
 from tag2mask.evaluation.background import (
     BACKGROUNDS,
     CONSTANT,
+    NOTHING,
     Background,
     Constant,
+    Given,
     Learned,
     Level,
     Maps,
     Sides,
     background_rule,
     register_background,
+    rule_on,
 )
 from tag2mask.evaluation.confusion import confusion_matrix
 from tag2mask.evaluation.threshold_sweep import ThresholdSweep
@@ -152,3 +160,58 @@ def test_a_name_that_is_taken_is_refused() -> None:
     with refused(ConfigError, "'constant' is Constant already", "choose another name"):
         register_background("constant", Inside)
     assert BACKGROUNDS["constant"] is Constant
+
+
+def data_of(folder: Path, photo: NDArray[np.uint8], foreground: NDArray[np.uint8] | None = None) -> Dataset:
+    """One image of the class ``a``, with a sidecar where one is given."""
+    (folder / "a").mkdir(parents=True)
+    Image.fromarray(photo).save(folder / "a" / "x.png")
+    more = {}
+    if foreground is not None:
+        (folder / "where").mkdir()
+        Image.fromarray(foreground).save(folder / "where" / "a__x.png")
+        more = {"sidecars": {"foreground": "where"}}
+    return load_dataset("folder", folder, "all", **more)
+
+
+def test_white_black_and_the_sidecar_give_what_is_of_no_class(tmp_path: Path) -> None:
+    photo = np.full((4, 4, 3), 100, np.uint8)
+    photo[0], photo[1, :2] = 250, (255, 255, 30)  # white as JPEG leaves it, and yellow
+    photo[3] = 5
+    maps, classes = np.full((2, 4, 4), 0.0, np.float32), (0, 1)
+    maps[1, :, 2:] = 0.1
+    data = data_of(tmp_path / "plain", photo)
+    for colour, row in (("white", 0), ("black", 3)):
+        rule = rule_on(colour, CONSTANT)  # type: ignore[arg-type]
+        sides = rule.read(data, data.samples[0], (4, 4))
+        expected = np.tile([1, 1, 2, 2], (4, 1))
+        expected[row] = 0
+        assert rule.labels(maps, classes, 0.9, sides).tolist() == expected.tolist()
+    where = np.zeros((4, 4), np.uint8)
+    where[1:3, 1:3] = 255
+    given = data_of(tmp_path / "given", photo, where)
+    rule = rule_on("foreground", CONSTANT)
+    found = rule.labels(maps, classes, 0.9, rule.read(given, given.samples[0], (4, 4)))
+    assert found.tolist() == [[0, 0, 0, 0], [0, 1, 2, 0], [0, 1, 2, 0], [0, 0, 0, 0]]
+    assert (rule.sidecars, rule.supervision) == (("foreground",), {"foreground"})
+
+
+def test_the_data_decides_before_the_stage() -> None:
+    own = Learned()
+    assert rule_on("present", own) is own
+    assert rule_on("none", own) is NOTHING
+    assert not NOTHING.competes
+    assert own.competes
+
+
+@pytest.mark.parametrize("rule", [NOTHING, Given()])
+def test_no_threshold_matters_where_the_background_does_not_compete(rule: Background) -> None:
+    rng = np.random.default_rng(3)
+    maps = rng.random((3, 9, 8), dtype=np.float32)
+    sides = {"foreground": (rng.random((9, 8)) < 0.7).astype(np.float32)}
+    truth = rng.integers(0, 4, (9, 8)).astype(np.uint8)
+    sweep = ThresholdSweep(["a", "b", "c"], background=rule)
+    sweep.update(maps, (0, 1, 2), truth, sides=sides)
+    slow = confusion_matrix(rule.labels(maps, (0, 1, 2), 0.5, sides), truth, 4)
+    for threshold in (0.0, 0.37, 1.0):
+        assert (sweep.matrix(threshold) == slow).all()

@@ -17,9 +17,13 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.sidecars import read_sidecar
 from tag2mask.evaluation.background import BACKGROUNDS, Background, Level, Maps, Sides, register_background
 from tag2mask.inference.maps_file import stride4
+from tag2mask.inference.raw_scores import cells_by_score, halved
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.methods.registry import METHODS, register_method
 from tag2mask.methods.stage_kinds import ImageStage, Makes, TrainingStage
+
+N_CLASSES = 6
+"""Of the drawn toys."""
 
 
 class NoSettings(Settings):
@@ -48,8 +52,12 @@ def brightness(context: StageContext[NoSettings]) -> ImageProgram:
 
 def _maps(tags: tuple[int, ...], grey: Tensor, raw: bool) -> ActivationMaps:
     small = bilinear(grey[None], *stride4(*grey.shape)).expand(len(tags), -1, -1)
-    scores = small ** (torch.tensor(tags)[:, None, None] + 2) if raw else None
-    return ActivationMaps(tags, small, scores)
+    if not raw:
+        return ActivationMaps(tags, small)
+    every = bilinear(grey[None], *stride4(*grey.shape)) ** torch.arange(2.0, 2 + N_CLASSES)[:, None, None]
+    absent = cells_by_score(halved(every))
+    absent[list(tags)] = 0
+    return ActivationMaps(tags, small, every[list(tags)], absent)
 
 
 def tally(context: StageContext[NoSettings]) -> None:

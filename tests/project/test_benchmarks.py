@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import afternoon, domains, time_ratio
 from benchmarks.collect import shares
 from benchmarks.common import Row, compare, peak_memory, write_rows
+from benchmarks.domains import DomainRow
+from tag2mask.core.files import write_json
 from tag2mask.evaluation.result_tables import ResultRow
 
 
@@ -105,3 +108,70 @@ def test_rows_of_several_classes_or_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="rows of 0 classes given"):
         write_rows(tmp_path / "x.csv", [])
     assert not list(tmp_path.iterdir())
+
+
+def domain_row(seed: int | str, foreground: float, method: str = "masks", threshold: float | None = None) -> DomainRow:
+    return DomainRow(
+        "cracks", method, "all", 9, "fixed", threshold, foreground + 30, foreground, foreground + 5, None, seed
+    )
+
+
+def test_the_mean_over_seeds_stands_below_them_and_what_all_seeds_share_has_none() -> None:
+    rows = [domain_row(0, 16.0, threshold=0.4), domain_row(1, 20.0, threshold=0.5), domain_row(0, 3.0, "trivial")]
+    (mean,) = domains.means(rows)
+    assert (mean.method, mean.seed, mean.threshold) == ("masks", "mean", None)
+    assert (mean.miou, mean.miou_foreground, mean.f1_foreground, mean.iou_2px) == (48, 18, 23, None)
+    (same,) = domains.means([domain_row(0, 16.0, threshold=0.4), domain_row(1, 20.0, threshold=0.4)])
+    assert same.threshold == 0.4
+    two = [domain_row(seed, at, threshold=at) for at in (10.0, 20.0) for seed in (0, 1)]  # two thresholds of one kind
+    assert [row.miou_foreground for row in domains.means(two)] == [10, 20]
+
+
+@pytest.mark.parametrize(
+    ("values", "met"), [((30, 31), "aim"), ((17, 17), "must"), ((16, 17), "no"), ((13.9, 40), "no"), ((14, 40), "must")]
+)
+def test_a_floor_is_of_the_mean_and_no_seed_may_lie_far_below(values: tuple[float, float], met: str) -> None:
+    """Cracks must have 17 and should have 30; no seed below 14."""
+    rows = [domain_row(seed, value) for seed, value in enumerate(values)]
+    every = [*rows, domain_row(0, 99.0, "cam"), *domains.means(rows)]
+    found = domains.judged(every, "masks", domains.floor_of("cracks", "masks"))
+    assert [row.met for row in found] == ["", "", "", met]
+    assert (found[-1].must, found[-1].aim) == (17, 30)
+    assert [line.endswith("NOT MET") for line in domains.said(found)] == [met == "no"]
+    assert domains.judged(every, "masks", None) == every
+
+
+def test_animals_are_held_against_what_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domains, "BEFORE", tmp_path / "before.csv")
+    assert domains.floor_of("animals", "masks") is None
+    write_rows(tmp_path / "before.csv", [replace(domain_row(0, 70.0), kind="animals")])
+    assert domains.floor_of("animals", "masks") == domains.Floor(69.5, 72)
+
+
+def test_the_sets_are_the_folders_that_hold_tags(tmp_path: Path) -> None:
+    for name in ("cracks", "cracks-new", "weeds"):
+        (tmp_path / "domains" / name).mkdir(parents=True)
+    for name in ("cracks", "weeds"):
+        (tmp_path / "domains" / name / "tags.csv").write_text("image,tags\n")
+    found = domains.sets(tmp_path, None)
+    assert [(d.name, d.new and d.new.name) for d in found] == [("cracks", "cracks-new"), ("weeds", None)]
+    (tmp_path / "voc-animals").mkdir()
+    (animals,) = domains.sets(tmp_path, ["animals"])
+    assert "data.infer=train@benchmarks/voc-animals-300.txt" in animals.words
+
+
+def test_only_stages_that_make_something_are_timed(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    costs = {"cam": ("cam-1a", 8, ["lpcam"]), "cam-seeds": ("seeds-2b", 5, []), "lpcam": ("lpcam-3c", 8, ["cam"])}
+    for name, (folder, spent, shared) in costs.items():
+        write_json(tmp_path / folder / "manifest.json", {"n_images": 4, "seconds": spent, "shared_with": shared})
+        (run / name).symlink_to(tmp_path / folder)
+    assert list(time_ratio.stage_seconds(run)) == [("cam", 4, 8.0)]
+
+
+def test_an_afternoon_s_cut_is_the_largest_map_of_those_that_reach_their_level() -> None:
+    maps = np.array([[[0.2, 0.6, 0.9, 0.3]], [[0.1, 0.7, 0.4, 0.5]]], np.float32)  # of classes 2 and 4
+    assert afternoon.cut(maps, (2, 4), [0.3, 0.3]).tolist() == [[0, 5, 3, 5]]
+    assert afternoon.cut(maps, (2, 4), [0.3, 0.8]).tolist() == [[0, 3, 3, 3]], "each class has its own level"
+    assert afternoon.cut(maps, (2, 4), [0, 0]).tolist() == [[3, 5, 3, 5]]

@@ -269,7 +269,7 @@ def test_an_onnx_file_runs_through_its_own_class(tmp_path: Path, monkeypatch: py
         def __init__(self, path: Path) -> None:
             super().__init__()
             self.mean, self.std, self.classes = MEAN, STD, list(CLASSES)
-            self.max_side = self.min_side = None
+            self.max_side, self.min_side, self.background = None, None, True
 
     module = types.ModuleType("tag2mask.segmentation.onnx.runtime")
     module.OnnxSegmenter = OnnxSegmenter  # type: ignore[attr-defined]

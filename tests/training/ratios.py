@@ -13,7 +13,7 @@ from torch import Tensor
 from tag2mask.core.ranks import join, rank, world_size
 from tag2mask.methods.irn.affinity import boundary_loss
 from tag2mask.segmentation.training import segmentation_loss
-from tag2mask.training.losses import multilabel_soft_margin, pixel_loss
+from tag2mask.training.losses import multilabel_soft_margin, pixel_loss, weighted_pixel_loss
 
 Part = Callable[[Tensor, slice], Tensor]
 SHARES = (slice(0, 2), slice(2, 7))
@@ -41,6 +41,16 @@ def _pixel(outputs: Tensor, part: slice) -> Tensor:
     return pixel_loss(logits, labels[part])
 
 
+def _weighted(outputs: Tensor, part: slice) -> Tensor:
+    """The same cells: the weights of a class are those of all processes together, though the first has none of it."""
+    logits = outputs[part, :, None, None] * torch.tensor([[1.0, -0.5], [0.3, 2.0]])
+    labels = torch.tensor([0, 0, 1, 255, 3, 2, 0])[:, None].repeat(1, 4).reshape(7, 2, 2).to(torch.uint8)
+    labels[3, 0, 0] = 2
+    labels[4:, 1] = 0
+    tags = (torch.arange(21).reshape(7, 3) % 2 == 0).float()
+    return weighted_pixel_loss(logits, labels[part], tags[part], 0.2, 0.5)
+
+
 def _segmentation(outputs: Tensor, part: slice) -> Tensor:
     """Two outputs, of the labels' size and of half of it; the first process has no foreground in the smaller one."""
     logits = outputs[part, :, None, None] * torch.tensor([[1.0, -0.5], [0.3, 2.0]])
@@ -55,6 +65,7 @@ CASES: dict[str, Part] = {
     "multilabel_soft_margin": _soft_margin,
     "boundary_loss": _boundary,
     "pixel_loss": _pixel,
+    "weighted_pixel_loss": _weighted,
     "segmentation_loss": _segmentation,
 }
 """For each loss: from outputs (7, 4) of all images and a process's part to its share."""

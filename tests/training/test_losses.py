@@ -13,7 +13,15 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.training.label_images import at_grid
-from tag2mask.training.losses import global_ratio, multilabel_soft_margin, pixel_counts, pixel_loss
+from tag2mask.training.losses import (
+    code_counts,
+    global_ratio,
+    label_weights,
+    multilabel_soft_margin,
+    pixel_counts,
+    pixel_loss,
+    weighted_pixel_loss,
+)
 from tests.project.source import modules
 from tests.training.ratios import CASES, outputs
 
@@ -133,6 +141,63 @@ def test_loss_is_that_of_a_loop_over_cells(n_classes: int, smoothing: float, bal
     assert found.item() == pytest.approx(slow(logits, labels, smoothing, balanced), rel=1e-5)
 
 
+def test_counts_are_of_cells_and_of_background_under_the_code() -> None:
+    """Two images of 2 x 3 cells; the second is tagged with class 1 too, which it does not show."""
+    labels = torch.tensor([[[0, 0, 1], [255, 0, 1]], [[0, 1, 1], [1, 255, 255]]], dtype=torch.uint8)
+    assert code_counts(labels, torch.tensor([[1.0, 0.0], [1.0, 1.0]])).tolist() == [[4, 5, 0], [4, 4, 1]]
+    assert code_counts(labels, torch.tensor([[1.0, 0.0], [0.0, 0.0]])).tolist() == [[4, 5, 0], [4, 3, 0]]
+
+
+def test_weights_are_powers_of_background_over_own() -> None:
+    counts = torch.tensor([[100, 4, 50, 0, 7], [100, 64, 25, 30, 0]])
+    assert label_weights(counts, 1).tolist() == [1, 16, 0.5, 1, 1]
+    assert label_weights(counts, 0.5).tolist() == pytest.approx([1, 4, 0.5**0.5, 1, 1])
+    assert label_weights(counts, 0).tolist() == [1] * 5
+
+
+@pytest.mark.parametrize("power", [0.0, 0.25, 1.0])
+def test_weighted_loss_is_a_weighted_mean_over_cells(power: float) -> None:
+    """The same number as the loop's over each label's cells, weighed by hand."""
+    logits, labels = drawn(3)
+    tags = torch.tensor([[1.0, 1, 0], [1, 1, 1], [0, 1, 1]])
+    total = weight = 0.0
+    for label in range(4):
+        alone = torch.where(labels == label, labels, 255).to(torch.uint8)
+        own = int((labels == label).sum())
+        under = int((labels[tags[:, label - 1] > 0] == 0).sum()) if label else own
+        total += (under / own) ** power * own * slow(logits, alone, 0.3, balanced=False)
+        weight += (under / own) ** power * own
+    found = weighted_pixel_loss(logits, labels, tags, 0.3, power)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(total / weight, rel=1e-5)
+
+
+@pytest.mark.parametrize(("power", "balanced"), [(1.0, True), (0.0, False)])
+def test_weighted_loss_has_the_published_ones_at_its_ends(power: float, balanced: bool) -> None:
+    logits, labels = drawn(1)
+    found = weighted_pixel_loss(logits, labels, torch.ones(3, 1), 0.4, power)
+    assert found.item() == pytest.approx(pixel_loss(logits, labels, 0.4, balanced).item(), rel=1e-6)
+
+
+def test_parts_of_the_weighted_loss_add_up() -> None:
+    logits, labels = drawn(3)
+    tags = torch.tensor([[1.0, 1, 0], [1, 1, 1], [0, 1, 1]])
+    counts = code_counts(labels, tags)
+    parts = [
+        weighted_pixel_loss(logits[i : i + 1], labels[i : i + 1], tags[i : i + 1], 0.1, 0.5, counts) for i in range(3)
+    ]
+    assert sum(parts).item() == pytest.approx(weighted_pixel_loss(logits, labels, tags, 0.1, 0.5).item(), rel=1e-6)
+
+
+def test_weighted_loss_of_ignored_cells_is_nothing() -> None:
+    logits = torch.randn(1, 3, 2, 2, requires_grad=True)
+    loss = weighted_pixel_loss(logits, torch.full((1, 2, 2), 255, dtype=torch.uint8), torch.ones(1, 2), 0.1, 0.5)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert (logits.grad == 0).all()
+
+
 def test_target_of_voc_is_06_and_002() -> None:
     """The gradient of a cell's cross-entropy is its softmax minus its target."""
     logits = torch.randn(1, 21, 1, 1, requires_grad=True)
@@ -207,3 +272,20 @@ def test_labels_are_reduced_as_pillow_does_it(size: tuple[int, int], grid: tuple
 def test_stride_16_takes_the_ninth_pixel(crop: int) -> None:
     labels = torch.randint(0, 256, (2, crop, crop // 2), dtype=torch.uint8)
     assert torch.equal(at_grid(labels, crop // 16, crop // 32), labels[:, 8::16, 8::16])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_without_a_background_the_classes_alone_share_the_target(smoothing: float) -> None:
+    """Against loops: one mean over labelled cells, of the cross-entropy over C labels; balance means nothing."""
+    logits = torch.randn(2, 3, 2, 4, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([[[1, 2, 3, 255], [1, 1, 1, 3]], [[2, 2, 2, 2], [255, 0, 1, 3]]], dtype=torch.uint8)
+    labels[1, 1, 1] = 255
+    terms = []
+    for n, y, x in ((n, y, x) for n in range(2) for y in range(2) for x in range(4) if labels[n, y, x] != 255):
+        own, shares = int(labels[n, y, x]) - 1, logits[n, :, y, x].double().log_softmax(0)
+        target = [smoothing / 2] * 3
+        target[own] = 1 - smoothing
+        terms.append(-sum(t * float(s) for t, s in zip(target, shares, strict=True)))
+    for balanced in (False, True):
+        found = pixel_loss(logits, labels, smoothing, balanced, first=1)
+        assert found.item() == pytest.approx(sum(terms) / len(terms), rel=1e-5)

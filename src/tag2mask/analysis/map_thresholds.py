@@ -51,7 +51,16 @@ def analyse_thresholds(
     panels, where = [_histogram(maps.name, one) for maps, one in found], findings.where
     analysis = findings.write(
         lambda path: draw_histograms(panels, f"Best thresholds (oracle), {where}", path),
-        metrics=("miou", "miou_own", "optimum_mean", "optimum_sd", "optimum_distance", "optimum_near"),
+        metrics=(
+            "miou",
+            "miou_foreground",
+            "f1_foreground",
+            "miou_own",
+            "optimum_mean",
+            "optimum_sd",
+            "optimum_distance",
+            "optimum_near",
+        ),
         columns=best_thresholds.COLUMNS,
     )
     pictures = [path for maps, one in found for path in draw_far_from_global(maps, one, findings.file(""), where)]
@@ -72,12 +81,23 @@ def analyse_curves(
         found = evaluate_seeds(maps.dataset, maps.read, samples=samples, advance=advance)
         name, robust = findings.name(maps), robustness(found.curve)
         findings.n_without_truth = found.n_without_truth
-        rows = robust.results(findings.origin(maps), found.split, found.n_images)
+        origin, best = findings.origin(maps), found.scores[-1].scores  # of the oracle
+        beside = [("miou_foreground", best.mean("iou")), ("f1_foreground", best.f1_foreground)]
+        rows = robust.results(origin, found.split, found.n_images)
+        rows += origin.rows(beside, robust.threshold, found.split, found.n_images)
         findings.add(maps, rows, curve_lines(found, name, maps.stage.seed))
         curves.append(Curve(name, tuple((p.threshold, p.miou) for p in found.curve), (robust.low, robust.high)))
     return findings.write(
         lambda path: draw_curves(curves, f"Seeds at every threshold, {findings.where}", path),
-        metrics=("miou", "plateau_width", "plateau_low", "plateau_high", measures.MEAN),
+        metrics=(
+            "miou",
+            "miou_foreground",
+            "f1_foreground",
+            "plateau_width",
+            "plateau_low",
+            "plateau_high",
+            measures.MEAN,
+        ),
         columns=measures.CURVE_COLUMNS,
         suffix="-points",
     )

@@ -35,7 +35,7 @@ class CutMaps:
 
     def read(self, dataset: Dataset, sample: Sample, size: tuple[int, int]) -> ActivationMaps:
         """The maps of a sample at (height, width)."""
-        found = self.artefact.maps(dataset, sample)
+        found = self.artefact.maps(dataset, sample, self.threshold.scores)
         return ActivationMaps(found.classes, found.maps.float()).resize(*size)
 
     def seeds(self, dataset: Dataset, sample: Sample, size: tuple[int, int]) -> LabelImage:

@@ -86,9 +86,9 @@ def analyse_rules(
         found = _measured(maps, [s for s in samples if in_part(s.id, options.part)], options)
         findings.n_without_truth = found.n_without_truth
         rows = _rows(found, findings.origin(maps, *options.words(maps.name)))
-        for pair in rows:
-            findings.add(maps, pair)
-        losses = tuple((loss.threshold_kind, loss.value or 0.0) for _, loss in rows[:-1])
+        for numbers in rows:
+            findings.add(maps, numbers)
+        losses = tuple((loss.threshold_kind, loss.value or 0.0) for _, loss, *_ in rows[:-1])
         dots.append(Dots(findings.name(maps), losses))
     return findings.write(
         lambda path: draw_dots(
@@ -184,7 +184,7 @@ def _chosen(evidence: str, images: Iterator[ImageEvidence], maps: OpenedMaps, pe
 
 
 def _rows(found: SeedEvaluation, origin: Origin) -> list[tuple[ResultRow, ...]]:
-    """MIoU and loss at each threshold; the last is the oracle."""
+    """MIoU, loss, and the means over the classes at each threshold; the last is the oracle."""
     oracle = found.scores[-1].scores.miou
     return [
         origin.rows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,10 @@ from tag2mask.cli.tables import say, table
 
 if TYPE_CHECKING:
     from tag2mask.sweep.result import Cell, Series, SweepResult
+
+
+BESIDE = ("miou_foreground", "f1_foreground")
+"""Metrics whose tables stand below those of mIoU."""
 
 
 def command(
@@ -52,10 +57,12 @@ def print_sweep(result: SweepResult) -> None:
     every = series_of(result)
     if not every:
         say("nothing was measured: the data has no ground truth, or every point failed")
-    for split, kind in dict.fromkeys((s.split, s.kind) for s in every):
-        mine = [s for s in every if (s.split, s.kind) == (split, kind)]
-        say(f"{result.metric}, {'no threshold' if kind == 'none' else f'threshold: {kind}'}, {split}, {_images(mine)}")
-        say(_table(result, mine) + "\n")
+    for metric in (result.metric, *(BESIDE if result.metric == "miou" else ())):
+        shown = series_of(replace(result, metric=metric))
+        for split, kind in dict.fromkeys((s.split, s.kind) for s in shown):
+            mine = [s for s in shown if (s.split, s.kind) == (split, kind)]
+            say(f"{metric}, {'no threshold' if kind == 'none' else f'threshold: {kind}'}, {split}, {_images(mine)}")
+            say(_table(result, mine) + "\n")
     if any(s.best is not None for s in every):
         say("* best point, chosen on the ground truth of these very images: its number is optimistic.")
     for point in result.failed:

@@ -119,7 +119,7 @@ def _labels(counted: Counted, sample: Sample, image: Image.Image) -> LabelImage:
     measured = side.seeds[0].measured
     if side.makes is Makes.MASKS:
         return measured.labels(side.dataset, sample)
-    maps = measured.maps(side.dataset, sample).resize(image.height, image.width)
+    maps = measured.maps(side.dataset, sample, threshold.scores).resize(image.height, image.width)
     return threshold.seeds(side.dataset, sample, maps.maps.numpy(), maps.classes)
 
 

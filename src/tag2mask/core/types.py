@@ -116,6 +116,7 @@ class Prototypes:
 SUPERVISION = (
     "tags",
     "saliency",
+    "foreground",
     "self-supervised",
     "text",
     "promptable-masks",

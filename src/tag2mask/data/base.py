@@ -28,8 +28,8 @@ class Finding:
         kind: ``open`` (a split that does not open), ``image``, ``mask``, ``stem`` (two files with one name), ``split``
             (ids in two splits), ``class`` (without images, or in all), ``name`` (class names that look like several, or
             like each other), ``tags`` (mask and tags disagree), ``together`` (one class always comes with another),
-            ``truth`` (missing masks), ``sidecar`` (of another size), ``file`` (files that are not read) or ``size``
-            (large images).
+            ``background`` (that the data is said to have none), ``truth`` (missing masks), ``sidecar`` (of another
+            size), ``file`` (files that are not read) or ``size`` (large images).
         severity: an error stops a run or spoils it, a warning may, a note is for information.
         ids: what it is about: image ids, split names or class names.
         text: what was found.
@@ -50,6 +50,9 @@ class Finding:
 
 Labels = NDArray[np.uint8]
 MAX_CLASSES = 254
+Ground = Literal["present", "none", "white", "black", "foreground"]
+"""What the pixels of no class are: a background, there are none (each pixel is of a class), or given ones: white or
+black pixels, or those that lie outside of the sidecar ``foreground``, all others being of a class."""
 
 
 class DataSettings(Settings):
@@ -83,6 +86,13 @@ class DataSettings(Settings):
         description="folder of further files of the images by role, such as {saliency: maps}",
         json_schema_extra=UNPRINTED,
     )
+    background: Ground | Literal["auto"] = Field(
+        "present",
+        description="what the pixels of no class are: present (a background, cut as each stage says), none (every "
+        "pixel is of a class), white, black or foreground (given: white or black pixels, or what lies outside of that "
+        "sidecar, all others being of a class), auto (present or none, decided from tags and images)",
+        json_schema_extra=UNPRINTED,
+    )
 
     @model_validator(mode="after")
     def _sides(self) -> Self:
@@ -108,6 +118,7 @@ class Dataset(ABC):
         tag_names: every class that occurs or is declared, before a subset was taken; empty where it is not known.
         sources: files that all samples depend on, such as COCO's annotations.
         sidecar_folders: by role, of the samples' sidecars.
+        background: what the pixels of no class are.
     """
 
     name: str
@@ -120,6 +131,7 @@ class Dataset(ABC):
     tag_names: tuple[str, ...] = ()
     sources: tuple[Path, ...] = ()
     sidecar_folders: Mapping[str, Path] = MappingProxyType({})
+    background: Ground = "present"
 
     def __len__(self) -> int:
         """Number of samples."""

@@ -16,7 +16,7 @@ from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.names import shortened
 from tag2mask.data.base import Dataset, DataSettings
 from tag2mask.data.sidecars import with_sidecars
-from tag2mask.data.split_views import MARK, ResizedImages, part_of
+from tag2mask.data.split_views import MARK, ResizedImages, on_ground, part_of
 from tag2mask.data.tag_noise import noisy
 
 READERS: dict[str, str] = {
@@ -105,6 +105,8 @@ def open_split(kind: str, settings: DataSettings, split: str) -> Dataset:
     if mark:
         dataset = part_of(dataset, Path(path).expanduser())
     dataset = _with_wrong_tags(dataset, settings, split)
+    if settings.background != "auto":  # whoever decides says what it is
+        dataset = on_ground(dataset, settings.background)
     if settings.max_side is None and settings.min_side is None:
         return dataset
     return ResizedImages(dataset, settings.max_side, settings.min_side)

@@ -11,12 +11,21 @@ from PIL import Image
 from tag2mask.core.errors import DataError, nearest
 from tag2mask.core.names import is_utf8, shown
 from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.base import Dataset, Ground, Labels
 from tag2mask.data.image_names import JOINT, without_suffix
 from tag2mask.data.images import upright_size
 from tag2mask.data.layout import read_lines
 
 MARK = "@"
+
+
+def on_ground(dataset: Dataset, background: Ground) -> Dataset:
+    """The split on data whose pixels of no class are of another kind; all else stays."""
+    if dataset.background == background:
+        return dataset
+    changed = copy.copy(dataset)
+    changed.background = background
+    return changed
 
 
 def part_of(dataset: Dataset, path: Path) -> Dataset:
@@ -56,7 +65,7 @@ class ResizedImages(Dataset):
             dataset.name, dataset.split, dataset.classes, dataset.samples,
         )  # fmt: skip
         self.findings, self.tag_names, self.sources = dataset.findings, dataset.tag_names, dataset.sources
-        self.sidecar_folders = dataset.sidecar_folders
+        self.sidecar_folders, self.background = dataset.sidecar_folders, dataset.background
         self.max_side, self.min_side = max_side, min_side
         self._whole = dataset
 
@@ -113,7 +122,7 @@ class ResizedImages(Dataset):
 def fitted_size(height: int, width: int, max_side: int | None, min_side: int | None) -> tuple[int, int]:
     """(H, W) with the longest side at most ``max_side`` and at least ``min_side``, the shape kept.
 
-    Each side is at least 1. None is no bound; a size that is fitted already stays.
+    Each side is at least 1; None leaves that side of it open; a size that is fitted already stays.
     """
     longest = max(height, width)
     factor = max(min(longest, max_side or longest), min_side or 0) / longest

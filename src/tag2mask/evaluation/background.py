@@ -8,6 +8,9 @@ the image, such as its saliency.
 With a background value for each class, such as a threshold t_c, a class is a candidate where its map is above its own,
 and the candidate that is farthest above wins: the label is the largest ``map_c - t_c``, background where none is
 positive. Equal values give the very labels of the one.
+
+Data may have no background at all, or a given one: then no class competes with it (`NoBackground`, `Given`), whatever
+the rule and the threshold of a stage are; `rule_on` gives the rule that holds.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ from numpy.typing import NDArray
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.names import shortened
-from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset
+from tag2mask.core.types import IGNORE, Sample
+from tag2mask.data.base import Dataset, Ground
 from tag2mask.data.sidecars import read_sidecar
 from tag2mask.evaluation.confusion import LabelImage
 
@@ -45,6 +48,8 @@ class Background(Settings):
         sidecars: roles of the sidecars that it looks at.
         supervision: what these add to the ledger.
         without_classes: label of every pixel of an image without classes: 0, or 255 where the data has no background.
+        competes: the background is one of those that a pixel may be of; else the classes compete with each other
+            alone, and no level matters.
     """
 
     is_constant: ClassVar[bool] = False
@@ -52,6 +57,7 @@ class Background(Settings):
     sidecars: ClassVar[tuple[str, ...]] = ()
     supervision: ClassVar[frozenset[str]] = frozenset()
     without_classes: ClassVar[int] = 0
+    competes: ClassVar[bool] = True
 
     kind: str
 
@@ -133,9 +139,76 @@ class Learned(Constant):
     kind: Literal["learned"] = "learned"
 
 
+class NoBackground(Background):
+    """Every pixel is of one of the image's classes: the one whose map is largest, the lower column of equal ones.
+
+    An image with one class is that class everywhere; of one without a class nothing is known: 255.
+    """
+
+    without_classes: ClassVar[int] = IGNORE
+    competes: ClassVar[bool] = False
+
+    kind: Literal["none", "given", "plain"] = "none"
+
+    def values(self, maps: Maps, level: Level, sides: Sides) -> float | Maps:
+        """Below every map."""
+        return -1.0
+
+
+class Given(NoBackground):
+    """What lies outside of the sidecar ``foreground`` is of no class; all else is of one of the image's classes."""
+
+    sidecars: ClassVar[tuple[str, ...]] = ("foreground",)
+    supervision: ClassVar[frozenset[str]] = frozenset({"foreground"})
+
+    kind: Literal["none", "given", "plain"] = "given"
+
+    def values(self, maps: Maps, level: Level, sides: Sides) -> float | Maps:
+        """Above every map outside of the foreground, below them inside."""
+        return np.where(sides[_FOREGROUND] < _INSIDE, np.float32(1), np.float32(-1))
+
+    def labels(self, maps: Maps, classes: Sequence[int], level: Level, sides: Sides = NO_SIDES) -> LabelImage:
+        """As of every rule; inside an image without classes nothing is known: 255."""
+        found = super().labels(maps, classes, level, sides)
+        return found if len(classes) else np.where(sides[_FOREGROUND] < _INSIDE, np.uint8(0), found)
+
+
+class Plain(Given):
+    """White or black pixels are of no class; all others are of one of the image's classes."""
+
+    sidecars: ClassVar[tuple[str, ...]] = ()
+    supervision: ClassVar[frozenset[str]] = frozenset()
+
+    kind: Literal["none", "given", "plain"] = "plain"
+    colour: Literal["white", "black"] = "white"
+
+    def read(self, dataset: Dataset, sample: Sample, size: Sequence[int]) -> Sides:
+        """The foreground of an image, 1 inside and 0 outside, resized bilinearly to (height, width)."""
+        photo = np.asarray(dataset.image(sample))
+        nothing = photo.min(axis=2) >= 255 - _NEARLY if self.colour == "white" else photo.max(axis=2) <= _NEARLY
+        return {_FOREGROUND: _resized((~nothing).astype(np.float32), size)}
+
+
+_FOREGROUND, _INSIDE = "foreground", 0.5
+_NEARLY = 8
+"""How far white and black may be off, as JPEG leaves them."""
 CONSTANT: Final = Constant()
-BACKGROUNDS: dict[str, type[Background]] = {"constant": Constant, "learned": Learned}
+NOTHING: Final = NoBackground()
+_ON: Final[Mapping[Ground, Background]] = {
+    "none": NOTHING,
+    "white": Plain(colour="white"),
+    "black": Plain(colour="black"),
+    "foreground": Given(),
+}
+BACKGROUNDS: dict[str, type[Background]] = {
+    "constant": Constant, "learned": Learned, "none": NoBackground, "given": Given, "plain": Plain,
+}  # fmt: skip
 """The rules by the kind that recipes name."""
+
+
+def rule_on(background: Ground, own: Background) -> Background:
+    """The rule that holds: what the data's background demands, else a stage's own."""
+    return _ON.get(background, own)
 
 
 def register_background(kind: str, rule: type[Background]) -> None:

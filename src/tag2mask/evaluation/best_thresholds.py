@@ -92,6 +92,8 @@ class OptimumAnalysis:
     n_without_truth: int  # images left out
     threshold: Threshold  # the global one, best for all images together, of kind oracle
     miou: float  # at it, percent
+    miou_foreground: float  # at it, mean over the classes, as the next
+    f1_foreground: float
     miou_own: float  # with each image cut at its own best threshold, percent
     spread: Spread  # of ``images``
     # Those to which the threshold matters: not without tags, with empty maps or with all of the ground truth ignored.
@@ -100,7 +102,8 @@ class OptimumAnalysis:
 
     def results(self, origin: Origin) -> tuple[ResultRow, ...]:
         """Overall and per class as lines of ``results/``; a class's lines name its own threshold and image count."""
-        split, numbers = self.split, [("miou", self.miou), ("miou_own", self.miou_own)]
+        names = ("miou", "miou_foreground", "f1_foreground", "miou_own")
+        split, numbers = self.split, [(name, getattr(self, name)) for name in names]
         found = origin.rows(numbers, self.threshold, split, self.n_images)
         found += origin.rows(self.spread.values(), self.threshold, split, self.spread.n_images)
         for one in self.classes:
@@ -163,6 +166,7 @@ def analyse_optimum(
         own[np.ix_(labels, labels)] += sweep.matrix(GRID[_middle(_optima(curve))])
         curves.append((pair.sample, curve))
     top = best(whole.curve())
+    at_top = whole.scores(top.threshold)
     # The threshold matters where the curve is not flat, nor NaN.
     images = tuple(_image(s, curve, top.threshold) for s, curve in curves if curve.max() - curve.min() > _SAME)
     return OptimumAnalysis(
@@ -171,6 +175,8 @@ def analyse_optimum(
         n_without_truth=len(chosen) - len(curves),
         threshold=Threshold(top.threshold, "oracle"),
         miou=top.miou,
+        miou_foreground=at_top.mean("iou"),
+        f1_foreground=at_top.f1_foreground,
         miou_own=SegmentationScores.of_split(own, dataset.classes).miou,
         spread=spread(images),
         images=images,

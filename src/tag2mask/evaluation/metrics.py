@@ -8,7 +8,7 @@ precision and recall of one class, 2 IoU_i/(1 + IoU_i); `SegmentationScores.f1_f
 foreground classes (macro F1, as mFscore and scikit-learn's ``average='macro'`` are), not the F1 of pooled pixels, which
 common classes decide.
 
-Data may have no background: where its ground truth never shows label 0, that is no label, and mIoU is the mean over the
+Data may have no background: where its ground truth never shows label 0, mIoU leaves that out and is the mean over the
 classes alone; pixels that are predicted as background are missed ones of their class.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ masks; the ground truth of the evaluated split itself; there is none (masks, pre
 
 SCOPES = ("data", "class", "image")
 """What one threshold of a rule is for: all images, the maps of a class, the maps of an image."""
+
+ScoreForm = Literal["normalised", "raw"]
+"""Which form of stored maps is cut: each divided by its own maximum, or raw scores, whose scale all images share."""
 
 _FEW = re.compile(r"few-masks\((\d+)\)")
 _RULE = re.compile(r"rule\(([a-z0-9/-]+)\)")
@@ -55,6 +58,7 @@ class Threshold:
             threshold of each class or image.
         levels: these thresholds; None where there is one for all, or where only the name is known.
         background: the rule that maps are cut by at the threshold.
+        scores: which form of the maps is cut at it.
     """
 
     value: float | None
@@ -63,6 +67,7 @@ class Threshold:
     rule: str | None = None
     levels: Levels | None = field(default=None, compare=False, repr=False)
     background: Background = field(default=CONSTANT, repr=False)
+    scores: ScoreForm = field(default="normalised", repr=False)
 
     def __post_init__(self) -> None:
         """Check that value, kind, n and rule fit each other."""

@@ -10,8 +10,6 @@ from tag2mask.config.settings import ADDED, UNPRINTED, Settings
 
 Scale = Annotated[float, Field(gt=0, le=8)]
 Grid = Literal["stretched", "aligned"]
-ScoreForm = Literal["normalised", "raw"]
-"""Which form of stored maps is read: each divided by its own maximum, or raw scores, whose scale all images share."""
 SCORES = "which form of the maps is read: normalised, each divided by its maximum, or raw (their stage needs raw: true)"
 """Description of a setting that chooses between these."""
 

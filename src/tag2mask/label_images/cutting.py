@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tag2mask.core.errors import DataError
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import IGNORE
-from tag2mask.evaluation.background import CONSTANT, Background, Level, Sides
+from tag2mask.evaluation.background import CONSTANT, NOTHING, Background, Level, Sides
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.label_images.kinds import CRFSettings
 from tag2mask.refine.crf.api import DenseCRF
@@ -59,6 +59,77 @@ def refine_seeds(
     return [np.where(high > 0, high, np.where(low > 0, np.uint8(IGNORE), np.uint8(0))) for high, low in passes]
 
 
+def separate_seeds(
+    photos: Sequence[PhotoMaps], crf: CRFSettings = _CRF, rule: Background = NOTHING, device: str = "cpu"
+) -> list[LabelImage]:
+    """Refined seeds where classes compete with each other alone, (H, W) uint8 each, 255 where not confident.
+
+    The only level of a photo says how far the largest map must be above the second largest. One CRF pass begins with
+    the labels of all pixels, a second with those of the pixels that are so far apart; such a pixel is of its class
+    where both passes leave it so. An image with one class is that class wherever anything may be; what a rule gives as
+    no class stays 0.
+    """
+    starts: list[list[LabelImage]] = []
+    for photo in photos:
+        (whole,) = photo.cuts(rule, range(len(photo.classes)))
+        close = _lead(photo) < photo.levels[0]
+        starts.append([whole, np.where(close & (whole != 0), np.uint8(IGNORE), whole)])
+    found = []
+    for photo, (_, apart), (after, beyond) in zip(
+        photos, starts, _between_classes(photos, starts, crf, device), strict=True
+    ):
+        own = _columns(photo)[apart]
+        found.append(np.where((after == own) & (beyond == own), own, np.uint8(IGNORE)))
+    return found
+
+
+def _columns(photo: PhotoMaps) -> LabelImage:
+    """(256,): the label of each number within the image, 1 for the first of its classes; 0 and 255 stay."""
+    columns = np.full(IGNORE + 1, IGNORE, dtype=np.uint8)
+    columns[: len(photo.classes) + 1] = [0, *(c + 1 for c in photo.classes)]
+    return columns
+
+
+def _lead(photo: PhotoMaps) -> NDArray[np.float32]:
+    """(H, W): how far the largest map is above the second largest; 1 where there is no second."""
+    maps = bilinear(torch.from_numpy(photo.maps), *photo.image.shape[:2])
+    if len(maps) < _PAIR:
+        return np.ones(photo.image.shape[:2], dtype=np.float32)
+    first, second = maps.topk(_PAIR, dim=0).values
+    lead: NDArray[np.float32] = (first - second).numpy()
+    return lead
+
+
+_PAIR = 2
+
+
+def _between_classes(
+    photos: Sequence[PhotoMaps], starts: Sequence[Sequence[LabelImage]], crf: CRFSettings, device: str
+) -> list[list[LabelImage]]:
+    """The labels after one CRF pass from each start of an image, without a label for the background.
+
+    Starts are numbered within the image, 1 for the first of its classes, 0 for what is of no class, which stays so, and
+    255 where nothing is known. With one class, or none, there is nothing to decide.
+    """
+    found: list[list[LabelImage]] = []
+    for photo, labels in zip(photos, starts, strict=True):
+        whole = photo.classes[0] + 1 if len(photo.classes) == 1 else IGNORE
+        found.append([np.where(one == 0, np.uint8(0), np.uint8(whole)) for one in labels])
+    several = [i for i, photo in enumerate(photos) if len(photo.classes) >= _PAIR]
+    if not several:
+        return found
+    chosen = [photos[i] for i in several]
+    # Nothing is known of what is of no class either: it takes no part in the decision.
+    cuts = [np.stack([np.where((s == 0) | (s == IGNORE), IGNORE, s - 1) for s in starts[i]]) for i in several]
+    lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=device)
+    refined = lattices.refine_labels(cuts, [len(p.classes) for p in chosen], crf.gt_prob, crf.iterations)
+    for i, photo, labels in zip(several, chosen, refined, strict=True):
+        numbers = labels.cpu().numpy()  # of the CRF, which begin with 0
+        every = _columns(photo)[np.where(numbers == IGNORE, IGNORE, numbers + 1)]
+        found[i] = [np.where(start == 0, np.uint8(0), one) for start, one in zip(starts[i], every, strict=True)]
+    return found
+
+
 def crf_seeds(
     photos: Sequence[PhotoMaps], crf: CRFSettings = _CRF, rule: Background = CONSTANT, device: str = "cpu"
 ) -> list[LabelImage]:
@@ -73,6 +144,8 @@ def cut_masks(photos: Sequence[PhotoMaps], rule: Background = CONSTANT) -> list[
 
 def _crf_passes(photos: Sequence[PhotoMaps], crf: CRFSettings, rule: Background, device: str) -> list[list[LabelImage]]:
     """For each image the labels after one CRF pass for each threshold; an image's passes share its lattices."""
+    if not rule.competes:
+        return _between_classes(photos, [p.cuts(rule, range(len(p.classes))) for p in photos], crf, device)
     passes = [
         [np.full(p.image.shape[:2], 0 if p.classes else rule.without_classes, dtype=np.uint8) for _ in p.levels]
         for p in photos

@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.evaluation.background import CONSTANT, Background
-from tag2mask.evaluation.thresholds import Threshold
-from tag2mask.inference.settings import SCORES, ScoreForm
+from tag2mask.evaluation.thresholds import ScoreForm, Threshold
+from tag2mask.inference.settings import SCORES
 from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
 from tag2mask.refine.crf.presets import PresetName
 from tag2mask.thresholds.threshold_of import BackgroundRule
@@ -151,9 +151,10 @@ def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
         reads={"maps": Makes.MAPS},
         may_read={"threshold": Makes.THRESHOLD, "pixels": Makes.WEIGHTS},
         runner=f"tag2mask.label_images.stage:{runner}",
-        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule),
+        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores),
         sidecars=lambda own: frozenset(own.rule.sidecars),
         supervision=lambda own: own.rule.supervision,
+        follows_background=True,
         reads_raw=lambda own: own.scores == "raw",
         leaves_ignored=settings is RefinedSeedsSettings,
     )
@@ -170,7 +171,7 @@ KINDS = (
         may_read={"threshold": Makes.THRESHOLD},
         runner="tag2mask.label_images.pixel_model:train",
         split=SplitRole.INFER,
-        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule),
+        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores),
         sidecars=lambda own: frozenset(own.rule.sidecars),
         supervision=lambda own: own.rule.supervision,
         reads_raw=lambda own: own.scores == "raw",

@@ -11,7 +11,7 @@ from tag2mask.core.types import Sample
 from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.inference.maps_file import check_maps
-from tag2mask.label_images.cutting import PhotoMaps, crf_seeds, cut_masks, refine_seeds
+from tag2mask.label_images.cutting import PhotoMaps, crf_seeds, cut_masks, refine_seeds, separate_seeds
 from tag2mask.label_images.kinds import CutSettings, RefinedSeedsSettings, SeedCRFSettings
 from tag2mask.label_images.thin import pixels_read, with_thin
 from tag2mask.methods.context import ImageProgram, StageContext
@@ -25,23 +25,29 @@ _BATCH_ON_GPU = 8
 
 
 def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
-    """Refined seeds at two thresholds: the settings', or a margin on either side of the one that is read."""
-    settings = context.settings
+    """Refined seeds at two thresholds: the settings', or a margin on either side of the one that is read.
+
+    Where the background does not compete, the distance of both is what parts the best class from the second best.
+    """
+    settings, rule = context.settings, threshold_of(context).background
     own: tuple[Level, ...] = (settings.foreground, settings.background)
     read = ROLE in context.reads
-    make = partial(refine_seeds, crf=settings.crf, rule=settings.rule)
+    if not rule.competes:  # classes have to be as far from each other as a class from the background elsewhere
+        distance = 2 * settings.margin if read else settings.foreground - settings.background
+        return _crf_program(context, partial(separate_seeds, crf=settings.crf, rule=rule), lambda _: (distance,))
+    make = partial(refine_seeds, crf=settings.crf, rule=rule)
     return _crf_program(context, make, lambda at: around(at, settings.margin) if read else own)
 
 
 def seed_crf(context: StageContext[SeedCRFSettings]) -> ImageProgram:
     """Seeds at one threshold after one CRF pass."""
-    settings = context.settings
-    return _crf_program(context, partial(crf_seeds, crf=settings.crf, rule=settings.rule), lambda at: (at,))
+    make = partial(crf_seeds, crf=context.settings.crf, rule=threshold_of(context).background)
+    return _crf_program(context, make, lambda at: (at,))
 
 
 def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
     """Maps cut at one threshold."""
-    rule = context.settings.rule
+    rule = threshold_of(context).background
     make: Make = partial(cut_masks, rule=rule)
     if pixels := pixels_read(context):
         make = partial(with_thin, make=make, pixels=pixels, rule=rule)

@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DamagedError, StageError
 from tag2mask.core.files import read_json, write_json
-from tag2mask.core.manifest import MANIFEST, read_manifest
+from tag2mask.core.manifest import MANIFEST, read_manifest, sealed, unsealed
 from tag2mask.core.palette import read_keyed
 from tag2mask.core.types import ActivationMaps, Sample
-from tag2mask.data.base import Dataset
+from tag2mask.data.base import Dataset, Ground
 from tag2mask.data.split_views import fitted_size, resized_labels
-from tag2mask.evaluation.thresholds import Levels, Threshold
+from tag2mask.evaluation.thresholds import Levels, ScoreForm, Threshold
 from tag2mask.inference.maps_file import check_maps, read_maps
-from tag2mask.inference.settings import ScoreForm
 from tag2mask.methods.stage_kinds import ChoiceStage, ImageStage, Makes, StageKind
 
 T = TypeVar("T")
-THRESHOLD, CHOICE = "threshold.json", "choice.json"
+THRESHOLD, CHOICE, DECIDED = "threshold.json", "choice.json", "background.json"
 FOLDERS = {Makes.MAPS: ("maps", ".npz"), Makes.MASKS: ("masks", ".png")}
 """Folder and ending of the files of a stage that makes one file an image, by what it makes."""
 
@@ -91,6 +90,48 @@ class Ruled:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided about the pixels of no class.
+
+    Attributes:
+        background: ``present`` or ``none``.
+        reason: the evidence, in words.
+        scores: in numbers.
+    """
+
+    background: Ground
+    reason: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Decision, evidence, and how to decide otherwise."""
+        other = "none" if self.background == "present" else "present"
+        what = "the data has a background" if self.background == "present" else "every pixel is of a class"
+        return f"{what}: {self.reason}. If that is wrong, set data.background={other}"
+
+    def write(self, folder: Path) -> None:
+        """Write ``background.json``."""
+        write_json(folder / DECIDED, sealed(asdict(self)))
+
+    @classmethod
+    def read(cls, folder: Path, command: str) -> Decided:
+        """Read ``background.json``.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        path = folder / DECIDED
+        try:
+            values = unsealed(read_json(path), path)
+            if values["background"] not in get_args(Ground):
+                raise ValueError(f"background = {values['background']!r:.40}")
+            return cls(values["background"], str(values["reason"]), dict(values["scores"]))
+        except (StageError, KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"{path} is not what was decided ({error}). Rerun: {command}") from error
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What a `ChoiceStage` has chosen, and why.
 
@@ -140,6 +181,7 @@ class Artefact:
         kind: of the stage that made it.
         base_name: ``name`` without the suffix of its seed.
         sidecars: roles of the images' sidecars that it was made from, sorted.
+        background: what the pixels of no class were to the stage that made it.
         choice: why it was chosen, for the artefact of a `ChoiceStage`; the other fields but the names are those of the
             chosen artefact.
         considered: what that stage read, the chosen artefact among it.
@@ -156,6 +198,7 @@ class Artefact:
     kind: StageKind[Any] | None = None
     base_name: str = ""
     sidecars: tuple[str, ...] = ()
+    background: Ground = "present"
     choice: Choice | None = None
     considered: tuple[Artefact, ...] = ()
     chosen_in: Path | None = None
@@ -201,6 +244,8 @@ class Artefact:
         found: dict[str, str] = {}
         for source in (*self.reads.values(), *self.considered):
             found |= source.choices()
+        if self.kind is not None and self.kind.makes is Makes.BACKGROUND:
+            found[self.name] = self.decided().text
         if self.choice is not None:
             chosen = next(one.name for one in self.considered if one.path == self.path)
             found[self.name] = f"'{chosen}' is chosen: {'; '.join(self.choice.reasons)}"
@@ -269,6 +314,14 @@ class Artefact:
             return Ruled(**{**values, **pairs})
         except (DamagedError, KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"{path} is not what was chosen ({error}). Rerun: {self.command}") from error
+
+    def decided(self) -> Decided:
+        """What a stage has decided about the pixels of no class.
+
+        Raises:
+            DamagedError: it is not there, or not what was written.
+        """
+        return Decided.read(self.path, self.command)
 
     def masks_seen(self) -> frozenset[str]:
         """Ids of the images whose ground truth decided something about this artefact or any that it was made from."""

@@ -14,7 +14,7 @@ from tag2mask.config.engine import Engine
 from tag2mask.config.settings import Settings
 from tag2mask.core.errors import StageError
 from tag2mask.core.types import ActivationMaps, Sample
-from tag2mask.data.base import Dataset
+from tag2mask.data.base import Dataset, Ground
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.stage_kinds import StageKind
 
@@ -52,6 +52,11 @@ class StageContext(Generic[S_co]):
     seed: int
     engine: Engine
     rank: int = 0
+
+    @property
+    def background(self) -> Ground:
+        """What the pixels of no class are to the stage."""
+        return "present" if self.split is None else self.split.background
 
     @property
     def dataset(self) -> Dataset:

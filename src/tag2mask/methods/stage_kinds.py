@@ -30,11 +30,16 @@ class Makes(Enum):
     MAPS = "maps"
     MASKS = "masks"
     THRESHOLD = "threshold"
+    BACKGROUND = "background"
     METRICS = "metrics"
 
     def __str__(self) -> str:
         """As error texts and ``tag2mask ls`` write it."""
         return self.value
+
+
+BACKGROUND = "background"
+"""Role in which a kind that follows the background reads what was decided about it; recipes need not name it."""
 
 
 class SplitRole(Enum):
@@ -74,6 +79,9 @@ class StageKind(Generic[S]):
         reads_ground_truth: whether ground truth is read; if so its hash is part of the key.
         sidecars: roles of the sidecar files that are read; their hashes are part of the key.
         supervision: what it adds to the ledger.
+        follows_background: whether what the pixels of no class are (``data.background``) changes the output; it is part
+            of the key then. To other kinds the data has a background.
+        learns_background: whether its maps say themselves how likely the background is, for the rule ``learned``.
         fingerprint: hash of weight files that the settings name, part of the key.
         samples: the part of its split that a kind made as a whole looks at; None for all of it.
         threshold: at which it cuts maps where it reads none; None for a kind that cuts none.
@@ -99,6 +107,8 @@ class StageKind(Generic[S]):
     reads_ground_truth: bool | Callable[[S], bool] = False
     sidecars: frozenset[str] | Callable[[S], frozenset[str]] = frozenset()
     supervision: frozenset[str] | Callable[[S], frozenset[str]] = frozenset()
+    follows_background: bool = False
+    learns_background: bool | Callable[[S], bool] = False
     fingerprint: Callable[[S], str] | None = None
     samples: Callable[[S, Dataset], Sequence[Sample]] | None = None
     threshold: Callable[[S], Threshold] | None = None
@@ -112,6 +122,12 @@ class StageKind(Generic[S]):
     """Whether the artefact is one file an image, resumed and shared over processes image by image."""
 
     @property
+    def roles(self) -> dict[str, Makes]:
+        """Every role that a recipe may name, with the type of the artefact that is read in it."""
+        ground = {BACKGROUND: Makes.BACKGROUND} if self.follows_background else {}
+        return {**self.reads, **self.may_read, **ground}
+
+    @property
     def first_role(self) -> str:
         """The role that it reads first."""
         return next(iter(self.reads))
@@ -123,6 +139,10 @@ class StageKind(Generic[S]):
     def looks_at_ground_truth(self, settings: S) -> bool:
         """Whether a stage with these settings reads ground truth."""
         return self.reads_ground_truth(settings) if callable(self.reads_ground_truth) else self.reads_ground_truth
+
+    def learns_background_of(self, settings: S) -> bool:
+        """Whether the maps of a stage with these settings know a background of their own."""
+        return self.learns_background(settings) if callable(self.learns_background) else self.learns_background
 
     def sidecars_of(self, settings: S) -> frozenset[str]:
         """The roles of the sidecar files that a stage with these settings reads."""
@@ -195,9 +215,13 @@ class FeatureMapStage(StageKind[M]):
     """Maps from a network's features: stages on one network and with the same scales share its forward passes.
 
     The runner returns a `MapsProgram`.
+
+    Attributes:
+        probabilities: a raw score of 0.5 is the classifier's probability one half.
     """
 
     makes: Makes = field(default=Makes.MAPS, init=False)
+    probabilities: bool = False
     keeps_raw: bool | Callable[[M], bool] = lambda settings: settings.raw
 
     per_image: ClassVar[bool] = True
@@ -222,9 +246,12 @@ class ImageStage(StageKind[S]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdStage(StageKind[S]):
-    """A threshold, chosen on a few masks or by a rule. The runner writes ``threshold.json`` and returns nothing."""
+    """What maps are cut by: a threshold, chosen on a few masks or by a rule, or whether the data has a background.
 
-    makes: Makes = field(default=Makes.THRESHOLD, init=False)
+    The runner writes ``threshold.json`` or, where it makes a background, ``background.json``, and returns nothing.
+    """
+
+    makes: Makes = Makes.THRESHOLD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

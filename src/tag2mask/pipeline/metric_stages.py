@@ -14,7 +14,7 @@ from tag2mask.core.errors import DataError, nothing_shown
 from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.background import CONSTANT
+from tag2mask.evaluation.background import CONSTANT, rule_on
 from tag2mask.evaluation.boundary import SHARE, BoundaryMetrics
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.evaluation.label_images import MaskEvaluation, compared, evaluate_masks
@@ -22,8 +22,8 @@ from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.result_tables import METRICS, TRIVIAL, Scores, now, score_rows, write_cells, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import CurvePoint
-from tag2mask.evaluation.thresholds import Threshold
-from tag2mask.inference.settings import SCORES, ScoreForm
+from tag2mask.evaluation.thresholds import ScoreForm, Threshold
+from tag2mask.inference.settings import SCORES
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage, SplitRole
@@ -73,14 +73,15 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
     dataset, maps = _with_truth(context), context.reads["maps"]
     if dataset is None:
         return
-    own = Threshold(settings.threshold, settings.threshold_kind, background=settings.background)
+    rule = rule_on(context.background, settings.background)
+    own = Threshold(settings.threshold, settings.threshold_kind, background=rule, scores=settings.scores)
     samples = unseen(context.reads.values(), dataset, context.name)
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
             dataset,
             partial(maps.maps, dataset, scores=settings.scores),
             list(dict.fromkeys([threshold_of(context), own])),
-            oracle=settings.oracle,
+            oracle=settings.oracle and rule.competes,
             samples=samples,
             advance=counter.advance,
         )
@@ -121,7 +122,7 @@ def _write_scores(context: StageContext[Settings], dataset: Dataset, scores: Sco
 
 
 def _write_trivial(context: StageContext[Settings], dataset: Dataset, found: SeedEvaluation | MaskEvaluation) -> None:
-    """What trivial answers reach on the same images, in a file of its own: it is no number of what is measured."""
+    """What trivial answers reach on the same images, in a file of its own: it says nothing of the stage."""
     assert found.trivial is not None
     write_metrics(context.out / TRIVIAL, found.trivial.rows(split=dataset.split, seed=context.seed, time=now()))
 
@@ -227,10 +228,13 @@ KINDS = (
         runner="tag2mask.pipeline.metric_stages:measure_seeds",
         version=2,
         split=lambda settings: settings.split or SplitRole.READ,
-        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.background),
+        threshold=lambda own: Threshold(
+            own.threshold, own.threshold_kind, background=own.background, scores=own.scores
+        ),
         reads_raw=lambda own: own.scores == "raw",
         sidecars=lambda own: frozenset(own.background.sidecars),
         supervision=lambda own: own.background.supervision,
+        follows_background=True,
         measures=Measures.MIOU,
     ),
     MetricStage(

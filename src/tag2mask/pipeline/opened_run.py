@@ -22,14 +22,15 @@ from tag2mask.core.manifest import MANIFEST, read_manifest
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data import registry
 from tag2mask.data.base import Dataset
+from tag2mask.data.split_views import on_ground
 from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.methods.artefact import Artefact
-from tag2mask.methods.stage_kinds import Makes, MetricStage
+from tag2mask.methods.stage_kinds import BACKGROUND, Makes, MetricStage
 from tag2mask.pipeline.keys import keys_of
 from tag2mask.pipeline.plan import PlannedStage, make_plan, measured_by
 from tag2mask.pipeline.run_folder import RunFolder
 from tag2mask.pipeline.run_result import collect_metrics
-from tag2mask.pipeline.session import Done, artefact_of
+from tag2mask.pipeline.session import Done, artefact_of, ground_of
 
 T = TypeVar("T")
 
@@ -205,7 +206,8 @@ class OpenedRun:
         if not isinstance(stage.kind, MetricStage):
             self._check(stage.name, path, manifest.changed(path, self.keys.hashes.file))
         reads = {role: self.artefact(source) for role, source in stage.reads.items()}
-        made = artefact_of(stage, path.resolve(), manifest.key, self.keys, reads, self.command)
+        ground = ground_of(stage, self.plan, reads.get(BACKGROUND))
+        made = artefact_of(stage, path.resolve(), manifest.key, self.keys, reads, self.command, ground)
         return Done(stage, made, manifest)
 
     def check_files(self, name: str) -> None:
@@ -236,7 +238,14 @@ class OpenedRun:
             StageError: the data has no such split.
             DataError: it cannot be opened; where the data have moved, the text says how to name their new place.
         """
-        return self.split(self.split_of(stage))
+        planned = self.stage(stage) if isinstance(stage, str) else stage
+        return self._on_ground_of(planned, self.split(self.split_of(planned)))
+
+    def _on_ground_of(self, stage: PlannedStage, dataset: Dataset) -> Dataset:
+        """The split with what the pixels of no class were to a stage."""
+        decided = stage.reads.get(BACKGROUND)
+        made = self.artefact(decided) if decided is not None and self.is_finished(decided) else None
+        return on_ground(dataset, ground_of(stage, self.plan, made))
 
     def split(self, name: str) -> Dataset:
         """A split of the data, by its name."""
@@ -282,7 +291,8 @@ class OpenedRun:
     ) -> StageFiles[T]:
         (stage,) = self.making(what, [name])
         artefact = self.artefact(name)
-        return StageFiles(self, stage, artefact, self.split(split) if split else self.dataset(stage), read)
+        dataset = self._on_ground_of(stage, self.split(split)) if split else self.dataset(stage)
+        return StageFiles(self, stage, artefact, dataset, read)
 
     @cached_property
     def metrics(self) -> tuple[MetricRow, ...]:

@@ -14,10 +14,13 @@ from tag2mask.core.names import of_seed, shortened
 from tag2mask.core.types import parse_ledger
 from tag2mask.data.base import DataSettings
 from tag2mask.data.registry import data_settings
-from tag2mask.methods.registry import stage_kind
-from tag2mask.methods.stage_kinds import ChoiceStage, ImageStage, Makes, SplitRole, StageKind
+from tag2mask.evaluation.background import Learned
+from tag2mask.methods.registry import stage_kind, stage_kinds
+from tag2mask.methods.stage_kinds import BACKGROUND, ChoiceStage, ImageStage, Makes, SplitRole, StageKind
 
 _NAME = re.compile(r"[a-z][a-z0-9_+-]*")
+_MAPS = "maps"
+"""Role of the maps that a stage cuts."""
 _LETTERS = "a-z, 0-9, '-', '_' and '+'"
 
 
@@ -96,6 +99,7 @@ def make_plan(recipe: Recipe) -> Plan:
     Raises:
         ConfigError: an unknown kind, setting, role or instance; a circle; each with what would be valid.
     """
+    recipe = _with_decision(recipe)
     parse_ledger(recipe.allow_supervision)
     _check_distinct(recipe.seeds)
     values = dict(recipe.data)
@@ -115,7 +119,39 @@ def make_plan(recipe: Recipe) -> Plan:
     )
     plan = Plan(resolved, kind, data, tuple(_seeded(ordered, recipe.seeds)))
     _check_choices(plan)
+    _check_learned(plan)
     return plan
+
+
+def _with_decision(recipe: Recipe) -> Recipe:
+    """The recipe with a stage that decides about the background, and with all reading it that follow one.
+
+    Only where ``data.background`` is ``auto``; a stage that the recipe has of that type is the one.
+    """
+    if recipe.data.get("background") != "auto":
+        return recipe
+    kinds = {name: stage_kinds().get(str(spec.get("kind"))) for name, spec in recipe.stages.items()}
+    deciding = [name for name, kind in kinds.items() if kind is not None and kind.makes is Makes.BACKGROUND]
+    added: dict[str, dict[str, Any]] = {}
+    if not deciding:
+        if BACKGROUND in recipe.stages:
+            raise ConfigError(
+                f"data.background = auto is decided by a stage '{BACKGROUND}', but the recipe has one of kind "
+                f"'{recipe.stages[BACKGROUND].get('kind')}' under that name: give it another name"
+            )
+        maker = next(kind.name for kind in stage_kinds().values() if kind.makes is Makes.BACKGROUND)
+        added = {BACKGROUND: {"kind": maker}}
+    source = deciding[0] if deciding else BACKGROUND
+    stages = {name: _deciding(spec, kinds[name], source) for name, spec in recipe.stages.items()}
+    return recipe.model_copy(update={"stages": {**added, **stages}})
+
+
+def _deciding(spec: dict[str, Any], kind: StageKind[Any] | None, source: str) -> dict[str, Any]:
+    """A stage's words that also name what decided about the background, where its kind follows one."""
+    reads = spec.get("reads") or {}
+    if kind is None or not kind.follows_background or not isinstance(reads, Mapping):
+        return spec
+    return {**spec, "reads": {BACKGROUND: source, **reads}}
 
 
 def _stage(name: str, spec: Mapping[str, Any], recipe: Recipe) -> PlannedStage:
@@ -147,7 +183,7 @@ def _missing(key: str, value: object) -> str:
 
 
 def _check_reads(name: str, kind: StageKind[Any], reads: Mapping[str, Any], recipe: Recipe) -> None:
-    roles = {**kind.reads, **kind.may_read}
+    roles = kind.roles
     if isinstance(kind, ChoiceStage):
         roles |= dict.fromkeys(_candidates(name, kind, reads), kind.makes)
     for role, source in reads.items():
@@ -239,6 +275,21 @@ def _check_choices(plan: Plan) -> None:
             raise ConfigError(
                 f"{stage.name} chooses among {made}: expected stages over one split, so that all are of the same images"
             )
+
+
+def _check_learned(plan: Plan) -> None:
+    """The rule ``learned`` is for maps that know a background of their own."""
+    for stage in plan.stages:
+        cuts = stage.kind.threshold
+        if cuts is None or _MAPS not in stage.reads or not isinstance(cuts(stage.settings).background, Learned):
+            continue
+        for made in plan.may_be(plan.stage(stage.reads[_MAPS])):
+            if not made.kind.learns_background_of(made.settings):
+                raise ConfigError(
+                    f"{stage.name}.background = learned, but the maps of '{made.name}', of kind '{made.kind.name}', "
+                    f"know no background of their own, as those of amn-maps with normalise=learned do: read such "
+                    f"({stage.name}.reads.{_MAPS}=STAGE), or set {stage.name}.background=constant"
+                )
 
 
 def _order(stages: Mapping[str, PlannedStage]) -> Iterator[str]:

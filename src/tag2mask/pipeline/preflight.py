@@ -22,7 +22,7 @@ from tag2mask.data.sidecars import check_sidecars
 from tag2mask.methods.artefact import FOLDERS
 from tag2mask.methods.stage_kinds import Makes, MetricStage, TrainingStage
 from tag2mask.pipeline.plan import Plan, PlannedStage
-from tag2mask.pipeline.session import Session
+from tag2mask.pipeline.session import Session, ground_of, sidecars_of, supervision_of
 
 _ROLES = ("train", "val", "infer")
 _LISTED = 5
@@ -43,7 +43,7 @@ def preflight(plan: Plan) -> None:
     device = resolve_device(plan.recipe.engine)
     seen: dict[str, frozenset[str]] = {}
     for stage in plan.stages:
-        own = stage.kind.supervision_of(stage.settings)
+        own = supervision_of(stage, ground_of(stage, plan))
         seen[stage.name] = own.union(*(seen[source] for source in stage.reads.values()))
         if isinstance(stage.kind, TrainingStage):
             check_ledger(seen[stage.name], plan.recipe.allow_supervision, stage.name)
@@ -170,7 +170,7 @@ def _stage_doubts(session: Session, stage: PlannedStage) -> Sequence[str]:
         return ()
     try:
         _check_sources(session, stage, dataset)
-        roles = stage.kind.sidecars_of(stage.settings)
+        roles = sidecars_of(stage, session.ground(stage))
         if roles:
             check_sidecars(dataset, _read_of(stage, dataset), sorted(roles), stage.name)
         return stage.kind.validate_data(stage.settings, dataset)

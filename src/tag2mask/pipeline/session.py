@@ -18,11 +18,13 @@ from tag2mask.core.manifest import Manifest
 from tag2mask.core.ranks import rank
 from tag2mask.core.resources import peak_memory
 from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset
+from tag2mask.data.base import Dataset, Ground
 from tag2mask.data.registry import open_split
+from tag2mask.data.split_views import on_ground
+from tag2mask.evaluation.background import CONSTANT, rule_on
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
-from tag2mask.methods.stage_kinds import TrainingStage
+from tag2mask.methods.stage_kinds import BACKGROUND, TrainingStage
 from tag2mask.pipeline.keys import SampleKeys, keys_of, stage_key
 from tag2mask.pipeline.plan import Plan, PlannedStage
 from tag2mask.pipeline.run_folder import RunFolder
@@ -57,6 +59,7 @@ class Session:
         self.keys = keys_of(self.store.root, self.rank)
         self.done: dict[str, Done] = {}
         self._splits: dict[str, Dataset] = {}
+        self._grounds: dict[tuple[str, Ground], Dataset] = {}
 
     def open_split(self, name: str) -> Dataset:
         """A split by its name, opened once."""
@@ -67,7 +70,17 @@ class Session:
     def dataset(self, stage: PlannedStage) -> Dataset | None:
         """The split that a stage works on; None only where that is ``val`` and the data has none."""
         name = self.plan.split_of(stage)
-        return None if name is None else self.open_split(name)
+        if name is None:
+            return None
+        place = name, self.ground(stage)
+        if place not in self._grounds:
+            self._grounds[place] = on_ground(self.open_split(name), place[1])
+        return self._grounds[place]
+
+    def ground(self, stage: PlannedStage) -> Ground:
+        """What the pixels of no class are to a stage; a background as long as it is not decided."""
+        done = self.done.get(stage.reads.get(BACKGROUND, ""))
+        return ground_of(stage, self.plan, None if done is None else done.artefact)
 
     def context(self, stage: PlannedStage, key: str) -> StageContext[Any]:
         """What the stage is given."""
@@ -89,7 +102,7 @@ class Session:
         return stage_key(
             kind=kind.name,
             version=kind.version,
-            settings=key_values(stage.settings),
+            settings=key_values(stage.settings) | _of_ground(self.ground(stage)),
             inputs=self.inputs(stage),
             seed=stage.seed if isinstance(kind, TrainingStage) else None,
             fingerprint=kind.fingerprint(stage.settings) if kind.fingerprint else "",
@@ -131,19 +144,21 @@ class Session:
 
     def sidecars(self, stage: PlannedStage) -> tuple[str, ...]:
         """As `sidecars_behind`; everything that the stage reads must be done."""
-        return sidecars_behind(stage, (self.done[source].artefact for source in stage.reads.values()))
+        reads = [self.done[source].artefact for source in stage.reads.values()]
+        return sidecars_behind(stage, reads, self.ground(stage))
 
     def sample_key(self, stage: PlannedStage, key: str, dataset: Dataset, sample: Sample) -> str:
         """The key that the stage's file of one sample carries."""
         return self.keys.of(key, dataset, sample, self.sidecars(stage))
 
     def inputs(self, stage: PlannedStage) -> dict[str, str]:
-        """Role -> hash of what is read."""
-        return {role: self.done[source].manifest.output_hash() for role, source in stage.reads.items()}
+        """Role -> hash of what is read; of a decision about the background, keys take what was decided alone."""
+        reads = {role: source for role, source in stage.reads.items() if role != BACKGROUND}
+        return {role: self.done[source].manifest.output_hash() for role, source in reads.items()}
 
     def ledger(self, stage: PlannedStage) -> tuple[str, ...]:
         """Supervision that the stage has seen."""
-        own = stage.kind.supervision_of(stage.settings)
+        own = supervision_of(stage, self.ground(stage))
         return tuple(sorted(own.union(*(self.done[s].manifest.ledger for s in stage.reads.values()))))
 
     @contextmanager
@@ -193,7 +208,9 @@ class Session:
         """Note a finished stage, so that others can read it."""
         path = self.store.folder(stage.kind.name, manifest.key)
         reads = {role: self.done[source].artefact for role, source in stage.reads.items()}
-        artefact = artefact_of(stage, path, manifest.key, self.keys, reads, self.folder.command)
+        artefact = artefact_of(
+            stage, path, manifest.key, self.keys, reads, self.folder.command, self.ground(stage)
+        )  # fmt: skip
         self.done[stage.name] = Done(stage, artefact, manifest)
 
     def complete(self) -> bool:
@@ -221,17 +238,48 @@ class Session:
         return True
 
 
-def sidecars_behind(stage: PlannedStage, reads: Iterable[Artefact]) -> tuple[str, ...]:
+def ground_of(stage: PlannedStage, plan: Plan, decided: Artefact | None = None) -> Ground:
+    """What the pixels of no class are to a stage of a plan, by its data or by what was decided, if anything was."""
+    found = plan.data.background
+    if not stage.kind.follows_background:
+        return "present"
+    if found == "auto":
+        return "present" if decided is None else decided.decided().background
+    return found
+
+
+def _of_ground(ground: Ground) -> dict[str, str]:
+    """What a key takes of it; nothing where the data has a background, as keys were before there was a choice."""
+    return {} if ground == "present" else {"data.background": ground}
+
+
+def supervision_of(stage: PlannedStage, ground: Ground) -> frozenset[str]:
+    """What a stage adds to the ledger."""
+    return stage.kind.supervision_of(stage.settings) | rule_on(ground, CONSTANT).supervision
+
+
+def sidecars_of(stage: PlannedStage, ground: Ground) -> frozenset[str]:
+    """Roles of the sidecars that a stage looks at."""
+    return stage.kind.sidecars_of(stage.settings).union(rule_on(ground, CONSTANT).sidecars)
+
+
+def sidecars_behind(stage: PlannedStage, reads: Iterable[Artefact], ground: Ground) -> tuple[str, ...]:
     """Roles of the sidecars that a stage depends on: its own, and those of the maps and masks that it reads.
 
     What else it reads is known by the hash of its files.
     """
     files = [artefact.sidecars for artefact in reads if artefact.kind is not None and artefact.kind.per_image]
-    return tuple(sorted(stage.kind.sidecars_of(stage.settings).union(*files)))
+    return tuple(sorted(sidecars_of(stage, ground).union(*files)))
 
 
 def artefact_of(
-    stage: PlannedStage, path: Path, key: str, keys: SampleKeys, reads: Mapping[str, Artefact], command: str
+    stage: PlannedStage,
+    path: Path,
+    key: str,
+    keys: SampleKeys,
+    reads: Mapping[str, Artefact],
+    command: str,
+    ground: Ground,
 ) -> Artefact:
     """The artefact of a finished stage as others read it; of a choice, what it has chosen.
 
@@ -242,11 +290,12 @@ def artefact_of(
         keys: sample keys.
         reads: what it read, by role.
         command: makes what is missing of it.
+        ground: what the pixels of no class are to it.
 
     Raises:
         DamagedError: the file of a choice is not what was written.
     """
-    roles = sidecars_behind(stage, reads.values())
+    roles = sidecars_behind(stage, reads.values(), ground)
     return Artefact(
         name=stage.name,
         path=path,
@@ -258,4 +307,5 @@ def artefact_of(
         kind=stage.kind,
         base_name=stage.base_name,
         sidecars=roles,
+        background=ground,
     ).followed()

@@ -15,7 +15,7 @@ from tag2mask.evaluation.measures import tolerance
 from tag2mask.evaluation.measures.trivial import ALL_BACKGROUND, TRIVIAL
 from tag2mask.evaluation.metrics import BACKGROUND, PER_LABEL
 from tag2mask.evaluation.result_tables import MetricRow, read_columns
-from tag2mask.methods.artefact import FOLDERS
+from tag2mask.methods.artefact import FOLDERS, Artefact
 from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.metric_stages import CURVE
 from tag2mask.pipeline.opened_run import OpenedRun
@@ -28,6 +28,7 @@ from tag2mask.report.parts import RunPart, SplitPart, StageTime
 from tag2mask.report.scores import LabelScore, MethodResult, Score
 from tag2mask.run_report.example_images import MeasuredSplit, examples
 from tag2mask.run_report.pixel_statistics import PixelStatistics, measured_ids, pixels_of
+from tag2mask.thresholds.by_scores import CLASSES, in_words, read_choices
 from tag2mask.thresholds.threshold_of import ROLE
 
 
@@ -40,6 +41,8 @@ def notes(metrics: Sequence[MetricRow], split: str, every: Sequence[Measured], n
     found += _networks(rows, every)
     choices = [item for m in every for item in m.measuring.artefact.choices().items()]
     found += [f"{name}: {chosen}." for name, chosen in dict(choices).items()]
+    behind = {source.name: source for m in every for source in m.measuring.artefact.upstream()}
+    found += [line for source in behind.values() for line in _ruled(source)]
     if n_seen:
         found.append(f"{n_seen} images whose masks a threshold was chosen on are left out of every number.")
     if any(r.metric == "miou" and r.value is None for r in rows):
@@ -47,6 +50,17 @@ def notes(metrics: Sequence[MetricRow], split: str, every: Sequence[Measured], n
     if not n_images:
         found.append("This data has no masks, so nothing was measured: look at the pictures.")
     return found
+
+
+def _ruled(source: Artefact) -> Iterator[str]:
+    """The thresholds of classes that a rule of raw scores has chosen, and why."""
+    if source.kind is None or source.kind.makes is not Makes.THRESHOLD:
+        return
+    choices = list(read_choices(source.path).items())
+    for name, choice in choices[:_CLASSES]:
+        yield f"{source.name}: {in_words(name, choice)}."
+    if len(choices) > _CLASSES:
+        yield f"{source.name}: and {len(choices) - _CLASSES} more classes, in {source.path / CLASSES}."
 
 
 def _refined(rows: Sequence[MetricRow]) -> list[str]:

@@ -119,23 +119,30 @@ def _shown(scene: MeasuredSplit, sample: Sample, reason: str, side: int, cells: 
 def _maps(scene: MeasuredSplit, sample: Sample, done: Done, photo: Image.Image, cells: int) -> list[Panel]:
     """A picture for each map; and the seeds, where they are measured."""
     name, names = done.stage.name, scene.dataset.classes
-    made = done.artefact.maps(scene.dataset, sample)
+    found = scene.measured.get(name)
+    slides = found is not None and found.threshold.value is not None and found.threshold.background.is_constant
+    form = found.threshold.scores if found is not None and slides else "normalised"  # what a slider cuts is shown
+    made = done.artefact.maps(scene.dataset, sample, form)
     values = quantised(made.maps.numpy(), cells)
     panels = [
         Panel("map", f"{name}: {names[c]}", f"map of {names[c]} by {name}", (Layer(map_uri(v)),), name, c)
         for c, v in zip(made.classes, values, strict=True)
     ]
-    found = scene.measured.get(name)
     if found is None or found.threshold.kind == "none":
         return panels
     threshold, note = found.threshold, _score(scene, name, sample)
-    labels = threshold.seeds(scene.dataset, sample, carried(values, (photo.height, photo.width)), made.classes)
-    if threshold.value is None or not threshold.background.is_constant:  # unlike a slider's: these stay as they are
+    cut = values if threshold.scores == form else _raw(scene, done, sample, cells)
+    labels = threshold.seeds(scene.dataset, sample, carried(cut, (photo.height, photo.width)), made.classes)
+    if threshold.value is None or not slides:  # unlike a slider's: these stay as they are
         caption = f"seeds of {name}, threshold {threshold.text}"
         return [*panels, _label_panel("labels", caption, labels, photo, names, note)]
     share, at = shares(labels, names), f"{threshold.value:.2f}"
     alt = f"seeds of {name} at {at}: {share}"
     return [*panels, Panel("seeds", at, alt, _layers(labels), name, share=share, note=note)]
+
+
+def _raw(scene: MeasuredSplit, done: Done, sample: Sample, cells: int) -> NDArray[np.uint8]:
+    return quantised(done.artefact.maps(scene.dataset, sample, "raw").maps.numpy(), cells)
 
 
 def carried(values: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -107,7 +107,7 @@ def _maps(
     found: Measured, dataset: Dataset, counted: dict[str, tuple[Matrix, float]], sample: Sample
 ) -> ActivationMaps:
     """The maps of one sample, whose seeds are counted by the way; called from several threads."""
-    maps = found.maker.artefact.maps(dataset, sample)
+    maps = found.maker.artefact.maps(dataset, sample, found.threshold.scores)
 
     def seeds(_: Sample, truth: LabelImage) -> NDArray[np.uint8]:
         return found.threshold.seeds(dataset, sample, maps.resize(*truth.shape).maps.numpy(), maps.classes)

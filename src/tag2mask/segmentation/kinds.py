@@ -30,6 +30,7 @@ KINDS = (
         name="segmenter",
         settings=SegmenterSettings,
         may_read={"masks": Makes.MASKS},
+        follows_background=True,
         runner="tag2mask.segmentation.stage:train",
         split=lambda settings: settings.split or SplitRole.TRAIN,
         reads_ground_truth=lambda settings: settings.truth,

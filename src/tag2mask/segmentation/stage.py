@@ -47,7 +47,7 @@ def check_data(settings: SegmenterSettings, dataset: Dataset) -> Sequence[str]:
         WeightsError: weights of another network.
     """
     with torch.random.fork_rng(devices=[]):
-        build_segmenter(settings.network, len(dataset.classes))
+        build_segmenter(settings.network, len(dataset.classes), dataset.background != "none")
     if settings.truth and not dataset.has_truth:
         raise no_truth(dataset)
     return ()

@@ -43,7 +43,8 @@ def segmenter_task(net: Segmenter, schedule: SegmentTrainSettings) -> Task:
 
     def loss(part: Batch, counted: Tensor | None) -> Tensor:
         images, labels = part
-        return segmentation_loss(net.train_outputs(images), labels, schedule.balanced, counted)
+        first = 0 if net.background else 1
+        return segmentation_loss(net.train_outputs(images), labels, schedule.balanced, counted, first)
 
     return Task(net, schedule, net.parameter_groups(schedule), loss, counts, segment_rate)
 
@@ -80,7 +81,7 @@ def train_segmenter(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = build_segmenter(settings.network, len(dataset.classes))
+        net = build_segmenter(settings.network, len(dataset.classes), dataset.background != "none")
     net.max_side, net.min_side = dataset.max_side, dataset.min_side
     masks = checked(masks, dataset.classes)
     learned = with_labels(dataset.samples if samples is None else samples, masks, name)
@@ -118,7 +119,11 @@ def output_counts(labels: Tensor, grids: Sequence[tuple[int, int]]) -> Tensor:
 
 
 def segmentation_loss(
-    outputs: Sequence[tuple[float, Tensor]], labels: Tensor, balanced: bool = False, counts: Tensor | None = None
+    outputs: Sequence[tuple[float, Tensor]],
+    labels: Tensor,
+    balanced: bool = False,
+    counts: Tensor | None = None,
+    first: int = 0,
 ) -> Tensor:
     """The weighted sum of the outputs' cross-entropies; pixels of 255 take no part, and without others it is 0.
 
@@ -131,12 +136,13 @@ def segmentation_loss(
         labels: (N, H, W) uint8, as in `output_counts`.
         balanced: the mean over background pixels plus the mean over foreground pixels (DSRG, AdvCAM); else one mean.
         counts: `output_counts` of all parts of this process's batch; None where this part is all of it.
+        first: label of the first score: 0, or 1 where there is no background, and logits are (N, C, h, w).
     """
     if counts is None:
         counts = output_counts(labels, [(logits.shape[-2], logits.shape[-1]) for _, logits in outputs])
     factor = _BOTH_SIDES if balanced else 1.0
     terms = [
-        factor * weight * pixel_loss(logits, at_grid(labels, *logits.shape[-2:]), 0.0, balanced, count)
+        factor * weight * pixel_loss(logits, at_grid(labels, *logits.shape[-2:]), 0.0, balanced, count, first)
         for (weight, logits), count in zip(outputs, counts, strict=True)
     ]
     return torch.stack(terms).sum()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import ConfigError, DataError
@@ -15,8 +15,10 @@ from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.split_views import part_of
 from tag2mask.evaluation.background import CONSTANT
-from tag2mask.evaluation.threshold_rules.rules import find_rule
-from tag2mask.inference.settings import SCORES, ScoreForm
+from tag2mask.evaluation.threshold_rules.rules import RULES, find_rule
+from tag2mask.evaluation.threshold_rules.score_rules import SCORE_RULES, find_score_rule
+from tag2mask.evaluation.thresholds import ScoreForm
+from tag2mask.inference.settings import SCORES
 from tag2mask.methods.stage_kinds import Makes, SplitRole, ThresholdStage
 from tag2mask.thresholds.threshold_of import BackgroundRule
 
@@ -32,15 +34,47 @@ class RuleSettings(Settings):
     per: Scope = Field(default="data", description="one threshold for all, for each class, or for each image")
     split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
     scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
+    fallback: str = Field(
+        default="otsu",
+        description="rule in its place where it abstains, of raw scores per class",
+        json_schema_extra=UNPRINTED,
+    )
+    share: float = Field(
+        default=0.02,
+        gt=0,
+        le=1,
+        description="of an image's cells, the highest, whose mean is the image's score: midpoint, compared",
+        json_schema_extra=UNPRINTED,
+    )
+    quantile: float = Field(
+        default=0.99,
+        gt=0,
+        le=1,
+        description="of the cells of images without a class: negatives, compared",
+        json_schema_extra=UNPRINTED,
+    )
 
-    @field_validator("rule")
-    @classmethod
-    def _known(cls, name: str) -> str:
+    @property
+    def by_scores(self) -> bool:
+        """Whether it is a rule of raw scores per class, which looks at images without a class too."""
+        return self.evidence == "histogram" and self.scores == "raw" and self.per == "class"
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
         try:
-            find_rule(name, cls.evidence)
+            if self.by_scores:
+                find_score_rule(self.rule)
+                find_score_rule(self.fallback)
+            elif self.evidence == "histogram" and self.rule in SCORE_RULES and self.rule not in RULES:
+                raise ConfigError(
+                    f"rule = '{self.rule}' compares images with a class and without it by raw scores: set scores=raw "
+                    "and per=class, and raw=true of the stage of maps"
+                )
+            else:
+                find_rule(self.rule, self.evidence)
         except ConfigError as error:
             raise ValueError(str(error)) from error
-        return name
+        return self
 
 
 class AgreementSettings(RuleSettings):
@@ -68,8 +102,12 @@ class ErasureSettings(RuleSettings):
 def tagged(settings: RuleSettings, dataset: Dataset) -> list[Sample]:
     """The images that a rule looks at: those with tags; for the classifier a fixed part of them, in the split's order.
 
+    A rule of raw scores per class looks at all images, whatever their tags.
+
     The part is of the images with the smallest hash of their id, so that an added image takes the place of one at most.
     """
+    if settings.by_scores:
+        return list(dataset.samples)
     samples = [s for s in dataset.samples if s.tags]
     if not isinstance(settings, ErasureSettings) or settings.per == "image":
         return samples
@@ -96,6 +134,7 @@ def _kind(name: str, settings: type[RuleSettings], more: Mapping[str, Makes]) ->
         split=lambda own: own.split or SplitRole.INFER,
         samples=tagged,
         reads_raw=lambda own: own.scores == "raw",
+        check_data="tag2mask.thresholds.by_scores:check_data",
     )
 
 
@@ -159,7 +198,34 @@ def _has_truth(dataset: Dataset, sample: Sample) -> bool:
     return sample.truth is not None or dataset.truth(sample) is not None
 
 
+class BackgroundSettings(Settings):
+    """How ``data.background=auto`` is decided."""
+
+    images: int = Field(default=24, ge=6, description="images with one tag that are looked at, of each class at most")
+
+
+def judged(settings: BackgroundSettings, dataset: Dataset) -> list[Sample]:
+    """The images whose cells are looked at: of each class those with one tag and the smallest hash of their id.
+
+    Of many classes there are fewer of each, but never fewer than are needed.
+    """
+    alone = [s for s in dataset.samples if len(s.tags) == 1]
+    each = _MOST // max(1, len({s.tags for s in alone}))
+    return sampled(alone, max(_FEWEST, min(settings.images, each)), per_class=True)
+
+
+_MOST, _FEWEST = 240, 6
+
+
 KINDS = (
+    ThresholdStage(
+        name="background",
+        settings=BackgroundSettings,
+        makes=Makes.BACKGROUND,
+        runner="tag2mask.thresholds.background:decide",
+        split=SplitRole.TRAIN,
+        supervision=frozenset({"tags"}),
+    ),
     ThresholdStage(
         name="few-masks",
         settings=FewMasksSettings,
@@ -168,6 +234,7 @@ KINDS = (
         split=lambda settings: settings.split or SplitRole.INFER,
         reads_ground_truth=True,
         sidecars=lambda own: frozenset(own.background.sidecars),
+        follows_background=True,
         supervision=lambda own: own.background.supervision | {f"pixel-masks:threshold({own.n})"},
         samples=listed,
         reads_raw=lambda own: own.scores == "raw",

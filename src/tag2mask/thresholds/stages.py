@@ -11,12 +11,14 @@ from tag2mask.core.files import write_json
 from tag2mask.core.progress import LOG, progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import rule_on
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.threshold_rules.evidence import ImageEvidence
 from tag2mask.evaluation.threshold_rules.few_masks import count_images, resample
 from tag2mask.evaluation.threshold_rules.rules import RuleChoice, choose_thresholds, find_rule
 from tag2mask.methods.artefact import FewMasks, Ruled
 from tag2mask.methods.context import StageContext
+from tag2mask.thresholds.by_scores import choose_by_scores
 from tag2mask.thresholds.evidence import agreements, histograms
 from tag2mask.thresholds.kinds import AgreementSettings, ErasureSettings, FewMasksSettings, RuleSettings, listed, tagged
 
@@ -35,23 +37,24 @@ def choose_on_few_masks(context: StageContext[FewMasksSettings]) -> None:
     if context.rank != 0:
         return
     settings = context.settings
-    dataset = context.dataset
+    dataset, rule = context.dataset, rule_on(context.background, context.settings.background)
     samples, maps = listed(settings, dataset), context.reads["maps"]
     read = partial(maps.maps, dataset, scores=settings.scores)
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
-            dataset, read, background=settings.background, samples=samples, advance=counter.advance,
+            dataset, read, background=rule, samples=samples, advance=counter.advance,
         )  # fmt: skip
     found.check()
     (best,) = found.scores  # the oracle of these images
     assert best.threshold.value is not None
     chosen = FewMasks(best.threshold.value, len(samples), tuple(s.id for s in samples), round(best.scores.miou, 4))
-    counts = count_images(dataset, read, samples, background=settings.background)
+    counts = count_images(dataset, read, samples, background=rule)
     sure = resample(counts, len(dataset.classes) + 1)
     LOG.info(
-        "%s: %g on %d images (%.1f mIoU of %s); other masks would give %g to %g (%d %%), expected loss %.1f points",
-        context.name, chosen.value, chosen.n, chosen.miou, maps.name, sure.low, sure.high, round(100 * sure.level),
-        sure.expected_loss,
+        "%s: %g on %d images (%.1f mIoU of %s, the classes alone %.1f, their F1 %.1f); other masks would give %g to "
+        "%g (%d %%), expected loss %.1f points",
+        context.name, chosen.value, chosen.n, chosen.miou, maps.name, best.scores.mean("iou"),
+        best.scores.f1_foreground, sure.low, sure.high, round(100 * sure.level), sure.expected_loss,
     )  # fmt: skip
     chosen.write(context.out)
     write_json(context.out / UNCERTAINTY, asdict(sure))
@@ -67,6 +70,9 @@ def choose_by_rule(context: StageContext[RuleSettings]) -> None:
     if context.rank != 0:
         return
     settings = context.settings
+    if settings.by_scores:
+        choose_by_scores(context)
+        return
     dataset = context.dataset
     rule, samples = find_rule(settings.rule), tagged(settings, dataset)
     with progress(context.name, len(samples)) as counter:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, SerializeAsAny
 
 from tag2mask.core.errors import ConfigError
-from tag2mask.evaluation.background import Background, background_rule
+from tag2mask.evaluation.background import Background, background_rule, rule_on
 from tag2mask.evaluation.thresholds import Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
@@ -37,5 +37,5 @@ def threshold_of(stage: StageContext[Any] | Artefact) -> Threshold:
     if stage.kind is not None and stage.kind.threshold is not None:
         own = stage.kind.threshold(stage.settings)
     if chosen is not None:
-        return replace(chosen.threshold().as_threshold(), background=own.background)
-    return own
+        own = replace(chosen.threshold().as_threshold(), background=own.background, scores=own.scores)
+    return replace(own, background=rule_on(stage.background, own.background))

@@ -30,6 +30,14 @@ def global_ratio(numerator: Tensor, denominator: Tensor, epsilon: float = 0.0) -
     return numerator / (total + epsilon) if epsilon else numerator / total
 
 
+def _over_processes(counts: Tensor) -> Tensor:
+    """The sum of each process's counts or weights, without gradient."""
+    total = counts.detach().clone()
+    if world_size() > 1:
+        torch.distributed.all_reduce(total)
+    return total
+
+
 def multilabel_soft_margin(logits: Tensor, tags: Tensor, class_mask: Tensor | None = None) -> Tensor:
     """Mean over images and classes of the cross-entropy of each class on its own.
 
@@ -61,7 +69,12 @@ def pixel_counts(labels: Tensor) -> Tensor:
 
 
 def pixel_loss(
-    logits: Tensor, labels: Tensor, smoothing: float = 0.4, balanced: bool = True, counts: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    smoothing: float = 0.4,
+    balanced: bool = True,
+    counts: Tensor | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Half the mean over background cells plus half the mean over foreground cells of the smoothed cross-entropy.
 
@@ -75,15 +88,18 @@ def pixel_loss(
         smoothing: below C / (C + 1), so that the label keeps the largest share.
         balanced: else one mean over all cells that are not ignored.
         counts: (2,) int64, `pixel_counts` of all parts of this process's batch; None where this part is all of it.
+        first: label of the first logit: 0, or 1 where there is no background. Then logits are (N, C, h, w), no label is
+            0, one mean is taken over all cells, and C - 1 others share the smoothing.
 
     Returns:
         A scalar in float32: this process's share, whose mean over the processes is the loss.
     """
     if counts is None:
         counts = pixel_counts(labels)
+    balanced = balanced and not first
     shares = torch.full((2,), 0.5 if balanced else 1.0, device=logits.device)
     weights = global_ratio(shares, counts if balanced else counts.sum().repeat(2), _EPSILON)
-    terms = _smoothed(logits, labels, smoothing)
+    terms = _smoothed(logits, labels, smoothing, first)
     return (terms * torch.where(labels == 0, weights[0], weights[1])).sum()
 
 
@@ -141,26 +157,18 @@ def weighted_pixel_loss(
     Returns:
         A scalar in float32: this process's share, whose mean over the processes is the loss.
     """
-    everywhere = _over_processes(code_counts(labels, tags) if counts is None else counts)
-    weights = label_weights(everywhere, power)
-    each = weights * world_size() / ((weights * everywhere[0]).sum() + _EPSILON)
+    if counts is None:
+        counts = code_counts(labels, tags)
+    weights = label_weights(_over_processes(counts), power)
     terms = _smoothed(logits, labels, smoothing)
-    return (terms * each[torch.where(labels == IGNORE, 0, labels.long())]).sum()
+    summed = (terms * weights[torch.where(labels == IGNORE, 0, labels.long())]).sum()
+    return global_ratio(summed, (weights * counts[0]).sum(), _EPSILON)
 
 
-def _over_processes(counts: Tensor) -> Tensor:
-    """The sum of each process's counts."""
-    total = counts.detach().clone()
-    if world_size() > 1:
-        torch.distributed.all_reduce(total)
-    return total
-
-
-def _smoothed(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+def _smoothed(logits: Tensor, labels: Tensor, smoothing: float, first: int = 0) -> Tensor:
     """The cross-entropy of each cell, in float32, 0 where ignored; targets as in `pixel_loss`."""
     n_labels = logits.shape[1]
     # torch's smoothing gives a share to the label too: the same target is 1 - s + s / n with s = smoothing n / (n - 1).
     everywhere = smoothing * n_labels / (n_labels - 1)
-    return F.cross_entropy(
-        logits.float(), labels.long(), ignore_index=IGNORE, reduction="none", label_smoothing=everywhere
-    )
+    places = torch.where((labels == IGNORE) | (labels < first), IGNORE, labels.long() - first)
+    return F.cross_entropy(logits.float(), places, ignore_index=IGNORE, reduction="none", label_smoothing=everywhere)

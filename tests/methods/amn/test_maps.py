@@ -79,3 +79,17 @@ def test_learned_maps_cut_at_one_half_are_the_arg_max_over_background_and_presen
 def test_no_classes_give_no_maps(how: str) -> None:
     none = torch.zeros(0, dtype=torch.int64)
     assert class_maps(LOGITS, none, how).shape == (0, 6, 9)  # type: ignore[arg-type]  # a plain string
+
+
+def test_without_a_background_the_present_classes_share_one_probability() -> None:
+    maps = class_maps(LOGITS, CLASSES, "learned", competes=False)
+    torch.testing.assert_close(maps.sum(0), torch.ones(6, 9))
+    values = np.exp(LOGITS.double().numpy()[[1, 3, 4]])
+    np.testing.assert_allclose(maps.numpy(), values / values.sum(0), atol=1e-6)
+    assert torch.equal(class_maps(LOGITS, torch.tensor([2]), "learned", competes=False), torch.ones(1, 6, 9))
+    other = LOGITS.clone()
+    other[0] += 9  # the background, which is none
+    for how in ("learned", "minmax"):
+        found = class_maps(other, CLASSES, how, competes=False)  # type: ignore[arg-type]
+        torch.testing.assert_close(found, class_maps(LOGITS, CLASSES, how, competes=False))  # type: ignore[arg-type]
+        assert found.isfinite().all()

@@ -180,3 +180,13 @@ def test_a_grid_without_room_is_refused(height: int, width: int) -> None:
     labels = torch.zeros(1, height, width, dtype=torch.uint8)
     with refused(ConfigError, f"{height} x {width} cells", "pairs of radius 4"):
         boundary_loss(torch.zeros(1, height, width), labels, 4)
+
+
+def test_without_a_background_pairs_alike_weigh_what_different_ones_do() -> None:
+    edge, labels = drawn(2, 9, 11)
+    labels[labels == 0] = 2
+    sums, counts = slow_terms(edge, labels, 3)
+    assert counts[0] == 0
+    expected = (sums[1] / (counts[1] + 1e-5) + sums[2] / (counts[2] + 1e-5)) / 2
+    found = boundary_loss(edge, labels, 3, background=False)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -60,8 +60,30 @@ def tag_findings(by_name: Mapping[str, Dataset], settings: DataSettings) -> list
         *_overlaps(by_name, settings),
         *(f for name, dataset in by_name.items() for f in _empty_classes(dataset, trains=name == settings.train)),
         *_inseparable(opened),
+        *_without_background(by_name, settings),
         *_missing_truth(opened),
     ]
+
+
+def _without_background(by_name: Mapping[str, Dataset], settings: DataSettings) -> list[Finding]:
+    """What cannot be where every pixel is of a class: images without a tag, and a single class."""
+    if settings.background != "none":
+        return []
+    classes = next(iter(by_name.values())).classes
+    other = "set data.background=present"
+    if len(classes) == 1:
+        text = f"data.background = none, but the data has one class, '{classes[0]}', so that every pixel would be of it"
+        return [Finding("background", "error", classes, text, f"Tag the other classes too, or {other}")]
+    findings = []
+    for name in dict.fromkeys(n for n in (settings.train, settings.infer) if n in by_name):
+        untagged = tuple(s.id for s in by_name[name].samples if not s.tags)
+        if untagged:
+            text = (
+                f"data.background = none says that every pixel is of a class, but {len(untagged)} of "
+                f"{len(by_name[name])} images of split '{name}' have no tag, first '{untagged[0]}'"
+            )
+            findings.append(Finding("background", "error", untagged, text, f"Tag them, take them out, or {other}"))
+    return findings
 
 
 def _tags_of(opened: Sequence[Dataset]) -> Cooccurrence:

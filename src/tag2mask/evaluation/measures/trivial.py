@@ -24,7 +24,7 @@ ALL_BACKGROUND, RANDOM_TAG = "all background", "random own tag"
 TRIVIAL = (ALL_BACKGROUND, RANDOM_TAG)
 """Names that the answers have in place of a stage's."""
 METRICS = ("miou", "miou_foreground", "f1_foreground")
-"""What is told of them."""
+"""What is measured of them."""
 
 
 class Beside:

@@ -25,6 +25,8 @@ AMN_MAPS = ImageStage(
     settings=AmnMapsSettings,
     reads={"amn": Makes.WEIGHTS},
     may_read={"seeds": Makes.MASKS},
+    follows_background=True,
+    learns_background=lambda settings: settings.normalise == "learned",
     runner="tag2mask.methods.amn.stage:program",
     check="tag2mask.methods.amn.stage:check_maps",
 )
@@ -33,6 +35,7 @@ KINDS = (
         name="amn",
         settings=AmnSettings,
         reads={"seeds": Makes.MASKS},
+        follows_background=True,
         runner="tag2mask.methods.amn.stage:train",
         split=lambda settings: settings.split or SplitRole.TRAIN,
         reads_of=_reads_of,

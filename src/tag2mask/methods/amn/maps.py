@@ -62,7 +62,9 @@ def image_logits(
     return merged_logits(pair_features(conditioned, images, mirror=mirror, bfloat16=bfloat16), size)
 
 
-def class_maps(logits: Tensor, classes: Tensor, how: Normalise, background: Tensor | None = None) -> Tensor:
+def class_maps(
+    logits: Tensor, classes: Tensor, how: Normalise, background: Tensor | None = None, competes: bool = True
+) -> Tensor:
     """Maps of some classes.
 
     Args:
@@ -73,10 +75,16 @@ def class_maps(logits: Tensor, classes: Tensor, how: Normalise, background: Tens
             says so. ``learned`` is ``p_c / (p_c + p_0)``, p_0 the background's softmax: above 0.5 where the class is
             likelier than the background, so that maps cut at 0.5 give the arg max over background and classes.
         background: (h, w) bool, cells that are background in the refined seeds; for ``background-prior``.
+        competes: the background is one of those that a cell may be of. Else ``learned`` is the softmax over these
+            classes alone, so that the largest map is the most probable of them, and the others leave p_0 out.
 
     Returns:
         (K, h, w) float32 in [0, 1].
     """
+    if not competes and how == "learned":
+        return logits[classes + 1].softmax(0)
+    if not competes:
+        logits = torch.cat([torch.full_like(logits[:1], -torch.inf), logits[1:]])
     if how == "learned":
         return torch.sigmoid(logits[classes + 1] - logits[:1])
     softmax = logits.softmax(0)[classes + 1]

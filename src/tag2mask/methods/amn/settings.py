@@ -107,8 +107,10 @@ class AmnSettings(Settings):
     @field_validator("backbone", mode="before")
     @classmethod
     def _stride(cls, given: object) -> object:
-        """A backbone whose stride is not named has AMN's, whatever else of it is."""
-        return {"stride": STRIDE, **given} if isinstance(given, Mapping) else given
+        """A backbone whose stride is not named has AMN's, unless its levels are joined at a stride of their own."""
+        if not isinstance(given, Mapping):
+            return given
+        return {"stride": STRIDE if given.get("levels") is None else None, **given}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

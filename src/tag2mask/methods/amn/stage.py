@@ -19,6 +19,7 @@ from tag2mask.core.progress import LOG
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
+from tag2mask.evaluation.background import CONSTANT, rule_on
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.maps import class_maps, image_logits
@@ -109,7 +110,7 @@ def program(context: StageContext[AmnMapsSettings]) -> ImageProgram:
     """
     settings = context.settings
     seeds = context.reads.get("seeds")
-    prior = settings.normalise == "background-prior"
+    prior, competes = settings.normalise == "background-prior", rule_on(context.background, CONSTANT).competes
     net, classes = load_amn(context.reads["amn"].path / WEIGHTS)
     device, dataset = resolve_device(context.engine), context.dataset
     net = for_inference(net, device)
@@ -130,13 +131,13 @@ def program(context: StageContext[AmnMapsSettings]) -> ImageProgram:
 
     @torch.inference_mode()
     def compute(inputs: Sequence[AmnInput]) -> list[ActivationMaps]:
-        return [_maps(net, entry, len(classes), settings, device) for entry in inputs]
+        return [_maps(net, entry, len(classes), settings, device, competes) for entry in inputs]
 
     return ImageProgram(prepare, compute)
 
 
 def _maps(
-    net: AmnNet, entry: AmnInput, n_classes: int, settings: AmnMapsSettings, device: torch.device
+    net: AmnNet, entry: AmnInput, n_classes: int, settings: AmnMapsSettings, device: torch.device, competes: bool
 ) -> ActivationMaps:
     columns = entry.sample.tags
     if not columns:
@@ -146,7 +147,7 @@ def _maps(
     bfloat16 = settings.precision == "bfloat16"
     merged = image_logits(net, images, tags, entry.size, mirror=settings.mirror, bfloat16=bfloat16)
     background = None if entry.background is None else torch.from_numpy(entry.background).to(device)
-    maps = class_maps(merged, torch.tensor(columns, device=device), settings.normalise, background)
+    maps = class_maps(merged, torch.tensor(columns, device=device), settings.normalise, background, competes)
     return ActivationMaps(columns, maps.cpu())
 
 

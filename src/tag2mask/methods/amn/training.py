@@ -23,22 +23,25 @@ from tag2mask.training.losses import code_counts, pixel_counts, pixel_loss, weig
 from tag2mask.training.task import Batch, Task, parameter_groups
 
 
-def amn_task(net: AmnNet, settings: AmnSettings) -> Task:
+def amn_task(net: AmnNet, settings: AmnSettings, background: bool = True) -> Task:
     """The training of AMN by its per-pixel loss over the cells of whole batches.
+
+    Without ``background`` the classes alone compete: its logit is left out, and no cell is of it.
 
     A batch is images (N, 3, H, W), tags (N, C) and labels (N, h, w) uint8 on the grid of the logits.
     """
-    smoothing, power = settings.smoothed(net.n_classes), settings.class_weight
+    first, power = 0 if background else 1, settings.class_weight
+    smoothing = settings.smoothed(net.n_classes - first)  # by the number of others
 
     def loss(part: Batch, counts: Tensor | None) -> Tensor:
         images, tags, labels = part
-        logits = net(images, tags)
-        if power is None:
-            return pixel_loss(logits, labels, smoothing, settings.balanced, counts)
+        logits = net(images, tags)[:, first:]
+        if power is None or first:  # without background cells of all classes weigh the same either way
+            return pixel_loss(logits, labels, smoothing, settings.balanced, counts, first)
         return weighted_pixel_loss(logits, labels, tags, smoothing, power, counts)
 
     def counts_of(batch: Batch) -> Tensor:
-        return pixel_counts(batch[2]) if power is None else code_counts(batch[2], batch[1])
+        return pixel_counts(batch[2]) if power is None or first else code_counts(batch[2], batch[1])
 
     groups = parameter_groups(net.backbone_parameters(), net.head_parameters(), settings.train)
     return Task(net, settings.train, groups, loss, counts_of)
@@ -118,4 +121,5 @@ def train_amn(
     grid = net.grid(schedule.crop, schedule.crop)
     images = AmnImages(dataset, samples, seeds, transform, seed, grid=grid, absent=settings.absent)
     save = partial(save_amn, net, out / WEIGHTS, dataset.classes)
-    fit_and_save(amn_task(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)
+    task = amn_task(net, settings, dataset.background != "none")
+    fit_and_save(task, images, save, out=out, seed=seed, engine=engine, name=name)

@@ -50,6 +50,7 @@ KINDS = (
         name="cam",
         settings=MapsSettings,
         reads={"classifier": Makes.WEIGHTS},
+        probabilities=True,
         runner="tag2mask.methods.cam.stage:program",
     ),
     MetricStage(

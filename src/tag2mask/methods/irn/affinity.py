@@ -28,6 +28,8 @@ EPSILON = 1e-5
 _SHARES = (0.25, 0.25, 0.5)
 """Of background, foreground and different pairs: half of ``(bg + fg) / 2 + different``, the other half of IRN's loss
 being that of its displacement branch. Without the half the published learning rate would mean another one."""
+_SHARES_OF_CLASSES = (0.0, 0.5, 0.5)
+"""Where every pixel is of a class there are no background pairs: what is alike still weighs what is different does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +188,12 @@ def _add_slopes(gradient: Tensor, edge: Tensor, planes: list[Tensor], slopes: li
     gradient.add_(slopes[0])
 
 
-def boundary_loss(edge: Tensor, labels: Tensor, radius: int = 10, counts: Tensor | None = None) -> Tensor:
+def boundary_loss(
+    edge: Tensor, labels: Tensor, radius: int = 10, counts: Tensor | None = None, background: bool = True
+) -> Tensor:
     """``bg / 4 + fg / 4 + different / 2``, each the sum of its pairs' terms over their number + 1e-5.
+
+    Without ``background`` it is ``fg / 2 + different / 2``.
 
     Pairs are counted over all processes. Where a batch is computed in parts, they are counted over the whole batch, so
     the parts' losses add up to that of the batch; they are not to be averaged.
@@ -197,11 +203,12 @@ def boundary_loss(edge: Tensor, labels: Tensor, radius: int = 10, counts: Tensor
         labels: (N, h, w) uint8: 0 background, 1 and more classes, 255 ignored.
         radius: pairs nearer than this many cells.
         counts: (3,) int64, `pair_counts` of all parts of this process's batch; None where this part is all of it.
+        background: whether some pixels are of no class.
 
     Returns:
         A scalar in float32: this process's share, whose mean over the processes is the loss. 0 without pairs.
     """
     if counts is None:
         counts = pair_counts(labels, radius)
-    shares = torch.tensor(_SHARES, device=edge.device)
+    shares = torch.tensor(_SHARES if background else _SHARES_OF_CLASSES, device=edge.device)
     return pair_sum(edge.float(), labels, global_ratio(shares, counts, EPSILON), radius)

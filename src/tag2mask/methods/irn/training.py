@@ -20,7 +20,7 @@ from tag2mask.training.label_images import LabelImages, LabelsOf, with_labels
 from tag2mask.training.task import Batch, Task
 
 
-def boundary_task(net: BoundaryNet, settings: IrnSettings) -> Task:
+def boundary_task(net: BoundaryNet, settings: IrnSettings, background: bool = True) -> Task:
     """The training of the branch, by the loss over the pairs of whole batches.
 
     A batch is images (N, 3, H, W) and labels (N, H / 4, W / 4) uint8.
@@ -29,7 +29,7 @@ def boundary_task(net: BoundaryNet, settings: IrnSettings) -> Task:
     def loss(part: Batch, counts: Tensor | None) -> Tensor:
         images, labels = part
         edge = torch.sigmoid(net(images).float())[:, 0]
-        return boundary_loss(edge, labels, settings.radius, counts)
+        return boundary_loss(edge, labels, settings.radius, counts, background)
 
     train = settings.train
     groups = [{"params": net.branch_parameters(), "lr": train.lr, "weight_decay": train.weight_decay}]
@@ -53,4 +53,5 @@ def train_boundary(
     transform = TrainTransform(schedule.crop, net.mean, net.std, rescale=schedule.rescale)
     images = LabelImages(dataset, samples, seeds, transform, seed, grid=(schedule.crop // STRIDE,) * 2)
     save = partial(save_boundary, net, out / WEIGHTS)
-    fit_and_save(boundary_task(net, settings), images, save, out=out, seed=seed, engine=engine, name=name)
+    task = boundary_task(net, settings, dataset.background != "none")
+    fit_and_save(task, images, save, out=out, seed=seed, engine=engine, name=name)

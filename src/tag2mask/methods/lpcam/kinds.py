@@ -71,6 +71,7 @@ KINDS = (
         reads={"classifier": Makes.WEIGHTS, "maps": Makes.MAPS},
         reads_any=True,
         same={"maps": "classifier"},
+        follows_background=True,
         split=lambda settings: settings.split or SplitRole.INFER,
         runner="tag2mask.methods.lpcam.stage:cluster",
     ),

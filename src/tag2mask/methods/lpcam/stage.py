@@ -16,8 +16,9 @@ from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import write_json
 from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG, Counter, progress
-from tag2mask.core.types import Prototypes, Sample
+from tag2mask.core.types import ActivationMaps, Prototypes, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.background import CONSTANT, rule_on
 from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.raw_scores import RawScores, similarity_unit
 from tag2mask.inference.runner import image_tensor
@@ -52,7 +53,8 @@ def cluster(context: StageContext[PrototypeSettings]) -> None:
     weights, bias = (values.detach().float().cpu() for values in (network.class_weights(), network.class_bias()))
     scorer = Scorer(weights, torch.tensor(network.trained), names=dataset.classes, bias=bias)
     chosen = {
-        c: sample_images(dataset, c, settings.images_per_class, context.seed) for c in range(len(dataset.classes))
+        c: with_context(dataset, c, sample_images(dataset, c, settings.images_per_class, context.seed), context.seed)
+        for c in range(len(dataset.classes))
     }
     if not any(chosen.values()):
         raise DataError(f"no image of split '{dataset.split}' carries a tag, so there is nothing to cluster")
@@ -79,7 +81,9 @@ def _one_class(
     name = dataset.classes[column]
     pairs = _features_and_cams(context, network, samples, column, counter)
     how = Clustering(settings.n_prototypes, context.seed, settings.max_iterations, settings.memory_mb)
-    rules = Rules(settings.mu_f, settings.mu_b, settings.mu_b_low)
+    # Where no background competes the context is what other classes are, however clearly the class rejects it.
+    competes = rule_on(dataset.background, CONSTANT).competes
+    rules = Rules(settings.mu_f, settings.mu_b, settings.mu_b_low if competes else 0.0)
     with collect(
         pairs,
         settings.tau,
@@ -108,15 +112,17 @@ def _features_and_cams(
     column: int,
     counter: Counter,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features (D, h, w) of the image at scale 1, un-mirrored, and its stored CAM of the class."""
+    """Features (D, h, w) of the image at scale 1, un-mirrored, and what parts them, see `share_of`."""
     device, dataset, maps = next(network.parameters()).device, context.dataset, context.reads["maps"]
-    base = _base(context)
+    base, competes = _base(context), rule_on(context.background, CONSTANT).competes
+    # Raw scores of several classes can be compared; maps that were each divided by their maximum only just.
+    raw = maps.kind is not None and maps.kind.raw_beside(maps.settings)
+    scores = "raw" if raw and not competes else "normalised"
 
     def read(sample: Sample) -> tuple[Tensor, Tensor]:
         image = dataset.image(sample)
         tensor = image_tensor(image, base((image.height, image.width)), network.mean, network.std)
-        found = maps.maps(dataset, sample)
-        return tensor, found.maps[found.classes.index(column)]
+        return tensor, share_of(maps.maps(dataset, sample, scores=scores), column, competes)
 
     for tensor, cam in prefetch(read, samples):
         features = next(pair_features(network.features, [tensor.to(device)], mirror=False))[0].cpu()
@@ -131,6 +137,29 @@ def sample_images(dataset: Dataset, column: int, limit: int | None, seed: int) -
         return having
     picked = np.random.default_rng([seed, column]).choice(len(having), limit, replace=False)
     return [having[i] for i in sorted(picked)]
+
+
+def share_of(found: ActivationMaps, column: int, competes: bool) -> Tensor:
+    """What parts the foreground of a class from its context, (h, w): its map; without background 1 where it is largest.
+
+    The image need not have the class where no background competes: all of it is context then.
+    """
+    if competes:
+        return found.maps[found.classes.index(column)]
+    place = found.classes.index(column) if column in found.classes else len(found.classes)
+    return (found.maps.argmax(0) == place).float()
+
+
+def with_context(dataset: Dataset, column: int, images: Sequence[Sample], seed: int) -> list[Sample]:
+    """The images of a class, and where no background competes and no other class stands beside it, as many without it.
+
+    All that these hold is context then, since none of the class's own images holds any.
+    """
+    if rule_on(dataset.background, CONSTANT).competes or any(len(s.tags) > 1 for s in images):
+        return list(images)
+    others = [s for s in dataset.samples if s.tags and column not in s.tags]
+    picked = np.random.default_rng([seed, column, 1]).permutation(len(others))[: len(images)]
+    return [*images, *(others[i] for i in sorted(picked))]
 
 
 def _gallery(

@@ -101,17 +101,18 @@ class Segmenter(nn.Module, ABC):
 
     An image in [0, 1] goes in as ``(image - mean) / std``, both per channel of RGB. Saved weights travel with
     ``settings`` and ``initial``, see `NetworkSettings.initial`. ``max_side`` and ``min_side`` bound the longest side of
-    the images that it was trained on, where larger ones were shrunk and smaller ones enlarged to it. Input sides are
-    padded to a multiple of ``multiple``, and to ``least`` at least.
+    the images that it was trained on, where larger ones were shrunk and smaller ones enlarged to it. Without
+    ``background`` its scores are of the classes alone, C where C + 1 are written below. Input sides are padded to a
+    multiple of ``multiple``, and to ``least`` at least.
     """
 
     multiple: ClassVar[int] = 32
     least: int = 1
 
-    def __init__(self, settings: NetworkSettings, n_classes: int, mean: RGB, std: RGB) -> None:
+    def __init__(self, settings: NetworkSettings, n_labels: int, mean: RGB, std: RGB) -> None:
         super().__init__()
-        self.settings, self.mean, self.std, self.n_labels = settings, mean, std, n_classes + 1
-        self.initial = settings.initial
+        self.settings, self.mean, self.std, self.n_labels = settings, mean, std, n_labels
+        self.initial, self.background = settings.initial, True
         self.max_side: int | None = None
         self.min_side: int | None = None
 

@@ -34,12 +34,12 @@ class DeepLabV2(Segmenter):
 
     multiple = 1
 
-    def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
+    def __init__(self, settings: NetworkSettings, n_labels: int) -> None:
         body = _body(settings)
-        super().__init__(settings, n_classes, body.mean, body.std)
+        super().__init__(settings, n_labels, body.mean, body.std)
         self.body = body.module
         freeze_norms(self.body)
-        self.head = dilated_convs(body.channels, n_classes + 1)
+        self.head = dilated_convs(body.channels, n_labels)
         self._grids: dict[tuple[int, int], list[tuple[int, int]]] = {}
 
     @property

@@ -24,15 +24,16 @@ _NETWORKS: dict[str, Callable[[NetworkSettings, int], Segmenter]] = {DEEPLAB: De
 """Networks of our own; the others are the library's."""
 
 
-def build_segmenter(settings: NetworkSettings, n_classes: int) -> Segmenter:
-    """Build a network for C ``n_classes`` (without the background) with its first weights, laid out channels-last.
+def build_segmenter(settings: NetworkSettings, n_classes: int, background: bool = True) -> Segmenter:
+    """Build a network for C ``n_classes``, and for a background beside them, with its first weights, channels-last.
 
     The head, and all else under ``weights: none``, is drawn from torch's global generator. Batch norms of an encoder
     that begins with pretrained weights keep its statistics.
     """
     if n_classes < 1:
         raise ConfigError(f"a network needs at least one class, got {n_classes}")
-    net = _NETWORKS.get(settings.kind, LibrarySegmenter)(settings, n_classes)
+    net = _NETWORKS.get(settings.kind, LibrarySegmenter)(settings, n_classes + background)
+    net.background = background
     spare_single_groups(net)
     for part in net.trained_norms():
         spare_single_values(part)
@@ -61,6 +62,7 @@ class _SavedSegmenter(Settings):
     max_side: int | None = Field(ge=1)
     min_side: int | None = Field(default=None, ge=1)
     classes: tuple[str, ...]
+    background: bool = True
 
 
 def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None:
@@ -73,6 +75,8 @@ def save_segmenter(net: Segmenter, path: Path, classes: tuple[str, ...]) -> None
     about = {
         _ENTRY: settings.model_dump(), "initial": net.initial, **net.sides(), "classes": list(classes),
     }  # fmt: skip
+    if not net.background:
+        about["background"] = False
     write_weights(net, path, about)
 
 
@@ -85,7 +89,7 @@ def load_segmenter(path: Path) -> tuple[Segmenter, tuple[str, ...]]:
 
     def build() -> Segmenter:
         with torch.random.fork_rng(devices=[]):
-            return build_segmenter(settings, len(classes))
+            return build_segmenter(settings, len(classes), saved.background)
 
     expected = f"'{settings.kind}' on '{settings.encoder}', {len(classes)} classes"
     net = rebuild(path, saved, settings.weights, build, expected)

@@ -116,11 +116,11 @@ _LEAST = {"pan": 128}
 class LibrarySegmenter(Segmenter):
     """A network of segmentation-models-pytorch, its logits at the images' size."""
 
-    def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
+    def __init__(self, settings: NetworkSettings, n_labels: int) -> None:
         name = encoder_name(settings.encoder)
-        super().__init__(settings, n_classes, *encoder_colours(name))
+        super().__init__(settings, n_labels, *encoder_colours(name))
         self.least = _LEAST.get(settings.kind, 1)
-        self.net = library_network(settings, name, n_classes + 1)
+        self.net = library_network(settings, name, n_labels)
         load_encoder(self.net.encoder.model, settings)
 
     @property

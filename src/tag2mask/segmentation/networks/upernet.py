@@ -22,10 +22,10 @@ _HEAD_STD = 0.01
 class UperNet(Segmenter):
     """UPerNet as published with Swin: layer norm on each of four levels, 512 channels, an auxiliary head."""
 
-    def __init__(self, settings: NetworkSettings, n_classes: int) -> None:
+    def __init__(self, settings: NetworkSettings, n_labels: int) -> None:
         name = encoder_name(settings.encoder)
-        super().__init__(settings, n_classes, *encoder_colours(name))
-        net = library_network(settings, name, n_classes + 1, decoder_channels=_CHANNELS)
+        super().__init__(settings, n_labels, *encoder_colours(name))
+        net = library_network(settings, name, n_labels, decoder_channels=_CHANNELS)
         self.features, self.decoder = net.encoder, net.decoder  # its own head and upsampling are not the published
         load_encoder(self.features.model, settings)
         channels = list(self.features.out_channels)[-_LEVELS:]

@@ -202,6 +202,8 @@ def export_onnx(net: Segmenter, classes: tuple[str, ...], path: Path) -> None:
         "schema": SCHEMA, "network": settings.model_dump(mode="json"), "initial": net.initial, **net.sides(),
         "classes": list(classes),
     }  # fmt: skip
+    if not net.background:
+        about["background"] = False
     onnx.helper.set_model_props(model, {ENTRY: json.dumps(about, ensure_ascii=False, sort_keys=True)})
     with atomic_path(path) as temporary:
         onnx.save(model, temporary)

@@ -32,6 +32,7 @@ class _About(Settings):
     classes: tuple[str, ...] = Field(min_length=1)
     max_side: int | None = Field(ge=1)
     min_side: int | None = Field(default=None, ge=1)
+    background: bool = True
 
 
 class OnnxSegmenter:
@@ -47,10 +48,14 @@ class OnnxSegmenter:
         self._session = _session(path)
         about = _about(_metadata(self._session, path), path)
         self.classes, self.max_side, self.min_side = saved_classes(about.classes, path), about.max_side, about.min_side
-        _check_form(self._session, len(self.classes) + 1, path)
+        self.background = about.background
+        _check_form(self._session, len(self.classes) + self.background, path)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Logits (N, C + 1, H, W) on the CPU, background first, of RGB images (N, 3, H, W) in [0, 1] of any size."""
+        """Logits on the CPU, (N, C + 1, H, W), background first, or (N, C, H, W) without, of RGB images (N, 3, H, W).
+
+        Images are in [0, 1], of any size.
+        """
         if images.ndim != 4 or images.shape[1] != 3 or not images.numel():
             raise DataError(f"images have shape {tuple(images.shape)}: expected (N, 3, H, W) with at least one pixel")
         values = np.ascontiguousarray(images.detach().cpu().numpy(), dtype=np.float32)
@@ -121,7 +126,7 @@ def _about(metadata: dict[str, str], path: Path) -> _About:
         about: Any = json.loads(metadata[ENTRY])
         if about["schema"] != SCHEMA:
             raise WeightsError(f"{path} has schema {about['schema']!r:.80}, expected {SCHEMA}: export it again")
-        return validate(_About, {name: about[name] for name in _About.model_fields}, "")
+        return validate(_About, {name: value for name, value in about.items() if name in _About.model_fields}, "")
     except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
         raise WeightsError(
             f"{path}: the entry '{ENTRY}' of its metadata is damaged ({error!s:.500}); export it again"

@@ -66,6 +66,11 @@ class Labeller:
         In a tiled photo a CRF works within each tile, and what it gives is blended. Of a photo of more than `WHOLE`
         pixels whose views are smaller it sees the largest view, and what it gives is enlarged.
         """
+        places = self._places(photos)
+        return places if self.network.background else [np.add(one, 1, dtype=np.uint8) for one in places]
+
+    def _places(self, photos: Sequence[Picture]) -> list[NDArray[np.uint8]]:
+        """Which of the network's scores is the largest at each pixel."""
         size = photos[0].size
         factors, tiling = self.factors(size), self.tiling(size)
         try:
@@ -153,11 +158,11 @@ class Labeller:
         return torch.stack([refined(one, image, self._crf) for one, image in zip(found, images, strict=True)])
 
     def _check_labels(self, found: int) -> None:
-        n_classes = len(self.network.classes)
-        if found != n_classes + 1:
+        n_classes, background = len(self.network.classes), self.network.background
+        if found != n_classes + background:
             raise ConfigError(
-                f"the network gives {found} labels, but has {n_classes} class names: expected {n_classes + 1} labels, "
-                "background first"
+                f"the network gives {found} labels, but has {n_classes} class names: expected "
+                f"{n_classes + background} labels, {'background first' if background else 'without background'}"
             )
 
 

@@ -47,11 +47,12 @@ class LoadedNetwork:
     classes: tuple[str, ...]  # index c + 1 of labels is classes[c]
     max_side: int | None = None  # longest side that larger photos are shrunk to, as those of the training
     min_side: int | None = None  # longest side that smaller photos are enlarged to
+    background: bool = True  # else it scores the classes alone, C where C + 1 are written below, and no label is 0
 
     @classmethod
     def of(cls, net: Segmenter | OnnxSegmenter, classes: Sequence[str]) -> LoadedNetwork:
         """A network of ours for these classes."""
-        return cls(net, net.mean, net.std, tuple(classes), net.max_side, net.min_side)
+        return cls(net, net.mean, net.std, tuple(classes), net.max_side, net.min_side, net.background)
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +98,7 @@ def refined(probabilities: Tensor, image: Pixels, crf: CRFPreset) -> Tensor:
 
 
 def most_probable(probabilities: Tensor) -> NDArray[np.uint8]:
-    """(C + 1, H, W) to (H, W) uint8, the lowest of equally probable labels."""
+    """(C + 1, H, W) to (H, W) uint8, the place of the largest score, the lowest of equal ones."""
     return probabilities.argmax(dim=0).to(torch.uint8).cpu().numpy()
 
 

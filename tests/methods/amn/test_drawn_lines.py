@@ -19,7 +19,7 @@ from tag2mask import AMN
 from tag2mask.data.readers.parts import PartsSettings, open_split
 
 SIDE = 64
-FIXED = {"absent": 0.5, "class_weight": 0.5, "smoothing_classes": 20}
+FIXED: dict[str, Any] = {"absent": 0.5, "class_weight": 0.5, "smoothing_classes": 20}
 
 
 class Coarse(nn.Module):
@@ -42,7 +42,8 @@ class Coarse(nn.Module):
 @pytest.fixture(scope="module")
 def cracks() -> tuple[Tensor, Tensor, Tensor]:
     """24 images, their tags, and refined seeds: cracks two pixels too wide, background away from them, else 255."""
-    dataset = open_split(PartsSettings(scenes="lines", images=24, size=(SIDE, SIDE), difficulty="hard"), "train")
+    values: dict[str, Any] = {"scenes": "lines", "images": 24, "size": (SIDE, SIDE), "difficulty": "hard"}
+    dataset = open_split(PartsSettings(**values), "train")
     images = np.stack([np.asarray(dataset.image(s), np.float32) for s in dataset.samples]) / 255
     seeds = np.stack([_refined(dataset.truth(s) == 1) for s in dataset.samples])
     tags = torch.tensor([[float(bool(s.tags))] for s in dataset.samples])
@@ -59,8 +60,7 @@ def found(cracks: tuple[Tensor, Tensor, Tensor], **values: Any) -> tuple[float, 
     """Shares of pixels that AMN calls crack under its code, in images with and without one, and that of the seeds."""
     images, tags, seeds = cracks
     batches = [(images[i::3], tags[i::3], seeds[i::3]) for i in range(3)]
-    rates = {"epochs": 15, "lr": 2e-3, "head_lr": 1e-2}
-    amn = AMN(Coarse(), "body", normalise="learned", **rates, **values).fit(batches)
+    amn = AMN(Coarse(), "body", normalise="learned", epochs=15, lr=2e-3, head_lr=1e-2, **values).fit(batches)
     maps = torch.stack([m.resize(SIDE, SIDE).maps[0] for m in amn(images, torch.ones_like(tags))])
     on, there = (maps > 0.5).float().mean((1, 2)), tags[:, 0] > 0
     return float(on[there].mean()), float(on[~there].mean()), float((seeds[there] == 1).float().mean())
