@@ -118,7 +118,7 @@ class PixelModelSettings(Settings):
         default=48, gt=0, description="pixels; a class whose active regions are wider in the median gets no model"
     )
     kept: float = Field(
-        default=0.5,
+        default=0.25,
         gt=0,
         description="nor one of whose active regions a dense CRF keeps so large a share in the median: they are solid",
     )
