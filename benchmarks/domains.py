@@ -46,7 +46,6 @@ from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
 
 RECIPE = "own-data"
-SEEDS = ("cam-seeds", "lpcam-f-seeds", "lpcam-seeds", "amn-lpcam-seeds")
 MEASURED = ("miou", "miou_foreground", "f1_foreground", "iou@2px")
 ANIMALS = "cat,cow,dog,horse,person,sheep"
 LIST = "benchmarks/voc-animals-300.txt"
@@ -281,14 +280,14 @@ def run_domain(
 ) -> tuple[list[DomainRow], list[DomainStage]]:
     """Run the recipe on one set, and the same network on its ground truth where there are new photos."""
     given = [*domain.words, f"seeds=[{','.join(map(str, seeds))}]", *words]
-    only = SEEDS if until_seeds else ()
+    stages_of = load_recipe(RECIPE, given).stages
+    only = [name for name, spec in stages_of.items() if spec["kind"] == "seeds"] if until_seeds else []
     shown = command("run", RECIPE, *given, *(word for stage in only for word in ("--only", stage)))
     out = runs / domain.name
     result = tag2mask.run(RECIPE, *given, out=out, only=only)
     rows = list(measured(domain.name, result, len(seeds), shown))
-    recipe = tag2mask.open_run(out).plan.recipe
     if not until_seeds:
-        masks = str(recipe.stages["segmenter"]["reads"]["masks"])
+        masks = str(stages_of["segmenter"]["reads"]["masks"])
         rows = judged(rows, masks, floor_of(domain.name, masks))
         if domain.new is not None:
             truth = ["segmenter.truth=true", "segmenter.reads={}", "allow_supervision=[tags,pixel-masks]"]

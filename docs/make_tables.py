@@ -8,8 +8,8 @@ A page holds, on lines of their own, a marker and its end; what stands between i
 ``columns`` are shown as they are. With ``metrics``, rows that agree in ``columns`` become one line with a cell for each
 metric: the value, or mean ± standard deviation (number of seeds) where several seeds give one. ``where`` keeps the rows
 whose column has that value (several columns: ``where=split:train,threshold_kind:oracle``; one of several values:
-``where=method:cam|lpcam``). ``digits`` sets the decimals of metrics (1). ``f1_foreground``, where a CSV is older than it,
-is worked out of the IoUs of its classes: F1 of one class is 2 IoU / (1 + IoU).
+``where=method:cam|lpcam``). ``digits`` sets the decimals of metrics (1). ``f1_foreground``, where a CSV is older than
+it, is worked out of the IoUs of its classes: F1 of one class is 2 IoU / (1 + IoU).
 
 The settings of a kind of stage, with their defaults, are a table too, read from its schema::
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from torch import Tensor, nn
 from tag2mask.backbones.build import build_network
 from tag2mask.backbones.files import load_network, save_network
 from tag2mask.backbones.folded import for_inference
-from tag2mask.backbones.levels import JoinedBody, level_features
+from tag2mask.backbones.levels import JoinedBody, Level, drop_unused, level_features
 from tag2mask.backbones.settings import GAP, BackboneSettings, Pooling, bundled_file
 from tag2mask.backbones.tagnet import TagNet, pooled
+from tag2mask.backbones.timm_body import TimmBody
 from tag2mask.config.settings import key_values, validate
 from tag2mask.core.errors import ConfigError
 from tag2mask.inference.multiscale import CAMHead, pair_features
@@ -69,7 +71,7 @@ def test_features_are_levels_convolved_brought_to_one_grid_added_and_cut_at_0() 
     found = [level.double() for level in level_features(body.trunk, pictures, body.take)]
     assert [tuple(level.shape[2:]) for level in found] == [(17, 25), (9, 13), (5, 7)]
     size = (9, 13)
-    ways = (halves, lambda level, _size: level, stretched)
+    ways: tuple[Callable[[Tensor, tuple[int, int]], Tensor], ...] = (halves, lambda level, _size: level, stretched)
     total = torch.zeros(2, 12, *size, dtype=torch.float64)
     for level, join, way in zip(found, body.joins, ways, strict=True):
         weight, bias = join.weight[:, :, 0, 0].double(), join.bias.double()
@@ -136,15 +138,10 @@ class Reader(nn.Module):
         return [nn.functional.conv2d(images, self.read.weight, self.read.bias, stride=8)]
 
 
-def test_weights_that_are_read_past_their_module_stay_and_idle_ones_are_not_trained(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from tag2mask.backbones import levels
-
-    trunk = levels.TimmBody(Reader())
-    body = JoinedBody(trunk, [levels.Level(4, 8)], [0], 8, 5)
+def test_weights_that_are_read_past_their_module_stay_and_idle_ones_are_not_trained() -> None:
+    body = JoinedBody(TimmBody(Reader()), [Level(4, 8)], [0], 8, 5)
     before = body(images())
-    levels.drop_unused(body)
+    drop_unused(body)
     assert torch.equal(body(images()), before)
     assert [name for name, p in body.named_parameters() if not p.requires_grad] == [
         "trunk.net.spare.weight", "trunk.net.spare.bias",

@@ -108,6 +108,15 @@ def test_the_numbers_are_those_that_the_runs_measured(
         assert line.first_miou == pytest.approx(measured(sharp, "maps", "miou")[kind], abs=1e-4)
         assert line.second_miou == pytest.approx(measured(blurred, "maps", "miou")[kind], abs=1e-4)
         assert line.difference == pytest.approx(line.second_miou - line.first_miou, abs=2e-4)
+        for side, result in (("first", sharp), ("second", blurred)):
+            for metric in ("miou_foreground", "f1_foreground"):
+                own = measured(result, "maps", metric)[kind]
+                assert getattr(line, f"{side}_{metric}") == pytest.approx(own, abs=1e-4)
+            assert getattr(line, f"{side}_iou_2px") == measured(result, "maps", "iou@2px").get(kind)
+        trivial = {(r.stage, r.metric): r.value for r in sharp.metrics}
+        assert line.all_background_miou == pytest.approx(trivial["all background", "miou"], abs=1e-4)
+        for metric in ("miou", "miou_foreground", "f1_foreground"):
+            assert getattr(line, f"random_tag_{metric}") == pytest.approx(trivial["random own tag", metric], abs=1e-4)
         assert line.low <= line.difference <= line.high < 0  # drawn maps are the sharper the better
         assert line.sign_changes == 0
         assert (line.first_sd, line.difference_sd, line.resamples) == (None, None, RESAMPLES)

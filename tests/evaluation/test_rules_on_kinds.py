@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tag2mask.data.readers.parts import Scenes
 from tag2mask.evaluation.threshold_rules.evidence import ABSENT_BINS
-from tag2mask.evaluation.threshold_rules.score_evidence import ImageScores, cells, gather, tag_table
+from tag2mask.evaluation.threshold_rules.score_evidence import ImageScores, cells, gather, slopes, tag_table
 from tag2mask.evaluation.threshold_rules.score_rules import ClassChoice, RuleOptions, choose_classes
 from tag2mask.thresholds.kinds import RuleSettings
 from tests.helpers.quick_scores import Scored, scored
@@ -46,7 +46,8 @@ def chosen(found: Scored, rule: str, settings: RuleSettings) -> list[ClassChoice
     """What a rule says of each class, from the scores of all images."""
     maps, tags = raised(found.scores), [sample.tags for sample in found.dataset.samples]
     images = (
-        ImageScores(own, cells(each[list(own)]), _absent(each, own)) for own, each in zip(tags, maps, strict=True)
+        ImageScores(own, cells(each[list(own)]), slopes(each[list(own)]), _absent(each, own))
+        for own, each in zip(tags, maps, strict=True)
     )
     table = tag_table(tags, maps.shape[1])
     draws = gather(images, table, settings.share, probabilities=True, draws=0)

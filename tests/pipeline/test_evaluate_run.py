@@ -15,6 +15,7 @@ from tag2mask.cli.tables import print_seeds
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.palette import read_labels
 from tag2mask.data.registry import load_dataset
+from tag2mask.evaluation.measures.trivial import TRIVIAL
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.refused import refused
@@ -52,7 +53,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 def test_each_way_of_predicting_is_a_row_of_its_own(done: RunResult, capsys: pytest.CaptureFixture[str]) -> None:
     rows = evaluate_run(done.path)
     mious = {row.stage: row for row in rows if row.metric == "miou"}
-    assert list(mious) == [PLAIN, MANY]
+    assert list(mious) == [PLAIN, MANY, *TRIVIAL]
     val = load_dataset("parts", split="val", images=6, size=64)
     for name, stage in ((PLAIN, "predictions"), (MANY, "predictions-ms")):
         metrics = SegmentationMetrics(val.classes)
@@ -72,11 +73,12 @@ def test_each_way_of_predicting_is_a_row_of_its_own(done: RunResult, capsys: pyt
     assert MANY in shown
     assert f"{mious[PLAIN].method}\n" in shown
     measured = [(row.method, row.value) for row in done.metrics if row.metric == "miou"]
-    assert measured == [(f"predictions ({about})", mious[PLAIN].value)]
+    trivial = [(name, mious[name].value) for name in TRIVIAL]
+    assert measured == [(f"predictions ({about})", mious[PLAIN].value), *trivial]
 
 
 def test_one_stage_may_be_chosen_and_a_wrong_one_is_named(done: RunResult) -> None:
-    assert {row.stage for row in evaluate_run(done.path, stages=["predictions-ms"])} == {MANY}
+    assert {row.stage for row in evaluate_run(done.path, stages=["predictions-ms"])} == {MANY, *TRIVIAL}
     with refused(ConfigError, "'prediction'", "did you mean 'pred"):
         evaluate_run(done.path, stages=["prediction"])
     with refused(ConfigError, "threshold = 0.3", "stages of maps"):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import domains, time_ratio
+from benchmarks import afternoon, domains, time_ratio
 from benchmarks.collect import shares
 from benchmarks.common import Row, compare, peak_memory, write_rows
 from benchmarks.domains import DomainRow
@@ -168,3 +168,10 @@ def test_only_stages_that_make_something_are_timed(tmp_path: Path) -> None:
         write_json(tmp_path / folder / "manifest.json", {"n_images": 4, "seconds": spent, "shared_with": shared})
         (run / name).symlink_to(tmp_path / folder)
     assert list(time_ratio.stage_seconds(run)) == [("cam", 4, 8.0)]
+
+
+def test_an_afternoon_s_cut_is_the_largest_map_of_those_that_reach_their_level() -> None:
+    maps = np.array([[[0.2, 0.6, 0.9, 0.3]], [[0.1, 0.7, 0.4, 0.5]]], np.float32)  # of classes 2 and 4
+    assert afternoon.cut(maps, (2, 4), [0.3, 0.3]).tolist() == [[0, 5, 3, 5]]
+    assert afternoon.cut(maps, (2, 4), [0.3, 0.8]).tolist() == [[0, 3, 3, 3]], "each class has its own level"
+    assert afternoon.cut(maps, (2, 4), [0, 0]).tolist() == [[3, 5, 3, 5]]

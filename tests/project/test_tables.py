@@ -114,3 +114,19 @@ def test_a_wrong_marker_says_what_to_fix(root: Path, spec: str, message: str) ->
 def test_a_marker_without_its_other_half_is_found(root: Path, page: str) -> None:
     with pytest.raises(ConfigError, match="or the reverse"):
         fill(page, root)
+
+
+def test_f1_is_worked_out_of_the_ious_of_the_classes_where_a_csv_is_older(root: Path) -> None:
+    lines = ["iou/background,90.0,0", "iou/cat,50.0,0", "iou/dog,0.0,0", "iou/cow,,0", "iou/cat,100.0,1"]
+    rows = "".join(
+        f"cam,train,9,fixed,0.3,{m},{v},{s},x\n" for m, v, s in (line.split(",") for line in [*lines, "miou,60,0"])
+    )
+    (root / "old.csv").write_text(SEEDS.splitlines()[0] + "\n" + rows)
+    found = render(parse("old.csv columns=method metrics=miou,f1_foreground"), root).splitlines()
+    seeds = (200 * 50 / 150 + 0) / 2, 100.0  # F1 is 2 IoU / (1 + IoU)
+    mean, sd = sum(seeds) / 2, (seeds[1] - seeds[0]) / 2**0.5
+    assert found[:3] == [
+        "| method | miou | f1_foreground |", "| --- | --- | --- |", f"| cam | 60.0 | {mean:.1f} ± {sd:.1f} (2) |",
+    ]  # fmt: skip
+    (root / "new.csv").write_text((root / "old.csv").read_text() + "cam,train,9,fixed,0.3,f1_foreground,7.0,0,x\n")
+    assert "| 7.0 |" in render(parse("new.csv columns=method metrics=f1_foreground"), root)

@@ -106,7 +106,8 @@ class JoinedBody(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to non-negative features (N, channels, h, w) on the grid."""
         found = level_features(self.trunk, images, self.take)
-        size = found[self._at].shape[-2:]
+        height, width = found[self._at].shape[-2:]
+        size = (height, width)
         parts = []
         for level, join, finer in zip(found, self.joins, self._finer, strict=True):
             if finer:  # the mean of the cells under one: a 1 x 1 convolution of a mean is the mean of its results

@@ -75,6 +75,8 @@ def _print_lines(lines: list[CompareLine]) -> None:
 def _print_foreground(lines: list[CompareLine]) -> None:
     """The same lines by the classes without the background, and trivial answers for scale."""
     head = ["first", "second", "threshold", "fg", "fg 2", "difference", "95 % interval", "f1", "f1 2"]
+    thin = any(line.first_iou_2px is not None or line.second_iou_2px is not None for line in lines)
+    head += ["iou@2px", "iou@2px 2"] if thin else []
     rows = [
         [
             line.first,
@@ -86,6 +88,7 @@ def _print_foreground(lines: list[CompareLine]) -> None:
             f"{line.low_foreground:+.2f} .. {line.high_foreground:+.2f}",
             f"{line.first_f1_foreground:.2f}",
             f"{line.second_f1_foreground:.2f}",
+            *(("-" if v is None else f"{v:.2f}" for v in (line.first_iou_2px, line.second_iou_2px)) if thin else ()),
         ]
         for line in lines
     ]

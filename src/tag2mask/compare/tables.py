@@ -12,8 +12,10 @@ from tag2mask.compare.image_counts import Counted
 from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import DataError
 from tag2mask.evaluation.bootstrap import Bootstrap, Floats, ImageCounts, paired_bootstrap
+from tag2mask.evaluation.measures import tolerance
 from tag2mask.evaluation.measures.trivial import ALL_BACKGROUND, RANDOM_TAG, TrivialAnswers
 from tag2mask.evaluation.metrics import BACKGROUND
+from tag2mask.evaluation.result_tables import METRICS, read_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class CompareLine:
     random_tag_miou: float
     random_tag_miou_foreground: float
     random_tag_f1_foreground: float
+    first_iou_2px: float | None  # of thin classes, as its stage measured it on these very images; None without
+    second_iou_2px: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,7 @@ def pair_lines(first: Counted, second: Counted, kind: str, command: str, resampl
         rounded(found.miou.value), _paired_sd(first, second), rounded(found.miou.low), rounded(found.miou.high),
         rounded(found.miou.sign_changes), resamples, seen, other_seen, command,
         *map(rounded, _foreground(first, second, found)), *map(rounded, _trivial(first)),
+        *(_tolerance(side, kind) for side in (first, second)),
     )  # fmt: skip
     before, after = _mean_ious(first.counts), _mean_ious(second.counts)
     classes = [
@@ -139,6 +144,21 @@ def _trivial(side: Counted) -> tuple[float, ...]:
     known = dict(answers.scores())
     tag = known[RANDOM_TAG]
     return known[ALL_BACKGROUND].miou, tag.miou, tag.mean("iou"), tag.f1_foreground
+
+
+def _tolerance(counted: Counted, kind: str) -> float | None:
+    """IoU of the thin classes with a tolerance, mean over the seeds; None where it was not measured on these images."""
+    values: list[float] = []
+    for one in counted.side.seeds:
+        path = one.measuring.path / METRICS
+        rows = read_metrics(path) if path.is_file() else []
+        values += [
+            row.value
+            for row in rows
+            if row.metric == tolerance.METRIC and row.threshold_kind == kind and row.n_images == len(counted.ids)
+            if row.value is not None
+        ][:1]
+    return rounded(statistics.fmean(values)) if len(values) == len(counted.side.seeds) else None
 
 
 def _differing(first: Counted, second: Counted) -> str:

@@ -122,7 +122,7 @@ class ResizedImages(Dataset):
 def fitted_size(height: int, width: int, max_side: int | None, min_side: int | None) -> tuple[int, int]:
     """(H, W) with the longest side at most ``max_side`` and at least ``min_side``, the shape kept.
 
-    Each side is at least 1. None is no bound; a size that is fitted already stays.
+    Each side is at least 1; None leaves that side of it open; a size that is fitted already stays.
     """
     longest = max(height, width)
     factor = max(min(longest, max_side or longest), min_side or 0) / longest

@@ -19,6 +19,8 @@ from tag2mask.evaluation.background import CONSTANT, NOTHING, Background, Level,
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.label_images.kinds import CRFSettings
 from tag2mask.refine.crf.api import DenseCRF
+from tag2mask.refine.crf.presets import find_preset
+from tag2mask.refine.pixels.regions import kernels_for, region_width
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,30 +64,46 @@ def separate_seeds(
 ) -> list[LabelImage]:
     """Refined seeds where classes compete with each other alone, (H, W) uint8 each, 255 where not confident.
 
-    The only level of a photo says how far the largest map must be above the second largest. One CRF pass begins with
-    the labels of all pixels, a second with those of the pixels that are so far apart; a pixel is of a class where both
-    agree. An image with one class is that class wherever anything may be; what a rule gives as no class stays 0.
+    The only level of a photo says how far the largest map must be above the second largest, as a share of the photo's
+    largest such distance: raw scores lie closer together than maps that were each divided by their maximum. One CRF pass begins with
+    the labels of all pixels, a second with those of the pixels that are so far apart; such a pixel is of its class
+    where both passes leave it so. An image with one class is that class wherever anything may be; what a rule gives as
+    no class stays 0.
     """
-    starts = []
+    starts: list[list[LabelImage]] = []
     for photo in photos:
         (whole,) = photo.cuts(rule, range(len(photo.classes)))
         close = _lead(photo) < photo.levels[0]
         starts.append([whole, np.where(close & (whole != 0), np.uint8(IGNORE), whole)])
-    both = _between_classes(photos, starts, crf, device)
-    return [np.where(every == apart, every, np.uint8(IGNORE)) for every, apart in both]
+    found = []
+    for photo, (_, apart), (after, beyond) in zip(
+        photos, starts, _between_classes(photos, starts, crf, device), strict=True
+    ):
+        own = _columns(photo)[apart]
+        found.append(np.where((after == own) & (beyond == own), own, np.uint8(IGNORE)))
+    return found
+
+
+def _columns(photo: PhotoMaps) -> LabelImage:
+    """(256,): the label of each number within the image, 1 for the first of its classes; 0 and 255 stay."""
+    columns = np.full(IGNORE + 1, IGNORE, dtype=np.uint8)
+    columns[: len(photo.classes) + 1] = [0, *(c + 1 for c in photo.classes)]
+    return columns
 
 
 def _lead(photo: PhotoMaps) -> NDArray[np.float32]:
-    """(H, W): how far the largest map is above the second largest; 1 where there is no second."""
+    """(H, W): how far the largest map is above the second largest, 1 where it is farthest, or there is no second."""
     maps = bilinear(torch.from_numpy(photo.maps), *photo.image.shape[:2])
     if len(maps) < _PAIR:
         return np.ones(photo.image.shape[:2], dtype=np.float32)
     first, second = maps.topk(_PAIR, dim=0).values
     lead: NDArray[np.float32] = (first - second).numpy()
-    return lead
+    return lead / max(float(lead.max()), _ALIKE)
 
 
 _PAIR = 2
+_ALIKE = 1e-6
+"""Maps that nowhere differ by more say nothing."""
 
 
 def _between_classes(
@@ -108,12 +126,10 @@ def _between_classes(
     cuts = [np.stack([np.where((s == 0) | (s == IGNORE), IGNORE, s - 1) for s in starts[i]]) for i in several]
     lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=device)
     refined = lattices.refine_labels(cuts, [len(p.classes) for p in chosen], crf.gt_prob, crf.iterations)
-    for i, photo, labels in zip(several, chosen, refined, strict=True):
-        columns = np.full(IGNORE + 1, IGNORE, dtype=np.uint8)
-        columns[: len(photo.classes)] = [c + 1 for c in photo.classes]
-        for place, (start, one) in enumerate(zip(starts[i], columns[labels.cpu().numpy()], strict=True)):
-            known = ((start != 0) & (start != IGNORE)).any()  # else there was nothing to spread
-            found[i][place] = np.where(start == 0, np.uint8(0), one if known else np.uint8(IGNORE))
+    for i, photo, after in zip(several, chosen, refined, strict=True):
+        numbers = after.cpu().numpy()  # of the CRF, which begin with 0
+        every = _columns(photo)[np.where(numbers == IGNORE, IGNORE, numbers + 1)]
+        found[i] = [np.where(start == 0, np.uint8(0), one) for start, one in zip(starts[i], every, strict=True)]
     return found
 
 
@@ -144,10 +160,36 @@ def _crf_passes(photos: Sequence[PhotoMaps], crf: CRFSettings, rule: Background,
     chosen = [photos[i] for i in cut]
     # Labels are numbered within the image: the CRF decides between its classes.
     cuts = [np.stack(photo.cuts(rule, range(len(photo.classes)))) for photo in chosen]
-    lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=device)
     n_labels = [len(photo.classes) + 1 for photo in chosen]
-    refined = lattices.refine_labels(cuts, n_labels, crf.gt_prob, crf.iterations)
+    refined = _refined(chosen, cuts, n_labels, crf, device)
     for i, photo, labels in zip(cut, chosen, refined, strict=True):
         columns = np.array([0, *(c + 1 for c in photo.classes)], dtype=np.uint8)
         passes[i] = list(columns[labels.cpu().numpy()])
     return passes
+
+
+def _refined(
+    photos: Sequence[PhotoMaps], cuts: Sequence[NDArray[np.uint8]], n_labels: Sequence[int], crf: CRFSettings,
+    device: str,
+) -> list[torch.Tensor]:  # fmt: skip
+    """The labels (T, H, W) of each image after a CRF pass from each of its cuts, images with equal kernels together."""
+    if crf.full_width is None:
+        lattices = DenseCRF.batch([photo.image for photo in photos], crf.preset, device=device)
+        return lattices.refine_labels(cuts, n_labels, crf.gt_prob, crf.iterations)
+    found: dict[int, torch.Tensor] = {}
+    presets = [kernels_for(find_preset(crf.preset), narrowest(own), crf.full_width) for own in cuts]
+    for preset in dict.fromkeys(presets):
+        mine = [i for i, one in enumerate(presets) if one == preset]
+        lattices = DenseCRF.batch([photos[i].image for i in mine], preset, device=device)
+        refined = lattices.refine_labels(
+            [cuts[i] for i in mine], [n_labels[i] for i in mine], crf.gt_prob, crf.iterations
+        )
+        found |= dict(zip(mine, refined, strict=True))
+    return [found[i] for i in range(len(photos))]
+
+
+def narrowest(cuts: NDArray[np.uint8]) -> float:
+    """The width in pixels of the narrowest class of an image's cuts (T, H, W), by the first that holds it; 0: none."""
+    labels = [label for label in np.unique(cuts) if label not in (0, IGNORE)]
+    widths = [region_width(next(one for one in cuts if (one == label).any()) == label) for label in labels]
+    return min(widths, default=0.0)

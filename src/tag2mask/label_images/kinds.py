@@ -11,7 +11,7 @@ from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.evaluation.background import CONSTANT, Background
 from tag2mask.evaluation.thresholds import ScoreForm, Threshold
 from tag2mask.inference.settings import SCORES
-from tag2mask.methods.stage_kinds import ImageStage, Makes
+from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
 from tag2mask.refine.crf.presets import PresetName
 from tag2mask.thresholds.threshold_of import BackgroundRule
 
@@ -24,6 +24,13 @@ class CRFSettings(Settings):
     preset: PresetName = Field(default="irn", description="kernels")
     iterations: int = Field(default=10, ge=1, description="of mean field")
     gt_prob: float = Field(default=0.7, gt=0, lt=1, description="how far a label is trusted")
+    full_width: float | None = Field(
+        default=None,
+        gt=0,
+        description="pixels; the narrower than it the narrowest things of an image's seeds are, the nearer the kernels "
+        "reach, so that these are not smoothed away; null: the preset's reach for all",
+        json_schema_extra=UNPRINTED,
+    )
 
 
 class RefinedSeedsSettings(Settings):
@@ -96,6 +103,43 @@ class SeedCRFSettings(CutSettings):
     crf: CRFSettings = Field(default_factory=CRFSettings)
 
 
+class PixelModelSettings(Settings):
+    """Models of the pixels of thin things, learned from where maps are active; other classes get none."""
+
+    threshold: float = Field(
+        default=0.5, ge=0, le=1, description="a map is active where it exceeds it; unless one is read"
+    )
+    threshold_kind: Chosen = Field(default="fixed", description="who chose the threshold, and on what")
+    background: BackgroundRule = Field(
+        default=CONSTANT, description="rule by which maps are cut at the threshold", json_schema_extra=UNPRINTED
+    )
+    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
+    widest: float = Field(
+        default=48, gt=0, description="pixels; a class whose active regions are wider in the median gets no model"
+    )
+    kept: float = Field(
+        default=0.25,
+        gt=0,
+        description="nor one of whose active regions a dense CRF keeps so large a share in the median: they are solid",
+    )
+    lift: float = Field(
+        default=3,
+        ge=1,
+        description="nor one whose model, on images held out, finds less than so many times as many pixels in active "
+        "regions as elsewhere",
+    )
+    share: float = Field(
+        default=0.08, gt=0, lt=1, description="of the pixels of each neighbourhood, those that count as the thing"
+    )
+    rounds: int = Field(default=4, ge=0, description="of learning, after the first from whole regions")
+    images: int = Field(default=120, ge=1, description="of a class, and as many without it: a sample by seed")
+
+    @property
+    def rule(self) -> Background:
+        """By which maps are cut."""
+        return self.background
+
+
 C = TypeVar("C", RefinedSeedsSettings, CutSettings, SeedCRFSettings)
 
 
@@ -105,7 +149,7 @@ def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
         makes=Makes.MASKS,
         settings=settings,
         reads={"maps": Makes.MAPS},
-        may_read={"threshold": Makes.THRESHOLD},
+        may_read={"threshold": Makes.THRESHOLD, "pixels": Makes.WEIGHTS},
         runner=f"tag2mask.label_images.stage:{runner}",
         threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores),
         sidecars=lambda own: frozenset(own.rule.sidecars),
@@ -120,4 +164,17 @@ KINDS = (
     _kind("refined-seeds", RefinedSeedsSettings, "refined_seeds"),
     _kind("seed-crf", SeedCRFSettings, "seed_crf"),
     _kind("pseudo-masks", CutSettings, "pseudo_masks"),
+    TrainingStage(
+        name="pixel-model",
+        settings=PixelModelSettings,
+        reads={"maps": Makes.MAPS},
+        may_read={"threshold": Makes.THRESHOLD},
+        runner="tag2mask.label_images.pixel_model:train",
+        split=SplitRole.INFER,
+        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores),
+        sidecars=lambda own: frozenset(own.rule.sidecars),
+        supervision=lambda own: own.rule.supervision,
+        reads_raw=lambda own: own.scores == "raw",
+        reads_any=True,
+    ),
 )

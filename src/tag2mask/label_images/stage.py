@@ -13,6 +13,7 @@ from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.inference.maps_file import check_maps
 from tag2mask.label_images.cutting import PhotoMaps, crf_seeds, cut_masks, refine_seeds, separate_seeds
 from tag2mask.label_images.kinds import CutSettings, RefinedSeedsSettings, SeedCRFSettings
+from tag2mask.label_images.thin import pixels_read, with_thin
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.thresholds.threshold_of import ROLE, threshold_of
 from tag2mask.training.device import resolve_device
@@ -46,7 +47,11 @@ def seed_crf(context: StageContext[SeedCRFSettings]) -> ImageProgram:
 
 def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
     """Maps cut at one threshold."""
-    return ImageProgram(_photos(context, lambda at: (at,)), partial(cut_masks, rule=threshold_of(context).background))
+    rule = threshold_of(context).background
+    make: Make = partial(cut_masks, rule=rule)
+    if pixels := pixels_read(context):
+        make = partial(with_thin, make=make, pixels=pixels, rule=rule)
+    return ImageProgram(_photos(context, lambda at: (at,)), make, pooled=pixels is not None)
 
 
 def around(level: Level, margin: float) -> tuple[Level, Level]:
@@ -60,6 +65,8 @@ def _crf_program(
     device = resolve_device(context.engine)
     on_gpu = device.type == "cuda"  # on other devices the lattices are untested
     make = partial(make, device=str(device) if on_gpu else "cpu")
+    if pixels := pixels_read(context):
+        make = partial(with_thin, make=make, pixels=pixels, rule=threshold_of(context).background)
     return ImageProgram(_photos(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
 
 

@@ -112,15 +112,15 @@ def fit(
             loop.restore(state)
         loader = _loader(data, order, engine)
         with progress(name, total - loop.step, quiet=rank() != 0) as counter:
-            while loop.epoch < settings.epochs:
+            while loop.epoch < loop.end:
                 order.set_epoch(loop.epoch)
                 for number, batch in enumerate(loader):
                     loop.train_batch(number, batch)
-                    counter.advance(note=f"epoch {loop.epoch + 1} of {settings.epochs}")
+                    counter.advance(note=f"epoch {loop.epoch + 1} of {loop.end}")
                     if loop.step == steps:
                         break
                 note_workers()
-                loop.epoch += 1
+                loop.end_epoch()
                 if rank() == 0:
                     write_checkpoint(path, identity, loop.state())
                 barrier()
@@ -143,7 +143,7 @@ def fit_batches(task: Task, batches: Iterable[Any], device: torch.device, seed: 
         while loop.epoch < task.schedule.epochs:
             for number, batch in enumerate(batches):
                 loop.train_batch(number, batch)
-            loop.epoch += 1
+            loop.end_epoch()
 
 
 def _own_device(engine: Engine, precision: str) -> torch.device:

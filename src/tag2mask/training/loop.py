@@ -78,15 +78,30 @@ class Loop:
         return {
             "task": self.task.state_dict(), "optimiser": self.rule.state_dict(), "rates": self.rates.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(), "epoch": self.epoch, "step": self.step,
+            "plateau": self.task.plateau and self.task.plateau.state(),
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up a state of `state`."""
         self.task.load_state_dict(state["task"])
+        if self.task.plateau is not None:
+            self.task.plateau.restore(state["plateau"])
         self.rule.load_state_dict(state["optimiser"])
         self.rates.load_state_dict(state["rates"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         self.epoch, self.step = state["epoch"], state["step"]
+
+    def end_epoch(self) -> None:
+        """Count an epoch, and let a task's plateau look at it; the first process decides."""
+        self.epoch += 1
+        if (plateau := self.task.plateau) is not None:
+            plateau.look(self.epoch, lambda loss: float(self.fabric.broadcast(loss)))
+            self.task.train()  # the look has left it in evaluation mode
+
+    @property
+    def end(self) -> int:
+        """Epochs of the training, as far as it is known."""
+        return self.task.schedule.epochs if self.task.plateau is None else self.task.plateau.end
 
     def _check(self, loss: Tensor) -> None:
         """Stop a training whose loss is NaN, before it spoils the weights; says where, and what to change."""

@@ -73,9 +73,26 @@ class HeadScheduleSettings(ScheduleSettings):
         return {"lr": self.lr, "head_lr": self.head_lr}
 
 
+class StopSettings(Settings):
+    """A training that ends by itself: rates stay until images held out are learned no better, then fall to 0."""
+
+    held_out: float = Field(default=0.15, gt=0, le=0.5, description="share of the images held out, 256 at most")
+    every: int = Field(default=25, ge=1, description="steps between two looks at their loss, in whole epochs")
+    patience: int = Field(default=3, ge=1, description="looks without gain after which the rates fall")
+    gain: float = Field(default=0.02, ge=0, lt=1, description="share by which the loss has to fall to be a gain")
+    decay: float = Field(default=0.25, gt=0, le=1, description="share of the steps so far that the rates take to fall")
+    most_steps: int = Field(default=4000, ge=1, description="steps of the whole training at most")
+
+
 class TrainSettings(HeadScheduleSettings):
     """The schedule of a backbone with a head, and on which crops the two are trained."""
 
+    stop: StopSettings | None = Field(
+        default=None,
+        description="end by the loss of images held out, after epochs and min_steps at the earliest: {held_out: 0.15}; "
+        "null: after these",
+        json_schema_extra=UNPRINTED,
+    )
     long_side: tuple[int, int] = Field(default=(240, 480), description="range of the random long side in pixels")
     crop: int = Field(default=288, ge=1, description="side of the square crop in pixels")
 

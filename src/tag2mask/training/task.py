@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from tag2mask.training.plateau import Plateau
 from tag2mask.training.settings import HeadScheduleSettings, ScheduleSettings
 
 Groups = list[dict[str, Any]]
@@ -36,6 +37,7 @@ class Task(nn.Module):
         loss: from a part of a batch, and what ``counts`` gave for the whole, to the part's loss, a scalar.
         counts: what the loss of this process's share of a batch is divided by; None where it is a mean over images.
         rate: from schedule and number of steps to what multiplies the rates at step t = 0 .. steps - 1.
+        plateau: decides instead when the rates fall and the training ends; None where the schedule says it.
     """
 
     def __init__(
@@ -46,10 +48,14 @@ class Task(nn.Module):
         loss: Callable[[Batch, Tensor | None], Tensor],
         counts: Callable[[Batch], Tensor | None] = lambda _batch: None,
         rate: Callable[[Any, int], Callable[[int], float]] = rate_factor,
+        plateau: Plateau | None = None,
     ) -> None:
         super().__init__()
         self.net, self.schedule, self.groups = net, schedule, groups
-        self.loss, self.counts, self.rate = loss, counts, rate
+        self.loss, self.counts, self.rate, self.plateau = loss, counts, rate, plateau
+        if plateau is not None:
+            self.schedule = schedule.model_copy(update={"epochs": plateau.most})
+            self.rate = lambda _schedule, _steps: plateau.factor
 
     def forward(self, part: Batch, counts: Tensor | None) -> Tensor:
         """The loss of a part of a batch."""

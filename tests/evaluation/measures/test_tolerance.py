@@ -82,7 +82,7 @@ def test_it_is_the_slow_way_over_all_images_together(seed: int) -> None:
     together = [np.concatenate([p for image in part for p in (image, far)]) for part in (guess, true)]
     values = dict(metrics.compute().values())
     for label, name in ((1, "a"), (2, "b")):
-        assert values[f"{METRIC}/{name}"] == pytest.approx(slow(*together, label))
+        assert values[f"{METRIC}/{name}"] == pytest.approx(slow(together[0], together[1], label))
     assert values[METRIC] == pytest.approx((values[f"{METRIC}/a"] + values[f"{METRIC}/b"]) / 2)
 
 

@@ -15,19 +15,20 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.files import METRICS_JSON, WEIGHTS, load_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import DataError, TrainingError
+from tag2mask.core.types import Sample
+from tag2mask.methods.cam import training
 from tag2mask.methods.cam import training as training_module
 from tag2mask.methods.cam.classifier import (
-    METRICS_JSON,
     average_precision,
     binary_average_precision,
     mean_precision,
 )
 from tag2mask.methods.cam.kinds import ClassifierSettings
-from tag2mask.methods.cam.training import train_classifier
+from tag2mask.methods.cam.training import held_out_loss, train_classifier
 from tag2mask.training.losses import multilabel_soft_margin
 from tests.helpers.refused import refused
 from tests.methods.cam import drawn as train_drawn
@@ -223,14 +224,80 @@ def test_defaults_are_the_light_schedule_on_the_bundled_network() -> None:
     assert (defaults.train.epochs, defaults.negatives) == (6, "keep")
 
 
+def test_few_images_train_as_many_steps_as_are_the_least(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        train(tmp_path, Drawn(TAGS), min_steps=7)
+    assert "8 images, 4 epochs" in caplog.text
+
+
+def test_a_training_ends_by_images_held_out_which_do_not_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looked: list[set[str]] = []
+
+    def noted(net: Any, dataset: Drawn, samples: Any, long_side: int) -> float:
+        looked.append({s.id for s in samples})
+        assert long_side == 48
+        return held_out_loss(net, dataset, samples, long_side)
+
+    monkeypatch.setattr(training, "held_out_loss", noted)
+    stop = {"held_out": 0.25, "every": 1, "patience": 2, "gain": 0.9, "decay": 0.5, "most_steps": 99}
+    with caplog.at_level("INFO"):
+        train(tmp_path, Drawn(TAGS), stop=stop)
+    assert len(looked) == 3, "a loss, and two that are no tenth of it"
+    assert {len(ids) for ids in looked} == {2}
+    assert "after 3 epochs the rates fall to 0, by epoch 5" in caplog.text
+    assert "6 images" in caplog.text
+
+
+def test_the_held_out_loss_is_that_of_the_training_on_whole_images(tmp_path: Path) -> None:
+    data = Drawn(TAGS)
+    train(tmp_path, data)
+    net, _ = load_network(tmp_path / WEIGHTS)
+    logits = torch.from_numpy(slow_logits(tmp_path, data, 48))
+    tags = torch.tensor([[float(c in s.tags) for c in range(3)] for s in data.samples])
+    expected = float(multilabel_soft_margin(logits, tags))
+    assert held_out_loss(net, data, data.samples, 48) == pytest.approx(expected, rel=1e-4)
+
+
+def test_one_image_a_class_trains_its_epochs_and_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(tmp_path, Drawn([(0,), (1,), (2,)]), stop={"held_out": 0.5})
+    assert "train.stop" in caplog.text
+    assert "train.min_steps" in caplog.text
+    assert load_network(tmp_path / WEIGHTS)[0].trained == (True, True, True)
+
+
+class Alike(Drawn):
+    """The same grey square again and again, of a few pixels a side."""
+
+    def image(self, sample: Sample) -> Image.Image:
+        return Image.new("RGB", self.size, "grey")
+
+
+@pytest.mark.parametrize("kind", ["gap", "top-k", "lse"])
+@pytest.mark.parametrize("size", [(40, 40), (3, 2)], ids=["alike", "smaller than the stride"])
+def test_images_that_are_all_alike_or_tiny_train_without_an_error(
+    tmp_path: Path, kind: str, size: tuple[int, int]
+) -> None:
+    data = Alike(TAGS, size=size)
+    joined = {"levels": [4, 8, 16], "join_channels": 8, "name": "test_efficientnet", "weights": "none"}
+    values = {"backbone": joined, "train": settings().train.model_dump(), "pooling": kind}
+    train_classifier(data, validate(ClassifierSettings, values, "classifier"), out=tmp_path, seed=0, engine=engine())
+    net, _ = load_network(tmp_path / WEIGHTS)
+    assert all(bool(p.isfinite().all()) for p in net.parameters())
+    found = average_precision(tmp_path, data, engine())
+    assert found == pytest.approx({f"class {c}": 50.0 for c in range(3)}), "equal scores are one rank: 4 of 8"
+
+
 @pytest.mark.slow
-def test_two_processes_write_the_same_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [False, True])
+def test_two_processes_write_the_same_files(tmp_path: Path, stop: bool) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command += ["-m", "tests.methods.cam.drawn", str(tmp_path / "two")]
+    command += ["-m", "tests.methods.cam.drawn", str(tmp_path / "two"), *(["stop"] if stop else [])]
     result = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     assert "stride" not in result.stderr, "gradients are copied into another layout at each step"
-    train_drawn.main(tmp_path / "one")
+    train_drawn.main(tmp_path / "one", stop)
     for name in (METRICS_JSON, WEIGHTS):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert sorted(p.name for p in (tmp_path / "two").iterdir()) == [METRICS_JSON, WEIGHTS]

@@ -219,7 +219,7 @@ def choose_classes(
     found = []
     for column, (name, own) in enumerate(said[0]):
         others = [one[column][1].value for one in said[1:]]
-        low, high = _interval([value for value in others if value is not None])
+        low, high = interval([value for value in others if value is not None])
         value = None if own.value is None else rounded(own.value)
         found.append(ClassChoice(value, low, high, name, own.why))
     return found
@@ -236,7 +236,8 @@ def _first(scores: ClassScores, rules: Sequence[str], options: RuleOptions) -> t
     return rules[-1], Said(None, "; ".join(reasons))
 
 
-def _interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Between which `INTERVAL` of the thresholds of draws lie; None where there is no draw."""
     if not values:
         return None, None
     tail = 100 * (1 - INTERVAL) / 2

@@ -50,7 +50,8 @@ def average_precision(folder: Path, dataset: Dataset, engine: Engine) -> dict[st
             f"on {about['classes']}: give the classifier and the split the same data.classes"
         )
     net, _ = load_network(folder / WEIGHTS)
-    logits, tags = _predict(net, dataset, about["long_side"], resolve_device(engine))
+    device = resolve_device(engine)
+    logits, tags = predict(net.to(device), dataset, dataset.samples, about["long_side"], device)
     return {
         name: _percent(logits[:, c], tags[:, c]) if trained and tags[:, c].any() else None
         for c, (name, trained) in enumerate(zip(about["classes"], about["trained"], strict=True))
@@ -82,10 +83,22 @@ def binary_average_precision(scores: Tensor, tags: Tensor) -> Tensor:
     return -(F.pad(recall.flip(0), (0, 1)).diff() * precision.flip(0)).sum()
 
 
-@torch.inference_mode()
-def _predict(net: TagNet, dataset: Dataset, long_side: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Logits and tags of every sample, both (n, C) on the CPU."""
-    net = net.eval().to(device)
+@torch.no_grad()
+def predict(
+    net: TagNet, dataset: Dataset, samples: Sequence[Sample], long_side: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Logits and tags of samples, both (n, C) on the CPU, whole images one at a time.
+
+    The network is in evaluation mode afterwards.
+
+    Args:
+        net: on the device.
+        dataset: opens the images.
+        samples: which of them.
+        long_side: in pixels, at which an image is shown.
+        device: where the network is.
+    """
+    net = net.eval()
     to_tensor = normalise(net.mean, net.std)
 
     def prepare(sample: Sample) -> Tensor:
@@ -95,8 +108,8 @@ def _predict(net: TagNet, dataset: Dataset, long_side: int, device: torch.device
         tensor: Tensor = to_tensor(resized).as_subclass(Tensor)
         return tensor[None]
 
-    logits = [net(image.to(device)).cpu() for image in prefetch(prepare, dataset.samples)]
-    return torch.cat(logits), torch.stack([tag_vector(s, len(dataset.classes)) for s in dataset.samples])
+    logits = [net(image.to(device)).cpu() for image in prefetch(prepare, samples)]
+    return torch.cat(logits), torch.stack([tag_vector(s, len(dataset.classes)) for s in samples])
 
 
 @dataclass(frozen=True, slots=True)

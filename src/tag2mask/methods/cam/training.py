@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,18 +19,20 @@ from tag2mask.core.progress import LOG
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import TrainTransform
+from tag2mask.methods.cam.classifier import predict
 from tag2mask.methods.cam.kinds import ClassifierSettings
 from tag2mask.training.fit import fit_and_save
 from tag2mask.training.images import TagImages
 from tag2mask.training.losses import multilabel_soft_margin
-from tag2mask.training.settings import TrainSettings
+from tag2mask.training.plateau import Plateau, held_out
+from tag2mask.training.settings import StopSettings, TrainSettings
 from tag2mask.training.task import Batch, Task, parameter_groups
 
 
-def classifier_task(net: TagNet, settings: TrainSettings) -> Task:
+def classifier_task(net: TagNet, settings: TrainSettings, plateau: Plateau | None = None) -> Task:
     """The training on tags, by the mean multilabel soft margin loss over images and the classes that are trained.
 
-    A batch is images (N, 3, H, W) and tags (N, C).
+    A batch is images (N, 3, H, W) and tags (N, C). A plateau ends it, where there is one.
     """
     trained = torch.tensor(net.trained)
 
@@ -37,7 +40,8 @@ def classifier_task(net: TagNet, settings: TrainSettings) -> Task:
         images, tags = part
         return multilabel_soft_margin(net(images), tags, trained.to(tags.device))
 
-    return Task(net, settings, parameter_groups(net.backbone_parameters(), net.head_parameters(), settings), loss)
+    groups = parameter_groups(net.backbone_parameters(), net.head_parameters(), settings)
+    return Task(net, settings, groups, loss, plateau=plateau)
 
 
 def train_classifier(
@@ -54,9 +58,14 @@ def train_classifier(
         torch.manual_seed(seed)
         net = build_network(settings.backbone, len(train.classes), settings.pooling)
     net.trained = trained
-    schedule = settings.train.for_images(len(samples))
+    learned, looked_at = _parted(samples, settings.train.stop, seed, name)
+    schedule = settings.train.for_images(len(learned))
     transform = TrainTransform(schedule.crop, net.mean, net.std, long_side=schedule.long_side)
-    images = TagImages(train, samples, transform, seed)
+    images = TagImages(train, learned, transform, seed)
+    plateau = None
+    if looked_at and schedule.stop is not None:
+        look = partial(held_out_loss, net, train, looked_at, sum(schedule.long_side) // 2)
+        plateau = Plateau(schedule.stop, schedule, len(learned), look)
 
     def save() -> None:
         save_network(net, out / WEIGHTS, train.classes)
@@ -64,7 +73,30 @@ def train_classifier(
         about = {"classes": train.classes, "trained": trained, "long_side": sum(schedule.long_side) // 2}
         write_json(out / METRICS_JSON, {**about, "average_precision": None, "left_out": ()})
 
-    fit_and_save(classifier_task(net, schedule), images, save, out=out, seed=seed, engine=engine, name=name)
+    fit_and_save(classifier_task(net, schedule, plateau), images, save, out=out, seed=seed, engine=engine, name=name)
+
+
+def _parted(
+    samples: Sequence[Sample], stop: StopSettings | None, seed: int, name: str
+) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    """The images that train, and those held out to end the training: none where it ends after its epochs."""
+    if stop is None:
+        return samples, ()
+    learned, looked_at = held_out(samples, stop.held_out, seed)
+    if not any(sample.tags for sample in looked_at):
+        LOG.warning(
+            "%s: too few images of each class to hold some out (train.stop), so it ends after its epochs; "
+            "train.min_steps is the least number of steps", name,
+        )  # fmt: skip
+        return samples, ()
+    return learned, looked_at
+
+
+@torch.no_grad()
+def held_out_loss(net: TagNet, dataset: Dataset, samples: Sequence[Sample], long_side: int) -> float:
+    """The loss of the training on whole images, without augmentation; leaves the network in evaluation mode."""
+    logits, tags = predict(net, dataset, samples, long_side, next(net.parameters()).device)
+    return float(multilabel_soft_margin(logits.float(), tags, torch.tensor(net.trained)))
 
 
 def _trained(train: Dataset, samples: Sequence[Sample]) -> tuple[bool, ...]:

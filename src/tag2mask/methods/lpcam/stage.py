@@ -19,6 +19,7 @@ from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.core.types import ActivationMaps, Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT, rule_on
+from tag2mask.evaluation.thresholds import ScoreForm
 from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.raw_scores import RawScores, similarity_unit
 from tag2mask.inference.runner import image_tensor
@@ -115,11 +116,14 @@ def _features_and_cams(
     """Features (D, h, w) of the image at scale 1, un-mirrored, and what parts them, see `share_of`."""
     device, dataset, maps = next(network.parameters()).device, context.dataset, context.reads["maps"]
     base, competes = _base(context), rule_on(context.background, CONSTANT).competes
+    # Raw scores of several classes can be compared; maps that were each divided by their maximum only just.
+    raw = maps.kind is not None and maps.kind.raw_beside(maps.settings)
+    scores: ScoreForm = "raw" if raw and not competes else "normalised"
 
     def read(sample: Sample) -> tuple[Tensor, Tensor]:
         image = dataset.image(sample)
         tensor = image_tensor(image, base((image.height, image.width)), network.mean, network.std)
-        return tensor, share_of(maps.maps(dataset, sample), column, competes)
+        return tensor, share_of(maps.maps(dataset, sample, scores=scores), column, competes)
 
     for tensor, cam in prefetch(read, samples):
         features = next(pair_features(network.features, [tensor.to(device)], mirror=False))[0].cpu()

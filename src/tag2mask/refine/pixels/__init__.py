@@ -1,1 +1,1 @@
-"""A pixel model: from what a map shows coarsely, which pixels of it are the thing, by small-reach features of the image."""
+"""A pixel model: which pixels of a coarse map's active region are the thing, by features of small reach."""

@@ -1,4 +1,4 @@
-"""What a pixel looks like beside its neighbours: bands of brightness and colour, and ridges, at scales of 1 to 4 pixels.
+"""What a pixel looks like beside its neighbours: bands of brightness and colour, and ridges, at 1 to 4 pixels.
 
 Nothing says where in the image a pixel lies or which colour it has as such: both would tell images apart, not pixels.
 Each feature is divided by its own spread over the image, so that images of low contrast count like others.

@@ -8,6 +8,7 @@ the thing in it within a few rounds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,15 +28,14 @@ _PIXELS = 60_000
 """Pixels that a round learns from at most, half of them on either side."""
 _OUTSIDE = 1000
 """Pixels outside its region that are kept of an image."""
+_LEAST_BLUR, _BLURS = 1.5, 16
+"""Standard deviation, pixels, of the blur before pixels stand out: at least, and as a part of the window."""
 _FEWEST = 4
 """Images with a region from which on a class can be held out by halves."""
 
 
 class PixelNet(nn.Sequential):
-    """Features (N, `COUNT`) of pixels to one logit each, (N, 1): how likely a pixel is the thing rather than any other.
-
-    Thing and all else weigh alike in its training, so 0 is where both are as likely as among equally many of either.
-    """
+    """Features (N, `COUNT`) of pixels to one logit each, (N, 1): how likely a pixel of a region is the thing."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -71,11 +71,6 @@ class RegionPixels:
         others = rng.choice(others, min(_OUTSIDE, len(others)), replace=False)
         return cls(region, features[region.ravel()], features[others])
 
-    def likeliest(self, net: PixelNet, share: float, window: int) -> Mask:
-        """(n,) of the region's pixels: those above the quantile 1 - share of their neighbourhood in the region."""
-        scores = net.scores(self.inside)
-        return standing_out(scores, self.region, share, window)
-
 
 @dataclass(frozen=True, slots=True)
 class Learning:
@@ -83,7 +78,7 @@ class Learning:
 
     Attributes:
         share: of each neighbourhood's pixels that are taken as the thing.
-        rounds: of learning, after the first from whole regions.
+        rounds: of learning from what stands out, after the first from whole regions; 0 ends with that.
         window: side of a neighbourhood, pixels.
         seed: of weights and samples.
     """
@@ -101,11 +96,21 @@ class Learning:
             without: images without it, whose pixels are all of something else.
         """
         rng = np.random.default_rng(self.seed)
-        net = _round(images, [np.ones(len(image.inside), dtype=bool) for image in images], [], rng, self.seed)
+        chosen = [np.ones(len(image.inside), dtype=bool) for image in images]
+        net = _round(images, chosen, [], rng, self.seed)
         for _ in range(self.rounds):
-            chosen = [image.likeliest(net, self.share, self.window) for image in images]
+            chosen = [self.standing_out(image, net) for image in images]
             net = _round(images, chosen, without, rng, self.seed)
+        net = _among(net, chosen)
+        if self.rounds:  # once more from all that was found: things may be wider than what stood out of them
+            chosen = [net.scores(image.inside) > 0 for image in images]
+            net = _among(_round(images, chosen, without, rng, self.seed), chosen)
         return net
+
+    def standing_out(self, image: RegionPixels, net: PixelNet) -> Mask:
+        """(n,) of the pixels of an image's region: those that the next round takes as the thing."""
+        blur = max(_LEAST_BLUR, self.window / _BLURS)
+        return standing_out(net.scores(image.inside), image.region, self.share, self.window, blur)
 
     def held_out(self, images: Sequence[RegionPixels], without: Sequence[RegionPixels]) -> Separation:
         """What models of one half of the images find on the other half; nothing where there are too few."""
@@ -157,6 +162,16 @@ def _round(
         others += [_some(inside, round(quota * share), rng), _some(image.outside, round(quota * (1 - share)), rng)]
     others += [_some(image.outside, quota, rng) for image in without]
     return _fit(np.concatenate(things), np.concatenate(others), seed)
+
+
+def _among(net: PixelNet, chosen: Sequence[Mask]) -> PixelNet:
+    """The net whose logits count as many pixels of a region as the thing as were taken for it, not one half."""
+    taken, of = (sum(f(mine) for mine in chosen) for f in (np.count_nonzero, len))
+    last = net[-1]
+    assert isinstance(last, nn.Linear)
+    with torch.no_grad():
+        last.bias += math.log(max(1, taken) / max(1, of - taken))
+    return net
 
 
 def _some(rows: Half, n: int, rng: np.random.Generator) -> Half:

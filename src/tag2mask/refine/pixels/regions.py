@@ -18,6 +18,8 @@ Scores = NDArray[np.float32]
 _NOWHERE: Final = np.float32(-np.inf)
 _STRIDES = 10
 """Steps in which a neighbourhood is looked through: windows move by a tenth of their side."""
+_LOWEST = 0.02
+"""Quantile of a region's scores that what lies outside it gets."""
 _NARROWEST = 1 / 16
 """Kernels are not made smaller than by this."""
 
@@ -59,7 +61,7 @@ def kernels_for(preset: CRFPreset, width: float, full_width: float) -> CRFPreset
     )  # fmt: skip
 
 
-def standing_out(scores: Scores, region: Mask, share: float, window: int) -> Mask:
+def standing_out(scores: Scores, region: Mask, share: float, window: int, blur: float = 0) -> Mask:
     """Which pixels of a region are above the quantile ``1 - share`` of a window around them.
 
     Pixels of the window outside the region count as lower than all others.
@@ -69,15 +71,25 @@ def standing_out(scores: Scores, region: Mask, share: float, window: int) -> Mas
         region: (H, W).
         share: of the window, in (0, 1).
         window: its side in pixels.
+        blur: standard deviation, pixels, of a blur before the comparison. A thing and what borders on it are told from
+            the rest alike, and the thing is what lies in the middle of both.
 
     Returns:
         (n,).
     """
     plane = np.full(region.shape, _NOWHERE)
-    plane[region] = scores
+    plane[region] = _blurred(scores, region, blur) if blur else scores
     step = max(1, window // _STRIDES)
     side = max(3, round(window / step))
     coarse = ndimage.percentile_filter(plane[::step, ::step], 100 * (1 - share), size=side, mode="nearest")
     rows, columns = (np.arange(n) // step for n in region.shape)
-    found: Mask = scores > coarse[rows[:, None], columns][region]
+    found: Mask = plane[region] > coarse[rows[:, None], columns][region]
+    return found
+
+
+def _blurred(scores: Scores, region: Mask, blur: float) -> Scores:
+    """What lies outside the region counts as its lowest pixels do."""
+    plane = np.full(region.shape, np.quantile(scores, _LOWEST) if len(scores) else 0, dtype=np.float32)
+    plane[region] = scores
+    found: Scores = ndimage.gaussian_filter(plane, blur)[region]
     return found
