@@ -63,7 +63,8 @@ def choose_by_scores(context: StageContext[RuleSettings]) -> None:
         )
     whole = round(statistics.median(values), 4)
     classes = tuple((name, choice.value) for name, choice in named)
-    Ruled(whole, settings.rule, settings.per, len(dataset), classes).write(context.out)
+    spreads = tuple((name, choice.spread) for name, choice in named)
+    Ruled(whole, settings.rule, settings.per, len(dataset), classes, spreads=spreads).write(context.out)
     write_json(context.out / CLASSES, {name: asdict(choice) for name, choice in named})
 
 
