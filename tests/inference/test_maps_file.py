@@ -120,3 +120,11 @@ def test_a_file_whose_raw_scores_are_no_numbers_is_damaged(tmp_path: Path) -> No
     with pytest.raises(DamagedError, match="'raw' has type <U1"):
         read_maps(tmp_path / "b.npz")
     assert maps_key(tmp_path / "b.npz") is None
+
+
+def test_raw_scores_of_other_maps_are_damaged(tmp_path: Path) -> None:
+    write_maps(tmp_path / "a.npz", ActivationMaps((3,), MAPS, RAW), (7, 11), "key")
+    with np.load(tmp_path / "a.npz") as arrays:
+        write_arrays(tmp_path / "b.npz", {**arrays, "raw": np.ones(5, np.uint8)})
+    with refused(DamagedError, "b.npz", "raw scores", "remove it and run again"):
+        read_maps(tmp_path / "b.npz")

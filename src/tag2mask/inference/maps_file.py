@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 STRIDE = 4
 _FORMS = {"maps": ("f", 3), "classes": ("iu", 1), "size": ("iu", 1), "key": ("U", 0)}
 """Kinds of numbers and axes of each array of a file."""
-_RAW = {"raw": ("iu", 3), "raw_range": ("f", 2), "absent": ("iu", 3)}
-"""Of those that a file with raw scores holds beside these."""
+_RAW = {"raw": ("u", 1)}
+"""Of the bytes that a file with raw scores holds beside these."""
 
 
 def stride4(height: int, width: int) -> tuple[int, int]:
@@ -54,7 +54,7 @@ def write_maps(path: Path, maps: ActivationMaps, size: tuple[int, int], key: str
         "key": np.asarray(key),
     }
     if maps.raw is not None:
-        arrays |= packed(maps.raw, maps.raw.new_zeros(0, ABSENT_BINS) if maps.absent is None else maps.absent)
+        arrays["raw"] = packed(maps.raw, maps.raw.new_zeros(0, ABSENT_BINS) if maps.absent is None else maps.absent)
     write_arrays(path, arrays, settled=False)  # one of many
 
 
@@ -70,16 +70,19 @@ def read_maps(path: Path) -> MapsFile:
 
     classes = tuple(map(int, arrays["classes"]))
     if "raw" in arrays:
-        maps = ActivationMaps(classes, values("maps"), *_raw(arrays))
+        maps = ActivationMaps(classes, values("maps"), *_raw(arrays, path))
     else:
         maps = ActivationMaps(classes, values("maps"))
     height, width = (int(v) for v in arrays["size"])
     return MapsFile(maps, (height, width), str(arrays["key"]))
 
 
-def _raw(arrays: dict[str, NDArray[Any]]) -> tuple[Tensor, Tensor]:
-    height, width = arrays["maps"].shape[1:]
-    return unpacked(arrays["raw"], arrays["raw_range"], arrays["absent"], (height, width))
+def _raw(arrays: dict[str, NDArray[Any]], path: Path) -> tuple[Tensor, Tensor]:
+    count, height, width = arrays["maps"].shape
+    try:
+        return unpacked(arrays["raw"], count, (height, width))
+    except (ValueError, IndexError) as error:
+        raise DamagedError(f"{path} holds no raw scores of its maps ({error}); remove it and run again") from error
 
 
 def maps_key(path: Path) -> str | None:

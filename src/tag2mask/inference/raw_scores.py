@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -121,12 +120,13 @@ def halved(units: Tensor) -> Tensor:
     return avg_pool2d(units, 2, ceil_mode=True, count_include_pad=False)
 
 
-def packed(units: Tensor, absent: Tensor) -> dict[str, NDArray[Any]]:
-    """Raw scores as arrays of a file: ``raw``, ``raw_range`` and ``absent``, small once they are deflated.
+def packed(units: Tensor, absent: Tensor) -> NDArray[np.uint8]:
+    """Raw scores as one array of bytes, small once it is deflated.
 
     Each map is stored at half its rows and columns, from its smallest value to its largest in 127 steps. Of each code
     stays its difference to what its neighbours on the left and above make likely, which is next to nothing on a smooth
-    map; counts stay by their bytes, the low ones together.
+    map; counts stay by their bytes, the low ones together. The bytes are: how many a count has, the two ends of each
+    map in float32, the codes, the counts.
 
     Args:
         units: (K, h, w), u of the classes present.
@@ -141,18 +141,26 @@ def packed(units: Tensor, absent: Tensor) -> dict[str, NDArray[Any]]:
     cells = absent.cpu().numpy().astype("<u4")
     most = max(1, (int(cells.max(initial=0)).bit_length() + 7) // 8)
     planes = cells[..., None].view(np.uint8).reshape(*cells.shape, 4)[..., :most]
-    limits = np.stack([low, high], axis=1).astype(np.float32)
-    return {"raw": codes, "raw_range": limits, "absent": np.moveaxis(planes, -1, 0)}
+    limits = np.stack([low, high], axis=1).astype("<f4")
+    parts = (limits.reshape(-1).view(np.uint8), codes.ravel(), np.moveaxis(planes, -1, 0).ravel())
+    return np.concatenate([np.array([most], np.uint8), *parts])
 
 
-def unpacked(
-    codes: NDArray[Any], limits: NDArray[Any], planes: NDArray[Any], size: tuple[int, int]
-) -> tuple[Tensor, Tensor]:
-    """What `packed` was given, nearly: u (K, h, w) float32 in [0, 1] at ``size`` = (h, w), and (C, 251) int64."""
+def unpacked(given: NDArray[np.uint8], n_maps: int, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """What `packed` was given, nearly: u (K, h, w) float32 in [0, 1] at ``size`` = (h, w), and (C, 251) int64.
+
+    Raises:
+        ValueError: these are not the bytes of K maps of that size.
+    """
+    height, width = (-(-side // 2) for side in size)
+    ends = np.cumsum([1, 8 * n_maps, n_maps * height * width])
+    most, limits, codes, counts = np.split(np.ascontiguousarray(given), ends)
+    low, high = np.frombuffer(limits.tobytes(), "<f4").reshape(n_maps, 2).T[..., None, None]
+    codes = codes.reshape(n_maps, height, width)
     for axis in (1, 2):
         codes = np.add.accumulate(codes, axis=axis, dtype=np.uint8)
-    low, high = (limits[:, i].astype(np.float32)[:, None, None] for i in (0, 1))
     units = torch.from_numpy(low + codes.astype(np.float32) / _CODES * (high - low))
-    whole = bilinear(units, 2 * units.shape[1], 2 * units.shape[2])  # each stored cell is two by two, as when halved
-    cells = sum(plane.astype(np.int64) << (8 * place) for place, plane in enumerate(planes))
-    return whole[:, : size[0], : size[1]], torch.from_numpy(np.asarray(cells, dtype=np.int64))
+    whole = bilinear(units, 2 * height, 2 * width)  # each stored cell is two by two, as when it was halved
+    planes = counts.reshape(int(most[0]), -1, ABSENT_BINS).astype(np.int64)
+    cells = sum((plane << (8 * place) for place, plane in enumerate(planes)), np.zeros(planes.shape[1:], np.int64))
+    return whole[:, : size[0], : size[1]], torch.from_numpy(cells)
