@@ -132,7 +132,7 @@ class Learning:
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """How well a class's pixels are told from others on images that were not learned from.
+    """How well a class's pixels are distinguished from others on images that were not learned from.
 
     Attributes:
         n: images with a region.
@@ -195,6 +195,7 @@ def _fit(things: Half, others: Half, seed: int) -> PixelNet:
         logits: Tensor = net(rows[picked].float())[:, 0]
         terms = F.binary_cross_entropy_with_logits(logits, target[picked], reduction="none")
         optimiser.zero_grad()
-        (terms * weight[picked]).mean().backward()
+        loss: Tensor = (terms * weight[picked]).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return net.eval()
