@@ -210,14 +210,14 @@ def measured(net: AmnNet, images: Sequence[Shown], names: Sequence[str]) -> dict
             asked = one.tags.clone()
             asked[0, c] = 1
             among, asked_classes = (maps, classes) if present else maps_of(net, features, asked)
-            best, which = among.max(0)
-            above[present][c].append(((asked_classes[which] == c) & (best > 0.5)).float().mean())
+            highest, which = among.max(0)
+            above[present][c].append(((asked_classes[which] == c) & (highest > 0.5)).float().mean())
         wide = F.interpolate(maps[None], one.truth.shape, mode="bilinear")[0] if len(classes) else None
         for cut, metric in metrics.items():
             labels = np.zeros_like(one.truth)
             if wide is not None:
-                best, which = wide.max(0)
-                labels = torch.where(best > cut, classes[which] + 1, 0).numpy().astype(np.uint8)
+                highest, which = wide.max(0)
+                labels = torch.where(highest > cut, classes[which] + 1, 0).numpy().astype(np.uint8)
             metric.update(labels, one.truth)
     scores = {cut: percent(metric) for cut, metric in metrics.items()}
     best = max(scores, key=lambda cut: scores[cut])

@@ -2,6 +2,7 @@
 
 python -m benchmarks.levels ../shared/data                                   all sets, all variants; resumes
 python -m benchmarks.levels ../shared/data --set cracks --variant base --variant levels
+python -m benchmarks.levels ../shared/data --speed                          time beside the network at stride 16
 
 A classifier is trained on the tags of each set of `benchmarks.domains`, and of the list voc-animals-150.txt, and its
 class maps are cut: raw scores (logits of the cells), for each class by itself, over the images tagged with it, at the
@@ -16,8 +17,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.common import RESULTS, write_rows
+from benchmarks.common import RESULTS, Row, compare, write_rows
+from tag2mask.backbones.build import build_network
 from tag2mask.backbones.files import WEIGHTS, load_network, trained_side
 from tag2mask.backbones.folded import for_inference
+from tag2mask.backbones.settings import BackboneSettings, Pooling
+from tag2mask.backbones.tagnet import TagNet
 from tag2mask.config.engine import Engine
 from tag2mask.config.settings import validate
 from tag2mask.core.resize import bilinear
@@ -231,6 +236,30 @@ def measure(data: Path, kind: str, variant: str, seed: int, out: Path) -> Levels
     )  # fmt: skip
 
 
+def speed() -> Iterator[Row]:
+    """Time for features of a photo, and for a step on four crops, beside the network at stride 16; no bar."""
+    photo = torch.randn(1, 3, 480, 360).contiguous(memory_format=torch.channels_last)
+    crops = torch.randn(4, 3, 288, 288).contiguous(memory_format=torch.channels_last)
+
+    def features(net: TagNet, bfloat16: bool) -> None:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            net.features(photo)
+
+    def step(net: TagNet) -> None:
+        net(crops).square().mean().backward()  # type: ignore[no-untyped-call]  # torch's own
+
+    for text, words in {"4 to 16": LEVELS, "8 to 32": DEEP}.items():
+        pair = [
+            build_network(validate(BackboneSettings, values, "backbone"), 6, pooling).train()
+            for values, pooling in ((words, Pooling(**TOP)), (BASE["backbone"], Pooling()))
+        ]
+        yield compare("levels", *(partial(step, net) for net in pair), runs=2, variant=f"{text}, training")
+        ready = [for_inference(net, torch.device("cpu")) for net in pair]
+        for bfloat16, name in ((False, "float32"), (True, "bfloat16")):
+            calls = [partial(features, net, bfloat16) for net in ready]
+            yield compare("levels", *calls, runs=5, variant=f"{text}, features, {name}")
+
+
 def earlier(path: Path) -> list[LevelsRow]:
     """The rows of a table that is there."""
     if not path.is_file():
@@ -250,8 +279,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", help="one set, several times for several")
     parser.add_argument("--variant", action="append", choices=VARIANTS, help="one variant, as above")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--speed", action="store_true", help="time the networks instead: results/levels_speed.csv")
     parser.add_argument("--out", type=Path, default=RESULTS / "levels.csv")
     given = parser.parse_args(arguments)
+    if given.speed:
+        write_rows(given.out.with_name("levels_speed.csv"), list(speed()))
+        return
     rows = earlier(given.out)
     for kind in given.set or ("cracks", "weeds", "landuse", "voc-animals"):
         for variant in given.variant or VARIANTS:

@@ -13,6 +13,7 @@ from tag2mask.cli.tables import table
 from tag2mask.config.recipe import shipped
 from tag2mask.core.files import read_json
 from tag2mask.core.palette import write_labels
+from tag2mask.evaluation.measures.trivial import TRIVIAL
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.draw import draw_voc
 from tests.helpers.refused import lacking
@@ -87,6 +88,9 @@ def test_run_prints_plain_lines_and_a_table(tmp_path: Path) -> None:
         "threshold",
         "at",
         "miou",
+        "fg",
+        "f1",
+        *(["iou@2px"] if "iou@2px" in lines[0] else []),
         "fp",
         "fn",
         "precision",
@@ -101,7 +105,8 @@ def test_eval_at_given_thresholds_writes_the_columns_of_results(run: RunResult, 
     done = tag2mask("eval", str(run.path), "--stage", "lpcam", "--threshold", "0.4", "--csv", str(out))
     assert done.returncode == 0, done.stderr
     rows = read_results(out)
-    assert {r.threshold_kind for r in rows} == {"fixed", "oracle"}
+    assert {r.threshold_kind for r in rows if r.method == "lpcam"} == {"fixed", "oracle"}
+    assert {r.method for r in rows if r.threshold_kind == "none"} == set(TRIVIAL)
     wanted = next(r.value for r in run.metrics if (r.stage, r.metric, r.threshold_kind) == ("lpcam", "miou", "fixed"))
     assert next(r.value for r in rows if (r.metric, r.threshold_kind) == ("miou", "fixed")) == wanted
 

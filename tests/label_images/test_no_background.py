@@ -43,11 +43,14 @@ def test_of_an_image_without_a_class_nothing_is_known(make: Any) -> None:
 
 
 def test_refined_seeds_are_confident_where_the_best_class_leads_by_enough(unchanged: type[Unchanged]) -> None:
-    """Through a CRF that changes nothing: the leads are 0.8, 0.1, 0.1 and 0."""
+    """Through a CRF that changes nothing: the leads are 0.8, 0.1, 0.1 and 0, of 0.8 at most."""
     (seeds,) = separate_seeds([at(photo(MAPS, (1, 3)), 0.3)])
     assert seeds.tolist() == [[2, 255, 255, 255]]
-    (seeds,) = separate_seeds([at(photo(MAPS, (1, 3)), 0.05)])
+    (seeds,) = separate_seeds([at(photo(MAPS, (1, 3)), 0.12)])
     assert seeds.tolist() == [[2, 2, 4, 255]]
+    (other,) = separate_seeds([at(photo(0.5 + np.array(MAPS) / 40, (1, 3)), 0.12)])
+    assert other.tolist() == seeds.tolist(), "raw scores, which lie closer together"
+    unchanged.asked.pop()
     assert [asked[1] for asked in unchanged.asked] == [[2], [2]], "two labels, none for a background"
 
 

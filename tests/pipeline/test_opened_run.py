@@ -17,6 +17,7 @@ from tag2mask.analysis.mask_quality import analyse_boundaries, analyse_quality
 from tag2mask.core.errors import ConfigError, DataError, StageError
 from tag2mask.core.links import followed, is_link, links_in
 from tag2mask.core.palette import read_labels
+from tag2mask.evaluation.measures.trivial import TRIVIAL
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.opened_run import OpenedRun
@@ -85,7 +86,7 @@ def test_with_root_a_run_whose_photos_moved_is_whole(
     """Every command that looks at it, and the run itself, which finds every stage made."""
     whole = OpenedRun(done.path, moved)
     rows = {row.stage: row.value for row in evaluate_run(whole, thresholds=[0.2]) if row.metric == "miou"}
-    assert rows.keys() == {"maps"}
+    assert rows.keys() == {"maps", *TRIVIAL}
     write_report([OpenedRun(done.path, moved)], tmp_path / "page.html")
     assert export_masks(done.path, "palette", tmp_path / "out", root=moved).images == 6
     quality = analyse_quality(OpenedRun(done.path, moved), out=tmp_path / "quality")

@@ -17,6 +17,7 @@ from tag2mask.cli.app import app
 from tag2mask.compare.compare import compare_runs
 from tag2mask.core.errors import ConfigError, DataError, StageError, WeightsError
 from tag2mask.core.links import PACKED, links_in
+from tag2mask.evaluation.measures.trivial import TRIVIAL
 from tag2mask.pipeline.export_run import export_masks
 from tag2mask.pipeline.opened_run import OpenedRun
 from tag2mask.pipeline.pack import pack_run
@@ -53,7 +54,7 @@ def test_a_packed_run_with_its_photos_is_a_run(apart: tuple[Path, Path], tmp_pat
     assert run.packed
     assert not [p for p in path.rglob("*") if p.is_symlink()]
     assert len(list((path / PACKED).iterdir())) == len({str(run.artefact(n).path) for n in run.stages})
-    assert {row.stage for row in evaluate_run(run)} == {"maps"}
+    assert {row.stage for row in evaluate_run(run)} == {"maps", *TRIVIAL}
     assert write_report([run], tmp_path / "page.html") > 10_000
     assert export_masks(path, "palette", tmp_path / "out", root=photos).images == 6
     compared = compare_runs([run], stages=["crf-score", "masks-score"], out=tmp_path / "compared", resamples=10)
@@ -73,7 +74,7 @@ def test_without_its_photos_it_says_what_it_knows_and_what_it_cannot(
     with caplog.at_level(logging.WARNING, "tag2mask"):
         rows = evaluate_run(path)
     assert rows == list(OpenedRun(path).metrics)
-    assert {row.stage for row in rows if row.metric == "miou"} == {"maps", "crf", "masks"}
+    assert {row.stage for row in rows if row.metric == "miou"} == {"maps", "crf", "masks", *TRIVIAL}
     assert "was packed without its photos: these are the numbers that it measured" in caplog.text
     for look in (
         lambda: evaluate_run(path, thresholds=[0.3]), lambda: write_report([path], tmp_path / "page.html"),

@@ -13,6 +13,7 @@ from PIL import Image
 from tag2mask.api import run
 from tag2mask.core.errors import LedgerError
 from tag2mask.core.files import read_json
+from tag2mask.evaluation.measures.trivial import TRIVIAL
 from tag2mask.evaluation.result_tables import read_metrics
 from tag2mask.inference.maps_file import read_maps
 from tag2mask.pipeline.run_result import RunResult
@@ -78,7 +79,8 @@ def test_metrics_have_every_column_of_the_design(done: RunResult) -> None:
         "time",
     } == (set(rows[0]))
     found = {(r["method"], r["threshold_kind"]) for r in rows if r["metric"] == "miou"}
-    assert found == {(m, k) for m in ("cam", "lpcam-f", "lpcam") for k in ("fixed", "oracle")}
+    cut = {(m, k) for m in ("cam", "lpcam-f", "lpcam") for k in ("fixed", "oracle")}
+    assert found == cut | {(name, "none") for name in TRIVIAL}
     assert {r["split"] for r in rows if r["metric"] == "miou"} == {"train"}
     assert tuple(read_metrics(done.path / "metrics.jsonl")) == done.metrics
 
@@ -132,7 +134,7 @@ def test_seeds_give_instances_with_a_suffix(tmp_path: Path) -> None:
     keys = {s.stage.name: s.artefact.key for s in result.stages}
     assert keys["classifier@0"] != keys["classifier@3"]
     assert {r.seed for r in result.metrics} == {0, 3}
-    assert {r.method for r in result.metrics if r.metric == "miou"} == {"cam", "lpcam-f", "lpcam"}
+    assert {r.method for r in result.metrics if r.metric == "miou"} == {"cam", "lpcam-f", "lpcam", *TRIVIAL}
 
 
 def _tag_folder(root: Path) -> None:

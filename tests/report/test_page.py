@@ -319,3 +319,22 @@ def test_a_page_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="needs at least one run"):
         render_page([], tmp_path / "page.html")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_classes_alone_stand_beside_and_trivial_answers_below(tmp_path: Path) -> None:
+    scores = tuple(replace(s, miou_foreground=30, f1_foreground=40) for s in CAM.scores)
+    cam = replace(CAM, scores=(replace(scores[0], tolerance=66.5), *scores[1:]))
+    nothing = Score("none", None, math.nan, math.nan, math.nan, math.nan, math.nan, ledger=())
+    trivial = (
+        ("all background", replace(nothing, miou=25, n_images=48, miou_foreground=0, f1_foreground=0)),
+        ("random own tag", replace(nothing, miou=12, n_images=47, ledger=("tags",))),
+    )
+    page = rendered(tmp_path, replace(RUN, parts=(replace(PART, methods=(cam,), trivial=trivial),)))
+    check_alone_and_accessible(page)
+    rows = page.text("tr")
+    assert rows[0] == "MethodThresholdmIoUClasses’ mIoUClasses’ F1IoU ± 2 pixelsFPFNPrecisionRecallSupervision"
+    assert rows[1] == "cam0.3050.130.040.066.521.022.071.072.0tags"
+    assert rows[2] == "all background, for scale–25.00.00.0–––––none", "the other one is of another count of images"
+    assert "IoU ± 2 pixels" not in rows[3], "no class is thin in what the oracle's table holds"
+    (fixed, _) = page.within(page.all("ul", class_="headlines")[0], "li")
+    assert "the classes alone: 30.0 mIoU, F1 40.0" in " ".join(fixed.text.split())

@@ -186,7 +186,9 @@ def test_parts_of_the_weighted_loss_add_up() -> None:
     parts = [
         weighted_pixel_loss(logits[i : i + 1], labels[i : i + 1], tags[i : i + 1], 0.1, 0.5, counts) for i in range(3)
     ]
-    assert sum(parts).item() == pytest.approx(weighted_pixel_loss(logits, labels, tags, 0.1, 0.5).item(), rel=1e-6)
+    assert torch.stack(parts).sum().item() == pytest.approx(
+        weighted_pixel_loss(logits, labels, tags, 0.1, 0.5).item(), rel=1e-6
+    )
 
 
 def test_weighted_loss_of_ignored_cells_is_nothing() -> None:

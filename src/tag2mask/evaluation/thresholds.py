@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -37,13 +38,24 @@ class Levels:
     whole: float  # of the data set, 0..1: for a class or an image that has none of its own
     classes: tuple[float | None, ...] = ()  # by class column; empty where they are not per class
     images: Mapping[str, float] = field(default_factory=dict)  # by sample id
+    spreads: tuple[float | None, ...] = ()  # by class column, how far its scores spread; empty where that is not known
 
     def of(self, sample_id: str, columns: Sequence[int]) -> Level:
         """What the maps of an image are cut at, its maps being of these class columns."""
         if not self.classes:
             return self.images.get(sample_id, self.whole)
-        own = [self.whole if t is None else t for t in (self.classes[c] for c in columns)]
-        return own[0] if len(own) == 1 else np.array(own, dtype=np.float32)
+        return _level([self.whole if t is None else t for t in (self.classes[c] for c in columns)])
+
+    def spread(self, columns: Sequence[int]) -> Level:
+        """The standard deviations of the scores of these class columns; the median of all for one without."""
+        known = [value for value in self.spreads if value is not None]
+        middle = statistics.median(known) if known else 0.0
+        return _level([middle if s is None else s for s in (self.spreads[c] for c in columns)])
+
+
+def _level(values: Sequence[float]) -> Level:
+    """One number where one class is asked for; else (K,)."""
+    return values[0] if len(values) == 1 else np.array(values, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,15 @@ class Threshold:
         if self.value is None:
             raise ConfigError(f"nothing can be cut at a threshold of kind '{self.kind_text}' without a value")
         return self.value
+
+    def spread(self, columns: Sequence[int]) -> Level:
+        """How far the scores of these class columns spread: standard deviations, where a rule has measured them."""
+        if self.levels is None or not self.levels.spreads:
+            raise ConfigError(
+                f"margin_in = 'spread' with a threshold of kind '{self.kind_text}', which has not measured how far "
+                "scores spread: read a threshold of kind rule with scores=raw and per=class, or set margin_in=scores"
+            )
+        return self.levels.spread(columns)
 
     def cut(
         self, maps: NDArray[np.float32], classes: Sequence[int], sample_id: str, sides: Sides = NO_SIDES

@@ -64,7 +64,8 @@ def separate_seeds(
 ) -> list[LabelImage]:
     """Refined seeds where classes compete with each other alone, (H, W) uint8 each, 255 where not confident.
 
-    The only level of a photo says how far the largest map must be above the second largest. One CRF pass begins with
+    The only level of a photo says how far the largest map must be above the second largest, as a share of the photo's
+    largest such distance: raw scores lie closer together than maps that were each divided by their maximum. One CRF pass begins with
     the labels of all pixels, a second with those of the pixels that are so far apart; such a pixel is of its class
     where both passes leave it so. An image with one class is that class wherever anything may be; what a rule gives as
     no class stays 0.
@@ -91,16 +92,18 @@ def _columns(photo: PhotoMaps) -> LabelImage:
 
 
 def _lead(photo: PhotoMaps) -> NDArray[np.float32]:
-    """(H, W): how far the largest map is above the second largest; 1 where there is no second."""
+    """(H, W): how far the largest map is above the second largest, 1 where it is farthest, or there is no second."""
     maps = bilinear(torch.from_numpy(photo.maps), *photo.image.shape[:2])
     if len(maps) < _PAIR:
         return np.ones(photo.image.shape[:2], dtype=np.float32)
     first, second = maps.topk(_PAIR, dim=0).values
     lead: NDArray[np.float32] = (first - second).numpy()
-    return lead
+    return lead / max(float(lead.max()), _ALIKE)
 
 
 _PAIR = 2
+_ALIKE = 1e-6
+"""Maps that nowhere differ by more say nothing."""
 
 
 def _between_classes(
@@ -123,8 +126,8 @@ def _between_classes(
     cuts = [np.stack([np.where((s == 0) | (s == IGNORE), IGNORE, s - 1) for s in starts[i]]) for i in several]
     lattices = DenseCRF.batch([photo.image for photo in chosen], crf.preset, device=device)
     refined = lattices.refine_labels(cuts, [len(p.classes) for p in chosen], crf.gt_prob, crf.iterations)
-    for i, photo, labels in zip(several, chosen, refined, strict=True):
-        numbers = labels.cpu().numpy()  # of the CRF, which begin with 0
+    for i, photo, after in zip(several, chosen, refined, strict=True):
+        numbers = after.cpu().numpy()  # of the CRF, which begin with 0
         every = _columns(photo)[np.where(numbers == IGNORE, IGNORE, numbers + 1)]
         found[i] = [np.where(start == 0, np.uint8(0), one) for start, one in zip(starts[i], every, strict=True)]
     return found

@@ -43,7 +43,13 @@ class RefinedSeedsSettings(Settings):
         default=0.25, ge=0, le=1, description="below it the background may be confident; as foreground"
     )
     margin: float = Field(
-        default=0.12, ge=0, le=1, description="with a threshold that is read: both lie this far from it"
+        default=0.12, ge=0, le=3, description="with a threshold that is read: both lie this far from it"
+    )
+    margin_in: Literal["scores", "spread"] = Field(
+        default="scores",
+        description="what margin counts in: scores, or standard deviations of each class's scores in its images, which "
+        "a rule of raw scores per class measures",
+        json_schema_extra=UNPRINTED,
     )
     threshold_kind: Chosen = Field(default="fixed", description="who chose foreground and background")
     crf: CRFSettings = Field(default_factory=CRFSettings)
@@ -66,6 +72,8 @@ class RefinedSeedsSettings(Settings):
     def _ordered(self) -> Self:
         if self.background > self.foreground:
             raise ValueError(f"background {self.background:g} is above foreground {self.foreground:g}; exchange them")
+        if self.margin_in == "scores" and self.margin > 1:
+            raise ValueError(f"margin {self.margin:g} in scores is above 1, their range; set margin_in=spread or less")
         return self
 
     @property

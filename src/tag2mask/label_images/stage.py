@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,8 @@ from tag2mask.thresholds.threshold_of import ROLE, threshold_of
 from tag2mask.training.device import resolve_device
 
 Make = Callable[..., list[LabelImage]]
-Levels = Callable[[Level], tuple[Level, ...]]
+Levels = Callable[[str, Sequence[int]], tuple[Level, ...]]
+"""Of a sample id and class columns: what their maps are cut at."""
 _BATCH_ON_GPU = 8
 """Images whose lattices fill a GPU together."""
 
@@ -29,20 +30,33 @@ def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
 
     Where the background does not compete, the distance of both is what parts the best class from the second best.
     """
-    settings, rule = context.settings, threshold_of(context).background
-    own: tuple[Level, ...] = (settings.foreground, settings.background)
-    read = ROLE in context.reads
+    settings, threshold = context.settings, threshold_of(context)
+    rule, read, in_spread = threshold.background, ROLE in context.reads, settings.margin_in == "spread"
+    if in_spread:
+        threshold.spread(())  # a threshold without it is refused before the first image
+
+    def margin(columns: Sequence[int]) -> Level:
+        return settings.margin * threshold.spread(columns) if in_spread else settings.margin
+
+    def both(sample_id: str, columns: Sequence[int]) -> tuple[Level, ...]:
+        if not read:
+            return settings.foreground, settings.background
+        return around(threshold.of(sample_id, columns), margin(columns))
+
+    def apart(_sample_id: str, columns: Sequence[int]) -> tuple[Level, ...]:
+        if not read:
+            return (settings.foreground - settings.background,)
+        return (2 * float(np.mean(margin(columns))) if columns else 0.0,)
+
     if not rule.competes:  # classes have to be as far from each other as a class from the background elsewhere
-        distance = 2 * settings.margin if read else settings.foreground - settings.background
-        return _crf_program(context, partial(separate_seeds, crf=settings.crf, rule=rule), lambda _: (distance,))
-    make = partial(refine_seeds, crf=settings.crf, rule=rule)
-    return _crf_program(context, make, lambda at: around(at, settings.margin) if read else own)
+        return _crf_program(context, partial(separate_seeds, crf=settings.crf, rule=rule), apart)
+    return _crf_program(context, partial(refine_seeds, crf=settings.crf, rule=rule), both)
 
 
 def seed_crf(context: StageContext[SeedCRFSettings]) -> ImageProgram:
     """Seeds at one threshold after one CRF pass."""
     make = partial(crf_seeds, crf=context.settings.crf, rule=threshold_of(context).background)
-    return _crf_program(context, make, lambda at: (at,))
+    return _crf_program(context, make, _one_level(context))
 
 
 def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
@@ -51,10 +65,15 @@ def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
     make: Make = partial(cut_masks, rule=rule)
     if pixels := pixels_read(context):
         make = partial(with_thin, make=make, pixels=pixels, rule=rule)
-    return ImageProgram(_photos(context, lambda at: (at,)), make, pooled=pixels is not None)
+    return ImageProgram(_photos(context, _one_level(context)), make, pooled=pixels is not None)
 
 
-def around(level: Level, margin: float) -> tuple[Level, Level]:
+def _one_level(context: StageContext[SeedCRFSettings] | StageContext[CutSettings]) -> Levels:
+    threshold = threshold_of(context)
+    return lambda sample_id, columns: (threshold.of(sample_id, columns),)
+
+
+def around(level: Level, margin: Level) -> tuple[Level, Level]:
     """The thresholds of refined seeds, foreground first: a margin on either side, within 0..1."""
     return np.minimum(1, level + margin), np.maximum(0, level - margin)
 
@@ -82,7 +101,6 @@ def _photos(
         found = maps.maps(dataset, sample, context.settings.scores)
         check_maps(found, image.shape[:2], len(dataset.classes), f"'{sample.id}' in stage '{maps.name}'")
         sides = threshold.background.read(dataset, sample, image.shape[:2])
-        at = levels(threshold.of(sample.id, found.classes))
-        return PhotoMaps(image, found.classes, found.maps.numpy(), at, sides)
+        return PhotoMaps(image, found.classes, found.maps.numpy(), levels(sample.id, found.classes), sides)
 
     return prepare

@@ -63,6 +63,7 @@ class Ruled:
         n: number of images it was chosen from.
         classes: (name, threshold or None) by class column, for ``class`` only.
         images: (id, threshold), for ``image`` only.
+        spreads: (name, standard deviation of its scores or None) by class column, for rules of raw scores only.
     """
 
     value: float
@@ -71,6 +72,7 @@ class Ruled:
     n: int
     classes: tuple[tuple[str, float | None], ...] = ()
     images: tuple[tuple[str, float], ...] = ()
+    spreads: tuple[tuple[str, float | None], ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -85,8 +87,13 @@ class Ruled:
         """What stages cut at."""
         if self.per == "data":
             return Threshold(self.value, "rule", rule=self.rule)
-        levels = Levels(self.value, tuple(value for _, value in self.classes), dict(self.images))
+        classes, spreads = (tuple(value for _, value in pairs) for pairs in (self.classes, self.spreads))
+        levels = Levels(self.value, classes, dict(self.images), spreads)
         return Threshold(None, "rule", rule=f"{self.rule}/{self.per}", levels=levels)
+
+
+_PAIRS = ("classes", "images", "spreads")
+"""Fields of `Ruled` that a file keeps as pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +317,7 @@ class Artefact:
             values = read_json(path)
             if "rule" not in values:
                 return FewMasks(**{**values, "ids": tuple(values["ids"])})
-            pairs = {name: tuple((key, value) for key, value in values[name]) for name in ("classes", "images")}
+            pairs = {name: tuple((key, value) for key, value in values.get(name, ())) for name in _PAIRS}
             return Ruled(**{**values, **pairs})
         except (DamagedError, KeyError, TypeError, ValueError) as error:
             raise DamagedError(f"{path} is not what was chosen ({error}). Rerun: {self.command}") from error

@@ -66,8 +66,8 @@ class BoundarySettings(Settings):
 def measure_seeds(context: StageContext[SeedsSettings]) -> None:
     """Evaluate the seeds of one method: ``metrics.jsonl``, the curve over thresholds, a score for each image.
 
-    At the threshold that is read, if one is, at the settings' own, and at the oracle. On data without ground truth the
-    stage logs that and writes no rows.
+    At the threshold that is read, if one is, at the settings' own (but of raw scores, on whose scale none is fixed in
+    advance), and at the oracle. On data without ground truth the stage logs that and writes no rows.
     """
     settings = context.settings
     dataset, maps = _with_truth(context), context.reads["maps"]
@@ -75,12 +75,14 @@ def measure_seeds(context: StageContext[SeedsSettings]) -> None:
         return
     rule = rule_on(context.background, settings.background)
     own = Threshold(settings.threshold, settings.threshold_kind, background=rule, scores=settings.scores)
+    read = threshold_of(context)
+    thresholds = [read] if "threshold" in context.reads and settings.scores == "raw" else [read, own]
     samples = unseen(context.reads.values(), dataset, context.name)
     with progress(context.name, len(samples)) as counter:
         found = evaluate_seeds(
             dataset,
             partial(maps.maps, dataset, scores=settings.scores),
-            list(dict.fromkeys([threshold_of(context), own])),
+            list(dict.fromkeys(thresholds)),
             oracle=settings.oracle and rule.competes,
             samples=samples,
             advance=counter.advance,

@@ -82,7 +82,7 @@ def by_cells(dataset: Dataset, name: str, settings: BackgroundSettings = _SETTIN
     """What the cells of images with one tag say; the same for every call."""
     samples = judged(settings, dataset)
     with progress(name, len(samples)) as counter:
-        images = look(dataset, samples, counter)
+        images = cells_of(dataset, samples, counter)
     counts = Tally(image.column for image in images)
     images = [image for image in images if counts[image.column] >= FOLDS]
     pairs, where = parted(images), placed(images)
@@ -97,7 +97,7 @@ def by_cells(dataset: Dataset, name: str, settings: BackgroundSettings = _SETTIN
     return Decided("none" if worst >= LEAST and where <= ANYWHERE else "present", evidence, scores)
 
 
-def look(dataset: Dataset, samples: Sequence[Sample], counter: Counter) -> list[ImageCells]:
+def cells_of(dataset: Dataset, samples: Sequence[Sample], counter: Counter) -> list[ImageCells]:
     """The cells of images with one tag, on a grid of `_STRIDE` pixels."""
     with torch.random.fork_rng(devices=[]):
         net = build_network(BackboneSettings(), 1).eval()
@@ -117,7 +117,7 @@ def look(dataset: Dataset, samples: Sequence[Sample], counter: Counter) -> list[
 
 
 def _cells(net: TagNet, modules: Sequence[str], image: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colours and features of the cells, and where they lie; the image goes on mirrored, so that it has no edge."""
+    """Colours and features of the cells, and where they lie; around the image its mirror image lies, so that it has no edge."""
     seen: list[Tensor] = []
     hooks = {net.body.get_submodule(name): lambda _m, _i, output: seen.append(output) for name in modules}
     around = F.pad(image[None], (_AROUND,) * 4, mode="reflect")

@@ -22,7 +22,7 @@ from tag2mask.evaluation.threshold_rules.score_rules import COMPARING, ClassChoi
 from tag2mask.methods.artefact import Artefact, Ruled
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.stage_kinds import FeatureMapStage
-from tag2mask.thresholds.kinds import RuleSettings
+from tag2mask.thresholds.kinds import ErasureSettings, RuleSettings
 
 CLASSES = "classes.json"
 """Beside the threshold: what was said of each class, as `ClassChoice`."""
@@ -41,6 +41,14 @@ def choose_by_scores(context: StageContext[RuleSettings]) -> None:
     settings, dataset, maps = context.settings, context.dataset, context.reads["maps"]
     with progress(context.name, len(dataset.samples)) as counter:
         found = class_choices(maps, dataset, dataset.samples, settings, counter.advance, context.seed)
+    if isinstance(settings, ErasureSettings):
+        from tag2mask.thresholds.erased import erased_choices
+
+        with progress(f"{context.name}, erased", len(found)) as counter:
+            found = erased_choices(
+                maps, context.reads["classifier"], dataset, settings, context.engine, found.__getitem__,
+                counter.advance, context.seed,
+            )  # fmt: skip
     named = list(zip(dataset.classes, found, strict=True))
     for name, choice in named[:_LISTED]:
         LOG.info("%s: %s", context.name, in_words(name, choice))
@@ -55,7 +63,8 @@ def choose_by_scores(context: StageContext[RuleSettings]) -> None:
         )
     whole = round(statistics.median(values), 4)
     classes = tuple((name, choice.value) for name, choice in named)
-    Ruled(whole, settings.rule, settings.per, len(dataset), classes).write(context.out)
+    spreads = tuple((name, choice.spread) for name, choice in named)
+    Ruled(whole, settings.rule, settings.per, len(dataset), classes, spreads=spreads).write(context.out)
     write_json(context.out / CLASSES, {name: asdict(choice) for name, choice in named})
 
 
@@ -69,15 +78,17 @@ def class_choices(
 ) -> list[ClassChoice]:
     """What a rule of raw scores says of every class of a data set; ``advance`` is called after each sample."""
     read = prefetch_known(
-        lambda s: _scores(maps.maps(dataset, s, "raw"), len(dataset.classes)), samples, _THREADS, advance
+        lambda s: image_scores(maps.maps(dataset, s, "raw"), len(dataset.classes)), samples, _THREADS, advance
     )
     probabilities = isinstance(maps.kind, FeatureMapStage) and maps.kind.probabilities
     table = tag_table([s.tags for s in samples], len(dataset.classes))
     draws = gather(read, table, settings.share, probabilities=probabilities, seed=seed)
-    return choose_classes(draws, settings.rule, settings.fallback, RuleOptions(quantile=settings.quantile))
+    rule = settings.fallback if settings.erases else settings.rule
+    return choose_classes(draws, rule, settings.fallback, RuleOptions(quantile=settings.quantile))
 
 
-def _scores(found: ActivationMaps, n_classes: int) -> ImageScores:
+def image_scores(found: ActivationMaps, n_classes: int) -> ImageScores:
+    """What an image says, of its maps with raw scores in their place; absent classes may be left out."""
     none = np.zeros((n_classes, ABSENT_BINS), np.int64)
     absent = none if found.absent is None or not len(found.absent) else found.absent.numpy()
     maps = found.maps.float().numpy()

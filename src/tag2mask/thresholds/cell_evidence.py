@@ -1,10 +1,10 @@
 """Whether every pixel is of a class, judged by the cells of images with one tag: the maths of ``data.background=auto``.
 
-Without a background an image with one tag is that class everywhere, so each of its cells, told alone, says which class
-it is. With one, images of different classes share cells of the background that tell nothing. A linear classifier of
-cells is fitted on some of the images and asked about the cells of the others; features that see little beyond their
-cell keep it from recognising the image instead. What counts is the pair of classes that it parts worst: some classes
-may come with surroundings of their own, such as sky and water, but hardly all of them.
+Without a background an image with one tag is that class everywhere, so each of its cells says by itself which class it
+is. With one, images of different classes share cells of the background that say nothing. A linear classifier of cells
+is fitted on some of the images and tried on the cells of the others; features that see little beyond their cell keep it
+from recognising the image instead. What counts is the pair of classes that it parts worst: some classes may come with
+surroundings of their own, such as sky and water, but hardly all of them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ImageCells:
 
 
 def parted(images: Sequence[ImageCells]) -> dict[tuple[int, int], float]:
-    """How well the cells of two classes are told apart, for each pair of classes: balanced accuracy, 0..1.
+    """How well the cells of two classes are parted, for each pair of classes: balanced accuracy, 0..1.
 
     Each image is judged by a classifier that has not seen it. Every class has at least `FOLDS` images.
     """

@@ -15,6 +15,7 @@ from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.split_views import part_of
 from tag2mask.evaluation.background import CONSTANT
+from tag2mask.evaluation.threshold_rules.erased import NAME as ERASED
 from tag2mask.evaluation.threshold_rules.rules import RULES, find_rule
 from tag2mask.evaluation.threshold_rules.score_rules import SCORE_RULES, find_score_rule
 from tag2mask.evaluation.thresholds import ScoreForm
@@ -57,14 +58,29 @@ class RuleSettings(Settings):
     @property
     def by_scores(self) -> bool:
         """Whether it is a rule of raw scores per class, which looks at images without a class too."""
-        return self.evidence == "histogram" and self.scores == "raw" and self.per == "class"
+        return self.evidence != "agreement" and self.scores == "raw" and self.per == "class"
+
+    @property
+    def erases(self) -> bool:
+        """Whether it is the rule that erases."""
+        return self.by_scores and self.evidence == "erasure"
 
     @model_validator(mode="after")
     def _known(self) -> Self:
         try:
+            if self.erases and self.rule != ERASED:
+                raise ConfigError(
+                    f"rule = '{self.rule}' needs probabilities of normalised maps: expected rule={ERASED} with "
+                    "scores=raw and per=class, or scores=normalised"
+                )
             if self.by_scores:
-                find_score_rule(self.rule)
+                find_score_rule(self.fallback if self.erases else self.rule)
                 find_score_rule(self.fallback)
+            elif self.evidence == "erasure" and self.rule == ERASED:
+                raise ConfigError(
+                    f"rule = '{ERASED}' compares raw scores of each class: set scores=raw and per=class, and raw=true "
+                    "of the stage of maps"
+                )
             elif self.evidence == "histogram" and self.rule in SCORE_RULES and self.rule not in RULES:
                 raise ConfigError(
                     f"rule = '{self.rule}' compares images with a class and without it by raw scores: set scores=raw "

@@ -70,7 +70,9 @@ def test_an_image_without_tags_is_background_and_nothing_counted_gives_nothing()
     answers = TrivialAnswers(CLASSES)
     assert answers.scores() == ()
     answers.update(np.zeros((2, 2), np.uint8), Sample("a", ()))
-    assert dict(answers.scores())[RANDOM_TAG].matrix[0, 0] == 4
+    assert answers.scores() == (), "no class is shown, so no mean is defined"
+    answers.update(np.ones((1, 1), np.uint8), Sample("b", ()))
+    assert dict(answers.scores())[RANDOM_TAG].matrix[:, 0].tolist() == [4, 1, 0]
 
 
 def test_rows_have_the_names_of_the_answers_and_three_metrics() -> None:

@@ -66,7 +66,7 @@ def lines() -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def trained(images: Tensor, tags: Tensor, labels: Tensor, **values: Any) -> AMN:
     parts = [(images[i : i + 8], tags[i : i + 8], labels[i : i + 8]) for i in range(0, len(images), 8)]
-    rates = {"epochs": 15, "lr": 3e-3, "head_lr": 3e-3, "dropout": 0.0}
+    rates: dict[str, Any] = {"epochs": 15, "lr": 3e-3, "head_lr": 3e-3, "dropout": 0.0}
     return AMN(Small(tags.shape[1]), "body", **rates, **values).fit(parts)
 
 
@@ -161,7 +161,7 @@ def test_images_and_labels_are_the_same_whatever_is_added() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("absent", 1.5), ("class_weight", -0.1), ("smoothing_classes", 0)])
-def test_settings_out_of_range_are_refused(name: str, value: float) -> None:
+def test_settings_out_of_range_are_refused(name: str, value: Any) -> None:
     with refused(ConfigError, f"AMN.{name} … {value}"):
         AMN(Small(1), "body", **{name: value})
 

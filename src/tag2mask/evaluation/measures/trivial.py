@@ -75,11 +75,11 @@ class TrivialAnswers:
         self.n_images += 1
 
     def scores(self) -> tuple[tuple[str, SegmentationScores], ...]:
-        """Name and scores of each answer; none where no pixel was counted."""
+        """Name and scores of each answer; none where the ground truth shows no class, and no mean is defined."""
         return tuple(
             (name, SegmentationScores.of_split(matrix, self.classes))
             for name, matrix in self._matrices.items()
-            if matrix.any()
+            if matrix[1:].any()
         )
 
     def rows(self, *, split: str, seed: int, time: str) -> tuple[MetricRow, ...]:

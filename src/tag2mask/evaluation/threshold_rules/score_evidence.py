@@ -112,6 +112,14 @@ def top_mean(counts: Counts, values: Floats, share: float) -> Floats:
     return found
 
 
+def spread(present: Floats) -> float | None:
+    """Standard deviation of the scores of (1001,) cells; None where there are none."""
+    if not present.any():
+        return None
+    mean = np.average(VALUES, weights=present)
+    return round(float(np.sqrt(np.average((VALUES - mean) ** 2, weights=present))), 4)
+
+
 def comparable(tags: NDArray[np.bool_]) -> Floats:
     """(C,) in 0..1: how far images without a class show what stands beside it in the images with it.
 

@@ -19,7 +19,7 @@ from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.evaluation.threshold_rules.evidence import BINS
 from tag2mask.evaluation.threshold_rules.histogram import between_class_variance, splitting
-from tag2mask.evaluation.threshold_rules.score_evidence import ABSENT_VALUES, ClassScores
+from tag2mask.evaluation.threshold_rules.score_evidence import ABSENT_VALUES, ClassScores, spread
 
 INTERVAL = 0.9
 """Share of the draws whose thresholds lie between the low and the high end of an interval."""
@@ -183,6 +183,7 @@ class ClassChoice:
         high: the high end.
         rule: that said it.
         why: in words; where the rule asked first abstained, why it did too.
+        spread: standard deviation of the scores of its images' cells; None where no image has it.
     """
 
     value: float | None
@@ -190,6 +191,7 @@ class ClassChoice:
     high: float | None
     rule: str
     why: str
+    spread: float | None = None
 
 
 def find_score_rule(name: str) -> Rule:
@@ -215,13 +217,17 @@ def choose_classes(
         options: of both.
     """
     asked = (rule,) if rule == fallback else (rule, fallback)
-    said = [[_first(scores, asked, options) for scores in classes] for classes in draws]
+    said: list[list[tuple[str, Said]]] = []
+    spreads: list[float | None] = []
+    for classes in draws:
+        spreads = spreads or [spread(scores.present) for scores in classes]
+        said.append([_first(scores, asked, options) for scores in classes])
     found = []
     for column, (name, own) in enumerate(said[0]):
         others = [one[column][1].value for one in said[1:]]
-        low, high = _interval([value for value in others if value is not None])
+        low, high = interval([value for value in others if value is not None])
         value = None if own.value is None else rounded(own.value)
-        found.append(ClassChoice(value, low, high, name, own.why))
+        found.append(ClassChoice(value, low, high, name, own.why, spreads[column]))
     return found
 
 
@@ -236,7 +242,8 @@ def _first(scores: ClassScores, rules: Sequence[str], options: RuleOptions) -> t
     return rules[-1], Said(None, "; ".join(reasons))
 
 
-def _interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+def interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Between which `INTERVAL` of the thresholds of draws lie; None where there is no draw."""
     if not values:
         return None, None
     tail = 100 * (1 - INTERVAL) / 2

@@ -19,6 +19,7 @@ from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.core.types import ActivationMaps, Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.background import CONSTANT, rule_on
+from tag2mask.evaluation.thresholds import ScoreForm
 from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.raw_scores import RawScores, similarity_unit
 from tag2mask.inference.runner import image_tensor
@@ -117,7 +118,7 @@ def _features_and_cams(
     base, competes = _base(context), rule_on(context.background, CONSTANT).competes
     # Raw scores of several classes can be compared; maps that were each divided by their maximum only just.
     raw = maps.kind is not None and maps.kind.raw_beside(maps.settings)
-    scores = "raw" if raw and not competes else "normalised"
+    scores: ScoreForm = "raw" if raw and not competes else "normalised"
 
     def read(sample: Sample) -> tuple[Tensor, Tensor]:
         image = dataset.image(sample)

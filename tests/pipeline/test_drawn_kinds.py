@@ -1,0 +1,68 @@
+"""One whole run of the default recipe on each drawn kind of data, from tags to masks: slow, each with a floor.
+
+``python -m tests.pipeline.test_drawn_kinds FOLDER [KIND …]`` prints what the masks reach now, for new floors.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tag2mask.api import run
+from tag2mask.config.recipe import load_recipe
+from tag2mask.data.readers.parts import DRAWN, Scenes
+
+RECIPE = "own-data"
+DATA = ["data=parts", "data.images=24", "data.size=128", "data.difficulty=easy"]
+FLOORS: dict[Scenes, float] = {
+    "lines": 0.0,
+    "defects": 0.0,
+    "patchwork": 0.0,
+    "blobs": 0.0,
+    "lookalikes": 0.0,
+}
+"""Least ``miou_foreground`` of the masks, in percent."""
+STEPS = 120
+"""Of a training at most, where the recipe asks for more."""
+
+
+def small(scenes: Scenes) -> list[str]:
+    """Overrides for pictures of 128 pixels: crops of their size, and so few at once that 24 images are steps enough."""
+    words = [*DATA, f"data.scenes={scenes}", "engine.device=cpu", "engine.threads=1"]
+    for name, stage in load_recipe(RECIPE).stages.items():
+        train = stage.get("train")
+        if train is not None:
+            words += [f"{name}.train.crop=128", f"{name}.train.batch_size=8"]
+            if (train.get("min_steps") or 0) > STEPS:
+                words.append(f"{name}.train.min_steps={STEPS}")
+            if train.get("long_side"):
+                words.append(f"{name}.train.long_side=[112,160]")
+    return words
+
+
+def measured(scenes: Scenes, runs: Path) -> float:
+    """``miou_foreground`` of the masks that the network of the default recipe learns from, in percent."""
+    result = run(RECIPE, *small(scenes), out=runs / scenes)
+    masks = load_recipe(RECIPE).stages["segmenter"]["reads"]["masks"]
+    (found,) = (r.value for r in result.metrics if (r.stage, r.metric) == (masks, "miou_foreground"))
+    assert found is not None
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenes", DRAWN)
+def test_the_default_recipe_finds_what_is_there(scenes: Scenes, tmp_path: Path) -> None:
+    assert measured(scenes, tmp_path / "runs") >= FLOORS[scenes]
+
+
+def main() -> None:
+    """Print what the masks of each kind, or of those named, reach."""
+    folder, *named = sys.argv[1:]
+    for scenes in (kind for kind in DRAWN if kind in named or not named):
+        sys.stdout.write(f"{scenes}: {measured(scenes, Path(folder)):.1f}\n")
+
+
+if __name__ == "__main__":
+    main()
