@@ -49,7 +49,9 @@ def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
         return (2 * float(np.mean(margin(columns))) if columns else 0.0,)
 
     if not rule.competes:  # classes have to be as far from each other as a class from the background elsewhere
-        return _crf_program(context, partial(separate_seeds, crf=settings.crf, rule=rule), apart)
+        relative = not (in_spread and read)
+        make = partial(separate_seeds, crf=settings.crf, rule=rule, relative=relative)
+        return _crf_program(context, make, apart)
     return _crf_program(context, partial(refine_seeds, crf=settings.crf, rule=rule), both)
 
 
@@ -84,8 +86,9 @@ def _crf_program(
     device = resolve_device(context.engine)
     on_gpu = device.type == "cuda"  # on other devices the lattices are untested
     make = partial(make, device=str(device) if on_gpu else "cpu")
+    rule = threshold_of(context).background
     if pixels := pixels_read(context):
-        make = partial(with_thin, make=make, pixels=pixels, rule=threshold_of(context).background)
+        make = partial(with_thin, make=make, pixels=pixels, rule=rule)
     return ImageProgram(_photos(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
 
 
