@@ -58,9 +58,10 @@ IRN: dict[str, dict[str, Any]] = {
     "rule-agreement": {"kind": "rule-agreement", "reads": {"maps": "maps", "other": "amn-maps"}},
 }
 ASKED: dict[str, dict[str, Any]] = {
-    "rule-classifier": {"kind": "rule-classifier", "reads": {"maps": "cam", "classifier": "classifier"}}
+    "rule-classifier": {"kind": "rule-classifier", "reads": {"maps": "cam", "classifier": "classifier"}},
+    "ground": {"kind": "background"},
 }
-"""Added to the demo, whose classifier it asks."""
+"""Added to the demo, whose classifier the first one asks."""
 _METRICS = {"miou", "map", "coverage", "precision_sure", "boundary_iou"}
 _TELLING = 0.01
 """A label's share of an image below which a pixel more or less would show."""
@@ -79,6 +80,9 @@ def numbers(done: Done) -> dict[str, float]:
     if makes is Makes.THRESHOLD:
         chosen = done.artefact.threshold()
         return {"value": chosen.value} | ({"miou": chosen.miou} if isinstance(chosen, FewMasks) else {})
+    if makes is Makes.BACKGROUND:
+        decided = done.artefact.decided()
+        return {"none": float(decided.background == "none"), **decided.scores}
     if makes is Makes.METRICS:
         rows = read_metrics(folder / "metrics.jsonl")
         return {f"{r.metric} {r.threshold_kind}": r.value for r in rows if r.metric in _METRICS and r.value}

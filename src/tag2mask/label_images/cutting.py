@@ -60,20 +60,24 @@ def refine_seeds(
 
 
 def separate_seeds(
-    photos: Sequence[PhotoMaps], crf: CRFSettings = _CRF, rule: Background = NOTHING, device: str = "cpu"
+    photos: Sequence[PhotoMaps],
+    crf: CRFSettings = _CRF,
+    rule: Background = NOTHING,
+    device: str = "cpu",
+    relative: bool = True,
 ) -> list[LabelImage]:
     """Refined seeds where classes compete with each other alone, (H, W) uint8 each, 255 where not confident.
 
-    The only level of a photo says how far the largest map must be above the second largest, as a share of the photo's
-    largest such distance: raw scores lie closer together than maps that were each divided by their maximum. One CRF pass begins with
-    the labels of all pixels, a second with those of the pixels that are so far apart; such a pixel is of its class
-    where both passes leave it so. An image with one class is that class wherever anything may be; what a rule gives as
-    no class stays 0.
+    The only level of a photo says how far the largest map must be above the second largest: ``relative``, as a share
+    of the photo's largest such distance, since raw scores lie closer together than maps that were each divided by
+    their maximum. One CRF pass begins with the labels of all pixels, a second with those of the pixels that are so far
+    apart; such a pixel is of its class where both passes leave it so. An image with one class is that class wherever
+    anything may be; what a rule gives as no class stays 0.
     """
     starts: list[list[LabelImage]] = []
     for photo in photos:
         (whole,) = photo.cuts(rule, range(len(photo.classes)))
-        close = _lead(photo) < photo.levels[0]
+        close = _lead(photo, relative) < photo.levels[0]
         starts.append([whole, np.where(close & (whole != 0), np.uint8(IGNORE), whole)])
     found = []
     for photo, (_, apart), (after, beyond) in zip(
@@ -91,14 +95,14 @@ def _columns(photo: PhotoMaps) -> LabelImage:
     return columns
 
 
-def _lead(photo: PhotoMaps) -> NDArray[np.float32]:
-    """(H, W): how far the largest map is above the second largest, 1 where it is farthest, or there is no second."""
+def _lead(photo: PhotoMaps, relative: bool) -> NDArray[np.float32]:
+    """(H, W): how far the largest map is above the second largest; 1 where there is no second, and relative to it."""
     maps = bilinear(torch.from_numpy(photo.maps), *photo.image.shape[:2])
     if len(maps) < _PAIR:
         return np.ones(photo.image.shape[:2], dtype=np.float32)
     first, second = maps.topk(_PAIR, dim=0).values
     lead: NDArray[np.float32] = (first - second).numpy()
-    return lead / max(float(lead.max()), _ALIKE)
+    return lead / max(float(lead.max()), _ALIKE) if relative else lead
 
 
 _PAIR = 2

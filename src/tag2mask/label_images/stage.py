@@ -49,7 +49,9 @@ def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
         return (2 * float(np.mean(margin(columns))) if columns else 0.0,)
 
     if not rule.competes:  # classes have to be as far from each other as a class from the background elsewhere
-        return _crf_program(context, partial(separate_seeds, crf=settings.crf, rule=rule), apart)
+        relative = not (in_spread and read)
+        make = partial(separate_seeds, crf=settings.crf, rule=rule, relative=relative)
+        return _crf_program(context, make, apart)
     return _crf_program(context, partial(refine_seeds, crf=settings.crf, rule=rule), both)
 
 

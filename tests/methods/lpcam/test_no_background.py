@@ -28,13 +28,14 @@ def test_the_context_is_what_other_classes_of_the_image_are() -> None:
     assert torch.equal(share_of(ActivationMaps((0, 1), maps), 1, True), maps[1]), "its CAM, beside a background"
 
 
-def test_images_of_other_classes_give_the_context_where_no_other_class_stands_beside_it() -> None:
+def test_images_of_other_classes_add_to_the_context() -> None:
     everything = [A, B, C, AB]
     assert with_context(data(*everything), 2, [C], seed=0)[0] is C
     added = with_context(data(*everything), 2, [C], seed=0)[1:]
     assert len(added) == 1
     assert 2 not in added[0].tags
-    assert with_context(data(*everything), 0, [A, AB], seed=0) == [A, AB]
+    assert with_context(data(*everything), 0, [A, AB], seed=0) == [A, AB, B, C]
+    assert with_context(data(A, AB), 0, [A, AB], seed=0) == [A, AB], "a class in every image"
     assert with_context(data(*everything, background="present"), 2, [C], seed=0) == [C]
     again: Any = with_context(data(*everything), 2, [C], seed=0)
     assert again[1:] == added, "the same in every run"

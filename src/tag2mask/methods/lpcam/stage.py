@@ -152,11 +152,12 @@ def share_of(found: ActivationMaps, column: int, competes: bool) -> Tensor:
 
 
 def with_context(dataset: Dataset, column: int, images: Sequence[Sample], seed: int) -> list[Sample]:
-    """The images of a class, and where no background competes and no other class stands beside it, as many without it.
+    """The images of a class, and where no background competes as many images without it, drawn by the seed.
 
-    All that these hold is context then, since none of the class's own images holds any.
+    All that these hold is context for certain. In an image of the class the context is where another class of it is
+    more active, as far as the maps are right, and an image with one tag holds none.
     """
-    if rule_on(dataset.background, CONSTANT).competes or any(len(s.tags) > 1 for s in images):
+    if rule_on(dataset.background, CONSTANT).competes:
         return list(images)
     others = [s for s in dataset.samples if s.tags and column not in s.tags]
     picked = np.random.default_rng([seed, column, 1]).permutation(len(others))[: len(images)]
