@@ -52,7 +52,8 @@ def iou(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 def test_features_have_a_row_for_each_pixel_and_are_zero_of_a_plain_image() -> None:
     found = pixel_features(np.full((5, 7, 3), 90, np.uint8))
-    assert (found.shape, found.dtype) == ((35, COUNT), np.float32)
+    assert found.shape == (35, COUNT)
+    assert found.dtype == np.float32
     assert (found == 0).all()
 
 
