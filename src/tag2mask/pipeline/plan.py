@@ -140,7 +140,7 @@ def _with_decision(recipe: Recipe) -> Recipe:
                 f"'{recipe.stages[BACKGROUND].get('kind')}' under that name: give it another name"
             )
         maker = next(kind.name for kind in stage_kinds().values() if kind.makes is Makes.BACKGROUND)
-        added = {BACKGROUND: {"kind": maker}}
+        added = {BACKGROUND: {"kind": maker, "seed": 0}}  # the data is one, whatever the seeds
     source = deciding[0] if deciding else BACKGROUND
     stages = {name: _deciding(spec, kinds[name], source) for name, spec in recipe.stages.items()}
     return recipe.model_copy(update={"stages": {**added, **stages}})
