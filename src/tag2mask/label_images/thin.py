@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.types import IGNORE
-from tag2mask.evaluation.background import Background
+from tag2mask.evaluation.background import CONSTANT, Background, rule_on
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.label_images.cutting import PhotoMaps
 from tag2mask.methods.context import StageContext
@@ -31,10 +31,12 @@ FIRM = 0.03
 def pixels_read(context: StageContext[Any]) -> PixelModels | None:
     """The pixel models that a stage reads; None where it reads none, or they are of no class.
 
+    Where no background competes nothing lies beside thin things, which the models part from it: None too.
+
     Raises:
         WeightsError: their file is damaged, or of other classes.
     """
-    if PIXELS not in context.reads:
+    if PIXELS not in context.reads or not rule_on(context.background, CONSTANT).competes:
         return None
     models = load_pixels(context.reads[PIXELS].path / WEIGHTS, context.dataset.classes)
     return models if models.columns else None
