@@ -23,15 +23,19 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.common import RESULTS, write_rows
+from tag2mask.analysis.threshold_rules import classifier_behind
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import ActivationMaps
 from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.metrics import SegmentationMetrics
+from tag2mask.evaluation.threshold_rules.erased import NAME as ERASED
 from tag2mask.evaluation.threshold_rules.score_evidence import ClassScores, gather, tag_table
-from tag2mask.evaluation.threshold_rules.score_rules import SCORE_RULES, RuleOptions, Said, otsu
+from tag2mask.evaluation.threshold_rules.score_rules import SCORE_RULES, ClassChoice, Said, ScoreOptions, otsu
 from tag2mask.methods.stage_kinds import FeatureMapStage
 from tag2mask.pipeline.opened_run import OpenedMaps, OpenedRun
 from tag2mask.thresholds.by_scores import image_scores
+from tag2mask.thresholds.erased import erased_choices
+from tag2mask.thresholds.kinds import ErasureSettings
 
 SIDE = 240
 """Longest side at which seeds are compared with ground truth; of larger ones every second, third, … row and column."""
@@ -80,7 +84,7 @@ def _mean(*names: str) -> Mixture:
 
 def _where_shown(first: str, second: str) -> Mixture:
     def mixed(said: Mapping[str, Said], scores: ClassScores) -> float | None:
-        return said[first if scores.comparable >= RuleOptions().comparable else second].value
+        return said[first if scores.comparable >= ScoreOptions().comparable else second].value
 
     return mixed
 
@@ -117,6 +121,8 @@ def read(maps: OpenedMaps) -> tuple[list[Image], list[ClassScores]]:
     return images, next(iter(draws))
 
 
+ERASED_IMAGES = 16
+"""Of each class, that are shown to the classifier."""
 SHARE = 0.02
 """Of an image's cells that make its score, as in `RuleSettings`."""
 
@@ -152,11 +158,23 @@ def oracle(
 
 def thresholds_of(scores: Sequence[ClassScores]) -> dict[str, list[float | None]]:
     """What each rule and mixture says of each class."""
-    said = [{name: rule(own, RuleOptions()) for name, rule in SCORE_RULES.items()} for own in scores]
+    said = [{name: rule(own, ScoreOptions()) for name, rule in SCORE_RULES.items()} for own in scores]
     found: dict[str, list[float | None]] = {name: [one[name].value for one in said] for name in SCORE_RULES}
     for name, mixture in MIXED.items():
         found[name] = [mixture(one, own) for one, own in zip(said, scores, strict=True)]
     return found
+
+
+def by_erasing(maps: OpenedMaps) -> dict[str, list[float | None]]:
+    """What the rule that erases says, of a few images of each class; nothing without a classifier."""
+    classifier = classifier_behind(maps.artefact)
+    if classifier is None:
+        return {}
+    settings = ErasureSettings(rule=ERASED, scores="raw", per="class", images=ERASED_IMAGES)
+    none = ClassChoice(None, None, None, "", "")
+    engine = maps.run.plan.recipe.engine
+    found = erased_choices(maps.artefact, classifier, maps.dataset, settings, engine, lambda _: none, lambda: None)
+    return {ERASED: [choice.value for choice in found]}
 
 
 def measure(run: Path, stage: str, command: str) -> list[RuleRow]:
@@ -164,9 +182,9 @@ def measure(run: Path, stage: str, command: str) -> list[RuleRow]:
     maps = OpenedRun(run).maps(stage)
     images, scores = read(maps)
     classes = maps.dataset.classes
-    other = [otsu(own, RuleOptions()).value or 0.5 for own in scores]
+    other = [otsu(own, ScoreOptions()).value or 0.5 for own in scores]
     reached = {}
-    for name, values in thresholds_of(scores).items():
+    for name, values in {**thresholds_of(scores), **by_erasing(maps)}.items():
         at = [spare if value is None else value for value, spare in zip(values, other, strict=True)]
         reached[name] = (foreground(images, at, classes), at, sum(value is None for value in values))
     start = max(reached.values(), key=lambda one: one[0])[1]

@@ -15,7 +15,7 @@ from tag2mask.config.recipe import load_recipe
 from tag2mask.data.readers.parts import DRAWN, Scenes
 
 RECIPE = "own-data"
-DATA = ["data=parts", "data.images=24", "data.size=128", "data.difficulty=easy"]
+DATA = ["data=parts", "data.images=24", "data.size=128", "data.difficulty=easy", "data.background=auto"]
 FLOORS: dict[Scenes, float] = {
     "lines": 0.0,
     "defects": 0.0,

@@ -163,7 +163,8 @@ def test_a_rule_of_raw_scores_gives_each_class_its_threshold_and_the_reason(tmp_
     assert (ruled.n, ruled.rule, ruled.per) == (len(dataset), "midpoint", "class")
     compared = 0
     for column, name in enumerate(dataset.classes):
-        with_it, without = [], []
+        with_it: list[float] = []
+        without: list[float] = []
         for sample in dataset.samples:
             grey = read_sidecar(dataset, sample, "saliency")
             score = bilinear(torch.from_numpy(grey)[None], *stride4(*grey.shape))[0] ** (column + 2)

@@ -51,10 +51,11 @@ def test_levels_leave_the_shares_above() -> None:
 
 
 def test_classes_without_an_answer_have_another_rule() -> None:
-    other = ClassChoice(0.5, 0.4, 0.6, "otsu", "by its images")
+    other = ClassChoice(0.5, 0.4, 0.6, "otsu", "by its images", 0.07)
     flat, one = erasures([12, 11, 11, 11]), Erasures(np.array([0.5]), np.array([9.0]), np.array([[0.0]]))
     first, second, third, fourth = choose_erased([erasures([10, 10, 0, 0]), flat, one, None], lambda _: other)
     assert (first.value, first.low, first.high, first.rule) == (0.42, 0.42, 0.42, "erased")
+    assert first.spread == 0.07
     for choice, reason in ((second, "as well where it is painted over"), (third, "fewer than two"), (fourth, "fewer")):
         assert (choice.value, choice.low, choice.high, choice.rule) == (0.5, 0.4, 0.6, "otsu")
         assert choice.why.startswith("erased abstains")
@@ -111,7 +112,10 @@ def test_a_square_ends_where_it_ends(side: int) -> None:
     ("changes", "parts"),
     [
         ({"rule": "erased"}, ("erased", "scores=raw", "per=class", "raw=true")),
-        ({"rule": "classifier", "scores": "raw", "per": "class"}, ("classifier", "rule=erased", "scores=normalised")),
+        (
+            {"rule": "classifier", "scores": "raw", "per": "class"},
+            ("classifier", "expected erased", "scores=normalised"),
+        ),
         ({"rule": "erased", "scores": "raw", "per": "class", "fallback": "moments"}, ("moments", "midpoint")),
     ],
 )

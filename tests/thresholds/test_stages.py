@@ -207,7 +207,7 @@ class Tagged(Dataset):
 
 def fake(read: Callable[[Sample], ActivationMaps], out: Path, settings: RuleSettings, n: int = 8) -> Any:
     dataset = Tagged(n)
-    maps = SimpleNamespace(name="maps", maps=lambda dataset, sample: read(sample))
+    maps = SimpleNamespace(name="maps", maps=lambda dataset, sample, scores: read(sample))
     return SimpleNamespace(
         rank=0, name="rule", settings=settings, dataset=dataset, reads={"maps": maps}, out=out, engine=None
     )

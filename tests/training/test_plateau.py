@@ -32,7 +32,7 @@ def plateau(losses: list[float], epochs: int = 2, **values: Any) -> Plateau:
 
 def looked(found: Plateau, epochs: int) -> Plateau:
     for epoch in range(1, epochs + 1):
-        found.look(epoch)
+        found.check(epoch)
     return found
 
 
@@ -41,12 +41,12 @@ def test_rates_fall_once_the_loss_has_gained_nothing_at_some_looks() -> None:
     looked(found, 3)
     assert found.fall is None
     assert [found.factor(step) for step in (0, 5, 8)] == [1, 1, 1]
-    found.look(4)
+    found.check(4)
     assert found.losses == [1.0, 0.8, 0.75, 0.74], "0.75 and 0.74 are no tenth below 0.8"
     assert found.state()["fall"] == [4, 6]
     assert found.end == 6
     assert [found.factor(step) for step in range(12, 19)] == pytest.approx([1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0])
-    found.look(5)
+    found.check(5)
     assert len(found.losses) == 4, "what is decided stays"
 
 
@@ -77,7 +77,7 @@ def test_a_loss_that_is_nan_is_no_gain() -> None:
 def test_the_first_process_decides_for_all() -> None:
     found = plateau([1.0] * 4)
     for epoch in range(1, 5):
-        found.look(epoch, lambda _own, epoch=epoch: 1.0 / epoch)  # type: ignore[misc]
+        found.check(epoch, lambda _own, epoch=epoch: 1.0 / epoch)  # type: ignore[misc]
     assert found.fall is None
     assert found.losses == [1, 1 / 2, 1 / 3, 1 / 4]
 

@@ -83,8 +83,8 @@ def cells_by_score(units: Tensor) -> Tensor:
 def logit_unit(scores: Tensor) -> Tensor:
     """A cell's logit into [0, 1]: ``1/2 + z / 80``, cut off beyond -40 and 40. 0.5 is probability one half.
 
-    It is a straight line, for a sigmoid presses together what is sure: of thin and tiny things the best threshold lies
-    at logits of 10 to 30, and means and variances of scores (Otsu, midpoints) find it among logits only.
+    It is a straight line, for a sigmoid presses together what is near certain: of thin and tiny things the best
+    threshold lies at logits of 10 to 30, and means and variances of scores (Otsu, midpoints) are those of logits.
     """
     return (0.5 + scores / 80).clamp(0, 1)
 

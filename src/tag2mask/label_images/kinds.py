@@ -182,6 +182,7 @@ KINDS = (
         threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores),
         sidecars=lambda own: frozenset(own.rule.sidecars),
         supervision=lambda own: own.rule.supervision,
+        follows_background=True,
         reads_raw=lambda own: own.scores == "raw",
         reads_any=True,
     ),

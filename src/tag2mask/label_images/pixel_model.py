@@ -79,6 +79,8 @@ def _one_class(
 ) -> tuple[PixelNet | None, ClassEvidence]:
     """The model of a class, or None with the reason."""
     settings, rng = context.settings, np.random.default_rng([context.seed, column])
+    if not threshold_of(context).background.competes:
+        return None, ClassEvidence(0, 0.0, reason="the data has no background, so every pixel is of a class")
     having, lacking = (_sampled([s for s in dataset.samples if (column in s.tags) == has], settings.images, rng)
                        for has in (True, False))  # fmt: skip
     regions = [region for _, region in _regions(context, dataset, having, column)]

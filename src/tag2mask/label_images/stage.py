@@ -86,8 +86,9 @@ def _crf_program(
     device = resolve_device(context.engine)
     on_gpu = device.type == "cuda"  # on other devices the lattices are untested
     make = partial(make, device=str(device) if on_gpu else "cpu")
+    rule = threshold_of(context).background
     if pixels := pixels_read(context):
-        make = partial(with_thin, make=make, pixels=pixels, rule=threshold_of(context).background)
+        make = partial(with_thin, make=make, pixels=pixels, rule=rule)
     return ImageProgram(_photos(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
 
 

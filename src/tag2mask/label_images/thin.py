@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.types import IGNORE
-from tag2mask.evaluation.background import CONSTANT, Background, rule_on
+from tag2mask.evaluation.background import Background
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.label_images.cutting import PhotoMaps
 from tag2mask.methods.context import StageContext
 from tag2mask.refine.crf.api import DenseCRF
 from tag2mask.refine.crf.presets import CRFPreset
 from tag2mask.refine.pixels.model import PixelModels, load_pixels
+from tag2mask.thresholds.threshold_of import threshold_of
 
 PIXELS: Final = "pixels"
 """The role in which a stage reads a `pixel-model`."""
@@ -29,14 +30,12 @@ FIRM = 0.03
 
 
 def pixels_read(context: StageContext[Any]) -> PixelModels | None:
-    """The pixel models that a stage reads; None where it reads none, or they are of no class.
-
-    Where no background competes nothing lies beside thin things, which the models part from it: None too.
+    """The pixel models that a stage reads; None where it reads none, they are of no class, or there is no background.
 
     Raises:
         WeightsError: their file is damaged, or of other classes.
     """
-    if PIXELS not in context.reads or not rule_on(context.background, CONSTANT).competes:
+    if PIXELS not in context.reads or not threshold_of(context).background.competes:
         return None
     models = load_pixels(context.reads[PIXELS].path / WEIGHTS, context.dataset.classes)
     return models if models.columns else None

@@ -18,7 +18,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import ABSENT_BINS
 from tag2mask.evaluation.threshold_rules.score_evidence import ImageScores, cells, gather, slopes, tag_table
-from tag2mask.evaluation.threshold_rules.score_rules import COMPARING, ClassChoice, RuleOptions, choose_classes
+from tag2mask.evaluation.threshold_rules.score_rules import COMPARING, ClassChoice, ScoreOptions, choose_classes
 from tag2mask.methods.artefact import Artefact, Ruled
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.stage_kinds import FeatureMapStage
@@ -84,7 +84,7 @@ def class_choices(
     table = tag_table([s.tags for s in samples], len(dataset.classes))
     draws = gather(read, table, settings.share, probabilities=probabilities, seed=seed)
     rule = settings.fallback if settings.erases else settings.rule
-    return choose_classes(draws, rule, settings.fallback, RuleOptions(quantile=settings.quantile))
+    return choose_classes(draws, rule, settings.fallback, ScoreOptions(quantile=settings.quantile))
 
 
 def image_scores(found: ActivationMaps, n_classes: int) -> ImageScores:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.core.errors import ConfigError, DataError
@@ -65,32 +65,41 @@ class RuleSettings(Settings):
         """Whether it is the rule that erases."""
         return self.by_scores and self.evidence == "erasure"
 
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        more: Collection[str] = {"histogram": SCORE_RULES, "erasure": (ERASED,)}.get(cls.evidence, ())
+        return name if name in more else _named(name, lambda known: find_rule(known, cls.evidence))
+
+    @field_validator("fallback")
+    @classmethod
+    def _known_fallback(cls, name: str) -> str:
+        return _named(name, find_score_rule)
+
     @model_validator(mode="after")
-    def _known(self) -> Self:
-        try:
-            if self.erases and self.rule != ERASED:
-                raise ConfigError(
-                    f"rule = '{self.rule}' needs probabilities of normalised maps: expected rule={ERASED} with "
-                    "scores=raw and per=class, or scores=normalised"
-                )
-            if self.by_scores:
-                find_score_rule(self.fallback if self.erases else self.rule)
-                find_score_rule(self.fallback)
-            elif self.evidence == "erasure" and self.rule == ERASED:
-                raise ConfigError(
-                    f"rule = '{ERASED}' compares raw scores of each class: set scores=raw and per=class, and raw=true "
-                    "of the stage of maps"
-                )
-            elif self.evidence == "histogram" and self.rule in SCORE_RULES and self.rule not in RULES:
-                raise ConfigError(
-                    f"rule = '{self.rule}' compares images with a class and without it by raw scores: set scores=raw "
-                    "and per=class, and raw=true of the stage of maps"
-                )
-            else:
-                find_rule(self.rule, self.evidence)
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
+    def _together(self) -> Self:
+        """Rules of raw scores per class are others than those of the normalised form."""
+        fits = self.rule in (() if self.evidence == "agreement" else (ERASED,) if self.erases else SCORE_RULES)
+        if self.by_scores and not fits:
+            known = ERASED if self.erases else ", ".join(SCORE_RULES)
+            raise ValueError(
+                f"rule = '{self.rule}' is for normalised maps: expected {known} with scores=raw and per=class, or "
+                "scores=normalised"
+            )
+        if not self.by_scores and self.rule in {*SCORE_RULES, ERASED} - set(RULES):
+            raise ValueError(
+                f"rule = '{self.rule}' compares raw scores of each class: set scores=raw and per=class, and raw=true "
+                "of the stage of maps"
+            )
         return self
+
+
+def _named(name: str, find: Callable[[str], object]) -> str:
+    try:
+        find(name)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    return name
 
 
 class AgreementSettings(RuleSettings):

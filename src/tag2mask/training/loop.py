@@ -92,11 +92,11 @@ class Loop:
         self.epoch, self.step = state["epoch"], state["step"]
 
     def end_epoch(self) -> None:
-        """Count an epoch, and let a task's plateau look at it; the first process decides."""
+        """Count an epoch, and let a task's plateau check it; the first process decides."""
         self.epoch += 1
         if (plateau := self.task.plateau) is not None:
-            plateau.look(self.epoch, lambda loss: float(self.fabric.broadcast(loss)))
-            self.task.train()  # the look has left it in evaluation mode
+            plateau.check(self.epoch, lambda loss: float(self.fabric.broadcast(loss)))
+            self.task.train()  # the check has left it in evaluation mode
 
     @property
     def end(self) -> int:

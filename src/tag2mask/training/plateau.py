@@ -18,13 +18,13 @@ from tag2mask.core.types import Sample
 from tag2mask.training.settings import ScheduleSettings, StopSettings
 
 _MOST_HELD = 256
-"""Images held out at most: more say nothing more, and each look costs a pass over all."""
+"""Images held out at most: more say nothing more, and each check costs a pass over all."""
 _LEFT = 2
 """Images of each class that train at least, whatever is held out."""
 
 
 class Plateau:
-    """Looks at the held-out loss at ends of epochs, and decides when the rates fall and the training ends.
+    """Checks the held-out loss at ends of epochs, and decides when the rates fall and the training ends.
 
     Args:
         stop: how it decides.
@@ -34,7 +34,7 @@ class Plateau:
 
     Attributes:
         most: epochs of the longest training.
-        losses: what `loss` gave at each look.
+        losses: what `loss` gave at each check.
         fall: epochs after which the rates begin to fall, and are 0; None while they stay.
     """
 
@@ -51,7 +51,7 @@ class Plateau:
         """Epochs of the training, as far as it is known."""
         return self.most if self.fall is None else self.fall[1]
 
-    def look(self, epoch: int, shared: Callable[[float], float] = float) -> None:
+    def check(self, epoch: int, shared: Callable[[float], float] = float) -> None:
         """Decide at the end of an epoch, counted from 1.
 
         Args:
@@ -64,7 +64,7 @@ class Plateau:
             self.losses.append(shared(self.loss()))
             LOG.debug("epoch %d: the held-out loss is %.4g", epoch, self.losses[-1])
         last = epoch + self._length(epoch) >= self.most
-        if epoch >= self.least and (last or self._looks_without_gain() >= self.stop.patience):
+        if epoch >= self.least and (last or self._checks_without_gain() >= self.stop.patience):
             self.fall = epoch, min(self.most, epoch + self._length(epoch))
             LOG.info("after %d epochs the rates fall to 0, by epoch %d", *self.fall)
 
@@ -88,7 +88,7 @@ class Plateau:
         """Epochs over which rates fall that stayed until this one."""
         return max(1, math.ceil(self.stop.decay * epoch))
 
-    def _looks_without_gain(self) -> int:
+    def _checks_without_gain(self) -> int:
         best, without = math.inf, 0
         for loss in self.losses:
             if loss < best * (1 - self.stop.gain):

@@ -77,8 +77,8 @@ class StopSettings(Settings):
     """A training that ends by itself: rates stay until images held out are learned no better, then fall to 0."""
 
     held_out: float = Field(default=0.15, gt=0, le=0.5, description="share of the images held out, 256 at most")
-    every: int = Field(default=25, ge=1, description="steps between two looks at their loss, in whole epochs")
-    patience: int = Field(default=3, ge=1, description="looks without gain after which the rates fall")
+    every: int = Field(default=25, ge=1, description="steps between two checks of their loss, in whole epochs")
+    patience: int = Field(default=3, ge=1, description="checks without gain after which the rates fall")
     gain: float = Field(default=0.02, ge=0, lt=1, description="share by which the loss has to fall to be a gain")
     decay: float = Field(default=0.25, gt=0, le=1, description="share of the steps so far that the rates take to fall")
     most_steps: int = Field(default=4000, ge=1, description="steps of the whole training at most")

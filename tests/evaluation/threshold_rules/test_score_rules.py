@@ -23,7 +23,7 @@ from tag2mask.evaluation.threshold_rules.score_evidence import (
 )
 from tag2mask.evaluation.threshold_rules.score_rules import (
     SCORE_RULES,
-    RuleOptions,
+    ScoreOptions,
     choose_classes,
     find_score_rule,
 )
@@ -141,16 +141,16 @@ THING = made([0.2] * 70 + [0.3] * 10 + [0.7] * 18 + [0.9] * 2, [0.2] * 96 + [0.3
     ],
 )
 def test_thresholds_of_a_hand_made_class(rule: str, expected: float) -> None:
-    said = find_score_rule(rule)(THING, RuleOptions())
+    said = find_score_rule(rule)(THING, ScoreOptions())
     assert said.value == pytest.approx(expected, abs=1e-3)
 
 
 def test_what_is_not_comparable_is_compared_by_quantile() -> None:
     other = made([0.2] * 80 + [0.7] * 20, [0.2] * 98 + [0.4] * 2, comparable=0.2)
-    said = find_score_rule("compared")(other, RuleOptions())
+    said = find_score_rule("compared")(other, ScoreOptions())
     assert said.value == pytest.approx(0.4)
     assert "20 %" in said.why
-    assert find_score_rule("compared")(other, RuleOptions(comparable=0.1)).value == pytest.approx(0.55)
+    assert find_score_rule("compared")(other, ScoreOptions(comparable=0.1)).value == pytest.approx(0.55)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_what_is_not_comparable_is_compared_by_quantile() -> None:
         ("otsu", made([0.4] * 9, [0.2] * 9), "score alike"),
         ("otsu", made([], [0.2]), "no image has it"),
         ("otsu-twice", made([0.4] * 9 + [0.6], [0.2] * 9), "score alike"),
-        ("probability", made([0.4, 0.6], [0.2], probabilities=False), "no classifier"),
+        ("probability", made([0.4, 0.6], [0.2], probabilities=False), "not those of a classifier"),
         ("midpoint", made([0.4, 0.6], [], n_without=0), "every image has it"),
         ("midpoint", made([0.4, 0.6], [0.3] * 9, n_without=2), "2 images are without it"),
         ("midpoint", made([0.4, 0.6], [0.3, 0.8]), "no higher than images without it"),
@@ -170,7 +170,7 @@ def test_what_is_not_comparable_is_compared_by_quantile() -> None:
     ],
 )
 def test_a_rule_abstains_and_says_why(rule: str, scores: ClassScores, reason: str) -> None:
-    said = find_score_rule(rule)(scores, RuleOptions())
+    said = find_score_rule(rule)(scores, ScoreOptions())
     assert said.value is None
     assert reason in said.why
 
@@ -178,7 +178,7 @@ def test_a_rule_abstains_and_says_why(rule: str, scores: ClassScores, reason: st
 def test_another_rule_takes_the_place_of_one_that_abstains() -> None:
     everywhere = made([0.2] * 70 + [0.8] * 30, [], n_without=0)
     flat = made([0.2] * 9, [], n_without=0)
-    first, second = choose_classes([[everywhere, flat]], "midpoint", "otsu", RuleOptions())
+    first, second = choose_classes([[everywhere, flat]], "midpoint", "otsu", ScoreOptions())
     assert (first.value, first.rule) == (0.5, "otsu")
     assert first.why.startswith("midpoint abstains: every image has it")
     assert (second.value, second.low, second.high) == (None, None, None)
@@ -191,11 +191,11 @@ def test_intervals_come_from_draws() -> None:
     one = np.where(np.arange(100).reshape(10, 10) < 20, 0.8, 0.2)[None]
     table = tag_table([[0]] * 20 + [[]] * 20, 1)
     alike = [image(one, [0])] * 20 + [image(np.full_like(one, 0.2), [])] * 20
-    (sure,) = choose_classes(gather(alike, table, SHARE, probabilities=True), "midpoint", "otsu", RuleOptions())
+    (sure,) = choose_classes(gather(alike, table, SHARE, probabilities=True), "midpoint", "otsu", ScoreOptions())
     assert (sure.low, sure.value, sure.high) == (0.5, 0.5, 0.5)
     varied = [image(np.clip(one + rng.normal(0, 0.1), 0, 1), [0]) for _ in range(20)]
     varied += [image(np.clip(np.full_like(one, 0.2) + rng.normal(0, 0.1), 0, 1), []) for _ in range(20)]
-    (found,) = choose_classes(gather(varied, table, SHARE, probabilities=True), "midpoint", "otsu", RuleOptions())
+    (found,) = choose_classes(gather(varied, table, SHARE, probabilities=True), "midpoint", "otsu", ScoreOptions())
     assert found.value is not None
     assert found.low is not None
     assert found.high is not None
@@ -209,7 +209,7 @@ FLANK = replace(THING, steepness=THING.present * np.interp(np.arange(1001), [200
 @pytest.mark.parametrize("rule", sorted(SCORE_RULES))
 def test_every_rule_depends_on_shares_alone(rule: str) -> None:
     """Data taken twice change nothing, and scores moved up move the threshold, but probability one half."""
-    options, choose = RuleOptions(), find_score_rule(rule)
+    options, choose = ScoreOptions(), find_score_rule(rule)
     value = choose(FLANK, options).value
     assert value is not None
     twice = replace(FLANK, present=2 * FLANK.present, steepness=2 * FLANK.steepness, absent=2 * FLANK.absent)
@@ -231,8 +231,8 @@ def test_the_flank_of_a_disc(width: float, tops: float) -> None:
     shape = 1 / (1 + np.exp((np.hypot(rows, columns) - 24) / width * 2))
     scores = (0.1 + (tops - 0.1) * shape)[None]
     (found,) = whole([scores], [[0]])
-    half = find_score_rule("slope")(found, RuleOptions()).value
-    low = find_score_rule("foot")(found, RuleOptions()).value
+    half = find_score_rule("slope")(found, ScoreOptions()).value
+    low = find_score_rule("foot")(found, ScoreOptions()).value
     assert half == pytest.approx(0.1 + (tops - 0.1) / 2, abs=0.05 * (tops - 0.1) + 0.01)
     assert low == pytest.approx(0.1 + (tops - 0.1) * 0.146, abs=0.05 * (tops - 0.1) + 0.01)
 
@@ -240,7 +240,7 @@ def test_the_flank_of_a_disc(width: float, tops: float) -> None:
 def test_scores_without_a_flank_have_no_slope() -> None:
     for flat in (made([0.4] * 9, []), made([], [0.2]), made([0.4] * 5 + [0.5] * 5 + [0.6] * 5, [])):
         for rule in ("slope", "foot"):
-            assert find_score_rule(rule)(flat, RuleOptions()).value is None
+            assert find_score_rule(rule)(flat, ScoreOptions()).value is None
 
 
 def test_scores_of_other_images_than_tags_are_refused() -> None:

@@ -23,9 +23,11 @@ from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.methods.irn.network import boundary_map, build_boundary, load_boundary, save_boundary
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
-from tag2mask.methods.irn.stage import walked
+from tag2mask.methods.irn.stage import walked, walked_without
 from tag2mask.methods.registry import stage_kind
 from tag2mask.methods.stage_kinds import Makes, SplitRole
+from tag2mask.refine.pixels.learning import PixelNet
+from tag2mask.refine.pixels.model import PixelModels, save_pixels
 from tag2mask.refine.walk import random_walk
 from tests.helpers.refused import refused
 from tests.methods.irn.drawn import SIZE, data, seeds
@@ -254,3 +256,37 @@ def test_network_of_another_stage_is_refused(tmp_path: Path, walk: Callable[...,
     (tmp_path / "irn" / WEIGHTS).write_bytes(b"no network")
     with pytest.raises(WeightsError, match="weights.safetensors cannot be read"):
         walk()
+
+
+def test_maps_of_thin_classes_do_not_walk() -> None:
+    """The others walk as if they were alone, their largest value 1; with all of them thin nothing changes."""
+    rng = np.random.default_rng(5)
+    maps = torch.from_numpy(rng.uniform(size=(3, 9, 8)).astype(np.float32))
+    edge = torch.from_numpy(rng.uniform(size=(9, 8)).astype(np.float32))
+    given, settings = ActivationMaps((0, 2, 5), maps), WalkSettings(log2_steps=3, radius=2)
+    found = walked_without({2, 7}, given, edge, settings)
+    alone = walked(ActivationMaps((0, 5), maps[[0, 2]]), edge, settings)
+    assert found.classes == (0, 2, 5)
+    assert (found.maps[1] == maps[1]).all()
+    assert (found.maps[[0, 2]] == alone.maps).all()
+    assert (walked_without({0, 2, 5}, given, edge, settings).maps == maps).all()
+    assert (walked_without((), given, edge, settings).maps == walked(given, edge, settings).maps).all()
+
+
+def test_the_walk_reads_which_classes_are_thin(tmp_path: Path) -> None:
+    """Class 0 has a pixel model: its maps come out as they went in, and an image of it alone needs no boundaries."""
+    images = data()
+    save_boundary(build_boundary(validate(IrnSettings, SMALL, "irn").backbone), tmp_path / "irn" / WEIGHTS)
+    (tmp_path / "pixels").mkdir()
+    save_pixels(PixelModels(images.classes, {0: PixelNet()}), tmp_path / "pixels" / WEIGHTS)
+    names = {"irn": "irn", "maps": "cam", "pixels": "pixels"}
+    reads: dict[str, object] = {role: artefact(name, tmp_path / name) for role, name in names.items()}
+    for sample in images.samples:
+        store_maps(tmp_path / "cam", sample, drawn_maps(sample))
+    program = stage_kind("irn-walk").load()(context("irn-walk", tmp_path / "out", reads, images))
+    alone, both = (next(s for s in images.samples if s.tags == tags) for tags in ((0,), (0, 1)))
+    assert program.prepare(alone).image is None
+    assert (made(program, alone).maps == drawn_maps(alone)).all()
+    found = made(program, both).maps
+    assert (found[0] == drawn_maps(both)[0]).all()
+    assert (found[1] != drawn_maps(both)[1]).any()

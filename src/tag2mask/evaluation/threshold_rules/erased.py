@@ -9,7 +9,7 @@ with the threshold, from the whole image's to its lowest, and the thing ends whe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,20 +83,17 @@ def choose_erased(
 
     Args:
         found: of each class; None where it has no image.
-        spare: what stands in the place of a class by its column, where nothing is said.
+        spare: of a class by its column, what stands in its place where nothing is said, and how its scores spread.
         seed: of the draws.
     """
     choices = []
     for column, one in enumerate(found):
-        value = None if one is None or len(one.whole) < _FEWEST else end_of_fall(one)
+        value, other = None if one is None or len(one.whole) < _FEWEST else end_of_fall(one), spare(column)
         if one is None or value is None:
-            other = spare(column)
             reason = "fewer than two images have it" if one is None or len(one.whole) < _FEWEST else (
                 "the classifier finds the class as well where it is painted over"
             )  # fmt: skip
-            choices.append(
-                ClassChoice(other.value, other.low, other.high, other.rule, f"{NAME} abstains: {reason}; {other.why}")
-            )
+            choices.append(replace(other, why=f"{NAME} abstains: {reason}; {other.why}"))
             continue
         count = len(one.whole)
         rng = np.random.default_rng((seed, count))
@@ -107,5 +104,5 @@ def choose_erased(
         low, high = interval([value for value in drawn if value is not None])
         ends = one.whole.mean(), one.erased.mean(axis=0).min()
         why = f"painting over what scores above takes the class from a logit of {ends[0]:.1f} nearly to {ends[1]:.1f}"
-        choices.append(ClassChoice(rounded(value), low, high, NAME, f"{why} ({count} images)"))
+        choices.append(ClassChoice(rounded(value), low, high, NAME, f"{why} ({count} images)", other.spread))
     return choices

@@ -219,7 +219,9 @@ def _of_class(
 ) -> ClassScores:
     with_it, without = (_mean(tops[side], weight[side]) for side in (has, ~has))
     n_with, n_without = (int((weight[side] > 0).sum()) for side in (has, ~has))
-    return ClassScores(*present, absent, with_it, without, n_with, n_without, float(beside), probabilities)
+    return ClassScores(
+        present[0], present[1], absent, with_it, without, n_with, n_without, float(beside), probabilities
+    )
 
 
 def _mean(values: Floats, weights: Floats) -> float:

@@ -31,7 +31,7 @@ _OTSU = splitting(between_class_variance)
 
 
 @dataclass(frozen=True, slots=True)
-class RuleOptions:
+class ScoreOptions:
     """What rules are given beside the scores.
 
     Attributes:
@@ -51,10 +51,10 @@ class Said:
     why: str
 
 
-Rule = Callable[[ClassScores, RuleOptions], Said]
+Rule = Callable[[ClassScores, ScoreOptions], Said]
 
 
-def otsu(scores: ClassScores, options: RuleOptions) -> Said:
+def otsu(scores: ClassScores, options: ScoreOptions) -> Said:
     """The largest variance between two parts of the cells of images with the class."""
     value = _OTSU(scores.present)
     if value is None:
@@ -62,7 +62,7 @@ def otsu(scores: ClassScores, options: RuleOptions) -> Said:
     return Said(value, "its images' cells part there into two with the largest variance between them")
 
 
-def otsu_twice(scores: ClassScores, options: RuleOptions) -> Said:
+def otsu_twice(scores: ClassScores, options: ScoreOptions) -> Said:
     """Otsu's threshold of the cells above Otsu's threshold: for things much smaller than where they are active."""
     first = otsu(scores, options)
     if first.value is None:
@@ -74,14 +74,14 @@ def otsu_twice(scores: ClassScores, options: RuleOptions) -> Said:
     return Said(value, f"the cells above Otsu's threshold, {first.value:.3f}, part there once more")
 
 
-def probability(scores: ClassScores, options: RuleOptions) -> Said:
+def probability(scores: ClassScores, options: ScoreOptions) -> Said:
     """The classifier's probability one half."""
     if not scores.probabilities:
-        return Said(None, "the scores are no classifier's, so none of them is probability one half")
+        return Said(None, "the scores are not those of a classifier, so none of them is probability one half")
     return Said(0.5, "the classifier's probability is one half there")
 
 
-def midpoint(scores: ClassScores, options: RuleOptions) -> Said:
+def midpoint(scores: ClassScores, options: ScoreOptions) -> Said:
     """The middle between the mean image score of images with the class and of images without it."""
     if abstains := _without(scores):
         return abstains
@@ -97,7 +97,7 @@ def midpoint(scores: ClassScores, options: RuleOptions) -> Said:
     )
 
 
-def negatives(scores: ClassScores, options: RuleOptions) -> Said:
+def negatives(scores: ClassScores, options: ScoreOptions) -> Said:
     """A score that few cells of images without the class reach."""
     if abstains := _without(scores):
         return abstains
@@ -109,12 +109,12 @@ def negatives(scores: ClassScores, options: RuleOptions) -> Said:
     return Said(value, f"{100 * options.quantile:g} % of the cells of images without it score below")
 
 
-def slope(scores: ClassScores, options: RuleOptions) -> Said:
+def slope(scores: ClassScores, options: ScoreOptions) -> Said:
     """Where the scores of images with the class are steepest: halfway up the flank of what is active."""
     return _flank(scores, 1.0, "the scores of its images are steepest there")
 
 
-def foot(scores: ClassScores, options: RuleOptions) -> Said:
+def foot(scores: ClassScores, options: ScoreOptions) -> Said:
     """Where the scores of images with the class become half as steep as they get: at the foot of the flank."""
     return _flank(scores, 0.5, "below it the scores of its images are less than half as steep as they get")
 
@@ -139,7 +139,7 @@ def _flank(scores: ClassScores, part: float, why: str) -> Said:
     return Said(float(edges[place] + edges[place + 1] - 1) / 2 / (BINS - 1), why)
 
 
-def compared(scores: ClassScores, options: RuleOptions) -> Said:
+def compared(scores: ClassScores, options: ScoreOptions) -> Said:
     """The midpoint where images without the class show what stands beside it, else the quantile of their cells."""
     shown = f"{round(100 * scores.comparable)} % of what stands beside it is shown by images without it"
     first, second = (midpoint, negatives) if scores.comparable >= options.comparable else (negatives, midpoint)
@@ -182,7 +182,7 @@ class ClassChoice:
         low: the low end of the interval over the draws of images; None where a draw says nothing.
         high: the high end.
         rule: that said it.
-        why: in words; where the rule asked first abstained, why it did too.
+        why: in words; where the rule that comes first abstained, why it did too.
         spread: standard deviation of the scores of its images' cells; None where no image has it.
     """
 
@@ -206,7 +206,7 @@ def find_score_rule(name: str) -> Rule:
 
 
 def choose_classes(
-    draws: Iterable[Sequence[ClassScores]], rule: str, fallback: str, options: RuleOptions
+    draws: Iterable[Sequence[ClassScores]], rule: str, fallback: str, options: ScoreOptions
 ) -> list[ClassChoice]:
     """Let a rule choose a threshold for each class, and another where it abstains.
 
@@ -216,12 +216,12 @@ def choose_classes(
         fallback: name of the rule for classes of which it abstains.
         options: of both.
     """
-    asked = (rule,) if rule == fallback else (rule, fallback)
+    both = (rule,) if rule == fallback else (rule, fallback)
     said: list[list[tuple[str, Said]]] = []
     spreads: list[float | None] = []
     for classes in draws:
         spreads = spreads or [spread(scores.present) for scores in classes]
-        said.append([_first(scores, asked, options) for scores in classes])
+        said.append([_first(scores, both, options) for scores in classes])
     found = []
     for column, (name, own) in enumerate(said[0]):
         others = [one[column][1].value for one in said[1:]]
@@ -231,9 +231,9 @@ def choose_classes(
     return found
 
 
-def _first(scores: ClassScores, rules: Sequence[str], options: RuleOptions) -> tuple[str, Said]:
+def _first(scores: ClassScores, rules: Sequence[str], options: ScoreOptions) -> tuple[str, Said]:
     """What the first rule that does not abstain says, after why those before it did."""
-    reasons = []
+    reasons: list[str] = []
     for name in rules:
         said = find_score_rule(name)(scores, options)
         if said.value is not None:

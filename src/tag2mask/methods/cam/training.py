@@ -58,14 +58,14 @@ def train_classifier(
         torch.manual_seed(seed)
         net = build_network(settings.backbone, len(train.classes), settings.pooling)
     net.trained = trained
-    learned, looked_at = _parted(samples, settings.train.stop, seed, name)
+    learned, held = _parted(samples, settings.train.stop, seed, name)
     schedule = settings.train.for_images(len(learned))
     transform = TrainTransform(schedule.crop, net.mean, net.std, long_side=schedule.long_side)
     images = TagImages(train, learned, transform, seed)
     plateau = None
-    if looked_at and schedule.stop is not None:
-        look = partial(held_out_loss, net, train, looked_at, sum(schedule.long_side) // 2)
-        plateau = Plateau(schedule.stop, schedule, len(learned), look)
+    if held and schedule.stop is not None:
+        measured = partial(held_out_loss, net, train, held, sum(schedule.long_side) // 2)
+        plateau = Plateau(schedule.stop, schedule, len(learned), measured)
 
     def save() -> None:
         save_network(net, out / WEIGHTS, train.classes)
@@ -82,14 +82,14 @@ def _parted(
     """The images that train, and those held out to end the training: none where it ends after its epochs."""
     if stop is None:
         return samples, ()
-    learned, looked_at = held_out(samples, stop.held_out, seed)
-    if not any(sample.tags for sample in looked_at):
+    learned, held = held_out(samples, stop.held_out, seed)
+    if not any(sample.tags for sample in held):
         LOG.warning(
             "%s: too few images of each class to hold some out (train.stop), so it ends after its epochs; "
             "train.min_steps is the least number of steps", name,
         )  # fmt: skip
         return samples, ()
-    return learned, looked_at
+    return learned, held
 
 
 @torch.no_grad()

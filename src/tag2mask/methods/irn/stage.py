@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.methods.irn.network import boundary_map, build_boundary, load_boundary, load_official, save_boundary
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
 from tag2mask.methods.irn.training import train_boundary
+from tag2mask.refine.pixels.model import load_pixels
 from tag2mask.refine.walk import random_walk
 from tag2mask.training.device import resolve_device
 
@@ -67,7 +68,7 @@ class WalkInput:
     """What the walk of one image needs.
 
     Attributes:
-        image: (3, H, W), normalised; None for an image without tags, whose network pass is spared.
+        image: (3, H, W), normalised; None for an image without a class that walks, whose network pass is spared.
         maps: (K, ceil(H / 4), ceil(W / 4)).
     """
 
@@ -86,10 +87,13 @@ def program(context: StageContext[WalkSettings]) -> ImageProgram:
     device = resolve_device(context.engine)
     net = load_boundary(context.reads["irn"].path / WEIGHTS).to(device).to(memory_format=torch.channels_last)
     dataset, source = context.dataset, context.reads["maps"]
+    thin = frozenset[int]()
+    if "pixels" in context.reads:
+        thin = frozenset(load_pixels(context.reads["pixels"].path / WEIGHTS, dataset.classes).columns)
 
     def prepare(sample: Sample) -> WalkInput:
         maps = source.maps(dataset, sample)
-        if not sample.tags:
+        if thin.issuperset(sample.tags):
             return WalkInput(None, maps)
         image = dataset.image(sample)
         return WalkInput(image_tensor(image, (image.height, image.width), net.mean, net.std), maps)
@@ -102,9 +106,30 @@ def program(context: StageContext[WalkSettings]) -> ImageProgram:
         if entry.image is None:
             return entry.maps
         edge = boundary_map(net, entry.image.to(device), settings.mirror, settings.pad)
-        return walked(ActivationMaps(entry.maps.classes, entry.maps.maps.to(device)), edge, settings)
+        return walked_without(thin, ActivationMaps(entry.maps.classes, entry.maps.maps.to(device)), edge, settings)
 
     return ImageProgram(prepare, compute)
+
+
+def walked_without(thin: Collection[int], maps: ActivationMaps, edge: Tensor, settings: WalkSettings) -> ActivationMaps:
+    """As `walked`, the maps of some classes left as they are.
+
+    A thing no wider than a few cells of the grid is all boundary: a walk takes its map away, or spreads what is left.
+
+    Args:
+        thin: class columns whose maps stay.
+        maps: as for `walked`; so are the others.
+        edge: likewise.
+        settings: of the walk.
+    """
+    others = [k for k, column in enumerate(maps.classes) if column not in thin]
+    if len(others) == len(maps.classes):
+        return walked(maps, edge, settings)
+    result = maps.maps.float().cpu().clone()
+    if others:
+        chosen = ActivationMaps(tuple(maps.classes[k] for k in others), maps.maps[others])
+        result[others] = walked(chosen, edge, settings).maps.float()
+    return ActivationMaps(maps.classes, result)
 
 
 def walked(maps: ActivationMaps, edge: Tensor, settings: WalkSettings) -> ActivationMaps:

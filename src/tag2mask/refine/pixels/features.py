@@ -44,12 +44,13 @@ def pixel_features(image: NDArray[np.uint8]) -> Features:
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise DataError(f"image has shape {image.shape} and type {image.dtype}: expected (height, width, 3) of uint8")
-    red, green, blue = (image[..., k].astype(np.float32) / 255 for k in range(3))
-    brightness = (image.astype(np.float32) / 255) @ _BRIGHTNESS
+    red, green, blue = (np.asarray(image[..., k] / 255, dtype=np.float32) for k in range(3))
+    brightness = np.asarray(np.stack([red, green, blue], axis=2) @ _BRIGHTNESS, dtype=np.float32)
     planes = [*_bands(brightness, itself=True)]
     for deviation in _RIDGES:
         planes += _curvatures(brightness, deviation)
-    for colour in (red - green, blue - (red + green) / 2):
+    opposed: tuple[Features, ...] = (red - green, np.asarray(blue - (red + green) / 2, dtype=np.float32))
+    for colour in opposed:
         planes += [*_bands(colour, itself=False), *_curvatures(colour, _COLOUR_RIDGE)]
     rows = np.stack([plane.ravel() for plane in planes])
     rows -= np.median(rows, axis=1, keepdims=True)
@@ -72,5 +73,7 @@ def _curvatures(plane: Features, deviation: float) -> list[Features]:
     """Both curvatures at a scale, the larger first: a dark line has one large one, a dark spot two."""
     filtered = _smooth(plane, deviation)
     down, right, both = (filtered(order=order) for order in ((2, 0), (0, 2), (1, 1)))
-    mean, apart = (down + right) / 2, np.hypot((down - right) / 2, both)
-    return [(mean + apart) * deviation**2, (mean - apart) * deviation**2]
+    scale = np.float32(deviation**2)
+    mean = np.asarray((down + right) / 2 * scale, dtype=np.float32)
+    apart = np.asarray(np.hypot((down - right) / 2, both) * scale, dtype=np.float32)
+    return [mean + apart, mean - apart]

@@ -35,7 +35,10 @@ _FEWEST = 4
 
 
 class PixelNet(nn.Sequential):
-    """Features (N, `COUNT`) of pixels to one logit each, (N, 1): how likely a pixel of a region is the thing."""
+    """Features (N, `COUNT`) of pixels to one logit each, (N, 1): how likely a pixel of a region is the thing.
+
+    Thing and all else weigh alike in its training, so 0 is where both are as likely as among equally many of either.
+    """
 
     def __init__(self) -> None:
         super().__init__(
@@ -101,11 +104,12 @@ class Learning:
         for _ in range(self.rounds):
             chosen = [self.standing_out(image, net) for image in images]
             net = _round(images, chosen, without, rng, self.seed)
-        net = _among(net, chosen)
-        if self.rounds:  # once more from all that was found: things may be wider than what stood out of them
-            chosen = [net.scores(image.inside) > 0 for image in images]
-            net = _among(_round(images, chosen, without, rng, self.seed), chosen)
-        return net
+        if not self.rounds:
+            return net
+        # Once more from all that is found when no more are taken than stood out: things may be wider than that.
+        level = _level(chosen)
+        chosen = [net.scores(image.inside) > level for image in images]
+        return _round(images, chosen, without, rng, self.seed)
 
     def standing_out(self, image: RegionPixels, net: PixelNet) -> Mask:
         """(n,) of the pixels of an image's region: those that the next round takes as the thing."""
@@ -128,7 +132,7 @@ class Learning:
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """How well a class's pixels are told from others on images that were not learned from.
+    """How well a class's pixels are distinguished from others on images that were not learned from.
 
     Attributes:
         n: images with a region.
@@ -164,14 +168,10 @@ def _round(
     return _fit(np.concatenate(things), np.concatenate(others), seed)
 
 
-def _among(net: PixelNet, chosen: Sequence[Mask]) -> PixelNet:
-    """The net whose logits count as many pixels of a region as the thing as were taken for it, not one half."""
+def _level(chosen: Sequence[Mask]) -> float:
+    """The logit at which a pixel is as likely the thing as not, where the thing is as rare in regions as the chosen."""
     taken, of = (sum(f(mine) for mine in chosen) for f in (np.count_nonzero, len))
-    last = net[-1]
-    assert isinstance(last, nn.Linear)
-    with torch.no_grad():
-        last.bias += math.log(max(1, taken) / max(1, of - taken))
-    return net
+    return -math.log(max(1, taken) / max(1, of - taken))
 
 
 def _some(rows: Half, n: int, rng: np.random.Generator) -> Half:
@@ -195,6 +195,7 @@ def _fit(things: Half, others: Half, seed: int) -> PixelNet:
         logits: Tensor = net(rows[picked].float())[:, 0]
         terms = F.binary_cross_entropy_with_logits(logits, target[picked], reduction="none")
         optimiser.zero_grad()
-        (terms * weight[picked]).mean().backward()
+        loss: Tensor = (terms * weight[picked]).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     return net.eval()

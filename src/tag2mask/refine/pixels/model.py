@@ -26,7 +26,7 @@ class _SavedPixels(Settings):
 
 
 class PixelModels(nn.Module):
-    """One small network for each class whose pixels are told apart; other classes have none.
+    """One small network for each class whose pixels are distinguished; other classes have none.
 
     Args:
         classes: of the data.
@@ -48,12 +48,12 @@ class PixelModels(nn.Module):
         Returns:
             (H, W) in [0, 1] for each class column.
         """
-        asked = [column for column in columns if column in self.columns]
-        if not asked:
+        wanted = [column for column in columns if column in self.columns]
+        if not wanted:
             return {}
         features = pixel_features(image)
         found = {}
-        for column in asked:
+        for column in wanted:
             net = self.nets[self.columns.index(column)]
             assert isinstance(net, PixelNet)
             found[column] = expit(net.scores(features)).reshape(image.shape[:2])

@@ -71,7 +71,7 @@ def standing_out(scores: Scores, region: Mask, share: float, window: int, blur: 
         region: (H, W).
         share: of the window, in (0, 1).
         window: its side in pixels.
-        blur: standard deviation, pixels, of a blur before the comparison. A thing and what borders on it are told from
+        blur: standard deviation, pixels, of a blur before the comparison. A thing and what borders on it differ from
             the rest alike, and the thing is what lies in the middle of both.
 
     Returns:
