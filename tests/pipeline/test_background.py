@@ -18,6 +18,7 @@ from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError
 from tag2mask.core.files import read_json
 from tag2mask.data.registry import load_dataset
 from tag2mask.methods.registry import stage_kinds
+from tag2mask.methods.stage_kinds import Makes
 from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.refused import refused
@@ -130,9 +131,10 @@ def test_a_damaged_decision_is_named(done: dict[str, RunResult]) -> None:
 
 
 def test_kinds_that_cut_or_train_on_cuts_follow_the_background() -> None:
-    """Every kind that cuts maps, and those that learn from masks or say what is context."""
+    """Every kind that makes masks of maps or measures them, and those that learn from masks or say what is context."""
     following = {name for name, kind in stage_kinds().items() if kind.follows_background}
-    assert following >= {name for name, kind in stage_kinds().items() if kind.threshold is not None}
+    cutting = {n for n, k in stage_kinds().items() if k.threshold is not None and k.makes is not Makes.WEIGHTS}
+    assert following >= cutting >= {"refined-seeds", "seed-crf", "pseudo-masks", "seeds"}
     assert following >= {"amn", "amn-maps", "irn", "prototypes", "segmenter", "few-masks"}
 
 

@@ -117,7 +117,7 @@ def cells_of(dataset: Dataset, samples: Sequence[Sample], counter: Counter) -> l
 
 
 def _cells(net: TagNet, modules: Sequence[str], image: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colours and features of the cells, and where they lie; the image is mirrored around itself, so that it has no edge."""
+    """Colours and features of the cells, and where they lie; mirrored around itself, the image has no edge."""
     seen: list[Tensor] = []
     hooks = {net.body.get_submodule(name): lambda _m, _i, output: seen.append(output) for name in modules}
     around = F.pad(image[None], (_AROUND,) * 4, mode="reflect")
