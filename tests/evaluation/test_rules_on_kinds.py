@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tag2mask.data.readers.parts import Scenes
 from tag2mask.evaluation.threshold_rules.evidence import ABSENT_BINS
 from tag2mask.evaluation.threshold_rules.score_evidence import ImageScores, cells, gather, slopes, tag_table
-from tag2mask.evaluation.threshold_rules.score_rules import ClassChoice, RuleOptions, choose_classes
+from tag2mask.evaluation.threshold_rules.score_rules import ClassChoice, ScoreOptions, choose_classes
 from tag2mask.thresholds.kinds import RuleSettings
 from tests.helpers.quick_scores import Scored, scored
 
@@ -51,7 +51,7 @@ def chosen(found: Scored, rule: str, settings: RuleSettings) -> list[ClassChoice
     )
     table = tag_table(tags, maps.shape[1])
     draws = gather(images, table, settings.share, probabilities=True, draws=0)
-    return choose_classes(draws, rule, settings.fallback, RuleOptions(quantile=settings.quantile))
+    return choose_classes(draws, rule, settings.fallback, ScoreOptions(quantile=settings.quantile))
 
 
 def _absent(maps: NDArray[np.float32], tags: tuple[int, ...]) -> NDArray[np.int64]:
