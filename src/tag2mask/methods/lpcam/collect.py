@@ -26,6 +26,7 @@ class Collector(ExitStack):
         images: how many images will come, to announce the size on disk beforehand; None if unknown.
         max_vectors: keep a uniform sample of so many on each side, in memory and without files.
         seed: of that sample.
+        certain: only images without the class give context; what is below ``tau`` in the others is on neither side.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Collector(ExitStack):
         images: int | None = None,
         max_vectors: int | None = None,
         seed: int = 0,
+        certain: bool = False,
     ) -> None:
         if not 0 <= tau <= 1:
             raise ConfigError(f"tau = {tau} must lie in [0, 1]")
@@ -44,32 +46,36 @@ class Collector(ExitStack):
             raise ConfigError(f"max_vectors = {max_vectors} must be 1 or more, or null for all")
         super().__init__()
         self._tau, self._parent, self._name, self._images = tau, folder, name, images
-        self._max_vectors, self._seed = max_vectors, seed
+        self._max_vectors, self._seed, self._certain = max_vectors, seed, certain
         self._sides: tuple[Sink, Sink] | None = None
         self._dim = 0
 
-    def add(self, image: int, features: Tensor, cam: Tensor) -> None:
-        """Take in one image of the class.
+    def add(self, image: int, features: Tensor, cam: Tensor | None) -> None:
+        """Take in one image of the class, or one without it.
 
         Args:
             image: index of the image, kept as origin.
             features: (D, h, w) of the single-scale, un-mirrored image.
-            cam: (H, W) CAM of the class in [0, 1], of any size; sub-sampled to (h, w) by index floor(i H / h).
+            cam: (H, W) CAM of the class in [0, 1], of any size; sub-sampled to (h, w) by index floor(i H / h);
+                None of an image without the class: all of it is context.
         """
         dim, height, width = features.shape
         sides = self._sides or self._open(dim, height * width)
         if dim != self._dim:
             raise WeightsError(f"image {image} has features of depth {dim}, those before had {self._dim}")
         rows = features.permute(1, 2, 0).reshape(-1, dim).to("cpu", torch.float16).numpy()
-        if not (np.isfinite(rows).all() and bool(torch.isfinite(cam).all())):
+        if not (np.isfinite(rows).all() and (cam is None or bool(torch.isfinite(cam).all()))):
             raise WeightsError(
                 f"image {image}: features or CAM are NaN, infinite or above 65504 (the limit of float16); "
                 "the network that made them is not usable"
             )
-        inside = (subsample(cam, height, width) >= self._tau).reshape(-1).cpu().numpy()
+        inside = np.zeros(height * width, dtype=bool)
+        if cam is not None:
+            inside = (subsample(cam, height, width) >= self._tau).reshape(-1).cpu().numpy()
+        outside = ~inside if cam is None or not self._certain else np.zeros_like(inside)
         grid = np.indices((height, width), dtype=np.int32).reshape(2, -1).T
         origins = np.concatenate([np.full((len(grid), 1), image, np.int32), grid], axis=1)
-        for sink, mask in zip(sides, (inside, ~inside), strict=True):
+        for sink, mask in zip(sides, (inside, outside), strict=True):
             sink.append(rows[mask], origins[mask])
 
     def finish(self) -> tuple[VectorSet, VectorSet]:
@@ -99,7 +105,7 @@ class Collector(ExitStack):
 
 @contextmanager
 def collect(
-    pairs: Iterable[tuple[Tensor, Tensor]],
+    pairs: Iterable[tuple[Tensor, Tensor | None]],
     tau: float,
     folder: Path | None = None,
     *,
@@ -107,12 +113,15 @@ def collect(
     images: int | None = None,
     max_vectors: int | None = None,
     seed: int = 0,
+    certain: bool = False,
 ) -> Iterator[tuple[VectorSet, VectorSet]]:
-    """Foreground and context vectors of one class from (features (D, h, w), CAM (H, W)) of its images.
+    """Foreground and context vectors of one class from (features (D, h, w), CAM (H, W)) of images.
 
-    The other arguments and the errors are those of `Collector`; the files go when the context ends, or on an error.
+    The CAM of an image without the class is None. The other arguments and the errors are those of `Collector`; the files go when the context ends, or on an error.
     """
-    with Collector(tau, folder, name=name, images=images, max_vectors=max_vectors, seed=seed) as collector:
+    with Collector(
+        tau, folder, name=name, images=images, max_vectors=max_vectors, seed=seed, certain=certain
+    ) as collector:
         for index, (features, cam) in enumerate(pairs):
             collector.add(index, features, cam)
         yield collector.finish()

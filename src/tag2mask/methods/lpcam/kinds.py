@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from tag2mask.config.settings import Settings
+from tag2mask.config.settings import UNPRINTED, Settings
+from tag2mask.evaluation.thresholds import ScoreForm
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.stage_kinds import FeatureMapStage, Makes, SplitRole, TrainingStage
 
+ContextSet = Literal["image", "negatives", "both"]
 _DROP = re.compile(r"(?P<cls>.+) (?P<side>foreground|context):(?P<number>\d+)")
 
 
@@ -30,6 +33,18 @@ class PrototypeSettings(Settings):
     )
     memory_mb: int = Field(default=512, ge=16, description="memory that clustering may use for vectors")
     max_iterations: int = Field(default=100, ge=1, description="cap on k-means iterations")
+    scores: ScoreForm = Field(
+        default="normalised",
+        description="raw: scores on one scale for all images part foreground from context, at the threshold that is "
+        "read; at tau where none is",
+        json_schema_extra=UNPRINTED,
+    )
+    context: ContextSet = Field(
+        default="image",
+        description="where a class's context is taken: in its own images; in as many images without it, a seeded "
+        "sample (negatives); in both. Where no background competes, image means both",
+        json_schema_extra=UNPRINTED,
+    )
 
 
 class LpcamSettings(MapsSettings):
@@ -69,6 +84,8 @@ KINDS = (
         makes=Makes.PROTOTYPES,
         settings=PrototypeSettings,
         reads={"classifier": Makes.WEIGHTS, "maps": Makes.MAPS},
+        may_read={"threshold": Makes.THRESHOLD},
+        reads_raw=lambda own: own.scores == "raw",
         reads_any=True,
         same={"maps": "classifier"},
         follows_background=True,

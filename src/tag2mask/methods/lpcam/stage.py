@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,10 +15,8 @@ from tag2mask.core.errors import ConfigError, DataError, unknown
 from tag2mask.core.files import write_json
 from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG, Counter, progress
-from tag2mask.core.types import ActivationMaps, Prototypes, Sample
+from tag2mask.core.types import Prototypes, Sample
 from tag2mask.data.base import Dataset
-from tag2mask.evaluation.background import CONSTANT, rule_on
-from tag2mask.evaluation.thresholds import ScoreForm
 from tag2mask.inference.multiscale import pair_features
 from tag2mask.inference.raw_scores import RawScores, similarity_unit
 from tag2mask.inference.runner import image_tensor
@@ -30,6 +27,7 @@ from tag2mask.methods.lpcam.kinds import LpcamSettings, PrototypeSettings, parse
 from tag2mask.methods.lpcam.maps import LPCAMHead
 from tag2mask.methods.lpcam.prototypes import ClassPrototypes, Clustering, Rules, Scorer, build_class, drop_by_hand
 from tag2mask.methods.lpcam.prototypes_file import load_prototypes, save_prototypes
+from tag2mask.methods.lpcam.sets import Sets
 from tag2mask.training.device import resolve_device
 
 PROTOTYPES, GALLERY = "prototypes.safetensors", "gallery.json"
@@ -53,17 +51,15 @@ def cluster(context: StageContext[PrototypeSettings]) -> None:
     network = for_inference(network, device)
     weights, bias = (values.detach().float().cpu() for values in (network.class_weights(), network.class_bias()))
     scorer = Scorer(weights, torch.tensor(network.trained), names=dataset.classes, bias=bias)
-    chosen = {
-        c: with_context(dataset, c, sample_images(dataset, c, settings.images_per_class, context.seed), context.seed)
-        for c in range(len(dataset.classes))
-    }
+    sets = Sets.of(context)
+    chosen = {c: sets.images(dataset, c, settings.images_per_class) for c in range(len(dataset.classes))}
     if not any(chosen.values()):
         raise DataError(f"no image of split '{dataset.split}' carries a tag, so there is nothing to cluster")
     built: dict[int, ClassPrototypes] = {}
     with progress(context.name, sum(map(len, chosen.values()))) as counter:
         for column, samples in chosen.items():
             if samples:
-                built[column] = _one_class(context, dataset, network, column, samples, scorer, counter)
+                built[column] = _one_class(context, sets, network, column, samples, scorer, counter)
     found = Prototypes({c: b.foreground for c, b in built.items()}, {c: b.context for c, b in built.items()})
     save_prototypes(context.out / PROTOTYPES, found)
     write_json(context.out / GALLERY, _gallery(dataset, chosen, built, network.stride, _base(context)))
@@ -71,7 +67,7 @@ def cluster(context: StageContext[PrototypeSettings]) -> None:
 
 def _one_class(
     context: StageContext[PrototypeSettings],
-    dataset: Dataset,
+    sets: Sets,
     network: TagNet,
     column: int,
     samples: Sequence[Sample],
@@ -79,20 +75,20 @@ def _one_class(
     counter: Counter,
 ) -> ClassPrototypes:
     settings = context.settings
-    name = dataset.classes[column]
-    pairs = _features_and_cams(context, network, samples, column, counter)
+    name = context.dataset.classes[column]
+    pairs = _features_and_cams(context, sets, network, samples, column, counter)
     how = Clustering(settings.n_prototypes, context.seed, settings.max_iterations, settings.memory_mb)
     # Where no background competes the context is what other classes are, however clearly the class rejects it.
-    competes = rule_on(dataset.background, CONSTANT).competes
-    rules = Rules(settings.mu_f, settings.mu_b, settings.mu_b_low if competes else 0.0)
+    rules = Rules(settings.mu_f, settings.mu_b, settings.mu_b_low if sets.competes else 0.0)
     with collect(
         pairs,
-        settings.tau,
+        sets.tau,
         context.out,
         name=f"class '{name}'",
         images=len(samples),
         max_vectors=settings.max_vectors,
         seed=context.seed,
+        certain=sets.certain and any(column not in s.tags for s in samples),
     ) as (foreground, outside):
         found = build_class(foreground, outside, column, scorer, rules, how)
     kept = [f"{int(s.kept.sum())} of {len(s.kept)}" for s in (found.foreground, found.context)]
@@ -108,60 +104,25 @@ def _base(context: StageContext[PrototypeSettings]) -> Callable[[tuple[int, int]
 
 def _features_and_cams(
     context: StageContext[PrototypeSettings],
+    sets: Sets,
     network: TagNet,
     samples: Sequence[Sample],
     column: int,
     counter: Counter,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features (D, h, w) of the image at scale 1, un-mirrored, and what parts them, see `share_of`."""
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Features (D, h, w) of the image at scale 1, un-mirrored, and what parts them, see `Sets.share`."""
     device, dataset, maps = next(network.parameters()).device, context.dataset, context.reads["maps"]
-    base, competes = _base(context), rule_on(context.background, CONSTANT).competes
-    # Raw scores of several classes can be compared; maps that were each divided by their maximum only just.
-    raw = maps.kind is not None and maps.kind.raw_beside(maps.settings)
-    scores: ScoreForm = "raw" if raw and not competes else "normalised"
+    base = _base(context)
 
-    def read(sample: Sample) -> tuple[Tensor, Tensor]:
+    def read(sample: Sample) -> tuple[Tensor, Tensor | None]:
         image = dataset.image(sample)
         tensor = image_tensor(image, base((image.height, image.width)), network.mean, network.std)
-        return tensor, share_of(maps.maps(dataset, sample, scores=scores), column, competes)
+        return tensor, sets.share(maps, dataset, sample, column)
 
     for tensor, cam in prefetch(read, samples):
         features = next(pair_features(network.features, [tensor.to(device)], mirror=False))[0].cpu()
         yield features, cam
         counter.advance()
-
-
-def sample_images(dataset: Dataset, column: int, limit: int | None, seed: int) -> list[Sample]:
-    """A seeded sample of the images of a class, at most ``limit``, in the data set's order."""
-    having = [s for s in dataset.samples if column in s.tags]
-    if limit is None or len(having) <= limit:
-        return having
-    picked = np.random.default_rng([seed, column]).choice(len(having), limit, replace=False)
-    return [having[i] for i in sorted(picked)]
-
-
-def share_of(found: ActivationMaps, column: int, competes: bool) -> Tensor:
-    """What parts the foreground of a class from its context, (h, w): its map; without background 1 where it is largest.
-
-    The image need not have the class where no background competes: all of it is context then.
-    """
-    if competes:
-        return found.maps[found.classes.index(column)]
-    place = found.classes.index(column) if column in found.classes else len(found.classes)
-    return (found.maps.argmax(0) == place).float()
-
-
-def with_context(dataset: Dataset, column: int, images: Sequence[Sample], seed: int) -> list[Sample]:
-    """The images of a class, and where no background competes as many images without it, drawn by the seed.
-
-    All that these hold is context for certain. In an image of the class the context is where another class of it is
-    more active, as far as the maps are right, and an image with one tag holds none.
-    """
-    if rule_on(dataset.background, CONSTANT).competes:
-        return list(images)
-    others = [s for s in dataset.samples if s.tags and column not in s.tags]
-    picked = np.random.default_rng([seed, column, 1]).permutation(len(others))[: len(images)]
-    return [*images, *(others[i] for i in sorted(picked))]
 
 
 def _gallery(
