@@ -28,7 +28,8 @@ from tag2mask.config.engine import Engine
 from tag2mask.config.settings import validate
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
-from tag2mask.data.readers.parts import PartsSettings, Scenes, open_split
+from tag2mask.data.readers.parts import Scenes
+from tag2mask.data.registry import load_dataset
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn.maps import class_maps
@@ -80,7 +81,7 @@ def settings(variant: str, stride: int, steps: int) -> AmnSettings:
 
 def rows(kind: Scenes, stride: int, steps: int) -> Iterator[DrawnRow]:
     """A row for each variant."""
-    dataset = open_split(PartsSettings(scenes=kind, images=IMAGES, size=(SIDE, SIDE)), "train")
+    dataset = load_dataset("parts", scenes=kind, images=IMAGES, size=(SIDE, SIDE))
     random, base = np.random.default_rng(0), SegmentationMetrics(dataset.classes)
     truth: dict[str, Labels] = {sample.id: np.asarray(dataset.truth(sample)) for sample in dataset.samples}
     learned = {name: spoiled(labels, RIGHT, random) for name, labels in truth.items()}

@@ -246,18 +246,19 @@ def speed() -> Iterator[Row]:
             net.features(photo)
 
     def step(net: TagNet) -> None:
-        net(crops).square().mean().backward()  # type: ignore[no-untyped-call]  # torch's own
+        net(crops).square().mean().backward()
 
     for text, words in {"4 to 16": LEVELS, "8 to 32": DEEP}.items():
         pair = [
             build_network(validate(BackboneSettings, values, "backbone"), 6, pooling).train()
             for values, pooling in ((words, Pooling(**TOP)), (BASE["backbone"], Pooling()))
         ]
-        yield compare("levels", *(partial(step, net) for net in pair), runs=2, variant=f"{text}, training")
+        ours, single = (partial(step, net) for net in pair)
+        yield compare("levels", ours, single, runs=2, variant=f"{text}, training")
         ready = [for_inference(net, torch.device("cpu")) for net in pair]
         for bfloat16, name in ((False, "float32"), (True, "bfloat16")):
-            calls = [partial(features, net, bfloat16) for net in ready]
-            yield compare("levels", *calls, runs=5, variant=f"{text}, features, {name}")
+            levels, one = (partial(features, net, bfloat16) for net in ready)
+            yield compare("levels", levels, one, runs=5, variant=f"{text}, features, {name}")
 
 
 def earlier(path: Path) -> list[LevelsRow]:

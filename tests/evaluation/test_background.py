@@ -193,7 +193,8 @@ def test_white_black_and_the_sidecar_give_what_is_of_no_class(tmp_path: Path) ->
     rule = rule_on("foreground", CONSTANT)
     found = rule.labels(maps, classes, 0.9, rule.read(given, given.samples[0], (4, 4)))
     assert found.tolist() == [[0, 0, 0, 0], [0, 1, 2, 0], [0, 1, 2, 0], [0, 0, 0, 0]]
-    assert (rule.sidecars, rule.supervision) == (("foreground",), {"foreground"})
+    assert rule.sidecars == ("foreground",)
+    assert rule.supervision == {"foreground"}
 
 
 def test_the_data_decides_before_the_stage() -> None:

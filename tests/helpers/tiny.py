@@ -99,9 +99,13 @@ def tiny_overrides(recipe: str, root: Path | None = None) -> list[str]:
     loaded = load_recipe(recipe)
     words = list(TINY_NETWORK)
     for name, spec in loaded.stages.items():
+        words += [f"{name}.{word}" for word in TINY_STAGES.get(spec["kind"], [])]
+        if spec.get("backbone", {}).get("levels"):  # they keep the network's own strides
+            words += [f"{name}.backbone.{word}" for word in ("stride=null", "join_channels=16")]
+        if spec.get("train", {}).get("min_steps"):
+            words.append(f"{name}.train.min_steps=2")
         if "scales" in spec:
             words.append(f"{name}.scales=[1.0,0.5]")
-        words += [f"{name}.{word}" for word in TINY_STAGES.get(spec["kind"], [])]
         if spec.get("normalise") == "learned":  # a network of one epoch has learned no background: all would be unsure
             words.append(f"{name}.normalise=minmax")
         if spec["kind"] == "few-masks":

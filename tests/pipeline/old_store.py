@@ -1,8 +1,9 @@
 """A small store as an earlier version left it; ``python -m tests.pipeline.old_store`` makes it anew.
 
 The zip holds the photos (an image's file is part of the keys, and other versions of Pillow write other bytes), the
-artefacts of a tiny run of ``own-data`` with its resolved recipe, and those of a training that was stopped after its
-first epoch. Weights are rounded before they are written, so that the zip stays small: keys take what the files hold.
+artefacts of a tiny run of ``light`` (which was ``own-data`` then) with its resolved recipe, and those of a training
+that was stopped after its first epoch. Weights are rounded before they are written, so that the zip stays small: keys
+take what the files hold.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tests.helpers.draw import draw_folder
 from tests.helpers.tiny import tiny_overrides
 
 PACKED = Path(__file__).with_suffix(".zip")
-RECIPE = "own-data"
+RECIPE = "light"
 HALF = ("seeds=[1]", "classifier.train.optimiser=sgd")
 """Overrides of the training that was stopped: without moments, which would make its checkpoint three times as large."""
 _DECODER = 'segmenter.network.decoder={"decoder_pyramid_channels":16,"decoder_segmentation_channels":32}'

@@ -296,7 +296,7 @@ def _relabelled(patch: pytest.MonkeyPatch) -> None:
 COMPARE = "tag2mask compare runs/old --stage cam --stage lpcam --images 0 --resamples 10"
 PREDICT = "tag2mask predict runs/old photos/images --out masks"
 CURES = {
-    "data.root is not set": Cure("tag2mask run own-data TINY --only classifier --out runs/new", setting_of_row),
+    "data.root is not set": Cure("tag2mask run light TINY --only classifier --out runs/new", setting_of_row),
     "expected image and tags": Cure(f"tag2mask doctor {PHOTOS}", setting_of_row, tagged(["disc,square", "stripe"])),
     "whose parts are known": Cure(
         f"tag2mask doctor {PHOTOS} all_classes=[disc,square,stripe]", setting_of_text, tagged(["disc+square", "stripe"])
@@ -306,7 +306,7 @@ CURES = {
     ),
     "differ in … alone": Cure(f"tag2mask doctor {PHOTOS}", setting_of_row, tagged(["Disc", "disc", "stripe"])),
     "is empty (0 bytes)": Cure(
-        "tag2mask run own-data TINY data.root=photos --out runs/new",
+        "tag2mask run light TINY data.root=photos --out runs/new",
         other(f"tag2mask doctor {PHOTOS}"),
         _empty(2),
         ("photo 00.png is empty", "photo 01.png is empty"),
@@ -322,19 +322,19 @@ CURES = {
         _copied_alone,
     ),
     "problems in the data": Cure(
-        "tag2mask run own-data TINY data.root=photos --out runs/new",
+        "tag2mask run light TINY data.root=photos --out runs/new",
         command_of_text,
         _empty(7),
         tuple(f"photo {number:02d}" for number in range(7)),
     ),
     "more of the same kinds": Cure(
-        "tag2mask run own-data TINY data.root=photos --out runs/new",
+        "tag2mask run light TINY data.root=photos --out runs/new",
         command_of_text,
         _many_names,
         tuple(f"'Name{number}'" for number in range(7)),
     ),
     "and none is without": Cure(
-        "tag2mask run own-data TINY data.root=photos classifier.negatives=drop --out runs/new",
+        "tag2mask run light TINY data.root=photos classifier.negatives=drop --out runs/new",
         setting_of_row,
         tagged(["disc;square", "disc", "", "disc;stripe"]),
     ),
@@ -343,7 +343,7 @@ CURES = {
     ),
     "unknown recipe": Cure("tag2mask show own-dta", command_of_row(), shows=("own-data",)),
     "allow_supervision is": Cure(
-        "tag2mask run own-data TINY data.root=photos 'segmenter.reads={}' segmenter.truth=true --out runs/new",
+        "tag2mask run light TINY data.root=photos 'segmenter.reads={}' segmenter.truth=true --out runs/new",
         setting_of_text,
     ),
     "is not key=value": Cure("tag2mask show own-data photos", setting_of_row_instead),
@@ -372,7 +372,7 @@ CURES = {
         "tag2mask eval runs/old", command_of_text_first, _written(f"runs/old/cam/{MANIFEST}", "[]")
     ),
     "are left out of the training": Cure(
-        "tag2mask run own-data TINY data.root=photos --out runs/new",
+        "tag2mask run light TINY data.root=photos --out runs/new",
         lambda said: [[*said.words, "data.classes=[disc,square,stripe]"]],
         _class_of_val,
     ),

@@ -19,7 +19,7 @@ from tag2mask.data.registry import load_dataset
 from tag2mask.methods.artefact import Decided
 from tag2mask.thresholds.background import by_cells, by_tags
 from tag2mask.thresholds.cell_evidence import ImageCells, parted, placed
-from tag2mask.thresholds.kinds import BackgroundSettings, judged
+from tag2mask.thresholds.kinds import BackgroundSettings, single_tagged
 from tests.helpers.refused import refused
 
 GRID = 6
@@ -116,11 +116,11 @@ def test_tags_leave_open_what_cells_have_to_say() -> None:
 def test_the_same_images_are_looked_at_in_every_run() -> None:
     tags = [[n % 3] for n in range(90)] + [[0, 1]] * 5
     whole, settings = data(tags), BackgroundSettings(images=8)
-    chosen = [s.id for s in judged(settings, whole)]
+    chosen = [s.id for s in single_tagged(settings, whole)]
     assert len(chosen) == 24
-    assert chosen == [s.id for s in judged(settings, whole)]
+    assert chosen == [s.id for s in single_tagged(settings, whole)]
     many = data([[n % 100] for n in range(2000)], 100)
-    assert len(judged(BackgroundSettings(), many)) == 600
+    assert len(single_tagged(BackgroundSettings(), many)) == 600
 
 
 @pytest.mark.parametrize(

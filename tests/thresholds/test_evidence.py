@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tag2mask.backbones.build import build_network
-from tag2mask.backbones.files import WEIGHTS, save_network
+from tag2mask.backbones.files import METRICS_JSON, WEIGHTS, save_network
 from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError
@@ -21,7 +21,7 @@ from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.evidence import PROBED
 from tag2mask.evaluation.threshold_rules.rules import RULES
-from tag2mask.methods.cam.classifier import METRICS_JSON, LoadedClassifier
+from tag2mask.methods.cam.classifier import LoadedClassifier
 from tag2mask.thresholds.evidence import Erased, erasures, probe, regions
 from tests.helpers.refused import refused
 

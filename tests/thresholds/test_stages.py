@@ -233,7 +233,7 @@ def test_no_ground_truth_is_opened_and_images_without_tags_do_not_matter(tmp_pat
     choose_by_rule(fake(read, tmp_path, RuleSettings(per="class")))
     assert read_json(tmp_path / "threshold.json") == {
         "value": 0.5, "rule": "otsu", "per": "class", "n": 6, "images": [],
-        "classes": [["a", 0.5], ["b", 0.5], ["c", None]],
+        "classes": [["a", 0.5], ["b", 0.5], ["c", None]], "spreads": [],
     }  # fmt: skip
     nobody = fake(read, tmp_path / "other", RuleSettings())
     nobody.rank = 1

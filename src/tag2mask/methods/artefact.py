@@ -296,7 +296,8 @@ class Artefact:
             StageError: it is missing or damaged, or was made from another image, other tags or in another run.
         """
         labels = self.stored_labels(dataset, sample)
-        return resized_labels(labels, *fitted_size(*labels.shape, dataset.max_side, dataset.min_side))
+        height, width = labels.shape
+        return resized_labels(labels, *fitted_size(height, width, dataset.max_side, dataset.min_side))
 
     def stored_labels(self, dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
         """The label image of one sample as it was made: predictions have the photo's size, not the working size."""

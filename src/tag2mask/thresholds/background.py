@@ -28,7 +28,7 @@ from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.artefact import Decided
 from tag2mask.methods.context import StageContext
 from tag2mask.thresholds.cell_evidence import FOLDS, ImageCells, parted, placed
-from tag2mask.thresholds.kinds import BackgroundSettings, judged
+from tag2mask.thresholds.kinds import BackgroundSettings, single_tagged
 
 LEAST = 0.85
 """Share of cells, of the two classes that are parted worst, that have to tell their class: balanced, of unseen images.
@@ -80,7 +80,7 @@ _SETTINGS = BackgroundSettings()
 
 def by_cells(dataset: Dataset, name: str, settings: BackgroundSettings = _SETTINGS) -> Decided:
     """What the cells of images with one tag say; the same for every call."""
-    samples = judged(settings, dataset)
+    samples = single_tagged(settings, dataset)
     with progress(name, len(samples)) as counter:
         images = cells_of(dataset, samples, counter)
     counts = Tally(image.column for image in images)

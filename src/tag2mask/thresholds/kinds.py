@@ -229,7 +229,7 @@ class BackgroundSettings(Settings):
     images: int = Field(default=24, ge=6, description="images with one tag that are looked at, of each class at most")
 
 
-def judged(settings: BackgroundSettings, dataset: Dataset) -> list[Sample]:
+def single_tagged(settings: BackgroundSettings, dataset: Dataset) -> list[Sample]:
     """The images whose cells are looked at: of each class those with one tag and the smallest hash of their id.
 
     Of many classes there are fewer of each, but never fewer than are needed.

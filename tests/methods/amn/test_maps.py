@@ -90,6 +90,6 @@ def test_without_a_background_the_present_classes_share_one_probability() -> Non
     other = LOGITS.clone()
     other[0] += 9  # the background, which is none
     for how in ("learned", "minmax"):
-        found = class_maps(other, CLASSES, how, competes=False)  # type: ignore[arg-type]
-        torch.testing.assert_close(found, class_maps(LOGITS, CLASSES, how, competes=False))  # type: ignore[arg-type]
+        found = class_maps(other, CLASSES, how, competes=False)
+        torch.testing.assert_close(found, class_maps(LOGITS, CLASSES, how, competes=False))
         assert found.isfinite().all()
