@@ -20,7 +20,7 @@ KEPT = ("min_side", "max_side", "background")
 """Settings of the recipe's data that hold for drawn pictures too."""
 FLOORS: dict[Scenes, float] = {}
 """Least ``miou_foreground`` of the masks, in percent, of each kind for which the default has been measured."""
-STEPS = 120
+STEPS = 60
 """Of a training at most, where the recipe asks for more."""
 
 
