@@ -320,11 +320,11 @@ def test_maps_that_the_walk_spoils_stay() -> None:
     seeds[0:4, 0:10], seeds[8:12, 0:10] = 1, 2
     first, second, third = (block(slice(n, n + 4), slice(0, 10)) for n in (0, 8, 12))
     before = ActivationMaps((0, 1, 2), torch.stack([first, second, third]))
-    spread = torch.stack([block(slice(0, 4), slice(0, 8)), block(slice(4, 12), slice(0, 20)), third * 0.5])
-    after = ActivationMaps((0, 1, 2), spread)  # IoU 0.8, 0.25 and none
+    spread = torch.stack([block(slice(0, 4), slice(0, 9)), block(slice(4, 12), slice(0, 20)), third * 0.5])
+    after = ActivationMaps((0, 1, 2), spread)  # IoU 0.9, 0.25 and none
     kept = kept_to(seeds, before, after, WalkSettings()).maps
     assert torch.equal(kept, torch.stack([spread[0], second, third]))
-    assert torch.equal(kept_to(seeds, before, after, WalkSettings(agreement=0.9)).maps, before.maps)
+    assert torch.equal(kept_to(seeds, before, after, WalkSettings(agreement=0.95)).maps, before.maps)
     assert torch.equal(kept_to(seeds, before, after, WalkSettings(agreement=0.2)).maps[:2], spread[:2])
     assert torch.equal(kept_to(seeds, before, before, WalkSettings()).maps, before.maps)
 
@@ -358,7 +358,7 @@ def test_the_walk_keeps_to_the_seeds_it_reads(tmp_path: Path) -> None:
     reads["seeds"] = Seeds(lambda _dataset, sample: seeds(sample))
     without = {role: reads[role] for role in ("irn", "maps")}
     runner, changed = stage_kind("irn-walk").load(), 0
-    for sample in images.samples:
+    for sample in images.samples[:3]:
         plain = made(runner(context("irn-walk", tmp_path / "out", without, images)), sample)
         given = ActivationMaps(sample.tags, reads["maps"].maps(images, sample).maps)  # type: ignore[attr-defined]
         grid = at_grid(torch.from_numpy(seeds(sample)), *stride4(*SIZE))

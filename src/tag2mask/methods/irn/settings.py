@@ -86,7 +86,7 @@ class WalkSettings(Settings):
         json_schema_extra=ADDED,
     )
     agreement: float = Field(
-        default=0.7,
+        default=0.8,
         ge=0,
         le=1,
         description="with refined seeds in the role seeds: a class's map walks only where its IoU with their confident "
