@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any, cast
 
 import pytest
 import torch
+import yaml
 
 from tag2mask.api import run
+from tag2mask.config.recipe import recipe_text
 from tag2mask.core.errors import ConfigError
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.evaluation.thresholds import Levels, Threshold
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.lpcam.collect import collect
-from tag2mask.methods.lpcam.prototypes_file import load_prototypes
 from tag2mask.methods.lpcam.sets import Sets, share_of
 from tag2mask.pipeline.opened_run import OpenedRun
 from tests.helpers.refused import refused
@@ -120,17 +120,20 @@ def test_images_without_the_class_are_context_and_may_be_all_of_it() -> None:
 
 # --- through a recipe's stages ------------------------------------------------------------------------------------
 
-RECIPE = "own-data"
-RAW = ["prototypes.scores=raw", "prototypes.reads.threshold=cam-threshold"]
-RULE = ["cam-threshold.kind=rule", "cam-threshold.rule=otsu"]
+RECIPE = "light"
+RULE: dict[str, Any] = {"kind": "rule", "reads": {"maps": "cam"}, "rule": "otsu", "per": "class", "scores": "raw"}
+LEARNED = ["classifier.train.lr=0.01", "classifier.train.head_lr=0.3", "classifier.train.min_steps=12"]
+"""Enough that the cells of a map differ."""
+RAW = ["prototypes.scores=raw", "prototypes.reads.threshold=cam-rule"]
 
 
-def words(tmp: Path) -> list[str]:
-    return [*tiny_overrides(RECIPE, drawn(tmp, RECIPE)), "data.background=present"]
-
-
-def clustered(tmp: Path, out: str, *more: str) -> OpenedRun:
-    return OpenedRun(run(RECIPE, *words(tmp), *more, out=tmp / out, only=["lpcam"]).path)
+def clustered(tmp: Path, out: str, *more: str, rule: dict[str, Any] = RULE) -> OpenedRun:
+    """A run of the light recipe up to its prototypes, with raw scores and a threshold for its CAM."""
+    recipe = yaml.safe_load(recipe_text(RECIPE))
+    recipe["stages"]["cam-rule"] = rule
+    (tmp / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
+    words = [*tiny_overrides(RECIPE, drawn(tmp, RECIPE)), "cam.raw=true", *LEARNED, *more]
+    return OpenedRun(run(str(tmp / "recipe.yaml"), *words, out=tmp / out, only=["prototypes"]).path)
 
 
 def places(opened: OpenedRun) -> Iterator[tuple[str, str, str]]:
@@ -152,7 +155,49 @@ def test_a_run_takes_context_of_images_without_the_class_alone(tmp: Path) -> Non
     found = list(places(opened))
     assert {side for _, side, _ in found} == {"foreground", "context"}
     assert all((name in tags[sample]) == (side == "foreground") for name, side, sample in found)
-    prototypes = load_prototypes(opened.artefact("prototypes").path / "prototypes.safetensors")
-    assert set(prototypes.context) == set(range(len(dataset.classes)))
-    again = clustered(tmp, "again/elsewhere", *RAW, "prototypes.context=negatives", "prototypes.mu_b=1")
-    assert files_of(again.path) == files_of(opened.path)
+    again = clustered(
+        tmp, "again", *RAW, "prototypes.context=negatives", "prototypes.mu_b=1", "prototypes.memory_mb=64"
+    )
+    assert again.artefact("prototypes").path != opened.artefact("prototypes").path
+    assert files_of(again.path) == files_of(opened.path), "and the same in every run, whatever the memory"
+
+
+def test_a_run_parts_the_cells_at_the_threshold_of_each_class(tmp: Path) -> None:
+    opened = clustered(tmp, "both", *RAW, "prototypes.context=both", "prototypes.max_vectors=100000")
+    dataset, maps = opened.dataset("prototypes"), opened.artefact("cam")
+    level = opened.artefact("cam-rule").threshold().as_threshold()
+    by_id = {s.id: s for s in dataset.samples}
+    beyond = dict.fromkeys(("foreground", "context"), 0)
+    for entry in json.loads((opened.artefact("prototypes").path / "gallery.json").read_text()):
+        column, side = dataset.classes.index(entry["class"]), entry["name"].partition(":")[0]
+        for patch in entry["patches"]:
+            sample = by_id[patch["id"]]
+            if column not in sample.tags:
+                assert side == "context"
+                beyond[side] += 1
+                continue
+            found = maps.maps(dataset, sample, scores="raw")
+            own = found.maps[found.classes.index(column)]
+            near = _around(own, patch["u"], patch["v"])
+            inside = near > level.of(sample.id, [column])
+            assert bool(inside.any()) if side == "foreground" else not bool(inside.all())
+            beyond[side] += 1
+    assert min(beyond.values()) > 0
+
+
+def _around(cells: torch.Tensor, u: float, v: float) -> torch.Tensor:
+    """The cells of a map around a place: the middle of a feature cell lies between them."""
+    y, x = int(v * cells.shape[0]), int(u * cells.shape[1])
+    return cells[max(0, y - 2) : y + 2, max(0, x - 2) : x + 2]
+
+
+def test_a_threshold_of_another_form_is_refused_before_training(tmp: Path) -> None:
+    with refused(ConfigError, "prototypes", "scores = normalised", "cam-rule", "prototypes.scores=raw"):
+        clustered(tmp, "refused", "prototypes.reads.threshold=cam-rule")
+    with refused(ConfigError, "prototypes", "scores = raw", "cam.raw=true", "prototypes.scores=normalised"):
+        clustered(tmp, "refused", *RAW, "cam.raw=false", rule={**RULE, "scores": "normalised"})
+    with refused(ConfigError, "prototypes", "threshold", "cam"):
+        clustered(tmp, "refused", "prototypes.scores=raw", "prototypes.reads.threshold=cam")
+    with refused(ConfigError, "prototypes.context", "outside", "'negatives'"):
+        clustered(tmp, "refused", "prototypes.context=outside")
+    assert not (tmp / "refused").exists()

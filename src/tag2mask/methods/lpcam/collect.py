@@ -117,7 +117,8 @@ def collect(
 ) -> Iterator[tuple[VectorSet, VectorSet]]:
     """Foreground and context vectors of one class from (features (D, h, w), CAM (H, W)) of images.
 
-    The CAM of an image without the class is None. The other arguments and the errors are those of `Collector`; the files go when the context ends, or on an error.
+    The CAM of an image without the class is None. The other arguments and the errors are those of `Collector`; the
+    files go when the context ends, or on an error.
     """
     with Collector(
         tau, folder, name=name, images=images, max_vectors=max_vectors, seed=seed, certain=certain
