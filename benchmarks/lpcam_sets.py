@@ -17,10 +17,9 @@ import copy
 import csv
 import sys
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -37,7 +36,7 @@ from tag2mask.core.resize import bilinear
 from tag2mask.core.types import ActivationMaps, Prototypes, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.data.transforms import scaled
-from tag2mask.evaluation.thresholds import Levels, Threshold
+from tag2mask.evaluation.thresholds import Levels, ScoreForm, Threshold
 from tag2mask.inference.maps_file import stride4
 from tag2mask.inference.multiscale import add_mirror, mean_of_scales, pair_features
 from tag2mask.inference.raw_scores import similarity_unit
@@ -45,6 +44,7 @@ from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.lpcam.collect import collect
+from tag2mask.methods.lpcam.kinds import ContextSet
 from tag2mask.methods.lpcam.maps import LPCAMHead
 from tag2mask.methods.lpcam.prototypes import Clustering, Rules, Scorer, build_class
 from tag2mask.methods.lpcam.sets import Sets
@@ -58,20 +58,17 @@ STEPS = np.linspace(0, 1, 201).astype(np.float32)
 """Thresholds on u that an oracle may take; of similarities the best lie between 0.4 and 0.8."""
 
 
-PAPER = Rules(0.9, 0.9, 0.05)
+PUBLISHED, NO_LOW, ALL = Rules(0.9, 0.9, 0.05), Rules(0.9, 0.9, 0.0), Rules(0.0, 1.0, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """How the two sets are made, and which centres are kept."""
 
     rule: bool = False
-    context: Any = "image"
-    rules: Rules = PAPER
+    context: ContextSet = "image"
+    rules: Rules = PUBLISHED
 
 
-ALL = Rules(0.0, 1.0, 0.0)
-NO_LOW = Rules(0.9, 0.9, 0.0)
 WAYS = {
     "today": Way(),
     "tau-image-nolow": Way(rules=NO_LOW),
@@ -125,7 +122,7 @@ def prototypes(run: OpenedRun, dataset: Dataset, features: Features, way: Way) -
     weights, bias = network.class_weights().detach().float(), network.class_bias().detach().float()
     scorer = Scorer(weights, torch.tensor(network.trained), names=dataset.classes, bias=bias)
     competes = dataset.background != "none"
-    form = "raw" if way.rule or not competes else "normalised"
+    form: ScoreForm = "raw" if way.rule or not competes else "normalised"
     sets = Sets(competes, way.context, 0.1, level if way.rule else None, form)
     built = {}
     for column in range(len(dataset.classes)):
@@ -145,7 +142,7 @@ class Matrices:
         self.joint = np.zeros((len(STEPS) + 1, classes + 1, classes + 1), np.int64)
         self.alone = np.zeros((classes, len(STEPS) + 1, 2), np.int64)
 
-    def add(self, truth: NDArray[np.uint8], maps: NDArray[np.float32], tags: Sequence[int]) -> None:
+    def add(self, truth: NDArray[np.int64], maps: NDArray[np.float32], tags: Sequence[int]) -> None:
         """Count an image: ground truth (H, W), raw maps (K, H, W)."""
         known = truth <= len(self.alone)
         kinds, n = len(self.alone) + 1, len(STEPS) + 1

@@ -80,8 +80,8 @@ def test_upernet_has_the_published_numbers(data: str, method: str) -> None:
 def test_own_data_shares_the_store_of_its_pseudo_masks_and_needs_no_file() -> None:
     own, before = stages("own-data"), stages("own-data-amn")
     shared = own.keys() & before.keys()
-    assert {"lpcam-threshold", "amn-lpcam-threshold", "amn-lpcam-masks"} <= shared
-    assert own.keys() - shared == {"lpcam-f", "lpcam-f-seeds", "segmenter", "predictions", "predictions-score"}
+    assert {"lpcam-threshold", "cam-pixels", "amn-lpcam-refined", "amn-lpcam-masks"} <= shared
+    assert own.keys() - shared == {"segmenter", "predictions", "predictions-score"}
     assert all(own[name] == before[name] for name in shared)
     net = own["segmenter"]["network"]
     assert (net["kind"], net["encoder"], net["weights"]) == ("fpn", "efficientnet_lite0", "bundled")

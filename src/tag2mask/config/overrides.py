@@ -11,6 +11,8 @@ from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.names import shortened
 
 _DEEPEST = 16
+_KEPT = ("min_side", "background")
+"""Settings of the data that stay when another reader is chosen: how small images and pixels of no class are treated."""
 _OWN_SIGNS = frozenset("[]{}'\"")
 """Whoever writes these means YAML."""
 
@@ -18,8 +20,8 @@ _OWN_SIGNS = frozenset("[]{}'\"")
 def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """A copy of a recipe with overrides applied in order.
 
-    ``data=voc`` replaces the whole data section by a reader's defaults; ``cam.scales=[1.0]`` and
-    ``stages.cam.scales=[1.0]`` both set a setting of the stage instance ``cam``.
+    ``data=voc`` replaces the data section by a reader's defaults, but for what the recipe demands of any data, `_KEPT`.
+    ``cam.scales=[1.0]`` and ``stages.cam.scales=[1.0]`` both set a setting of the stage instance ``cam``.
     """
     result: dict[str, Any] = copy.deepcopy(dict(recipe))
     # The kind of data comes first, so that the order of words on the command line does not matter.
@@ -50,7 +52,9 @@ def _value(key: str, text: str) -> Any:
 
 def _set(recipe: dict[str, Any], path: list[str], value: Any) -> None:
     if path == ["data"] and isinstance(value, str):
-        recipe["data"] = {"kind": value}
+        before = recipe.get("data")
+        kept = {key: before[key] for key in _KEPT if key in before} if isinstance(before, Mapping) else {}
+        recipe["data"] = {"kind": value, **kept}
         return
     stages = recipe.get("stages")
     names = [str(name) for name in stages] if isinstance(stages, Mapping) else []

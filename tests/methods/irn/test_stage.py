@@ -23,12 +23,13 @@ from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.methods.irn.network import boundary_map, build_boundary, load_boundary, save_boundary
 from tag2mask.methods.irn.settings import IrnSettings, WalkSettings
-from tag2mask.methods.irn.stage import walked, walked_without
+from tag2mask.methods.irn.stage import agreements, kept_to, walked, walked_without
 from tag2mask.methods.registry import stage_kind
 from tag2mask.methods.stage_kinds import Makes, SplitRole
 from tag2mask.refine.pixels.learning import PixelNet
 from tag2mask.refine.pixels.model import PixelModels, save_pixels
 from tag2mask.refine.walk import random_walk
+from tag2mask.training.label_images import at_grid
 from tests.helpers.refused import refused
 from tests.methods.irn.drawn import SIZE, data, seeds
 from tests.training.toy import Drawn, engine
@@ -290,3 +291,87 @@ def test_the_walk_reads_which_classes_are_thin(tmp_path: Path) -> None:
     found = made(program, both).maps
     assert (found[0] == drawn_maps(both)[0]).all()
     assert (found[1] != drawn_maps(both)[1]).any()
+
+
+def block(rows: slice, columns: slice, value: float = 1.0) -> Tensor:
+    maps = torch.zeros(16, 20)
+    maps[rows, columns] = value
+    return maps
+
+
+def test_agreement_is_the_iou_with_confident_pixels() -> None:
+    """By hand: 8 x 8 seeds, of which a map has the half of 32, and 16 cells of background; 24 ignored ones are free."""
+    seeds = torch.zeros(16, 20, dtype=torch.uint8)
+    seeds[0:8, 0:8], seeds[0:8, 12:15] = 3, 255
+    first = block(slice(0, 8), slice(4, 15), 0.6)  # 4 columns right, 4 of background, 3 ignored
+    maps = torch.stack([first, block(slice(0, 16), slice(0, 20), 0.5)])
+    found = agreements(seeds, ActivationMaps((2, 4), maps), 0.55)
+    assert found[0].item() == pytest.approx(32 / (64 + 32))
+    assert found[1].isnan()
+    # Without background among the seeds the larger map wins, whatever the cut: columns 0 to 3 become the other class.
+    none = torch.where(seeds == 0, torch.tensor(5, dtype=torch.uint8), seeds)
+    assert agreements(none, ActivationMaps((2, 4), maps), 0.9)[0].item() == pytest.approx(32 / (64 + 32))
+    assert agreements(seeds, ActivationMaps((), torch.zeros(0, 16, 20)), 0.5).shape == (0,)
+
+
+def test_maps_that_the_walk_spoils_stay() -> None:
+    """One of three classes keeps enough of its seeds; of the last there are none to judge by."""
+    seeds = torch.zeros(16, 20, dtype=torch.uint8)
+    seeds[0:4, 0:10], seeds[8:12, 0:10] = 1, 2
+    first, second, third = (block(slice(n, n + 4), slice(0, 10)) for n in (0, 8, 12))
+    before = ActivationMaps((0, 1, 2), torch.stack([first, second, third]))
+    spread = torch.stack([block(slice(0, 4), slice(0, 9)), block(slice(4, 12), slice(0, 20)), third * 0.5])
+    after = ActivationMaps((0, 1, 2), spread)  # IoU 0.9, 0.25 and none
+    kept = kept_to(seeds, before, after, WalkSettings()).maps
+    assert torch.equal(kept, torch.stack([spread[0], second, third]))
+    assert torch.equal(kept_to(seeds, before, after, WalkSettings(agreement=0.95)).maps, before.maps)
+    assert torch.equal(kept_to(seeds, before, after, WalkSettings(agreement=0.2)).maps[:2], spread[:2])
+    assert torch.equal(kept_to(seeds, before, before, WalkSettings()).maps, before.maps)
+
+
+def test_without_boundaries_the_walk_changes_no_mask_for_the_worse() -> None:
+    """Equal boundaries everywhere are those of a network that has learned nothing: 256 steps cover the image."""
+    seeds = torch.zeros(16, 20, dtype=torch.uint8)
+    seeds[6:10, 7:12] = 1
+    before = ActivationMaps((0,), block(slice(6, 10), slice(7, 12))[None])
+    after = walked(before, torch.full((16, 20), 0.35), WalkSettings())
+    assert agreements(seeds, after, 0.45).item() < 0.2
+    assert torch.equal(kept_to(seeds, before, after, WalkSettings()).maps, before.maps)
+    # A boundary around the thing lets it walk, within it alone.
+    ring = block(slice(5, 11), slice(6, 13)) - block(slice(6, 10), slice(7, 12))
+    inside = walked(ActivationMaps((0,), block(slice(6, 9), slice(7, 12))[None]), ring, WalkSettings())
+    found = kept_to(seeds, ActivationMaps((0,), block(slice(6, 9), slice(7, 12))[None]), inside, WalkSettings())
+    assert torch.equal(found.maps, inside.maps)
+    assert agreements(seeds, found, 0.45).item() == 1
+
+
+def test_the_walk_keeps_to_the_seeds_it_reads(tmp_path: Path) -> None:
+    """A network with random weights spreads maps over the image: what disagrees comes out as it went in."""
+    torch.manual_seed(1)
+    images = data()
+    save_boundary(build_boundary(validate(IrnSettings, SMALL, "irn").backbone), tmp_path / "irn" / WEIGHTS)
+    for sample in images.samples:
+        labels = at_grid(torch.from_numpy(seeds(sample)), *stride4(*SIZE))
+        maps = [(labels == c + 1).float() for c in sample.tags]
+        store_maps(tmp_path / "cam", sample, torch.stack(maps) if maps else torch.zeros(0, *stride4(*SIZE)))
+    reads: dict[str, object] = {r: artefact(n, tmp_path / n) for r, n in (("irn", "irn"), ("maps", "cam"))}
+    reads["seeds"] = Seeds(lambda _dataset, sample: seeds(sample))
+    without = {role: reads[role] for role in ("irn", "maps")}
+    runner, changed = stage_kind("irn-walk").load(), 0
+    for sample in images.samples[:3]:
+        plain = made(runner(context("irn-walk", tmp_path / "out", without, images)), sample)
+        given = ActivationMaps(sample.tags, reads["maps"].maps(images, sample).maps)  # type: ignore[attr-defined]
+        grid = at_grid(torch.from_numpy(seeds(sample)), *stride4(*SIZE))
+        for share in (0.0, 0.95):
+            found = made(runner(context("irn-walk", tmp_path / "out", reads, images, agreement=share)), sample)
+            assert torch.equal(found.maps, kept_to(grid, given, plain, WalkSettings(agreement=share)).maps)
+            changed += not torch.equal(found.maps, plain.maps)
+    assert changed > 0
+
+
+def test_seeds_and_their_settings_leave_other_keys_alone() -> None:
+    assert not {"agreement", "cut"} & set(key_values(WalkSettings()))
+    assert not {"agreement", "cut"} & set(WalkSettings().model_dump())
+    assert WalkSettings(agreement=0.5, cut=0.4).model_dump()["agreement"] == 0.5
+    with refused(ConfigError, "agreement", "1.5", "less than or equal to 1"):
+        validate(WalkSettings, {"agreement": 1.5}, "walk")

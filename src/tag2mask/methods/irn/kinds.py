@@ -30,7 +30,7 @@ KINDS = (
         makes=Makes.MAPS,
         settings=WalkSettings,
         reads={"irn": Makes.WEIGHTS, "maps": Makes.MAPS},
-        may_read={"pixels": Makes.WEIGHTS},
+        may_read={"pixels": Makes.WEIGHTS, "seeds": Makes.MASKS},
         runner="tag2mask.methods.irn.stage:program",
     ),
 )

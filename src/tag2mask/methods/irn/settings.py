@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tag2mask.backbones.settings import RESNET50_IRN, BackboneSettings
-from tag2mask.config.settings import ADDED, Settings
+from tag2mask.config.settings import ADDED, UNPRINTED, Settings
 from tag2mask.training.settings import ScheduleSettings
 
 STRIDE = 4
@@ -84,6 +84,21 @@ class WalkSettings(Settings):
         description="what the boundary network's input is filled up to: cells, whole ones; 512, both sides, as IRN "
         "does (larger images: cells); none. Nothing is cut",
         json_schema_extra=ADDED,
+    )
+    agreement: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="with refined seeds in the role seeds: a class's map walks only where its IoU with their confident "
+        "pixels stays at least this share of what it was; elsewhere the map stays",
+        json_schema_extra=UNPRINTED,
+    )
+    cut: float = Field(
+        default=0.45,
+        ge=0,
+        le=1,
+        description="at which maps are compared with refined seeds: what they are cut at afterwards",
+        json_schema_extra=UNPRINTED,
     )
 
     @field_validator("pad", mode="before")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.progress import LOG
-from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.context import ImageProgram, StageContext
@@ -20,6 +20,7 @@ from tag2mask.methods.irn.training import train_boundary
 from tag2mask.refine.pixels.model import load_pixels
 from tag2mask.refine.walk import random_walk
 from tag2mask.training.device import resolve_device
+from tag2mask.training.label_images import at_grid
 
 
 def train(context: StageContext[IrnSettings]) -> None:
@@ -70,10 +71,12 @@ class WalkInput:
     Attributes:
         image: (3, H, W), normalised; None for an image without a class that walks, whose network pass is spared.
         maps: (K, ceil(H / 4), ceil(W / 4)).
+        seeds: (ceil(H / 4), ceil(W / 4)) uint8, refined seeds that the walk must keep to; None without.
     """
 
     image: Tensor | None
     maps: ActivationMaps
+    seeds: Tensor | None = None
 
 
 def program(context: StageContext[WalkSettings]) -> ImageProgram:
@@ -96,7 +99,10 @@ def program(context: StageContext[WalkSettings]) -> ImageProgram:
         if thin.issuperset(sample.tags):
             return WalkInput(None, maps)
         image = dataset.image(sample)
-        return WalkInput(image_tensor(image, (image.height, image.width), net.mean, net.std), maps)
+        seeds = None
+        if "seeds" in context.reads:
+            seeds = at_grid(torch.from_numpy(context.reads["seeds"].labels(dataset, sample)), *maps.maps.shape[1:])
+        return WalkInput(image_tensor(image, (image.height, image.width), net.mean, net.std), maps, seeds)
 
     @torch.inference_mode()
     def compute(inputs: Sequence[WalkInput]) -> list[ActivationMaps]:
@@ -106,7 +112,9 @@ def program(context: StageContext[WalkSettings]) -> ImageProgram:
         if entry.image is None:
             return entry.maps
         edge = boundary_map(net, entry.image.to(device), settings.mirror, settings.pad)
-        return walked_without(thin, ActivationMaps(entry.maps.classes, entry.maps.maps.to(device)), edge, settings)
+        maps = ActivationMaps(entry.maps.classes, entry.maps.maps.to(device))
+        result = walked_without(thin, maps, edge, settings)
+        return result if entry.seeds is None else kept_to(entry.seeds, entry.maps, result, settings)
 
     return ImageProgram(prepare, compute)
 
@@ -130,6 +138,41 @@ def walked_without(thin: Collection[int], maps: ActivationMaps, edge: Tensor, se
         chosen = ActivationMaps(tuple(maps.classes[k] for k in others), maps.maps[others])
         result[others] = walked(chosen, edge, settings).maps.float()
     return ActivationMaps(maps.classes, result)
+
+
+def kept_to(seeds: Tensor, before: ActivationMaps, after: ActivationMaps, settings: WalkSettings) -> ActivationMaps:
+    """Maps after the walk, those of classes that it spoils as they were before it.
+
+    Where the network has learned no boundaries of a thing, as of a few cells or from a few steps, the walk carries its
+    map over the image or takes it away. What is confident of a class has to be so after the walk. A map that disagrees
+    with the seeds somewhat more may be the better one, they are cut from the maps before the walk: hence a share.
+
+    Args:
+        seeds: (h, w) uint8, refined seeds on the maps' grid: 0 background, class column + 1, 255 ignored. Without a
+            class among them there is nothing to judge by, and its map stays.
+        before: (K, h, w).
+        after: of the same classes.
+        settings: ``agreement``, the share of its IoU with the seeds that a class has to keep, and ``cut``.
+    """
+    was, now = (agreements(seeds, maps, settings.cut) for maps in (before, after))
+    walks = now >= settings.agreement * was  # not where they are NaN
+    return ActivationMaps(after.classes, torch.where(walks[:, None, None], after.maps, before.maps.to(after.maps)))
+
+
+def agreements(seeds: Tensor, maps: ActivationMaps, cut: float) -> Tensor:
+    """(K,) IoU of each class between maps (K, h, w) cut at ``cut`` and the confident pixels of ``seeds`` (h, w).
+
+    Seeds without background are of data without it, where classes compete with each other alone. NaN for a class that
+    they do not hold.
+    """
+    if not len(maps.maps):
+        return torch.zeros(0)
+    labels = torch.tensor([column + 1 for column in maps.classes], dtype=torch.uint8)
+    highest, which = maps.maps.float().cpu().max(0)
+    found = torch.where((highest > cut) | ~(seeds == 0).any(), labels[which], 0)
+    found, own = (found == labels[:, None, None]) & (seeds != IGNORE), seeds == labels[:, None, None]
+    shared, either = (cells.sum((1, 2), dtype=torch.float64) for cells in (found & own, found | own))
+    return torch.where(own.any(2).any(1), shared / either, torch.nan)
 
 
 def walked(maps: ActivationMaps, edge: Tensor, settings: WalkSettings) -> ActivationMaps:
