@@ -307,7 +307,7 @@ def test_agreement_is_the_iou_with_confident_pixels() -> None:
     maps = torch.stack([first, block(slice(0, 16), slice(0, 20), 0.5)])
     found = agreements(seeds, ActivationMaps((2, 4), maps), 0.55)
     assert found[0].item() == pytest.approx(32 / (64 + 32))
-    assert found[1].isnan()
+    assert found[1].item() == 0
     # Without background among the seeds the larger map wins, whatever the cut: columns 0 to 3 become the other class.
     none = torch.where(seeds == 0, torch.tensor(5, dtype=torch.uint8), seeds)
     assert agreements(none, ActivationMaps((2, 4), maps), 0.9)[0].item() == pytest.approx(32 / (64 + 32))
@@ -327,6 +327,11 @@ def test_maps_that_the_walk_spoils_stay() -> None:
     assert torch.equal(kept_to(seeds, before, after, WalkSettings(agreement=0.95)).maps, before.maps)
     assert torch.equal(kept_to(seeds, before, after, WalkSettings(agreement=0.2)).maps[:2], spread[:2])
     assert torch.equal(kept_to(seeds, before, before, WalkSettings()).maps, before.maps)
+    # Confident cells of a class that are less than a tenth of its map, 4 of 40 or 3, are too few to judge by.
+    for count, chosen in ((4, after), (3, before)):
+        few = torch.full((16, 20), 255, dtype=torch.uint8)
+        few[0, :count], few[14] = 1, 0
+        assert torch.equal(kept_to(few, before, after, WalkSettings()).maps[0], chosen.maps[0])
 
 
 def test_without_boundaries_the_walk_changes_no_mask_for_the_worse() -> None:

@@ -140,6 +140,10 @@ def walked_without(thin: Collection[int], maps: ActivationMaps, edge: Tensor, se
     return ActivationMaps(maps.classes, result)
 
 
+JUDGED = 0.1
+"""Share of the cells of a class's map that its confident ones have to be, for the seeds to say anything of it."""
+
+
 def kept_to(seeds: Tensor, before: ActivationMaps, after: ActivationMaps, settings: WalkSettings) -> ActivationMaps:
     """Maps after the walk, those of classes that it spoils as they were before it.
 
@@ -148,22 +152,23 @@ def kept_to(seeds: Tensor, before: ActivationMaps, after: ActivationMaps, settin
     with the seeds somewhat more may be the better one, they are cut from the maps before the walk: hence a share.
 
     Args:
-        seeds: (h, w) uint8, refined seeds on the maps' grid: 0 background, class column + 1, 255 ignored. Without a
-            class among them there is nothing to judge by, and its map stays.
+        seeds: (h, w) uint8, refined seeds on the maps' grid: 0 background, class column + 1, 255 ignored. Where they
+            hold less than a tenth (`JUDGED`) of a class's map there is too little to judge by, and it stays.
         before: (K, h, w).
         after: of the same classes.
         settings: ``agreement``, the share of its IoU with the seeds that a class has to keep, and ``cut``.
     """
     was, now = (agreements(seeds, maps, settings.cut) for maps in (before, after))
-    walks = now >= settings.agreement * was  # not where they are NaN
+    columns = torch.tensor([column + 1 for column in before.classes], dtype=torch.uint8)[:, None, None]
+    seen, mapped = (cells.sum((1, 2)) for cells in (seeds == columns, before.maps.cpu() > settings.cut))
+    walks = (now >= settings.agreement * was) & (seen > 0) & (seen >= JUDGED * mapped)
     return ActivationMaps(after.classes, torch.where(walks[:, None, None], after.maps, before.maps.to(after.maps)))
 
 
 def agreements(seeds: Tensor, maps: ActivationMaps, cut: float) -> Tensor:
     """(K,) IoU of each class between maps (K, h, w) cut at ``cut`` and the confident pixels of ``seeds`` (h, w).
 
-    Seeds without background are of data without it, where classes compete with each other alone. NaN for a class that
-    they do not hold.
+    Seeds without background are of data without it, where classes compete with each other alone.
     """
     if not len(maps.maps):
         return torch.zeros(0)
@@ -172,7 +177,7 @@ def agreements(seeds: Tensor, maps: ActivationMaps, cut: float) -> Tensor:
     found = torch.where((highest > cut) | ~(seeds == 0).any(), labels[which], 0)
     found, own = (found == labels[:, None, None]) & (seeds != IGNORE), seeds == labels[:, None, None]
     shared, either = (cells.sum((1, 2), dtype=torch.float64) for cells in (found & own, found | own))
-    return torch.where(own.any(2).any(1), shared / either, torch.nan)
+    return torch.where(either > 0, shared / either, 0)
 
 
 def walked(maps: ActivationMaps, edge: Tensor, settings: WalkSettings) -> ActivationMaps:
