@@ -114,6 +114,8 @@ def tiny_overrides(recipe: str, root: Path | None = None) -> list[str]:
         words += ["data.images=8", "data.size=64"]
     if loaded.data["kind"] == "folder":
         words += ["data.tags=tags.csv", "data.images=images"]
+    if loaded.data.get("min_side"):  # drawn images are small so that runs are short
+        words.append("data.min_side=null")
     if root is not None:
         words.append(f"data.root={root}")
     return words

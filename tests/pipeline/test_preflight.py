@@ -158,7 +158,7 @@ def test_few_masks_are_counted_first(photos: Path) -> None:
         path.unlink()
     with refused(DataError, "2 masks", "1 images of split 'all'"):
         start(
-            photos, "stages.few={kind: few-masks, n: 2, reads: {maps: cam}}",
+            photos, "stages.few={kind: few-masks, n: 2, reads: {maps: cam}, scores: raw}",
             "stages.cam-seeds.reads={maps: cam, threshold: few}", "allow_supervision=[tags,pixel-masks:threshold(2)]",
         )  # fmt: skip
 

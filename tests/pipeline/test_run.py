@@ -164,7 +164,7 @@ def test_an_added_image_costs_one_image_and_a_changed_one_too(tmp_path: Path) ->
         stream.write("i8.png,green\n")
     added = run("own-data", *words, out=tmp_path / "runs" / "a")
     made = {s.stage.name: s.manifest for s in added.stages}
-    assert made["classifier"].key == first.stages[0].manifest.key
+    assert made["classifier"].key == {s.stage.name: s.manifest for s in first.stages}["classifier"].key
     assert made["cam"].made == 1
     assert made["cam"].n_images == 9
 
