@@ -34,7 +34,7 @@ def test_a_run_prints_no_miou_over_no_class_and_measures_once_the_values_are_giv
     means = [row for row in first.metrics if row.metric in MEANS]
     assert means
     assert {row.value for row in means} == {None}
-    assert {row.threshold_kind for row in means} == {"fixed"}, "no threshold is best"
+    assert {row.threshold_kind for row in means} == {"rule(erased/class)"}, "no threshold is best"
     assert "shows no class, so there is no mIoU" in caplog.text
     assert "'data.mask_values={255: 1}'" in caplog.text
     before = caplog.text.partition("shows no class")[0]

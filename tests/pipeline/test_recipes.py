@@ -48,7 +48,8 @@ def test_recipe_runs_on_drawn_data(name: str, tmp_path: Path) -> None:
     result = tiny_run(tmp_path, recipe=name)
     recipe, ran = load_recipe(name), [s.stage.name for s in result.stages]
     decides = ["background"] if recipe.data.get("background") == "auto" else []
-    assert ran == [*decides, *recipe.stages]
+    assert ran == [s.name for s in make_plan(recipe).stages], "in the order of the plan"
+    assert sorted(ran) == sorted([*decides, *recipe.stages])
     every = measured(result.stages)
     for metric, names in (
         ("miou", {*TRIVIAL, *(m.name for m in every if not m.refined)}),
@@ -130,7 +131,8 @@ def test_amn_recipes_hold_the_published_numbers(data: str, method: str) -> None:
 @pytest.mark.parametrize("recipe", ["own-data-irn", "own-data-irn-few-masks", "own-data-amn", "own-data-amn-few-masks"])
 def test_own_data_with_irn_begins_as_own_data_and_so_shares_its_store(recipe: str) -> None:
     plain, longer = (make_plan(load_recipe(name)).recipe.stages for name in ("own-data", recipe))
-    for stage in ("classifier", "average-precision", "cam", "prototypes", "lpcam"):
+    behind = () if "few-masks" in recipe else ("prototypes", "lpcam")  # few masks choose the thresholds that these read
+    for stage in ("classifier", "average-precision", "cam", *behind):
         assert {k: v for k, v in longer[stage].items() if k != "seed"} == plain[stage]
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tag2mask.api import run
+from tag2mask.evaluation.measures.trivial import TRIVIAL
 from tag2mask.evaluation.result_tables import MetricRow
 from tag2mask.pipeline.run_result import RunResult
 from tests.helpers.drawn_maps import drawn_maps_kind, few_masks_recipe  # noqa: F401  a fixture
@@ -45,7 +46,7 @@ def test_two_runs_of_one_seed_are_equal_bit_for_bit(tmp_path: Path) -> None:
     files = files_of(first.path)
     assert files == files_of(second.path)
     assert timeless(first.metrics) == timeless(second.metrics)
-    assert {row.stage for row in first.metrics} == {"amn-maps", "masks", "predictions"}
+    assert {row.stage for row in first.metrics} == {"amn-maps", "masks", "predictions", *TRIVIAL}
     networks = [name for name in ("irn", "amn", "segmenter") if any(file.startswith(f"{name}/") for file in files)]
     assert networks == ["irn", "amn", "segmenter"]
     other = files_of(chain(tmp_path / "b", "seeds=[1]", only=("segmenter", "amn-maps")).path)
