@@ -388,7 +388,7 @@ CURES = {
         "tag2mask eval runs/old --stage prototypes", other("tag2mask eval runs/old --stage cam")
     ),
     "nothing to sweep": Cure(
-        "tag2mask sweep light data.root=photos prototypes.tau=0.05 --stage lpcam-seeds", setting_of_row_instead
+        "tag2mask sweep light data.root=photos --stage lpcam-seeds prototypes.tau=0.05", setting_of_row_instead
     ),
     "nothing to report": Cure(
         "tag2mask report runs/new --out page.html",
