@@ -131,8 +131,7 @@ def fitted_size(height: int, width: int, max_side: int | None, min_side: int | N
 
 def shrunk_size(height: int, width: int, max_side: int) -> tuple[int, int]:
     """(H, W) with the longest side at most ``max_side``, the shape kept, each side at least 1."""
-    factor = min(1.0, max_side / max(height, width))
-    return max(1, round(height * factor)), max(1, round(width * factor))
+    return fitted_size(height, width, max_side, None)
 
 
 def resized_labels(labels: Labels, height: int, width: int) -> Labels:

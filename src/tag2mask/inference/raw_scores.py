@@ -20,7 +20,7 @@ from torch.nn.functional import avg_pool2d
 from tag2mask.core.errors import WeightsError
 from tag2mask.core.resize import bilinear
 from tag2mask.evaluation.threshold_rules.evidence import ABSENT_BINS
-from tag2mask.inference.multiscale import MapHead, activation
+from tag2mask.inference.multiscale import MapHead, activation, add_mirror
 
 _CODES = 127
 """Steps that a stored map of u is parted into, from its own smallest value to its largest; a quarter of them would do
@@ -109,8 +109,7 @@ class CellLogits:
         """Logits (K, h, w) of the class columns ``classes``, as `MapHead` says."""
         rows, bias = (values.to(features.device)[classes] for values in (self.weights, self.bias))
         views = activation(rows, features)
-        mean = (views[0] + views[1].flip(-1)) / 2 if len(views) == 2 else views[0]
-        return mean + bias[:, None, None]
+        return add_mirror(views) / len(views) + bias[:, None, None]
 
 
 def halved(units: Tensor) -> Tensor:

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field
 
 from tag2mask.config.settings import ADDED, UNPRINTED, Settings
+from tag2mask.evaluation.thresholds import ScoreForm
 
 Scale = Annotated[float, Field(gt=0, le=8)]
 Grid = Literal["stretched", "aligned"]
-SCORES = "which form of the maps is read: normalised, each divided by its maximum, or raw (their stage needs raw: true)"
-"""Description of a setting that chooses between these."""
+ScoreChoice = Annotated[
+    ScoreForm,
+    Field(
+        description="which form of the maps is read: normalised, each divided by its maximum, or raw (their stage "
+        "needs raw: true)",
+        json_schema_extra=UNPRINTED,
+    ),
+]
+"""Type of the setting ``scores`` of a stage that cuts maps."""
+
+
+class _Scored(Protocol):
+    @property
+    def scores(self) -> ScoreForm: ...
+
+
+def reads_raw(settings: _Scored) -> bool:
+    """Whether a stage with such a setting reads raw scores."""
+    return settings.scores == "raw"
 
 
 class PyramidSettings(Settings):

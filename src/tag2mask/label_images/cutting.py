@@ -167,8 +167,7 @@ def _crf_passes(photos: Sequence[PhotoMaps], crf: CRFSettings, rule: Background,
     n_labels = [len(photo.classes) + 1 for photo in chosen]
     refined = _refined(chosen, cuts, n_labels, crf, device)
     for i, photo, labels in zip(cut, chosen, refined, strict=True):
-        columns = np.array([0, *(c + 1 for c in photo.classes)], dtype=np.uint8)
-        passes[i] = list(columns[labels.cpu().numpy()])
+        passes[i] = list(_columns(photo)[labels.cpu().numpy()])
     return passes
 
 

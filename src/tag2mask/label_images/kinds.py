@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.evaluation.background import CONSTANT, Background
-from tag2mask.evaluation.thresholds import ScoreForm, Threshold
-from tag2mask.inference.settings import SCORES
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.inference.settings import ScoreChoice, reads_raw
 from tag2mask.methods.stage_kinds import ImageStage, Makes, SplitRole, TrainingStage
 from tag2mask.refine.crf.presets import PresetName
 from tag2mask.thresholds.threshold_of import BackgroundRule
@@ -58,7 +58,7 @@ class RefinedSeedsSettings(Settings):
         description="rule by which maps are cut; background={kind: ...} sets it, the lower threshold being its default",
         json_schema_extra=UNPRINTED,
     )
-    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
+    scores: ScoreChoice = "normalised"
 
     @model_validator(mode="before")
     @classmethod
@@ -97,7 +97,7 @@ class CutSettings(Settings):
     background: BackgroundRule = Field(
         default=CONSTANT, description="rule by which maps are cut at the threshold", json_schema_extra=UNPRINTED
     )
-    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
+    scores: ScoreChoice = "normalised"
 
     @property
     def rule(self) -> Background:
@@ -111,17 +111,12 @@ class SeedCRFSettings(CutSettings):
     crf: CRFSettings = Field(default_factory=CRFSettings)
 
 
-class PixelModelSettings(Settings):
+class PixelModelSettings(CutSettings):
     """Models of the pixels of thin things, learned from where maps are active; other classes get none."""
 
     threshold: float = Field(
         default=0.5, ge=0, le=1, description="a map is active where it exceeds it; unless one is read"
     )
-    threshold_kind: Chosen = Field(default="fixed", description="who chose the threshold, and on what")
-    background: BackgroundRule = Field(
-        default=CONSTANT, description="rule by which maps are cut at the threshold", json_schema_extra=UNPRINTED
-    )
-    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
     widest: float = Field(
         default=48, gt=0, description="pixels; a class whose active regions are wider in the median gets no model"
     )
@@ -142,13 +137,20 @@ class PixelModelSettings(Settings):
     rounds: int = Field(default=4, ge=0, description="of learning, after the first from whole regions")
     images: int = Field(default=120, ge=1, description="of a class, and as many without it: a sample by seed")
 
-    @property
-    def rule(self) -> Background:
-        """By which maps are cut."""
-        return self.background
-
 
 C = TypeVar("C", RefinedSeedsSettings, CutSettings, SeedCRFSettings)
+
+
+def _threshold(own: RefinedSeedsSettings | CutSettings) -> Threshold:
+    return Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores)
+
+
+def _sidecars(own: RefinedSeedsSettings | CutSettings) -> frozenset[str]:
+    return frozenset(own.rule.sidecars)
+
+
+def _supervision(own: RefinedSeedsSettings | CutSettings) -> frozenset[str]:
+    return own.rule.supervision
 
 
 def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
@@ -159,11 +161,11 @@ def _kind(name: str, settings: type[C], runner: str) -> ImageStage[C]:
         reads={"maps": Makes.MAPS},
         may_read={"threshold": Makes.THRESHOLD, "pixels": Makes.WEIGHTS},
         runner=f"tag2mask.label_images.stage:{runner}",
-        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores),
-        sidecars=lambda own: frozenset(own.rule.sidecars),
-        supervision=lambda own: own.rule.supervision,
+        threshold=_threshold,
+        sidecars=_sidecars,
+        supervision=_supervision,
         follows_background=True,
-        reads_raw=lambda own: own.scores == "raw",
+        reads_raw=reads_raw,
         leaves_ignored=settings is RefinedSeedsSettings,
     )
 
@@ -179,11 +181,11 @@ KINDS = (
         may_read={"threshold": Makes.THRESHOLD},
         runner="tag2mask.label_images.pixel_model:train",
         split=SplitRole.INFER,
-        threshold=lambda own: Threshold(own.threshold, own.threshold_kind, background=own.rule, scores=own.scores),
-        sidecars=lambda own: frozenset(own.rule.sidecars),
-        supervision=lambda own: own.rule.supervision,
+        threshold=_threshold,
+        sidecars=_sidecars,
+        supervision=_supervision,
         follows_background=True,
-        reads_raw=lambda own: own.scores == "raw",
+        reads_raw=reads_raw,
         reads_any=True,
     ),
 )

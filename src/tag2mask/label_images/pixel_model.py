@@ -14,8 +14,8 @@ from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
-from tag2mask.label_images.cutting import PhotoMaps
 from tag2mask.label_images.kinds import PixelModelSettings
+from tag2mask.label_images.stage import one_level, photo_reader
 from tag2mask.methods.context import StageContext
 from tag2mask.refine.crf.api import DenseCRF
 from tag2mask.refine.pixels.learning import Learning, PixelNet, RegionPixels
@@ -83,25 +83,23 @@ def _one_class(
         return None, ClassEvidence(0, 0.0, reason="the data has no background, so every pixel is of a class")
     having, lacking = (_sampled([s for s in dataset.samples if (column in s.tags) == has], settings.images, rng)
                        for has in (True, False))  # fmt: skip
-    regions = [region for _, region in _regions(context, dataset, having, column)]
-    having = [sample for sample, region in zip(having, regions, strict=True) if region.any()]
-    width = round(median_width(regions), 2)
+    active = _with_regions(context, having, column)
+    width = round(median_width([region for _, region in active]), 2)
     counter.advance()
-    if not having:
+    if not active:
         return None, ClassEvidence(0, 0.0, reason="its maps are active nowhere")
     if width > settings.widest:
         reason = f"its active regions are {width:g} pixels wide, more than widest = {settings.widest:g}"
-        return None, ClassEvidence(len(having), width, reason=reason)
-    photos, active = _photos(dataset, having), [region for region in regions if region.any()]
-    kept = round(float(np.median([kept_by_crf(*pair) for pair in list(zip(photos, active, strict=True))[:_PROBED]])), 3)
+        return None, ClassEvidence(len(active), width, reason=reason)
+    kept = round(float(np.median([kept_by_crf(*pair) for pair in active[:_PROBED]])), 3)
     if kept >= settings.kept:
         reason = f"a dense CRF keeps {kept:.2f} of its active regions, kept = {settings.kept:g} or more: they are solid"
-        return None, ClassEvidence(len(having), width, kept, reason=reason)
-    images = [RegionPixels.of(photo, region, rng) for photo, region in zip(photos, active, strict=True)]
+        return None, ClassEvidence(len(active), width, kept, reason=reason)
+    images = [RegionPixels.of(photo, region, rng) for photo, region in active]
     without = [RegionPixels.of(photo, np.zeros(photo.shape[:2], bool), rng) for photo in _photos(dataset, lacking)]
     learning = Learning(settings.share, settings.rounds, max(_LEAST_WINDOW, round(_WINDOW * width)), context.seed)
     apart = learning.held_out(images, without)
-    evidence = ClassEvidence(len(having), width, kept, round(apart.inside, 4), round(apart.elsewhere, 4))
+    evidence = ClassEvidence(len(active), width, kept, round(apart.inside, 4), round(apart.elsewhere, 4))
     if apart.lift < settings.lift:
         reason = f"on images held out it finds {apart.lift:.1f} times as many pixels in active regions as elsewhere, "
         reason += f"fewer than lift = {settings.lift:g}"
@@ -128,21 +126,18 @@ def _photos(dataset: Dataset, samples: Sequence[Sample]) -> Sequence[NDArray[np.
     return [np.array(image) for image in prefetch(dataset.image, samples, _READERS)]
 
 
-def _regions(
-    context: StageContext[PixelModelSettings], dataset: Dataset, samples: Sequence[Sample], column: int
-) -> list[tuple[Sample, Mask]]:
-    """Where the map of a class is cut as that class, (H, W), in each image."""
-    maps, threshold = context.reads["maps"], threshold_of(context)
+def _with_regions(
+    context: StageContext[PixelModelSettings], samples: Sequence[Sample], column: int
+) -> list[tuple[NDArray[np.uint8], Mask]]:
+    """Photos (H, W, 3) on which the map of a class is cut as that class somewhere, and where, (H, W)."""
+    read, rule = photo_reader(context, one_level(context)), threshold_of(context).background
 
-    def read(sample: Sample) -> tuple[Sample, Mask]:
-        image = np.array(dataset.image(sample))
-        found = maps.maps(dataset, sample, context.settings.scores)
-        sides = threshold.background.read(dataset, sample, image.shape[:2])
-        shown = PhotoMaps(image, found.classes, found.maps.numpy(), (threshold.of(sample.id, found.classes),), sides)
-        (labels,) = shown.cuts(threshold.background, found.classes)
-        return sample, labels == column + 1
+    def cut(sample: Sample) -> tuple[NDArray[np.uint8], Mask]:
+        photo = read(sample)
+        (labels,) = photo.cuts(rule, photo.classes)
+        return photo.image, labels == column + 1
 
-    return list(prefetch(read, samples, _READERS))
+    return [(image, region) for image, region in prefetch(cut, samples, _READERS) if region.any()]
 
 
 def _log(stage: str, name: str, evidence: ClassEvidence) -> None:

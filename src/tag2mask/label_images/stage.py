@@ -49,8 +49,7 @@ def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
         return (2 * float(np.mean(margin(columns))) if columns else 0.0,)
 
     if not rule.competes:  # classes have to be as far from each other as a class from the background elsewhere
-        relative = not (in_spread and read)
-        make = partial(separate_seeds, crf=settings.crf, rule=rule, relative=relative)
+        make = partial(separate_seeds, crf=settings.crf, rule=rule, relative=not in_spread)
         return _crf_program(context, make, apart)
     return _crf_program(context, partial(refine_seeds, crf=settings.crf, rule=rule), both)
 
@@ -58,7 +57,7 @@ def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
 def seed_crf(context: StageContext[SeedCRFSettings]) -> ImageProgram:
     """Seeds at one threshold after one CRF pass."""
     make = partial(crf_seeds, crf=context.settings.crf, rule=threshold_of(context).background)
-    return _crf_program(context, make, _one_level(context))
+    return _crf_program(context, make, one_level(context))
 
 
 def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
@@ -67,10 +66,11 @@ def pseudo_masks(context: StageContext[CutSettings]) -> ImageProgram:
     make: Make = partial(cut_masks, rule=rule)
     if pixels := pixels_read(context):
         make = partial(with_thin, make=make, pixels=pixels, rule=rule)
-    return ImageProgram(_photos(context, _one_level(context)), make, pooled=pixels is not None)
+    return ImageProgram(photo_reader(context, one_level(context)), make, pooled=pixels is not None)
 
 
-def _one_level(context: StageContext[SeedCRFSettings] | StageContext[CutSettings]) -> Levels:
+def one_level(context: StageContext[CutSettings]) -> Levels:
+    """The threshold of a stage that has one."""
     threshold = threshold_of(context)
     return lambda sample_id, columns: (threshold.of(sample_id, columns),)
 
@@ -89,10 +89,10 @@ def _crf_program(
     rule = threshold_of(context).background
     if pixels := pixels_read(context):
         make = partial(with_thin, make=make, pixels=pixels, rule=rule)
-    return ImageProgram(_photos(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
+    return ImageProgram(photo_reader(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
 
 
-def _photos(
+def photo_reader(
     context: StageContext[RefinedSeedsSettings] | StageContext[CutSettings], levels: Levels
 ) -> Callable[[Sample], PhotoMaps]:
     """Reads a photo with its maps and what they are cut at, made from their level by the stage's threshold."""

@@ -57,11 +57,11 @@ def with_thin(
         pixels: the models.
         rule: by which the maps are cut.
     """
-    others = [photo for photo in photos if not set(photo.classes) <= set(pixels.columns)]
+    thin = [set(photo.classes) <= set(pixels.columns) for photo in photos]
+    others = [photo for photo, alone in zip(photos, thin, strict=True) if not alone]
     made = iter(make(others) if others else [])
     found = []
-    for photo in photos:
-        alone = set(photo.classes) <= set(pixels.columns)
+    for photo, alone in zip(photos, thin, strict=True):
         base = np.full(photo.image.shape[:2], 0 if photo.classes else rule.without_classes, np.uint8)
         labels = base if alone else next(made)
         likely = pixels.probabilities(photo.image, photo.classes)

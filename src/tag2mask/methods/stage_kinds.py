@@ -20,6 +20,7 @@ from tag2mask.training.settings import ScheduleSettings
 
 S = TypeVar("S", bound=Settings)
 M = TypeVar("M", bound=MapsSettings)
+T = TypeVar("T")
 
 
 class Makes(Enum):
@@ -59,6 +60,11 @@ class Measures(Enum):
     COVERAGE = "coverage"
     """Coverage and precision of refined seeds, which have ignored pixels and therefore no mIoU."""
     OTHER = "other"
+
+
+def _for(value: T | Callable[[S], T], settings: S) -> T:
+    """What a kind declares for all settings, or works out from those of a stage."""
+    return value(settings) if callable(value) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,27 +144,27 @@ class StageKind(Generic[S]):
 
     def looks_at_ground_truth(self, settings: S) -> bool:
         """Whether a stage with these settings reads ground truth."""
-        return self.reads_ground_truth(settings) if callable(self.reads_ground_truth) else self.reads_ground_truth
+        return _for(self.reads_ground_truth, settings)
 
     def learns_background_of(self, settings: S) -> bool:
         """Whether the maps of a stage with these settings know a background of their own."""
-        return self.learns_background(settings) if callable(self.learns_background) else self.learns_background
+        return _for(self.learns_background, settings)
 
     def sidecars_of(self, settings: S) -> frozenset[str]:
         """The roles of the sidecar files that a stage with these settings reads."""
-        return self.sidecars(settings) if callable(self.sidecars) else self.sidecars
+        return _for(self.sidecars, settings)
 
     def supervision_of(self, settings: S) -> frozenset[str]:
         """What a stage with these settings adds to the ledger."""
-        return self.supervision(settings) if callable(self.supervision) else self.supervision
+        return _for(self.supervision, settings)
 
     def raw_beside(self, settings: S) -> bool:
         """Whether the maps of a stage with these settings have raw scores beside them."""
-        return self.keeps_raw(settings) if callable(self.keeps_raw) else self.keeps_raw
+        return _for(self.keeps_raw, settings)
 
     def raw_wanted(self, settings: S) -> bool:
         """Whether a stage with these settings reads raw scores."""
-        return self.reads_raw(settings) if callable(self.reads_raw) else self.reads_raw
+        return _for(self.reads_raw, settings)
 
     def load(self) -> Callable[[Any], Any]:
         """Import and return the runner."""
@@ -269,7 +275,7 @@ class MetricStage(StageKind[S]):
 
     def measures_of(self, settings: S) -> Measures:
         """What the numbers of a stage with these settings are."""
-        return self.measures(settings) if callable(self.measures) else self.measures
+        return _for(self.measures, settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,8 @@ from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.result_tables import METRICS, TRIVIAL, Scores, now, score_rows, write_cells, write_metrics
 from tag2mask.evaluation.seeds import SeedEvaluation, evaluate_seeds
 from tag2mask.evaluation.threshold_sweep import CurvePoint
-from tag2mask.evaluation.thresholds import ScoreForm, Threshold
-from tag2mask.inference.settings import SCORES
+from tag2mask.evaluation.thresholds import Threshold
+from tag2mask.inference.settings import ScoreChoice, reads_raw
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.stage_kinds import Makes, Measures, MetricStage, SplitRole
@@ -42,7 +42,7 @@ class SeedsSettings(Settings):
     background: BackgroundRule = Field(
         CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
     )
-    scores: ScoreForm = Field("normalised", description=SCORES, json_schema_extra=UNPRINTED)
+    scores: ScoreChoice = "normalised"
 
 
 class MasksSettings(Settings):
@@ -233,7 +233,7 @@ KINDS = (
         threshold=lambda own: Threshold(
             own.threshold, own.threshold_kind, background=own.background, scores=own.scores
         ),
-        reads_raw=lambda own: own.scores == "raw",
+        reads_raw=reads_raw,
         sidecars=lambda own: frozenset(own.background.sidecars),
         supervision=lambda own: own.background.supervision,
         follows_background=True,

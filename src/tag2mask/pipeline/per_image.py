@@ -73,12 +73,10 @@ class PerImageJob:
         """An upper estimate of the file of an image of ``size`` with that many tags."""
         if self.stage.kind.makes is Makes.MAPS:
             height, width = stride4(*size)
-            more = (
-                (n_tags, _ABSENT * len(self.dataset.classes))
-                if self.stage.kind.raw_beside(self.stage.settings)
-                else (0, 0)
-            )
-            return height * width * (2 * n_tags + more[0]) + more[1] + _BESIDE
+            found = height * width * 2 * n_tags + _BESIDE
+            if self.stage.kind.raw_beside(self.stage.settings):
+                found += height * width * n_tags + _ABSENT * len(self.dataset.classes)
+            return found
         return size[0] * size[1] // _SHRINKS + _BESIDE
 
 

@@ -18,8 +18,7 @@ from tag2mask.evaluation.background import CONSTANT
 from tag2mask.evaluation.threshold_rules.erased import NAME as ERASED
 from tag2mask.evaluation.threshold_rules.rules import RULES, find_rule
 from tag2mask.evaluation.threshold_rules.score_rules import SCORE_RULES, find_score_rule
-from tag2mask.evaluation.thresholds import ScoreForm
-from tag2mask.inference.settings import SCORES
+from tag2mask.inference.settings import ScoreChoice, reads_raw
 from tag2mask.methods.stage_kinds import Makes, SplitRole, ThresholdStage
 from tag2mask.thresholds.threshold_of import BackgroundRule
 
@@ -34,7 +33,7 @@ class RuleSettings(Settings):
     rule: str = Field(default="otsu", description="name of the rule: what it looks for in the activations")
     per: Scope = Field(default="data", description="one threshold for all, for each class, or for each image")
     split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
-    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
+    scores: ScoreChoice = "normalised"
     fallback: str = Field(
         default="otsu",
         description="rule in its place where it abstains, of raw scores per class",
@@ -158,7 +157,7 @@ def _kind(name: str, settings: type[RuleSettings], more: Mapping[str, Makes]) ->
         runner="tag2mask.thresholds.stages:choose_by_rule",
         split=lambda own: own.split or SplitRole.INFER,
         samples=tagged,
-        reads_raw=lambda own: own.scores == "raw",
+        reads_raw=reads_raw,
         check_data="tag2mask.thresholds.by_scores:check_data",
     )
 
@@ -182,7 +181,7 @@ class FewMasksSettings(Settings):
     background: BackgroundRule = Field(
         default=CONSTANT, description="rule by which maps are cut at every threshold", json_schema_extra=UNPRINTED
     )
-    scores: ScoreForm = Field(default="normalised", description=SCORES, json_schema_extra=UNPRINTED)
+    scores: ScoreChoice = "normalised"
 
 
 def listed(settings: FewMasksSettings, dataset: Dataset) -> list[Sample]:
@@ -262,7 +261,7 @@ KINDS = (
         follows_background=True,
         supervision=lambda own: own.background.supervision | {f"pixel-masks:threshold({own.n})"},
         samples=listed,
-        reads_raw=lambda own: own.scores == "raw",
+        reads_raw=reads_raw,
     ),
     *RULE_KINDS,
 )

@@ -88,11 +88,11 @@ def choose_erased(
     """
     choices = []
     for column, one in enumerate(found):
-        value, other = None if one is None or len(one.whole) < _FEWEST else end_of_fall(one), spare(column)
+        other, reason = spare(column), "fewer than two images have it"
+        value = None
+        if one is not None and len(one.whole) >= _FEWEST:
+            value, reason = end_of_fall(one), "the classifier finds the class as well where it is painted over"
         if one is None or value is None:
-            reason = "fewer than two images have it" if one is None or len(one.whole) < _FEWEST else (
-                "the classifier finds the class as well where it is painted over"
-            )  # fmt: skip
             choices.append(replace(other, why=f"{NAME} abstains: {reason}; {other.why}"))
             continue
         count = len(one.whole)

@@ -30,18 +30,19 @@ def amn_task(net: AmnNet, settings: AmnSettings, background: bool = True) -> Tas
 
     A batch is images (N, 3, H, W), tags (N, C) and labels (N, h, w) uint8 on the grid of the logits.
     """
-    first, power = 0 if background else 1, settings.class_weight
+    first = 0 if background else 1
+    power = settings.class_weight if background else None  # without one, cells of all classes weigh the same anyway
     smoothing = settings.smoothed(net.n_classes - first)  # by the number of others
 
     def loss(part: Batch, counts: Tensor | None) -> Tensor:
         images, tags, labels = part
         logits = net(images, tags)[:, first:]
-        if power is None or first:  # without background cells of all classes weigh the same either way
+        if power is None:
             return pixel_loss(logits, labels, smoothing, settings.balanced, counts, first)
         return weighted_pixel_loss(logits, labels, tags, smoothing, power, counts)
 
     def counts_of(batch: Batch) -> Tensor:
-        return pixel_counts(batch[2]) if power is None or first else code_counts(batch[2], batch[1])
+        return pixel_counts(batch[2]) if power is None else code_counts(batch[2], batch[1])
 
     groups = parameter_groups(net.backbone_parameters(), net.head_parameters(), settings.train)
     return Task(net, settings.train, groups, loss, counts_of)

@@ -76,8 +76,8 @@ def program(context: StageContext[MapsSettings]) -> MapsProgram:
     network, _ = load_network(folder / WEIGHTS)
     with torch.no_grad():
         weights = network.class_weights()
-        bias = weights.new_zeros(len(weights)) if network.head.bias is None else network.head.bias.detach()
-        raw = RawScores(CellLogits(weights, bias), logit_unit, len(weights)) if context.settings.raw else None
+        logits = CellLogits(weights, network.class_bias().detach())
+        raw = RawScores(logits, logit_unit, len(weights)) if context.settings.raw else None
         return MapsProgram(network, CAMHead(weights), raw, trained_side(folder))
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from tag2mask.config.settings import UNPRINTED, Settings
 from tag2mask.evaluation.thresholds import ScoreForm
-from tag2mask.inference.settings import MapsSettings
+from tag2mask.inference.settings import MapsSettings, reads_raw
 from tag2mask.methods.stage_kinds import FeatureMapStage, Makes, SplitRole, TrainingStage
 
 ContextSet = Literal["image", "negatives", "both"]
@@ -85,7 +85,7 @@ KINDS = (
         settings=PrototypeSettings,
         reads={"classifier": Makes.WEIGHTS, "maps": Makes.MAPS},
         may_read={"threshold": Makes.THRESHOLD},
-        reads_raw=lambda own: own.scores == "raw",
+        reads_raw=reads_raw,
         reads_any=True,
         same={"maps": "classifier"},
         follows_background=True,
