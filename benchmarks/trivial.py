@@ -52,7 +52,7 @@ def answers(name: str, dataset: Dataset, words: str) -> Iterator[TrivialRow]:
     for sample in dataset.samples:
         truth = dataset.truth(sample)
         if truth is not None:
-            beside.update(truth, sample)
+            beside.update(truth, sample, dataset.enlargement(sample))
     rows = beside.trivial.rows(split=dataset.split, seed=0, time=now())
     thin = " ".join(dataset.classes[column] for column in beside.thin())
     for method in dict.fromkeys(row.method for row in rows):

@@ -161,6 +161,17 @@ class Dataset(ABC):
         """
         return None
 
+    def enlargement(self, sample: Sample) -> float:
+        """Factor from the pixels of the ground truth as stored to those of `truth`, at least 1.
+
+        What is measured in pixels, such as how far a pixel may be off, is measured in stored ones: an enlarged image
+        shows nothing finer than its photo does. Of shrunk images the working pixels count.
+
+        Raises:
+            DataError: the file of the mask cannot be read.
+        """
+        return 1.0
+
     def remarks(self, sample: Sample) -> tuple[str, ...]:
         """What is doubtful about a sample but stops nothing, each in words that name it; the doctor's warnings."""
         return ()

@@ -91,6 +91,11 @@ class ResizedImages(Dataset):
         """(H, W) of the ground truth as stored, before it is resized."""
         return self._whole.mask_size(sample)
 
+    def enlargement(self, sample: Sample) -> float:
+        """Longest side of the ground truth over that of its file, at least 1."""
+        stored = self.mask_size(sample)
+        return 1.0 if stored is None else max(1.0, max(self._fitted(*stored)) / max(stored))
+
     def remarks(self, sample: Sample) -> tuple[str, ...]:
         """What is doubtful about a sample."""
         return self._whole.remarks(sample)

@@ -194,7 +194,7 @@ def evaluate_masks(
     whole, beside = _metrics(dataset, unsure), Beside(dataset.classes)
     images: list[MaskImage] = []
     for labels, truth, sample_id in compared(dataset, read_labels, chosen, threads, advance):
-        beside.update(truth, by_id[sample_id])
+        beside.update(truth, by_id[sample_id], dataset.enlargement(by_id[sample_id]))
         one = _metrics(dataset, unsure)
         for metrics in (one, whole):
             metrics.update(labels, truth, sample_id)
@@ -208,7 +208,7 @@ def evaluate_masks(
     if not unsure and (thin := beside.thin()):  # known once all ground truth is seen: in a pass of its own
         near = ToleranceMetrics(dataset.classes, thin)
         for image in compared(dataset, read_labels, chosen, threads):
-            near.update(*image)
+            near.update(*image, enlarged=dataset.enlargement(by_id[image[-1]]))
         tolerance = near.compute()
     return MaskEvaluation(
         dataset.split, len(images), len(chosen) - len(images), whole.compute(), _OF_IMAGE[unsure], tuple(images),

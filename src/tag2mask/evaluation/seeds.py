@@ -158,7 +158,7 @@ def evaluate_seeds(
     beside = Beside(dataset.classes)
     for pair in pairs(dataset, read_maps, chosen, background=rule, threads=threads, advance=advance):
         sweep.update(pair.maps, pair.classes, pair.truth, pair.sample.id, pair.sides)
-        beside.update(pair.truth, pair.sample)
+        beside.update(pair.truth, pair.sample, dataset.enlargement(pair.sample))
         _count([(thresholds[place], matrix) for place, matrix in own.items()], pair, dataset)
         if values:
             images.append(_image_score(pair, thresholds[0], dataset))
@@ -172,7 +172,7 @@ def evaluate_seeds(
         scores.append(SeedScores(Threshold(value, "oracle", background=rule), sweep.scores(value)))
     if thin := beside.thin():
         again = pairs(dataset, read_maps, chosen, background=rule, threads=threads)
-        scores = _with_tolerance(scores, again, dataset.classes, thin)
+        scores = _with_tolerance(scores, again, dataset, thin)
     n_images = beside.trivial.n_images
     return SeedEvaluation(
         dataset.split, n_images, len(chosen) - n_images, tuple(scores), curve, tuple(images), beside.trivial
@@ -180,14 +180,15 @@ def evaluate_seeds(
 
 
 def _with_tolerance(
-    scores: Sequence[SeedScores], images: Iterable[Pair], classes: Sequence[str], thin: Sequence[int]
+    scores: Sequence[SeedScores], images: Iterable[Pair], dataset: Dataset, thin: Sequence[int]
 ) -> list[SeedScores]:
     """The same scores with those of thin classes, which need the seeds themselves: in a pass of their own."""
-    metrics = [ToleranceMetrics(classes, thin) for _ in scores]
+    metrics = [ToleranceMetrics(dataset.classes, thin) for _ in scores]
     for pair in images:
+        enlarged = dataset.enlargement(pair.sample)
         for at, counted in zip(scores, metrics, strict=True):
             seeds = at.threshold.cut(pair.maps, pair.classes, pair.sample.id, pair.sides)
-            counted.update(seeds, pair.truth, pair.sample.id)
+            counted.update(seeds, pair.truth, pair.sample.id, enlarged=enlarged)
     return [replace(at, tolerance=counted.compute()) for at, counted in zip(scores, metrics, strict=True)]
 
 

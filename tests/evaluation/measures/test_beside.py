@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from tag2mask.core.palette import write_labels
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset, Labels
+from tag2mask.data.readers.folder import FolderSettings
+from tag2mask.data.registry import open_split
 from tag2mask.evaluation.label_images import evaluate_masks
 from tag2mask.evaluation.measures.tolerance import ToleranceMetrics
 from tag2mask.evaluation.measures.trivial import ALL_BACKGROUND, RANDOM_TAG
 from tag2mask.evaluation.metrics import SegmentationMetrics
 from tag2mask.evaluation.seeds import evaluate_seeds
 from tag2mask.evaluation.thresholds import Threshold, cut
+from tests.helpers.draw import save_image, write
 
 
 class Strips(Dataset):
@@ -67,6 +73,29 @@ def test_thin_classes_alone_have_an_iou_with_a_tolerance_at_every_threshold() ->
     assert dict(found.scores[0].values())["iou/crack"] == 0
     rows = found.rows(stage="s", method="m", seed=0, time="2026-01-01T00:00:00Z")
     assert [r.threshold_kind for r in rows if r.metric == "iou@2px"] == ["fixed", "oracle"]
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_pixels_are_those_of_the_photo_where_it_was_enlarged(factor: int, tmp_path: Path) -> None:
+    """Crack of three pixels, seeds three pixels off: at any working size the class is thin and scores alike."""
+    for sample in (plain := Strips(3)).samples:
+        save_image(tmp_path / "images" / f"{sample.id}.png", np.zeros((40, 40, 3), np.uint8))
+        write_labels(tmp_path / "masks" / f"{sample.id}.png", plain.truth(sample))
+    write(tmp_path / "tags.csv", "\n".join(["image,tags", *(f"{s.id}.png,crack;field" for s in plain.samples)]))
+    settings = FolderSettings(root=tmp_path, classes=plain.classes, min_side=40 * factor)
+    large = open_split("folder", settings, "all")
+    assert large.truth(large.samples[0]).shape == (40 * factor, 40 * factor)
+
+    def enlarged_maps(sample: Sample) -> ActivationMaps:
+        return ActivationMaps((0, 1), maps_of(sample).maps.repeat_interleave(factor, 1).repeat_interleave(factor, 2))
+
+    expected = evaluate_seeds(plain, maps_of, [Threshold(0.5)], oracle=False)
+    found = evaluate_seeds(large, enlarged_maps, [Threshold(0.5)], oracle=False)
+    values = dict(found.scores[0].values())
+    assert values["iou@2px/crack"] == pytest.approx(dict(expected.scores[0].values())["iou@2px/crack"])
+    assert "iou@2px/field" not in values
+    masks = evaluate_masks(large, large.truth)
+    assert dict(masks.values())["iou@2px"] == 100
 
 
 def test_where_no_class_is_thin_there_is_none() -> None:

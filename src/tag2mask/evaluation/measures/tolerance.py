@@ -6,6 +6,9 @@ of the ground truth's pixels within `TOLERANCE` of the prediction (the relaxed p
 2010, for roads, used for cracks too), both of pixels summed over the split; with them IoU = PR / (P + R - PR), as it is
 without a tolerance. Pixels that the ground truth ignores are ignored in the prediction too.
 
+Pixels are those of the photo: of an image that was enlarged, the tolerance and the width are enlarged with it, and of
+one that was shrunk they are those of the shrunk image.
+
 A class is thin where its ground truth says so: in the median of the images that show it, it is less than `THIN` pixels
 wide. The width of a region is twice its area over its perimeter, which of a long strip is its width and of a disc half
 its diameter, so that tiny things count as thin too; the perimeter is pi/4 times the pixel sides between the class and
@@ -56,9 +59,9 @@ class Widths:
         self._n_classes = n_classes
         self._each: list[NDArray[np.float64]] = []
 
-    def update(self, truth: LabelImage) -> None:
-        """Take one (H, W) ground truth."""
-        self._each.append(widths(truth, self._n_classes))
+    def update(self, truth: LabelImage, enlarged: float = 1.0) -> None:
+        """Take one (H, W) ground truth, ``enlarged`` times as large as its photo."""
+        self._each.append(widths(truth, self._n_classes) / enlarged)
 
     def thin(self) -> tuple[int, ...]:
         """Class columns whose median width is below `THIN`."""
@@ -103,14 +106,17 @@ class ToleranceMetrics:
         self.classes, self.thin = tuple(classes), tuple(thin)
         self._counts: NDArray[np.int64] = np.zeros((4, len(self.thin)), np.int64)
 
-    def update(self, prediction: Numbers, truth: Numbers, sample_id: str = "") -> None:
-        """Count one image: (H, W) labels, 255 ignored in either; as `SegmentationMetrics.update`."""
+    def update(self, prediction: Numbers, truth: Numbers, sample_id: str = "", *, enlarged: float = 1.0) -> None:
+        """Count one image: (H, W) labels, 255 ignored in either; as `SegmentationMetrics.update`.
+
+        ``enlarged`` is how many times as large as its photo the image is, see `Dataset.enlargement`.
+        """
         guess, true = label_image(prediction, "prediction", sample_id), label_image(truth, "truth", sample_id)
         check_shapes(guess.shape, true.shape, sample_id)
-        counted = true != IGNORE
+        counted, reach = true != IGNORE, TOLERANCE * enlarged
         for place, column in enumerate(self.thin):
             found, known = (guess == column + 1) & counted, true == column + 1
-            near = (found & _near(known), found, known & _near(found), known)
+            near = (found & _near(known, reach), found, known & _near(found, reach), known)
             self._counts[:, place] += [int(np.count_nonzero(mask)) for mask in near]
 
     def compute(self) -> ToleranceScores:
@@ -124,11 +130,11 @@ class ToleranceMetrics:
         return ToleranceScores(tuple(self.classes[column] for column in self.thin), tuple(map(float, iou)))
 
 
-def _near(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(H, W) pixels within `TOLERANCE` of a set one."""
+def _near(mask: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    """(H, W) pixels within ``reach`` pixels of a set one."""
     from scipy import ndimage
 
     if not mask.any():
         return mask
-    near: NDArray[np.bool_] = ndimage.distance_transform_edt(~mask) <= TOLERANCE
+    near: NDArray[np.bool_] = ndimage.distance_transform_edt(~mask) <= reach
     return near

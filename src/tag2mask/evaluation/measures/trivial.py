@@ -33,10 +33,10 @@ class Beside:
     def __init__(self, classes: Sequence[str]) -> None:
         self.trivial, self._widths = TrivialAnswers(classes), Widths(len(classes))
 
-    def update(self, truth: LabelImage, sample: Sample) -> None:
-        """Take one image: (H, W) labels, 255 ignored, and its tags."""
+    def update(self, truth: LabelImage, sample: Sample, enlarged: float) -> None:
+        """Take one image: (H, W) labels, 255 ignored, its tags, and its `Dataset.enlargement`."""
         self.trivial.update(truth, sample)
-        self._widths.update(truth)
+        self._widths.update(truth, enlarged)
 
     def thin(self) -> tuple[int, ...]:
         """As `Widths.thin`."""
