@@ -82,9 +82,14 @@ def test_pixels_are_those_of_the_photo_where_it_was_enlarged(factor: int, tmp_pa
         save_image(tmp_path / "images" / f"{sample.id}.png", np.zeros((40, 40, 3), np.uint8))
         write_labels(tmp_path / "masks" / f"{sample.id}.png", plain.truth(sample))
     write(tmp_path / "tags.csv", "\n".join(["image,tags", *(f"{s.id}.png,crack;field" for s in plain.samples)]))
-    settings = FolderSettings(root=tmp_path, classes=plain.classes, min_side=40 * factor)
+    settings = FolderSettings.model_validate({"root": tmp_path, "classes": plain.classes, "min_side": 40 * factor})
     large = open_split("folder", settings, "all")
-    assert large.truth(large.samples[0]).shape == (40 * factor, 40 * factor)
+
+    def enlarged_truth(sample: Sample) -> Labels:
+        truth = large.truth(sample)
+        assert truth is not None
+        assert truth.shape == (40 * factor, 40 * factor)
+        return truth
 
     def enlarged_maps(sample: Sample) -> ActivationMaps:
         return ActivationMaps((0, 1), maps_of(sample).maps.repeat_interleave(factor, 1).repeat_interleave(factor, 2))
@@ -94,7 +99,7 @@ def test_pixels_are_those_of_the_photo_where_it_was_enlarged(factor: int, tmp_pa
     values = dict(found.scores[0].values())
     assert values["iou@2px/crack"] == pytest.approx(dict(expected.scores[0].values())["iou@2px/crack"])
     assert "iou@2px/field" not in values
-    masks = evaluate_masks(large, large.truth)
+    masks = evaluate_masks(large, enlarged_truth)
     assert dict(masks.values())["iou@2px"] == 100
 
 
