@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
@@ -67,8 +68,6 @@ class Scenes(Dataset):
 
     def maps(self, sample: Sample) -> ActivationMaps:
         """What a network of stride 8 shows: each class, blurred; nothing of dust."""
-        import torch
-
         truth, planes = self.truth(sample), []
         for column in sample.tags:
             mine = ndimage.uniform_filter((truth == column + 1).astype(np.float32), 16)
@@ -84,6 +83,31 @@ def context(kind: str, reads: dict[str, Artefact], out: Path, **values: Any) -> 
     return StageContext(stage_kind(kind), kind, found, reads, Scenes(), out, 0, engine())
 
 
+class Seeing:
+    """A classifier of the scenes: it counts dark and bright pixels, of a line the darkest alone."""
+
+    device = torch.device("cpu")
+    classes = Scenes.classes
+
+    def size(self, image: Image.Image) -> list[int]:
+        return [image.height, image.width]
+
+    def tensor(self, image: Image.Image, size: Sequence[int]) -> torch.Tensor:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255 - 0.55
+
+    def net(self, batch: torch.Tensor) -> torch.Tensor:
+        grey = batch.mean(1)
+        shares = [(grey < -0.2).float().mean((1, 2)), (grey > 0.2).float().mean((1, 2)), grey.mean((1, 2))]
+        return 8 * torch.stack(shares, dim=1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _classifier() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tag2mask.label_images.pixel_model.load_classifier", lambda *_: Seeing())
+        yield
+
+
 def artefact(name: str, path: Path) -> Artefact:
     return Artefact(name, path, "key", lambda _dataset, sample: f"key of {sample.id}")
 
@@ -94,8 +118,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at, scenes = tmp_path_factory.mktemp("thin"), Scenes()
     for sample in scenes.samples:
         write_maps(at / "cam" / "maps" / f"{sample.id}.npz", scenes.maps(sample), (SIDE, SIDE), f"key of {sample.id}")
-    reads = {"maps": artefact("cam", at / "cam")}
-    stage_kind("pixel-model").load()(context("pixel-model", reads, at / "pixels", threshold=0.4, widest=20, rounds=2))
+    reads = {"maps": artefact("cam", at / "cam"), "classifier": artefact("classifier", at)}
+    stage_kind("pixel-model").load()(context("pixel-model", reads, at / "pixels", threshold=0.4, rounds=2))
     return at
 
 
@@ -118,7 +142,7 @@ def test_the_kind_says_what_it_reads_and_makes() -> None:
     kind = stage_kind("pixel-model")
     assert (kind.makes, kind.reads, kind.may_read) == (
         Makes.WEIGHTS,
-        {"maps": Makes.MAPS},
+        {"maps": Makes.MAPS, "classifier": Makes.WEIGHTS},
         {"threshold": Makes.THRESHOLD},
     )
     for name in ("refined-seeds", "seed-crf", "pseudo-masks"):
@@ -129,10 +153,12 @@ def test_only_thin_classes_get_a_model_and_each_has_its_reason(folder: Path) -> 
     found = read_json(folder / "pixels" / EVIDENCE)
     assert found["line"]["reason"] == ""
     assert found["line"]["images"] == sum(LINE in tags for tags in TAGS)
-    assert found["line"]["inside"] > 3 * found["line"]["elsewhere"]
-    assert "widest = 20" in found["disc"]["reason"]
-    assert found["disc"]["inside"] is None, "nothing was learned of it"
-    assert found["line"]["kept"] < 0.25
+    line, disc = found["line"], found["disc"]
+    assert line["fall"] > 0.5
+    assert line["area"] < 0.3
+    assert disc["fall"] ** 2 < 0.5 * disc["area"]
+    assert "the rest shows it as well" in disc["reason"]
+    assert f"the {100 * disc['area']:.0f} % of its active regions" in disc["reason"]
     assert (found["dust"]["images"], found["dust"]["width"]) == (0, 0)
     assert (folder / "pixels" / WEIGHTS).stat().st_size < 20_000
 

@@ -54,7 +54,7 @@ IRN: dict[str, dict[str, Any]] = {
     },
     "predictions": {"kind": "predictions", "reads": {"segmenter": "segmenter"}, "split": "train"},
     "boundary": {"kind": "boundary", "reads": {"masks": "masks"}},
-    "pixels": {"kind": "pixel-model", "reads": {"maps": "maps"}},
+    "pixels": {"kind": "pixel-model", "reads": {"maps": "maps", "classifier": "classifier"}},
     "rule": {"kind": "rule", "reads": {"maps": "maps"}},
     "rule-agreement": {"kind": "rule-agreement", "reads": {"maps": "maps", "other": "amn-maps"}},
 }

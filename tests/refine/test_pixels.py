@@ -12,7 +12,7 @@ from scipy import ndimage
 from tag2mask.core.errors import DataError, WeightsError
 from tag2mask.refine.crf.presets import PRESETS
 from tag2mask.refine.pixels.features import COUNT, REACH, pixel_features
-from tag2mask.refine.pixels.learning import Learning, RegionPixels, Separation
+from tag2mask.refine.pixels.learning import Learning, RegionPixels
 from tag2mask.refine.pixels.model import PixelModels, load_pixels, save_pixels
 from tag2mask.refine.pixels.regions import kernels_for, median_width, region_width, standing_out
 from tests.helpers.refused import refused
@@ -185,14 +185,15 @@ def test_learning_depends_on_its_seed_alone(pictures: list[Picture]) -> None:
     assert (first.scores(rows) != other.scores(rows)).any()
 
 
-def test_lines_separate_on_images_held_out_and_noise_does_not(pictures: list[Picture]) -> None:
-    """Regions of a map that is active at places where nothing is different from elsewhere."""
-    learning = Learning(0.08, 1, 18, 0)
-    assert learning.held_out(pixels(pictures), ground()).lift > 6
-    rng = np.random.default_rng(2)
-    anywhere = [RegionPixels.of(without_line(200 + i), pictures[i][2], rng) for i in range(8)]
-    assert learning.held_out(anywhere, ground()).lift < 2
-    assert learning.held_out(anywhere[:3], ground()) == Separation(3, 0, 0), "too few to hold any out"
+def test_a_colour_tells_things_apart_that_are_wider_than_any_band() -> None:
+    """Green discs of 40 pixels on brown, as bright as the ground: inside of them no band says anything."""
+    y, x = np.mgrid[:128, :128]
+    disc = (y - 64) ** 2 + (x - 64) ** 2 < 20**2
+    image = np.where(disc[..., None], [70, 130, 52], [120, 104, 60]).astype(np.uint8)
+    found = pixel_features(image).reshape(128, 128, COUNT)
+    inside, outside = found[60:68, 60:68].mean((0, 1)), found[4:12, 4:12].mean((0, 1))
+    assert (abs(inside - outside) > 5).sum() == 4, "two colours at two widths"
+    assert abs(outside).max() < 0.1, "counted from what most of the image shows"
 
 
 def test_models_of_other_classes_are_refused(tmp_path: Path) -> None:

@@ -112,24 +112,17 @@ class SeedCRFSettings(CutSettings):
 
 
 class PixelModelSettings(CutSettings):
-    """Models of the pixels of thin things, learned from where maps are active; other classes get none."""
+    """Models of the pixels of things finer than their maps, learned from where these are active; others get none."""
 
     threshold: float = Field(
         default=0.5, ge=0, le=1, description="a map is active where it exceeds it; unless one is read"
     )
-    widest: float = Field(
-        default=48, gt=0, description="pixels; a class whose active regions are wider in the median gets no model"
-    )
-    kept: float = Field(
-        default=0.25,
-        gt=0,
-        description="nor one of whose active regions a dense CRF keeps so large a share in the median: they are solid",
-    )
-    lift: float = Field(
-        default=3,
-        ge=1,
-        description="nor one whose model, on images held out, finds less than so many times as many pixels in active "
-        "regions as elsewhere",
+    worth: float = Field(
+        default=0.5,
+        ge=0,
+        description="a class gets a model where painting over what it finds in the active regions is worth so much: "
+        "the share that this takes away of what the classifier's score loses with the whole regions, times how many "
+        "times as large that is as the share of their area",
     )
     share: float = Field(
         default=0.08, gt=0, lt=1, description="of the pixels of each neighbourhood, those that count as the thing"
@@ -177,7 +170,7 @@ KINDS = (
     TrainingStage(
         name="pixel-model",
         settings=PixelModelSettings,
-        reads={"maps": Makes.MAPS},
+        reads={"maps": Makes.MAPS, "classifier": Makes.WEIGHTS},
         may_read={"threshold": Makes.THRESHOLD},
         runner="tag2mask.label_images.pixel_model:train",
         split=SplitRole.INFER,

@@ -1,4 +1,4 @@
-"""Trains pixel models: of each class whose things are thinner than its maps can show, and of no other."""
+"""Trains pixel models: of each class whose things are finer than its maps can show, and of no other."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.files import write_json
 from tag2mask.core.prefetch import prefetch
 from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.core.types import Sample
-from tag2mask.data.base import Dataset
 from tag2mask.label_images.kinds import PixelModelSettings
 from tag2mask.label_images.stage import one_level, photo_reader
+from tag2mask.label_images.thin import CERTAIN
+from tag2mask.methods.cam.classifier import LoadedClassifier, load_classifier
 from tag2mask.methods.context import StageContext
-from tag2mask.refine.crf.api import DenseCRF
 from tag2mask.refine.pixels.learning import Learning, PixelNet, RegionPixels
 from tag2mask.refine.pixels.model import PixelModels, save_pixels
 from tag2mask.refine.pixels.regions import Mask, median_width
+from tag2mask.thresholds.erased import logit, painted_over
 from tag2mask.thresholds.threshold_of import threshold_of
 
 EVIDENCE = "pixel-model.json"
@@ -28,8 +31,12 @@ EVIDENCE = "pixel-model.json"
 _WINDOW, _LEAST_WINDOW = 1.2, 6
 """A neighbourhood's side: times the width of the active regions, and pixels at least."""
 _PROBED = 24
-"""Images of a class that a dense CRF is tried on."""
+"""Images of a class that a first model learns from and that the classifier is asked about."""
+_PAINTED = 0.3
+"""Share of a cell of the image as the classifier sees it from which on the cell is painted over."""
 _READERS = 2
+
+Photo = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,34 +46,38 @@ class ClassEvidence:
     Attributes:
         images: with an active region, of those looked at.
         width: median width of the active regions, pixels.
-        kept: share of them that is left after a dense CRF, in the median; None where none was run.
-        inside: share of the pixels found in active regions of images held out; None where nothing was learned.
-        elsewhere: the same elsewhere.
+        area: share of the active regions that a first model finds; None where nothing was learned.
+        fall: share of the fall of the classifier's score with the whole regions that painting over this takes away.
         reason: why there is none, in words; empty where there is one.
     """
 
     images: int
     width: float
-    kept: float | None = None
-    inside: float | None = None
-    elsewhere: float | None = None
+    area: float | None = None
+    fall: float | None = None
     reason: str = ""
 
 
 def train(context: StageContext[PixelModelSettings]) -> None:
-    """Write the models of thin classes, and why each class has one or none; no ground truth is read.
+    """Write the models of fine classes, and why each class has one or none; no ground truth is read.
+
+    Where things are finer than the cells of the maps, an active region is mostly something else, and a few of its
+    pixels hold what the classifier sees of the class: painting over these takes much of it away, and far more than
+    their share of the area. Of a solid thing some pixels are painted over in vain, the rest shows it as well.
 
     Raises:
         StageError: maps of an image are missing.
+        DataError: the classifier is of other classes.
     """
     if context.rank != 0:
         return
     dataset = context.dataset
+    classifier = load_classifier(context.reads["classifier"].path, context.engine, dataset)
     nets: dict[int, PixelNet] = {}
     found: dict[str, ClassEvidence] = {}
     with progress(context.name, len(dataset.classes)) as counter:
         for column, name in enumerate(dataset.classes):
-            net, found[name] = _one_class(context, dataset, column, counter)
+            net, found[name] = _one_class(context, classifier, column, counter)
             if net is not None:
                 nets[column] = net
             _log(context.name, name, found[name])
@@ -75,64 +86,91 @@ def train(context: StageContext[PixelModelSettings]) -> None:
 
 
 def _one_class(
-    context: StageContext[PixelModelSettings], dataset: Dataset, column: int, counter: Counter
+    context: StageContext[PixelModelSettings], classifier: LoadedClassifier, column: int, counter: Counter
 ) -> tuple[PixelNet | None, ClassEvidence]:
     """The model of a class, or None with the reason."""
-    settings, rng = context.settings, np.random.default_rng([context.seed, column])
+    settings, samples = context.settings, context.dataset.samples
+    rng = np.random.default_rng([context.seed, column])
+    counter.advance()
     if not threshold_of(context).background.competes:
         return None, ClassEvidence(0, 0.0, reason="the data has no background, so every pixel is of a class")
-    having, lacking = (_sampled([s for s in dataset.samples if (column in s.tags) == has], settings.images, rng)
+    having, lacking = (_shuffled([s for s in samples if (column in s.tags) == has], settings.images, rng)
                        for has in (True, False))  # fmt: skip
-    active = _with_regions(context, having, column)
-    width = round(median_width([region for _, region in active]), 2)
-    counter.advance()
-    if not active:
+    probed = _with_regions(context, having[:_PROBED], column)
+    if not probed:
         return None, ClassEvidence(0, 0.0, reason="its maps are active nowhere")
-    if width > settings.widest:
-        reason = f"its active regions are {width:g} pixels wide, more than widest = {settings.widest:g}"
-        return None, ClassEvidence(len(active), width, reason=reason)
-    kept = round(float(np.median([kept_by_crf(*pair) for pair in active[:_PROBED]])), 3)
-    if kept >= settings.kept:
-        reason = f"a dense CRF keeps {kept:.2f} of its active regions, kept = {settings.kept:g} or more: they are solid"
-        return None, ClassEvidence(len(active), width, kept, reason=reason)
-    images = [RegionPixels.of(photo, region, rng) for photo, region in active]
-    without = [RegionPixels.of(photo, np.zeros(photo.shape[:2], bool), rng) for photo in _photos(dataset, lacking)]
-    learning = Learning(settings.share, settings.rounds, max(_LEAST_WINDOW, round(_WINDOW * width)), context.seed)
-    apart = learning.held_out(images, without)
-    evidence = ClassEvidence(len(active), width, kept, round(apart.inside, 4), round(apart.elsewhere, 4))
-    if apart.lift < settings.lift:
-        reason = f"on images held out it finds {apart.lift:.1f} times as many pixels in active regions as elsewhere, "
-        reason += f"fewer than lift = {settings.lift:g}"
+    learned = [RegionPixels.of(photo, region, rng) for photo, region in probed]
+    without = _without(context, lacking[:_PROBED], rng)
+    width = round(median_width([image.region for image in learned]), 2)
+    window = max(_LEAST_WINDOW, round(_WINDOW * width))
+    learning = Learning(settings.share, settings.rounds, window, context.seed)
+    area, fall = erased_by(learning.model(learned, without), learned, [p for p, _ in probed], classifier, column)
+    evidence = ClassEvidence(len(probed), width, round(area, 4), round(fall, 4))
+    if fall * fall < settings.worth * area or not fall:
+        reason = f"painting over the {100 * area:.0f} % of its active regions that it finds takes away "
+        reason += f"{100 * fall:.0f} % of what the classifier's score loses with all of them: the rest shows it as well"
         return None, ClassEvidence(**{**asdict(evidence), "reason": reason})
-    return learning.model(images, without), evidence
+    rest = [RegionPixels.of(*pair, rng) for pair in _with_regions(context, having[_PROBED:], column)]
+    return learning.model([*learned, *rest], [*without, *_without(context, lacking[_PROBED:], rng)]), evidence
 
 
-def kept_by_crf(image: NDArray[np.uint8], region: Mask) -> float:
-    """What a dense CRF leaves of a region (H, W), or makes of it, as a share of its pixels.
+@torch.inference_mode()
+def erased_by(
+    net: PixelNet, images: Sequence[RegionPixels], photos: Sequence[Photo], classifier: LoadedClassifier, column: int
+) -> tuple[float, float]:
+    """How much of the regions a model finds, and of the classifier's score that painting over it takes away.
 
-    Where a region is solid, its colours keep it together. A thin thing in a fat region has no say: most of the region
-    looks like what lies around it.
+    Args:
+        net: of the class.
+        images: with their regions.
+        photos: (H, W, 3) uint8 each.
+        classifier: to be asked.
+        column: of the class.
+
+    Returns:
+        Share of the regions' pixels, 0..1, and of the fall of the mean logit with the whole regions, at most 1; 0 where
+        the logit does not fall with them.
     """
-    labels = DenseCRF(image).refine_labels(region.astype(np.uint8), n_labels=2)
-    return float(labels.sum()) / max(1, int(region.sum()))
+    taken, logits = [], []
+    for image, photo in zip(images, photos, strict=True):
+        found = np.zeros(image.region.shape, bool)
+        found[image.region] = net.scores(image.inside) > np.log(CERTAIN / (1 - CERTAIN))
+        taken.append([float(found.sum()), float(len(image.inside))])
+        picture = Image.fromarray(photo)
+        pixels = classifier.tensor(picture, classifier.size(picture))
+        views = [pixels, *(painted_over(pixels, _shrunk(mask, pixels.shape[1:])) for mask in (image.region, found))]
+        logits.append([logit(classifier, column, view) for view in views])
+    (area, of), (whole, none, rest) = np.sum(taken, axis=0), np.mean(logits, axis=0)
+    return float(area / max(1, of)), float(min(1, (whole - rest) / (whole - none))) if whole > none else 0.0
 
 
-def _sampled(samples: Sequence[Sample], most: int, rng: np.random.Generator) -> list[Sample]:
+def _shrunk(mask: Mask, size: Sequence[int]) -> torch.Tensor:
+    """A mask (H, W) on another grid: cells of which a part is in it, or what is thin would fall between them."""
+    height, width = size
+    share = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(mask)[None].float(), (height, width))[0]
+    return share > _PAINTED
+
+
+def _shuffled(samples: Sequence[Sample], most: int, rng: np.random.Generator) -> list[Sample]:
     picked = rng.choice(len(samples), min(most, len(samples)), replace=False)
-    return [samples[i] for i in sorted(picked)]
+    return [samples[i] for i in picked]
 
 
-def _photos(dataset: Dataset, samples: Sequence[Sample]) -> Sequence[NDArray[np.uint8]]:
-    return [np.array(image) for image in prefetch(dataset.image, samples, _READERS)]
+def _without(
+    context: StageContext[PixelModelSettings], samples: Sequence[Sample], rng: np.random.Generator
+) -> list[RegionPixels]:
+    """Images without the class, whose pixels are all of something else."""
+    photos = (np.array(image) for image in prefetch(context.dataset.image, samples, _READERS))
+    return [RegionPixels.of(photo, np.zeros(photo.shape[:2], bool), rng) for photo in photos]
 
 
 def _with_regions(
     context: StageContext[PixelModelSettings], samples: Sequence[Sample], column: int
-) -> list[tuple[NDArray[np.uint8], Mask]]:
+) -> list[tuple[Photo, Mask]]:
     """Photos (H, W, 3) on which the map of a class is cut as that class somewhere, and where, (H, W)."""
     read, rule = photo_reader(context, one_level(context)), threshold_of(context).background
 
-    def cut(sample: Sample) -> tuple[NDArray[np.uint8], Mask]:
+    def cut(sample: Sample) -> tuple[Photo, Mask]:
         photo = read(sample)
         (labels,) = photo.cuts(rule, photo.classes)
         return photo.image, labels == column + 1
@@ -145,7 +183,7 @@ def _log(stage: str, name: str, evidence: ClassEvidence) -> None:
         LOG.info("%s: '%s' has no model: %s", stage, name, evidence.reason)
         return
     LOG.info(
-        "%s: '%s' has a model: active regions are %g pixels wide in %d images; held out it finds %.1f %% of their "
-        "pixels, %.1f %% of others",
-        stage, name, evidence.width, evidence.images, 100 * (evidence.inside or 0), 100 * (evidence.elsewhere or 0),
+        "%s: '%s' has a model: painting over the %.0f %% of its active regions that it finds takes away %.0f %% of "
+        "what the classifier's score loses with all of them (%d images)",
+        stage, name, 100 * (evidence.area or 0), 100 * (evidence.fall or 0), evidence.images,
     )  # fmt: skip

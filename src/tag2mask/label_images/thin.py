@@ -14,8 +14,6 @@ from tag2mask.evaluation.background import Background
 from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.label_images.cutting import PhotoMaps
 from tag2mask.methods.context import StageContext
-from tag2mask.refine.crf.api import DenseCRF
-from tag2mask.refine.crf.presets import CRFPreset
 from tag2mask.refine.pixels.model import PixelModels, load_pixels
 from tag2mask.thresholds.threshold_of import threshold_of
 
@@ -23,10 +21,6 @@ PIXELS: Final = "pixels"
 """The role in which a stage reads a `pixel-model`."""
 CERTAIN, POSSIBLE = 0.5, 0.2
 """Probabilities above which a pixel of a region is the thing, and above which it may be."""
-NEAR: Final = CRFPreset(1, 1, 6, 13, 5)
-"""Kernels about as wide as a thin thing, and weak; colours count as alike up to the noise of a photo."""
-FIRM = 0.03
-"""The smallest probability that the model's word counts as, and 1 minus the largest."""
 
 
 def pixels_read(context: StageContext[Any]) -> PixelModels | None:
@@ -66,29 +60,8 @@ def with_thin(
         labels = base if alone else next(made)
         likely = pixels.probabilities(photo.image, photo.classes)
         if likely:
-            cuts = photo.cuts(rule, photo.classes)
-            labels = overlaid(labels, cuts, smoothed(photo.image, cuts[-1], likely))
+            labels = overlaid(labels, photo.cuts(rule, photo.classes), likely)
         found.append(labels)
-    return found
-
-
-def smoothed(
-    image: NDArray[np.uint8], cut: LabelImage, likely: Mapping[int, NDArray[np.float32]]
-) -> dict[int, NDArray[np.float32]]:
-    """Probabilities within the region of each class after a dense CRF that reaches no farther than thin things.
-
-    It moves the edges of what was found to those of the colours; far kernels would take lines for noise.
-
-    Args:
-        image: (H, W, 3) uint8.
-        cut: (H, W), which pixels are in the region of which class, column + 1.
-        likely: (H, W) probabilities by class column.
-    """
-    crf = DenseCRF(image, NEAR)
-    found = {}
-    for column, probability in likely.items():
-        within = np.where(cut == column + 1, probability, 0).clip(FIRM, 1 - FIRM)
-        found[column] = crf.refine(np.stack([1 - within, within])).numpy()[1] if within.max() > FIRM else within
     return found
 
 

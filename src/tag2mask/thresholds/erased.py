@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from tag2mask.config.engine import Engine
-from tag2mask.core.errors import DataError
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
@@ -48,12 +46,7 @@ def erased_choices(
         advance: called after each class.
         seed: of the draws.
     """
-    net = load_classifier(classifier.path, engine)
-    if net.classes != dataset.classes:
-        raise DataError(
-            f"split '{dataset.split}' has the classes {list(dataset.classes)}, the classifier in {classifier.path} was "
-            f"trained on {list(net.classes)}: give both the same data.classes"
-        )
+    net = load_classifier(classifier.path, engine, dataset)
     found: list[Erasures | None] = []
     for column in range(len(dataset.classes)):
         having = [s for s in dataset.samples if column in s.tags]
@@ -91,11 +84,12 @@ def _logits(
     pixels = net.tensor(image, size)
     where = bilinear(score, *size)[0]
     views = [pixels, *(painted_over(pixels, where > float(level)) for level in levels)]
-    logit = partial(_one_logit, net, column)
-    return [logit(view) for view in views]
+    return [logit(net, column, view) for view in views]
 
 
-def _one_logit(net: LoadedClassifier, column: int, view: Tensor) -> float:
+@torch.inference_mode()
+def logit(net: LoadedClassifier, column: int, view: Tensor) -> float:
+    """A class's logit in an image (3, H, W), normalised."""
     batch = view[None].to(net.device).contiguous(memory_format=torch.channels_last)
     return float(net.net(batch)[0, column])
 

@@ -144,9 +144,18 @@ class LoadedClassifier:
         return torch.cat(answers).numpy()
 
 
-def load_classifier(folder: Path, engine: Engine) -> LoadedClassifier:
-    """The classifier that a training left in a folder."""
+def load_classifier(folder: Path, engine: Engine, dataset: Dataset | None = None) -> LoadedClassifier:
+    """The classifier that a training left in a folder.
+
+    Raises:
+        DataError: it is of other classes than ``dataset``, where one is given.
+    """
     net, classes = load_network(folder / WEIGHTS)
+    if dataset is not None and dataset.classes != classes:
+        raise DataError(
+            f"split '{dataset.split}' has the classes {list(dataset.classes)}, the classifier in {folder} was trained "
+            f"on {list(classes)}: give both the same data.classes"
+        )
     device = resolve_device(engine)
     return LoadedClassifier(
         for_inference(net, device), tuple(classes), read_json(folder / METRICS_JSON)["long_side"], device

@@ -1,7 +1,8 @@
-"""What a pixel looks like beside its neighbours: bands of brightness and colour, and ridges, at 1 to 4 pixels.
+"""What a pixel looks like beside its neighbours and its image: bands, ridges and colours, at 1 to 4 pixels.
 
 Nothing says where in the image a pixel lies or which colour it has as such: both would tell images apart, not pixels.
-Each feature is divided by its own spread over the image, so that images of low contrast count like others.
+Each feature is counted from its median over the image and divided by its spread there, so that a colour is how far a
+pixel differs from most of its image, and images of low contrast count like others.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ _RIDGES = (1.0, 1.5, 2.5, 4.0)
 _COLOUR_RIDGE = 2.0
 _BANDS = (1.0, 2.0, 4.0)
 """Standard deviations between which bands are taken."""
+_TINTS = (1.0, 4.0)
+"""Standard deviations at which a colour itself is taken."""
 REACH = 12
 """Pixels from which a feature takes anything in: three standard deviations of the widest."""
-COUNT = 4 + 3 + 3 + 2 * len(_RIDGES) + 2 + 2
+COUNT = 4 + 2 * len(_RIDGES) + 2 * (3 + 2 + len(_TINTS))
 """Features of a pixel."""
 _SPREAD, _FLOOR, _LIMIT = 75, 1e-4, 12.0
 """The percentile of absolute values that counts as an image's spread, its least value, and the largest feature."""
@@ -52,6 +55,7 @@ def pixel_features(image: NDArray[np.uint8]) -> Features:
     opposed: tuple[Features, ...] = (red - green, np.asarray(blue - (red + green) / 2, dtype=np.float32))
     for colour in opposed:
         planes += [*_bands(colour, itself=False), *_curvatures(colour, _COLOUR_RIDGE)]
+        planes += [_smooth(colour, deviation)() for deviation in _TINTS]
     rows = np.stack([plane.ravel() for plane in planes])
     rows -= np.median(rows, axis=1, keepdims=True)
     rows /= np.percentile(np.abs(rows), _SPREAD, axis=1, keepdims=True).astype(np.float32) + _FLOOR

@@ -30,8 +30,6 @@ _OUTSIDE = 1000
 """Pixels outside its region that are kept of an image."""
 _LEAST_BLUR, _BLURS = 1.5, 16
 """Standard deviation, pixels, of the blur before pixels stand out: at least, and as a part of the window."""
-_FEWEST = 4
-"""Images with a region from which on a class can be held out by halves."""
 
 
 class PixelNet(nn.Sequential):
@@ -115,39 +113,6 @@ class Learning:
         """(n,) of the pixels of an image's region: those that the next round takes as the thing."""
         blur = max(_LEAST_BLUR, self.window / _BLURS)
         return standing_out(net.scores(image.inside), image.region, self.share, self.window, blur)
-
-    def held_out(self, images: Sequence[RegionPixels], without: Sequence[RegionPixels]) -> Separation:
-        """What models of one half of the images find on the other half; nothing where there are too few."""
-        images = [image for image in images if len(image.inside) and len(image.outside)]
-        if len(images) < _FEWEST:
-            return Separation(len(images), 0.0, 0.0)
-        inside, elsewhere, absent = [], [], []
-        for half in (0, 1):
-            net = self.model(images[half::2], without[half::2])
-            inside += [(net.scores(image.inside) > 0).mean() for image in images[1 - half :: 2]]
-            elsewhere += [(net.scores(image.outside) > 0).mean() for image in images[1 - half :: 2]]
-            absent += [(net.scores(image.outside) > 0).mean() for image in without[1 - half :: 2]]
-        return Separation(len(images), float(np.mean(inside)), max(float(np.mean(e)) for e in (elsewhere, absent) if e))
-
-
-@dataclass(frozen=True, slots=True)
-class Separation:
-    """How well a class's pixels are distinguished from others on images that were not learned from.
-
-    Attributes:
-        n: images with a region.
-        inside: share of the regions' pixels that are found, 0..1.
-        elsewhere: the same outside the regions, or of images without the class, whichever is more.
-    """
-
-    n: int
-    inside: float
-    elsewhere: float
-
-    @property
-    def lift(self) -> float:
-        """How many times as many pixels are found inside as elsewhere; 0 where nothing is known."""
-        return self.inside / max(self.elsewhere, 1e-3)
 
 
 def _round(
