@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,11 +14,18 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from tag2mask.config.engine import Engine
 from tag2mask.config.settings import validate
 from tag2mask.core.errors import ConfigError
+from tag2mask.core.files import read_json
 from tag2mask.core.types import ActivationMaps, Sample
+from tag2mask.data.base import Dataset
 from tag2mask.evaluation.threshold_rules.erased import SHARES, Erasures, choose_erased, end_of_fall, levels_of
 from tag2mask.evaluation.threshold_rules.score_rules import ClassChoice
+from tag2mask.methods.artefact import Artefact
+from tag2mask.methods.context import StageContext
+from tag2mask.methods.registry import stage_kind
+from tag2mask.thresholds import by_scores, erased
 from tag2mask.thresholds.erased import _of_class, painted_over
 from tag2mask.thresholds.kinds import ErasureSettings
 from tests.helpers.refused import refused
@@ -123,3 +132,36 @@ def test_settings_that_do_not_go_together(changes: dict[str, Any], parts: tuple[
     with refused(ConfigError, *parts):
         validate(ErasureSettings, changes, "rule")
     assert ErasureSettings(rule="erased", scores="raw", per="class").erases
+
+
+class Shown(Dataset):
+    """One image of one class."""
+
+    name, split, classes, has_truth = "shown", "all", ("a",), False
+
+    def __init__(self, ground: Any) -> None:
+        self.samples, self.background = (Sample("a", (0,)),), ground
+
+    def image(self, sample: Sample) -> Image.Image:
+        raise NotImplementedError
+
+    def truth(self, sample: Sample) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("ground", "expected"), [("present", 0.7), ("white", 0.4), ("none", 0.4)])
+def test_where_no_threshold_decides_anything_nothing_is_erased(
+    ground: str, expected: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the background does not compete the best class wins; the spread of the scores is wanted even so."""
+    spare = ClassChoice(0.4, None, None, "otsu", "by its images", 0.1)
+    monkeypatch.setattr(by_scores, "class_choices", lambda *_: [spare])
+    monkeypatch.setattr(erased, "erased_choices", lambda *_: [replace(spare, value=0.7)])
+    context: Any = StageContext(
+        stage_kind("rule-classifier"), "threshold", ErasureSettings(rule="erased", scores="raw", per="class"),
+        {name: Artefact(name, tmp_path, "key", lambda _data, sample: sample.id) for name in ("maps", "classifier")},
+        Shown(ground), tmp_path, 0, Engine(device="cpu"),
+    )  # fmt: skip
+    by_scores.choose_by_scores(context)
+    found = read_json(tmp_path / "threshold.json")
+    assert (found["classes"], found["spreads"]) == ([["a", expected]], [["a", 0.1]])

@@ -23,6 +23,7 @@ from tag2mask.methods.artefact import Artefact, Ruled
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.stage_kinds import FeatureMapStage
 from tag2mask.thresholds.kinds import ErasureSettings, RuleSettings
+from tag2mask.thresholds.threshold_of import threshold_of
 
 CLASSES = "classes.json"
 """Beside the threshold: what was said of each class, as `ClassChoice`."""
@@ -41,7 +42,8 @@ def choose_by_scores(context: StageContext[RuleSettings]) -> None:
     settings, dataset, maps = context.settings, context.dataset, context.reads["maps"]
     with progress(context.name, len(dataset.samples)) as counter:
         found = class_choices(maps, dataset, dataset.samples, settings, counter.advance, context.seed)
-    if isinstance(settings, ErasureSettings):
+    # Where the best class of a pixel wins, no threshold decides anything: the spread of the scores is all that is read.
+    if isinstance(settings, ErasureSettings) and threshold_of(context).background.competes:
         from tag2mask.thresholds.erased import erased_choices
 
         with progress(f"{context.name}, erased", len(found)) as counter:

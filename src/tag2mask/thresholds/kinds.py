@@ -149,7 +149,9 @@ def sampled(samples: list[Sample], n: int, *, per_class: bool) -> list[Sample]:
     return [s for s in samples if s.id in chosen]
 
 
-def _kind(name: str, settings: type[RuleSettings], more: Mapping[str, Makes]) -> ThresholdStage[RuleSettings]:
+def _kind(
+    name: str, settings: type[RuleSettings], more: Mapping[str, Makes], *, follows_background: bool = False
+) -> ThresholdStage[RuleSettings]:
     return ThresholdStage(
         name=name,
         settings=settings,
@@ -159,13 +161,14 @@ def _kind(name: str, settings: type[RuleSettings], more: Mapping[str, Makes]) ->
         samples=tagged,
         reads_raw=reads_raw,
         check_data="tag2mask.thresholds.by_scores:check_data",
+        follows_background=follows_background,
     )
 
 
 RULE_KINDS = (
     _kind("rule", RuleSettings, {}),
     _kind("rule-agreement", AgreementSettings, {"other": Makes.MAPS}),
-    _kind("rule-classifier", ErasureSettings, {"classifier": Makes.WEIGHTS}),
+    _kind("rule-classifier", ErasureSettings, {"classifier": Makes.WEIGHTS}, follows_background=True),
 )
 
 
