@@ -192,8 +192,8 @@ def test_a_colour_tells_things_apart_that_are_wider_than_any_band() -> None:
     colours = np.where(disc[..., None], [70, 130, 52], [120, 104, 60]) + rng.normal(0, 12, (128, 128, 3))
     found = pixel_features(colours.clip(0, 255).astype(np.uint8)).reshape(128, 128, COUNT)
     apart = abs(found[56:72, 56:72].mean((0, 1)) - found[4:20, 4:20].mean((0, 1)))
-    assert sorted(np.flatnonzero(apart > 1)) == [COUNT - 9, COUNT - 8, COUNT - 2, COUNT - 1], "both colours, twice"
-    assert sorted(apart)[-5] < 0.5
+    assert sorted(np.flatnonzero(apart > 1)) == [COUNT - 9, COUNT - 8, COUNT - 1], "both colours, one of them twice"
+    assert sorted(apart)[-4] < 1
 
 
 def test_models_of_other_classes_are_refused(tmp_path: Path) -> None:
