@@ -118,7 +118,7 @@ class PixelModelSettings(CutSettings):
         default=0.5, ge=0, le=1, description="a map is active where it exceeds it; unless one is read"
     )
     worth: float = Field(
-        default=0.5,
+        default=0.6,
         ge=0,
         description="a class gets a model where painting over what it finds in the active regions is worth so much: "
         "the share that this takes away of what the classifier's score loses with the whole regions, times how many "

@@ -17,7 +17,7 @@ from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.core.types import Sample
 from tag2mask.label_images.kinds import PixelModelSettings
 from tag2mask.label_images.stage import one_level, photo_reader
-from tag2mask.label_images.thin import CERTAIN
+from tag2mask.label_images.thin import POSSIBLE
 from tag2mask.methods.cam.classifier import LoadedClassifier, load_classifier
 from tag2mask.methods.context import StageContext
 from tag2mask.refine.pixels.learning import Learning, PixelNet, RegionPixels
@@ -30,7 +30,7 @@ EVIDENCE = "pixel-model.json"
 """Why each class has a model or none: the fields of `ClassEvidence` by class name."""
 _WINDOW, _LEAST_WINDOW = 1.2, 6
 """A neighbourhood's side: times the width of the active regions, and pixels at least."""
-_PROBED = 24
+_PROBED = 12
 """Images of a class that a first model learns from and that the classifier is asked about."""
 _PAINTED = 0.3
 """Share of a cell of the image as the classifier sees it from which on the cell is painted over."""
@@ -134,7 +134,7 @@ def erased_by(
     taken, logits = [], []
     for image, photo in zip(images, photos, strict=True):
         found = np.zeros(image.region.shape, bool)
-        found[image.region] = net.scores(image.inside) > np.log(CERTAIN / (1 - CERTAIN))
+        found[image.region] = net.scores(image.inside) > np.log(POSSIBLE / (1 - POSSIBLE))
         taken.append([float(found.sum()), float(len(image.inside))])
         picture = Image.fromarray(photo)
         pixels = classifier.tensor(picture, classifier.size(picture))

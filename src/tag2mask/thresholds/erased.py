@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.resize import bilinear
@@ -22,6 +23,8 @@ from tag2mask.thresholds.kinds import ErasureSettings, sampled
 
 _BLUR = 16
 """What is painted over takes the colours around it, blurred by this part of the long side."""
+_FINE = 4.0
+"""Cells that the blur is computed on, to its standard deviation."""
 
 
 def erased_choices(
@@ -101,9 +104,13 @@ def painted_over(pixels: Tensor, mask: Tensor) -> Tensor:
     """
     if not mask.any():
         return pixels
-    outside = (~mask).numpy().astype(np.float32)
+    outside = (~mask).to(pixels.dtype)
     sigma = max(mask.shape) / _BLUR
-    weight = gaussian_filter(outside, sigma)
-    colours = [gaussian_filter(channel * outside, sigma) for channel in pixels.numpy()]
-    blurred = torch.from_numpy(np.stack(colours) / np.maximum(weight, 1e-3))
-    return torch.where(mask, blurred, pixels)
+    cells = [max(1, round(side / max(1.0, sigma / _FINE))) for side in mask.shape]  # a blur so wide needs no more
+    planes = adaptive_avg_pool2d(torch.stack([*(pixels * outside), outside]), (cells[0], cells[1])).numpy()
+    wide = [
+        gaussian_filter(plane, [sigma * n / side for n, side in zip(cells, mask.shape, strict=True)])
+        for plane in planes
+    ]
+    *colours, weight = bilinear(torch.from_numpy(np.stack(wide)), *mask.shape)
+    return torch.where(mask, torch.stack(colours) / weight.clamp(min=1e-3), pixels)

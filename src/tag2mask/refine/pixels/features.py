@@ -23,14 +23,14 @@ _RIDGES = (1.0, 1.5, 2.5, 4.0)
 _COLOUR_RIDGE = 2.0
 _BANDS = (1.0, 2.0, 4.0)
 """Standard deviations between which bands are taken."""
-_TINTS = (1.0, 4.0)
-"""Standard deviations at which a colour itself is taken."""
 REACH = 12
 """Pixels from which a feature takes anything in: three standard deviations of the widest."""
-COUNT = 4 + 2 * len(_RIDGES) + 2 * (3 + 2 + len(_TINTS))
+COUNT = 4 + 2 * len(_RIDGES) + 2 * (3 + 2 + 2)
 """Features of a pixel."""
 _SPREAD, _FLOOR, _LIMIT = 75, 1e-4, 12.0
 """The percentile of absolute values that counts as an image's spread, its least value, and the largest feature."""
+_ENOUGH = 20_000
+"""Pixels of an image that its median and spread are taken of."""
 
 
 def pixel_features(image: NDArray[np.uint8]) -> Features:
@@ -49,28 +49,32 @@ def pixel_features(image: NDArray[np.uint8]) -> Features:
         raise DataError(f"image has shape {image.shape} and type {image.dtype}: expected (height, width, 3) of uint8")
     red, green, blue = (np.asarray(image[..., k] / 255, dtype=np.float32) for k in range(3))
     brightness = np.asarray(np.stack([red, green, blue], axis=2) @ _BRIGHTNESS, dtype=np.float32)
-    planes = [*_bands(brightness, itself=True)]
+    fine, middle, coarse = (_smooth(brightness, deviation)() for deviation in _BANDS)
+    planes = [brightness - fine, fine - middle, fine - coarse, middle - coarse]
     for deviation in _RIDGES:
         planes += _curvatures(brightness, deviation)
     opposed: tuple[Features, ...] = (red - green, np.asarray(blue - (red + green) / 2, dtype=np.float32))
     for colour in opposed:
-        planes += [*_bands(colour, itself=False), *_curvatures(colour, _COLOUR_RIDGE)]
-        planes += [_smooth(colour, deviation)() for deviation in _TINTS]
+        fine, middle, coarse = (_smooth(colour, deviation)() for deviation in _BANDS)
+        planes += [fine - middle, fine - coarse, middle - coarse, *_curvatures(colour, _COLOUR_RIDGE), fine, coarse]
     rows = np.stack([plane.ravel() for plane in planes])
-    rows -= np.median(rows, axis=1, keepdims=True)
-    rows /= np.percentile(np.abs(rows), _SPREAD, axis=1, keepdims=True).astype(np.float32) + _FLOOR
+    rows -= np.median(_some(rows, image.shape[1]), axis=1, keepdims=True)
+    spread = np.percentile(np.abs(_some(rows, image.shape[1])), _SPREAD, axis=1, keepdims=True)
+    rows /= spread.astype(np.float32) + _FLOOR
     return np.ascontiguousarray(np.clip(rows, -_LIMIT, _LIMIT).T)
+
+
+def _some(rows: Features, width: int) -> Features:
+    """Enough of an image's pixels for its median and spread, all over it."""
+    step = max(1, rows.shape[1] // _ENOUGH)
+    while step > 1 and not width % step:  # would take the same columns of all lines
+        step -= 1
+    return rows[:, ::step]
 
 
 def _smooth(plane: Features, deviation: float) -> Callable[..., Features]:
     """A Gaussian's derivatives of an order (rows, columns)."""
     return partial(ndimage.gaussian_filter, plane, deviation, mode="nearest", truncate=3.0)
-
-
-def _bands(plane: Features, *, itself: bool) -> list[Features]:
-    """Differences of the plane smoothed more and less; with ``itself`` also what the least smoothing takes away."""
-    fine, middle, coarse = (_smooth(plane, deviation)() for deviation in _BANDS)
-    return [*([plane - fine] if itself else []), fine - middle, fine - coarse, middle - coarse]
 
 
 def _curvatures(plane: Features, deviation: float) -> list[Features]:
