@@ -54,15 +54,15 @@ IRN: dict[str, dict[str, Any]] = {
     },
     "predictions": {"kind": "predictions", "reads": {"segmenter": "segmenter"}, "split": "train"},
     "boundary": {"kind": "boundary", "reads": {"masks": "masks"}},
-    "pixels": {"kind": "pixel-model", "reads": {"maps": "maps", "classifier": "classifier"}},
     "rule": {"kind": "rule", "reads": {"maps": "maps"}},
     "rule-agreement": {"kind": "rule-agreement", "reads": {"maps": "maps", "other": "amn-maps"}},
 }
 ASKED: dict[str, dict[str, Any]] = {
     "rule-classifier": {"kind": "rule-classifier", "reads": {"maps": "cam", "classifier": "classifier"}},
+    "pixels": {"kind": "pixel-model", "reads": {"maps": "cam", "classifier": "classifier"}},
     "ground": {"kind": "background"},
 }
-"""Added to the demo, whose classifier the first one asks."""
+"""Added to the demo, whose classifier the first two ask."""
 _METRICS = {"miou", "map", "coverage", "precision_sure", "boundary_iou"}
 _TELLING = 0.01
 """A label's share of an image below which a pixel more or less would show."""
