@@ -23,7 +23,7 @@ from tag2mask.evaluation.confusion import LabelImage
 from tag2mask.inference.maps_file import write_maps
 from tag2mask.label_images.cutting import PhotoMaps, narrowest, refine_seeds
 from tag2mask.label_images.kinds import CRFSettings, CutSettings, RefinedSeedsSettings, SeedCRFSettings
-from tag2mask.label_images.pixel_model import EVIDENCE
+from tag2mask.label_images.pixel_model import EVIDENCE, ClassEvidence
 from tag2mask.label_images.thin import overlaid, with_thin
 from tag2mask.methods.artefact import Artefact
 from tag2mask.methods.context import ImageProgram, StageContext
@@ -156,11 +156,38 @@ def test_only_thin_classes_get_a_model_and_each_has_its_reason(folder: Path) -> 
     line, disc = found["line"], found["disc"]
     assert line["fall"] > 0.5
     assert line["area"] < 0.3
-    assert disc["fall"] ** 2 < 0.5 * disc["area"]
-    assert "the rest shows it as well" in disc["reason"]
-    assert f"the {100 * disc['area']:.0f} % of its active regions" in disc["reason"]
+    assert ClassEvidence(**line).worth > 0.5
+    assert disc["kept"] > 0.75
+    assert "more than kept = 0.75: they are solid" in disc["reason"]
+    assert disc["area"] is None, "nothing was learned of it"
     assert (found["dust"]["images"], found["dust"]["width"]) == (0, 0)
     assert (folder / "pixels" / WEIGHTS).stat().st_size < 20_000
+
+
+def test_of_a_solid_class_the_pixels_that_are_found_are_worth_little(folder: Path, tmp_path: Path) -> None:
+    """Asked all the same: where some of a disc is painted over, the rest shows it."""
+    reads = {"maps": artefact("cam", folder / "cam"), "classifier": artefact("classifier", folder)}
+    stage_kind("pixel-model").load()(context("pixel-model", reads, tmp_path, threshold=0.4, rounds=2, kept=99))
+    disc = ClassEvidence(**read_json(tmp_path / EVIDENCE)["disc"])
+    assert disc.fall is not None
+    assert disc.worth < 0.2
+    assert f"worth {disc.worth:.2f}, less than 0.2" in disc.reason
+
+
+@pytest.mark.parametrize(
+    ("kept", "area", "fall", "expected"),
+    [
+        (0.1, 0.15, 0.7, 2.94),
+        (0.5, 0.2, 0.2, 0.1),
+        (1.2, 0.1, 0.9, 0),
+        (0.1, 0.1, -0.5, 0),
+        (0.1, 0.0, 0.5, 0),
+        (0.1, None, None, 0),
+    ],
+)
+def test_what_found_pixels_are_worth(kept: float, area: float | None, fall: float | None, expected: float) -> None:
+    """Much of the score, more than their share of the area, in regions that their colours do not hold together."""
+    assert ClassEvidence(9, 9.0, kept, area, fall).worth == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["pseudo-masks", "seed-crf", "refined-seeds"])

@@ -118,11 +118,16 @@ class PixelModelSettings(CutSettings):
         default=0.5, ge=0, le=1, description="a map is active where it exceeds it; unless one is read"
     )
     worth: float = Field(
-        default=0.6,
+        default=0.2,
         ge=0,
-        description="a class gets a model where painting over what it finds in the active regions is worth so much: "
-        "the share that this takes away of what the classifier's score loses with the whole regions, times how many "
-        "times as large that is as the share of their area",
+        description="a class gets a model where what it finds in active regions of images held out is worth so much: "
+        "the share that painting over it takes away of what the classifier's score loses with the whole regions, times "
+        "how many times as large it is as the share of their area, times the share of them that a dense CRF takes away",
+    )
+    kept: float = Field(
+        default=0.75,
+        gt=0,
+        description="none is tried where a dense CRF keeps more of the active regions, in the median: they are solid",
     )
     share: float = Field(
         default=0.08, gt=0, lt=1, description="of the pixels of each neighbourhood, those that count as the thing"

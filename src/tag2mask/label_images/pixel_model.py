@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from tag2mask.label_images.stage import one_level, photo_reader
 from tag2mask.label_images.thin import POSSIBLE
 from tag2mask.methods.cam.classifier import LoadedClassifier, load_classifier
 from tag2mask.methods.context import StageContext
+from tag2mask.refine.crf.api import DenseCRF
 from tag2mask.refine.pixels.learning import Learning, PixelNet, RegionPixels
 from tag2mask.refine.pixels.model import PixelModels, save_pixels
 from tag2mask.refine.pixels.regions import Mask, median_width
@@ -31,7 +32,8 @@ EVIDENCE = "pixel-model.json"
 _WINDOW, _LEAST_WINDOW = 1.2, 6
 """A neighbourhood's side: times the width of the active regions, and pixels at least."""
 _PROBED = 12
-"""Images of a class that a first model learns from and that the classifier is asked about."""
+"""Images of a class that are looked at to decide whether it has a model."""
+_HALVES = 2
 _PAINTED = 0.3
 """Share of a cell of the image as the classifier sees it from which on the cell is painted over."""
 _READERS = 2
@@ -46,24 +48,33 @@ class ClassEvidence:
     Attributes:
         images: with an active region, of those looked at.
         width: median width of the active regions, pixels.
-        area: share of the active regions that a first model finds; None where nothing was learned.
-        fall: share of the fall of the classifier's score with the whole regions that painting over this takes away.
+        kept: share of them that is left after a dense CRF, in the median; None where none was run.
+        area: share of the active regions of images held out that a model finds; None where nothing was learned.
+        fall: share of what the classifier's score loses with the whole regions that painting over this takes away.
         reason: why there is none, in words; empty where there is one.
     """
 
     images: int
     width: float
+    kept: float | None = None
     area: float | None = None
     fall: float | None = None
     reason: str = ""
+
+    @property
+    def worth(self) -> float:
+        """How far the found pixels are the class and the rest of the regions is not: see `PixelModelSettings.worth`."""
+        if not self.area or self.fall is None or self.kept is None or self.fall <= 0:
+            return 0.0
+        return self.fall * (self.fall / self.area) * (1 - min(1.0, self.kept))
 
 
 def train(context: StageContext[PixelModelSettings]) -> None:
     """Write the models of fine classes, and why each class has one or none; no ground truth is read.
 
-    Where things are finer than the cells of the maps, an active region is mostly something else, and a few of its
-    pixels hold what the classifier sees of the class: painting over these takes much of it away, and far more than
-    their share of the area. Of a solid thing some pixels are painted over in vain, the rest shows it as well.
+    Where things are finer than the cells of the maps, an active region is mostly something else: a dense CRF takes most
+    of it away, and a few of its pixels hold what the classifier sees of the class, far more than their share of the
+    area. Of a solid thing some pixels are painted over in vain, the rest shows it as well.
 
     Raises:
         StageError: maps of an image are missing.
@@ -99,19 +110,53 @@ def _one_class(
     probed = _with_regions(context, having[:_PROBED], column)
     if not probed:
         return None, ClassEvidence(0, 0.0, reason="its maps are active nowhere")
-    learned = [RegionPixels.of(photo, region, rng) for photo, region in probed]
-    without = _without(context, lacking[:_PROBED], rng)
-    width = round(median_width([image.region for image in learned]), 2)
+    width = round(median_width([region for _, region in probed]), 2)
+    kept = round(float(np.median([kept_by_crf(*pair) for pair in probed])), 3)
+    if kept > settings.kept:
+        reason = (
+            f"a dense CRF keeps {kept:.2f} of its active regions, more than kept = {settings.kept:g}: they are solid"
+        )
+        return None, ClassEvidence(len(probed), width, kept, reason=reason)
     window = max(_LEAST_WINDOW, round(_WINDOW * width))
     learning = Learning(settings.share, settings.rounds, window, context.seed)
-    area, fall = erased_by(learning.model(learned, without), learned, [p for p, _ in probed], classifier, column)
-    evidence = ClassEvidence(len(probed), width, round(area, 4), round(fall, 4))
-    if fall * fall < settings.worth * area or not fall:
+    learned = [RegionPixels.of(photo, region, rng) for photo, region in probed]
+    without = _without(context, lacking[:_PROBED], rng)
+    area, fall = _held_out(learning, learned, without, [photo for photo, _ in probed], classifier, column)
+    evidence = ClassEvidence(len(probed), width, kept, round(area, 4), round(fall, 4))
+    if evidence.worth < settings.worth:
         reason = f"painting over the {100 * area:.0f} % of its active regions that it finds takes away "
-        reason += f"{100 * fall:.0f} % of what the classifier's score loses with all of them: the rest shows it as well"
-        return None, ClassEvidence(**{**asdict(evidence), "reason": reason})
+        reason += f"{100 * fall:.0f} % of what the classifier's score loses with all of them, and a dense CRF keeps "
+        reason += f"{kept:.2f} of them: worth {evidence.worth:.2f}, less than {settings.worth:g}"
+        return None, replace(evidence, reason=reason)
     rest = [RegionPixels.of(*pair, rng) for pair in _with_regions(context, having[_PROBED:], column)]
     return learning.model([*learned, *rest], [*without, *_without(context, lacking[_PROBED:], rng)]), evidence
+
+
+def kept_by_crf(image: Photo, region: Mask) -> float:
+    """What a dense CRF leaves of a region (H, W), or makes of it, as a share of its pixels.
+
+    Where a region is solid, its colours keep it together. A fine thing in a fat region has no say: most of the region
+    looks like what lies around it.
+    """
+    labels = DenseCRF(image).refine_labels(region.astype(np.uint8), n_labels=2)
+    return float(labels.sum()) / max(1, int(region.sum()))
+
+
+def _held_out(
+    learning: Learning, images: Sequence[RegionPixels], without: Sequence[RegionPixels], photos: Sequence[Photo],
+    classifier: LoadedClassifier, column: int,
+) -> tuple[float, float]:  # fmt: skip
+    """`erased_by` of each half of the images, by a model of the other; nothing is found where there is one image."""
+    if len(images) < _HALVES:
+        return 0.0, 0.0
+    halves = [slice(half, None, _HALVES) for half in range(_HALVES)]
+    nets = [learning.model(images[mine], without[mine]) for mine in halves]
+    found = [
+        erased_by(net, images[other], photos[other], classifier, column)
+        for net, other in zip(nets, reversed(halves), strict=True)
+    ]
+    area, fall = np.mean(found, axis=0)
+    return float(area), float(fall)
 
 
 @torch.inference_mode()
