@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,7 +19,7 @@ from tag2mask.evaluation.threshold_rules.erased import NAME as ERASED
 from tag2mask.evaluation.threshold_rules.rules import RULES, find_rule
 from tag2mask.evaluation.threshold_rules.score_rules import SCORE_RULES, find_score_rule
 from tag2mask.inference.settings import ScoreChoice, reads_raw
-from tag2mask.methods.stage_kinds import Makes, SplitRole, ThresholdStage
+from tag2mask.methods.stage_kinds import Makes, SplitRole, StageKind, ThresholdStage
 from tag2mask.thresholds.threshold_of import BackgroundRule
 
 Scope = Literal["data", "class", "image"]
@@ -123,6 +123,12 @@ class ErasureSettings(RuleSettings):
     )
 
 
+class SeedAgreementSettings(Settings):
+    """A rule that goes by the refined seeds which a network learned from: one threshold for each class."""
+
+    split: str | None = Field(default=None, description="a split of the data; null: the one whose maps were made")
+
+
 def tagged(settings: RuleSettings, dataset: Dataset) -> list[Sample]:
     """The images that a rule looks at: those with tags; for the classifier a fixed part of them, in the split's order.
 
@@ -165,10 +171,18 @@ def _kind(
     )
 
 
-RULE_KINDS = (
+RULE_KINDS: tuple[StageKind[Any], ...] = (
     _kind("rule", RuleSettings, {}),
     _kind("rule-agreement", AgreementSettings, {"other": Makes.MAPS}),
     _kind("rule-classifier", ErasureSettings, {"classifier": Makes.WEIGHTS}, follows_background=True),
+    ThresholdStage(
+        name="rule-seeds",
+        settings=SeedAgreementSettings,
+        reads={"maps": Makes.MAPS, "seeds": Makes.MASKS},
+        runner="tag2mask.thresholds.by_seeds:choose_by_seeds",
+        split=lambda own: own.split or SplitRole.INFER,
+        follows_background=True,
+    ),
 )
 
 

@@ -90,14 +90,7 @@ class WalkSettings(Settings):
         ge=0,
         le=1,
         description="with refined seeds in the role seeds: a class's map walks only where its IoU with their confident "
-        "pixels stays at least this share of what it was; elsewhere the map stays",
-        json_schema_extra=UNPRINTED,
-    )
-    cut: float = Field(
-        default=0.45,
-        ge=0,
-        le=1,
-        description="at which maps are compared with refined seeds: what they are cut at afterwards",
+        "pixels, each map cut where it is best, stays at least this share of what it was; elsewhere the map stays",
         json_schema_extra=UNPRINTED,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from tag2mask.backbones.files import WEIGHTS
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import IGNORE, ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.threshold_rules.by_seeds import best_agreement
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.context import ImageProgram, StageContext
 from tag2mask.methods.irn.network import boundary_map, build_boundary, load_boundary, load_official, save_boundary
@@ -114,7 +116,7 @@ def program(context: StageContext[WalkSettings]) -> ImageProgram:
         edge = boundary_map(net, entry.image.to(device), settings.mirror, settings.pad)
         maps = ActivationMaps(entry.maps.classes, entry.maps.maps.to(device))
         result = walked_without(thin, maps, edge, settings)
-        return result if entry.seeds is None else kept_to(entry.seeds, entry.maps, result, settings)
+        return result if entry.seeds is None else kept_to(entry.seeds, entry.maps, result, settings.agreement)
 
     return ImageProgram(prepare, compute)
 
@@ -140,11 +142,7 @@ def walked_without(thin: Collection[int], maps: ActivationMaps, edge: Tensor, se
     return ActivationMaps(maps.classes, result)
 
 
-JUDGED = 0.1
-"""Share of the cells of a class's map that its confident ones have to be, for the seeds to say anything of it."""
-
-
-def kept_to(seeds: Tensor, before: ActivationMaps, after: ActivationMaps, settings: WalkSettings) -> ActivationMaps:
+def kept_to(seeds: Tensor, before: ActivationMaps, after: ActivationMaps, agreement: float) -> ActivationMaps:
     """Maps after the walk, those of classes that it spoils as they were before it.
 
     Where the network has learned no boundaries of a thing, as of a few cells or from a few steps, the walk carries its
@@ -152,32 +150,33 @@ def kept_to(seeds: Tensor, before: ActivationMaps, after: ActivationMaps, settin
     with the seeds somewhat more may be the better one, they are cut from the maps before the walk: hence a share.
 
     Args:
-        seeds: (h, w) uint8, refined seeds on the maps' grid: 0 background, class column + 1, 255 ignored. Where they
-            hold less than a tenth (`JUDGED`) of a class's map there is too little to judge by, and it stays.
+        seeds: (h, w) uint8, refined seeds on the maps' grid: 0 background, class column + 1, 255 ignored. A class of
+            which they hold nothing stays as it was.
         before: (K, h, w).
         after: of the same classes.
-        settings: ``agreement``, the share of its IoU with the seeds that a class has to keep, and ``cut``.
+        agreement: the share of its `agreements` with the seeds that a class has to keep.
     """
-    was, now = (agreements(seeds, maps, settings.cut) for maps in (before, after))
-    columns = torch.tensor([column + 1 for column in before.classes], dtype=torch.uint8)[:, None, None]
-    seen, mapped = (cells.sum((1, 2)) for cells in (seeds == columns, before.maps.cpu() > settings.cut))
-    walks = (now >= settings.agreement * was) & (seen > 0) & (seen >= JUDGED * mapped)
+    was, now = (agreements(seeds, maps) for maps in (before, after))
+    walks = (now > 0) & (now >= agreement * was)
     return ActivationMaps(after.classes, torch.where(walks[:, None, None], after.maps, before.maps.to(after.maps)))
 
 
-def agreements(seeds: Tensor, maps: ActivationMaps, cut: float) -> Tensor:
-    """(K,) IoU of each class between maps (K, h, w) cut at ``cut`` and the confident pixels of ``seeds`` (h, w).
+def agreements(seeds: Tensor, maps: ActivationMaps) -> Tensor:
+    """(K,) IoU of each class's map (h, w) with its confident pixels in ``seeds`` (h, w), at the best threshold.
 
-    Seeds without background are of data without it, where classes compete with each other alone.
+    A walk changes the scale of a map, so each is judged at the threshold that suits it. Seeds without background are of
+    data without it, where classes compete with each other alone and nothing is cut.
     """
     if not len(maps.maps):
         return torch.zeros(0)
-    labels = torch.tensor([column + 1 for column in maps.classes], dtype=torch.uint8)
-    highest, which = maps.maps.float().cpu().max(0)
-    found = torch.where((highest > cut) | ~(seeds == 0).any(), labels[which], 0)
-    found, own = (found == labels[:, None, None]) & (seeds != IGNORE), seeds == labels[:, None, None]
-    shared, either = (cells.sum((1, 2), dtype=torch.float64) for cells in (found & own, found | own))
-    return torch.where(either > 0, shared / either, 0)
+    values, labels = maps.maps.float().cpu().numpy(), seeds.numpy()
+    sure, highest, cut = labels != IGNORE, values.argmax(0), bool((labels == 0).any())
+    found = []
+    for place, column in enumerate(maps.classes):
+        here, own = sure & (highest == place), labels == column + 1
+        scores = values[place][here] if cut else np.zeros(int(here.sum()), np.float32)
+        found.append(best_agreement(scores, own[here], int(own.sum())))
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def walked(maps: ActivationMaps, edge: Tensor, settings: WalkSettings) -> ActivationMaps:
