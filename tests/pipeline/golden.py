@@ -55,6 +55,7 @@ IRN: dict[str, dict[str, Any]] = {
     "predictions": {"kind": "predictions", "reads": {"segmenter": "segmenter"}, "split": "train"},
     "boundary": {"kind": "boundary", "reads": {"masks": "masks"}},
     "rule": {"kind": "rule", "reads": {"maps": "maps"}},
+    "rule-seeds": {"kind": "rule-seeds", "reads": {"maps": "maps", "seeds": "refined"}},
     "rule-agreement": {"kind": "rule-agreement", "reads": {"maps": "maps", "other": "amn-maps"}},
 }
 ASKED: dict[str, dict[str, Any]] = {
