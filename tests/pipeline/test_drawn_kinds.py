@@ -18,8 +18,11 @@ RECIPE = "own-data"
 DATA = ["data=parts", "data.images=24", "data.size=128", "data.difficulty=easy"]
 KEPT = ("min_side", "max_side", "background")
 """Settings of the recipe's data that hold for drawn pictures too."""
-FLOORS: dict[Scenes, float] = {}
-"""Least ``miou_foreground`` of the masks, in percent, of each kind for which the default has been measured."""
+FLOORS: dict[Scenes, float] = {"lines": 45, "defects": 50, "patchwork": 50}
+"""Least ``miou_foreground`` of the masks, in percent, of each kind for which the default has been measured.
+
+They reached 61, 69 and 67; another machine rounds a training to a somewhat different end.
+"""
 STEPS = 60
 """Of a training at most, where the recipe asks for more."""
 
