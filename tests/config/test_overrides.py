@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from tag2mask.config.overrides import apply_overrides
+from tag2mask.core.errors import ConfigError
+from tests.helpers.refused import refused
 
 
 def test_another_reader_keeps_what_the_recipe_demands_of_any_data() -> None:
@@ -14,3 +20,18 @@ def test_another_reader_keeps_what_the_recipe_demands_of_any_data() -> None:
 
 def test_a_recipe_that_demands_nothing_keeps_nothing() -> None:
     assert apply_overrides({"data": {"kind": "folder", "max_side": 640}}, ["data=voc"])["data"] == {"kind": "voc"}
+
+
+@pytest.mark.parametrize("words", [["x.threshold=0.3"], ["stages.x.threshold=0.3"]])
+def test_a_threshold_beside_one_that_is_read_is_refused_with_the_words_that_help(words: list[str]) -> None:
+    recipe: dict[str, Any] = {
+        "stages": {"x": {"kind": "seeds", "reads": {"maps": "m", "threshold": "rule"}, "threshold": 0.5}}
+    }
+    with refused(
+        ConfigError, "0.3' changes nothing", "'x' reads its threshold from stage 'rule'", '"x.reads={maps: m}"'
+    ):
+        apply_overrides(recipe, words)
+    found = apply_overrides(recipe, [*words, "x.reads={maps: m}"])
+    assert found["stages"]["x"] == {"kind": "seeds", "reads": {"maps": "m"}, "threshold": 0.3}
+    del recipe["stages"]["x"]["reads"]
+    assert apply_overrides(recipe, words)["stages"]["x"]["threshold"] == 0.3

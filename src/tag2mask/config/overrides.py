@@ -13,6 +13,8 @@ from tag2mask.core.names import shortened
 _DEEPEST = 16
 _KEPT = ("min_side", "background")
 """Settings of the data that stay when another reader is chosen: how small images and pixels of no class are treated."""
+_THRESHOLD = "threshold"
+"""The setting, and the role in which a stage may read one instead."""
 _OWN_SIGNS = frozenset("[]{}'\"")
 """Whoever writes these means YAML."""
 
@@ -35,7 +37,28 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict
         if len(path) > _DEEPEST:
             raise ConfigError(f"override '{shortened(text)}': no setting is {len(path)} levels deep")
         _set(result, path, _value(key, value))
+    for text in overrides:
+        _check_used(result, text)
     return result
+
+
+def _check_used(recipe: Mapping[str, Any], text: str) -> None:
+    """Refuse a threshold for a stage that reads one: it would change nothing.
+
+    Raises:
+        ConfigError: as said, with the words that take the other threshold away.
+    """
+    name, _, setting = text.partition("=")[0].removeprefix("stages.").rpartition(".")
+    stages = recipe.get("stages")
+    stage = stages.get(name) if isinstance(stages, Mapping) else None
+    reads = stage.get("reads") if isinstance(stage, Mapping) else None
+    if setting != _THRESHOLD or not isinstance(reads, Mapping) or not reads.get(_THRESHOLD):
+        return
+    left = ", ".join(f"{role}: {source}" for role, source in reads.items() if role != _THRESHOLD)
+    raise ConfigError(
+        f"override '{shortened(text)}' changes nothing: '{name}' reads its threshold from stage '{reads[_THRESHOLD]}'. "
+        f'For one of your own, take that away beside it: "{name}.reads={{{left}}}"'
+    )
 
 
 def _value(key: str, text: str) -> Any:
