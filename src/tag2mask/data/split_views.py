@@ -93,7 +93,7 @@ class ResizedImages(Dataset):
 
     def enlargement(self, sample: Sample) -> float:
         """Longest side of the ground truth over that of its file, at least 1."""
-        stored = self.mask_size(sample)
+        stored = None if self.min_side is None else self.mask_size(sample)  # else no file has to be opened
         return 1.0 if stored is None else max(1.0, max(self._fitted(*stored)) / max(stored))
 
     def remarks(self, sample: Sample) -> tuple[str, ...]:

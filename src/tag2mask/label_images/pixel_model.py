@@ -159,7 +159,6 @@ def _held_out(
     return float(area), float(fall)
 
 
-@torch.inference_mode()
 def erased_by(
     net: PixelNet, images: Sequence[RegionPixels], photos: Sequence[Photo], classifier: LoadedClassifier, column: int
 ) -> tuple[float, float]:
