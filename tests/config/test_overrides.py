@@ -25,13 +25,21 @@ def test_a_recipe_that_demands_nothing_keeps_nothing() -> None:
 @pytest.mark.parametrize("words", [["x.threshold=0.3"], ["stages.x.threshold=0.3"]])
 def test_a_threshold_beside_one_that_is_read_is_refused_with_the_words_that_help(words: list[str]) -> None:
     recipe: dict[str, Any] = {
-        "stages": {"x": {"kind": "seeds", "reads": {"maps": "m", "threshold": "rule"}, "threshold": 0.5}}
+        "stages": {"x": {"kind": "pseudo-masks", "reads": {"maps": "m", "threshold": "rule"}, "threshold": 0.5}}
     }
     with refused(
         ConfigError, "0.3' changes nothing", "'x' reads its threshold from stage 'rule'", '"x.reads={maps: m}"'
     ):
         apply_overrides(recipe, words)
     found = apply_overrides(recipe, [*words, "x.reads={maps: m}"])
-    assert found["stages"]["x"] == {"kind": "seeds", "reads": {"maps": "m"}, "threshold": 0.3}
+    assert found["stages"]["x"] == {"kind": "pseudo-masks", "reads": {"maps": "m"}, "threshold": 0.3}
     del recipe["stages"]["x"]["reads"]
     assert apply_overrides(recipe, words)["stages"]["x"]["threshold"] == 0.3
+
+
+def test_seeds_of_normalised_maps_are_measured_at_both_thresholds() -> None:
+    """Beside a threshold from a few masks stands a fixed one; of raw scores none is fixed in advance."""
+    seeds: dict[str, Any] = {"kind": "seeds", "reads": {"maps": "m", "threshold": "few"}, "threshold": 0.5}
+    assert apply_overrides({"stages": {"x": seeds}}, ["x.threshold=0.3"])["stages"]["x"]["threshold"] == 0.3
+    with refused(ConfigError, "changes nothing"):
+        apply_overrides({"stages": {"x": {**seeds, "scores": "raw"}}}, ["x.threshold=0.3"])

@@ -43,7 +43,9 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict
 
 
 def _check_used(recipe: Mapping[str, Any], text: str) -> None:
-    """Refuse a threshold for a stage that reads one: it would change nothing.
+    """Refuse a threshold for a stage that reads one, where it would change nothing.
+
+    Seeds of normalised maps are measured at both.
 
     Raises:
         ConfigError: as said, with the words that take the other threshold away.
@@ -52,7 +54,9 @@ def _check_used(recipe: Mapping[str, Any], text: str) -> None:
     stages = recipe.get("stages")
     stage = stages.get(name) if isinstance(stages, Mapping) else None
     reads = stage.get("reads") if isinstance(stage, Mapping) else None
-    if setting != _THRESHOLD or not isinstance(reads, Mapping) or not reads.get(_THRESHOLD):
+    if setting != _THRESHOLD or not isinstance(stage, Mapping) or not isinstance(reads, Mapping):
+        return
+    if not reads.get(_THRESHOLD) or (stage.get("kind") == "seeds" and stage.get("scores") != "raw"):
         return
     left = ", ".join(f"{role}: {source}" for role, source in reads.items() if role != _THRESHOLD)
     raise ConfigError(
