@@ -91,13 +91,7 @@ def _where_shown(first: str, second: str) -> Mixture:
 
 MIXED: Mapping[str, Mixture] = {
     "mean of otsu and midpoint": _mean("otsu", "midpoint"),
-    "mean of otsu and slope": _mean("otsu", "slope"),
-    "mean of slope and foot": _mean("slope", "foot"),
-    "midpoint where shown, else negatives": _where_shown("midpoint", "negatives"),
     "midpoint where shown, else otsu": _where_shown("midpoint", "otsu"),
-    "slope where shown, else foot": _where_shown("slope", "foot"),
-    "slope where shown, else negatives": _where_shown("slope", "negatives"),
-    "slope where shown, else otsu": _where_shown("slope", "otsu"),
 }
 
 

@@ -16,9 +16,11 @@ from tag2mask.core.errors import DataError
 from tag2mask.core.files import read_json
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
+from tag2mask.evaluation.threshold_rules.by_seeds import SeedAgreement
 from tag2mask.methods.context import StageContext
 from tag2mask.methods.registry import stage_kind
 from tag2mask.methods.stage_kinds import Makes
+from tag2mask.thresholds.by_scores import read_choices
 from tests.helpers.refused import refused
 
 SIDE = 16
@@ -57,6 +59,21 @@ class Reads:
         return found
 
 
+class Unlearned(Reads):
+    """Maps that tell of the second class nothing: as high everywhere."""
+
+    def maps(self, dataset: Dataset, sample: Sample, scores: str = "normalised") -> ActivationMaps:
+        found = super().maps(dataset, sample, scores)
+        return found if sample.tags != (1,) else ActivationMaps((1,), torch.full_like(found.maps, 0.02))
+
+    def labels(self, dataset: Dataset, sample: Sample) -> NDArray[np.uint8]:
+        """Of the second class an eighth."""
+        found = super().labels(dataset, sample)
+        if sample.tags == (1,):
+            found[:, SIDE // 8 : SIDE // 2] = 0
+        return found
+
+
 class Nothing(Reads):
     """Seeds that are confident of no class."""
 
@@ -65,7 +82,7 @@ class Nothing(Reads):
 
 
 def chosen(out: Path, ground: Any = "present", seeds: Reads | None = None) -> dict[str, Any]:
-    kind, reads = stage_kind("rule-seeds"), {"maps": Reads(), "seeds": seeds or Reads()}
+    kind, reads = stage_kind("rule-seeds"), {"maps": seeds or Reads(), "seeds": seeds or Reads()}
     kind.load()(StageContext(kind, "x", kind.settings(), reads, Corners(ground), out, 0, Engine(device="cpu")))  # type: ignore[arg-type]
     return dict(read_json(out / "threshold.json"))
 
@@ -87,6 +104,29 @@ def test_each_class_is_cut_where_its_maps_give_back_the_seeds(tmp_path: Path) ->
     assert found["value"] == pytest.approx((classes["wide"] + classes["faint"]) / 2)
 
 
+def test_a_class_that_was_not_learned_is_cut_as_the_others_are(tmp_path: Path) -> None:
+    """Maps that agree no better cut than whole would cover all images with the tag."""
+    found = chosen(tmp_path, seeds=Unlearned())
+    classes = dict(found["classes"])
+    assert classes["faint"] is None
+    assert found["value"] == classes["wide"]
+    why = read_choices(tmp_path)
+    assert "IoU: they tell nothing" in why["faint"].why
+    assert "IoU 100.0 %" in why["wide"].why
+
+
+def test_a_class_that_fills_its_images_may_be_cut_nowhere() -> None:
+    """Flat maps over seeds of which two thirds are the class: whole is right."""
+    counts = SeedAgreement(1)
+    seeds = np.ones((6, 6), np.uint8)
+    seeds[:, 4:] = 0
+    counts.update(np.full((1, 6, 6), 0.3, np.float32), (0,), seeds)
+    (found,) = counts.best()
+    assert found.tells
+    assert found.iou == found.everywhere == pytest.approx(2 / 3)
+    assert found.level < 0.3
+
+
 @pytest.mark.parametrize("ground", ["none", "white"])
 def test_where_no_threshold_decides_anything_nothing_is_looked_at(ground: str, tmp_path: Path) -> None:
     found = chosen(tmp_path, ground, Nothing())
@@ -94,6 +134,6 @@ def test_where_no_threshold_decides_anything_nothing_is_looked_at(ground: str, t
 
 
 def test_maps_and_seeds_that_agree_nowhere_are_refused(tmp_path: Path) -> None:
-    with refused(DataError, "'given'", "no pixel of 2 images", "fixed threshold"):
+    with refused(DataError, "'given'", "on 2 images", "no confident pixel", "fixed threshold"):
         chosen(tmp_path, seeds=Nothing())
     assert not (tmp_path / "threshold.json").exists()

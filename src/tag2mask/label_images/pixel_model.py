@@ -31,7 +31,7 @@ EVIDENCE = "pixel-model.json"
 """Why each class has a model or none: the fields of `ClassEvidence` by class name."""
 _WINDOW, _LEAST_WINDOW = 1.2, 6
 """A neighbourhood's side: times the width of the active regions, and pixels at least."""
-_PROBED = 12
+_PROBED = 24
 """Images of a class that are looked at to decide whether it has a model."""
 _HALVES = 2
 _PAINTED = 0.3

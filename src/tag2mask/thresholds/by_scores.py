@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,22 @@ def choose_by_scores(context: StageContext[RuleSettings]) -> None:
                 maps, context.reads["classifier"], dataset, settings, context.engine, found.__getitem__,
                 counter.advance, context.seed,
             )  # fmt: skip
-    named = list(zip(dataset.classes, found, strict=True))
+    write_choices(context, settings.rule, found, len(dataset))
+
+
+def write_choices(context: StageContext[Any], rule: str, found: Sequence[ClassChoice], n_images: int) -> None:
+    """Log and write the threshold of each class; one without a threshold of its own has the median of the others'.
+
+    Args:
+        context: of the stage, which reads ``maps``.
+        rule: its name.
+        found: for each class, in their order.
+        n_images: that were looked at.
+
+    Raises:
+        DataError: no class has one.
+    """
+    named = list(zip(context.dataset.classes, found, strict=True))
     for name, choice in named[:_LISTED]:
         LOG.info("%s: %s", context.name, in_words(name, choice))
     if len(named) > _LISTED:
@@ -60,13 +76,15 @@ def choose_by_scores(context: StageContext[RuleSettings]) -> None:
     if not values:
         reasons = "; ".join(dict.fromkeys(choice.why for choice in found))
         raise DataError(
-            f"{context.name}: rule '{settings.rule}' finds no threshold for any class in the raw scores of "
-            f"'{maps.name}' on {len(dataset)} images: {reasons}. Set a fixed threshold instead, or look at the maps"
+            f"{context.name}: rule '{rule}' finds no threshold for any class in the maps of "
+            f"'{context.reads['maps'].name}' on {n_images} images: {reasons}. Set a fixed threshold instead, or look "
+            "at the maps"
         )
-    whole = round(statistics.median(values), 4)
     classes = tuple((name, choice.value) for name, choice in named)
-    spreads = tuple((name, choice.spread) for name, choice in named)
-    Ruled(whole, settings.rule, settings.per, len(dataset), classes, spreads=spreads).write(context.out)
+    measured = any(choice.spread is not None for choice in found)
+    spreads = tuple((name, choice.spread) for name, choice in named) if measured else ()
+    whole = round(statistics.median(values), 4)
+    Ruled(whole, rule, "class", n_images, classes, spreads=spreads).write(context.out)
     write_json(context.out / CLASSES, {name: asdict(choice) for name, choice in named})
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tag2mask.core.errors import DataError
 from tag2mask.core.prefetch import prefetch_known
-from tag2mask.core.progress import LOG, progress
+from tag2mask.core.progress import progress
 from tag2mask.core.resize import bilinear
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.confusion import LabelImage
-from tag2mask.evaluation.threshold_rules.by_seeds import NAME, SeedAgreement
+from tag2mask.evaluation.threshold_rules.by_seeds import NAME, Agreement, SeedAgreement
+from tag2mask.evaluation.threshold_rules.score_rules import ClassChoice
 from tag2mask.methods.artefact import Ruled
 from tag2mask.methods.context import StageContext
+from tag2mask.thresholds.by_scores import write_choices
 from tag2mask.thresholds.kinds import SeedAgreementSettings
 from tag2mask.thresholds.threshold_of import threshold_of
 
@@ -33,7 +33,7 @@ def choose_by_seeds(context: StageContext[SeedAgreementSettings]) -> None:
     No ground truth is read. Where the background does not compete nothing is looked at: no threshold decides anything.
 
     Raises:
-        DataError: maps and seeds agree nowhere.
+        DataError: the maps of no class tell anything of the seeds.
         StageError: maps or seeds of an image are missing.
     """
     if context.rank != 0:
@@ -46,19 +46,17 @@ def choose_by_seeds(context: StageContext[SeedAgreementSettings]) -> None:
     with progress(context.name, len(samples)) as counter:
         for maps, classes, seeds in prefetch_known(_reader(context), samples, _THREADS, counter.advance):
             counts.update(maps, classes, seeds)
-    found = counts.best()
-    for name, one in zip(names, found, strict=True):
-        said = "agrees with no confident pixel" if one is None else f"at {one[0]:g}, IoU {100 * one[1]:.1f}"
-        LOG.info("%s: '%s' %s", context.name, name, said)
-    values = [one[0] for one in found if one is not None]
-    if not values:
-        raise DataError(
-            f"{context.name}: the maps of '{context.reads['maps'].name}' agree with '{context.reads['seeds'].name}' "
-            f"on no pixel of {len(samples)} images, so nothing says where they end. Look at both, or set a fixed "
-            "threshold instead"
-        )
-    classes_at = tuple((name, None if one is None else one[0]) for name, one in zip(names, found, strict=True))
-    Ruled(round(statistics.median(values), 4), NAME, "class", len(samples), classes_at).write(context.out)
+    write_choices(context, NAME, [_choice(each) for each in counts.best()], len(samples))
+
+
+def _choice(found: Agreement) -> ClassChoice:
+    why = "its maps agree with no confident pixel"
+    if found.tells:
+        why = f"its maps agree there with what is confident, IoU {100 * found.iou:.1f} %"
+    elif found.iou:
+        why = f"cut or whole, its maps agree with what is confident to {100 * found.iou:.1f} % IoU: they tell "
+        why += "nothing"
+    return ClassChoice(found.level if found.tells else None, None, None, NAME, why)
 
 
 def _reader(context: StageContext[SeedAgreementSettings]) -> Callable[[Sample], Read | None]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tag2mask.evaluation.threshold_rules.by_seeds import LEVELS, SeedAgreement, best_agreement
+from tag2mask.evaluation.threshold_rules.by_seeds import LEVELS, Agreement, SeedAgreement, best_agreement
 
 Maps = NDArray[np.float32]
 Labels = NDArray[np.uint8]
@@ -24,14 +24,15 @@ def test_the_threshold_lies_where_the_confident_pixels_end() -> None:
     maps = np.array([[[0.9, 0.5, 0.31, 0.29, 0.05, 0.2]]], np.float32)
     seeds = np.array([[1, 1, 1, 0, 0, 255]], np.uint8)
     found = agreement(maps, (0,), seeds)
-    assert found.best() == [(0.3, 1.0), None]
+    assert found.best() == [Agreement(0.3, 1.0, 3 / 5), Agreement(0.5, 0.0, 0.0)]
+    assert [one.tells for one in found.best()] == [True, False]
     assert found.iou()[0, 10] == 3 / 4
     assert found.iou()[0, 50] == 1 / 3, "0.5 is not above 0.5"
 
 
 def test_of_equal_thresholds_the_middle_one_is_taken() -> None:
     maps = np.array([[[0.8, 0.2]]], np.float32)
-    assert agreement(maps, (0,), np.array([[1, 0]], np.uint8)).best()[0] == (0.5, 1.0), "0.20 to 0.79 do"
+    assert agreement(maps, (0,), np.array([[1, 0]], np.uint8)).best()[0].level == 0.5, "0.20 to 0.79 do"
 
 
 def slow(images: list[Image], column: int, level: float) -> float:
@@ -68,7 +69,7 @@ def test_ignored_pixels_and_images_without_maps_say_nothing() -> None:
     maps, seeds = np.array([[[0.9, 0.4]]], np.float32), np.array([[1, 255]], np.uint8)
     other = np.array([[[0.9, 0.99]]], np.float32)
     assert agreement(maps, (0,), seeds).best() == agreement(other, (0,), seeds).best()
-    assert agreement(maps, (0,), np.full((1, 2), 255, np.uint8)).best() == [None, None]
+    assert not any(one.tells for one in agreement(maps, (0,), np.full((1, 2), 255, np.uint8)).best())
 
 
 def test_the_best_of_an_image_does_not_hang_on_its_scale() -> None:

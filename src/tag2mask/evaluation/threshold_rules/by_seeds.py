@@ -7,6 +7,8 @@ much hangs on the data. The pixels that it learned from are known. At the right 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,31 @@ from tag2mask.evaluation.confusion import LabelImage
 NAME = "seeds"
 LEVELS: NDArray[np.float64] = np.arange(101) / 100
 """Thresholds that are tried."""
+_TOLD = 1.05
+"""How much better than the whole of the images maps agree at their best threshold where they tell anything."""
+_FILLED = 0.5
+"""IoU of the whole of the images from which on a class fills them, so that cutting them nowhere is no fault."""
 Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How the maps of a class agree with its confident pixels.
+
+    Attributes:
+        level: the threshold at which they agree best, the middle of several.
+        iou: there, 0..1; 0 where they agree nowhere.
+        everywhere: IoU at threshold 0, of all pixels where no other class of the image is ahead.
+    """
+
+    level: float
+    iou: float
+    everywhere: float
+
+    @property
+    def tells(self) -> bool:
+        """Whether the maps say where the class ends: what learned nothing of it agrees no better cut than whole."""
+        return self.iou > 0 and (self.iou > _TOLD * self.everywhere or self.everywhere >= _FILLED)
 
 
 class SeedAgreement:
@@ -57,12 +83,13 @@ class SeedAgreement:
         agreed: NDArray[np.float64] = np.divide(self.shared, union, out=np.zeros(union.shape), where=union > 0)
         return agreed
 
-    def best(self) -> list[tuple[float, float] | None]:
-        """Threshold and IoU of each class where they agree best, the middle of several; None without a shared pixel."""
-        found: list[tuple[float, float] | None] = []
+    def best(self) -> list[Agreement]:
+        """Where the maps of each class agree best."""
+        found = []
         for row in self.iou():
             places = np.flatnonzero(row == row.max())
-            found.append((float(LEVELS[places[(len(places) - 1) // 2]]), float(row.max())) if row.max() > 0 else None)
+            level = float(LEVELS[places[(len(places) - 1) // 2]])
+            found.append(Agreement(level, float(row.max()), float(row[0])))
         return found
 
 

@@ -109,18 +109,8 @@ def negatives(scores: ClassScores, options: ScoreOptions) -> Said:
     return Said(value, f"{100 * options.quantile:g} % of the cells of images without it score below")
 
 
-def slope(scores: ClassScores, options: ScoreOptions) -> Said:
-    """Where the scores of images with the class are steepest: halfway up the flank of what is active."""
-    return _flank(scores, 1.0, "the scores of its images are steepest there")
-
-
 def foot(scores: ClassScores, options: ScoreOptions) -> Said:
     """Where the scores of images with the class become half as steep as they get: at the foot of the flank."""
-    return _flank(scores, 0.5, "below it the scores of its images are less than half as steep as they get")
-
-
-def _flank(scores: ClassScores, part: float, why: str) -> Said:
-    """The lowest score at which a ``part`` of the largest steepness above that of the ground is reached."""
     total = scores.present.sum()
     below = scores.present.cumsum() / max(total, 1)
     first, last = (int(np.searchsorted(below, share)) for share in (0.5, _HIGHEST))
@@ -135,8 +125,9 @@ def _flank(scores: ClassScores, part: float, why: str) -> Said:
     heights -= heights[0]
     if not heights.max() > 0:
         return Said(None, "the scores of its images rise nowhere: they are steepest on the ground")
-    place = int(np.argmax(heights >= part * heights.max()))
-    return Said(float(edges[place] + edges[place + 1] - 1) / 2 / (BINS - 1), why)
+    place = int(np.argmax(heights >= 0.5 * heights.max()))
+    value = float(edges[place] + edges[place + 1] - 1) / 2 / (BINS - 1)
+    return Said(value, "below it the scores of its images are less than half as steep as they get")
 
 
 def compared(scores: ClassScores, options: ScoreOptions) -> Said:
@@ -165,7 +156,6 @@ SCORE_RULES: Mapping[str, Rule] = {
     "otsu": otsu,
     "otsu-twice": otsu_twice,
     "probability": probability,
-    "slope": slope,
     "foot": foot,
 }
 """Every rule of raw scores by name."""
