@@ -37,6 +37,24 @@ def test_a_threshold_beside_one_that_is_read_is_refused_with_the_words_that_help
     assert apply_overrides(recipe, words)["stages"]["x"]["threshold"] == 0.3
 
 
+@pytest.mark.parametrize("word", ["x.foreground=0.6", "x.background=0.1"])
+def test_the_two_thresholds_of_refined_seeds_beside_one_that_is_read_are_refused(word: str) -> None:
+    recipe: dict[str, Any] = {
+        "stages": {"x": {"kind": "refined-seeds", "reads": {"maps": "m", "threshold": "rule"}, "margin": 0.1}}
+    }
+    with refused(ConfigError, "changes nothing", "x.margin=", '"x.reads={maps: m}"'):
+        apply_overrides(recipe, [word])
+    name, value = word.removeprefix("x.").split("=")
+    assert apply_overrides(recipe, [word, "x.reads={maps: m}"])["stages"]["x"][name] == float(value)
+
+
+def test_the_rule_of_refined_seeds_is_no_threshold() -> None:
+    """It is called ``background`` elsewhere, and holds whatever the threshold is."""
+    recipe = {"stages": {"x": {"kind": "refined-seeds", "reads": {"maps": "m", "threshold": "rule"}}}}
+    found = apply_overrides(recipe, ["x.background={kind: constant}"])
+    assert found["stages"]["x"]["background"] == {"kind": "constant"}
+
+
 def test_seeds_of_normalised_maps_are_measured_at_both_thresholds() -> None:
     """Beside a threshold from a few masks stands a fixed one; of raw scores none is fixed in advance."""
     seeds: dict[str, Any] = {"kind": "seeds", "reads": {"maps": "m", "threshold": "few"}, "threshold": 0.5}

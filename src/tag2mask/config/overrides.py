@@ -15,6 +15,8 @@ _KEPT = ("min_side", "background")
 """Settings of the data that stay when another reader is chosen: how small images and pixels of no class are treated."""
 _THRESHOLD = "threshold"
 """The setting, and the role in which a stage may read one instead."""
+_PAIR = ("foreground", "background")
+"""The settings of refined seeds that such a threshold takes the place of."""
 _OWN_SIGNS = frozenset("[]{}'\"")
 """Whoever writes these means YAML."""
 
@@ -43,7 +45,7 @@ def apply_overrides(recipe: Mapping[str, Any], overrides: Sequence[str]) -> dict
 
 
 def _check_used(recipe: Mapping[str, Any], text: str) -> None:
-    """Refuse a threshold for a stage that reads one, where it would change nothing.
+    """Refuse a threshold for a stage that reads one, where it would change nothing: those of refined seeds too.
 
     Seeds of normalised maps are measured at both.
 
@@ -54,14 +56,18 @@ def _check_used(recipe: Mapping[str, Any], text: str) -> None:
     stages = recipe.get("stages")
     stage = stages.get(name) if isinstance(stages, Mapping) else None
     reads = stage.get("reads") if isinstance(stage, Mapping) else None
-    if setting != _THRESHOLD or not isinstance(stage, Mapping) or not isinstance(reads, Mapping):
+    if not isinstance(stage, Mapping) or not isinstance(reads, Mapping):
+        return
+    pair = setting in _PAIR and stage.get("kind") == "refined-seeds" and isinstance(stage.get(setting), int | float)
+    if setting != _THRESHOLD and not pair:
         return
     if not reads.get(_THRESHOLD) or (stage.get("kind") == "seeds" and stage.get("scores") != "raw"):
         return
     left = ", ".join(f"{role}: {source}" for role, source in reads.items() if role != _THRESHOLD)
     raise ConfigError(
         f"override '{shortened(text)}' changes nothing: '{name}' reads its threshold from stage '{reads[_THRESHOLD]}'. "
-        f'For one of your own, take that away beside it: "{name}.reads={{{left}}}"'
+        + (f"{name}.margin=… sets how far from it both lie. " if pair else "")
+        + f'For one of your own, take that away beside it: "{name}.reads={{{left}}}"'
     )
 
 
