@@ -105,17 +105,43 @@ class JoinedBody(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to non-negative features (N, channels, h, w) on the grid."""
+        return self._joined(level_features(self.trunk, images, self.take))
+
+    def apart(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The joined features, as `forward` gives them, and the levels that they were joined of.
+
+        Joining keeps what tells the classes apart and little of what tells the parts of a thing apart, which a method
+        of similarities lives on. Each level is brought to the grid and to unit length in every cell, so that none is
+        heard for its scale, and they stand side by side.
+
+        Args:
+            images: (N, 3, H, W), normalised.
+
+        Returns:
+            (N, channels, h, w), and (N, sum of the levels' channels, h, w) of unit length, but where all are zero.
+        """
         found = level_features(self.trunk, images, self.take)
+        size = self._grid(found)
+        units = [F.normalize(_brought(level, size, finer)) for level, finer in zip(found, self._finer, strict=True)]
+        return self._joined(found), torch.cat(units, 1) / len(units) ** 0.5
+
+    def _grid(self, found: Sequence[Tensor]) -> tuple[int, int]:
         height, width = found[self._at].shape[-2:]
-        size = (height, width)
-        parts = []
+        return height, width
+
+    def _joined(self, found: Sequence[Tensor]) -> Tensor:
+        size, parts = self._grid(found), []
         for level, join, finer in zip(found, self.joins, self._finer, strict=True):
-            if finer:  # the mean of the cells under one: a 1 x 1 convolution of a mean is the mean of its results
-                parts.append(join(F.adaptive_avg_pool2d(level, size)))
-            else:
-                part = join(level)
-                parts.append(part if part.shape[-2:] == size else F.interpolate(part, size, mode="bilinear"))
+            # The mean of the cells under one first: a 1 x 1 convolution of a mean is the mean of its results.
+            parts.append(join(_brought(level, size, finer)) if finer else _brought(join(level), size, finer))
         return torch.stack(parts).sum(0).relu()
+
+
+def _brought(level: Tensor, size: tuple[int, int], finer: bool) -> Tensor:
+    """A level on the common grid: means of the cells of a finer one, a coarser one in between its cells."""
+    if finer:
+        return F.adaptive_avg_pool2d(level, size)
+    return level if level.shape[-2:] == size else F.interpolate(level, size, mode="bilinear")
 
 
 def joined_body(body: Body, settings: BackboneSettings) -> Body:

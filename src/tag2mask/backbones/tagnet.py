@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tag2mask.backbones.settings import GAP, BackboneSettings, Pooling
+from tag2mask.core.errors import ConfigError
 
 RGB = tuple[float, float, float]
 
@@ -78,6 +79,27 @@ class TagNet(nn.Module):
         """Normalised images (N, 3, H, W) to features (N, D, h, w), with h about H / stride."""
         features: Tensor = self.body(images)
         return features
+
+    def levels(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The levels of a network that joins some, side by side, and the class map of the same cells.
+
+        Args:
+            images: (N, 3, H, W), normalised.
+
+        Returns:
+            (N, D', h, w) of unit length, and (N, C, h, w) logits.
+
+        Raises:
+            ConfigError: the network joins none.
+        """
+        apart = getattr(self.body, "apart", None)
+        if apart is None:
+            raise ConfigError(
+                f"features = levels: the network '{self.settings.name}' joins no levels; set backbone.levels of the "
+                "stage that trains it, such as classifier.backbone.levels=[4,8,16,32], or features=last"
+            )
+        joined, found = apart(images)
+        return found, self.head(joined)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to logits (N, C): the class map ``w f + bias``, pooled over its cells."""

@@ -67,6 +67,7 @@ def make_maps(
     device: torch.device,
     counter: Counter,
     side: int | None = None,
+    levels: bool = False,
 ) -> None:
     """Make the maps of ``samples`` that any task wants, and hand them over image by image.
 
@@ -79,8 +80,10 @@ def make_maps(
         device: where the network runs.
         counter: advanced by one for each sample, those already done included.
         side: longest side of whole images in the network's training; None where they kept their sizes.
+        levels: the features are the network's levels, see `TagNet.levels`.
     """
     network = for_inference(network, device)
+    read: Callable[[Tensor], Tensor] = (lambda images: network.levels(images)[0]) if levels else network.features
 
     def prepare(sample: Sample) -> tuple[Sample, tuple[int, int], list[Tensor]] | None:
         if not any(task.wants(sample) for task in tasks):
@@ -93,14 +96,15 @@ def make_maps(
         return sample, size, [image_tensor(image, s, network.mean, network.std) for s in sizes]
 
     for sample, size, inputs in prefetch_known(prepare, samples, advance=counter.advance):
-        maps = _sample_maps(network, tasks, sample, size, inputs, settings, device, side)
+        maps = _sample_maps(read, network.stride, tasks, sample, size, inputs, settings, device, side)
         for task, made in zip(tasks, maps, strict=True):
             if task.wants(sample):
                 task.write(sample, made, size)
 
 
 def _sample_maps(
-    network: TagNet,
+    read: Callable[[Tensor], Tensor],
+    stride: int,
     tasks: Sequence[MapTask],
     sample: Sample,
     size: tuple[int, int],
@@ -114,9 +118,9 @@ def _sample_maps(
         return [ActivationMaps((), empty) for _ in tasks]
     images = (tensor.to(device, non_blocking=True) for tensor in inputs)
     bfloat16 = settings.precision == "bfloat16"
-    features = pair_features(network.features, images, mirror=settings.mirror, bfloat16=bfloat16)
+    features = pair_features(read, images, mirror=settings.mirror, bfloat16=bfloat16)
     classes = torch.tensor(sample.tags, dtype=torch.int64, device=device)
-    part = settings.part(settings.base(size, side), network.stride)
+    part = settings.part(settings.base(size, side), stride)
     heads: list[MapHead] = [task.head for task in tasks] + [_of_all(task.raw, device) for task in tasks if task.raw]
     made = mean_of_scales(features, heads, classes, stride4(*size), part)
     raw = iter(made[len(tasks) :])

@@ -79,12 +79,14 @@ class MapsProgram:
         head: features -> maps of one scale.
         raw: gives raw scores to be kept beside the maps; None where none are.
         side: longest side of whole images in the network's training; None where they kept their sizes.
+        levels: the features are the network's levels, see `TagNet.levels`.
     """
 
     network: TagNet
     head: MapHead
     raw: RawScores | None = None
     side: int | None = None
+    levels: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,8 @@ class StageKind(Generic[S]):
             of what it reads, by role.
         check: ``module:function``, called with the settings and the roles that are read before a run begins, to raise
             what is wrong with them.
+        check_reads: ``module:function``, called with the settings and those of what is read, by role, before a run
+            begins, to raise what is wrong with them together.
         check_data: ``module:function``, called likewise with the settings and the split. It returns warnings, and
             raises what would stop the stage.
     """
@@ -122,6 +124,7 @@ class StageKind(Generic[S]):
     reads_raw: bool | Callable[[S], bool] = False
     described: Callable[[S, Mapping[str, Settings]], str] | None = None
     check: str | None = None
+    check_reads: str | None = None
     check_data: str | None = None
 
     per_image: ClassVar[bool] = False
@@ -181,6 +184,15 @@ class StageKind(Generic[S]):
         if self.check is not None:
             _function(self.check)(settings, frozenset(roles))
 
+    def validate_reads(self, settings: S, read: Mapping[str, Settings]) -> None:
+        """Find what is wrong with settings together with those of what is read, by role.
+
+        Raises:
+            Tag2MaskError: what is wrong.
+        """
+        if self.check_reads is not None:
+            _function(self.check_reads)(settings, read)
+
     def validate_data(self, settings: S, dataset: Dataset) -> Sequence[str]:
         """Check that a split suits a stage with these settings; returns warnings.
 
@@ -224,10 +236,12 @@ class FeatureMapStage(StageKind[M]):
 
     Attributes:
         probabilities: a raw score of 0.5 is the classifier's probability one half.
+        levels: whether its features are the network's levels, from the settings of what it reads, by role.
     """
 
     makes: Makes = field(default=Makes.MAPS, init=False)
     probabilities: bool = False
+    levels: Callable[[Mapping[str, Settings]], bool] = lambda read: False
     keeps_raw: bool | Callable[[M], bool] = lambda settings: settings.raw
 
     per_image: ClassVar[bool] = True

@@ -100,7 +100,8 @@ def sharing_pass(session: Session, first: PlannedStage) -> list[PlannedStage]:
     def identity(stage: PlannedStage) -> object:
         networks = [stage.reads[role] for role, makes in stage.kind.reads.items() if makes is Makes.WEIGHTS]
         shared = stage.settings.model_dump(include=set(MapsSettings.model_fields))
-        return sorted(session.done[n].artefact.key for n in networks), shared, session.plan.split_of(stage)
+        levels = isinstance(stage.kind, FeatureMapStage) and stage.kind.levels(session.plan.read_settings(stage))
+        return sorted(session.done[n].artefact.key for n in networks), shared, session.plan.split_of(stage), levels
 
     def ready(stage: PlannedStage) -> bool:
         waits = stage.name not in session.done and stage is not first and isinstance(stage.kind, FeatureMapStage)
@@ -129,8 +130,10 @@ def _run_network(jobs: Sequence[PerImageJob]) -> float:
     device = resolve_device(session.engine)
     started = time.monotonic()
     with progress(" + ".join(job.stage.name for job in jobs), len(samples), quiet=session.rank > 0) as counter:
-        network, side = programs[0].network, programs[0].side
-        make_maps(network, tasks, jobs[0].dataset, samples, stage.settings, device, counter, side)
+        first = programs[0]
+        make_maps(
+            first.network, tasks, jobs[0].dataset, samples, stage.settings, device, counter, first.side, first.levels
+        )
     return time.monotonic() - started
 
 

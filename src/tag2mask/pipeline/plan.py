@@ -78,6 +78,10 @@ class Plan:
         """The instance of that name."""
         return next(s for s in self.stages if s.name == name)
 
+    def read_settings(self, stage: PlannedStage) -> dict[str, Settings]:
+        """The settings of what a stage reads, by role."""
+        return {role: self.stage(source).settings for role, source in stage.reads.items()}
+
     def may_be(self, stage: PlannedStage) -> list[PlannedStage]:
         """The stages whose artefact a stage may have: itself; of a choice its candidates, through further choices."""
         return list(_chosen_from(stage, {s.name: s for s in self.stages}))
@@ -120,6 +124,8 @@ def make_plan(recipe: Recipe) -> Plan:
     plan = Plan(resolved, kind, data, tuple(_seeded(ordered, recipe.seeds)))
     _check_choices(plan)
     _check_learned(plan)
+    for stage in plan.stages:
+        stage.kind.validate_reads(stage.settings, plan.read_settings(stage))
     return plan
 
 

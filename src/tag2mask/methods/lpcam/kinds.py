@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field, field_validator
 
+from tag2mask.backbones.settings import BackboneSettings
 from tag2mask.config.settings import UNPRINTED, Settings
+from tag2mask.core.errors import ConfigError
 from tag2mask.evaluation.thresholds import ScoreForm
 from tag2mask.inference.settings import MapsSettings, reads_raw
 from tag2mask.methods.stage_kinds import FeatureMapStage, Makes, SplitRole, TrainingStage
@@ -37,6 +40,12 @@ class PrototypeSettings(Settings):
         default="normalised",
         description="raw: scores on one scale for all images part foreground from context, at the threshold that is "
         "read; at tau where none is",
+        json_schema_extra=UNPRINTED,
+    )
+    features: Literal["last", "levels"] = Field(
+        default="last",
+        description="what is clustered and compared: the classifier's last features, or the levels that these are "
+        "joined of (classifier.backbone.levels), each of unit length, which tell the parts of things apart",
         json_schema_extra=UNPRINTED,
     )
     context: ContextSet = Field(
@@ -78,6 +87,26 @@ def dropped(settings: Settings) -> tuple[str, ...]:
     return settings.drop if isinstance(settings, LpcamSettings) else ()
 
 
+def by_levels(prototypes: Settings) -> bool:
+    """Whether the settings of what made prototypes say that they are of a network's levels."""
+    return isinstance(prototypes, PrototypeSettings) and prototypes.features == "levels"
+
+
+def check_levels(settings: PrototypeSettings, read: Mapping[str, Settings]) -> None:
+    """See that the classifier joins levels where these are clustered.
+
+    Raises:
+        ConfigError: it joins none.
+    """
+    backbone = getattr(read["classifier"], "backbone", None)
+    if by_levels(settings) and isinstance(backbone, BackboneSettings) and backbone.levels is None:
+        raise ConfigError(
+            f"prototypes: features = levels, but the classifier's network '{backbone.name}' joins none "
+            "(backbone.levels = null): set classifier.backbone.levels=[4,8,16,32] and classifier.backbone.stride=null, "
+            "or prototypes.features=last"
+        )
+
+
 KINDS = (
     TrainingStage(
         name="prototypes",
@@ -91,6 +120,7 @@ KINDS = (
         follows_background=True,
         split=lambda settings: settings.split or SplitRole.INFER,
         runner="tag2mask.methods.lpcam.stage:cluster",
+        check_reads="tag2mask.methods.lpcam.kinds:check_levels",
     ),
     FeatureMapStage(
         name="lpcam",
@@ -99,5 +129,6 @@ KINDS = (
         same={"prototypes": "classifier"},
         runner="tag2mask.methods.lpcam.stage:program",
         check_data="tag2mask.methods.lpcam.stage:check_data",
+        levels=lambda read: by_levels(read["prototypes"]),
     ),
 )

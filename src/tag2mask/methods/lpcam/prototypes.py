@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +12,7 @@ from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.core.progress import LOG
 from tag2mask.core.types import Prototypes, PrototypeSet
 from tag2mask.methods.lpcam.kmeans import Clusters, spherical_kmeans
-from tag2mask.methods.lpcam.vectors import VectorSet, nearest_rows
+from tag2mask.methods.lpcam.vectors import CHUNK_NUMBERS, Half, VectorSet, nearest_rows
 
 SIDES = ("foreground", "context")
 
@@ -78,15 +79,41 @@ class Scorer:
         products = centres.double() @ self.weights.to(centres.device).double().T
         if self.bias is not None:
             products = products + self.bias.to(centres.device).double()
+        return self.of_logits(products, column)
+
+    def of_logits(self, logits: Tensor, column: int) -> Tensor:
+        """The same from the classifier's logits of the centres, (K, C): those of a mean, or the mean of those."""
         if int(self.present.sum()) == 1:
-            return products[:, column].sigmoid().float()
-        left_out = ~self.present.to(centres.device)
-        return products.masked_fill(left_out, -torch.inf).softmax(1)[:, column].float()
+            return logits[:, column].sigmoid().float()
+        left_out = ~self.present.to(logits.device)
+        return logits.masked_fill(left_out, -torch.inf).softmax(1)[:, column].float()
+
+    def judged(self, clusters: Clusters, column: int, logits: Half | None) -> Tensor:
+        """Z of each centre: by the logits of its cluster's vectors where there are some, else by its own.
+
+        A linear classifier's logits of a mean are the mean of its logits; where it reads other features than those that
+        are clustered, the latter are the former's.
+        """
+        if logits is None:
+            return self.scores(clusters.centres, column)
+        return self.of_logits(cluster_means(logits, clusters.labels.cpu(), len(clusters.sizes)), column)
 
 
-def select_foreground(clusters: Clusters, scorer: Scorer, column: int, rules: Rules) -> PrototypeSet:
+def cluster_means(values: Half, labels: Tensor, k: int) -> Tensor:
+    """(K, C) float64 means of rows (N, C) by their cluster; label -1 is of none."""
+    sums, step = torch.zeros(k, values.shape[1], dtype=torch.float64), max(1, CHUNK_NUMBERS // max(values.shape[1], 1))
+    for start in range(0, len(labels), step):
+        part = labels[start : start + step]
+        rows = torch.from_numpy(np.array(values[start : start + step], dtype=np.float64))
+        sums.index_add_(0, part[part >= 0], rows[part >= 0])
+    return sums / torch.bincount(labels[labels >= 0], minlength=k).clamp_min(1)[:, None]
+
+
+def select_foreground(
+    clusters: Clusters, scorer: Scorer, column: int, rules: Rules, logits: Half | None = None
+) -> PrototypeSet:
     """Keep the foreground centres with z > mu_f; if there is none, the one with the highest score (logged)."""
-    z = scorer.scores(clusters.centres, column)
+    z = scorer.judged(clusters, column, logits)
     kept = z > rules.mu_f
     reasons = [
         f"kept: score {s:.3f} > mu_f {rules.mu_f:g}" if k else f"dropped: score {s:.3f} <= mu_f {rules.mu_f:g}"
@@ -104,9 +131,11 @@ def select_foreground(clusters: Clusters, scorer: Scorer, column: int, rules: Ru
     return PrototypeSet(clusters.centres.cpu(), z.cpu(), clusters.sizes.cpu(), kept.cpu(), tuple(reasons))
 
 
-def select_context(clusters: Clusters, scorer: Scorer, column: int, rules: Rules) -> PrototypeSet:
+def select_context(
+    clusters: Clusters, scorer: Scorer, column: int, rules: Rules, logits: Half | None = None
+) -> PrototypeSet:
     """Keep the context centres with mu_b_low < z < mu_b; there may be none, then LPCAM is FG alone."""
-    z = scorer.scores(clusters.centres, column)
+    z = scorer.judged(clusters, column, logits)
     kept, reasons = [], []
     for score in z.tolist():
         low, high = rules.mu_b_low > 0 and score <= rules.mu_b_low, score >= rules.mu_b
@@ -213,8 +242,8 @@ def build_class(
     inside, inside_patches = _cluster(foreground, clustering)
     outside, outside_patches = _cluster(context, clustering)
     return ClassPrototypes(
-        select_foreground(inside, scorer, column, rules),
-        select_context(outside, scorer, column, rules),
+        select_foreground(inside, scorer, column, rules, foreground.logits),
+        select_context(outside, scorer, column, rules, context.logits),
         inside_patches,
         outside_patches,
     )

@@ -23,7 +23,7 @@ from tag2mask.inference.runner import image_tensor
 from tag2mask.inference.settings import MapsSettings
 from tag2mask.methods.context import MapsProgram, StageContext
 from tag2mask.methods.lpcam.collect import collect
-from tag2mask.methods.lpcam.kinds import LpcamSettings, PrototypeSettings, parse_drop
+from tag2mask.methods.lpcam.kinds import LpcamSettings, PrototypeSettings, by_levels, parse_drop
 from tag2mask.methods.lpcam.maps import LPCAMHead
 from tag2mask.methods.lpcam.prototypes import ClassPrototypes, Clustering, Rules, Scorer, build_class, drop_by_hand
 from tag2mask.methods.lpcam.prototypes_file import load_prototypes, save_prototypes
@@ -109,9 +109,18 @@ def _features_and_cams(
     samples: Sequence[Sample],
     column: int,
     counter: Counter,
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Features (D, h, w) of the image at scale 1, un-mirrored, and what parts them, see `Sets.share`."""
+) -> Iterator[tuple[Tensor, Tensor | None, Tensor | None]]:
+    """Features (D, h, w) of the image at scale 1, un-mirrored, and what parts them, see `Sets.share`.
+
+    With the logits of these cells where the features are the network's levels.
+    """
     device, dataset, maps = next(network.parameters()).device, context.dataset, context.reads["maps"]
+    levels, size = by_levels(context.settings), len(dataset.classes)
+
+    def stacked(images: Tensor) -> Tensor:
+        return torch.cat(network.levels(images), 1)
+
+    run = stacked if levels else network.features
     base = _base(context)
 
     def read(sample: Sample) -> tuple[Tensor, Tensor | None]:
@@ -120,8 +129,8 @@ def _features_and_cams(
         return tensor, sets.share(maps, dataset, sample, column)
 
     for tensor, cam in prefetch(read, samples):
-        features = next(pair_features(network.features, [tensor.to(device)], mirror=False))[0].cpu()
-        yield features, cam
+        features = next(pair_features(run, [tensor.to(device)], mirror=False))[0].cpu()
+        yield (features[:-size], cam, features[-size:]) if levels else (features, cam, None)
         counter.advance()
 
 
@@ -170,7 +179,8 @@ def program(context: StageContext[LpcamSettings]) -> MapsProgram:
         prototypes = drop_by_hand(prototypes, list(classes).index(name), side, number, name)
     head = LPCAMHead(prototypes, len(classes), context.settings.foreground_only)
     raw = RawScores(head.scores, similarity_unit, len(classes)) if context.settings.raw else None
-    return MapsProgram(network, head, raw, trained_side(folder))
+    levels = by_levels(context.reads["prototypes"].settings)
+    return MapsProgram(network, head, raw, trained_side(folder), levels)
 
 
 def check_data(settings: LpcamSettings, dataset: Dataset) -> Sequence[str]:

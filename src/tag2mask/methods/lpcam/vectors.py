@@ -34,10 +34,12 @@ class VectorSet:
     Attributes:
         vectors: (N, D) float16, a memory map or an array.
         origins: (N, 3) int32: image index, row and column of the feature grid that each vector comes from.
+        logits: (N, C) float16, those of the classifier at these places; None where they follow from the vectors.
     """
 
     vectors: Half
     origins: Origins
+    logits: Half | None = None
 
 
 class FileSink:
