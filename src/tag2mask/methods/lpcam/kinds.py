@@ -48,6 +48,12 @@ class PrototypeSettings(Settings):
         "joined of (classifier.backbone.levels), each of unit length, which tell the parts of things apart",
         json_schema_extra=UNPRINTED,
     )
+    probability: Literal["softmax", "sigmoid"] = Field(
+        default="softmax",
+        description="what mu_f and mu_b are compared with: which of the classes a centre is, as published, or whether "
+        "it is of the class at all, which a classifier that pools cells by itself says, see TagNet",
+        json_schema_extra=UNPRINTED,
+    )
     context: ContextSet = Field(
         default="image",
         description="where a class's context is taken: in its own images; in as many images without it, a seeded "

@@ -49,15 +49,18 @@ class Scorer:
         present: (C,) bool, the classes that have training images; the others are left out of the softmax.
         names: of the classes, for messages; empty where only columns are known.
         bias: (C,) of the classifier; None where it has none.
+        alone: each class is judged by itself, by the sigmoid of its logit; of background a softmax says which class
+            it is least unlike, which may be any.
     """
 
     weights: Tensor
     present: Tensor
     names: tuple[str, ...] = ()
     bias: Tensor | None = None
+    alone: bool = False
 
     def __post_init__(self) -> None:
-        if int(self.present.sum()) == 1:
+        if int(self.present.sum()) == 1 and not self.alone:
             LOG.info("one class only: prototypes are scored by the sigmoid, since a softmax would always be 1")
 
     def label(self, column: int) -> str:
@@ -83,7 +86,7 @@ class Scorer:
 
     def of_logits(self, logits: Tensor, column: int) -> Tensor:
         """The same from the classifier's logits of the centres, (K, C): those of a mean, or the mean of those."""
-        if int(self.present.sum()) == 1:
+        if self.alone or int(self.present.sum()) == 1:
             return logits[:, column].sigmoid().float()
         left_out = ~self.present.to(logits.device)
         return logits.masked_fill(left_out, -torch.inf).softmax(1)[:, column].float()

@@ -50,7 +50,8 @@ def cluster(context: StageContext[PrototypeSettings]) -> None:
     device = resolve_device(context.engine)
     network = for_inference(network, device)
     weights, bias = (values.detach().float().cpu() for values in (network.class_weights(), network.class_bias()))
-    scorer = Scorer(weights, torch.tensor(network.trained), names=dataset.classes, bias=bias)
+    alone = settings.probability == "sigmoid"
+    scorer = Scorer(weights, torch.tensor(network.trained), names=dataset.classes, bias=bias, alone=alone)
     sets = Sets.of(context)
     chosen = {c: sets.images(dataset, c, settings.images_per_class) for c in range(len(dataset.classes))}
     if not any(chosen.values()):
