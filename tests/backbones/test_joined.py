@@ -80,6 +80,32 @@ def test_features_are_levels_convolved_brought_to_one_grid_added_and_cut_at_0() 
     assert net.stride == 8
 
 
+@torch.no_grad()
+def test_levels_stand_side_by_side_each_of_unit_length() -> None:
+    """On the grid of the joined features, each divided by its own length and the root of their number."""
+    net, pictures = joined(), images()
+    body: Any = net.body
+    found = level_features(body.trunk, pictures, body.take)
+    ways: tuple[Callable[[Tensor, tuple[int, int]], Tensor], ...] = (halves, lambda level, _size: level, stretched)
+    units = []
+    for level, way in zip(found, ways, strict=True):
+        brought = way(level.double(), (9, 13))
+        units.append(brought / brought.square().sum(1, keepdim=True).sqrt() / 3**0.5)
+    levels, cells = net.levels(pictures)
+    torch.testing.assert_close(levels.double(), torch.cat(units, 1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(levels.square().sum(1), torch.ones(2, 9, 13))
+    assert torch.equal(cells, net.head(net.features(pictures)))
+    ready = for_inference(copy.deepcopy(net), torch.device("cpu"))
+    torch.testing.assert_close(ready.levels(pictures)[0], levels, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_without_joined_levels_has_none_to_show() -> None:
+    torch.manual_seed(0)
+    net = build_network(settings(), 3)
+    with refused(ConfigError, "features = levels", "backbone.levels", "features=last"):
+        net.levels(images())
+
+
 @pytest.mark.parametrize(
     ("name", "levels", "stride", "size"),
     [

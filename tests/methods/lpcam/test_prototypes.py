@@ -16,7 +16,7 @@ from tag2mask.core.errors import ConfigError, StageError, WeightsError
 from tag2mask.core.types import Prototypes, PrototypeSet
 from tag2mask.methods.lpcam import vectors as vectors_module
 from tag2mask.methods.lpcam.collect import Collector, collect, subsample
-from tag2mask.methods.lpcam.kmeans import Clusters
+from tag2mask.methods.lpcam.kmeans import Clusters, spherical_kmeans
 from tag2mask.methods.lpcam.prototypes import (
     Clustering,
     Rules,
@@ -211,6 +211,39 @@ def test_with_one_class_the_score_is_a_sigmoid(caplog: pytest.LogCaptureFixture)
         scorer = Scorer(WEIGHTS, torch.tensor([True, False, False]))
     assert scorer.scores(torch.tensor([[0.5, 9.0, 9.0]]), 0).item() == pytest.approx(1 / (1 + np.exp(-1)))
     assert "one class only" in caplog.text
+
+
+def test_alone_each_class_is_judged_by_its_sigmoid() -> None:
+    """A centre that every class rejects is of none, where a softmax gives it to the one that rejects it least."""
+    nowhere = torch.tensor([[-2.0, -9.0, -9.0]])
+    assert Scorer(WEIGHTS, EVERY).scores(nowhere, 0).item() > 0.98
+    alone = Scorer(WEIGHTS, EVERY, bias=torch.tensor([0.5, 0.0, 0.0]), alone=True)
+    assert alone.scores(nowhere, 0).item() == pytest.approx(1 / (1 + np.exp(3.5)))
+
+
+def test_centres_of_other_features_are_judged_by_the_mean_logits_of_their_vectors(tmp_path: Path) -> None:
+    """As the mean of the classifier's features would be: its logits are linear in them."""
+    generator = torch.Generator().manual_seed(3)
+    read = [torch.randn(3, 6, 5, generator=generator) for _ in range(3)]
+    pairs = [
+        (torch.rand(7, 6, 5, generator=generator), (torch.arange(6) < 3).float()[:, None].expand(6, 5),
+         torch.einsum("cd,dhw->chw", WEIGHTS, features))
+        for features in read
+    ]  # fmt: skip
+    for limit in (None, 20):
+        with collect(pairs, 0.5, tmp_path, max_vectors=limit) as sides:
+            for side in sides:
+                assert side.logits is not None
+                expected = [pairs[i][2][:, y, x] for i, y, x in side.origins.tolist()]
+                np.testing.assert_allclose(side.logits, torch.stack(expected).numpy(), rtol=1e-3, atol=1e-3)
+            built = build_class(*sides, 1, Scorer(WEIGHTS, EVERY), Rules(), Clustering(n_prototypes=3))
+            labels = spherical_kmeans(sides[0].vectors, 3).labels
+            for number, score in enumerate(built.foreground.scores.tolist()):
+                places = sides[0].origins[labels.numpy() == number].tolist()
+                mine = [read[i][:, y, x] for i, y, x in places]
+                mean = torch.stack(mine).mean(0, keepdim=True)
+                assert Scorer(WEIGHTS, EVERY).scores(mean, 1).item() == pytest.approx(score, abs=2e-3)
+    assert not list(tmp_path.iterdir())
 
 
 def test_huge_products_give_no_nan() -> None:
