@@ -62,11 +62,13 @@ PUBLISHED, NO_LOW, ALL = Rules(0.9, 0.9, 0.05), Rules(0.9, 0.9, 0.0), Rules(0.0,
 
 
 class Way(NamedTuple):
-    """How the two sets are made, and which centres are kept."""
+    """How the two sets are made, of which features, and which centres are kept."""
 
     rule: bool = False
     context: ContextSet = "image"
     rules: Rules = PUBLISHED
+    levels: bool = False
+    alone: bool = False
 
 
 WAYS = {
@@ -84,34 +86,60 @@ WAYS = {
     "rule-image-all": Way(rule=True, rules=ALL),
     "rule-both-all": Way(rule=True, context="both", rules=ALL),
     "rule-negatives-all": Way(rule=True, context="negatives", rules=ALL),
+    "sigmoid": Way(rule=True, rules=NO_LOW, alone=True),
+    "levels": Way(rule=True, levels=True),
+    "levels-nolow": Way(rule=True, rules=NO_LOW, levels=True),
+    "levels-all": Way(rule=True, rules=ALL, levels=True),
+    "levels-sigmoid": Way(rule=True, rules=NO_LOW, levels=True, alone=True),
 }
+"""``levels`` are on the levels that the features are joined of; ``sigmoid`` judges each class by itself."""
+
+
+class Cells(NamedTuple):
+    """Features of an image in half precision."""
+
+    whole: Tensor
+    """(D, h, w) at scale 1."""
+    summed: list[Tensor]
+    """Of each scale, with the mirror image added."""
+    logits: Tensor | None
+    """(C, h, w) of the classifier at scale 1; None where they follow from the features."""
+    size: tuple[int, int]
 
 
 class Features:
-    """Features of the images, kept in half precision: at scale 1, and of each scale with the mirror image added."""
+    """The joined features of the images, or the levels that they are joined of."""
 
-    def __init__(self, run: OpenedRun, dataset: Dataset) -> None:
+    def __init__(self, run: OpenedRun, dataset: Dataset, levels: bool) -> None:
         folder, maps = run.artefact("classifier").path, run.stages["cam"].settings
         assert isinstance(maps, MapsSettings)
         network, _ = load_network(folder / WEIGHTS)
         self.network: TagNet = for_inference(network, torch.device("cpu"))
-        self.maps, self.side = maps, trained_side(folder)
+        self.maps, self.side, self.levels = maps, trained_side(folder), levels
         self.known = {s.id: self._of(dataset, s) for s in dataset.samples}
 
-    def _of(self, dataset: Dataset, sample: Sample) -> tuple[Tensor, list[Tensor], tuple[int, int]]:
+    def _read(self, images: Tensor) -> Tensor:
+        return torch.cat(self.network.levels(images), 1) if self.levels else self.network.features(images)
+
+    def _of(self, dataset: Dataset, sample: Sample) -> Cells:
         image = dataset.image(sample)
         size = (image.height, image.width)
         sizes = [scaled(*self.maps.base(size, self.side), scale) for scale in self.maps.scales]
         tensors = [image_tensor(image, s, self.network.mean, self.network.std) for s in sizes]
-        pairs = list(pair_features(self.network.features, tensors if sample.tags else tensors[:1]))
-        return pairs[0][0].half(), [add_mirror(pair.float()).half() for pair in pairs], size
+        pairs = list(pair_features(self._read, tensors if sample.tags else tensors[:1]))
+        logits, end = None, pairs[0].shape[1]
+        if self.levels:
+            end -= len(dataset.classes)
+            logits = pairs[0][0, end:]
+        return Cells(pairs[0][0, :end].half(), [add_mirror(p[:, :end].float()).half() for p in pairs], logits, size)
 
     def raw_maps(self, head: LPCAMHead, sample: Sample) -> ActivationMaps:
         """The raw scores of the sample's classes in the place of its maps."""
-        _, summed, size = self.known[sample.id]
-        part = self.maps.part(self.maps.base(size, self.side), self.network.stride)
+        cells = self.known[sample.id]
+        part = self.maps.part(self.maps.base(cells.size, self.side), self.network.stride)
         classes = torch.tensor(sample.tags, dtype=torch.int64)
-        (mean,) = mean_of_scales((f[None].float() for f in summed), [head.scores], classes, stride4(*size), part)
+        each = (f[None].float() for f in cells.summed)
+        (mean,) = mean_of_scales(each, [head.scores], classes, stride4(*cells.size), part)
         return ActivationMaps(sample.tags, similarity_unit(mean))
 
 
@@ -120,14 +148,15 @@ def prototypes(run: OpenedRun, dataset: Dataset, features: Features, way: Way) -
     maps, level = run.artefact("cam"), run.artefact("cam-threshold").threshold().as_threshold()
     network = features.network
     weights, bias = network.class_weights().detach().float(), network.class_bias().detach().float()
-    scorer = Scorer(weights, torch.tensor(network.trained), names=dataset.classes, bias=bias)
+    scorer = Scorer(weights, torch.tensor(network.trained), names=dataset.classes, bias=bias, alone=way.alone)
     competes = dataset.background != "none"
     form: ScoreForm = "raw" if way.rule or not competes else "normalised"
     sets = Sets(competes, way.context, 0.1, level if way.rule else None, form)
     built = {}
     for column in range(len(dataset.classes)):
         samples = sets.images(dataset, column, 60)
-        pairs = ((features.known[s.id][0], sets.share(maps, dataset, s, column)) for s in samples)
+        cells = ((features.known[s.id], sets.share(maps, dataset, s, column)) for s in samples)
+        pairs = ((one.whole, share, one.logits) for one, share in cells)
         certain = sets.certain and any(column not in s.tags for s in samples)
         if samples:
             with collect(pairs, sets.tau, certain=certain) as (foreground, context):
@@ -241,11 +270,15 @@ def main(words: Sequence[str] | None = None) -> None:
         whole = run.dataset("cam")
         few = {s.id for s in sorted(whole.samples, key=lambda s: value_hash(["sets", s.id]))[: given.images]}
         dataset = part(whole, few)
-        features = Features(run, dataset)
-        for name in given.arms.split(","):
-            rows.append(measure(run, name, dataset, features, given.erased))
-            sys.stdout.write(f"{rows[-1]}\n")
-            sys.stdout.flush()
+        wanted = given.arms.split(",")
+        for levels in (False, True):
+            arms = [name for name in wanted if WAYS[name].levels == levels]
+            features = Features(run, dataset, levels) if arms else None
+            for name in arms:
+                assert features is not None
+                rows.append(measure(run, name, dataset, features, given.erased))
+                sys.stdout.write(f"{rows[-1]}\n")
+                sys.stdout.flush()
     with given.out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
