@@ -29,8 +29,8 @@ class PhotoMaps:
 
     image: NDArray[np.uint8]  # (H, W, 3) uint8 RGB
     classes: tuple[int, ...]  # K class columns, 0-based, ascending
-    maps: NDArray[np.float32]  # (K, h, w) float32 in [0, 1], of any size
-    levels: tuple[Level, ...]  # one, or the foreground's and the background's; each 0..1, or (K,)
+    maps: NDArray[np.float32]  # (K, h, w) float32 of any size: in [0, 1], or in deviations around a threshold
+    levels: tuple[Level, ...]  # one, or the foreground's and the background's; each a number on that scale, or (K,)
     sides: Sides = field(default_factory=dict)  # what the background rule looks at
 
     def cuts(self, rule: Background, classes: Sequence[int]) -> list[LabelImage]:

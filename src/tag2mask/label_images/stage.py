@@ -23,6 +23,8 @@ Levels = Callable[[str, Sequence[int]], tuple[Level, ...]]
 """Of a sample id and class columns: what their maps are cut at."""
 _BATCH_ON_GPU = 8
 """Images whose lattices fill a GPU together."""
+_NARROWEST = 1e-4
+"""Scores of a class that spread less are taken to spread so far: they are alike."""
 
 
 def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
@@ -51,7 +53,11 @@ def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
     if not rule.competes:  # classes have to be as far from each other as a class from the background elsewhere
         make = partial(separate_seeds, crf=settings.crf, rule=rule, relative=not in_spread)
         return _crf_program(context, make, apart)
-    return _crf_program(context, partial(refine_seeds, crf=settings.crf, rule=rule), both)
+    make = partial(refine_seeds, crf=settings.crf, rule=rule)
+    if not (in_spread and rule.is_constant):
+        return _crf_program(context, make, both)
+    # In one unit for all, or a class of wide scores would take the pixels of one of narrow scores beside it.
+    return _crf_program(context, make, lambda *_: (settings.margin, -settings.margin), in_spreads=True)
 
 
 def seed_crf(context: StageContext[SeedCRFSettings]) -> ImageProgram:
@@ -81,7 +87,11 @@ def around(level: Level, margin: Level) -> tuple[Level, Level]:
 
 
 def _crf_program(
-    context: StageContext[RefinedSeedsSettings] | StageContext[SeedCRFSettings], make: Make, levels: Levels
+    context: StageContext[RefinedSeedsSettings] | StageContext[SeedCRFSettings],
+    make: Make,
+    levels: Levels,
+    *,
+    in_spreads: bool = False,
 ) -> ImageProgram:
     device = resolve_device(context.engine)
     on_gpu = device.type == "cuda"  # on other devices the lattices are untested
@@ -89,13 +99,21 @@ def _crf_program(
     rule = threshold_of(context).background
     if pixels := pixels_read(context):
         make = partial(with_thin, make=make, pixels=pixels, rule=rule)
-    return ImageProgram(photo_reader(context, levels), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
+    return ImageProgram(
+        photo_reader(context, levels, in_spreads=in_spreads), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu
+    )
 
 
 def photo_reader(
-    context: StageContext[RefinedSeedsSettings] | StageContext[CutSettings], levels: Levels
+    context: StageContext[RefinedSeedsSettings] | StageContext[CutSettings],
+    levels: Levels,
+    *,
+    in_spreads: bool = False,
 ) -> Callable[[Sample], PhotoMaps]:
-    """Reads a photo with its maps and what they are cut at, made from their level by the stage's threshold."""
+    """Reads a photo with its maps and what they are cut at, made from their level by the stage's threshold.
+
+    With ``in_spreads`` a map says how many deviations of its class's scores it lies above the class's threshold.
+    """
     dataset, maps, threshold = context.dataset, context.reads["maps"], threshold_of(context)
 
     def prepare(sample: Sample) -> PhotoMaps:
@@ -103,6 +121,11 @@ def photo_reader(
         found = maps.maps(dataset, sample, context.settings.scores)
         check_maps(found, image.shape[:2], len(dataset.classes), f"'{sample.id}' in stage '{maps.name}'")
         sides = threshold.background.read(dataset, sample, image.shape[:2])
-        return PhotoMaps(image, found.classes, found.maps.numpy(), levels(sample.id, found.classes), sides)
+        values = found.maps.numpy()
+        if in_spreads:
+            level, unit = threshold.of(sample.id, found.classes), threshold.spread(found.classes)
+            above, unit = np.reshape(level, (-1, 1, 1)), np.maximum(np.reshape(unit, (-1, 1, 1)), _NARROWEST)
+            values = ((values - above) / unit).astype(np.float32)
+        return PhotoMaps(image, found.classes, values, levels(sample.id, found.classes), sides)
 
     return prepare
