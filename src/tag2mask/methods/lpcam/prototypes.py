@@ -91,7 +91,7 @@ class Scorer:
         left_out = ~self.present.to(logits.device)
         return logits.masked_fill(left_out, -torch.inf).softmax(1)[:, column].float()
 
-    def judged(self, clusters: Clusters, column: int, logits: Half | None) -> Tensor:
+    def of_clusters(self, clusters: Clusters, column: int, logits: Half | None) -> Tensor:
         """Z of each centre: by the logits of its cluster's vectors where there are some, else by its own.
 
         A linear classifier's logits of a mean are the mean of its logits; where it reads other features than those that
@@ -116,7 +116,7 @@ def select_foreground(
     clusters: Clusters, scorer: Scorer, column: int, rules: Rules, logits: Half | None = None
 ) -> PrototypeSet:
     """Keep the foreground centres with z > mu_f; if there is none, the one with the highest score (logged)."""
-    z = scorer.judged(clusters, column, logits)
+    z = scorer.of_clusters(clusters, column, logits)
     kept = z > rules.mu_f
     reasons = [
         f"kept: score {s:.3f} > mu_f {rules.mu_f:g}" if k else f"dropped: score {s:.3f} <= mu_f {rules.mu_f:g}"
@@ -138,7 +138,7 @@ def select_context(
     clusters: Clusters, scorer: Scorer, column: int, rules: Rules, logits: Half | None = None
 ) -> PrototypeSet:
     """Keep the context centres with mu_b_low < z < mu_b; there may be none, then LPCAM is FG alone."""
-    z = scorer.judged(clusters, column, logits)
+    z = scorer.of_clusters(clusters, column, logits)
     kept, reasons = [], []
     for score in z.tolist():
         low, high = rules.mu_b_low > 0 and score <= rules.mu_b_low, score >= rules.mu_b
