@@ -273,9 +273,10 @@ def main(words: Sequence[str] | None = None) -> None:
         wanted = given.arms.split(",")
         for levels in (False, True):
             arms = [name for name in wanted if WAYS[name].levels == levels]
-            features = Features(run, dataset, levels) if arms else None
+            if not arms:
+                continue
+            features = Features(run, dataset, levels)
             for name in arms:
-                assert features is not None
                 rows.append(measure(run, name, dataset, features, given.erased))
                 sys.stdout.write(f"{rows[-1]}\n")
                 sys.stdout.flush()

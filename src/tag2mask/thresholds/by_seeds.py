@@ -50,13 +50,11 @@ def choose_by_seeds(context: StageContext[SeedAgreementSettings]) -> None:
 
 
 def _choice(found: Agreement) -> ClassChoice:
-    why = "its maps agree with no confident pixel"
+    iou = f"{100 * found.iou:.1f}"
     if found.tells:
-        why = f"its maps agree there with what is confident, IoU {100 * found.iou:.1f} %"
-    elif found.iou:
-        why = f"cut or whole, its maps agree with what is confident to {100 * found.iou:.1f} % IoU: they tell "
-        why += "nothing"
-    return ClassChoice(found.level if found.tells else None, None, None, NAME, why)
+        return ClassChoice(found.level, None, None, NAME, f"its maps agree there with what is confident, IoU {iou} %")
+    nothing = f"cut or whole, its maps agree with what is confident to {iou} % IoU: they tell nothing"
+    return ClassChoice(None, None, None, NAME, nothing if found.iou else "its maps agree with no confident pixel")
 
 
 def _reader(context: StageContext[SeedAgreementSettings]) -> Callable[[Sample], Read | None]:

@@ -92,7 +92,7 @@ class Scorer:
         return logits.masked_fill(left_out, -torch.inf).softmax(1)[:, column].float()
 
     def of_clusters(self, clusters: Clusters, column: int, logits: Half | None) -> Tensor:
-        """Z of each centre: by the logits of its cluster's vectors where there are some, else by its own.
+        """The score z of each centre: by the logits of its cluster's vectors where there are some, else by its own.
 
         A linear classifier's logits of a mean are the mean of its logits; where it reads other features than those that
         are clustered, the latter are the former's.
