@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.core.files import write_text
-from tag2mask.evaluation.result_tables import csv_text
+from tag2mask.evaluation.result_tables import csv_text, read_csv
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 _KIB = 1024
@@ -124,20 +124,38 @@ def peak_memory(run: Callable[[], object]) -> int:
     return _raised_by(run)
 
 
-def write_rows(path: Path, rows: Sequence[Any]) -> None:
+def write_rows(path: Path, rows: Sequence[Any], keep: str | None = None) -> None:
     """Write rows as CSV, one column for each field; times and ratios with four significant digits.
 
     Args:
         path: the CSV file, replaced as a whole; its folder is made where absent.
         rows: at least one instance of `Row`, or of another dataclass, all of one class.
+        keep: name of a column: lines of the file whose value there none of the rows has stay, in their place.
 
     Raises:
-        ValueError: there are no rows, or they are of several classes.
+        ValueError: there are no rows, or they are of several classes; or the file has other columns.
     """
     if len({type(row) for row in rows}) != 1:
         raise ValueError(f"rows of {len({type(row) for row in rows})} classes given, expected rows of one dataclass")
-    cells = ([_cell(value) for value in asdict(row).values()] for row in rows)
-    write_text(path, csv_text([[f.name for f in fields(rows[0])], *cells]))
+    header = [f.name for f in fields(rows[0])]
+    cells = [[_cell(value) for value in asdict(row).values()] for row in rows]
+    if keep is not None and path.exists():
+        cells = _beside(path, header, cells, header.index(keep))
+    write_text(path, csv_text([header, *cells]))
+
+
+def _beside(path: Path, header: list[str], cells: list[list[object]], place: int) -> list[list[object]]:
+    """The lines of a file with others in the place of those that have the same value in one column."""
+    found, *old = read_csv(path)
+    if found != header:
+        raise ValueError(f"{path} has the columns {', '.join(found)}, expected {', '.join(header)}; delete it")
+    lines: dict[object, list[list[object]]] = {}
+    for known in old:
+        lines.setdefault(known[place], []).append([*known])
+    new: dict[object, list[list[object]]] = {}
+    for line in cells:
+        new.setdefault(line[place], []).append(line)
+    return [line for each in (lines | new).values() for line in each]
 
 
 def cpu_name() -> str:

@@ -97,7 +97,7 @@ def turn(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Time, and write the table anew after each turn."""
+    """Time, and write the rows of the set anew after each turn; those of other sets stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path, help="folder with the source of the earlier commit")
     parser.add_argument("data", type=Path, help="folder that holds domains/ and voc-animals/")
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         more, ratio = turn(domain, number, given.before.resolve(), given.words, given.scratch)
         rows += more
         ratios.append(ratio)
-        write_rows(given.out, rows)
+        write_rows(given.out, rows, keep="kind")
         sys.stdout.write(f"{domain.name}, turn {number}: {ratio:.2f} times\n")
     median = statistics.median(ratios)
     sys.stdout.write(f"{domain.name}: {median:.2f} times an image of before, at most {given.most:g} allowed\n")

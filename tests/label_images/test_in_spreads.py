@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ValidationError
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.types import ActivationMaps, Sample
@@ -24,6 +25,7 @@ WIDE, NARROW = 0, 1
 CHOSEN = Ruled(
     0.5, "erased", "class", 2, (("wide", 0.5), ("narrow", 0.5)), spreads=(("wide", 0.1), ("narrow", 0.01))
 )  # fmt: skip
+ONE_CLASS = {"dim": {WIDE: [0.44, 0.44, 0.3, 0.3]}, "alike": {WIDE: [0.6] * 4}}
 
 
 class Photos(Dataset):
@@ -43,7 +45,7 @@ class Photos(Dataset):
 
 def maps(_: Dataset, sample: Sample, scores: str) -> ActivationMaps:
     """Cells 0 to 3 of a row: both high, the wide one further by its score, the narrow one by its spread; then less."""
-    rows = {WIDE: [0.6, 0.6, 0.56, 0.3], NARROW: [0.54, 0.502, 0.49, 0.45]}
+    rows = {WIDE: [0.6, 0.6, 0.56, 0.3], NARROW: [0.54, 0.502, 0.49, 0.45]} | ONE_CLASS.get(sample.id, {})
     assert scores == "raw"
     return ActivationMaps(sample.tags, torch.tensor([[rows[c]] for c in sample.tags]))
 
@@ -91,3 +93,26 @@ def test_with_one_class_it_is_the_threshold_and_its_margin() -> None:
     assert found[0, 0] == found[0, 9] == WIDE + 1
     assert found[0, -1] == 0
     assert set(np.unique(found)) <= {0, WIDE + 1, 255}
+
+
+@pytest.mark.parametrize(
+    ("share", "bright", "dark"),
+    [
+        (0.0, 0, 0),  # the threshold that was read, 0.5: all lies below 0.45
+        (0.5, 255, 0),  # 0.435: 0.44 lies within half a deviation of it
+        (1.0, WIDE + 1, 0),  # 0.37, half way between its two scores
+    ],
+)
+def test_the_split_of_a_dim_image_moves_its_threshold(share: float, bright: int, dark: int) -> None:
+    found = seeds(Sample("dim", (WIDE,)), per_image=share)
+    assert (found[0, 0], found[0, -1]) == (bright, dark)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_an_image_whose_scores_are_all_alike_has_no_split(share: float) -> None:
+    assert (seeds(Sample("alike", (WIDE,)), per_image=share) == WIDE + 1).all(), "0.6, above 0.55"
+
+
+def test_a_share_of_the_image_needs_scores_in_spreads() -> None:
+    with pytest.raises(ValidationError, match="per_image 0.5 .* set margin_in=spread too"):
+        stage_kind("refined-seeds").settings(per_image=0.5)

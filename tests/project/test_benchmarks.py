@@ -16,7 +16,7 @@ from benchmarks.collect import shares
 from benchmarks.common import Row, compare, peak_memory, write_rows
 from benchmarks.domains import DomainRow
 from tag2mask.core.files import write_json
-from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.evaluation.result_tables import ResultRow, read_csv
 
 
 def test_the_two_sides_take_turns_after_the_warm_up() -> None:
@@ -95,6 +95,24 @@ def test_rows_are_written_with_the_agreed_columns(tmp_path: Path) -> None:
     assert lines[0] == ["benchmark", "variant", *timed, "runs", "threads", "cpu", "torch"]
     assert lines[1] == ["maps", "K=12", "0.01235", "1", "81", "80", "82", "5", "1", "a processor", "2.15.0"]
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["maps.csv"]
+
+
+def test_rows_replace_those_of_their_kind_and_others_stay(tmp_path: Path) -> None:
+    @dataclass
+    class One:
+        kind: str
+        value: float
+
+    path = tmp_path / "x.csv"
+    write_rows(path, [One("a", 1), One("a", 2), One("b", 3)], keep="kind")
+    write_rows(path, [One("a", 4)], keep="kind")
+    write_rows(path, [One("c", 5), One("b", 6)], keep="kind")
+    assert read_csv(path) == [["kind", "value"], ["a", "4"], ["b", "6"], ["c", "5"]]
+    write_rows(path, [One("d", 7)])
+    assert read_csv(path) == [["kind", "value"], ["d", "7"]]
+    path.write_text("kind\na\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="kind, expected kind, value"):
+        write_rows(path, [One("a", 1)], keep="kind")
 
 
 def test_rows_of_several_classes_or_none_are_refused(tmp_path: Path) -> None:

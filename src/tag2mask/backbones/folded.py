@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -47,7 +48,7 @@ def folded(body: nn.Module) -> nn.Module:
     noise = torch.randn(2, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
     noise = noise.to(next(body.parameters()).device)
     with torch.no_grad():
-        pairs = _pairs(found, noise)
+        pairs = norms_after(found, lambda: found(noise))
         names = {module: name for name, module in found.named_modules()}
         for conv, norm in pairs:
             _fold(conv, norm)
@@ -60,8 +61,8 @@ def folded(body: nn.Module) -> nn.Module:
     return found
 
 
-def _pairs(body: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Convolutions and the batch norms that read what they give, each of which runs once."""
+def norms_after(net: nn.Module, run: Callable[[], object]) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Convolutions and the batch norms that read what they give, each of which runs once when ``run`` runs ``net``."""
     outputs: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     found: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     runs: dict[nn.Module, int] = {}
@@ -78,11 +79,11 @@ def _pairs(body: nn.Module, images: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNor
 
     hooks = [
         m.register_forward_hook(after) if isinstance(m, nn.Conv2d) else m.register_forward_pre_hook(before)
-        for m in body.modules()
+        for m in net.modules()
         if isinstance(m, nn.Conv2d | nn.BatchNorm2d)
     ]
     try:
-        body(images)
+        run()
     finally:
         for hook in hooks:
             hook.remove()

@@ -143,8 +143,13 @@ def freeze_statistics(net: nn.Module) -> None:
     Scales and shifts stay trainable. It holds whatever calls ``.train()`` later: the mode is set just before each use.
     """
     for module in net.modules():
-        if isinstance(module, _BatchNorm) and _use_stored not in module._forward_pre_hooks.values():
+        if isinstance(module, _BatchNorm) and not keeps_statistics(module):
             module.register_forward_pre_hook(_use_stored)
+
+
+def keeps_statistics(norm: nn.Module) -> bool:
+    """Whether `freeze_statistics` has been there."""
+    return _use_stored in norm._forward_pre_hooks.values()
 
 
 def _use_stored(norm: nn.Module, _inputs: tuple[torch.Tensor, ...]) -> None:

@@ -51,6 +51,14 @@ class RefinedSeedsSettings(Settings):
         "a rule of raw scores per class measures",
         json_schema_extra=UNPRINTED,
     )
+    per_image: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="with margin_in=spread: of a class's threshold in an image, the share that is the image's own, "
+        "Otsu's split of its map of the class; the rest is the threshold that is read",
+        json_schema_extra=UNPRINTED,
+    )
     threshold_kind: Chosen = Field(default="fixed", description="who chose foreground and background")
     crf: CRFSettings = Field(default_factory=CRFSettings)
     background_rule: BackgroundRule = Field(
@@ -74,6 +82,8 @@ class RefinedSeedsSettings(Settings):
             raise ValueError(f"background {self.background:g} is above foreground {self.foreground:g}; exchange them")
         if self.margin_in == "scores" and self.margin > 1:
             raise ValueError(f"margin {self.margin:g} in scores is above 1, their range; set margin_in=spread or less")
+        if self.per_image and self.margin_in == "scores":
+            raise ValueError(f"per_image {self.per_image:g} is of thresholds in spreads; set margin_in=spread too")
         return self
 
     @property

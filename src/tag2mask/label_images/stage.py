@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tag2mask.core.types import Sample
 from tag2mask.evaluation.background import Level
 from tag2mask.evaluation.confusion import LabelImage
+from tag2mask.evaluation.threshold_rules.histogram import split_of
 from tag2mask.inference.maps_file import check_maps
 from tag2mask.label_images.cutting import PhotoMaps, crf_seeds, cut_masks, refine_seeds, separate_seeds
 from tag2mask.label_images.kinds import CutSettings, RefinedSeedsSettings, SeedCRFSettings
@@ -19,6 +21,8 @@ from tag2mask.thresholds.threshold_of import ROLE, threshold_of
 from tag2mask.training.device import resolve_device
 
 Make = Callable[..., list[LabelImage]]
+Scores = NDArray[np.float32]
+Scale = Callable[[Scores, Level, Level], Scores]
 Levels = Callable[[str, Sequence[int]], tuple[Level, ...]]
 """Of a sample id and class columns: what their maps are cut at."""
 _BATCH_ON_GPU = 8
@@ -57,7 +61,9 @@ def refined_seeds(context: StageContext[RefinedSeedsSettings]) -> ImageProgram:
     if not (in_spread and rule.is_constant):
         return _crf_program(context, make, both)
     # In one unit for all, or a class of wide scores would take the pixels of one of narrow scores beside it.
-    return _crf_program(context, make, lambda *_: (settings.margin, -settings.margin), in_spreads=True)
+    return _crf_program(
+        context, make, lambda *_: (settings.margin, -settings.margin), scale=partial(_in_spreads, settings.per_image)
+    )
 
 
 def seed_crf(context: StageContext[SeedCRFSettings]) -> ImageProgram:
@@ -90,8 +96,7 @@ def _crf_program(
     context: StageContext[RefinedSeedsSettings] | StageContext[SeedCRFSettings],
     make: Make,
     levels: Levels,
-    *,
-    in_spreads: bool = False,
+    scale: Scale | None = None,
 ) -> ImageProgram:
     device = resolve_device(context.engine)
     on_gpu = device.type == "cuda"  # on other devices the lattices are untested
@@ -99,20 +104,17 @@ def _crf_program(
     rule = threshold_of(context).background
     if pixels := pixels_read(context):
         make = partial(with_thin, make=make, pixels=pixels, rule=rule)
-    return ImageProgram(
-        photo_reader(context, levels, in_spreads=in_spreads), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu
-    )
+    return ImageProgram(photo_reader(context, levels, scale), make, _BATCH_ON_GPU if on_gpu else 1, pooled=not on_gpu)
 
 
 def photo_reader(
     context: StageContext[RefinedSeedsSettings] | StageContext[CutSettings],
     levels: Levels,
-    *,
-    in_spreads: bool = False,
+    scale: Scale | None = None,
 ) -> Callable[[Sample], PhotoMaps]:
     """Reads a photo with its maps and what they are cut at, made from their level by the stage's threshold.
 
-    With ``in_spreads`` a map says how many deviations of its class's scores it lies above the class's threshold.
+    ``scale`` makes what is cut of the maps, their classes' thresholds and the spreads of their scores.
     """
     dataset, maps, threshold = context.dataset, context.reads["maps"], threshold_of(context)
 
@@ -122,10 +124,24 @@ def photo_reader(
         check_maps(found, image.shape[:2], len(dataset.classes), f"'{sample.id}' in stage '{maps.name}'")
         sides = threshold.background.read(dataset, sample, image.shape[:2])
         values = found.maps.numpy()
-        if in_spreads:
-            level, unit = threshold.of(sample.id, found.classes), threshold.spread(found.classes)
-            above, unit = np.reshape(level, (-1, 1, 1)), np.maximum(np.reshape(unit, (-1, 1, 1)), _NARROWEST)
-            values = ((values - above) / unit).astype(np.float32)
+        if scale is not None:
+            values = scale(values, threshold.of(sample.id, found.classes), threshold.spread(found.classes))
         return PhotoMaps(image, found.classes, values, levels(sample.id, found.classes), sides)
 
     return prepare
+
+
+def _in_spreads(per_image: float, maps: Scores, level: Level, spread: Level) -> Scores:
+    """(K, h, w): how many deviations of its class's scores a map lies above its threshold in this image.
+
+    A class's threshold is that of the whole data. Where the classifier sees a thing less or more clearly in an image
+    than elsewhere, the image's own split is nearer. Each fails by itself: the first misses dim things, the second
+    splits a thing that fills the image. ``per_image`` weighs them.
+    """
+    above = np.broadcast_to(np.asarray(level, dtype=np.float64), len(maps)).copy()
+    for i, one in enumerate(maps):
+        split = split_of(one) if per_image else None
+        above[i] += per_image * (split - above[i]) if split is not None else 0.0
+    unit = np.maximum(np.reshape(spread, (-1, 1, 1)), _NARROWEST)
+    above_in_spreads: Scores = ((maps - above.reshape(-1, 1, 1)) / unit).astype(np.float32)
+    return above_in_spreads

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,9 @@ def fit(
     order = EpochOrder(n, settings, seed, rank(), world_size())
     path, identity = out / CHECKPOINT, value_hash([settings.model_dump(), seed, n])
     total = steps or order.batches * settings.epochs
-    with _unwrap_worker_errors(), torch.random.fork_rng(devices=[]):
+    with _unwrap_worker_errors(), torch.random.fork_rng(devices=[]), ExitStack() as stack:
         barrier()  # what one process did alone until here took as long as it took; a step does not
-        loop = Loop(task, device, seed, total, name)
+        loop = stack.enter_context(closing(Loop(task, device, seed, total, name)))
         if (state := read_checkpoint(path, identity, name)) is not None:
             loop.restore(state)
         loader = _loader(data, order, engine)
@@ -138,8 +138,7 @@ def fit_batches(task: Task, batches: Iterable[Any], device: torch.device, seed: 
     Raises:
         TrainingError: the loss is NaN or infinite.
     """
-    with torch.random.fork_rng(devices=[]):
-        loop = Loop(task, device, seed)
+    with torch.random.fork_rng(devices=[]), closing(Loop(task, device, seed)) as loop:
         while loop.epoch < task.schedule.epochs:
             for number, batch in enumerate(batches):
                 loop.train_batch(number, batch)

@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tag2mask.core.errors import TrainingError
 from tag2mask.core.ranks import join, local_processes, rank, world_size
 from tag2mask.training.images import derive
+from tag2mask.training.merged_norms import MergedNorms
 from tag2mask.training.settings import ScheduleSettings
 from tag2mask.training.task import Task, optimiser
 
@@ -44,6 +45,7 @@ class Loop:
     ) -> None:
         self.task, self.seed, self.total, self.stage = task.train(), seed, total, stage  # frozen norms stay frozen
         self.epoch = self.step = 0
+        self.norms, self.merged = MergedNorms(), False
         self.fabric = _fabric(device, task.schedule)
         self.fabric.launch()
         self.fabric.to_device(task)
@@ -61,6 +63,7 @@ class Loop:
         first, size = number * self.task.schedule.accumulate + rank() * parts, -(-len(batch[0]) // parts)
         counts = self.task.counts(batch)
         split = list(zip(*(torch.split(tensor, size) for tensor in batch), strict=True))
+        self._merge(split[0], counts)
         self.rule.zero_grad()
         for i, part in enumerate(split):
             torch.manual_seed(derive(_MEAN if counts is None else _RATIO, self.seed, self.epoch, first + i))
@@ -72,6 +75,17 @@ class Loop:
         self.rule.step()
         self.rates.step()
         self.step += 1
+
+    def close(self) -> None:
+        """Leave the network as it was, but for its weights."""
+        self.norms.close()
+
+    def _merge(self, part: Sequence[Tensor], counts: Tensor | None) -> None:
+        """Before the first step, whether it resumes or not: what is computed must not depend on that."""
+        if not self.merged:
+            self.norms.merge(self.task, lambda: self.model(part, counts))
+            self.task.train()
+            self.merged = True
 
     def state(self) -> dict[str, Any]:
         """All that a training resumes from, as `write_checkpoint` takes it."""

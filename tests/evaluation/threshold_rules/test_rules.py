@@ -19,6 +19,7 @@ from tag2mask.evaluation.threshold_rules.histogram import (
     entropy,
     minimum_error,
     moments,
+    split_of,
     splitting,
     triangle,
 )
@@ -150,6 +151,22 @@ def test_otsu_follows_a_shift_and_a_stretch_of_the_activations() -> None:
     assert found is not None
     assert splitting(between_class_variance)(moved) == pytest.approx(found + 0.15)
     assert splitting(between_class_variance)(wide) == pytest.approx(2 * found, abs=1e-9)
+
+
+def test_values_of_any_range_are_split_where_a_slow_search_splits_them() -> None:
+    rng = np.random.default_rng(5)
+    values = np.concatenate([rng.normal(-3, 0.4, 300), rng.normal(2, 0.7, 80)])
+    found = split_of(values)
+    assert found is not None
+
+    def between(level: float) -> float:
+        low, high = values[values <= level], values[values > level]
+        return len(low) * len(high) * float(high.mean() - low.mean()) ** 2
+
+    best = max(between(level) for level in np.sort(values)[:-1])
+    assert between(found) == pytest.approx(best, rel=1e-3)
+    assert split_of(10 * values - 7) == pytest.approx(10 * found - 7)
+    assert split_of(np.full((3, 3), 0.2)) is None, "nothing to split"
 
 
 def test_entropy_knows_the_order_of_the_bins_only() -> None:

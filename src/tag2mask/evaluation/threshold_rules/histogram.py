@@ -39,6 +39,16 @@ def splitting(score: Callable[[Floats], Floats]) -> Callable[[Counts], float | N
     return rule
 
 
+def split_of(values: NDArray[Any]) -> float | None:
+    """Otsu's threshold of values of any range; None where all are equal."""
+    low, high = float(values.min()), float(values.max())
+    if not high > low:
+        return None
+    counts = np.bincount(np.rint((values.ravel() - low) * ((BINS - 1) / (high - low))).astype(np.int64), minlength=BINS)
+    found = OTSU(counts)
+    return None if found is None else low + found * (high - low)
+
+
 def middle_split(scores: Floats, first: int, last: int) -> float:
     """The threshold of the best split after one of the bins ``first`` to ``last`` - 1; the middle of equal ones."""
     start, top = plateau(np.nan_to_num(scores[first:last], nan=-np.inf))
@@ -64,6 +74,10 @@ def between_class_variance(shares: Floats) -> Floats:
     total = (shares * VALUES).sum()
     scores: Floats = (total * weight - mean) ** 2 / (weight * (1 - weight))
     return scores
+
+
+OTSU = splitting(between_class_variance)
+"""Otsu's threshold of a histogram."""
 
 
 def minimum_error(shares: Floats) -> Floats:

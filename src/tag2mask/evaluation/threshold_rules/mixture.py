@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.evaluation.threshold_rules.evidence import BINS, VALUES
-from tag2mask.evaluation.threshold_rules.histogram import after_bin, between_class_variance, splitting
+from tag2mask.evaluation.threshold_rules.histogram import OTSU, after_bin
 
 Floats = NDArray[np.float64]
 
@@ -25,8 +25,6 @@ FLOOR = 1e-6
 _STEPS, _STILL = 300, 1e-5
 _INSIDE: Floats = np.clip(VALUES, 0.5 / (BINS - 1), 1 - 0.5 / (BINS - 1))
 """Activations for beta distributions, whose density may be infinite at 0 and 1."""
-
-_otsu = splitting(between_class_variance)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +43,7 @@ def fit_mixture(counts: NDArray[Any], log_density: Callable[[Mixture], Floats], 
     components this is maximum likelihood; for beta ones it is the iterated method of moments (Schroeder and Rahmann,
     2017). ``log_density`` gives (2, 1001) logarithms of the components' densities without their weights.
     """
-    start = _otsu(counts)
+    start = OTSU(counts)
     if start is None:
         return None
     shares = counts / counts.sum()

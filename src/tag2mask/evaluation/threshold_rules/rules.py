@@ -18,7 +18,7 @@ from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.evaluation.threshold_rules.evidence import PROBED, ImageEvidence
 from tag2mask.evaluation.threshold_rules.histogram import (
-    between_class_variance,
+    OTSU,
     cross_entropy,
     entropy,
     minimum_error,
@@ -71,7 +71,7 @@ def _middle(scores: NDArray[np.float64], thresholds: Sequence[float]) -> float:
 RULES: dict[str, Rule] = {
     rule.name: rule
     for rule in (
-        Rule("otsu", "histogram", splitting(between_class_variance), "largest variance between background and object"),
+        Rule("otsu", "histogram", OTSU, "largest variance between background and object"),
         Rule("gaussian-mixture", "histogram", gaussian_mixture, "where two normal distributions cross"),
         Rule("beta-mixture", "histogram", beta_mixture, "where two beta distributions cross"),
         Rule("minimum-error", "histogram", splitting(minimum_error), "two normal distributions least confused"),

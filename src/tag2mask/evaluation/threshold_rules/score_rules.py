@@ -18,7 +18,7 @@ import numpy as np
 from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, unknown
 from tag2mask.evaluation.threshold_rules.evidence import BINS
-from tag2mask.evaluation.threshold_rules.histogram import between_class_variance, splitting
+from tag2mask.evaluation.threshold_rules.histogram import OTSU
 from tag2mask.evaluation.threshold_rules.score_evidence import ABSENT_VALUES, ClassScores, spread
 
 INTERVAL = 0.9
@@ -27,7 +27,6 @@ _FEWEST = 3
 """Images without a class below which they say nothing."""
 _HIGHEST, _LEVELS, _SMOOTH = 0.98, 40, 2
 """Flanks are looked for below this share of the cells, on so many levels, each with so many beside it."""
-_OTSU = splitting(between_class_variance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ Rule = Callable[[ClassScores, ScoreOptions], Said]
 
 def otsu(scores: ClassScores, options: ScoreOptions) -> Said:
     """The largest variance between two parts of the cells of images with the class."""
-    value = _OTSU(scores.present)
+    value = OTSU(scores.present)
     if value is None:
         return Said(None, "all cells of its images score alike" if scores.present.any() else "no image has it")
     return Said(value, "its images' cells part there into two with the largest variance between them")
@@ -68,7 +67,7 @@ def otsu_twice(scores: ClassScores, options: ScoreOptions) -> Said:
     if first.value is None:
         return first
     upper = np.where(np.arange(BINS) > first.value * (BINS - 1), scores.present, 0)
-    value = _OTSU(upper)
+    value = OTSU(upper)
     if value is None:
         return Said(None, "the cells above Otsu's threshold score alike")
     return Said(value, f"the cells above Otsu's threshold, {first.value:.3f}, part there once more")
