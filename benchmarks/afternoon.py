@@ -212,7 +212,7 @@ def measured(domain: Domain, epochs: int, seed: int, words: str) -> Iterator[Aft
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and write the table anew after each set and seed."""
+    """Measure, and write the rows of a set anew after each seed; those of other sets stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder that holds domains/ and voc-animals/")
     parser.add_argument("--set", action="append", help="one set alone; repeatable")
@@ -220,13 +220,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 on")
     parser.add_argument("--out", type=Path, default=RESULTS / "afternoon.csv")
     given = parser.parse_args(arguments)
-    rows: list[AfternoonRow] = []
     for domain in sets(given.data, given.set):
+        rows: list[AfternoonRow] = []
         for seed in range(given.seeds):
             options = ["--set", domain.name, "--epochs", given.epochs, "--seeds", given.seeds]
             words = quoted("python", "-m", "benchmarks.afternoon", given.data, *options)
             rows += measured(domain, given.epochs, seed, words)
-            write_rows(given.out, rows)
+            write_rows(given.out, rows, keep="kind")
 
 
 if __name__ == "__main__":
