@@ -81,9 +81,12 @@ class Loop:
         self.norms.close()
 
     def _merge(self, part: Sequence[Tensor], counts: Tensor | None) -> None:
-        """Before the first step, whether it resumes or not: what is computed must not depend on that."""
+        """Before the first step, resumed or not: what is computed must not depend on that.
+
+        The task itself is run, in float32: in less precision the losses that are compared differ by rounding.
+        """
         if not self.merged:
-            self.norms.merge(self.task, lambda: self.model(part, counts))
+            self.norms.merge(self.task, lambda: self.task(part, counts))
             self.task.train()
             self.merged = True
 
