@@ -120,6 +120,26 @@ def test_stage_trains_on_the_seeds_it_reads(tmp_path: Path) -> None:
     assert load_boundary(tmp_path / WEIGHTS).settings.name == "test_efficientnet"
 
 
+@pytest.mark.parametrize("thin", [(0, 1), (0, 1, 2)])
+def test_nothing_is_trained_where_nothing_walks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, thin: tuple[int, ...]
+) -> None:
+    images = data()
+    save_pixels(PixelModels(images.classes, {column: PixelNet() for column in thin}), tmp_path / "pixels" / WEIGHTS)
+    asked = []
+
+    def labels(_dataset: Dataset, sample: Sample) -> Labels:
+        asked.append(sample.id)
+        return seeds(sample)
+
+    reads: dict[str, object] = {"seeds": Seeds(labels), "pixels": artefact("cam-pixels", tmp_path / "pixels")}
+    caplog.set_level("INFO", "tag2mask")
+    stage_kind("irn").load()(context("irn", tmp_path / "irn", reads, images, **SMALL))
+    assert ("irn: not trained: every class has a model of its pixels" in caplog.text) == (len(thin) == 3)
+    assert bool(asked) == (len(thin) == 2)
+    assert load_boundary(tmp_path / "irn" / WEIGHTS).settings.name == "test_efficientnet"
+
+
 def test_missing_seeds_are_the_artefacts_error(tmp_path: Path) -> None:
     reads: dict[str, object] = {"seeds": artefact("cam-refined", tmp_path / "none")}
     with refused(StageError, "'cam-refined' has no masks", "image '000'", "tag2mask run RECIPE"):

@@ -17,6 +17,7 @@ KINDS = (
         name="irn",
         settings=IrnSettings,
         reads={"seeds": Makes.MASKS},
+        may_read={"pixels": Makes.WEIGHTS},
         follows_background=True,
         runner="tag2mask.methods.irn.stage:train",
         split=lambda settings: settings.split or SplitRole.TRAIN,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from tag2mask.training.label_images import at_grid
 def train(context: StageContext[IrnSettings]) -> None:
     """Train the boundary network on the refined seeds, or take IRN's own; writes its weights.
 
+    Where every class of the data has a pixel model nothing walks (see `walked_without`): then the network is written as
+    it begins, and says so.
+
     Raises:
         DataError: every pixel of the refined seeds is ignored.
         StageError: the refined seeds of an image are missing.
@@ -45,10 +49,24 @@ def train(context: StageContext[IrnSettings]) -> None:
             save_boundary(net, context.out / WEIGHTS)
         return
     dataset, seeds = context.dataset, context.reads["seeds"]
+    if thin_classes(context).issuperset(range(len(dataset.classes))):
+        if context.rank == 0:
+            LOG.info("%s: not trained: every class has a model of its pixels, whose maps do not walk", context.name)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(context.seed)
+                save_boundary(build_boundary(settings.backbone, len(dataset.classes)), context.out / WEIGHTS)
+        return
     train_boundary(
         dataset, lambda sample: seeds.labels(dataset, sample), settings,
         out=context.out, seed=context.seed, engine=context.engine, name=context.name,
     )  # fmt: skip
+
+
+def thin_classes(context: StageContext[Any]) -> frozenset[int]:
+    """The class columns that have a pixel model; none where the stage reads no models."""
+    if "pixels" not in context.reads:
+        return frozenset()
+    return frozenset(load_pixels(context.reads["pixels"].path / WEIGHTS, context.dataset.classes).columns)
 
 
 def check_data(settings: IrnSettings, dataset: Dataset) -> Sequence[str]:
@@ -92,9 +110,7 @@ def program(context: StageContext[WalkSettings]) -> ImageProgram:
     device = resolve_device(context.engine)
     net = load_boundary(context.reads["irn"].path / WEIGHTS).to(device).to(memory_format=torch.channels_last)
     dataset, source = context.dataset, context.reads["maps"]
-    thin = frozenset[int]()
-    if "pixels" in context.reads:
-        thin = frozenset(load_pixels(context.reads["pixels"].path / WEIGHTS, dataset.classes).columns)
+    thin = thin_classes(context)
 
     def prepare(sample: Sample) -> WalkInput:
         maps = source.maps(dataset, sample)
