@@ -6,17 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
+from tag2mask.data.registry import load_dataset
 from tag2mask.evaluation.result_tables import ResultRow
+from tag2mask.inference.settings import MapsSettings
 from tag2mask.papers.catalogue import ExpectedOrder, Experiment, FinishedExperiment, Published, TableRow
-from tag2mask.papers.steps.classifier_bias import ConfusedLine, ImageConfusion, ObjectRecall, confused_lines
+from tag2mask.papers.steps.classifier_bias import ConfusedLine, ImageConfusion, ObjectRecall, confused_lines, confusions
 from tag2mask.papers.steps.measurements import ClassDelta, class_deltas, read_curve
 from tag2mask.papers.steps.threshold_examples import pick
 from tag2mask.papers.steps.toy_figures import gap, toy
 from tag2mask.papers.table import build_table, legend, number, order_lines
+from tests.backbones.make import network
 from tests.helpers.draw import draw_folder
 
 
@@ -163,6 +167,21 @@ def test_object_recall_counts_pixels_of_objects_alone() -> None:
     assert confused_lines([found, found, other], ("cat", "dog", "cow")) == [
         ConfusedLine("dog", "cat", 2, 0.6667), ConfusedLine("dog", "cow", 1, 0.3333),
     ]  # fmt: skip
+
+
+def test_confusing_classes_are_mapped_at_the_sizes_of_the_training() -> None:
+    """On images of 64 pixels, 1 and 1.5 times a training's 96 are 1.5 and 2.25 times the image."""
+    net, dataset = network(stride=8), load_dataset("parts", split="train", images=3, size=64)
+    samples = [s for s in dataset.samples if dataset.image(s).size == (64, 64)]
+    found = []
+    for scales, relative_to in (((1.0, 1.5), "training"), ((1.5, 2.25), "image"), ((1.0, 1.5), "image")):
+        settings = MapsSettings(scales=scales, relative_to=relative_to)  # type: ignore[arg-type]
+        found.append(confusions(net, dataset, samples, settings, torch.device("cpu"), lambda: None, 96))
+    trained, enlarged, own = ([one.maps for one in each] for each in found)
+    assert len(trained) == len(samples) > 0
+    for one, same, other in zip(trained, enlarged, own, strict=True):
+        assert torch.equal(one, same)
+        assert not torch.equal(one, other)
 
 
 def test_images_are_picked_by_rule_and_on_request(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.files import WEIGHTS, load_network, trained_side
 from tag2mask.backbones.folded import for_inference
 from tag2mask.backbones.tagnet import TagNet
 from tag2mask.core.arrays import rounded
@@ -91,14 +91,16 @@ def weights(run: FinishedExperiment) -> StepResult:
     """
     opened, cam = OpenedRun(run.out), run.made(run.stages[OWN])[0]
     dataset = opened.split(opened.plan.data.infer)
-    network, _ = load_network(cam.artefact.reads["classifier"].path / WEIGHTS)
+    classifier = cam.artefact.reads["classifier"].path
+    network, _ = load_network(classifier / WEIGHTS)
     settings = cam.stage.settings
     assert isinstance(settings, MapsSettings)  # it is of kind cam
     spaced = np.linspace(0, len(dataset) - 1, min(_IMAGES, len(dataset))).round().astype(int)
     samples = [dataset.samples[i] for i in spaced]
     with progress("confusing classes", len(samples)) as counter:
         device = resolve_device(opened.plan.recipe.engine)
-        found = confusions(network, dataset, samples, settings, device, counter.advance)
+        side = trained_side(classifier)
+        found = confusions(network, dataset, samples, settings, device, counter.advance, side)
     if not found:
         return StepResult(lines=("No image lacks a class that another has: nothing confuses.",))
     csv, figure = run.out / "confusing-classes.csv", run.out / "confusing-classes.png"
@@ -122,15 +124,15 @@ def weights(run: FinishedExperiment) -> StepResult:
 
 def confusions(
     network: TagNet, dataset: Dataset, samples: Sequence[Sample], settings: MapsSettings, device: torch.device,
-    advance: Callable[[], None],
+    advance: Callable[[], None], side: int | None = None,
 ) -> list[ImageConfusion]:  # fmt: skip
-    """Scores and maps of every image that has some of the trained classes and lacks others."""
+    """Scores and maps of every image that has some of the trained classes and lacks others; ``side`` as for maps."""
     network = for_inference(network, device)
     found = []
     for sample in samples:
         absent = [c for c, trained in enumerate(network.trained) if trained and c not in sample.tags]
         if sample.tags and absent:
-            found.append(_confusion(network, dataset, sample, absent, settings, device))
+            found.append(_confusion(network, dataset, sample, absent, settings, device, side))
         advance()
     return found
 
@@ -138,18 +140,19 @@ def confusions(
 @torch.inference_mode()
 def _confusion(
     network: TagNet, dataset: Dataset, sample: Sample, absent: Sequence[int], settings: MapsSettings,
-    device: torch.device,
+    device: torch.device, side: int | None,
 ) -> ImageConfusion:  # fmt: skip
     image = dataset.image(sample)
     full = image.height, image.width
+    base = settings.base(full, side)
     whole = image_tensor(image, full, network.mean, network.std).to(device)
     scores = network(whole[None])[0].float().sigmoid().cpu()
     confusing = max(absent, key=lambda c: float(scores[c]))
-    images = (image_tensor(image, scaled(*full, s), network.mean, network.std).to(device) for s in settings.scales)
+    images = (image_tensor(image, scaled(*base, s), network.mean, network.std).to(device) for s in settings.scales)
     bfloat16 = settings.precision == "bfloat16"
     features = pair_features(network.features, images, mirror=settings.mirror, bfloat16=bfloat16)
     classes = torch.tensor([*sample.tags, confusing], device=device)
-    part = settings.part(full, network.stride)
+    part = settings.part(base, network.stride)
     (maps,) = merge_scales(features, [CAMHead(network.class_weights())], classes, stride4(*full), part)
     return ImageConfusion(sample, confusing, scores.numpy(), maps.cpu())
 
