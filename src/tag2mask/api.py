@@ -11,7 +11,7 @@ from tag2mask.analysis.prototype_gallery import readers_of, stage_of_prototypes
 from tag2mask.config.recipe import Recipe, load_recipe, reduced
 from tag2mask.core import errors
 from tag2mask.core.errors import ConfigError, unknown
-from tag2mask.core.ranks import rank
+from tag2mask.core.processes.ranks import rank
 from tag2mask.evaluation.result_tables import METRICS, write_metrics
 from tag2mask.pipeline.execute import run_plan
 from tag2mask.pipeline.opened_run import OpenedRun, as_run

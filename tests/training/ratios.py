@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tag2mask.core.ranks import join, rank, world_size
+from tag2mask.core.processes.ranks import join, rank, world_size
 from tag2mask.methods.irn.affinity import boundary_loss
 from tag2mask.segmentation.training import segmentation_loss
 from tag2mask.training.losses import multilabel_soft_margin, pixel_loss, weighted_pixel_loss

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from tag2mask.cli.app import app, main
-from tag2mask.core import ranks
-from tag2mask.core.ranks import barrier, join, rank
+from tag2mask.core.processes import ranks
+from tag2mask.core.processes.ranks import barrier, join, rank
 from tag2mask.core.types import Sample
 from tag2mask.training.fit import fit
 from tag2mask.training.images import TagImages

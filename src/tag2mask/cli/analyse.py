@@ -183,7 +183,7 @@ def tag_noise(
 
     Example: tag2mask analyse tag-noise own-data data.root=photos --level 0.1 --stage lpcam-seeds
     """
-    from tag2mask.core.ranks import rank
+    from tag2mask.core.processes.ranks import rank
     from tag2mask.sweep.tag_noise import LEVELS, NOISE_KINDS, measure_tag_noise
 
     found = measure_tag_noise(

@@ -35,7 +35,7 @@ from tag2mask.cli import (
 from tag2mask.core import stopping
 from tag2mask.core.errors import ConfigError, DataError, Tag2MaskError
 from tag2mask.core.names import printable, shortened
-from tag2mask.core.ranks import rank
+from tag2mask.core.processes.ranks import failed, rank
 from tag2mask.core.resources import wait_asleep
 
 
@@ -116,14 +116,17 @@ def main() -> None:
         app()
     except Tag2MaskError as error:
         sys.stderr.write(f"error: {printable(str(error))}\n")
+        failed()
         sys.exit(error.exit_code)
     except OSError as error:  # no right to read or write, a name too long, a disk full or gone: no fault of the program
         about = f": '{shortened(error.filename)}'" if error.filename is not None else ""
         sys.stderr.write(f"error: {error.strerror or error}{about}; check the name and the rights of what is named\n")
+        failed()
         sys.exit(Tag2MaskError.exit_code)
     except (KeyboardInterrupt, SystemExit) as error:
         if not _stopped(error):
             raise
+        failed()
         sys.stderr.write(_last_words(signal.SIGINT))
         sys.exit(130)
 

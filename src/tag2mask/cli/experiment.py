@@ -92,7 +92,7 @@ def run(
 
     Example: tag2mask experiment run L1 data=voc data.root=VOCdevkit/VOC2012 --seeds 3
     """
-    from tag2mask.core.ranks import rank
+    from tag2mask.core.processes.ranks import rank
     from tag2mask.papers.run import Options, run_experiment
 
     words, images = tuple(overrides or ()), tuple(image or ())

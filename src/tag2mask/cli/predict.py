@@ -32,11 +32,13 @@ def command(
 ) -> None:
     """Segment photos with a trained network: palette masks under the photos' own names and folders.
 
-    A run's own data are not needed; --root is taken as by every command that looks at a run.
+    A run's own data are not needed; --root is taken as by every command that looks at a run. Several processes share
+    the photos: torchrun --standalone --nproc-per-node=4 -m tag2mask predict runs/photos new-photos --out masks
 
     Example: tag2mask predict runs/photos new-photos --out masks --overlay
     """
     from tag2mask.config.settings import validate
+    from tag2mask.core.processes.ranks import rank
     from tag2mask.segmentation.predict.find_photos import find_sources
     from tag2mask.segmentation.predict.options import PredictOptions
 
@@ -45,7 +47,7 @@ def command(
     options = validate(PredictOptions, given | views, "")
     sources = find_sources(images, out)
     from tag2mask.segmentation.model import load  # with torch: after what can be wrong without it
-    from tag2mask.segmentation.predict.batch import predict_photos
+    from tag2mask.segmentation.predict.batch import predict_photos, together
     from tag2mask.segmentation.predict.labeller import Labeller
     from tag2mask.segmentation.predict.mask_folder import MasksFolder
     from tag2mask.segmentation.predict.photo_readers import MAX_PIXELS
@@ -53,10 +55,11 @@ def command(
     model = load(network, stage=stage, device=device)
     labeller = Labeller(model.network, options, batch)
     folder = MasksFolder(out, model.hash, model.classes, options, overlay)
-    folder.prepare()
+    together(folder, sources)
     outcome = predict_photos(sources, labeller, folder, MAX_PIXELS if max_pixels is None else max_pixels)
-    say(f"{outcome.made} made, {outcome.skipped} there already, {len(outcome.failed)} failed: {folder.path}")
-    outcome.check()
+    if rank() == 0:
+        say(f"{outcome.made} made, {outcome.skipped} there already, {len(outcome.failed)} failed: {folder.path}")
+        outcome.check()
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:

@@ -37,7 +37,7 @@ def command(
 
     Example: tag2mask sweep own-data data.root=photos prototypes.tau=0.05,0.1,0.2 --stage lpcam-seeds
     """
-    from tag2mask.core.ranks import rank
+    from tag2mask.core.processes.ranks import rank
     from tag2mask.sweep.grid import from_words
     from tag2mask.sweep.run import sweep
 

@@ -59,7 +59,7 @@ def _is_number(text: str) -> bool:
 
 def print_summary(result: RunResult) -> None:
     """The numbers of a run, and where to look."""
-    from tag2mask.core.ranks import rank
+    from tag2mask.core.processes.ranks import rank
 
     if rank():
         return

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -22,7 +23,9 @@ from tag2mask.core.errors import DamagedError, DataError, StageError
 from tag2mask.core.stopping import on_stop
 
 _NUMBERS = itertools.count()
-_TEMPORARY = re.compile(r"\.[0-9]+-[0-9]+\.tmp")
+_TOKEN = secrets.token_hex(3)
+"""Tells this process from one of the same number on another machine, or in another container, that shares the disk."""
+_TEMPORARY = re.compile(r"\.[0-9]+(-[0-9a-f]{6})?-[0-9]+\.tmp")
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOTEMPTY}
 _NO_FSYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
@@ -35,7 +38,7 @@ def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
     The content is on the disk before the file has its name, so that a power cut leaves no name without its content.
     Unless ``settled``, a power cut may take the file away as a whole: for one of many, whose folder `settle` writes.
     """
-    temporary = path.with_name(f".{os.getpid()}-{next(_NUMBERS)}.tmp")  # not the name: it may be of full length
+    temporary = path.with_name(temporary_name())
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with on_stop(lambda: temporary.unlink(missing_ok=True)):
@@ -49,6 +52,11 @@ def atomic_path(path: Path, *, settled: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # gone by the rename, or never made: the folder may be a file
             temporary.unlink()
+
+
+def temporary_name() -> str:
+    """A file name that no other process or call gives; without that of the file, which may be of full length."""
+    return f".{os.getpid()}-{_TOKEN}-{next(_NUMBERS)}.tmp"
 
 
 def is_temporary(name: str) -> bool:

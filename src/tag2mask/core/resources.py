@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tag2mask.core.ranks import local_processes
+from tag2mask.core.processes.ranks import local_processes
 
 _SECONDS = 0.5
 """How long the cores are looked at; the kernel counts their time in hundredths of a second."""

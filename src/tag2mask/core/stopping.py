@@ -69,7 +69,12 @@ def listen(words: Callable[[int], str]) -> None:
 
 
 def _leave(number: int, words: Callable[[int], str]) -> None:
-    """Tidy up, say so, end; nothing where another thread is doing so."""
+    """Leave because of a signal."""
+    leave(128 + number, words(number))
+
+
+def leave(status: int, text: str) -> None:
+    """Tidy up, say so, end with a status, from any thread; nothing where another thread is doing so."""
     _LEAVING.append(threading.get_ident())  # atomic, unlike a lock safe in a handler within a handler
     if len(_LEAVING) > 1:
         return
@@ -79,12 +84,12 @@ def _leave(number: int, words: Callable[[int], str]) -> None:
     with suppress(Exception):
         sys.stdout.flush()
     with suppress(OSError):  # the terminal is gone
-        os.write(2, words(number).encode())
+        os.write(2, text.encode())
     if threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD"):
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's own would call the end of a worker an error
     for child in active_children():
         child.kill()
-    os._exit(128 + number)
+    os._exit(status)
 
 
 def _forget() -> None:

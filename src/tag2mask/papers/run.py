@@ -10,7 +10,7 @@ from tag2mask.api import run_loaded
 from tag2mask.config.recipe import Recipe, dump_recipe, load_recipe
 from tag2mask.core.errors import ConfigError, DataError, command, nearest
 from tag2mask.core.files import write_json, write_text
-from tag2mask.core.ranks import barrier, join, rank
+from tag2mask.core.processes.ranks import barrier, join, rank
 from tag2mask.data.base import Dataset
 from tag2mask.data.registry import open_split
 from tag2mask.evaluation.result_tables import MetricRow, ResultRow, write_results

@@ -11,11 +11,12 @@ from contextlib import ExitStack, closing, nullcontext
 from typing import Any
 
 from tag2mask.core.errors import ConfigError, StageError
-from tag2mask.core.files import cannot_write, system_errors
+from tag2mask.core.files import cannot_write, system_errors, value_hash
 from tag2mask.core.locks import at_work, exclusive
 from tag2mask.core.prefetch import prefetch
+from tag2mask.core.processes.alike import check_alike, check_shared, versions
+from tag2mask.core.processes.ranks import barrier, join, rank, world_size
 from tag2mask.core.progress import LOG, progress
-from tag2mask.core.ranks import barrier, join, rank, world_size
 from tag2mask.core.resources import threads_for
 from tag2mask.core.types import Sample
 from tag2mask.inference.settings import MapsSettings
@@ -50,7 +51,10 @@ def _prepare_and_execute(plan: Plan, folder: RunFolder) -> list[Done]:
         from tag2mask.training.device import resolve_device
 
         join(resolve_device(plan.recipe.engine).type)
+        _check_alike(plan, folder)
     preflight(plan)
+    for place, root in (("--out", folder.path), ("the store", folder.store.root)):
+        check_shared(root, place)
     with ExitStack() as held:
         barrier()  # the cores are looked at while the other processes rest
         if rank() == 0:
@@ -64,6 +68,8 @@ def _prepare_and_execute(plan: Plan, folder: RunFolder) -> list[Done]:
             check_run_data(session)
             folder.begin(plan.recipe, threads_for(plan.recipe.engine.threads, folder.threads()))
         barrier()
+        if world_size() > 1:
+            _check_data(session)
         _compute_with(folder.threads())
         done = _execute(session)
         if rank() == 0:
@@ -71,6 +77,24 @@ def _prepare_and_execute(plan: Plan, folder: RunFolder) -> list[Done]:
             folder.end(session.fingerprints())
             session.keys.hashes.save()
         return done
+
+
+def _check_alike(plan: Plan, folder: RunFolder) -> None:
+    """See that all processes have the same versions and recipe; their engines may differ."""
+    recipe = value_hash(plan.recipe.model_dump(mode="json", exclude={"engine"}))
+    cure = "Start all processes with the same command, in the same folder"
+    check_alike(versions() | {"the run folder": (str(folder.path), cure), "the recipe": (recipe[:8], cure)})
+
+
+def _check_data(session: Session) -> None:
+    """See that all processes have the same images and tags, in the same order."""
+    names = sorted({name for stage in session.plan.stages if (name := session.plan.split_of(stage)) is not None})
+    facts = {}
+    for name in names:
+        samples = session.open_split(name).samples
+        found = f"{len(samples)} images ({value_hash([(s.id, s.tags) for s in samples])[:8]})"
+        facts[f"split {name} of the data"] = found, "Name a data.root that all machines share, or copy it anew"
+    check_alike(facts)
 
 
 def _compute_with(threads: int | None) -> None:

@@ -14,8 +14,8 @@ from tag2mask.core.files import megabytes, require_room, settle
 from tag2mask.core.manifest import Manifest
 from tag2mask.core.palette import labels_key, write_labels
 from tag2mask.core.prefetch import Later, in_background, prefetch
+from tag2mask.core.processes.ranks import barrier, world_size
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import barrier, world_size
 from tag2mask.core.types import ActivationMaps, Sample
 from tag2mask.data.base import Dataset
 from tag2mask.inference.maps_file import maps_key, stride4, write_maps

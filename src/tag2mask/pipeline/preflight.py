@@ -11,8 +11,8 @@ from typing import Any
 from tag2mask.core.errors import ConfigError, DataError, StageError, Tag2MaskError, WeightsError, command
 from tag2mask.core.files import read_json, stamp, value_hash, write_json
 from tag2mask.core.manifest import sealed, unsealed
+from tag2mask.core.processes.ranks import world_size
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample, check_ledger
 from tag2mask.data.base import Dataset, Finding
 from tag2mask.data.doctor.checks import Inspection, Key, each_once, findings_of, in_order, open_splits

@@ -15,7 +15,7 @@ from tag2mask.core.files import value_hash
 from tag2mask.core.links import is_link
 from tag2mask.core.locks import exclusive
 from tag2mask.core.manifest import Manifest
-from tag2mask.core.ranks import rank
+from tag2mask.core.processes.ranks import rank
 from tag2mask.core.resources import peak_memory
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Ground

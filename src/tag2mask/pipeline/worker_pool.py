@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import StageError
-from tag2mask.core.ranks import world_size
+from tag2mask.core.processes.ranks import world_size
 from tag2mask.core.resources import note_workers, usable_cores
 
 Tag = TypeVar("Tag")

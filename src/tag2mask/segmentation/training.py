@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tag2mask.backbones.files import WEIGHTS
 from tag2mask.config.engine import Engine
+from tag2mask.core.processes.ranks import world_size
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import world_size
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset
 from tag2mask.segmentation.networks.base import Segmenter, has_norms, synchronise

@@ -13,8 +13,8 @@ from tag2mask.core.errors import ConfigError, StageError, Tag2MaskError, command
 from tag2mask.core.files import cannot_write, write_json, write_text
 from tag2mask.core.links import ENDING, is_link, store_beside
 from tag2mask.core.locks import exclusive
+from tag2mask.core.processes.ranks import rank
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import rank
 from tag2mask.evaluation.result_tables import COLUMNS, csv_text
 from tag2mask.methods.stage_kinds import MetricStage
 from tag2mask.pipeline.plan import Plan, make_plan, measured_by

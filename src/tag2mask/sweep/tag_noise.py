@@ -14,7 +14,7 @@ from pathlib import Path
 from tag2mask.config.recipe import load_recipe
 from tag2mask.core.arrays import rounded
 from tag2mask.core.errors import ConfigError, unknown
-from tag2mask.core.ranks import rank
+from tag2mask.core.processes.ranks import rank
 from tag2mask.data.registry import open_split
 from tag2mask.data.tag_noise import NoiseCount, count_noise
 from tag2mask.evaluation.result_tables import write_table

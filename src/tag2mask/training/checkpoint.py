@@ -11,8 +11,8 @@ import torch
 from tag2mask.core.arrays import check_archive
 from tag2mask.core.errors import StageError
 from tag2mask.core.files import atomic_path, cannot_write, need_regular, reason
+from tag2mask.core.processes.ranks import rank
 from tag2mask.core.progress import LOG
-from tag2mask.core.ranks import rank
 
 CHECKPOINT = "checkpoint.ckpt"
 RECORD = "tag2mask"

@@ -9,7 +9,7 @@ import torch
 
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import ConfigError, quoted
-from tag2mask.core.ranks import local_processes, world_size
+from tag2mask.core.processes.ranks import local_processes, world_size
 
 
 def resolve_device(engine: Engine) -> torch.device:

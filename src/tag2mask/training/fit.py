@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from tag2mask.config.engine import Engine
 from tag2mask.core.errors import DataError, StageError, Tag2MaskError
 from tag2mask.core.files import megabytes, require_room, value_hash
+from tag2mask.core.processes.ranks import barrier, join, others, rank, world_size
 from tag2mask.core.progress import LOG, progress
-from tag2mask.core.ranks import barrier, join, others, rank, world_size
 from tag2mask.core.resources import note_workers
 from tag2mask.training.checkpoint import CHECKPOINT, discard_checkpoint, read_checkpoint, write_checkpoint
 from tag2mask.training.device import check_precision, check_processes, resolve_device

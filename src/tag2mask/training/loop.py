@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.core.errors import TrainingError
-from tag2mask.core.ranks import join, local_processes, rank, world_size
+from tag2mask.core.processes.ranks import join, local_processes, rank, world_size
 from tag2mask.training.images import derive
 from tag2mask.training.merged_norms import MergedNorms
 from tag2mask.training.settings import ScheduleSettings

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.core.ranks import world_size
+from tag2mask.core.processes.ranks import world_size
 from tag2mask.core.types import IGNORE
 
 _EPSILON = 1e-5

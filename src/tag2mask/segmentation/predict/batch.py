@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tag2mask.core.errors import DataError
+from tag2mask.core.files import value_hash
 from tag2mask.core.names import printable, shown
 from tag2mask.core.palette import own_bound
 from tag2mask.core.prefetch import prefetch
+from tag2mask.core.processes.alike import check_alike, check_shared, versions
+from tag2mask.core.processes.ranks import barrier, everyone, join, rank, world_size
 from tag2mask.core.progress import LOG, Counter, progress
 from tag2mask.segmentation.predict.find_photos import Source
 from tag2mask.segmentation.predict.labeller import Labeller, at_once
@@ -62,10 +65,14 @@ def predict_photos(
 ) -> Outcome:
     """Write the masks of photos, and overlays where the folder makes them; photos of more than ``max_pixels`` fail.
 
-    Photos of one size go through the network together, up to the labeller's batch.
+    Photos of one size go through the network together, up to the labeller's batch. Several processes (``torchrun``)
+    share the photos by their position; each has the outcome of all.
     """
     outcome = Outcome()
-    folder.claim(sources)
+    if rank() == 0:
+        folder.claim(sources)
+    barrier()
+    mine = sources[rank() :: world_size()]
 
     def prepare(source: Source) -> _Work | Failure | None:
         if source.problem is not None:
@@ -76,12 +83,45 @@ def predict_photos(
         except DataError as error:
             return Failure(source.path, str(error))
 
-    with own_bound(), progress("predict", len(sources)) as counter:
-        ready = _counted(prefetch(prepare, sources, _READERS), outcome, counter)
+    with own_bound(), progress("predict", len(mine), quiet=rank() > 0) as counter:
+        ready = _counted(prefetch(prepare, mine, _READERS), outcome, counter)
         for batch in _batches(ready, labeller.batch):
             _make(batch, labeller, folder, outcome)
             counter.advance(len(batch))
-    return outcome
+    return _of_all(everyone(outcome), sources)
+
+
+def _of_all(outcomes: Sequence[Outcome], sources: Sequence[Source]) -> Outcome:
+    """The outcome of all processes, failures in the order of the photos."""
+    place = {source.path: number for number, source in enumerate(sources)}
+    failed = sorted((f for outcome in outcomes for f in outcome.failed), key=lambda failure: place[failure.path])
+    return Outcome(sum(o.made for o in outcomes), sum(o.skipped for o in outcomes), failed)
+
+
+def together(folder: MasksFolder, sources: Sequence[Source]) -> None:
+    """Make the folder ready in process 0, once all processes know that they have the same to do; one needs no check.
+
+    Args:
+        folder: for the masks.
+        sources: the photos, in the same order in every process.
+
+    Raises:
+        StageError: a process does not see the folder, has other photos or another network; or what
+            `MasksFolder.prepare` finds wrong.
+    """
+    join()
+    check_shared(folder.path, "--out")
+    names = value_hash([(str(source.name), str(source.path)) for source in sources])
+    check_alike(
+        versions()
+        | {
+            "what makes masks": (folder.identity, "Give all processes the same network and options"),
+            "the list of photos": (f"{len(sources)} photos ({names[:8]})", "Name a folder that all machines share"),
+        }
+    )
+    if rank() == 0:
+        folder.prepare()
+    barrier()
 
 
 def _prepared(source: Source, folder: MasksFolder, max_pixels: int) -> _Work | None:

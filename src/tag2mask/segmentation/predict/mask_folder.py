@@ -51,6 +51,11 @@ class MasksFolder:
         }  # fmt: skip
         self._key = value_hash(self._about)
 
+    @property
+    def identity(self) -> str:
+        """Hash of the network and the options."""
+        return self._key
+
     def prepare(self) -> None:
         """Make the folder, or accept the one that the same network and options have begun."""
         if self.path.exists() and not self.path.is_dir():

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
+import socket
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from tag2mask.core.errors import StageError
+from tag2mask.core.processes.peers import Hub, Spoke
 from tag2mask.core.progress import duration
+from tag2mask.core.stopping import leave
 
 if TYPE_CHECKING:
     import torch.distributed as dist
@@ -20,6 +26,9 @@ TIMEOUT = timedelta(minutes=10)
 """How long the processes of a training wait for one another within a step, where all have the same to do."""
 _FOREVER = timedelta(days=365)
 """How long they wait at a `barrier`: nobody knows how long work of one process alone takes, or another run's."""
+_GRACE = 2.0
+"""Seconds that what started the processes has to end them all once one has ended: it knows which was the first."""
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -45,6 +54,58 @@ def join(device: str = "cpu") -> None:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=TIMEOUT)
         atexit.register(_leave)
         _patient()
+        _watch()
+
+
+def _watch() -> None:
+    """From now on, leave where another process ends that is not done."""
+    here, host = socket.gethostname(), os.environ["MASTER_ADDR"]
+    token, names = secrets.token_bytes(16), list[str]()
+    hub = Hub(host, token, partial(_lost, names)) if rank() == 0 else None
+    said = everyone((here, hub.port if hub else 0, token))
+    names += [name for name, _, _ in said]
+    _, port, token = said[0]
+    watch = hub or Spoke(host, port, token, rank(), partial(_lost, names))
+    watch.start()
+    atexit.register(_end, watch)  # called before the process group is closed
+
+
+def _end(watch: Hub | Spoke) -> None:
+    """Tell the others that this process is done, unless it ends with an error, of which they hear by its end."""
+    if not _FAILED and getattr(sys, "last_value", None) is None:
+        watch.done()
+
+
+_FAILED: list[bool] = []
+
+
+def failed() -> None:
+    """Note that this process ends with an error, which the command line has caught."""
+    _FAILED.append(True)
+
+
+def _lost(hosts: list[str], number: int) -> None:
+    """Say that a process has ended, and leave: what started the processes may do so before."""
+    text = (
+        f"error: process {rank()} of {world_size()}: process {number} (on {hosts[number]}) has ended; what it wrote "
+        "last says why. Once that is fixed the same command resumes\n"
+    )
+    with suppress(OSError):
+        os.write(2, text.encode())
+    time.sleep(_GRACE)
+    leave(StageError.exit_code, "")
+
+
+def everyone(value: T) -> list[T]:
+    """What each process gives, in the order of their numbers; it is waited for, however long it takes."""
+    if world_size() == 1:
+        return [value]
+    import torch.distributed as dist
+
+    found: list[T | None] = [None] * world_size()
+    with others():
+        dist.all_gather_object(found, value, group=_patient())
+    return cast("list[T]", found)
 
 
 def _leave() -> None:
@@ -82,6 +143,7 @@ def others() -> Iterator[None]:
     except RuntimeError as error:
         if world_size() == 1 or not _is_silence(error):
             raise
+        time.sleep(2 * _GRACE)  # where a process has ended, this one leaves meanwhile, naming it
         raise StageError(
             f"process {rank()} of {world_size()}: another process has ended or has not answered for "
             f"{duration(TIMEOUT.total_seconds())}; what it wrote last says why. Once that is fixed the same command "
