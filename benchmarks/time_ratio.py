@@ -29,7 +29,7 @@ from tag2mask.core.links import followed, links_in
 
 OURS, BEFORE = "ours", "before"
 ROOT = Path(__file__).resolve().parent.parent
-TOTAL = "all stages"
+TOTAL = "all"
 MEASURING = ("average-precision", "seeds", "masks", "boundary")
 """Kinds of stage that measure and make nothing: their time is no part of the chain's."""
 
