@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tag2mask.backbones.levels import JoinedBody, drop_unused, joined_body
+from tag2mask.backbones.levels import JoinedBody, drop_unused, freeze_up_to, joined_body
 from tag2mask.backbones.official_checkpoints import is_official_classifier, official_classifier
 from tag2mask.backbones.resnets import irn_body
 from tag2mask.backbones.settings import (
@@ -44,6 +44,8 @@ def build_network(settings: BackboneSettings, n_classes: int, pooling: Pooling =
         body = joined_body(body, settings)
     net = TagNet(body, settings, n_classes, pooling)
     _load_initial(net, settings)
+    if settings.freeze is not None:
+        freeze_up_to(net.body, settings.freeze, settings.name)
     if isinstance(net.body, JoinedBody):
         drop_unused(net.body)
     freeze_statistics(net)

@@ -163,6 +163,32 @@ def joined_body(body: Body, settings: BackboneSettings) -> Body:
     return Body(joined, settings.join_channels, settings.join_stride, body.mean, body.std)
 
 
+def freeze_up_to(body: nn.Module, stride: int, name: str) -> None:
+    """Leave untrained what the level of a stride is made of; of several of that stride the deepest.
+
+    What an ImageNet network's first stages see, edges and colours, serves other photographs as it is, and training
+    them costs most of a step: their maps are the largest.
+
+    Args:
+        body: of a network; of joined levels the trunk is meant.
+        stride: of the level, input pixels per cell.
+        name: of the network, for the error text.
+    """
+    trunk = body.trunk if isinstance(body, JoinedBody) else body
+    strides = [level.stride for level in levels_of(trunk, name)]
+    if stride not in strides:
+        possible = ", ".join(map(str, sorted(set(strides))))
+        raise ConfigError(f"backbone.freeze = {stride}: '{name}' has no level of that stride; possible: {possible}")
+    index = max(i for i, one in enumerate(strides) if one == stride)
+    noise = torch.randn(1, 3, _PROBE, _PROBE, generator=torch.Generator().manual_seed(0))
+    with torch.enable_grad():
+        level_features(trunk, noise, [index])[0].sum().backward()  # type: ignore[no-untyped-call]  # torch's own
+    for parameter in trunk.parameters():
+        parameter.requires_grad_(parameter.requires_grad and parameter.grad is None)
+        parameter.grad = None
+    body.train()
+
+
 def drop_unused(body: JoinedBody) -> None:
     """Leave out what the joined levels do not need: it would be trained by nothing, saved, and waited for.
 

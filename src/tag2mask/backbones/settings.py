@@ -42,6 +42,14 @@ class BackboneSettings(Settings):
         le=4,
         description="resnet50_irn: stage up to which nothing is trained; null is 2 as published, 0 trains all stages",
     )
+    freeze: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="stride of the level up to which the network keeps its first weights, such as 4, which "
+        "spares the costliest part of a training step; null: all is trained",
+        json_schema_extra=UNPRINTED,
+    )
     levels: tuple[Annotated[int, Field(ge=1, le=64)], ...] | None = Field(
         default=None,
         min_length=1,
