@@ -13,7 +13,7 @@ import torch
 from tag2mask.analysis.absent_classes import analyse_tags, conditioned_predictor
 from tag2mask.analysis.evaluate_run import evaluate_run
 from tag2mask.api import run
-from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.files import WEIGHTS, load_network, save_network
 from tag2mask.config.recipe import load_recipe
 from tag2mask.config.settings import Settings, validate
 from tag2mask.core.errors import ConfigError, DataError, LedgerError, StageError, WeightsError
@@ -34,6 +34,7 @@ from tag2mask.pipeline.plan import make_plan
 from tag2mask.pipeline.preflight import preflight
 from tag2mask.pipeline.run_result import RunResult
 from tag2mask.training.label_images import at_grid
+from tests.backbones.make import network
 from tests.helpers.drawn_maps import few_masks_recipe, registered
 from tests.helpers.refused import refused
 from tests.helpers.results import read_results
@@ -204,6 +205,19 @@ def test_checkpoint_is_taken_instead_of_a_training(tmp_path: Path, made: dict[st
     assert all(torch.equal(v, own[k]) for k, v in found.state_dict().items())
     with refused(WeightsError, "res50_amn.pth", "3 classes", "has 4", "Use a checkpoint"):
         train(context(tmp_path, Drawn([(0,)], n_classes=4), values, made))
+
+
+def test_the_stage_begins_with_the_classifier_that_it_reads(tmp_path: Path) -> None:
+    images = data()
+    given = network(seed=5, stride=8)
+    save_network(given, tmp_path / "classifier" / WEIGHTS, images.classes)
+    reads = {"seeds": write_seeds(tmp_path, images), "first": artefact(tmp_path / "classifier", "classifier")}
+    values = settings(train={"lr": 1e-9, "head_lr": 1e-9})
+    stage_kind("amn").load()(context(tmp_path, images, values, reads))
+    trained, _ = load_amn(tmp_path / "out" / WEIGHTS)
+    own = given.body.state_dict()
+    for name, value in trained.body.state_dict().items():
+        torch.testing.assert_close(value, own[name], atol=1e-5, rtol=0)
 
 
 def test_order_of_images_and_the_others_change_no_map(tmp_path: Path, made: dict[str, Artefact]) -> None:

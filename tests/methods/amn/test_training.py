@@ -13,18 +13,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tag2mask.backbones.files import WEIGHTS
-from tag2mask.core.errors import ConfigError, DataError, TrainingError
+from tag2mask.backbones.files import WEIGHTS, save_network
+from tag2mask.core.errors import ConfigError, DataError, TrainingError, WeightsError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Labels
 from tag2mask.data.transforms import TrainTransform
 from tag2mask.inference.runner import image_tensor
 from tag2mask.methods.amn import training as train_module
 from tag2mask.methods.amn.network import build_amn, load_amn
-from tag2mask.methods.amn.training import train_amn
+from tag2mask.methods.amn.training import begin_with, train_amn
 from tag2mask.training.images import tag_vector
 from tag2mask.training.label_images import LabelImages, LabelsOf, at_grid
 from tag2mask.training.losses import pixel_loss
+from tests.backbones.make import network
 from tests.helpers.refused import lacking, refused
 from tests.methods.amn import drawn as amn_drawn
 from tests.methods.amn.drawn import settings
@@ -205,6 +206,31 @@ def test_smoothing_for_too_few_classes_stops_before_the_training(tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_the_backbone_begins_with_the_weights_of_a_classifier(tmp_path: Path) -> None:
+    given = network(seed=5, stride=8)
+    save_network(given, tmp_path / "classifier.safetensors", ["x", "y", "z"])
+    net = build_amn(settings(), 3)
+    head = {name: value.clone() for name, value in net.head.state_dict().items()}
+    begin_with(net, tmp_path / "classifier.safetensors")
+    own = given.body.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in net.body.state_dict().items())
+    assert all(torch.equal(value, head[name]) for name, value in net.head.state_dict().items())
+    for first in (None, tmp_path / "classifier.safetensors"):
+        train_amn(
+            data(), seeds, settings(train={"lr": 1e-9, "head_lr": 1e-9}), out=tmp_path / str(first is None), seed=0,
+            engine=engine(), first=first,
+        )  # fmt: skip
+        trained, _ = load_amn(tmp_path / str(first is None) / WEIGHTS)
+        near = [torch.allclose(v, own[n], atol=1e-5) for n, v in trained.body.state_dict().items() if "conv" in n]
+        assert all(near) == (first is not None)
+
+
+def test_a_classifier_of_another_network_is_refused_by_what_differs(tmp_path: Path) -> None:
+    save_network(network(stride=16), tmp_path / "classifier.safetensors", ["x", "y", "z"])
+    with refused(WeightsError, "classifier.safetensors", "backbone.stride = 16, of AMN 8", "reads.first"):
+        begin_with(build_amn(settings(), 3), tmp_path / "classifier.safetensors")
+
+
 def test_two_processes_train_the_same_network(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "tests.methods.amn.drawn", str(tmp_path / "two")]

@@ -35,6 +35,7 @@ KINDS = (
         name="amn",
         settings=AmnSettings,
         reads={"seeds": Makes.MASKS},
+        may_read={"first": Makes.WEIGHTS},
         follows_background=True,
         runner="tag2mask.methods.amn.stage:train",
         split=lambda settings: settings.split or SplitRole.TRAIN,

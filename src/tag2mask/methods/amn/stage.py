@@ -35,6 +35,9 @@ from tag2mask.training.label_images import at_grid, check_size
 def train(context: StageContext[AmnSettings]) -> None:
     """Train AMN on the refined seeds, or take the authors' own; writes its weights.
 
+    A classifier of the role ``first`` gives the backbone's first weights: it has learned these classes already, so that
+    fewer steps do. As published they are ImageNet's.
+
     Raises:
         DataError: the refined seeds do not belong to the images or their tags, or every pixel of them is ignored.
         StageError: the refined seeds of an image are missing.
@@ -44,8 +47,9 @@ def train(context: StageContext[AmnSettings]) -> None:
     settings = context.settings
     dataset, seeds = context.dataset, context.reads["seeds"]
     if settings.checkpoint is None:
+        first = context.reads["first"].path / WEIGHTS if "first" in context.reads else None
         train_amn(
-            dataset, partial(seeds.labels, dataset), settings,
+            dataset, partial(seeds.labels, dataset), settings, first=first,
             out=context.out, seed=context.seed, engine=context.engine, name=context.name,
         )  # fmt: skip
     elif context.rank == 0:

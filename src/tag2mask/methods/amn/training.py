@@ -10,17 +10,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tag2mask.backbones.files import WEIGHTS
+from tag2mask.backbones.files import WEIGHTS, load_network
+from tag2mask.backbones.state_dict import load_strict
 from tag2mask.config.engine import Engine
+from tag2mask.core.errors import WeightsError
 from tag2mask.core.types import Sample
 from tag2mask.data.base import Dataset, Labels
 from tag2mask.data.transforms import TrainTransform
-from tag2mask.methods.amn.network import AmnNet, build_amn, save_amn
+from tag2mask.methods.amn.network import AmnNet, BackboneAmn, build_amn, save_amn
 from tag2mask.methods.amn.settings import AmnSettings
 from tag2mask.training.fit import fit_and_save
 from tag2mask.training.label_images import LabelImages, LabelsOf, checked, with_labels
 from tag2mask.training.losses import code_counts, pixel_counts, pixel_loss, weighted_pixel_loss
 from tag2mask.training.task import Batch, Task, parameter_groups
+
+_OF_TRAINING = ("weights", "freeze", "detach_after")
+"""Settings of a backbone that change none of its parameters' names and shapes."""
 
 
 def amn_task(net: AmnNet, settings: AmnSettings, background: bool = True) -> Task:
@@ -102,17 +107,46 @@ class AmnImages(LabelImages):
         return image, with_absent(tags, self.absent), labels
 
 
+def begin_with(net: BackboneAmn, classifier: Path) -> None:
+    """Give the backbone of AMN the weights of a classifier's, which has to be the same network.
+
+    Raises:
+        WeightsError: the file is damaged, or holds another network; the settings that differ are named.
+    """
+    other, _ = load_network(classifier)
+    own, given = net.settings.backbone, other.settings
+    names = [name for name in type(own).model_fields if name not in _OF_TRAINING]
+    differ = [name for name in names if getattr(own, name) != getattr(given, name)]
+    if differ:
+        said = "; ".join(f"backbone.{n} = {getattr(given, n)}, of AMN {getattr(own, n)}" for n in differ)
+        raise WeightsError(
+            f"{classifier}: AMN cannot begin with the weights of this classifier, whose network is another one "
+            f"({said}). Give both the same backbone, or leave reads.first out"
+        )
+    load_strict(net.body, other.body.state_dict(), str(classifier), "AMN's backbone")
+
+
 def train_amn(
-    dataset: Dataset, seeds: LabelsOf, settings: AmnSettings, *, out: Path, seed: int, engine: Engine, name: str = "amn"
+    dataset: Dataset,
+    seeds: LabelsOf,
+    settings: AmnSettings,
+    *,
+    out: Path,
+    seed: int,
+    engine: Engine,
+    name: str = "amn",
+    first: Path | None = None,
 ) -> None:
     """Train AMN on tags and refined seeds and write ``weights.safetensors``; interrupted, it resumes.
 
     Called by the stage ``amn``; ``settings.checkpoint`` is not looked at. ``seed``, at least 0, is that of the head's
-    first weights, order, augmentation and dropout.
+    first weights, order, augmentation and dropout. ``first`` is a classifier's file, see `begin_with`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build_amn(settings, len(dataset.classes))
+        if first is not None:
+            begin_with(net, first)
     seeds = checked(seeds, dataset.classes, tags=True)
     tagged = [sample for sample in dataset.samples if sample.tags or settings.negatives == "keep"]
     samples = with_labels(tagged, seeds, name)
