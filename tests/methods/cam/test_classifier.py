@@ -148,8 +148,11 @@ def test_same_seed_same_file_other_seed_other(tmp_path: Path) -> None:
     assert files[0] == files[1] != files[2]
 
 
-def test_interrupted_training_resumes_to_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train(tmp_path / "whole", Drawn(TAGS), epochs=3)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_interrupted_training_resumes_to_the_same_file(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tmp_path / "whole", Drawn(TAGS), epochs=3, precision=precision)
     loss = multilabel_soft_margin
     calls = iter(range(100))
 
@@ -158,9 +161,9 @@ def test_interrupted_training_resumes_to_the_same_file(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(training_module, "multilabel_soft_margin", failing)
     with refused(TrainingError, "the loss is inf", "epoch 2 of 3"):
-        train(tmp_path / "cut", Drawn(TAGS), epochs=3)
+        train(tmp_path / "cut", Drawn(TAGS), epochs=3, precision=precision)
     assert not (tmp_path / "cut" / WEIGHTS).exists()
-    train(tmp_path / "cut", Drawn(TAGS), epochs=3)
+    train(tmp_path / "cut", Drawn(TAGS), epochs=3, precision=precision)
     assert next(calls) < 3 + 1 + 4 + 1  # two steps of epoch 1 were not made again
     assert (tmp_path / "cut" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
