@@ -92,6 +92,7 @@ def test_levels_stand_side_by_side_each_of_unit_length() -> None:
         brought = way(level.double(), (9, 13))
         units.append(brought / brought.square().sum(1, keepdim=True).sqrt() / 3**0.5)
     levels, cells = net.levels(pictures)
+    assert torch.equal(net.levels_alone(pictures), levels)
     torch.testing.assert_close(levels.double(), torch.cat(units, 1), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(levels.square().sum(1), torch.ones(2, 9, 13))
     assert torch.equal(cells, net.head(net.features(pictures)))

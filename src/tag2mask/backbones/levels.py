@@ -121,9 +121,17 @@ class JoinedBody(nn.Module):
             (N, channels, h, w), and (N, sum of the levels' channels, h, w) of unit length, but where all are zero.
         """
         found = level_features(self.trunk, images, self.take)
+        return self._joined(found), self._beside(found)
+
+    def beside(self, images: Tensor) -> Tensor:
+        """The second of what `apart` gives, for less."""
+        return self._beside(level_features(self.trunk, images, self.take))
+
+    def _beside(self, found: Sequence[Tensor]) -> Tensor:
         size = self._grid(found)
         units = [F.normalize(_brought(level, size, finer)) for level, finer in zip(found, self._finer, strict=True)]
-        return self._joined(found), torch.cat(units, 1) / len(units) ** 0.5
+        together: Tensor = torch.cat(units, 1) / len(units) ** 0.5
+        return together
 
     def _grid(self, found: Sequence[Tensor]) -> tuple[int, int]:
         height, width = found[self._at].shape[-2:]

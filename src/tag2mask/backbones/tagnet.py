@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,14 +94,22 @@ class TagNet(nn.Module):
         Raises:
             ConfigError: the network joins none.
         """
-        apart = getattr(self.body, "apart", None)
-        if apart is None:
+        joined, found = self._of_levels("apart")(images)
+        return found, self.head(joined)
+
+    def levels_alone(self, images: Tensor) -> Tensor:
+        """The first of what `levels` gives, for less; the error is the same."""
+        found: Tensor = self._of_levels("beside")(images)
+        return found
+
+    def _of_levels(self, method: str) -> Callable[[Tensor], Any]:
+        found: Callable[[Tensor], Any] | None = getattr(self.body, method, None)
+        if found is None:
             raise ConfigError(
                 f"features = levels: the network '{self.settings.name}' joins no levels; set backbone.levels of the "
                 "stage that trains it, such as classifier.backbone.levels=[4,8,16,32], or features=last"
             )
-        joined, found = apart(images)
-        return found, self.head(joined)
+        return found
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) to logits (N, C): the class map ``w f + bias``, pooled over its cells."""

@@ -80,10 +80,10 @@ def make_maps(
         device: where the network runs.
         counter: advanced by one for each sample, those already done included.
         side: longest side of whole images in the network's training; None where they kept their sizes.
-        levels: the features are the network's levels, see `TagNet.levels`.
+        levels: the features are the network's levels, see `TagNet.levels_alone`.
     """
     network = for_inference(network, device)
-    read: Callable[[Tensor], Tensor] = (lambda images: network.levels(images)[0]) if levels else network.features
+    read: Callable[[Tensor], Tensor] = network.levels_alone if levels else network.features
 
     def prepare(sample: Sample) -> tuple[Sample, tuple[int, int], list[Tensor]] | None:
         if not any(task.wants(sample) for task in tasks):
