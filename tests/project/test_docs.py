@@ -19,9 +19,10 @@ EVERY = [snippet for page in PAGES for snippet in snippets(page)]
 TARGETS = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"])
 NOT_RUN = {
+    "docs/cluster.md": ["needs two machines", "needs SLURM", "needs SLURM"],
     "docs/segment.md": ["needs an account on the Hugging Face hub"],
 }
-"""Every snippet that is not run, by page. What needs no weights, GPU, hub or hours does not belong here."""
+"""Every snippet that is not run, by page. What needs no weights, GPU, hub, cluster or hours does not belong here."""
 
 
 def test_snippets_that_are_not_run_are_these() -> None:

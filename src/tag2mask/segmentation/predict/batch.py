@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,7 +112,7 @@ def together(folder: MasksFolder, sources: Sequence[Source]) -> None:
     """
     join()
     check_shared(folder.path, "--out")
-    names = value_hash([(str(source.name), str(source.path)) for source in sources])
+    names = value_hash([os.fsencode(source.path).hex() for source in sources])  # which may be no text
     check_alike(
         versions()
         | {
