@@ -7,6 +7,7 @@ python -m benchmarks.time_ratio ../before ../shared/data --set cracks --turns 3 
 Both sides run ``own-data`` in a process of their own, with their own source, on the same images and threads, from an
 empty store each time: before, ours, ours, before, ... so that both meet the same load. What counts are the seconds of
 all stages but those that measure, as their manifests have them, over the number of tagged images; start-up is left out.
+``megabytes`` is what a stage's files take on disk; ``disk_ratio`` ours over before's, of the same stages together.
 The exit code is 1 where the median ratio is above ``--most``.
 """
 
@@ -21,6 +22,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.common import RESULTS, cpu_name, write_rows
 from benchmarks.domains import RECIPE, Domain, sets
@@ -45,30 +47,48 @@ class StageTime:
     n_images: int
     seconds: float
     seconds_per_image: float
+    megabytes: float
     ratio: float | None
+    disk_ratio: float | None
     cpu: str
 
 
-def stage_seconds(run: Path) -> Iterator[tuple[str, int, float]]:
-    """Name, images and seconds of each stage of a run that made something; passes that stages share count once."""
+class Spent(NamedTuple):
+    """What one stage took."""
+
+    name: str
+    n_images: int
+    seconds: float
+    megabytes: float
+
+
+def spent(run: Path) -> Iterator[Spent]:
+    """What each stage of a run that made something took; the seconds of a pass that stages share count once."""
     seen: set[str] = set()
     for link in links_in(run):
         folder = followed(link).resolve()
         manifest = read_json(folder / "manifest.json")
         kind = folder.name.rpartition("-")[0]
-        if link.name in seen or kind in MEASURING:
+        if kind in MEASURING:
             continue
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+        seconds = 0.0 if link.name in seen else float(manifest["seconds"])
         seen.update(manifest["shared_with"])
-        yield link.name, int(manifest["n_images"]), float(manifest["seconds"])
+        yield Spent(link.name, int(manifest["n_images"]), seconds, size)
 
 
-def timed(source: Path, words: Sequence[str], out: Path) -> list[tuple[str, int, float]]:
+def timed(source: Path, words: Sequence[str], out: Path) -> list[Spent]:
     """Run the recipe with one side's source from an empty store."""
     shutil.rmtree(out.parent, ignore_errors=True)
     environment = {**os.environ, "PYTHONPATH": str(source / "src")}
     command = [sys.executable, "-m", "tag2mask", "run", RECIPE, *words, "--out", str(out)]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    return list(stage_seconds(out))
+    return list(spent(out))
+
+
+def total(stages: Sequence[Spent], n_images: int) -> Spent:
+    """All stages together."""
+    return Spent(TOTAL, n_images, sum(stage.seconds for stage in stages), sum(stage.megabytes for stage in stages))
 
 
 def turn(
@@ -76,23 +96,24 @@ def turn(
 ) -> tuple[list[StageTime], float]:
     """Both sides once, the first of them in turn, and the ratio of their times an image."""
     sides = [(BEFORE, before), (OURS, ROOT)]
-    found: dict[str, list[tuple[str, int, float]]] = {}
+    found: dict[str, list[Spent]] = {}
     for side, source in sides if number % 2 == 0 else reversed(sides):
         found[side] = timed(source, [*domain.words, *words], scratch / f"{side}-{domain.name}" / "run")
     n_images = len(domain.dataset())
-    totals = {side: sum(seconds for *_, seconds in stages) / n_images for side, stages in found.items()}
-    ratio, cpu = totals[OURS] / totals[BEFORE], cpu_name()
+    found = {side: [*stages, total(stages, n_images)] for side, stages in found.items()}
+    ours, theirs = found[OURS][-1], found[BEFORE][-1]
+    ratio, disk, cpu = ours.seconds / theirs.seconds, ours.megabytes / theirs.megabytes, cpu_name()
     rows = [
-        StageTime(domain.name, number, side, name, images, seconds, seconds / images if images else 0.0, None, cpu)
-        for side, stages in found.items()
-        for name, images, seconds in stages
-    ]
-    rows += [
         StageTime(
-            domain.name, number, side, TOTAL, n_images, each * n_images, each, ratio if side == OURS else None, cpu
+            domain.name, number, side, stage.name, stage.n_images, stage.seconds,
+            stage.seconds / stage.n_images if stage.n_images else 0.0, stage.megabytes,
+            ratio if stage is ours else None, disk if stage is ours else None, cpu,
         )
-        for side, each in totals.items()
-    ]
+        for last in (False, True)
+        for side, stages in found.items()
+        for stage in stages
+        if (stage.name == TOTAL) is last
+    ]  # fmt: skip
     return rows, ratio
 
 

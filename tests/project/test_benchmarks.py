@@ -15,7 +15,7 @@ from benchmarks import afternoon, domains, time_ratio
 from benchmarks.collect import shares
 from benchmarks.common import Row, compare, peak_memory, write_rows
 from benchmarks.domains import DomainRow
-from tag2mask.core.files import write_json
+from tag2mask.core.files import write_json, write_text
 from tag2mask.evaluation.result_tables import ResultRow, read_csv
 
 
@@ -184,8 +184,12 @@ def test_only_stages_that_make_something_are_timed(tmp_path: Path) -> None:
     costs = {"cam": ("cam-1a", 8, ["lpcam"]), "cam-seeds": ("seeds-2b", 5, []), "lpcam": ("lpcam-3c", 8, ["cam"])}
     for name, (folder, spent, shared) in costs.items():
         write_json(tmp_path / folder / "manifest.json", {"n_images": 4, "seconds": spent, "shared_with": shared})
+        write_text(tmp_path / folder / "maps" / "one.maps", "x" * 2_000_000)
         (run / name).symlink_to(tmp_path / folder)
-    assert list(time_ratio.stage_seconds(run)) == [("cam", 4, 8.0)]
+    found = list(time_ratio.spent(run))
+    assert [(each.name, each.n_images, each.seconds) for each in found] == [("cam", 4, 8.0), ("lpcam", 4, 0.0)]
+    assert [each.megabytes for each in found] == pytest.approx([2, 2], rel=1e-3)
+    assert time_ratio.total(found, 5)[:3] == ("all", 5, 8.0)
 
 
 def test_an_afternoon_s_cut_is_the_largest_map_of_those_that_reach_their_level() -> None:
